@@ -1,0 +1,1 @@
+//! Messages, Apprise URLs and configuration, rendering, dispatch and outbox.

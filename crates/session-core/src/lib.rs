@@ -1,0 +1,1 @@
+//! Session bytes and cryptography: bytes in, values out.

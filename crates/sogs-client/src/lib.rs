@@ -1,0 +1,1 @@
+//! Talk to a Session community server as a user or a bot.

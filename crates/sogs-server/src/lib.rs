@@ -1,0 +1,1 @@
+//! The community server as a library.

@@ -1,0 +1,1 @@
+//! Real servers and misbehaving fakes for the tests.

@@ -1,0 +1,1 @@
+//! One XMPP account: connect, log in, join, send, confirm, receive.
