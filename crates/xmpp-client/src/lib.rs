@@ -1,1 +1,27 @@
 //! One XMPP account: connect, log in, join, send, confirm, receive.
+//!
+//! [`send`] opens a connection, sends messages to people and rooms in as few round trips as the
+//! server allows, and says for each what came of it. [`Session`] keeps the connection.
+//!
+//! What "delivered" means here: the other side said so. What it does not mean is written at
+//! [`ConfirmedBy`].
+//!
+//! The crate knows no file system and installs no TLS provider; passwords come in as
+//! [`secrecy::SecretString`] and never reach a log.
+
+mod account;
+mod error;
+mod jid;
+mod memory;
+mod message;
+mod oneshot;
+
+pub use account::{Account, ChannelBinding, Dns, Mode, Plain, Verify};
+pub use error::{Step, XmppError};
+pub use jid::{Jid, JidError};
+pub use memory::{FastToken, Memory, ProcessMemory, Remembered};
+pub use message::{
+    Attachment, Confirm, ConfirmedBy, Content, Delivered, MAX_BODY_WIRE_BYTES, MessageType, Note, Outcome,
+    Outgoing, RoomTarget, Target,
+};
+pub use oneshot::send;

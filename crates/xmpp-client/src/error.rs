@@ -1,0 +1,783 @@
+//! Everything that can go wrong, each with its cause and with what to do about it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::Jid;
+
+/// Why a connection, a login or a message did not succeed.
+///
+/// `Display` is the cause, [`remedy`](Self::remedy) what a person can do about it,
+/// [`is_permanent`](Self::is_permanent) whether trying again unchanged is pointless.
+/// No variant holds a password or anything derived from one.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum XmppError {
+    // --- finding and reaching the server ---
+    /// DNS knows no such name.
+    #[error("no such host: {host}")]
+    NoSuchHost {
+        /// The name asked for.
+        host: String,
+    },
+    /// DNS gave no answer.
+    #[error("the name {host} could not be resolved: {reason}")]
+    DnsFailed {
+        /// The name asked for.
+        host: String,
+        /// What the resolver said.
+        reason: String,
+    },
+    /// The domain says, with the target `.`, that it has no XMPP service (RFC 2782).
+    #[error("{domain} says in DNS that it offers no XMPP service for clients")]
+    ServiceNotOffered {
+        /// The domain of the account.
+        domain: String,
+    },
+    /// Nothing listens on the port.
+    #[error("{address} refused the connection")]
+    ConnectionRefused {
+        /// Host or IP address, and port.
+        address: String,
+    },
+    /// No route, network down, and the like.
+    #[error("{address} cannot be reached: {reason}")]
+    Unreachable {
+        /// Host or IP address, and port.
+        address: String,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// The connect limit passed.
+    #[error("{address} did not accept a connection within {}", seconds(.after))]
+    ConnectTimeout {
+        /// Host or IP address, and port.
+        address: String,
+        /// The limit that passed.
+        after: Duration,
+    },
+    /// The connection stands, but what was asked was not answered in time.
+    #[error("no answer within {} while {step}", seconds(.after))]
+    Silent {
+        /// What was being waited for.
+        step: Step,
+        /// The limit that passed.
+        after: Duration,
+    },
+
+    // --- encryption ---
+    /// The port speaks TLS from the first byte, but `mode` is `none` or `starttls`.
+    #[error("the port expects TLS from the first byte, but the connection began in clear text")]
+    PortExpectsTls,
+    /// The port speaks clear text, but `mode` is `tls`.
+    #[error("the port does not answer with TLS, but the connection began with it")]
+    PortExpectsClearText,
+    /// No `<starttls/>` among the features: not offered, or stripped on the way.
+    #[error("{domain} does not offer STARTTLS, or somebody on the way removed the offer")]
+    StartTlsNotOffered {
+        /// The domain of the account.
+        domain: String,
+    },
+    /// `<failure/>` instead of `<proceed/>`.
+    #[error("the server offers STARTTLS but refused to begin it")]
+    StartTlsRefused,
+    /// More bytes than `<proceed/>` came before the handshake: somebody injects text (CVE-2011-0411).
+    #[error("unencrypted data was slipped in before the TLS handshake")]
+    DataBeforeTls,
+    /// `mode=none`, and the server insists on encryption.
+    #[error("{domain} requires encryption before the login")]
+    TlsRequired {
+        /// The domain of the account.
+        domain: String,
+    },
+    /// Signed by an authority that is not trusted here.
+    #[error("the certificate of {domain} is signed by an authority that is not trusted here")]
+    CertificateUntrusted {
+        /// The domain of the account.
+        domain: String,
+    },
+    /// Its time is over.
+    #[error("the certificate of {domain} has expired")]
+    CertificateExpired {
+        /// The domain of the account.
+        domain: String,
+    },
+    /// Its time has not begun, or our clock is wrong.
+    #[error("the certificate of {domain} is not valid yet")]
+    CertificateNotYetValid {
+        /// The domain of the account.
+        domain: String,
+    },
+    /// It belongs to another name.
+    #[error("the certificate is not for {domain}")]
+    CertificateWrongName {
+        /// The domain of the account.
+        domain: String,
+    },
+    /// Anything else that is wrong with it.
+    #[error("the certificate of {domain} is not valid: {reason}")]
+    CertificateInvalid {
+        /// The domain of the account.
+        domain: String,
+        /// What the verifier said.
+        reason: String,
+    },
+    /// The text given as `ca_file` is not a certificate.
+    #[error("the certificate authority given is not usable: {reason}")]
+    BadAuthority {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The handshake failed for another reason.
+    #[error("the TLS handshake with {domain} failed: {reason}")]
+    TlsFailed {
+        /// The domain of the account.
+        domain: String,
+        /// What the TLS library said.
+        reason: String,
+    },
+
+    // --- login ---
+    /// The server says not-authorized.
+    #[error("{jid} was not let in: wrong password or no such account{}", server_text(.text))]
+    WrongPassword {
+        /// The account.
+        jid: Jid,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// account-disabled.
+    #[error("the account {jid} is disabled{}", server_text(.text))]
+    AccountDisabled {
+        /// The account.
+        jid: Jid,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// credentials-expired.
+    #[error("the password of {jid} has expired{}", server_text(.text))]
+    CredentialsExpired {
+        /// The account.
+        jid: Jid,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// temporary-auth-failure.
+    #[error("the server cannot check passwords at the moment{}", server_text(.text))]
+    LoginUnavailable {
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// Any other SASL failure.
+    #[error("the login was refused: {condition}{}", server_text(.text))]
+    LoginRefused {
+        /// The defined condition (RFC 6120 section 6.5).
+        condition: String,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// Only PLAIN is offered, where policy forbids it.
+    #[error("the server offers only PLAIN, which would show it the password, over {link}")]
+    OnlyPlain {
+        /// What the connection is, in words.
+        link: &'static str,
+    },
+    /// Nothing both sides can do.
+    #[error("no common login mechanism; the server offers {offered}")]
+    NoMechanism {
+        /// The names offered, or `none`.
+        offered: String,
+    },
+    /// Binding is required, and the server lists none that we can do.
+    #[error("the login must be bound to the TLS connection, but {domain} offers no binding that fits")]
+    ChannelBindingUnavailable {
+        /// The domain of the account.
+        domain: String,
+    },
+    /// The server rejected the binding: it is broken, or somebody stands between.
+    #[error("the server rejected the binding of the login to the TLS connection{}", server_text(.text))]
+    ChannelBindingRejected {
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// The server could not prove that it knows the password.
+    #[error("the server could not prove that it knows the password of {jid}")]
+    ServerNotProven {
+        /// The account.
+        jid: Jid,
+    },
+    /// What the server offered is not what it says it offered (XEP-0474).
+    #[error("the offered login mechanisms were changed on the way")]
+    Downgraded,
+    /// An iteration count that is too weak or meant to keep us busy.
+    #[error("the server asks for {count} rounds of password hashing; between {min} and {max} are accepted")]
+    Iterations {
+        /// What the server asked for.
+        count: u64,
+        /// The smallest accepted count.
+        min: u32,
+        /// The largest accepted count.
+        max: u32,
+    },
+    /// The SASL exchange broke its rules.
+    #[error("the server broke the rules of the login: {reason}")]
+    LoginProtocol {
+        /// Which rule.
+        reason: &'static str,
+    },
+    /// The password holds characters SASLprep forbids.
+    #[error("the password holds characters that no server accepts")]
+    PasswordCharacters,
+    /// The session could not be bound to a resource.
+    #[error("the session was refused after the login: {condition}{}", server_text(.text))]
+    BindRefused {
+        /// The defined condition.
+        condition: String,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// The login was fine, but the account has no contact list service although asked to check.
+    #[error("the contact list of {jid} cannot be read: {condition}")]
+    RosterRefused {
+        /// The account.
+        jid: Jid,
+        /// The defined condition.
+        condition: String,
+    },
+
+    // --- the stream ---
+    /// The server does not serve this domain.
+    #[error("the server does not serve {domain}{}", server_text(.text))]
+    HostUnknown {
+        /// The domain of the account.
+        domain: String,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// The server is going down.
+    #[error("the server is shutting down{}", server_text(.text))]
+    ShuttingDown {
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// Another session took our resource.
+    #[error("another session replaced this one{}", server_text(.text))]
+    Replaced {
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// The server ended the stream with another error.
+    #[error("the server ended the session: {condition}{}", server_text(.text))]
+    StreamError {
+        /// The defined condition (RFC 6120 section 4.9.3).
+        condition: String,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// The connection ended before anything was said.
+    #[error("the connection was closed while {step}")]
+    ConnectionLost {
+        /// What was being done.
+        step: Step,
+    },
+    /// The connection ended after the message was written and before it was confirmed.
+    #[error("the connection was cut after the message was written and before it was confirmed")]
+    CutUnconfirmed,
+    /// What came is not XMPP.
+    #[error("the server sent something that is not XMPP: {reason}")]
+    NotXmpp {
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    // --- one message ---
+    /// The target has no such account, or does not take messages while offline.
+    #[error("{to} does not exist, or takes no messages now{}", server_text(.text))]
+    NoSuchUser {
+        /// The target.
+        to: Jid,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// The other domain cannot be found.
+    #[error("the domain {domain} cannot be reached from the server{}", server_text(.text))]
+    RemoteServerNotFound {
+        /// The target's domain.
+        domain: String,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// The other domain did not answer the server.
+    #[error("the domain {domain} did not answer the server{}", server_text(.text))]
+    RemoteServerTimeout {
+        /// The target's domain.
+        domain: String,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// The server does not talk to other domains.
+    #[error("the server is not allowed to talk to {domain}{}", server_text(.text))]
+    RemoteNotAllowed {
+        /// The target's domain.
+        domain: String,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// A message to a person went to a room.
+    #[error("{to} is a room, not a person: did you mean #{to}?")]
+    IsRoom {
+        /// The target.
+        to: Jid,
+    },
+    /// Bounced for another reason.
+    #[error("the message to {to} came back: {condition}{}", server_text(.text))]
+    Bounced {
+        /// The target.
+        to: Jid,
+        /// The defined condition (RFC 6120 section 8.3.3).
+        condition: String,
+        /// The server's words.
+        text: Option<String>,
+        /// The server says that it may work later (error type `wait`).
+        temporary: bool,
+    },
+    /// The message is too long for one stanza.
+    #[error("the message is {bytes} bytes on the wire; at most {limit} are allowed")]
+    TooLarge {
+        /// Its size, escaped.
+        bytes: usize,
+        /// The limit that applies.
+        limit: usize,
+    },
+    /// There is nothing to send.
+    #[error("the message is empty")]
+    Empty,
+
+    // --- rooms ---
+    /// The room did not exist; our join made it, so it was removed again.
+    #[error("the room {room} does not exist{}", if *.removed { "" } else { " (joining made an empty one, which could not be removed)" })]
+    NoSuchRoom {
+        /// The room.
+        room: Jid,
+        /// Whether the room made by our join is gone again, or none was made.
+        removed: bool,
+    },
+    /// The room does not exist and may not be made.
+    #[error("the room {room} does not exist, and this account may not create it")]
+    RoomCreationForbidden {
+        /// The room.
+        room: Jid,
+    },
+    /// registration-required.
+    #[error("the room {room} is for members only")]
+    MembersOnly {
+        /// The room.
+        room: Jid,
+    },
+    /// not-authorized.
+    #[error("the room {room} {}", if *.given { "did not accept the password" } else { "asks for a password" })]
+    RoomPassword {
+        /// The room.
+        room: Jid,
+        /// Whether one was sent.
+        given: bool,
+    },
+    /// forbidden at the door.
+    #[error("this account is banned from the room {room}")]
+    Banned {
+        /// The room.
+        room: Jid,
+    },
+    /// forbidden inside.
+    #[error("this account has no voice in the moderated room {room}")]
+    NoVoice {
+        /// The room.
+        room: Jid,
+    },
+    /// Every nick tried is taken.
+    #[error("the nick {nick} and its variants are taken in the room {room}")]
+    NickTaken {
+        /// The room.
+        room: Jid,
+        /// The nick asked for.
+        nick: String,
+    },
+    /// The nick is not acceptable as an address part.
+    #[error("the nick is not usable in the room {room}")]
+    BadNick {
+        /// The room.
+        room: Jid,
+    },
+    /// service-unavailable at the door.
+    #[error("the room {room} is full")]
+    RoomFull {
+        /// The room.
+        room: Jid,
+    },
+    /// We were removed while the message was on its way.
+    #[error("this account was removed from the room {room}{}", server_text(.text))]
+    RemovedFromRoom {
+        /// The room.
+        room: Jid,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// Another refusal at the door.
+    #[error("the room {room} refused the join: {condition}{}", server_text(.text))]
+    JoinRefused {
+        /// The room.
+        room: Jid,
+        /// The defined condition.
+        condition: String,
+        /// The server's words.
+        text: Option<String>,
+        /// The server says that it may work later (error type `wait`).
+        temporary: bool,
+    },
+    /// The room did not send our message back.
+    #[error("the room {room} did not show the message within {}", seconds(.after))]
+    NoEcho {
+        /// The room.
+        room: Jid,
+        /// The limit that passed.
+        after: Duration,
+    },
+
+    // --- files ---
+    /// No HTTP upload service (XEP-0363).
+    #[error("{domain} has no service for uploading files")]
+    NoUploadService {
+        /// The domain of the account.
+        domain: String,
+    },
+    /// The server says how large a file may be.
+    #[error("the file {name} has {size} bytes; the server takes at most {limit}")]
+    FileTooLarge {
+        /// The file's name.
+        name: String,
+        /// Its size in bytes.
+        size: u64,
+        /// The server's limit in bytes.
+        limit: u64,
+    },
+    /// The service gave no slot.
+    #[error("the server does not take the file {name}: {condition}{}", server_text(.text))]
+    UploadRefused {
+        /// The file's name.
+        name: String,
+        /// The defined condition.
+        condition: String,
+        /// The server's words.
+        text: Option<String>,
+        /// The server says that it may work later.
+        temporary: bool,
+    },
+    /// The PUT failed.
+    #[error("uploading {name} failed: {reason}")]
+    UploadFailed {
+        /// The file's name.
+        name: String,
+        /// HTTP status or connection trouble; never a URL.
+        reason: String,
+    },
+
+    // --- kept sessions ---
+    /// The message was not confirmed before its time was over, across reconnects.
+    #[error("not confirmed within {}: {last}", seconds(.after))]
+    GaveUp {
+        /// How long it was tried.
+        after: Duration,
+        /// What stood in the way last.
+        last: Box<XmppError>,
+    },
+    /// The session was closed by its owner.
+    #[error("the session was closed before the message was confirmed")]
+    SessionClosed,
+}
+
+/// What was going on when time ran out or the connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// Waiting for the server's first words.
+    Opening,
+    /// Asking for STARTTLS.
+    StartTls,
+    /// The TLS handshake.
+    Tls,
+    /// Logging in.
+    Login,
+    /// Binding a resource.
+    Binding,
+    /// Writing messages.
+    Writing,
+    /// Waiting for the confirmation.
+    Confirming,
+    /// Joining a room.
+    Joining,
+    /// Looking for the upload service and a slot.
+    Upload,
+    /// Asking for something else (archive, contact list).
+    Query,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Opening => "opening the stream",
+            Self::StartTls => "asking for STARTTLS",
+            Self::Tls => "negotiating TLS",
+            Self::Login => "logging in",
+            Self::Binding => "starting the session",
+            Self::Writing => "writing the message",
+            Self::Confirming => "waiting for the confirmation",
+            Self::Joining => "joining the room",
+            Self::Upload => "preparing the upload",
+            Self::Query => "waiting for an answer",
+        })
+    }
+}
+
+impl XmppError {
+    /// Whether the same attempt would end the same way until somebody changes something.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::DnsFailed { .. }
+            | Self::ConnectionRefused { .. }
+            | Self::Unreachable { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Silent { .. }
+            | Self::TlsFailed { .. }
+            | Self::StartTlsRefused
+            | Self::LoginUnavailable { .. }
+            | Self::ShuttingDown { .. }
+            | Self::Replaced { .. }
+            | Self::ConnectionLost { .. }
+            | Self::CutUnconfirmed
+            | Self::NotXmpp { .. }
+            | Self::RemoteServerTimeout { .. }
+            | Self::RemoteServerNotFound { .. }
+            | Self::RoomFull { .. }
+            | Self::NoEcho { .. }
+            | Self::UploadFailed { .. }
+            | Self::GaveUp { .. }
+            | Self::SessionClosed => false,
+            Self::StreamError { condition, .. } => !matches!(
+                condition.as_str(),
+                "connection-timeout"
+                    | "internal-server-error"
+                    | "remote-connection-failed"
+                    | "reset"
+                    | "resource-constraint"
+                    | "system-shutdown"
+                    | "undefined-condition"
+            ),
+            Self::LoginRefused { condition, .. } => condition == "aborted",
+            Self::BindRefused { condition, .. } => !matches!(
+                condition.as_str(),
+                "resource-constraint" | "conflict" | "internal-server-error"
+            ),
+            Self::Bounced { temporary, .. }
+            | Self::JoinRefused { temporary, .. }
+            | Self::UploadRefused { temporary, .. } => !temporary,
+            _ => true,
+        }
+    }
+
+    /// How long to wait before trying again; `None` when that is pointless.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if self.is_permanent() {
+            return None;
+        }
+        Some(Duration::from_secs(match self {
+            Self::CutUnconfirmed | Self::ConnectionLost { .. } => 1,
+            Self::ShuttingDown { .. } | Self::ConnectionRefused { .. } => 5,
+            Self::RemoteServerNotFound { .. } | Self::RemoteServerTimeout { .. } => 60,
+            Self::StreamError { .. } | Self::Bounced { .. } | Self::UploadRefused { .. } => 30,
+            _ => 10,
+        }))
+    }
+
+    /// Whether the message may have arrived although it was not confirmed.
+    pub fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::CutUnconfirmed
+            | Self::NoEcho { .. }
+            | Self::Silent {
+                step: Step::Confirming,
+                ..
+            } => true,
+            Self::GaveUp { last, .. } => last.may_have_arrived(),
+            _ => false,
+        }
+    }
+
+    /// What a person can do about it.
+    #[expect(clippy::too_many_lines, reason = "one table: each cause beside its remedy")]
+    pub fn remedy(&self) -> Cow<'static, str> {
+        let text = match self {
+            Self::NoSuchHost { .. } => "check the spelling of the host, or name the server with xmpp=HOST",
+            Self::DnsFailed { .. } => {
+                "check the name servers of this machine, or name the server with xmpp=ADDRESS"
+            }
+            Self::ServiceNotOffered { .. } => {
+                "check the domain of the address, or name the server and port yourself"
+            }
+            Self::ConnectionRefused { .. } => {
+                "check host and port, and that the server runs and is not behind a firewall"
+            }
+            Self::Unreachable { .. } => "check the network of this machine and the address of the server",
+            Self::ConnectTimeout { .. } => {
+                "check host, port and firewall, or allow more time with cto=SECONDS"
+            }
+            Self::Silent {
+                step: Step::Opening | Step::StartTls,
+                ..
+            } => {
+                "check that the port is an XMPP port and that mode= fits it, or allow more time with rto=SECONDS"
+            }
+            Self::Silent { step: Step::Tls, .. } => {
+                "check that the port fits mode=: 5223 is mostly tls, 5222 starttls"
+            }
+            Self::Silent {
+                step: Step::Confirming,
+                ..
+            } => {
+                "the message may have arrived; look before you send it again, or allow more time with rto=SECONDS"
+            }
+            Self::Silent { .. } => "the server is slow; allow more time with rto=SECONDS",
+            Self::PortExpectsTls => {
+                "use mode=tls for this port, or the STARTTLS port of the server (mostly 5222)"
+            }
+            Self::PortExpectsClearText => {
+                "use mode=starttls for this port, or the TLS port of the server (mostly 5223)"
+            }
+            Self::StartTlsNotOffered { .. } => {
+                "use mode=tls with the TLS port; mode=none only if you accept that everybody on the way can read along"
+            }
+            Self::StartTlsRefused => "look into the server's log: its certificate is probably missing",
+            Self::DataBeforeTls => {
+                "somebody between you and the server tampers with the connection; use mode=tls"
+            }
+            Self::TlsRequired { .. } => "use mode=starttls or mode=tls",
+            Self::CertificateUntrusted { .. } => {
+                "give the authority's certificate with ca_file=PATH; verify=no only where nobody can stand between"
+            }
+            Self::CertificateExpired { .. } => {
+                "renew the certificate on the server, and check the clock of this machine"
+            }
+            Self::CertificateNotYetValid { .. } => "check the clock of this machine and of the server",
+            Self::CertificateWrongName { .. } => {
+                "the certificate must name the domain of the address; check the domain, and xmpp= if you set it"
+            }
+            Self::CertificateInvalid { .. } => "have the server's certificate reissued",
+            Self::BadAuthority { .. } => "ca_file= must be a PEM file with at least one certificate",
+            Self::TlsFailed { .. } => {
+                "check that the server speaks TLS 1.2 or 1.3 and that the port fits mode="
+            }
+            Self::WrongPassword { .. } => "check user, domain and password by logging in with another client",
+            Self::AccountDisabled { .. } => "ask the administrator of the server",
+            Self::CredentialsExpired { .. } => "set a new password with another client",
+            Self::LoginUnavailable { .. } => "try again later; the server's user database is not available",
+            Self::LoginRefused { .. } => "log in with another client to see whether the account works",
+            Self::OnlyPlain { .. } => {
+                "use TLS with a certificate that can be verified, or allow it with plain=yes if you trust the connection"
+            }
+            Self::NoMechanism { .. } => {
+                "have a SCRAM mechanism enabled on the server; without encryption many servers offer none, so use mode=starttls"
+            }
+            Self::ChannelBindingUnavailable { .. } => {
+                "drop scramplus=require, or use a server with tls-exporter or tls-server-end-point"
+            }
+            Self::ChannelBindingRejected { .. } => {
+                "somebody may stand between you and the server; if the server is just old, use scramplus=no"
+            }
+            Self::ServerNotProven { .. } => {
+                "do not log in there: it is not the server that keeps this account, or it is broken"
+            }
+            Self::Downgraded => {
+                "somebody between you and the server tampers with the login; check the certificate, and do not use verify=no"
+            }
+            Self::Iterations { .. } => "set the password anew on the server, with a usual iteration count",
+            Self::LoginProtocol { .. } => "the server is broken or not what it seems; try another client",
+            Self::PasswordCharacters => "choose a password without control and private characters",
+            Self::BindRefused { .. } => {
+                "leave out the resource of the address, and end sessions that are not needed"
+            }
+            Self::RosterRefused { .. } => "leave out roster=yes: sending does not need it",
+            Self::HostUnknown { .. } => "check the domain of the address, and xmpp= if you set it",
+            Self::ShuttingDown { .. } => "try again when the server is back",
+            Self::Replaced { .. } => "leave out the resource of the address, so that each login gets its own",
+            Self::StreamError { .. } => "look into the server's log",
+            Self::ConnectionLost {
+                step: Step::Opening, ..
+            } => "check that the port is an XMPP port and that mode= fits it",
+            Self::ConnectionLost { .. } => "nothing was sent; try again",
+            Self::CutUnconfirmed => "it may have arrived; sent again with the same id, clients show it once",
+            Self::NotXmpp { .. } => "check host and port: something else than an XMPP server answers there",
+            Self::NoSuchUser { .. } => "check the address of the recipient",
+            Self::RemoteServerNotFound { .. } => "check the domain of the recipient",
+            Self::RemoteServerTimeout { .. } => "try again later; the recipient's server does not answer",
+            Self::RemoteNotAllowed { .. } => {
+                "this server does not talk to other servers; use an account on the recipient's server"
+            }
+            Self::IsRoom { .. } => "write the target with a # before it",
+            Self::Bounced { temporary: true, .. } => "try again later",
+            Self::Bounced { .. } => "check the recipient, and whether it accepts messages from this account",
+            Self::TooLarge { .. } => {
+                "shorten the message, send it as a file, or let it be split with overflow=split"
+            }
+            Self::Empty => "give the message a text or a file",
+            Self::NoSuchRoom { removed: false, .. } => {
+                "check the spelling; remove the empty room by hand, or allow it with create=yes"
+            }
+            Self::NoSuchRoom { .. } => "check the spelling of the room, or have it made with create=yes",
+            Self::RoomCreationForbidden { .. } => {
+                "check the spelling of the room, or ask the administrator to create it"
+            }
+            Self::MembersOnly { .. } => "ask a room admin to make this account a member",
+            Self::RoomPassword { given: true, .. } => "check the room password",
+            Self::RoomPassword { .. } => "give it as #room:PASSWORD or with room_password=",
+            Self::Banned { .. } => "ask a room admin to lift the ban",
+            Self::NoVoice { .. } => "ask a moderator to give this account voice",
+            Self::NickTaken { .. } => "choose another nick with name=",
+            Self::BadNick { .. } => "choose another nick with name=",
+            Self::RoomFull { .. } => "try again later, or ask a room admin to raise the limit",
+            Self::RemovedFromRoom { .. } => "ask a room admin why",
+            Self::JoinRefused { .. } => "check the room with another client",
+            Self::NoEcho { .. } => {
+                "it may have arrived; look into the room before you send it again, or allow more time with rto=SECONDS"
+            }
+            Self::NoUploadService { .. } => {
+                "send without the file, or use a server with HTTP upload (XEP-0363)"
+            }
+            Self::FileTooLarge { .. } => "make the file smaller, or send a link to it",
+            Self::UploadRefused { .. } => {
+                "try later or with a smaller file; the account may be over its quota"
+            }
+            Self::UploadFailed { .. } => "check that this machine reaches the server's HTTP port",
+            Self::GaveUp { last, .. } => return last.remedy(),
+            Self::SessionClosed => "send it again in a new session",
+        };
+        Cow::Borrowed(text)
+    }
+}
+
+fn server_text(text: &Option<String>) -> String {
+    text.as_ref()
+        .map(|words| format!(" (the server says: {words})"))
+        .unwrap_or_default()
+}
+
+/// `4 s`, `1.5 s`, `200 ms`.
+fn seconds(limit: &Duration) -> String {
+    if limit.as_millis() < 1000 {
+        format!("{} ms", limit.as_millis())
+    } else if limit.subsec_millis() == 0 {
+        format!("{} s", limit.as_secs())
+    } else {
+        format!("{:.1} s", limit.as_secs_f64())
+    }
+}
