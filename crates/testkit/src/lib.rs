@@ -1,1 +1,29 @@
 //! Real servers and misbehaving fakes for the tests.
+//!
+//! The real ones ([`Prosody`], [`Ejabberd`], [`Postgres`]) come from Debian packages and are started
+//! by the scripts in `tests/servers/`; a test that cannot find its package fails and says what to
+//! install. `shared()` uses the server that `scripts/test` started for the whole run, or starts one
+//! for this process. Whatever a process starts ends with it, also when it panics or is killed.
+//!
+//! The fakes ([`FakeSogs`], [`FakeXmpp`], [`Relay`]) misbehave in exactly one way each, which a
+//! real server cannot be made to do. They are written with plain threads and their own small
+//! parsers, so that they share no mistake with the code they test.
+
+mod fake_sogs;
+mod fake_xmpp;
+mod guard;
+mod postgres;
+mod receiver;
+mod relay;
+mod tls;
+mod xml;
+mod xmpp_server;
+
+pub use fake_sogs::{FakeSogs, PublicKeyHex, SogsRequest};
+pub use fake_xmpp::{FakeXmpp, FakeXmppMode, XmppEvent};
+pub use postgres::{Database, Postgres};
+pub use receiver::Receiver;
+pub use relay::{Relay, RelayOptions};
+pub use tls::{SelfSigned, server_config};
+pub use xml::{Element, StreamEvent, StreamReader, escape};
+pub use xmpp_server::{Ejabberd, Prosody, ServerKind, ServerOptions, XmppServer};

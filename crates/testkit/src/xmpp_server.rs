@@ -1,0 +1,230 @@
+//! Prosody and ejabberd, from their Debian packages.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::guard::{Guard, parse_env, signal};
+
+/// Which program answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerKind {
+    /// Prosody.
+    Prosody,
+    /// ejabberd.
+    Ejabberd,
+}
+
+/// How a server is started; the default is what the Debian package would do.
+#[derive(Debug, Clone, Default)]
+pub struct ServerOptions {
+    /// Allow only this TLS version: `tlsv1_2` or `tlsv1_3`.
+    pub tls_protocol: Option<String>,
+    /// How passwords are stored. Prosody: `SHA-1`, `SHA-256`; ejabberd: `sha`, `sha256`, `sha512`, `plain`.
+    pub scram: Option<String>,
+    /// Run inside this Debian tree (needs root), for other versions than the installed one.
+    pub chroot: Option<PathBuf>,
+}
+
+/// Prosody, by its package.
+#[derive(Debug)]
+pub struct Prosody;
+
+impl Prosody {
+    /// Starts one for this test alone.
+    pub fn start(options: ServerOptions) -> XmppServer {
+        XmppServer::start(ServerKind::Prosody, options)
+    }
+
+    /// The one of the whole run (`ACKPOST_TEST_PROSODY`, the folder it runs in), or of this process.
+    pub fn shared() -> &'static XmppServer {
+        static SHARED: OnceLock<XmppServer> = OnceLock::new();
+        SHARED.get_or_init(|| XmppServer::from_run("ACKPOST_TEST_PROSODY", ServerKind::Prosody))
+    }
+}
+
+/// ejabberd, by its package.
+#[derive(Debug)]
+pub struct Ejabberd;
+
+impl Ejabberd {
+    /// Starts one for this test alone (about four seconds).
+    pub fn start(options: ServerOptions) -> XmppServer {
+        XmppServer::start(ServerKind::Ejabberd, options)
+    }
+
+    /// The one of the whole run (`ACKPOST_TEST_EJABBERD`, the folder it runs in), or of this process.
+    pub fn shared() -> &'static XmppServer {
+        static SHARED: OnceLock<XmppServer> = OnceLock::new();
+        SHARED.get_or_init(|| XmppServer::from_run("ACKPOST_TEST_EJABBERD", ServerKind::Ejabberd))
+    }
+}
+
+/// A running XMPP server on 127.0.0.1.
+///
+/// Hosts `localhost` and `xmpp.test`; accounts alice, bob and carol with the password
+/// `<name>pass` on both, `dave@localhost` with `pä ss,=1`; rooms `open`, `members` (bob only),
+/// `secret` (password `roompass`), `moderated` and `private` at `conference.localhost`.
+#[derive(Debug)]
+pub struct XmppServer {
+    /// Which program it is.
+    pub kind: ServerKind,
+    /// For example `prosody-0.12.3-1+deb12u1`.
+    pub version: String,
+    /// The address it listens on: `127.0.0.1`.
+    pub host: String,
+    /// The domain of the accounts: `localhost`.
+    pub domain: String,
+    /// A second domain, where encryption is required (Prosody: on the same ports).
+    pub strict_domain: String,
+    /// The room service: `conference.localhost`.
+    pub muc: String,
+    /// Clear text and STARTTLS.
+    pub port: u16,
+    /// STARTTLS required (with Prosody the same as `port`; there `strict_domain` requires it).
+    pub strict_port: u16,
+    /// Direct TLS.
+    pub tls_port: u16,
+    /// Plain HTTP (uploads).
+    pub http_port: u16,
+    /// HTTPS (uploads).
+    pub https_port: u16,
+    /// The CA of its certificate, PEM. The certificate names localhost, xmpp.test and 127.0.0.1.
+    pub ca: PathBuf,
+    /// Its debug log, with everything that went over the streams.
+    pub log: PathBuf,
+    pid: u32,
+    guard: Option<Guard>,
+}
+
+impl XmppServer {
+    fn start(kind: ServerKind, options: ServerOptions) -> Self {
+        let mut env = Vec::new();
+        let mut set = |key: &str, value: Option<String>| {
+            if let Some(value) = value {
+                env.push((key.to_owned(), value));
+            }
+        };
+        set("TLS_PROTOCOL", options.tls_protocol);
+        set("SCRAM", options.scram);
+        set("CHROOT", options.chroot.as_ref().map(|c| c.display().to_string()));
+        let script = match kind {
+            ServerKind::Prosody => "start-prosody.sh",
+            ServerKind::Ejabberd => "start-ejabberd.sh",
+        };
+        let (mut guard, answers) = Guard::start(script, env, options.chroot.as_deref());
+        for (key, answer) in [
+            ("PORT_C2S", "XMPP_PORT"),
+            ("PORT_TLS", "XMPP_TLS_PORT"),
+            ("PORT_STRICT", "XMPP_STRICT_PORT"),
+            ("PORT_HTTP", "XMPP_HTTP_PORT"),
+            ("PORT_HTTPS", "XMPP_HTTPS_PORT"),
+        ] {
+            if let Some(port) = answers.get(answer) {
+                guard.set_env(key, port.clone());
+            }
+        }
+        Self::from_answers(kind, &answers, Some(guard))
+    }
+
+    fn from_run(variable: &str, kind: ServerKind) -> Self {
+        let Some(dir) = std::env::var_os(variable) else {
+            return Self::start(kind, ServerOptions::default());
+        };
+        let file = PathBuf::from(&dir).join("env");
+        let text = std::fs::read_to_string(&file)
+            .unwrap_or_else(|e| panic!("{variable} names no running server: {}: {e}", file.display()));
+        Self::from_answers(kind, &parse_env(&text), None)
+    }
+
+    fn from_answers(kind: ServerKind, answers: &HashMap<String, String>, guard: Option<Guard>) -> Self {
+        let text = |key: &str| {
+            answers
+                .get(key)
+                .unwrap_or_else(|| panic!("the start script did not print {key}"))
+                .clone()
+        };
+        let port = |key: &str| text(key).parse().unwrap_or_else(|_| panic!("{key} is no port"));
+        Self {
+            kind,
+            version: text("XMPP_SERVER"),
+            host: text("XMPP_HOST"),
+            domain: text("XMPP_DOMAIN"),
+            strict_domain: text("XMPP_STRICT_DOMAIN"),
+            muc: text("XMPP_MUC"),
+            port: port("XMPP_PORT"),
+            strict_port: port(if answers.contains_key("XMPP_STRICT_PORT") {
+                "XMPP_STRICT_PORT"
+            } else {
+                "XMPP_PORT"
+            }),
+            tls_port: port("XMPP_TLS_PORT"),
+            http_port: port("XMPP_HTTP_PORT"),
+            https_port: port("XMPP_HTTPS_PORT"),
+            ca: text("XMPP_CA").into(),
+            log: text("XMPP_LOG").into(),
+            pid: text("XMPP_PID").parse().expect("XMPP_PID is a number"),
+            guard,
+        }
+    }
+
+    /// The name of one of the ready-made rooms: `room("open")` is `open@conference.localhost`.
+    pub fn room(&self, name: &str) -> String {
+        format!("{name}@{}", self.muc)
+    }
+
+    /// What it has logged so far.
+    pub fn log_text(&self) -> String {
+        std::fs::read(&self.log).map_or_else(|_| String::new(), |b| String::from_utf8_lossy(&b).into_owned())
+    }
+
+    fn own(&self) -> &Guard {
+        self.guard
+            .as_ref()
+            .expect("a shared server is everybody's: start one of your own to disturb it")
+    }
+
+    /// Ends it at once, as a power cut would. [`restart`](Self::restart) brings it back.
+    pub fn kill(&self) {
+        self.own();
+        signal("KILL", self.pid);
+    }
+
+    /// Ends it as an operator would.
+    pub fn stop(&self) {
+        self.own().stop();
+    }
+
+    /// Stops it if it runs, and starts it again with the same ports, accounts and data.
+    pub fn restart(&mut self) {
+        let answers = self.own().run();
+        self.pid = answers
+            .get("XMPP_PID")
+            .and_then(|p| p.parse().ok())
+            .expect("the start script prints the process id");
+    }
+
+    /// Stops it from doing anything while its connections stay open (a silent server).
+    pub fn freeze(&self) {
+        self.own();
+        signal("STOP", self.pid);
+    }
+
+    /// Lets it go on after [`freeze`](Self::freeze).
+    pub fn thaw(&self) {
+        self.own();
+        signal("CONT", self.pid);
+    }
+}
+
+impl Drop for XmppServer {
+    fn drop(&mut self) {
+        if self.guard.is_some() {
+            // A frozen process would not see the stop.
+            let _ = std::process::Command::new("kill")
+                .args(["-CONT", &self.pid.to_string()])
+                .stderr(std::process::Stdio::null())
+                .status();
+        }
+    }
+}
