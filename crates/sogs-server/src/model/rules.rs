@@ -1,0 +1,338 @@
+//! Rules an operator can set for one room or for all rooms, beyond what the reference server has.
+//!
+//! One table is the single source of every rule: its name on the command line and in the database,
+//! its type, unit, default, scope and description. The configuration reference is printed from it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What the community page of a room shows to browsers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WebView {
+    /// No page at all: the answer is 404, as for a room that does not exist.
+    Off,
+    /// Name, description, picture and join link, but no messages.
+    Info,
+    /// Everything of `info` and the recent messages.
+    Messages,
+}
+
+/// Where a rule can be set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// For one room, or for all rooms at once.
+    Room,
+    /// For the whole server only.
+    Server,
+}
+
+/// One row of the reference: what a rule is called and means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RuleDoc {
+    /// Name on the command line and in the database.
+    pub name: &'static str,
+    /// Type and unit as read by a person.
+    pub unit: &'static str,
+    /// What holds when the rule is not set.
+    pub default: &'static str,
+    /// Where it can be set.
+    pub scope: Scope,
+    /// One or two sentences.
+    pub text: &'static str,
+}
+
+/// A rule that could not be set, with what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuleError {
+    /// There is no rule of this name.
+    #[error("no rule is called '{0}'; `ackpost server settings list` names them all")]
+    Unknown(String),
+    /// The value does not have the type of the rule.
+    #[error("'{value}' is no value for {name}: write {unit}")]
+    Value {
+        /// The rule.
+        name: &'static str,
+        /// What was written.
+        value: String,
+        /// What is expected.
+        unit: &'static str,
+    },
+    /// A rule of the whole server was set for a room.
+    #[error("{0} holds for the whole server and cannot be set for one room")]
+    ServerOnly(&'static str),
+}
+
+/// A value that a rule can have: parsed from and printed to one word.
+trait RuleValue: Sized {
+    fn parse(text: &str) -> Option<Self>;
+    fn print(&self) -> String;
+}
+
+impl RuleValue for u32 {
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl RuleValue for u64 {
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl RuleValue for f64 {
+    fn parse(text: &str) -> Option<Self> {
+        // A billion seconds or days is longer than anything the server can mean.
+        text.parse().ok().filter(|value: &f64| value.is_finite() && (0.0..=1e9).contains(value))
+    }
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl RuleValue for bool {
+    fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "yes" | "true" | "on" | "1" => Some(true),
+            "no" | "false" | "off" | "0" => Some(false),
+            _ => None,
+        }
+    }
+    fn print(&self) -> String {
+        (if *self { "yes" } else { "no" }).to_owned()
+    }
+}
+
+impl RuleValue for WebView {
+    fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "off" | "no" => Some(Self::Off),
+            "info" => Some(Self::Info),
+            "messages" | "yes" => Some(Self::Messages),
+            _ => None,
+        }
+    }
+    fn print(&self) -> String {
+        match self {
+            Self::Off => "off",
+            Self::Info => "info",
+            Self::Messages => "messages",
+        }
+        .to_owned()
+    }
+}
+
+macro_rules! rules {
+    ($( $(#[doc = $doc:literal])+ $name:ident: $type:ty, $scope:ident, $unit:literal, $default:literal; )+) => {
+        /// The rules of one room, or of the server; `None` means "not set here".
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Rules {
+            $( $(#[doc = $doc])+ #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<$type>, )+
+        }
+
+        /// Every rule, in the order of the reference.
+        pub const RULES: &[RuleDoc] = &[
+            $( RuleDoc {
+                name: stringify!($name),
+                unit: $unit,
+                default: $default,
+                scope: Scope::$scope,
+                text: concat!($($doc),+),
+            }, )+
+        ];
+
+        impl Rules {
+            /// Sets (or with `None` clears) one rule by its name.
+            pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), RuleError> {
+                match name {
+                    $( stringify!($name) => {
+                        self.$name = match value {
+                            None => None,
+                            Some(text) => Some(<$type as RuleValue>::parse(text.trim()).ok_or_else(|| RuleError::Value {
+                                name: stringify!($name),
+                                value: text.to_owned(),
+                                unit: $unit,
+                            })?),
+                        };
+                        Ok(())
+                    } )+
+                    _ => Err(RuleError::Unknown(name.to_owned())),
+                }
+            }
+
+            /// The text form of one rule that is set.
+            pub fn get(&self, name: &str) -> Option<String> {
+                match name {
+                    $( stringify!($name) => self.$name.as_ref().map(RuleValue::print), )+
+                    _ => None,
+                }
+            }
+
+            /// These rules, and where one is not set, that of `base`.
+            pub fn over(&self, base: &Self) -> Self {
+                Self { $( $name: self.$name.clone().or_else(|| base.$name.clone()), )+ }
+            }
+        }
+    };
+}
+
+rules! {
+    /// How many posts one user may make in one room within `rate_seconds`.
+    rate_posts: u32, Room, "a number of posts", "5";
+    /// The span over which `rate_posts` are counted.
+    rate_seconds: f64, Room, "seconds", "16";
+    /// Slow mode: the least time between two posts of one user in a room. Moderators are exempt.
+    slow_seconds: f64, Room, "seconds; 0 = off", "0";
+    /// Messages older than this are removed for good, pinned ones excepted.
+    retention_days: f64, Room, "days; 0 = keep for ever", "0";
+    /// The largest message a user may post, with padding.
+    message_bytes: u32, Room, "bytes; 0 = only the limit of a request", "0";
+    /// The largest file a user may upload, enforced while it arrives.
+    file_bytes: u64, Room, "bytes; 0 = the server's `[files] max_size`", "0";
+    /// New users read only until this server has known them for this long.
+    member_age_seconds: f64, Room, "seconds; 0 = off", "0";
+    /// The first posts of a user in a room are held until a moderator approves them.
+    approve_first: u32, Room, "a number of posts; 0 = off", "0";
+    /// Whether filters apply to moderators as well. Admins are always exempt.
+    filter_moderators: bool, Room, "yes or no", "no";
+    /// Raid mode switches itself on when this many new identities post in a room within a minute.
+    raid_new_users: u32, Room, "identities per minute; 0 = only by command", "0";
+    /// Raid mode switches itself on when this many posts arrive in a room within a minute.
+    raid_posts: u32, Room, "posts per minute; 0 = only by command", "0";
+    /// How long a raid mode that switched itself on stays on.
+    raid_seconds: f64, Room, "seconds; 0 = until `raid off`", "3600";
+    /// What browsers see of a room: nothing, its name and join link, or its recent messages too.
+    web: WebView, Room, "off, info or messages", "messages";
+    /// How long this server must have known a user before they may start direct messages.
+    dm_age_seconds: f64, Server, "seconds; 0 = off", "0";
+    /// How many posts that still stand a user must have made before they may start direct messages.
+    dm_posts: u32, Server, "a number of posts; 0 = off", "0";
+    /// Whether users banned from any room may still start direct messages.
+    dm_block_banned: bool, Server, "yes or no", "no";
+    /// How many direct messages one user may start within an hour.
+    dm_per_hour: u32, Server, "a number of messages; 0 = no limit", "0";
+}
+
+/// The description of the rule called `name`.
+pub fn rule(name: &str) -> Option<&'static RuleDoc> {
+    RULES.iter().find(|rule| rule.name == name)
+}
+
+/// Checks that `name` exists and may be set in this place.
+pub fn check_scope(name: &str, for_room: bool) -> Result<&'static RuleDoc, RuleError> {
+    let found = rule(name).ok_or_else(|| RuleError::Unknown(name.to_owned()))?;
+    if for_room && found.scope == Scope::Server {
+        return Err(RuleError::ServerOnly(found.name));
+    }
+    Ok(found)
+}
+
+/// Posts allowed within a span.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Window {
+    /// How many posts.
+    pub posts: u32,
+    /// Within how many seconds.
+    pub seconds: f64,
+    /// Whether moderators are exempt (admins always are).
+    pub moderators_exempt: bool,
+}
+
+/// What bounds the posts and uploads of one room.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Each must hold; all are checked in the transaction that stores the post.
+    pub windows: Vec<Window>,
+    /// The largest message in bytes with padding; `None` = only the limit of a request.
+    pub message_bytes: Option<usize>,
+    /// The largest upload in bytes; `None` = the limit of the server.
+    pub file_bytes: Option<u64>,
+}
+
+impl Rules {
+    /// The limits these rules mean; what is not set is as in the reference (5 posts in 16 seconds).
+    pub fn limits(&self) -> Limits {
+        let mut windows = vec![Window {
+            posts: self.rate_posts.unwrap_or(5),
+            seconds: self.rate_seconds.unwrap_or(16.0),
+            moderators_exempt: false,
+        }];
+        if let Some(seconds) = self.slow_seconds.filter(|s| *s > 0.0) {
+            windows.push(Window { posts: 1, seconds, moderators_exempt: true });
+        }
+        Limits {
+            windows,
+            message_bytes: self.message_bytes.filter(|n| *n > 0).and_then(|n| usize::try_from(n).ok()),
+            file_bytes: self.file_bytes.filter(|n| *n > 0),
+        }
+    }
+
+    /// What the page of the room shows.
+    pub fn web_view(&self) -> WebView {
+        self.web.unwrap_or(WebView::Messages)
+    }
+}
+
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for doc in RULES {
+            if let Some(value) = self.get(doc.name) {
+                writeln!(f, "{} = {value}", doc.name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_of_the_table_can_be_set_read_and_cleared() {
+        for doc in RULES {
+            let value = match doc.unit {
+                unit if unit.starts_with("yes") => "yes",
+                unit if unit.starts_with("off, info") => "info",
+                _ => "7",
+            };
+            let mut rules = Rules::default();
+            rules.set(doc.name, Some(value)).expect(doc.name);
+            assert_eq!(rules.get(doc.name).as_deref(), Some(value), "{}", doc.name);
+            assert!(rules.set(doc.name, Some("purple")).is_err(), "{}", doc.name);
+            rules.set(doc.name, None).expect(doc.name);
+            assert_eq!(rules, Rules::default());
+            assert!(!doc.text.trim().is_empty() && !doc.default.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_room_rule_wins_over_the_server_rule() {
+        let mut server = Rules::default();
+        server.set("slow_seconds", Some("30")).expect("set");
+        server.set("message_bytes", Some("4000")).expect("set");
+        let mut room = Rules::default();
+        room.set("slow_seconds", Some("0")).expect("set");
+        let both = room.over(&server);
+        assert_eq!(both.limits().windows.len(), 1, "slow mode is off in this room");
+        assert_eq!(both.limits().message_bytes, Some(4000));
+    }
+
+    #[test]
+    fn a_server_rule_cannot_be_set_for_a_room() {
+        assert_eq!(check_scope("dm_posts", true), Err(RuleError::ServerOnly("dm_posts")));
+        assert!(check_scope("dm_posts", false).is_ok());
+        assert!(matches!(check_scope("no_such", false), Err(RuleError::Unknown(_))));
+    }
+}
