@@ -207,7 +207,7 @@ pub enum AuthError {
     /// Neither 66 hexadecimal digits nor base64 of 33 bytes. Status 400.
     #[error("Invalid authentication: X-SOGS-Pubkey is not a valid 66-hex digit id")]
     UndecodablePubkey,
-    /// A prefix other than `00` and `15`. Status 400.
+    /// A prefix other than `00`, `15` and `25`; the text is the reference's, which has no `25`. Status 400.
     #[error("Invalid authentication: X-SOGS-Pubkey must be 00- or 15- prefixed")]
     WrongPrefix,
     /// The key is no point of the main subgroup. Status 400.
@@ -251,6 +251,17 @@ impl Unverified {
     ///
     /// `now` is the server's clock in unix seconds, `require_blinded` its policy on `00` keys.
     pub fn parse(raw: RawHeaders<'_>, require_blinded: bool, now: u64) -> Result<Option<Self>, AuthError> {
+        Self::parse_with(raw, require_blinded, now, |_| false)
+    }
+
+    /// Like [`Unverified::parse`], without the costly test of the key's point when `known` says of the header id
+    /// that its signatures have verified before.
+    pub fn parse_with(
+        raw: RawHeaders<'_>,
+        require_blinded: bool,
+        now: u64,
+        known: impl FnOnce(&SessionId) -> bool,
+    ) -> Result<Option<Self>, AuthError> {
         let all = [raw.pubkey, raw.nonce, raw.timestamp, raw.signature];
         // An empty header is a missing one, as for the reference server.
         let present = all
@@ -270,22 +281,7 @@ impl Unverified {
             _ => return Err(AuthError::MissingHeaders { missing: 4 - present }),
         }
 
-        let bytes: [u8; 33] = match pubkey.len() {
-            66 => array_from_hex(pubkey),
-            _ => array_from_b64(pubkey),
-        }
-        .ok_or(AuthError::UndecodablePubkey)?;
-        let key = SessionId::from_bytes(bytes).map_err(|_| AuthError::WrongPrefix)?;
-        if !matches!(key.prefix(), Prefix::Unblinded | Prefix::Blind15) {
-            return Err(AuthError::WrongPrefix);
-        }
-        let point = keys::valid_point(key.key()).map_err(|_| AuthError::InvalidPoint)?;
-        let shown = match key.prefix() {
-            Prefix::Unblinded if require_blinded => return Err(AuthError::BlindingRequired),
-            Prefix::Unblinded => SessionId::new(Prefix::Account, point.to_montgomery().to_bytes()),
-            _ => key,
-        };
-
+        let (key, shown) = read_key(pubkey, require_blinded, known)?;
         let nonce = match nonce.len() {
             22 | 24 => array_from_b64(nonce),
             32 => array_from_hex(nonce),
@@ -337,21 +333,65 @@ impl Unverified {
         keys::verify_ed25519(self.key.key(), &bytes, &self.signature)
             .map_err(|_| AuthError::SignatureMismatch)?;
         Ok(Verified {
+            key: self.key,
             shown: self.shown,
             nonce: self.nonce,
+            seconds: self.seconds,
         })
     }
+}
+
+/// The header id and the id it is shown under.
+fn read_key(
+    pubkey: &str,
+    require_blinded: bool,
+    known: impl FnOnce(&SessionId) -> bool,
+) -> Result<(SessionId, SessionId), AuthError> {
+    let bytes: [u8; 33] = match pubkey.len() {
+        66 => array_from_hex(pubkey),
+        _ => array_from_b64(pubkey),
+    }
+    .ok_or(AuthError::UndecodablePubkey)?;
+    let key = SessionId::from_bytes(bytes).map_err(|_| AuthError::WrongPrefix)?;
+    let blinded = match key.prefix() {
+        Prefix::Unblinded => false,
+        Prefix::Blind15 | Prefix::Blind25 => true,
+        _ => return Err(AuthError::WrongPrefix),
+    };
+    if !known(&key) {
+        keys::valid_point(key.key()).map_err(|_| AuthError::InvalidPoint)?;
+    }
+    if blinded {
+        return Ok((key, key));
+    }
+    if require_blinded {
+        return Err(AuthError::BlindingRequired);
+    }
+    let x25519 = keys::montgomery(key.key()).map_err(|_| AuthError::InvalidPoint)?;
+    Ok((key, SessionId::new(Prefix::Account, x25519)))
 }
 
 /// Proof that the holder of an id's key made the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
+    key: SessionId,
     shown: SessionId,
     nonce: [u8; NONCE_LEN_BYTES],
+    seconds: u64,
 }
 
 impl Verified {
-    /// The id of the caller: `05` or `15`.
+    /// The id whose key signed: `00`, `15` or `25`.
+    pub fn header_id(&self) -> SessionId {
+        self.key
+    }
+
+    /// The client's clock, unix seconds.
+    pub fn timestamp(&self) -> u64 {
+        self.seconds
+    }
+
+    /// The id of the caller: `05`, `15` or `25`.
     pub fn id(&self) -> SessionId {
         self.shown
     }

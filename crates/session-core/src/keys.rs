@@ -245,6 +245,14 @@ pub fn x25519_from_ed25519(ed25519: &[u8; 32]) -> Result<[u8; 32], IdError> {
     Ok(valid_point(ed25519)?.to_montgomery().to_bytes())
 }
 
+/// The X25519 key of an Ed25519 key whose point was tested before.
+pub(crate) fn montgomery(ed25519: &[u8; 32]) -> Result<[u8; 32], IdError> {
+    let point = CompressedEdwardsY(*ed25519)
+        .decompress()
+        .ok_or(IdError::NotAKey)?;
+    Ok(point.to_montgomery().to_bytes())
+}
+
 /// Decodes a point as strictly as libsodium's `crypto_core_ed25519_is_valid_point`: canonical, of large order, in
 /// the main subgroup.
 pub(crate) fn valid_point(bytes: &[u8; 32]) -> Result<EdwardsPoint, IdError> {

@@ -20,14 +20,14 @@
 pub mod auth;
 pub mod blind;
 pub mod content;
-//DM
+pub mod dm;
 pub mod encoding;
 pub mod id;
 pub mod keys;
 pub mod link;
 pub mod message;
 pub mod mnemonic;
-//ON
+pub mod onion;
 pub mod padding;
 
 pub use auth::Signer;

@@ -8,9 +8,11 @@ use serde_json::Value;
 use session_core::auth::{AuthError, RawHeaders, Request, Signer, Unverified};
 use session_core::blind::{Blinder, absolute15, blind15_factor};
 use session_core::content::{Content, DataMessage, Profile};
+use session_core::dm::{Conversation, DmError};
 use session_core::encoding::{array_from_b64, array_from_hex, b64, from_b64};
 use session_core::keys::{self, Identity, ServerSecret};
 use session_core::message::{self, SignedPost};
+use session_core::onion::{self, Cipher, OnionError, Sealed, v4};
 use session_core::padding::{Padding, unpad};
 use session_core::{Prefix, ServerKey, SessionId, mnemonic};
 
@@ -441,5 +443,115 @@ fn padding() {
             text(item, "out"),
             "{item}"
         );
+    }
+}
+
+#[test]
+fn onion_v4() {
+    let server = server();
+    for item in items("onion_v4") {
+        let cipher = Cipher::from_name(text(&item, "enc_type")).unwrap();
+        let plaintext = text(&item, "plaintext").as_bytes();
+        let iv = hex::decode(text(&item, "iv")).unwrap();
+        let secret = bytes(&item, "ephemeral_private");
+        let sealed = Sealed::with(plaintext, &server.public(), cipher, secret, &iv).unwrap();
+        assert_eq!(sealed.ephemeral, bytes(&item, "ephemeral_public"));
+        assert_eq!(sealed.reply.expose_key(), &bytes(&item, "shared_key"));
+
+        // The same blob; behind it the same JSON in another spacing.
+        let theirs = hex::decode(text(&item, "request_body_hex")).unwrap();
+        let ours = sealed.to_body();
+        let blob_end = 4 + sealed.blob.len();
+        assert_eq!(ours[..blob_end], theirs[..blob_end]);
+        let json = |body: &[u8]| serde_json::from_slice::<Value>(&body[blob_end..]).unwrap();
+        let (mut ours_json, theirs_json) = (json(&ours), json(&theirs));
+        if theirs_json.get("enc_type").is_some() {
+            ours_json["enc_type"] = theirs_json["enc_type"].clone();
+        }
+        assert_eq!(ours_json, theirs_json);
+
+        let opened = onion::open(&theirs, &server).unwrap();
+        assert_eq!(opened.plaintext, plaintext);
+        let (request, key) = v4::Request::open(&theirs, &server).unwrap();
+        assert_eq!(
+            request.to_plaintext(),
+            plaintext,
+            "the metadata is written as the reference writes it"
+        );
+        assert_eq!(key.expose_key(), sealed.reply.expose_key());
+
+        let reply = hex::decode(text(&item, "reply_body_hex_random_iv")).unwrap();
+        assert_eq!(
+            sealed.reply.open(&reply).unwrap(),
+            text(&item, "reply_plaintext").as_bytes()
+        );
+        let response = v4::Response::open(&reply, &sealed.reply).unwrap();
+        assert_eq!(response.code, 200);
+        assert_eq!(response.header("content-type"), Some("application/json"));
+        assert!(serde_json::from_slice::<Value>(&response.body).is_ok());
+
+        let mut changed = theirs.clone();
+        changed[4 + iv.len()] ^= 1;
+        assert_eq!(
+            onion::open(&changed, &server).unwrap_err(),
+            OnionError::Decryption
+        );
+    }
+}
+
+#[test]
+fn blinded_dm() {
+    let server = server().public();
+    for item in items("blinded_dm") {
+        let (alice, bob) = (who(&item, "sender_seed"), who(&item, "recipient_seed"));
+        let padded = hex::decode(text(&item, "plaintext_padded_hex")).unwrap();
+        for (from, to, fixed, random) in [
+            (
+                "sender_id15",
+                "recipient_id15",
+                Some("message_b64_fixed_nonce"),
+                "message_b64_libsession_random_nonce",
+            ),
+            (
+                "sender_id25",
+                "recipient_id25",
+                None,
+                "message25_b64_libsession_random_nonce",
+            ),
+        ] {
+            let (from, to): (SessionId, SessionId) = (
+                text(&item, from).parse().unwrap(),
+                text(&item, to).parse().unwrap(),
+            );
+            let sending = Conversation::new(&alice, &to, &server).unwrap();
+            let receiving = Conversation::new(&bob, &from, &server).unwrap();
+            assert_eq!((sending.my_id(), receiving.my_id()), (from, to));
+            let nonce = bytes(&item, "nonce");
+            if let Some(fixed) = fixed {
+                assert_eq!(b64(sending.seal(&padded, &nonce)), text(&item, fixed));
+            }
+            for message in [
+                sending.seal(&padded, &nonce),
+                from_b64(text(&item, random)).unwrap(),
+            ] {
+                for opened in [receiving.open_received(&message), sending.open_sent(&message)] {
+                    let opened = opened.unwrap();
+                    assert_eq!(opened.data, padded);
+                    assert_eq!(opened.sender.to_string(), text(&item, "sender_session_id"));
+                }
+                // Turned around, between others, changed: none of it opens.
+                assert_eq!(sending.open_received(&message), Err(DmError::Decryption));
+                let mut changed = message.clone();
+                changed[20] ^= 1;
+                assert_eq!(receiving.open_received(&changed), Err(DmError::Decryption));
+                changed[0] = 1;
+                assert_eq!(receiving.open_received(&changed), Err(DmError::UnknownVersion(1)));
+                assert_eq!(receiving.open_received(&message[..72]), Err(DmError::Truncated));
+            }
+        }
+        assert!(matches!(
+            Conversation::new(&alice, &bob.session_id(), &server),
+            Err(DmError::NotBlinded)
+        ));
     }
 }
