@@ -1,2 +1,29 @@
-//! The one binary.
-fn main() {}
+//! Ackpost: post that is acknowledged.
+//!
+//! This crate is the one binary. It parses what was typed, builds configurations, calls the libraries
+//! and prints outcomes; it knows no SQL, no stanza XML and no signatures.
+
+mod argv;
+mod cli;
+mod cmd;
+mod context;
+mod exit;
+mod help;
+mod log;
+mod output;
+mod similar;
+mod sources;
+
+use std::process::ExitCode;
+
+use crate::argv::Call;
+
+fn main() -> ExitCode {
+    // The one place where a TLS provider is chosen; the libraries take it from here.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let call = match Call::from_process() {
+        Ok(call) => call,
+        Err(usage) => return usage.print().into(),
+    };
+    cli::run(call).into()
+}

@@ -1,0 +1,370 @@
+//! From the words of the command line to the words clap reads.
+//!
+//! Apprise's command line has options of several letters behind one dash (`-tv`, `-Da`, `-SUL`),
+//! values that begin with dashes (`-b --x`), and no abbreviations of long options. clap reads none of
+//! that, so the words of the commands that speak Apprise's language are first brought into the one
+//! form that leaves no doubt: `--long`, `--long=value`, then `--` and the rest. Which options exist
+//! and which take a value comes from the clap tree itself, so the two cannot drift apart.
+
+use std::path::Path;
+
+use clap::{ArgAction, Command, CommandFactory as _};
+
+use crate::cli::Cli;
+use crate::context::Name;
+use crate::exit::Exit;
+use crate::output;
+use crate::similar::similar;
+
+/// Options of several letters behind one dash, and their long names.
+pub(crate) const MULTI_LETTER: [(&str, &str); 6] = [
+    ("-tv", "template-var"),
+    ("-Da", "disable-async"),
+    ("-SL", "service-limit"),
+    ("-SM", "storage-mode"),
+    ("-SPD", "storage-prune-days"),
+    ("-SUL", "storage-uid-length"),
+];
+
+/// Commands whose words are in Apprise's syntax.
+const APPRISE_SYNTAX: [&str; 3] = ["send", "preview", "storage"];
+
+/// A command line, ready for clap.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// The name the program was called by.
+    pub(crate) name: Name,
+    /// What was asked for beside the commands.
+    pub(crate) ask: Ask,
+    /// The words for clap, beginning with the program's name.
+    pub(crate) words: Vec<String>,
+}
+
+/// What a call asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Run the command in `words`.
+    Command,
+    /// `--help`, under the name `apprise`.
+    Help,
+    /// `--version`.
+    Version,
+}
+
+/// A command line that makes no sense.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    name: Name,
+    text: String,
+    header: bool,
+}
+
+impl Usage {
+    /// `header`: the usage line goes with it.
+    pub(crate) fn new(name: Name, text: String, header: bool) -> Self {
+        Self { name, text, header }
+    }
+
+    /// Prints it to standard error and gives the exit code.
+    pub(crate) fn print(&self) -> Exit {
+        if self.header {
+            let name = self.name.as_str();
+            output::note(&format!("Usage: {name} [OPTIONS] URL [URL2 [URL3]]\nTry '{name} --help' for help.\n"));
+        }
+        output::note(&format!("Error: {}", self.text));
+        Exit::Usage
+    }
+}
+
+impl Call {
+    /// The call of this process.
+    pub(crate) fn from_process() -> Result<Self, Usage> {
+        let mut words = std::env::args_os();
+        let program = words.next().unwrap_or_default();
+        let stem = Path::new(&program).file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+        let name = if stem == "apprise" { Name::Apprise } else { Name::Ackpost };
+        let words: Result<Vec<String>, _> = words.map(std::ffi::OsString::into_string).collect();
+        match words {
+            Ok(words) => Self::new(name, &words),
+            Err(word) => {
+                let text = format!("the argument {:?} is not UTF-8", word.to_string_lossy().chars().take(8).collect::<String>());
+                Err(Usage::new(name, text, false))
+            }
+        }
+    }
+
+    /// Reads the words behind the program's name.
+    pub(crate) fn new(name: Name, words: &[String]) -> Result<Self, Usage> {
+        let tree = Cli::command();
+        let send = tree.find_subcommand("send").expect("the tree has `send`");
+        let read = read(words, send, &tree);
+        let command = |at: Option<usize>| at.and_then(|at| tree.find_subcommand(&words[at]));
+
+        if name == Name::Ackpost {
+            if let Some(found) = command(read.first_positional) {
+                let at = read.first_positional.expect("found there");
+                if !APPRISE_SYNTAX.contains(&found.get_name()) {
+                    return Ok(Self::plain(name, words));
+                }
+                let mut rest = words.to_vec();
+                rest.remove(at);
+                return Self::normal(name, found, &tree, &rest);
+            }
+            // `ackpost help …`, `ackpost --help`: clap's own.
+            let first = words.first().map(String::as_str);
+            if first == Some("help") || (read.error.is_none() && read.positionals.is_empty() && read.asks("help")) {
+                return Ok(Self::plain(name, words));
+            }
+        }
+        if name == Name::Apprise && read.first_positional.is_some_and(|at| words[at] == "storage") {
+            let mut rest = words.to_vec();
+            rest.remove(read.first_positional.expect("just seen"));
+            let storage = tree.find_subcommand("storage").expect("the tree has `storage`");
+            return Self::normal(name, storage, &tree, &rest);
+        }
+        // `apprise -b x ""` comes from an unset variable; a bare beginning of `storage` is no URL either.
+        if let Some(first) = read.first_positional.map(|at| words[at].as_str())
+            && "storage".starts_with(first)
+        {
+            let text = if first.is_empty() {
+                "the first URL is empty (an unset variable?)".to_owned()
+            } else {
+                format!("'{first}' is neither a URL nor a command; the command is 'storage'")
+            };
+            return Err(Usage::new(name, text, true));
+        }
+        Self::normal(name, send, &tree, words)
+    }
+
+    fn plain(name: Name, words: &[String]) -> Self {
+        let mut all = vec![name.as_str().to_owned()];
+        all.extend_from_slice(words);
+        Self { name, ask: Ask::Command, words: all }
+    }
+
+    fn normal(name: Name, command: &Command, tree: &Command, words: &[String]) -> Result<Self, Usage> {
+        let read = read(words, command, tree);
+        // As in Apprise, these two win over everything else that may be wrong.
+        let ask = if read.asks("help") {
+            Ask::Help
+        } else if read.asks("version") {
+            Ask::Version
+        } else {
+            Ask::Command
+        };
+        if ask == Ask::Command
+            && let Some((text, header)) = read.error
+        {
+            return Err(Usage::new(name, text, header));
+        }
+        let mut all = vec![name.as_str().to_owned(), command.get_name().to_owned()];
+        if ask == Ask::Help && name == Name::Ackpost {
+            all.push("--help".to_owned());
+            return Ok(Self { name, ask: Ask::Command, words: all });
+        }
+        all.extend(read.options);
+        all.push("--".to_owned());
+        all.extend(read.positionals);
+        Ok(Self { name, ask, words: all })
+    }
+}
+
+/// The words of a command line in Apprise's syntax.
+#[derive(Default)]
+struct Read {
+    /// `--long` or `--long=value`.
+    options: Vec<String>,
+    positionals: Vec<String>,
+    /// Where among the words the first positional stands.
+    first_positional: Option<usize>,
+    /// The first thing wrong, and whether the usage line goes with it.
+    error: Option<(String, bool)>,
+}
+
+impl Read {
+    fn asks(&self, flag: &str) -> bool {
+        self.options.iter().any(|o| o.strip_prefix("--") == Some(flag))
+    }
+
+    fn fail(&mut self, text: String, header: bool) {
+        self.error.get_or_insert((text, header));
+    }
+}
+
+/// The options a command knows, with the global ones.
+struct Known<'a> {
+    options: Vec<(&'a str, Option<char>, bool)>,
+}
+
+impl<'a> Known<'a> {
+    fn new(command: &'a Command, tree: &'a Command) -> Self {
+        let mut options: Vec<_> = command
+            .get_arguments()
+            .chain(tree.get_arguments())
+            .filter_map(|arg| {
+                let takes_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+                Some((arg.get_long()?, arg.get_short(), takes_value))
+            })
+            .collect();
+        options.push(("help", Some('h'), false));
+        options.push(("version", Some('V'), false));
+        Self { options }
+    }
+
+    fn long(&self, name: &str) -> Option<(&'a str, bool)> {
+        self.options.iter().find(|(long, ..)| *long == name).map(|(long, _, value)| (*long, *value))
+    }
+
+    fn short(&self, letter: char) -> Option<(&'a str, bool)> {
+        self.options.iter().find(|(_, short, _)| *short == Some(letter)).map(|(long, _, value)| (*long, *value))
+    }
+
+    /// Every way to write an option that is not one letter.
+    fn names(&self) -> impl Iterator<Item = String> {
+        self.options
+            .iter()
+            .map(|(long, ..)| format!("--{long}"))
+            .chain(MULTI_LETTER.iter().map(|(multi, _)| (*multi).to_owned()))
+    }
+}
+
+fn read(words: &[String], command: &Command, tree: &Command) -> Read {
+    let known = Known::new(command, tree);
+    let mut out = Read::default();
+    let mut at = 0;
+    while at < words.len() {
+        let word = words[at].as_str();
+        let next = words.get(at + 1);
+        at += 1;
+        if word == "--" {
+            if at < words.len() && out.first_positional.is_none() {
+                out.first_positional = Some(at);
+            }
+            out.positionals.extend_from_slice(&words[at..]);
+            break;
+        }
+        if word == "-" || !word.starts_with('-') {
+            out.first_positional.get_or_insert(at - 1);
+            out.positionals.push(word.to_owned());
+            continue;
+        }
+        let (name, given) = word.split_once('=').map_or((word, None), |(n, v)| (n, Some(v)));
+        let multi = MULTI_LETTER.iter().find(|(multi, _)| *multi == name).map(|(_, long)| *long);
+        let used_next = match multi.or_else(|| name.strip_prefix("--")) {
+            Some(long) => read_long(&mut out, &known, (name, long), given, next),
+            None => read_short(&mut out, &known, &word[1..], next),
+        };
+        at += usize::from(used_next);
+    }
+    out
+}
+
+/// `--long`, `--long value`, `--long=value`; true when the next word was the value.
+fn read_long(out: &mut Read, known: &Known<'_>, (written, long): (&str, &str), given: Option<&str>, next: Option<&String>) -> bool {
+    match (known.long(long), given, next) {
+        (None, ..) => {
+            let names: Vec<String> = known.names().collect();
+            let close = similar(written, names.iter().map(String::as_str));
+            let hint = match close.as_slice() {
+                [] => String::new(),
+                [one] => format!(" Did you mean '{one}'?"),
+                many => format!(" (Did you mean one of: {}?)", many.iter().map(|m| format!("'{m}'")).collect::<Vec<_>>().join(", ")),
+            };
+            out.fail(format!("No such option '{written}'.{hint}"), true);
+            false
+        }
+        (Some((long, true)), Some(value), _) => {
+            out.options.push(format!("--{long}={value}"));
+            false
+        }
+        (Some((long, true)), None, Some(value)) => {
+            out.options.push(format!("--{long}={value}"));
+            true
+        }
+        (Some((_, true)), None, None) => {
+            out.fail(format!("Option '{written}' requires an argument."), false);
+            false
+        }
+        (Some((_, false)), Some(_), _) => {
+            out.fail(format!("Option '{written}' does not take a value."), false);
+            false
+        }
+        (Some((long, false)), None, _) => {
+            out.options.push(format!("--{long}"));
+            false
+        }
+    }
+}
+
+/// `-v`, `-vb value`, `-bvalue`; true when the next word was the value.
+fn read_short(out: &mut Read, known: &Known<'_>, letters: &str, next: Option<&String>) -> bool {
+    for (i, letter) in letters.char_indices() {
+        match known.short(letter) {
+            None => {
+                out.fail(format!("No such option '-{letter}'."), true);
+                return false;
+            }
+            Some((long, false)) => out.options.push(format!("--{long}")),
+            Some((long, true)) => {
+                let rest = &letters[i + letter.len_utf8()..];
+                if !rest.is_empty() {
+                    out.options.push(format!("--{long}={rest}"));
+                    return false;
+                }
+                let Some(value) = next else {
+                    out.fail(format!("Option '-{letter}' requires an argument."), false);
+                    return false;
+                };
+                out.options.push(format!("--{long}={value}"));
+                return true;
+            }
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(name: Name, words: &[&str]) -> Result<Vec<String>, String> {
+        let words: Vec<String> = words.iter().map(|&w| w.to_owned()).collect();
+        Call::new(name, &words).map(|c| c.words[1..].to_vec()).map_err(|u| u.text)
+    }
+
+    #[test]
+    fn apprise_syntax_becomes_plain() {
+        let good = |words: &[&str]| call(Name::Apprise, words).expect("a good call").join(" ");
+        assert_eq!(good(&["-vb", "hello", "a://b"]), "send --verbose --body=hello -- a://b");
+        assert_eq!(good(&["-bhello", "-b=x", "a://b"]), "send --body=hello --body==x -- a://b");
+        assert_eq!(good(&["-b", "--x", "--title=T=1", "a://b"]), "send --body=--x --title=T=1 -- a://b");
+        assert_eq!(good(&["-tv", "a=b", "-tv=c=d", "-Da", "-SL", "2"]), "send --template-var=a=b --template-var=c=d --disable-async --service-limit=2 --");
+        assert_eq!(good(&["-tvx", "-L", "-1"]), "send --title=vx --limit=-1 --");
+        assert_eq!(good(&["a://b", "-b", "x", "--", "-c"]), "send --body=x -- a://b -c");
+        assert_eq!(good(&["-v", "storage", "list"]), "storage --verbose -- list");
+        assert_eq!(good(&["doctor"]), "send -- doctor");
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said_in_the_words_users_know() {
+        let bad = |words: &[&str]| call(Name::Apprise, words).expect_err("a bad call");
+        assert_eq!(bad(&["-b"]), "Option '-b' requires an argument.");
+        assert_eq!(bad(&["--bod", "x"]), "No such option '--bod'. Did you mean '--body'?");
+        assert_eq!(bad(&["-vZ"]), "No such option '-Z'.");
+        assert_eq!(bad(&["--dry-run=yes"]), "Option '--dry-run' does not take a value.");
+        for words in [&["-b", "x", ""][..], &["s"]] {
+            assert!(call(Name::Apprise, words).is_err() && call(Name::Ackpost, words).is_err());
+        }
+    }
+
+    #[test]
+    fn commands_are_found_behind_options() {
+        let good = |words: &[&str]| call(Name::Ackpost, words).expect("a good call").join(" ");
+        assert_eq!(good(&["-t", "T", "a://b"]), "send --title=T -- a://b");
+        assert_eq!(good(&["-v", "send", "-b", "send", "a://b"]), "send --verbose --body=send -- a://b");
+        assert_eq!(good(&["-b", "preview", "a://b"]), "send --body=preview -- a://b");
+        assert_eq!(good(&["generate", "man", "-x"]), "generate man -x");
+        assert_eq!(good(&["--help"]), "--help");
+        assert_eq!(good(&["send", "--help"]), "send --help");
+    }
+}

@@ -1,0 +1,108 @@
+//! `ackpost config check`: every entry, tag and group of configuration files, and every problem.
+
+use clap::{Args, Subcommand};
+use notify::{Notifier, Options, Problem};
+use serde_json::json;
+
+use crate::cli::refuse_value;
+use crate::context::Context;
+use crate::exit::{Done, Exit};
+use crate::output;
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List every entry, tag and problem of configuration files; exit code 0 only when they are clean
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// How deep files may include others
+    #[arg(short = 'R', long, value_name = "INTEGER", default_value_t = 1)]
+    recursion_depth: u32,
+    /// Show URLs with their secrets
+    #[arg(long)]
+    show_secrets: bool,
+    /// Files, file:// or http(s):// addresses; without any, the default files
+    #[arg(value_name = "FILE")]
+    files: Vec<String>,
+}
+
+pub(crate) fn run(args: &ConfigArgs, context: Context) -> Done {
+    let What::Check(args) = &args.what;
+    let mut files = args.files.clone();
+    if files.is_empty() {
+        let env = notify::Environment::system();
+        files.extend(crate::sources::default_files(&env).iter().map(|p| p.to_string_lossy().into_owned()));
+    }
+    if files.is_empty() {
+        return Ok(refuse_value(context, "There is no configuration file to check."));
+    }
+    let mut notifier = Notifier::with_options(Options { recursion: args.recursion_depth, ..Options::default() });
+    context.runtime().block_on(async {
+        for file in &files {
+            notifier.add_config(file).await;
+        }
+    });
+    let mut problems = notifier.problems().to_vec();
+    for entry in &notifier {
+        if let Some(service) = entry.service() {
+            problems.extend(service.warnings().iter().map(|p| p.clone().at(entry.file.as_deref(), entry.line, None)));
+        }
+    }
+    if context.json {
+        print_json(&notifier, &problems, args.show_secrets);
+    } else {
+        print(&notifier, args.show_secrets);
+        for problem in &problems {
+            if problem.is_error() { output::error(&problem.to_string()) } else { output::warning(&problem.to_string()) }
+        }
+        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        output::line(&format!("{}, {}", count(notifier.len(), "service"), count(problems.len(), "problem")));
+    }
+    Ok(if problems.is_empty() { Exit::Success } else { Exit::Failure })
+}
+
+fn print_json(notifier: &Notifier, problems: &[Problem], secrets: bool) {
+    let services: Vec<_> = notifier
+        .iter()
+        .map(|entry| {
+            json!({
+                "url": if secrets { entry.expose_url() } else { entry.masked_url() },
+                "privacy": entry.masked_url(),
+                "tags": entry.tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "file": entry.file,
+                "line": entry.line,
+            })
+        })
+        .collect();
+    let problems: Vec<_> = problems
+        .iter()
+        .map(|p| {
+            json!({"file": p.file, "line": p.line, "column": p.column, "key": p.key, "cause": p.cause, "remedy": p.remedy})
+        })
+        .collect();
+    output::json_document(&json!({ "services": services, "problems": problems }));
+}
+
+fn print(notifier: &Notifier, secrets: bool) {
+    for entry in notifier {
+        let place = match (&entry.file, entry.line) {
+            (Some(file), Some(line)) => format!("{file}:{line}: "),
+            (Some(file), None) => format!("{file}: "),
+            _ => String::new(),
+        };
+        let url = if secrets { entry.expose_url() } else { entry.masked_url() };
+        output::line(&format!("{place}{url}"));
+        if !entry.tags.is_empty() {
+            let tags: Vec<String> = entry.tags.iter().map(ToString::to_string).collect();
+            output::line(&format!("    tags: {}", tags.join(", ")));
+        }
+    }
+}

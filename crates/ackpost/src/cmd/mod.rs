@@ -1,0 +1,9 @@
+//! The commands, one module each.
+
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod details;
+pub(crate) mod generate;
+pub(crate) mod preview;
+pub(crate) mod send;
+pub(crate) mod storage;

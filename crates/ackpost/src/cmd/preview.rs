@@ -1,0 +1,137 @@
+//! `ackpost preview`: what would be sent where, without any network.
+
+use clap::Args;
+use notify::{Options, ParamValue, Parameter, Planned, Problem};
+use serde_json::{Map, Value, json};
+
+use super::send::{ContentArgs, SourceArgs};
+use crate::cli::refuse_value;
+use crate::context::Context;
+use crate::exit::{Done, Exit};
+use crate::output;
+use crate::sources::{self, Wanted};
+
+/// What would be sent, and where the services come from: the flags of `send`.
+#[derive(Debug, Args)]
+pub(crate) struct PreviewArgs {
+    #[command(flatten)]
+    content: ContentArgs,
+    #[command(flatten)]
+    sources: SourceArgs,
+    /// Show URLs with their secrets
+    #[arg(long)]
+    show_secrets: bool,
+    /// Where to send to
+    #[arg(value_name = "URL")]
+    urls: Vec<String>,
+}
+
+pub(crate) fn run(args: &PreviewArgs, context: Context) -> Done {
+    let settings = args.content.check().and_then(|content| {
+        Ok((content, args.sources.recursion()?, args.sources.templates()?))
+    });
+    let (content, recursion, templates) = match settings {
+        Ok(settings) => settings,
+        Err(text) => return Ok(refuse_value(context, &text)),
+    };
+    let options = Options { template_values: templates.into_iter().collect(), recursion, ..Options::default() };
+    let wanted = Wanted { urls: &args.urls, configs: &args.sources.config, tags: &args.sources.tag };
+    let loaded = context.runtime().block_on(sources::load(options, &wanted, context));
+    let message = args.content.message(&content, args.content.body.clone().unwrap_or_default());
+    let plan = loaded.notifier.plan(&message, &loaded.filter);
+    let mut problems = loaded.problems();
+    problems.extend(plan.problems.iter().cloned());
+    let nothing = loaded.notifier.is_empty() && problems.is_empty();
+    if nothing {
+        problems.push(Problem::error("there is no service to send to", "give a URL or a configuration file"));
+    }
+    let errors: Vec<&Problem> = problems.iter().filter(|p| p.is_error()).collect();
+    let valid = errors.is_empty();
+    if context.json {
+        output::json_document(&json!({
+            "valid": valid,
+            "errors": errors.iter().map(|p| p.to_string()).collect::<Vec<_>>(),
+            "services": plan.services.iter().map(|s| service_json(s, args.show_secrets)).collect::<Vec<_>>(),
+        }));
+    } else {
+        output::problems(&problems, context);
+        for planned in &plan.services {
+            print(planned, args.show_secrets);
+        }
+    }
+    Ok(if valid { Exit::Success } else { Exit::Failure })
+}
+
+fn url(planned: &Planned<'_>, secrets: bool) -> String {
+    if secrets { planned.service.expose_url() } else { planned.service.masked_url() }
+}
+
+fn service_json(planned: &Planned<'_>, secrets: bool) -> Value {
+    let service = &planned.service;
+    let chunks: Vec<Value> = planned.prepared.iter().flat_map(|p| &p.chunks).map(|c| json!({"title": c.title, "body": c.body})).collect();
+    let targets: Vec<String> = service.targets().into_iter().map(|t| t.address).collect();
+    let params: Map<String, Value> = service.parameters().iter().map(|p| (p.name.to_owned(), param_json(p))).collect();
+    json!({
+        "service": service.name(),
+        "url": url(planned, secrets),
+        "privacy": service.masked_url(),
+        "url_id": service.url_id(8),
+        "host": service.host(),
+        "port": service.port(),
+        "secure": service.secure(),
+        "targets": targets,
+        "tags": planned.entry.tag_names(),
+        "params": params,
+        "chunks": chunks,
+    })
+}
+
+fn param_json(parameter: &Parameter) -> Value {
+    match &parameter.value {
+        ParamValue::None => Value::Null,
+        ParamValue::Bool(yes) => json!(yes),
+        ParamValue::Int(number) => json!(number),
+        // JSON has no infinity.
+        ParamValue::Float(number) if number.is_finite() => json!(number),
+        ParamValue::Float(number) => json!(number.to_string()),
+        ParamValue::Text(text) => json!(text),
+    }
+}
+
+fn print(planned: &Planned<'_>, secrets: bool) {
+    let service = &planned.service;
+    output::line(&format!("{}  {}", service.name(), url(planned, secrets)));
+    output::line(&format!("  uid         {}", service.url_id(8)));
+    let tags = planned.entry.tag_names();
+    if !tags.is_empty() {
+        output::line(&format!("  tags        {}", tags.join(", ")));
+    }
+    output::line("  parameters");
+    for parameter in service.parameters() {
+        output::line(&format!("    {:<10}  {:<12}  {}", parameter.name, parameter.value.to_string(), parameter.origin.as_str()));
+    }
+    let prepared = match &planned.prepared {
+        Ok(prepared) => prepared,
+        Err(problem) => {
+            let targets: Vec<String> = service.targets().into_iter().map(|t| t.address).collect();
+            output::line(&format!("  to          {}", targets.join(", ")));
+            output::line(&format!("  nothing     {problem}"));
+            output::line("");
+            return;
+        }
+    };
+    for target in &prepared.targets {
+        output::line(&format!("  to          {}", target.address));
+    }
+    let total = prepared.chunks.len();
+    for (n, chunk) in prepared.chunks.iter().enumerate() {
+        output::line(&format!("  part {}/{total}, {} characters", n + 1, chunk.chars()));
+        if !chunk.title.is_empty() {
+            output::line(&format!("    | subject: {}", chunk.title));
+        }
+        for line in chunk.body.lines() {
+            output::line(&format!("    | {line}"));
+        }
+    }
+    output::line("");
+}

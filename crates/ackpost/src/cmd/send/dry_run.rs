@@ -1,0 +1,87 @@
+//! `--dry-run`: what would be notified, in Apprise's layout.
+
+use notify::{Entry, EntryBody, Template, Values};
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::output;
+use crate::sources::Loaded;
+
+/// Columns of a terminal that does not say.
+const COLUMNS: usize = 80;
+
+/// Lists the chosen services on standard output.
+pub(super) fn print(loaded: &Loaded, uid_length: usize, context: Context) -> Exit {
+    let notifier = &loaded.notifier;
+    let given = notifier.options().template_values.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let values = Values::new(given, &notifier.options().context.env);
+    let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(COLUMNS);
+    let (mut listed, mut unresolved) = (0, 0);
+    for entry in notifier.find(&loaded.filter) {
+        listed += 1;
+        let service = entry.resolve(&values);
+        if let Err(problem) = &service {
+            unresolved += 1;
+            output::problems(std::slice::from_ref(problem), context);
+        }
+        let (url, uid) = match &service {
+            Ok(service) => (service.masked_url(), service.url_id(uid_length)),
+            Err(_) => (entry.masked_url(), "- template; unresolved, would not send -".to_owned()),
+        };
+        if context.json {
+            output::json(&serde_json::json!({
+                "url": url,
+                "uid": service.is_ok().then_some(uid),
+                "tags": entry.tag_names(),
+            }));
+            continue;
+        }
+        output::line(&format!("{listed:>4}. {}", cut(&url, width)));
+        output::line(&label("uid", &uid));
+        print_rest(entry);
+    }
+    if unresolved > 0 && !context.json {
+        output::line("");
+        output::line(&format!(
+            "{unresolved} of {listed} matched entries could not be resolved and would not be sent. Check the log for the reason."
+        ));
+    }
+    let problems = loaded.problems().iter().any(notify::Problem::is_error);
+    match (listed, unresolved > 0 || problems) {
+        (0, _) => Exit::NoMatch,
+        (_, true) if unresolved == listed => Exit::Failure,
+        (_, true) => Exit::Partial,
+        _ => Exit::Success,
+    }
+}
+
+fn print_rest(entry: &Entry) {
+    let tags = entry.tag_names();
+    if !tags.is_empty() {
+        output::line(&label("tags", &tags.join(", ")));
+    }
+    if let EntryBody::Template(template) = &entry.body {
+        output::line(&label("template", &names(template)));
+    }
+}
+
+/// `other (has default), room (required)`
+fn names(template: &Template) -> String {
+    let required = template.required();
+    let mark = |name: &String| if required.contains(name) { "required" } else { "has default" };
+    template.names().iter().map(|name| format!("{name} ({})", mark(name))).collect::<Vec<_>>().join(", ")
+}
+
+fn label(name: &str, value: &str) -> String {
+    format!("{name:>10}: {value}")
+}
+
+/// Apprise's cut: a URL that does not fit loses its end.
+fn cut(url: &str, columns: usize) -> String {
+    if url.chars().count() <= columns.saturating_sub(8) {
+        return url.to_owned();
+    }
+    let mut short: String = url.chars().take(columns.saturating_sub(9)).collect();
+    short.push_str("...");
+    short
+}

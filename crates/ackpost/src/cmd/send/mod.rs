@@ -1,0 +1,102 @@
+//! `ackpost send`, and what happens without a command.
+
+mod args;
+mod dry_run;
+
+use std::io::{IsTerminal as _, Read as _};
+
+use notify::{Options, TagFilter};
+
+pub(crate) use self::args::{Checked, CheckedContent, ContentArgs, SendArgs, SourceArgs, check_storage};
+use crate::cmd::details;
+use crate::context::{Context, Name};
+use crate::exit::{Done, Exit, Failure};
+use crate::output;
+use crate::sources::{self, Loaded, Wanted};
+
+/// The longest message that is read from standard input, in bytes.
+const STDIN_LIMIT: u64 = 64 << 20;
+
+pub(crate) fn run(args: &SendArgs, context: Context) -> Done {
+    if args.details {
+        details::print(context);
+        return Ok(Exit::Success);
+    }
+    let checked = match args.check(context) {
+        Ok(checked) => checked,
+        Err(exit) => return Ok(exit),
+    };
+    context.runtime().block_on(send(args, &checked, context))
+}
+
+async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
+    let options = Options {
+        template_values: checked.templates.clone().into_iter().collect(),
+        recursion: checked.recursion,
+        limit: checked.limit,
+        service_limit: checked.service_limit,
+        sequential: args.disable_async,
+        ..Options::default()
+    };
+    let wanted = Wanted { urls: &args.urls, configs: &args.sources.config, tags: &args.sources.tag };
+    let loaded = sources::load(options, &wanted, context).await;
+    output::problems(&loaded.problems(), context);
+    if args.dry_run {
+        return Ok(dry_run::print(&loaded, checked.uid_length, context));
+    }
+    if loaded.notifier.is_empty() {
+        return Ok(nothing_loaded(context));
+    }
+    // Standard input is read only when something will be sent.
+    if loaded.notifier.find(&loaded.filter).next().is_none() {
+        output::note_own(context, "no service fits the tags; nothing was sent");
+        return Ok(Exit::NoMatch);
+    }
+    let body = match &args.content.body {
+        Some(body) => body.clone(),
+        None => read_stdin()?,
+    };
+    let message = args.content.message(&checked.content(), body);
+    if message.body.is_empty() && message.title.trim().is_empty() && message.attachments.is_empty() {
+        return Err(Failure::new("no message content specified to deliver", "give a body with -b or on standard input"));
+    }
+    Ok(deliver(&loaded, message, &loaded.filter, context).await)
+}
+
+async fn deliver(loaded: &Loaded, message: notify::Message, filter: &TagFilter, context: Context) -> Exit {
+    tracing::info!("Notifying {} service(s).", loaded.notifier.find(filter).count());
+    let report = loaded.notifier.notify_to(message, filter).await;
+    output::report(&report, context);
+    // What was known before has been said before.
+    let said = loaded.problems();
+    let news: Vec<_> = report.problems.iter().filter(|p| !said.contains(p)).cloned().collect();
+    output::problems(&news, context);
+    report.status.into()
+}
+
+/// Nothing to send to. Scripts written for Apprise find these lines on standard output.
+fn nothing_loaded(context: Context) -> Exit {
+    let text = "You must specify at least one service URL or populated configuration file.";
+    let hint = format!("Try '{} --help' for more information.", context.name.as_str());
+    for line in [text, hint.as_str()] {
+        if context.name == Name::Apprise { output::line(line) } else { output::note(line) }
+    }
+    Exit::Failure
+}
+
+fn read_stdin() -> Result<String, Failure> {
+    let mut stdin = std::io::stdin().lock();
+    if stdin.is_terminal() {
+        output::note("Type the message, then Ctrl-D.");
+    }
+    let mut bytes = Vec::new();
+    (&mut stdin)
+        .take(STDIN_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Failure::new(format!("cannot read the message from standard input: {e}"), "give it with -b"))?;
+    if bytes.len() as u64 > STDIN_LIMIT {
+        return Err(Failure::new("the message on standard input is longer than 64 MiB", "send it as a file with -a"));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::new("the message on standard input is not UTF-8", "convert it, or send it as a file with -a"))
+}

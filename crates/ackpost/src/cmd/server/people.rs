@@ -1,0 +1,162 @@
+//! `ackpost server user|mod|ban …`
+
+use clap::{Args, Subcommand};
+use sogs_server::admin::Operation;
+
+use super::rooms::PermissionArgs;
+use super::{Asked, At, PlaceArgs, span};
+
+/// Commands about people.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// List people, most recently active first
+    List {
+        #[command(flatten)]
+        at: At,
+        /// Only people active in this room
+        #[arg(long, value_name = "TOKEN")]
+        room: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50)]
+        limit: u32,
+    },
+    /// Show everything known of one person
+    Show {
+        #[command(flatten)]
+        at: At,
+        /// Session id (05…, 15… or 25…)
+        session_id: String,
+    },
+    /// Set or clear what a person may do in a room
+    Permissions {
+        #[command(flatten)]
+        at: At,
+        /// Session id
+        session_id: String,
+        /// Token of the room
+        #[arg(long, value_name = "TOKEN")]
+        room: String,
+        #[command(flatten)]
+        permissions: PermissionArgs,
+        /// Back to the defaults of the room (before anything else is set)
+        #[arg(long)]
+        clear: bool,
+    },
+}
+
+/// Commands about moderators.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModCommand {
+    /// List moderators and admins
+    List(At),
+    /// Make somebody a moderator or admin
+    Add(ModAddArgs),
+    /// Take moderator and admin rights away
+    Remove {
+        #[command(flatten)]
+        at: At,
+        /// Session id
+        session_id: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+/// Words of `mod add`.
+#[derive(Debug, Args)]
+pub(crate) struct ModAddArgs {
+    #[command(flatten)]
+    at: At,
+    /// Session id (05…, 15… or 25…); it need not have been seen yet
+    session_id: String,
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Admin rather than moderator
+    #[arg(long)]
+    admin: bool,
+    /// List the person for everybody (the default in rooms)
+    #[arg(long, conflicts_with = "hidden")]
+    visible: bool,
+    /// Do not list the person (the default with --global)
+    #[arg(long)]
+    hidden: bool,
+}
+
+/// Commands about bans.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BanCommand {
+    /// List bans and when timed ones end
+    List(At),
+    /// Ban a person
+    Add {
+        #[command(flatten)]
+        at: At,
+        /// Session id
+        session_id: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// End the ban after a span: 90s, 15m, 12h, 7d
+        #[arg(long = "for", value_name = "SPAN", value_parser = span)]
+        seconds: Option<f64>,
+        /// Delete the person's posts there too
+        #[arg(long)]
+        delete_posts: bool,
+    },
+    /// Lift a ban
+    Remove {
+        #[command(flatten)]
+        at: At,
+        /// Session id
+        session_id: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+impl UserCommand {
+    pub(crate) fn operation(&self) -> Asked<'_> {
+        Ok(match self {
+            Self::List { at, room, limit } => (at, Operation::UserList { room: room.clone(), limit: *limit }),
+            Self::Show { at, session_id } => (at, Operation::UserShow { user: session_id.clone() }),
+            Self::Permissions { at, session_id, room, permissions, clear } => (
+                at,
+                Operation::UserPermissions { user: session_id.clone(), room: room.clone(), permissions: permissions.change(), clear: *clear },
+            ),
+        })
+    }
+}
+
+impl ModCommand {
+    pub(crate) fn operation(&self) -> Asked<'_> {
+        Ok(match self {
+            Self::List(at) => (at, Operation::ModList),
+            Self::Add(args) => (
+                &args.at,
+                Operation::ModAdd {
+                    user: args.session_id.clone(),
+                    place: args.place.place(),
+                    admin: args.admin,
+                    visible: match (args.visible, args.hidden) {
+                        (true, _) => Some(true),
+                        (_, true) => Some(false),
+                        _ => None,
+                    },
+                },
+            ),
+            Self::Remove { at, session_id, place } => (at, Operation::ModRemove { user: session_id.clone(), place: place.place() }),
+        })
+    }
+}
+
+impl BanCommand {
+    pub(crate) fn operation(&self) -> Asked<'_> {
+        Ok(match self {
+            Self::List(at) => (at, Operation::BanList),
+            Self::Add { at, session_id, place, seconds, delete_posts } => (
+                at,
+                Operation::BanAdd { user: session_id.clone(), place: place.place(), seconds: *seconds, delete_posts: *delete_posts },
+            ),
+            Self::Remove { at, session_id, place } => (at, Operation::BanRemove { user: session_id.clone(), place: place.place() }),
+        })
+    }
+}

@@ -1,0 +1,150 @@
+//! `ackpost server room …`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use sogs_server::admin::{Operation, PermissionChange};
+
+use super::{Asked, At};
+use crate::exit::Failure;
+
+/// Commands about rooms.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoomCommand {
+    /// List all rooms
+    List(At),
+    /// Show one room, its rules and its join link
+    Show {
+        #[command(flatten)]
+        at: At,
+        /// Token of the room
+        token: String,
+    },
+    /// Add a room
+    Add(AddArgs),
+    /// Change a room
+    Edit(EditArgs),
+    /// Delete a room with everything in it
+    Delete {
+        #[command(flatten)]
+        at: At,
+        /// Token of the room
+        token: String,
+    },
+}
+
+/// `yes`/`no` for each permission.
+#[derive(Debug, Args)]
+pub(crate) struct PermissionArgs {
+    /// May messages be read
+    #[arg(long, value_name = "yes|no", value_parser = yes_no)]
+    read: Option<bool>,
+    /// May the room be seen by those who may not read it
+    #[arg(long, value_name = "yes|no", value_parser = yes_no)]
+    accessible: Option<bool>,
+    /// May messages be posted
+    #[arg(long, value_name = "yes|no", value_parser = yes_no)]
+    write: Option<bool>,
+    /// May files be uploaded
+    #[arg(long, value_name = "yes|no", value_parser = yes_no)]
+    upload: Option<bool>,
+}
+
+impl PermissionArgs {
+    pub(crate) fn change(&self) -> PermissionChange {
+        PermissionChange { read: self.read, accessible: self.accessible, write: self.write, upload: self.upload }
+    }
+}
+
+fn yes_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" | "on" | "1" => Ok(true),
+        "no" | "false" | "off" | "0" => Ok(false),
+        _ => Err("write yes or no".to_owned()),
+    }
+}
+
+/// Words of `room add`.
+#[derive(Debug, Args)]
+pub(crate) struct AddArgs {
+    #[command(flatten)]
+    at: At,
+    /// Token of the room: letters, digits, _ and -, at most 64
+    token: String,
+    /// Name people see; the token when absent
+    #[arg(long)]
+    name: Option<String>,
+    /// What the room is about
+    #[arg(long)]
+    description: Option<String>,
+    #[command(flatten)]
+    permissions: PermissionArgs,
+}
+
+/// Words of `room edit`.
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    #[command(flatten)]
+    at: At,
+    /// Token of the room
+    token: String,
+    /// New name
+    #[arg(long)]
+    name: Option<String>,
+    /// New description; an empty one removes it
+    #[arg(long)]
+    description: Option<String>,
+    /// Picture of the room: a PNG, JPEG, GIF or WebP file
+    #[arg(long, value_name = "FILE", conflicts_with = "no_image")]
+    image: Option<PathBuf>,
+    /// Remove the picture
+    #[arg(long)]
+    no_image: bool,
+    #[command(flatten)]
+    permissions: PermissionArgs,
+}
+
+impl RoomCommand {
+    pub(crate) fn operation(&self) -> Asked<'_> {
+        Ok(match self {
+            Self::List(at) => (at, Operation::RoomList),
+            Self::Show { at, token } => (at, Operation::RoomShow { room: token.clone() }),
+            Self::Add(args) => (
+                &args.at,
+                Operation::RoomAdd {
+                    room: args.token.clone(),
+                    name: args.name.clone(),
+                    description: args.description.clone(),
+                    permissions: args.permissions.change(),
+                },
+            ),
+            Self::Edit(args) => (
+                &args.at,
+                Operation::RoomEdit {
+                    room: args.token.clone(),
+                    name: args.name.clone(),
+                    description: args.description.clone(),
+                    permissions: args.permissions.change(),
+                    image: args.image()?,
+                },
+            ),
+            Self::Delete { at, token } => (at, Operation::RoomDelete { room: token.clone() }),
+        })
+    }
+}
+
+impl EditArgs {
+    fn image(&self) -> Result<Option<String>, Failure> {
+        use base64::Engine as _;
+        if self.no_image {
+            return Ok(Some(String::new()));
+        }
+        let Some(path) = &self.image else { return Ok(None) };
+        let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+        if size > 10_000_000 {
+            return Err(Failure::usage(format!("{} is larger than 10 MB", path.display()), "take a smaller picture"));
+        }
+        let bytes = std::fs::read(path).map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display()), "check the path"))?;
+        Ok(Some(base64::engine::general_purpose::STANDARD.encode(bytes)))
+    }
+}

@@ -1,0 +1,263 @@
+//! `ackpost server filter|settings|raid|log|undo …`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use sogs_server::admin::Operation;
+use sogs_server::model::filter::{FilterAction, FilterKind};
+use sogs_server::model::rules::RULES;
+
+use super::{Asked, At, span};
+use crate::context::Context;
+use crate::exit::{Done, Exit, Failure};
+use crate::output;
+
+/// What a filter looks for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum KindArg {
+    /// Words or phrases; * stands for any letters
+    Words,
+    /// A regular expression
+    Regex,
+    /// Letters of a script: cyrillic, arabic, persian, han, …
+    Alphabet,
+    /// Links; the pattern lists hosts that stay allowed
+    Links,
+    /// Attachments; the pattern lists content types that stay allowed (image/*)
+    Attachments,
+}
+
+impl From<KindArg> for FilterKind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Words => Self::Words,
+            KindArg::Regex => Self::Regex,
+            KindArg::Alphabet => Self::Alphabet,
+            KindArg::Links => Self::Links,
+            KindArg::Attachments => Self::Attachments,
+        }
+    }
+}
+
+/// Commands about filters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FilterCommand {
+    /// List all filters
+    List(At),
+    /// Add a filter; it holds at once
+    Add(FilterAddArgs),
+    /// Remove a filter
+    Remove {
+        #[command(flatten)]
+        at: At,
+        /// Number of the filter
+        id: i64,
+    },
+    /// Say which filters a text would meet
+    Test {
+        #[command(flatten)]
+        at: At,
+        /// The text of a message
+        text: String,
+        /// With the filters of this room
+        #[arg(long, value_name = "TOKEN")]
+        room: Option<String>,
+    },
+}
+
+/// Words of `filter add`.
+#[derive(Debug, Args)]
+pub(crate) struct FilterAddArgs {
+    #[command(flatten)]
+    at: At,
+    /// What it looks for
+    #[arg(value_enum)]
+    kind: KindArg,
+    /// The list or pattern, in the form its kind wants
+    #[arg(default_value = "")]
+    pattern: String,
+    /// Read the list from a file, one entry a line
+    #[arg(long, value_name = "FILE", conflicts_with = "pattern")]
+    file: Option<PathBuf>,
+    /// Only in this room; everywhere when absent
+    #[arg(long, value_name = "TOKEN")]
+    room: Option<String>,
+    /// Accept the post and show it to nobody, instead of refusing it
+    #[arg(long)]
+    hide: bool,
+    /// Text of the refusal
+    #[arg(long, value_name = "TEXT", conflicts_with = "hide")]
+    reply: Option<String>,
+}
+
+impl FilterCommand {
+    pub(crate) fn operation(&self) -> Asked<'_> {
+        Ok(match self {
+            Self::List(at) => (at, Operation::FilterList),
+            Self::Add(args) => (&args.at, args.operation()?),
+            Self::Remove { at, id } => (at, Operation::FilterRemove { id: *id }),
+            Self::Test { at, text, room } => (at, Operation::FilterTest { room: room.clone(), text: text.clone() }),
+        })
+    }
+}
+
+impl FilterAddArgs {
+    fn operation(&self) -> Result<Operation, Failure> {
+        let pattern = match &self.file {
+            None => self.pattern.clone(),
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display()), "check the path; the file must be text in UTF-8"))?,
+        };
+        Ok(Operation::FilterAdd {
+            room: self.room.clone(),
+            kind: self.kind.into(),
+            pattern,
+            action: if self.hide { FilterAction::Hide } else { FilterAction::Reject },
+            reply: self.reply.clone(),
+        })
+    }
+}
+
+/// Commands about rules.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SettingsCommand {
+    /// List rules that are set
+    List {
+        #[command(flatten)]
+        at: At,
+        /// Of this room only
+        #[arg(long, value_name = "TOKEN")]
+        room: Option<String>,
+    },
+    /// Name every rule there is, with unit, default and meaning
+    Names,
+    /// Set a rule
+    Set {
+        #[command(flatten)]
+        at: At,
+        /// Name of the rule
+        name: String,
+        /// Its value
+        value: String,
+        /// For this room only; for all rooms when absent
+        #[arg(long, value_name = "TOKEN")]
+        room: Option<String>,
+    },
+    /// Clear a rule
+    Clear {
+        #[command(flatten)]
+        at: At,
+        /// Name of the rule
+        name: String,
+        /// For this room only
+        #[arg(long, value_name = "TOKEN")]
+        room: Option<String>,
+    },
+}
+
+impl SettingsCommand {
+    pub(crate) fn operation(&self) -> Asked<'_> {
+        Ok(match self {
+            Self::List { at, room } => (at, Operation::SettingList { room: room.clone() }),
+            Self::Set { at, name, value, room } => {
+                (at, Operation::SettingSet { room: room.clone(), name: name.clone(), value: Some(value.clone()) })
+            }
+            Self::Clear { at, name, room } => (at, Operation::SettingSet { room: room.clone(), name: name.clone(), value: None }),
+            Self::Names => return Err(Failure::usage("`settings names` asks no server", "run it without --dir")),
+        })
+    }
+}
+
+/// Prints the table of rules.
+pub(crate) fn names(context: Context) -> Done {
+    if context.json {
+        output::json(&RULES);
+        return Ok(Exit::Success);
+    }
+    for rule in RULES {
+        output::line(&format!("{:<20} {} (default: {})", rule.name, rule.unit, rule.default));
+        output::line(&format!("{:<20} {}", "", rule.text.trim()));
+    }
+    Ok(Exit::Success)
+}
+
+/// Commands about raid mode.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RaidCommand {
+    /// Say where raid mode is on
+    Status(At),
+    /// From now on new identities read only
+    On {
+        #[command(flatten)]
+        at: At,
+        /// Only in this room; everywhere when absent
+        #[arg(long, value_name = "TOKEN")]
+        room: Option<String>,
+        /// End by itself after a span: 15m, 12h, 7d
+        #[arg(long = "for", value_name = "SPAN", value_parser = span)]
+        seconds: Option<f64>,
+        /// Count identities first seen within this span before now as new, too
+        #[arg(long, value_name = "SPAN", value_parser = span)]
+        reach_back: Option<f64>,
+    },
+    /// Everybody may write again
+    Off {
+        #[command(flatten)]
+        at: At,
+        /// In this room; the raid mode of the whole server when absent
+        #[arg(long, value_name = "TOKEN")]
+        room: Option<String>,
+    },
+}
+
+impl RaidCommand {
+    pub(crate) fn operation(&self) -> Asked<'_> {
+        Ok(match self {
+            Self::Status(at) => (at, Operation::RaidList),
+            Self::On { at, room, seconds, reach_back } => {
+                (at, Operation::RaidOn { room: room.clone(), seconds: *seconds, reach_back: reach_back.unwrap_or(0.0) })
+            }
+            Self::Off { at, room } => (at, Operation::RaidOff { room: room.clone() }),
+        })
+    }
+}
+
+/// Words of `log`.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+    /// Only of this room
+    #[arg(long, value_name = "TOKEN")]
+    room: Option<String>,
+    /// Only by this actor (a session id, or operator:NAME)
+    #[arg(long)]
+    actor: Option<String>,
+    /// Only about this session id or thing
+    #[arg(long)]
+    target: Option<String>,
+}
+
+impl LogArgs {
+    pub(crate) fn operation(&self) -> Operation {
+        Operation::LogList { limit: self.limit, room: self.room.clone(), actor: self.actor.clone(), target: self.target.clone() }
+    }
+}
+
+/// Words of `undo`.
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    #[command(flatten)]
+    pub(crate) at: At,
+    /// Number in the log; the latest that can be undone when absent
+    id: Option<i64>,
+}
+
+impl UndoArgs {
+    pub(crate) fn operation(&self) -> Operation {
+        Operation::Undo { id: self.id }
+    }
+}

@@ -1,0 +1,83 @@
+//! Exit codes, and errors that end a command.
+
+use std::process::ExitCode;
+
+use crate::output;
+
+/// How a command ends. The numbers are Apprise's and part of the interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Everything that was asked for is done: 0.
+    Success,
+    /// Nothing was delivered, or the command failed: 1.
+    Failure,
+    /// The command line makes no sense: 2.
+    Usage,
+    /// Services are loaded, but none fits the tags: 3.
+    NoMatch,
+    /// Some were delivered, some not: 4.
+    Partial,
+    /// A time limit ended everything: 5.
+    TimeLimit,
+}
+
+impl Exit {
+    /// The number the shell sees.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::NoMatch => 3,
+            Self::Partial => 4,
+            Self::TimeLimit => 5,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+impl From<notify::Status> for Exit {
+    fn from(status: notify::Status) -> Self {
+        match status {
+            notify::Status::Success => Self::Success,
+            notify::Status::Failure => Self::Failure,
+            notify::Status::NoMatch => Self::NoMatch,
+            notify::Status::Partial => Self::Partial,
+            notify::Status::Timeout => Self::TimeLimit,
+        }
+    }
+}
+
+/// What every command returns.
+pub(crate) type Done = Result<Exit, Failure>;
+
+/// Why a command could not do its work: the cause and what to do about it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    cause: String,
+    remedy: String,
+    exit: Exit,
+}
+
+impl Failure {
+    /// Ends the command with exit code 1. Both texts are lower-case fragments without a full stop.
+    pub(crate) fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { cause: cause.into(), remedy: remedy.into(), exit: Exit::Failure }
+    }
+
+    /// The command line makes no sense: exit code 2.
+    pub(crate) fn usage(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, ..Self::new(cause, remedy) }
+    }
+
+    /// Prints it to standard error and gives the exit code.
+    pub(crate) fn print(&self) -> Exit {
+        output::error(&format!("{}; {}", self.cause, self.remedy));
+        self.exit
+    }
+}

@@ -1,0 +1,83 @@
+//! Files that only their owner may read.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+/// Writes a whole file so that a crash leaves either the old or the new content, readable by the owner alone.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    create_folder(folder)?;
+    let mut suffix = [0; 8];
+    getrandom::fill(&mut suffix).map_err(io::Error::other)?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let temporary = folder.join(format!(".{name}.{}", hex::encode(suffix)));
+    let written = (|| {
+        let mut file = create_private(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        // The name itself must survive a power cut, too.
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Makes a folder (and those above it) that only the owner may enter.
+pub(crate) fn create_folder(folder: &Path) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The 32 bytes of a key file, made when it does not exist. Refuses one that others may read.
+pub(crate) fn key(path: &Path) -> io::Result<zeroize::Zeroizing<[u8; 32]>> {
+    let mut key = zeroize::Zeroizing::new([0; 32]);
+    match File::open(path) {
+        Ok(mut file) => {
+            refuse_shared(&file)?;
+            file.read_exact(key.as_mut_slice())?;
+            Ok(key)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            getrandom::fill(key.as_mut_slice()).map_err(io::Error::other)?;
+            replace(path, key.as_slice())?;
+            Ok(key)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(unix)]
+fn refuse_shared(file: &File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = file.metadata()?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!("the key file has mode {mode:03o}, others may read it; set it to 600 (chmod 600)"),
+    ))
+}
+
+#[cfg(not(unix))]
+fn refuse_shared(_file: &File) -> io::Result<()> {
+    Ok(())
+}

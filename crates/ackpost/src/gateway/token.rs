@@ -1,0 +1,345 @@
+//! Access tokens: made once, shown once, kept only as a hash.
+//!
+//! A token is `ackp_ID_SECRET`: eight hex digits that find its row, and 256 random bits. Because the secret is
+//! random and long, one SHA-256 is enough at rest (there is nothing to guess a dictionary against), and the
+//! comparison of the hashes takes the same time whatever differs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::key::Key;
+use super::private_file;
+use super::rate::Rate;
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Scope {
+    /// Send through a stored key: `/notify/KEY`, `/hook/…`.
+    Notify,
+    /// Send to URLs that come with the request: `/notify`.
+    Urls,
+    /// Read a key's URLs, masked.
+    Read,
+    /// Save, delete and read a key's configuration with its secrets.
+    Configure,
+    /// Look into the outbox and retry or drop what is in it.
+    Outbox,
+    /// Read `/metrics`.
+    Metrics,
+}
+
+impl Scope {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Notify, Self::Urls, Self::Read, Self::Configure, Self::Outbox, Self::Metrics];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Notify => "notify",
+            Self::Urls => "urls",
+            Self::Read => "read",
+            Self::Configure => "configure",
+            Self::Outbox => "outbox",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
+/// What one token allows; a row of `tokens.toml`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Grant {
+    /// What people call it; unique.
+    pub(crate) name: String,
+    /// Finds the row; not secret.
+    pub(crate) id: String,
+    /// SHA-256 of the whole token, hex.
+    sha256: String,
+    /// The keys it may use; `*` is every key, `ops-*` those that begin so.
+    #[serde(default)]
+    pub(crate) keys: Vec<String>,
+    /// When not empty: only services that carry one of these tags are reached.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<String>,
+    /// What it may do.
+    pub(crate) allow: Vec<Scope>,
+    /// How often; the gateway's `token_rate` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rate: Option<String>,
+    /// Seconds since 1970 after which it is void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<u64>,
+}
+
+impl Grant {
+    /// True when the key is one of those the token is bound to.
+    pub(crate) fn covers(&self, key: &Key) -> bool {
+        self.keys.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => key.as_str().starts_with(start),
+            None => pattern == key.as_str(),
+        })
+    }
+
+    pub(crate) fn allows(&self, scope: Scope) -> bool {
+        self.allow.contains(&scope)
+    }
+
+    pub(crate) fn rate(&self) -> Option<Rate> {
+        self.rate.as_deref().and_then(|text| text.parse().ok())
+    }
+
+    fn expired(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.expires.is_some_and(|end| now >= end)
+    }
+}
+
+/// What a new token shall allow.
+#[derive(Clone, Debug)]
+pub(crate) struct NewToken {
+    pub(crate) name: String,
+    pub(crate) keys: Vec<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) allow: Vec<Scope>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) lifetime: Option<Duration>,
+}
+
+/// Why the token file could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TokenError {
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {reason}")]
+    Content { path: PathBuf, reason: String },
+    #[error("a token named `{0}` exists already; remove it first or choose another name")]
+    NameTaken(String),
+    #[error("there is no token named `{0}`; `ackpost gateway token list` shows them")]
+    Unknown(String),
+    #[error("no randomness from the operating system: {0}")]
+    Random(getrandom::Error),
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenFile {
+    #[serde(default, rename = "token")]
+    tokens: Vec<Grant>,
+}
+
+/// The tokens of a gateway: `tokens.toml` in its folder, mode 0600.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    path: PathBuf,
+    table: RwLock<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_id: BTreeMap<String, Arc<Grant>>,
+    read_at: Option<SystemTime>,
+}
+
+impl Tokens {
+    /// Opens the file; one that does not exist holds no tokens.
+    pub(crate) fn open(path: &Path) -> Result<Self, TokenError> {
+        let tokens = Self { path: path.to_owned(), table: RwLock::default() };
+        tokens.reload()?;
+        Ok(tokens)
+    }
+
+    /// Reads the file again.
+    pub(crate) fn reload(&self) -> Result<(), TokenError> {
+        let read_at = modified(&self.path);
+        let file = self.read()?;
+        let by_id = file.tokens.into_iter().map(|grant| (grant.id.clone(), Arc::new(grant))).collect();
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Table { by_id, read_at };
+        Ok(())
+    }
+
+    /// Reads the file again if it was changed by `gateway token`.
+    pub(crate) fn reload_if_changed(&self) -> Result<bool, TokenError> {
+        let read_at = self.table.read().unwrap_or_else(PoisonError::into_inner).read_at;
+        if read_at == modified(&self.path) {
+            return Ok(false);
+        }
+        self.reload().map(|()| true)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).by_id.is_empty()
+    }
+
+    /// Every row, by name.
+    pub(crate) fn list(&self) -> Vec<Arc<Grant>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = table.by_id.values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// The grant of a presented token. An unknown id costs as much time as a wrong secret.
+    pub(crate) fn check(&self, presented: &str, now: SystemTime) -> Option<Arc<Grant>> {
+        let id = presented.strip_prefix(PREFIX).and_then(|rest| rest.get(..ID_CHARS)).unwrap_or_default();
+        let grant = self.table.read().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned();
+        let expected = grant.as_ref().map_or([0; 64], |grant| hash_bytes(&grant.sha256));
+        let seen = hash_bytes(&hash(presented));
+        let same: bool = expected.ct_eq(&seen).into();
+        grant.filter(|grant| same && !grant.expired(now))
+    }
+
+    /// Makes a token and writes its row. The token itself is returned this once.
+    pub(crate) fn add(&self, new: NewToken, now: SystemTime) -> Result<SecretString, TokenError> {
+        let mut file = self.read()?;
+        if file.tokens.iter().any(|grant| grant.name == new.name) {
+            return Err(TokenError::NameTaken(new.name));
+        }
+        let mut id = [0; ID_CHARS / 2];
+        getrandom::fill(&mut id).map_err(TokenError::Random)?;
+        let mut secret = zeroize::Zeroizing::new([0; 32]);
+        getrandom::fill(secret.as_mut_slice()).map_err(TokenError::Random)?;
+        let id = hex::encode(id);
+        let secret = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret.as_slice());
+        let token = SecretString::from(format!("{PREFIX}{id}_{secret}"));
+        let expires = new
+            .lifetime
+            .and_then(|life| now.checked_add(life))
+            .and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok())
+            .map(|end| end.as_secs());
+        file.tokens.push(Grant {
+            name: new.name,
+            id,
+            sha256: hash(token.expose_secret()),
+            keys: new.keys,
+            tags: new.tags,
+            allow: new.allow,
+            rate: new.rate.map(|rate| rate.to_string()),
+            expires,
+        });
+        self.write(&file)?;
+        Ok(token)
+    }
+
+    /// Removes a row by its name.
+    pub(crate) fn remove(&self, name: &str) -> Result<(), TokenError> {
+        let mut file = self.read()?;
+        let before = file.tokens.len();
+        file.tokens.retain(|grant| grant.name != name);
+        if file.tokens.len() == before {
+            return Err(TokenError::Unknown(name.to_owned()));
+        }
+        self.write(&file)
+    }
+
+    fn read(&self) -> Result<TokenFile, TokenError> {
+        let text = match std::fs::read_to_string(&self.path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(TokenFile::default()),
+            Err(source) => return Err(TokenError::File { path: self.path.clone(), source }),
+        };
+        let bad = |reason: String| TokenError::Content { path: self.path.clone(), reason };
+        let file: TokenFile = toml::from_str(&text).map_err(|error| bad(error.message().to_owned()))?;
+        for grant in &file.tokens {
+            if let Some(rate) = &grant.rate {
+                rate.parse::<Rate>().map_err(bad)?;
+            }
+            if grant.sha256.len() != 64 || grant.id.len() != ID_CHARS {
+                return Err(bad(format!("the row `{}` is damaged; make the token again", grant.name)));
+            }
+        }
+        Ok(file)
+    }
+
+    fn write(&self, file: &TokenFile) -> Result<(), TokenError> {
+        let text = toml::to_string_pretty(file)
+            .map_err(|error| TokenError::Content { path: self.path.clone(), reason: error.to_string() })?;
+        private_file::replace(&self.path, text.as_bytes())
+            .map_err(|source| TokenError::File { path: self.path.clone(), source })?;
+        self.reload()
+    }
+}
+
+const PREFIX: &str = "ackp_";
+const ID_CHARS: usize = 8;
+
+fn hash(token: &str) -> String {
+    hex::encode(Sha256::digest(token.as_bytes()))
+}
+
+fn hash_bytes(hex_digest: &str) -> [u8; 64] {
+    let mut bytes = [0; 64];
+    for (to, from) in bytes.iter_mut().zip(hex_digest.bytes()) {
+        *to = from;
+    }
+    bytes
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new(name: &str) -> NewToken {
+        NewToken {
+            name: name.into(),
+            keys: vec!["ops-*".into(), "ci".into()],
+            tags: Vec::new(),
+            allow: vec![Scope::Notify],
+            rate: Some(Rate { count: 5, per: Duration::from_secs(1) }),
+            lifetime: Some(Duration::from_secs(60)),
+        }
+    }
+
+    #[test]
+    fn a_token_is_shown_once_and_kept_as_a_hash() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tokens.toml");
+        let tokens = Tokens::open(&path).expect("empty");
+        let now = SystemTime::now();
+        let token = tokens.add(new("ci"), now).expect("added");
+        let text = std::fs::read_to_string(&path).expect("written");
+        let secret = token.expose_secret().rsplit('_').next().expect("a secret part");
+        assert!(!text.contains(secret));
+        let grant = tokens.check(token.expose_secret(), now).expect("valid");
+        assert_eq!(grant.name, "ci");
+        assert!(grant.covers(&Key::parse("ops-eu").expect("a key")));
+        assert!(grant.covers(&Key::parse("ci").expect("a key")));
+        assert!(!grant.covers(&Key::parse("ci2").expect("a key")));
+        assert!(tokens.check(token.expose_secret(), now + Duration::from_secs(61)).is_none(), "expired");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_let_in() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let tokens = Tokens::open(&folder.path().join("tokens.toml")).expect("empty");
+        let now = SystemTime::now();
+        let token = tokens.add(new("ci"), now).expect("added");
+        let token = token.expose_secret();
+        let mut wrong = token.to_owned();
+        let last = wrong.pop().expect("not empty");
+        wrong.push(if last == 'A' { 'B' } else { 'A' });
+        for presented in ["", "ackp_", "ackp_00000000_", wrong.as_str(), &token[..token.len() - 1], &token[5..]] {
+            assert!(tokens.check(presented, now).is_none(), "{presented}");
+        }
+        assert!(matches!(tokens.add(new("ci"), now), Err(TokenError::NameTaken(_))));
+        tokens.remove("ci").expect("removed");
+        assert!(tokens.check(token, now).is_none());
+        assert!(matches!(tokens.remove("ci"), Err(TokenError::Unknown(_))));
+    }
+}

@@ -1,0 +1,90 @@
+//! Help and version under the name `apprise`.
+
+use std::fmt::Write as _;
+
+use clap::{ArgAction, CommandFactory as _};
+
+use crate::argv::MULTI_LETTER;
+use crate::cli::Cli;
+use crate::context::Name;
+use crate::output;
+
+/// The version of Apprise whose language is spoken here.
+pub(crate) const APPRISE_VERSION: &str = "2.2.0";
+
+/// Where the texts of the options begin.
+const COLUMN: usize = 34;
+/// Options that Apprise does not have; they work, but its help does not name them.
+const OWN: [&str; 2] = ["json", "color"];
+
+/// `--version`.
+pub(crate) fn print_version(name: Name) {
+    let own = concat!("ackpost ", env!("CARGO_PKG_VERSION"));
+    if name == Name::Apprise {
+        output::line(&format!("Apprise v{APPRISE_VERSION}"));
+        output::line(&format!("{own}, which speaks its language"));
+        output::line("Licensed under MIT or Apache-2.0.");
+    } else {
+        output::line(own);
+    }
+}
+
+/// `apprise --help`.
+pub(crate) fn print_apprise(command: &str) {
+    let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(80usize).clamp(60, 80);
+    output::line(apprise(command, width).trim_end());
+}
+
+fn apprise(command: &str, width: usize) -> String {
+    let tree = Cli::command();
+    let send = tree.find_subcommand(command).expect("only known commands get here");
+    let mut out = String::from(
+        "Usage:\n   apprise [OPTIONS] [APPRISE_URL [APPRISE_URL2 [APPRISE_URL3]]]\n   \
+         apprise storage [OPTIONS] [ACTION] [UID1 [UID2 [UID3]]]\n\n\
+         Send a message to the XMPP accounts, rooms and Session communities named by the URLs.\n\
+         This is Ackpost under the name of Apprise; `ackpost --help` shows what else it can do.\n\nOptions:\n",
+    );
+    for arg in send.get_arguments().chain(tree.get_arguments()) {
+        let Some(long) = arg.get_long().filter(|l| !OWN.contains(l) && !arg.is_hide_set()) else { continue };
+        let short = MULTI_LETTER
+            .iter()
+            .find(|(_, l)| *l == long)
+            .map(|(multi, _)| (*multi).to_owned())
+            .or_else(|| arg.get_short().map(|s| format!("-{s}")));
+        let mut left = short.map_or_else(|| format!("--{long}"), |s| format!("{s}, --{long}"));
+        if matches!(arg.get_action(), ArgAction::Set | ArgAction::Append) {
+            let value = arg.get_value_names().and_then(|names| names.first()).map_or("TEXT", |n| n.as_str());
+            let _ = write!(left, " {value}");
+        }
+        entry(&mut out, &left, &arg.get_help().map(ToString::to_string).unwrap_or_default(), width);
+    }
+    entry(&mut out, "-V, --version", "Show the version and exit", width);
+    entry(&mut out, "-h, --help", "Show this message and exit", width);
+    out.push_str("\nActions:\n  storage             Accepted; these services keep nothing on disk\n");
+    for (action, text) in [("list", "List what is stored (nothing)"), ("prune", "Remove what is old"), ("clean", "Remove everything")] {
+        let _ = writeln!(out, "    {action:<18}{text}");
+    }
+    out
+}
+
+/// One option: its names on the left, its text wrapped on the right.
+fn entry(out: &mut String, left: &str, text: &str, width: usize) {
+    let mut line = format!("  {left}");
+    if line.len() + 2 > COLUMN {
+        let _ = writeln!(out, "{line}");
+        line.clear();
+    }
+    for word in text.split_whitespace() {
+        if line.len() > COLUMN && line.len() + 1 + word.len() > width {
+            let _ = writeln!(out, "{line}");
+            line.clear();
+        }
+        if line.len() < COLUMN {
+            line = format!("{line:<COLUMN$}");
+        } else {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    let _ = writeln!(out, "{line}");
+}

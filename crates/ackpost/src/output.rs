@@ -1,0 +1,160 @@
+//! Everything that is printed, apart from log lines.
+//!
+//! Results go to standard output, everything else to standard error. A reader that has gone away
+//! (a closed pipe) is no failure: the work is done, nobody wants to hear of it.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use notify::{Outcome, Problem, Report, TargetReport};
+
+use crate::context::{Context, Name};
+
+const GOOD: Style = AnsiColor::Green.on_default();
+const LATER: Style = AnsiColor::Yellow.on_default();
+const BAD: Style = AnsiColor::Red.on_default();
+
+/// One line of a result, to standard output.
+pub(crate) fn line(text: &str) {
+    let _ = writeln!(anstream::stdout(), "{text}");
+}
+
+/// Raw text of a result, to standard output (completions, man pages).
+pub(crate) fn raw(bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
+}
+
+/// One JSON value of a result on a line of its own, to standard output.
+pub(crate) fn json(value: &impl serde::Serialize) {
+    line(&serde_json::to_string(value).expect("plain values have a JSON form"));
+}
+
+/// A JSON document for people and programs, to standard output.
+pub(crate) fn json_document(value: &impl serde::Serialize) {
+    line(&serde_json::to_string_pretty(value).expect("plain values have a JSON form"));
+}
+
+/// A remark, to standard error.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// A remark that scripts written for Apprise do not expect, to standard error.
+pub(crate) fn note_own(context: Context, text: &str) {
+    if context.name == Name::Ackpost {
+        note(text);
+    }
+}
+
+/// `error: …`, to standard error.
+pub(crate) fn error(text: &str) {
+    note(&format!("{BAD}error:{BAD:#} {text}"));
+}
+
+/// `warning: …`, to standard error.
+pub(crate) fn warning(text: &str) {
+    note(&format!("{LATER}warning:{LATER:#} {text}"));
+}
+
+/// What did not load. Warnings are shown by default to everyone but scripts written for Apprise,
+/// which ask for them with `-v`.
+pub(crate) fn problems(problems: &[Problem], context: Context) {
+    for problem in problems {
+        if problem.is_error() {
+            error(&problem.to_string());
+        } else if context.name == Name::Ackpost || context.verbosity > 0 {
+            warning(&problem.to_string());
+        }
+    }
+}
+
+/// One line for each target on standard error and, with `--json`, one object for each on standard output.
+///
+/// Under Apprise's name a delivery is silent unless `-vv` asks for it.
+pub(crate) fn report(report: &Report, context: Context) {
+    for target in &report.targets {
+        if context.json {
+            json(&target_json(target));
+        }
+        if context.name == Name::Ackpost || context.verbosity >= 2 || !target.outcome.is_delivered() {
+            note(&target_line(target));
+        }
+    }
+}
+
+fn target_json(target: &TargetReport) -> serde_json::Value {
+    let (confirmed_by, id) = match &target.outcome {
+        Outcome::Delivered { confirmed_by, id } => (Some(confirmed_by.as_str()), id.as_deref()),
+        _ => (None, None),
+    };
+    serde_json::json!({
+        "target": target.target,
+        "service": target.service,
+        "outcome": target.outcome.word(),
+        "confirmed_by": confirmed_by,
+        "id": id,
+        "reason": target.outcome.reason(),
+        "remedy": target.outcome.remedy(),
+        "attempts": target.attempts,
+        "elapsed_ms": u64::try_from(target.elapsed.as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+fn target_line(target: &TargetReport) -> String {
+    let style = match target.outcome {
+        Outcome::Delivered { .. } => GOOD,
+        Outcome::Deferred { .. } => LATER,
+        Outcome::Refused { .. } => BAD,
+    };
+    let mut text = format!(
+        "{style}{:<9}{style:#} {} ({}",
+        target.outcome.word(),
+        one_line(&target.target),
+        elapsed(target.elapsed)
+    );
+    if target.attempts > 1 {
+        let _ = write!(text, ", {} attempts", target.attempts);
+    }
+    if target.pieces.total > 1 {
+        let _ = write!(text, ", {} of {} parts", target.pieces.accepted, target.pieces.total);
+    }
+    if target.optional {
+        text.push_str(", optional");
+    }
+    text.push(')');
+    match &target.outcome {
+        Outcome::Delivered { confirmed_by, id } => {
+            let _ = write!(text, " confirmed by {confirmed_by}");
+            if let Some(id) = id {
+                let _ = write!(text, ", id {id}");
+            }
+        }
+        Outcome::Deferred { reason, remedy, .. } | Outcome::Refused { reason, remedy } => {
+            let _ = write!(text, ": {}", one_line(reason));
+            if !remedy.is_empty() {
+                let _ = write!(text, "; {}", one_line(remedy));
+            }
+        }
+    }
+    for remark in &target.notes {
+        let _ = write!(text, " [{}]", one_line(remark));
+    }
+    text
+}
+
+/// Text from another machine may not break the line or move the cursor.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// `31 ms`, `2.4 s`.
+pub(crate) fn elapsed(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else {
+        format!("{:.1} s", time.as_secs_f64())
+    }
+}

@@ -1,0 +1,116 @@
+//! Where services come from: URLs on the command line, configuration files, the environment, default files.
+
+use std::path::PathBuf;
+
+use notify::{Environment, Notifier, Options, Problem, Source, TagFilter};
+
+use crate::context::Context;
+
+/// Folders and file names that are searched when nothing else is said: all that exist are read, in this order.
+const DEFAULT_FILES: [(&str, &[&str]); 6] = [
+    ("~/.apprise", &["", ".conf", ".yml", ".yaml"]),
+    ("~/.config/apprise", &["", ".conf", ".yml", ".yaml"]),
+    ("~/.apprise/apprise", &["", ".conf", ".yml", ".yaml"]),
+    ("~/.config/apprise/apprise", &["", ".conf", ".yml", ".yaml"]),
+    // Apprise does not look for /etc/apprise.conf either.
+    ("/etc/apprise", &["", ".yml", ".yaml"]),
+    ("/etc/apprise/apprise", &["", ".conf", ".yml", ".yaml"]),
+];
+
+/// What a command line says about sources.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    /// URL arguments.
+    pub(crate) urls: &'a [String],
+    /// `-c`.
+    pub(crate) configs: &'a [String],
+    /// `-g`.
+    pub(crate) tags: &'a [String],
+}
+
+/// Services, and which of them are meant.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) notifier: Notifier,
+    pub(crate) filter: TagFilter,
+    /// Remarks about sources that are not used.
+    pub(crate) remarks: Vec<Problem>,
+}
+
+impl Loaded {
+    /// Every problem worth telling, in the order they came up.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let mut all = self.remarks.clone();
+        all.extend(self.notifier.problems().iter().cloned());
+        for entry in &self.notifier {
+            if let Some(service) = entry.service() {
+                let file = entry.file.as_deref();
+                all.extend(service.warnings().iter().map(|p| p.clone().at(file, entry.line, None)));
+            }
+        }
+        all
+    }
+}
+
+/// Loads services from the first source that is there: URLs, `-c`, `APPRISE_URLS`, default files.
+pub(crate) async fn load(options: Options, wanted: &Wanted<'_>, _context: Context) -> Loaded {
+    let env = options.context.env.clone();
+    let mut notifier = Notifier::with_options(options);
+    let mut remarks = Vec::new();
+    let mut ignored = |what: &str, instead: &str| {
+        remarks.push(Problem::warning(format!("{what} is not used"), format!("{instead} were given; leave one of them out")));
+    };
+    let mut filter = TagFilter::from_values(wanted.tags);
+    let variable = env.var("APPRISE_URLS").filter(|urls| !urls.trim().is_empty());
+    if !wanted.urls.is_empty() {
+        if !wanted.tags.is_empty() {
+            ignored("--tag (-g)", "URLs");
+        }
+        if !wanted.configs.is_empty() {
+            ignored("--config (-c)", "URLs");
+        }
+        for url in wanted.urls {
+            // What is wrong with it stays in the notifier.
+            let _ = notifier.add(url);
+        }
+        filter = TagFilter::All;
+    } else if !wanted.configs.is_empty() {
+        for location in wanted.configs {
+            notifier.add_config(location).await;
+        }
+    } else if let Some(urls) = variable {
+        if !wanted.tags.is_empty() {
+            ignored("--tag (-g)", "URLs (in APPRISE_URLS)");
+        }
+        let _ = notifier.add(&urls);
+        filter = TagFilter::All;
+    } else {
+        if env.var("APPRISE_CONFIG_PATH").is_none() && env.var("APPRISE_CONFIG").is_some() {
+            remarks.push(Problem::warning(
+                "the environment variable APPRISE_CONFIG has an old name",
+                "rename it to APPRISE_CONFIG_PATH",
+            ));
+        }
+        for file in default_files(&env) {
+            notifier.add_source(Source::from_location(&file.to_string_lossy())).await;
+        }
+    }
+    Loaded { notifier, filter, remarks }
+}
+
+/// The default configuration files that exist.
+pub(crate) fn default_files(env: &Environment) -> Vec<PathBuf> {
+    let expand = |path: &str| match (path.strip_prefix("~/"), env.home()) {
+        (Some(rest), Some(home)) => Some(home.join(rest)),
+        (Some(_), None) => None,
+        (None, _) => Some(PathBuf::from(path)),
+    };
+    let list: Vec<PathBuf> = match env.var("APPRISE_CONFIG_PATH").or_else(|| env.var("APPRISE_CONFIG")) {
+        Some(paths) => paths.split([';', '\r', '\n']).map(str::trim).filter(|p| !p.is_empty()).filter_map(expand).collect(),
+        None => DEFAULT_FILES
+            .iter()
+            .flat_map(|(base, endings)| endings.iter().filter_map(move |ending| expand(&format!("{base}{ending}"))))
+            .collect(),
+    };
+    list.into_iter().filter(|path| path.is_file()).collect()
+}
