@@ -1,1 +1,2 @@
 //! The community server as a library.
+pub mod store;

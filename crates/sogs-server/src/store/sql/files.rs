@@ -1,0 +1,46 @@
+//! Files: rows only, the contents are on disk.
+
+use super::SqlStore;
+use crate::store::{FileRow, Id, NewFile, StoreResult};
+
+impl SqlStore {
+    pub(crate) async fn add_file(&self, new: NewFile) -> StoreResult<Id> {
+        self.write(new, |tx, new| {
+            Box::pin(async move {
+                Ok(sqlx::query_scalar(
+                    "INSERT INTO files (room_id, uploader_id, size, uploaded, expiry, filename, content) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
+                )
+                .bind(new.room_id)
+                .bind(new.uploader_id)
+                .bind(new.size)
+                .bind(new.now)
+                .bind(new.expiry)
+                .bind(new.filename.as_deref())
+                .bind(&new.content)
+                .fetch_one(&mut *tx.conn)
+                .await?)
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn file(&self, room_id: Id, file_id: Id) -> StoreResult<Option<FileRow>> {
+        Ok(sqlx::query_as(
+            "SELECT id, room_id, uploader_id, message_id, size, uploaded, expiry, filename, content \
+             FROM files WHERE id = $1 AND room_id = $2",
+        )
+        .bind(file_id)
+        .bind(room_id)
+        .fetch_optional(&self.readers)
+        .await?)
+    }
+
+    pub(crate) async fn content_in_use(&self, content: String) -> StoreResult<bool> {
+        let found: Option<Id> = sqlx::query_scalar("SELECT id FROM files WHERE content = $1 LIMIT 1")
+            .bind(content)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(found.is_some())
+    }
+}

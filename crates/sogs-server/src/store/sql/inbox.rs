@@ -1,0 +1,93 @@
+//! Direct messages.
+
+use super::SqlStore;
+use crate::store::{Id, InboxRow, Mailbox, NewDm, StoreResult};
+
+macro_rules! dm_query {
+    ($column:literal) => {
+        concat!(
+            "SELECT i.id, r.session_id AS recipient, s.session_id AS sender, i.body, i.posted_at, i.expiry \
+             FROM inbox i JOIN users r ON r.id = i.recipient_id JOIN users s ON s.id = i.sender_id WHERE i.",
+            $column,
+            " = $1 AND i.id > $2 ORDER BY i.id LIMIT $3"
+        )
+    };
+}
+
+impl SqlStore {
+    pub(crate) async fn add_dm(&self, new: NewDm) -> StoreResult<Id> {
+        self.write(new, |tx, new| {
+            Box::pin(async move {
+                Ok(sqlx::query_scalar(
+                    "INSERT INTO inbox (recipient_id, sender_id, body, posted_at, expiry) \
+                     VALUES ($1, $2, $3, $4, $5) RETURNING id",
+                )
+                .bind(new.recipient_id)
+                .bind(new.sender_id)
+                .bind(&new.body[..])
+                .bind(new.now)
+                .bind(new.expiry)
+                .fetch_one(&mut *tx.conn)
+                .await?)
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn dms(
+        &self,
+        user_id: Id,
+        mailbox: Mailbox,
+        since: Id,
+        limit: i64,
+    ) -> StoreResult<Vec<InboxRow>> {
+        let query = match mailbox {
+            Mailbox::Inbox => sqlx::query_as(dm_query!("recipient_id")),
+            Mailbox::Outbox => sqlx::query_as(dm_query!("sender_id")),
+        };
+        Ok(query
+            .bind(user_id)
+            .bind(since)
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?)
+    }
+
+    pub(crate) async fn dm_tops(&self, user_id: Id) -> StoreResult<(Id, Id)> {
+        let mut conn = self.readers.acquire().await?;
+        let inbox: Option<Id> =
+            sqlx::query_scalar("SELECT id FROM inbox WHERE recipient_id = $1 ORDER BY id DESC LIMIT 1")
+                .bind(user_id)
+                .fetch_optional(&mut *conn)
+                .await?;
+        let outbox: Option<Id> =
+            sqlx::query_scalar("SELECT id FROM inbox WHERE sender_id = $1 ORDER BY id DESC LIMIT 1")
+                .bind(user_id)
+                .fetch_optional(&mut *conn)
+                .await?;
+        Ok((inbox.unwrap_or(0), outbox.unwrap_or(0)))
+    }
+
+    pub(crate) async fn delete_dms(&self, user_id: Id) -> StoreResult<i64> {
+        self.write(user_id, |tx, user_id| {
+            Box::pin(async move {
+                let gone = sqlx::query("DELETE FROM inbox WHERE recipient_id = $1")
+                    .bind(*user_id)
+                    .execute(&mut *tx.conn)
+                    .await?;
+                Ok(i64::try_from(gone.rows_affected()).unwrap_or(i64::MAX))
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn count_dms(&self, sender_id: Id, since: f64) -> StoreResult<i64> {
+        Ok(
+            sqlx::query_scalar("SELECT COUNT(*) FROM inbox WHERE sender_id = $1 AND posted_at >= $2")
+                .bind(sender_id)
+                .bind(since)
+                .fetch_one(&self.readers)
+                .await?,
+        )
+    }
+}

@@ -1,0 +1,202 @@
+//! What happens by itself: expiry, schedules, activity.
+
+use super::moderation::{apply_future, global_ban, global_unban, room_ban, room_unban};
+use super::{SqlStore, Tx};
+use crate::store::{Change, Cleaned, CleanupPlan, FuturePermission, Id, Seen, StoreResult};
+
+#[derive(sqlx::FromRow)]
+struct DuePermission {
+    id: Id,
+    room_id: Id,
+    user_id: Id,
+    at: f64,
+    can_read: Option<bool>,
+    can_write: Option<bool>,
+    can_upload: Option<bool>,
+}
+
+/// Rows of one round, so that requests get between two rounds.
+const TOUCH_ROWS: usize = 200;
+
+impl SqlStore {
+    pub(crate) async fn touch(&self, seen: Vec<Seen>) -> StoreResult<()> {
+        for part in seen.chunks(TOUCH_ROWS) {
+            self.write(part.to_vec(), |tx, seen| Box::pin(touch(tx, seen)))
+                .await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn cleanup(&self, plan: CleanupPlan) -> StoreResult<Cleaned> {
+        let active = self.activity(&plan).await?;
+        if !self.anything_due(&plan).await? && active.is_empty() {
+            return Ok(Cleaned::default());
+        }
+        self.write((plan, active), |tx, (plan, active)| {
+            Box::pin(clean(tx, plan, active))
+        })
+        .await
+    }
+
+    /// Rooms whose number of active users changed.
+    async fn activity(&self, plan: &CleanupPlan) -> StoreResult<Vec<(Id, i64)>> {
+        Ok(sqlx::query_as(
+            "SELECT r.id, COALESCE(a.users, 0) FROM rooms r LEFT JOIN (SELECT room_id, COUNT(*) AS users FROM room_users \
+             WHERE last_active >= $1 GROUP BY room_id) a ON a.room_id = r.id WHERE r.active_users <> COALESCE(a.users, 0)",
+        )
+        .bind(plan.active_since)
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    async fn anything_due(&self, plan: &CleanupPlan) -> StoreResult<bool> {
+        let mut conn = self.readers.acquire().await?;
+        for text in [
+            "SELECT 1 FROM files WHERE expiry <= $1 LIMIT 1",
+            "SELECT 1 FROM inbox WHERE expiry <= $1 LIMIT 1",
+            "SELECT 1 FROM permission_futures WHERE at <= $1 LIMIT 1",
+            "SELECT 1 FROM ban_futures WHERE at <= $1 LIMIT 1",
+        ] {
+            if sqlx::query(text)
+                .bind(plan.now)
+                .fetch_optional(&mut *conn)
+                .await?
+                .is_some()
+            {
+                return Ok(true);
+            }
+        }
+        let history = sqlx::query("SELECT 1 FROM message_history WHERE replaced <= $1 LIMIT 1")
+            .bind(plan.history_before)
+            .fetch_optional(&mut *conn)
+            .await?;
+        let nonces = sqlx::query("SELECT 1 FROM nonces WHERE stamp < $1 LIMIT 1")
+            .bind(plan.nonces_before)
+            .fetch_optional(&mut *conn)
+            .await?;
+        let activity = sqlx::query("SELECT 1 FROM room_users WHERE last_active <= $1 LIMIT 1")
+            .bind(plan.activity_before)
+            .fetch_optional(&mut *conn)
+            .await?;
+        Ok(history.is_some() || nonces.is_some() || activity.is_some())
+    }
+}
+
+async fn touch(tx: Tx<'_>, seen: &[Seen]) -> StoreResult<()> {
+    for one in seen {
+        if let Some(room_id) = one.room_id {
+            // A user or a room that went meanwhile must not spoil it for the others.
+            sqlx::query(
+                "INSERT INTO room_users (room_id, user_id, last_active) SELECT r.id, u.id, $3 FROM rooms r, users u \
+                 WHERE r.id = $1 AND u.id = $2 \
+                 ON CONFLICT (room_id, user_id) DO UPDATE SET last_active = excluded.last_active",
+            )
+            .bind(room_id)
+            .bind(one.user_id)
+            .bind(one.at)
+            .execute(&mut *tx.conn)
+            .await?;
+        } else {
+            sqlx::query("UPDATE users SET last_active = $2 WHERE id = $1 AND last_active < $2")
+                .bind(one.user_id)
+                .bind(one.at)
+                .execute(&mut *tx.conn)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+async fn clean(mut tx: Tx<'_>, plan: &CleanupPlan, active: &[(Id, i64)]) -> StoreResult<Cleaned> {
+    let mut done = Cleaned::default();
+    let contents: Vec<String> = sqlx::query_scalar("DELETE FROM files WHERE expiry <= $1 RETURNING content")
+        .bind(plan.now)
+        .fetch_all(&mut *tx.conn)
+        .await?;
+    done.files = contents.len() as u64;
+    for content in contents {
+        let used: Option<Id> = sqlx::query_scalar("SELECT id FROM files WHERE content = $1 LIMIT 1")
+            .bind(&content)
+            .fetch_optional(&mut *tx.conn)
+            .await?;
+        if used.is_none() && !done.contents.contains(&content) {
+            done.contents.push(content);
+        }
+    }
+    let gone = sqlx::query("DELETE FROM inbox WHERE expiry <= $1")
+        .bind(plan.now)
+        .execute(&mut *tx.conn)
+        .await?;
+    done.direct_messages = gone.rows_affected();
+    sqlx::query("DELETE FROM message_history WHERE replaced <= $1")
+        .bind(plan.history_before)
+        .execute(&mut *tx.conn)
+        .await?;
+    sqlx::query("DELETE FROM room_users WHERE last_active <= $1")
+        .bind(plan.activity_before)
+        .execute(&mut *tx.conn)
+        .await?;
+    sqlx::query("DELETE FROM nonces WHERE stamp < $1")
+        .bind(plan.nonces_before)
+        .execute(&mut *tx.conn)
+        .await?;
+    done.permissions = due_permissions(&mut tx, plan.now).await?;
+    done.bans = due_bans(&mut tx, plan.now).await?;
+    for (room_id, active_users) in active {
+        sqlx::query("UPDATE rooms SET active_users = $2 WHERE id = $1")
+            .bind(*room_id)
+            .bind(*active_users)
+            .execute(&mut *tx.conn)
+            .await?;
+        tx.changes.push(Change::Activity {
+            room_id: *room_id,
+            active_users: *active_users,
+        });
+    }
+    Ok(done)
+}
+
+async fn due_permissions(tx: &mut Tx<'_>, now: f64) -> StoreResult<u64> {
+    let due: Vec<DuePermission> = sqlx::query_as(
+        "SELECT id, room_id, user_id, at, can_read, can_write, can_upload FROM permission_futures \
+         WHERE at <= $1 ORDER BY at, id",
+    )
+    .bind(now)
+    .fetch_all(&mut *tx.conn)
+    .await?;
+    for row in &due {
+        let change = FuturePermission {
+            at: row.at,
+            read: row.can_read,
+            write: row.can_write,
+            upload: row.can_upload,
+        };
+        apply_future(tx, row.room_id, row.user_id, &change).await?;
+        sqlx::query("DELETE FROM permission_futures WHERE id = $1")
+            .bind(row.id)
+            .execute(&mut *tx.conn)
+            .await?;
+    }
+    Ok(due.len() as u64)
+}
+
+async fn due_bans(tx: &mut Tx<'_>, now: f64) -> StoreResult<u64> {
+    let due: Vec<(Id, Option<Id>, Id, bool)> =
+        sqlx::query_as("SELECT id, room_id, user_id, banned FROM ban_futures WHERE at <= $1 ORDER BY at, id")
+            .bind(now)
+            .fetch_all(&mut *tx.conn)
+            .await?;
+    for (id, room_id, user_id, banned) in &due {
+        match (room_id, banned) {
+            (Some(room_id), true) => room_ban(tx, *room_id, *user_id).await?,
+            (Some(room_id), false) => room_unban(tx, *room_id, *user_id).await?,
+            (None, true) => global_ban(tx, *user_id).await?,
+            (None, false) => global_unban(tx, *user_id).await?,
+        }
+        sqlx::query("DELETE FROM ban_futures WHERE id = $1")
+            .bind(*id)
+            .execute(&mut *tx.conn)
+            .await?;
+    }
+    Ok(due.len() as u64)
+}

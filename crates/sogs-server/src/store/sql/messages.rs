@@ -1,0 +1,367 @@
+//! Posting, editing and deleting.
+
+use super::reactions::drop_reactions;
+use super::{SqlStore, Tx, bump_info, id_lists, take_seqnos};
+use crate::store::{Change, Changed, Id, NewPost, PostEdit, Posted, StoreResult};
+
+impl SqlStore {
+    pub(crate) async fn post(&self, new: NewPost) -> StoreResult<Posted> {
+        self.write(new, |tx, new| Box::pin(insert(tx, new))).await
+    }
+
+    pub(crate) async fn edit_post(&self, edit: PostEdit) -> StoreResult<Changed> {
+        self.write(edit, |tx, edit| Box::pin(replace(tx, edit))).await
+    }
+
+    pub(crate) async fn delete_post(
+        &self,
+        room_id: Id,
+        message_id: Id,
+        only_author: Option<Id>,
+        now: f64,
+    ) -> StoreResult<Changed> {
+        self.write((room_id, message_id, only_author, now), |tx, args| {
+            Box::pin(delete(tx, *args))
+        })
+        .await
+    }
+
+    pub(crate) async fn delete_all_posts(
+        &self,
+        rooms: Vec<Id>,
+        user_id: Id,
+        now: f64,
+    ) -> StoreResult<Vec<(Id, i64)>> {
+        self.write((rooms, user_id, now), |mut tx, (rooms, user_id, now)| {
+            Box::pin(async move {
+                let mut counts = Vec::with_capacity(rooms.len());
+                for room_id in rooms {
+                    counts.push((*room_id, delete_all(&mut tx, *room_id, *user_id, *now).await?));
+                }
+                Ok(counts)
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn prune_messages(&self, room_id: Id, before: f64) -> StoreResult<u64> {
+        let mut gone = 0;
+        loop {
+            let round = self
+                .write((room_id, before), |tx, args| Box::pin(prune(tx, *args)))
+                .await?;
+            gone += round;
+            if round < PRUNE_ROWS {
+                return Ok(gone);
+            }
+        }
+    }
+}
+
+async fn insert(mut tx: Tx<'_>, new: &NewPost) -> StoreResult<Posted> {
+    for window in &new.windows {
+        let limit = i64::from(window.posts);
+        let recent: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM (SELECT 1 AS one FROM messages \
+             WHERE user_id = $1 AND room_id = $2 AND posted >= $3 LIMIT $4) AS recent",
+        )
+        .bind(new.user_id)
+        .bind(new.room_id)
+        .bind(new.now - window.seconds)
+        .bind(limit)
+        .fetch_one(&mut *tx.conn)
+        .await?;
+        if recent >= limit {
+            return Ok(Posted::RateLimited);
+        }
+    }
+    let Some(seqno) = take_seqnos(&mut tx, new.room_id, 1).await? else {
+        return Ok(Posted::NoRoom);
+    };
+    let id: Id = sqlx::query_scalar(
+        "INSERT INTO messages (room_id, user_id, posted, seqno, seqno_data, seqno_creation, data, data_size, signature, \
+         filtered, whisper_to, whisper_mods) VALUES ($1, $2, $3, $4, $4, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
+    )
+    .bind(new.room_id)
+    .bind(new.user_id)
+    .bind(new.now)
+    .bind(seqno)
+    .bind(&new.data[..])
+    .bind(new.data_size)
+    .bind(&new.signature[..])
+    .bind(new.filtered)
+    .bind(new.whisper_to)
+    .bind(new.whisper_mods)
+    .fetch_one(&mut *tx.conn)
+    .await?;
+    attach(
+        &mut tx,
+        new.room_id,
+        id,
+        new.user_id,
+        &new.files,
+        new.files_expire,
+        new.now,
+    )
+    .await?;
+    Ok(Posted::Done { id, seqno })
+}
+
+/// Files become part of a message once, while they wait for one, and only for who uploaded them.
+async fn attach(
+    tx: &mut Tx<'_>,
+    room_id: Id,
+    message_id: Id,
+    user_id: Id,
+    files: &[Id],
+    expire: Option<f64>,
+    now: f64,
+) -> StoreResult<()> {
+    for file_id in files {
+        sqlx::query(
+            "UPDATE files SET message_id = $1, expiry = $2 WHERE id = $3 AND room_id = $4 AND uploader_id = $5 \
+             AND message_id IS NULL AND expiry >= $6",
+        )
+        .bind(message_id)
+        .bind(expire)
+        .bind(file_id)
+        .bind(room_id)
+        .bind(user_id)
+        .bind(now)
+        .execute(&mut *tx.conn)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn keep_history(tx: &mut Tx<'_>, message_id: Id, now: f64) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO message_history (message_id, replaced, data, data_size, signature) \
+         SELECT id, $2, data, data_size, signature FROM messages WHERE id = $1",
+    )
+    .bind(message_id)
+    .bind(now)
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
+}
+
+async fn replace(mut tx: Tx<'_>, edit: &PostEdit) -> StoreResult<Changed> {
+    let found: Option<(Id, i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT user_id, seqno, data FROM messages WHERE id = $1 AND room_id = $2 AND data IS NOT NULL",
+    )
+    .bind(edit.message_id)
+    .bind(edit.room_id)
+    .fetch_optional(&mut *tx.conn)
+    .await?;
+    let Some((author, seqno, old)) = found else {
+        return Ok(Changed::NoMessage);
+    };
+    if author != edit.user_id {
+        return Ok(Changed::NotYours);
+    }
+    let mut now_at = seqno;
+    if old == edit.data {
+        // Nothing anybody would see changed; the signature may be another one over the same content.
+        sqlx::query("UPDATE messages SET signature = $2, data_size = $3 WHERE id = $1")
+            .bind(edit.message_id)
+            .bind(&edit.signature[..])
+            .bind(edit.data_size)
+            .execute(&mut *tx.conn)
+            .await?;
+        tx.changes.push(Change::Rewritten(edit.room_id));
+    } else {
+        keep_history(&mut tx, edit.message_id, edit.now).await?;
+        let Some(next) = take_seqnos(&mut tx, edit.room_id, 1).await? else {
+            return Ok(Changed::NoMessage);
+        };
+        now_at = next;
+        sqlx::query(
+            "UPDATE messages SET data = $2, data_size = $3, signature = $4, edited = $5, seqno = $6, seqno_data = $6 \
+             WHERE id = $1",
+        )
+        .bind(edit.message_id)
+        .bind(&edit.data[..])
+        .bind(edit.data_size)
+        .bind(&edit.signature[..])
+        .bind(edit.now)
+        .bind(next)
+        .execute(&mut *tx.conn)
+        .await?;
+    }
+    if edit.filtered {
+        sqlx::query("UPDATE messages SET filtered = TRUE WHERE id = $1")
+            .bind(edit.message_id)
+            .execute(&mut *tx.conn)
+            .await?;
+        tx.changes.push(Change::Rewritten(edit.room_id));
+    }
+    attach(
+        &mut tx,
+        edit.room_id,
+        edit.message_id,
+        edit.user_id,
+        &edit.files,
+        edit.files_expire,
+        edit.now,
+    )
+    .await?;
+    Ok(Changed::Done(now_at))
+}
+
+async fn delete(
+    mut tx: Tx<'_>,
+    (room_id, message_id, only, now): (Id, Id, Option<Id>, f64),
+) -> StoreResult<Changed> {
+    let author: Option<Id> = sqlx::query_scalar(
+        "SELECT user_id FROM messages WHERE id = $1 AND room_id = $2 AND data IS NOT NULL",
+    )
+    .bind(message_id)
+    .bind(room_id)
+    .fetch_optional(&mut *tx.conn)
+    .await?;
+    let Some(author) = author else {
+        return Ok(Changed::NoMessage);
+    };
+    if only.is_some_and(|only| only != author) {
+        return Ok(Changed::NotYours);
+    }
+    keep_history(&mut tx, message_id, now).await?;
+    let Some(seqno) = take_seqnos(&mut tx, room_id, 1).await? else {
+        return Ok(Changed::NoMessage);
+    };
+    sqlx::query(
+        "UPDATE messages SET data = NULL, data_size = NULL, signature = NULL, edited = $2, seqno = $3, seqno_data = $3 \
+         WHERE id = $1",
+    )
+    .bind(message_id)
+    .bind(now)
+    .bind(seqno)
+    .execute(&mut *tx.conn)
+    .await?;
+    let last = aftermath(&mut tx, room_id, message_id).await?;
+    Ok(Changed::Done(last.unwrap_or(seqno)))
+}
+
+/// What goes with a deleted message: its pin, its files, its reactions. The sequence number of the latter, if any.
+async fn aftermath(tx: &mut Tx<'_>, room_id: Id, message_id: Id) -> StoreResult<Option<i64>> {
+    let pins = sqlx::query("DELETE FROM pinned_messages WHERE message_id = $1")
+        .bind(message_id)
+        .execute(&mut *tx.conn)
+        .await?;
+    if pins.rows_affected() > 0 {
+        bump_info(tx, room_id, 1).await?;
+    }
+    sqlx::query("UPDATE files SET expiry = 0.0 WHERE message_id = $1")
+        .bind(message_id)
+        .execute(&mut *tx.conn)
+        .await?;
+    let dropped = drop_reactions(tx, room_id, message_id, None, None).await?;
+    Ok((dropped.0 > 0).then_some(dropped.1))
+}
+
+async fn delete_all(tx: &mut Tx<'_>, room_id: Id, user_id: Id, now: f64) -> StoreResult<i64> {
+    let ids: Vec<Id> = sqlx::query_scalar(
+        "SELECT id FROM messages WHERE user_id = $1 AND room_id = $2 AND data IS NOT NULL ORDER BY id",
+    )
+    .bind(user_id)
+    .bind(room_id)
+    .fetch_all(&mut *tx.conn)
+    .await?;
+    let count = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+    sqlx::query(
+        "UPDATE files SET expiry = 0.0 WHERE room_id = $1 AND uploader_id = $2 \
+         AND id NOT IN (SELECT image_id FROM rooms WHERE image_id IS NOT NULL)",
+    )
+    .bind(room_id)
+    .bind(user_id)
+    .execute(&mut *tx.conn)
+    .await?;
+    if count == 0 {
+        return Ok(0);
+    }
+    sqlx::query(
+        "INSERT INTO message_history (message_id, replaced, data, data_size, signature) \
+         SELECT id, $3, data, data_size, signature FROM messages WHERE user_id = $1 AND room_id = $2 AND data IS NOT NULL",
+    )
+    .bind(user_id)
+    .bind(room_id)
+    .bind(now)
+    .execute(&mut *tx.conn)
+    .await?;
+    let Some(last) = take_seqnos(tx, room_id, count).await? else {
+        return Ok(0);
+    };
+    // One number each, in the order of posting.
+    sqlx::query(
+        "UPDATE messages SET data = NULL, data_size = NULL, signature = NULL, edited = $3, \
+         seqno = $4 + list.place, seqno_data = $4 + list.place \
+         FROM (SELECT id AS message_id, ROW_NUMBER() OVER (ORDER BY id) AS place FROM messages \
+               WHERE user_id = $1 AND room_id = $2 AND data IS NOT NULL) AS list \
+         WHERE messages.id = list.message_id",
+    )
+    .bind(user_id)
+    .bind(room_id)
+    .bind(now)
+    .bind(last - count)
+    .execute(&mut *tx.conn)
+    .await?;
+    for touched in with_company(tx, &ids).await? {
+        aftermath(tx, room_id, touched).await?;
+    }
+    Ok(count)
+}
+
+/// Those of these messages that have reactions, a pin or files.
+async fn with_company(tx: &mut Tx<'_>, ids: &[Id]) -> StoreResult<Vec<Id>> {
+    let mut found = Vec::new();
+    for (list, marks) in id_lists(ids, 1) {
+        let text = format!(
+            "SELECT message_id FROM reactions WHERE message_id IN ({marks}) \
+             UNION SELECT message_id FROM pinned_messages WHERE message_id IN ({marks}) \
+             UNION SELECT message_id FROM files WHERE message_id IN ({marks}) ORDER BY 1"
+        );
+        let mut query = sqlx::query_scalar(sqlx::AssertSqlSafe(text));
+        for id in list {
+            query = query.bind(id);
+        }
+        let part: Vec<Id> = query.fetch_all(&mut *tx.conn).await?;
+        found.extend(part);
+    }
+    Ok(found)
+}
+
+/// Rows of one round of pruning: bounds how long others wait.
+const PRUNE_ROWS: u64 = 500;
+
+async fn prune(tx: Tx<'_>, (room_id, before): (Id, f64)) -> StoreResult<u64> {
+    let ids: Vec<Id> = sqlx::query_scalar(
+        "SELECT id FROM messages WHERE room_id = $1 AND posted < $2 \
+         AND id NOT IN (SELECT message_id FROM pinned_messages WHERE room_id = $1) ORDER BY id LIMIT 500",
+    )
+    .bind(room_id)
+    .bind(before)
+    .fetch_all(&mut *tx.conn)
+    .await?;
+    for (list, marks) in id_lists(&ids, 1) {
+        for text in [
+            format!("UPDATE files SET expiry = 0.0, message_id = NULL WHERE message_id IN ({marks})"),
+            format!(
+                "DELETE FROM user_reactions WHERE reaction_id IN (SELECT id FROM reactions WHERE message_id IN ({marks}))"
+            ),
+            format!("DELETE FROM reactions WHERE message_id IN ({marks})"),
+            format!("DELETE FROM message_history WHERE message_id IN ({marks})"),
+            format!("DELETE FROM messages WHERE id IN ({marks})"),
+        ] {
+            let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
+            for id in &list {
+                query = query.bind(*id);
+            }
+            query.execute(&mut *tx.conn).await?;
+        }
+    }
+    if !ids.is_empty() {
+        tx.changes.push(Change::Rewritten(room_id));
+    }
+    Ok(ids.len() as u64)
+}

@@ -1,0 +1,164 @@
+//! The one SQL text. This folder is compiled once per back end; `super` names the driver's types.
+
+mod files;
+mod inbox;
+mod jobs;
+mod listing;
+mod messages;
+mod moderation;
+mod operation;
+mod reactions;
+mod rooms;
+mod users;
+
+use std::fs::File;
+
+use futures_util::future::BoxFuture;
+use sqlx::Pool;
+
+use super::{Conn, Db, Tx};
+use crate::store::writer::Writer;
+use crate::store::{Change, Id, NonceRow, StoreResult};
+
+/// A store on one kind of database.
+pub struct SqlStore {
+    pub(super) readers: Pool<Db>,
+    writer: Writer<Conn>,
+    /// Held as long as the store is open, so that no second process writes.
+    _lock: Option<File>,
+}
+
+impl SqlStore {
+    pub(super) fn assemble(readers: Pool<Db>, writer: Writer<Conn>, lock: Option<File>) -> Self {
+        Self {
+            readers,
+            writer,
+            _lock: lock,
+        }
+    }
+
+    /// Runs `run` in the next transaction; see [`Writer::write`].
+    pub(crate) async fn write<A, T, F>(&self, args: A, run: F) -> StoreResult<T>
+    where
+        A: Send + Sync + 'static,
+        T: Send + 'static,
+        F: for<'c> Fn(Tx<'c>, &'c A) -> BoxFuture<'c, StoreResult<T>> + Send + Sync + 'static,
+    {
+        self.writer.write(args, run).await
+    }
+
+    pub(crate) async fn keep_nonces(&self, nonces: Vec<NonceRow>) -> StoreResult<()> {
+        self.write(nonces, |tx, nonces| Box::pin(insert_nonces(tx.conn, nonces)))
+            .await
+    }
+
+    pub(crate) async fn nonce_used(&self, nonce: [u8; 16]) -> StoreResult<bool> {
+        let row: Option<i64> = sqlx::query_scalar("SELECT stamp FROM nonces WHERE nonce = $1")
+            .bind(&nonce[..])
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    pub(crate) async fn last_nonce_stamp(&self) -> StoreResult<Option<i64>> {
+        Ok(
+            sqlx::query_scalar("SELECT stamp FROM nonces ORDER BY stamp DESC LIMIT 1")
+                .fetch_optional(&self.readers)
+                .await?,
+        )
+    }
+
+    pub(crate) async fn ping(&self) -> StoreResult<()> {
+        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn close(&self) -> StoreResult<()> {
+        self.readers.close().await;
+        self.writer.close().await;
+        Ok(())
+    }
+}
+
+/// Most nonces of one INSERT.
+const NONCE_ROWS: usize = 64;
+
+pub(super) async fn insert_nonces(conn: &mut Conn, nonces: &[NonceRow]) -> StoreResult<()> {
+    let mut rest = nonces;
+    while !rest.is_empty() {
+        // One of two texts, so that both stay prepared.
+        let rows = if rest.len() >= NONCE_ROWS { NONCE_ROWS } else { 1 };
+        let (now, later) = rest.split_at(rows);
+        let values: Vec<String> = (0..rows)
+            .map(|n| format!("(${}, ${})", 2 * n + 1, 2 * n + 2))
+            .collect();
+        let text = format!(
+            "INSERT INTO nonces (nonce, stamp) VALUES {} ON CONFLICT DO NOTHING",
+            values.join(", ")
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
+        for row in now {
+            query = query.bind(&row.nonce[..]).bind(row.stamp);
+        }
+        query.execute(&mut *conn).await?;
+        rest = later;
+    }
+    Ok(())
+}
+
+/// Lengths of `IN` lists: a list is filled up to the next, so that few texts need preparing.
+const LISTS: [usize; 4] = [1, 8, 64, 256];
+
+/// Splits ids into lists of such lengths, each with its `$from, …` placeholders.
+fn id_lists(ids: &[Id], from: usize) -> Vec<(Vec<Id>, String)> {
+    ids.chunks(LISTS[LISTS.len() - 1])
+        .map(|chunk| {
+            let length = LISTS
+                .into_iter()
+                .find(|n| *n >= chunk.len())
+                .unwrap_or(chunk.len());
+            let mut list = chunk.to_vec();
+            list.resize(length, chunk[0]);
+            let marks: Vec<String> = (from..from + length).map(|n| format!("${n}")).collect();
+            (list, marks.join(", "))
+        })
+        .collect()
+}
+
+/// Takes `count` sequence numbers of a room; returns the last, or `None` when the room is gone.
+async fn take_seqnos(tx: &mut Tx<'_>, room_id: Id, count: i64) -> StoreResult<Option<i64>> {
+    let last: Option<i64> = sqlx::query_scalar(
+        "UPDATE rooms SET message_sequence = message_sequence + $2 WHERE id = $1 RETURNING message_sequence",
+    )
+    .bind(room_id)
+    .bind(count)
+    .fetch_optional(&mut *tx.conn)
+    .await?;
+    if let Some(seqno) = last {
+        tx.changes.push(Change::Messages { room_id, seqno });
+    }
+    Ok(last)
+}
+
+/// Counts `count` changes of a room's description; returns the new `info_updates`.
+async fn bump_info(tx: &mut Tx<'_>, room_id: Id, count: i64) -> StoreResult<i64> {
+    tx.changes.push(Change::Room(room_id));
+    let now: Option<i64> = sqlx::query_scalar(
+        "UPDATE rooms SET info_updates = info_updates + $2 WHERE id = $1 RETURNING info_updates",
+    )
+    .bind(room_id)
+    .bind(count)
+    .fetch_optional(&mut *tx.conn)
+    .await?;
+    Ok(now.unwrap_or(0))
+}
+
+/// Counts a change in the description of every room.
+async fn bump_all_info(tx: &mut Tx<'_>, count: i64) -> StoreResult<()> {
+    sqlx::query("UPDATE rooms SET info_updates = info_updates + $1")
+        .bind(count)
+        .execute(&mut *tx.conn)
+        .await?;
+    tx.changes.push(Change::Everything);
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! Settings, filters, raid mode, held posts and the log of who did what.

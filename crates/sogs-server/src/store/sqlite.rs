@@ -1,0 +1,167 @@
+//! The embedded back end: SQLite in WAL mode, one writer, a few readers.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::pool::PoolOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+
+use super::migrate::{MIGRATIONS, known_version};
+#[allow(clippy::wildcard_imports, reason = "the operations name most of the records")]
+use super::types::*;
+use super::writer::{ChangeSink, WriteConnection, Writer};
+use super::{StoreError, StoreOptions, StoreResult};
+
+/// The driver.
+pub(crate) type Db = sqlx::Sqlite;
+/// One connection.
+pub(crate) type Conn = sqlx::SqliteConnection;
+/// A transaction.
+pub(crate) type Tx<'c> = super::writer::Tx<'c, Conn>;
+
+#[path = "sql/mod.rs"]
+mod sql;
+
+pub use sql::SqlStore;
+
+/// Type of an automatic primary key that is never given out twice.
+const ID: &str = "INTEGER PRIMARY KEY AUTOINCREMENT";
+/// Type of raw bytes.
+const BLOB: &str = "BLOB";
+
+store_api!(implement_store Sqlite false);
+
+impl SqlStore {
+    /// Opens or creates the database file.
+    pub(crate) async fn open(options: &StoreOptions, sink: ChangeSink) -> StoreResult<Self> {
+        let path = path_of(&options.url)?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|e| StoreError::Unwritable(e.to_string()))?;
+        }
+        let lock = lock(&path)?;
+        let base = SqliteConnectOptions::from_str("sqlite::memory:")
+            .map_err(StoreError::from)?
+            .filename(&path)
+            .busy_timeout(Duration::from_secs(10))
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .locking_mode(SqliteLockingMode::Normal)
+            // FULL flushes the log at every commit: an answered write survives power loss.
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("temp_store", "memory")
+            .statement_cache_capacity(256);
+        let mut conn = Conn::connect_with(
+            &base
+                .clone()
+                .create_if_missing(true)
+                .pragma("cache_size", "-8000")
+                .pragma("wal_autocheckpoint", "4000"),
+        )
+        .await?;
+        migrate(&mut conn, options.migrate).await?;
+        let readers = PoolOptions::<Db>::new()
+            .max_connections(options.readers.max(1))
+            .min_connections(0)
+            .test_before_acquire(false)
+            .acquire_timeout(Duration::from_secs(20))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(base.pragma("cache_size", "-2000").pragma("query_only", "on"));
+        let writer = Writer::start(WriteSide { conn }, sink);
+        Ok(Self::assemble(readers, writer, Some(lock)))
+    }
+}
+
+fn path_of(url: &str) -> StoreResult<PathBuf> {
+    let path = url.strip_prefix("sqlite:").unwrap_or(url);
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path.contains("://") {
+        return Err(StoreError::Url(url.to_owned()));
+    }
+    Ok(PathBuf::from(path))
+}
+
+/// Only one process may write; a lock on a file beside the database says who does.
+fn lock(path: &Path) -> StoreResult<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&name)
+        .map_err(|e| StoreError::Unwritable(e.to_string()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse),
+        Err(std::fs::TryLockError::Error(e)) => Err(StoreError::Unwritable(e.to_string())),
+    }
+}
+
+async fn migrate(conn: &mut Conn, allowed: bool) -> StoreResult<()> {
+    let found: i64 = sqlx::query("PRAGMA user_version")
+        .fetch_one(&mut *conn)
+        .await?
+        .try_get(0)?;
+    super::migrate_check(found, allowed)?;
+    for step in MIGRATIONS.iter().filter(|step| step.version > found) {
+        tracing::info!(version = step.version, name = step.name, "migrating the database");
+        let text = format!(
+            "BEGIN IMMEDIATE;\n{}\nPRAGMA user_version = {};\nCOMMIT;",
+            step.sql(ID, BLOB),
+            step.version
+        );
+        sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut *conn).await?;
+    }
+    debug_assert!(known_version() > 0);
+    Ok(())
+}
+
+struct WriteSide {
+    conn: Conn,
+}
+
+impl WriteConnection for WriteSide {
+    type Conn = Conn;
+
+    fn begin(&mut self) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(async {
+            Ok(sqlx::query("BEGIN IMMEDIATE")
+                .execute(&mut self.conn)
+                .await
+                .map(drop)?)
+        })
+    }
+
+    fn commit<'a>(&'a mut self, _changes: &'a [Change]) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(async { Ok(sqlx::query("COMMIT").execute(&mut self.conn).await.map(drop)?) })
+    }
+
+    fn rollback(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            // Some errors end the transaction by themselves; then there is nothing to undo.
+            let _ = sqlx::query("ROLLBACK").execute(&mut self.conn).await;
+        })
+    }
+
+    fn keep_nonces<'a>(&'a mut self, nonces: &'a [NonceRow]) -> BoxFuture<'a, StoreResult<()>> {
+        Box::pin(sql::insert_nonces(&mut self.conn, nonces))
+    }
+
+    fn conn(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+
+    fn close(mut self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+                .execute(&mut self.conn)
+                .await;
+            let _ = self.conn.close().await;
+        })
+    }
+}
