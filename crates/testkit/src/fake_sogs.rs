@@ -12,6 +12,8 @@
 //! | `cross` | 307 to the second port |
 //! | `drop` | closes the connection |
 //! | any other | 201 with a message id |
+//!
+//! Files can be uploaded to any room; any path that is no room answers a GET with a few bytes.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -244,7 +246,7 @@ impl State {
         signed.extend(BASE64.decode(nonce).or_else(|_| hex::decode(nonce)).ok()?);
         signed.extend(headers.get("x-sogs-timestamp")?.bytes());
         signed.extend(method.bytes());
-        signed.extend(path.bytes());
+        signed.extend(plain_path(path).bytes());
         if !body.is_empty() {
             signed.extend(Blake2b512::digest(body));
         }
@@ -258,12 +260,7 @@ impl State {
 
     /// `None` closes the connection without a word.
     fn answer(&self, request: &SogsRequest) -> Option<Answer> {
-        let path = request
-            .path
-            .strip_prefix("http://")
-            .map_or(request.path.as_str(), |rest| {
-                rest.find('/').map_or("/", |at| &rest[at..])
-            });
+        let path = plain_path(&request.path);
         let path = path.split('?').next().unwrap_or(path);
         if path == "/capabilities" {
             let list: &[&str] = if self.blind {
@@ -275,8 +272,17 @@ impl State {
         }
         let mut parts = path.trim_start_matches('/').split('/');
         let (Some("room"), Some(room), last) = (parts.next(), parts.next(), parts.next()) else {
-            return Some(Answer::json(404, &serde_json::json!({})));
+            // A file somewhere, for attachments that are fetched.
+            return Some(Answer {
+                status: 200,
+                location: None,
+                body: b"fetched".to_vec(),
+            });
         };
+        if last == Some("file") && request.method == "POST" {
+            let id = self.ids.fetch_add(1, Ordering::SeqCst) + 1;
+            return Some(Answer::json(201, &serde_json::json!({ "id": id })));
+        }
         if last != Some("message") || request.method != "POST" {
             return Some(Answer::json(
                 200,
@@ -379,6 +385,12 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<Option<RawReque
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     Ok(Some((method, path, headers, body)))
+}
+
+/// The path as the server sees it: a proxy is asked for the whole URL.
+fn plain_path(path: &str) -> &str {
+    path.strip_prefix("http://")
+        .map_or(path, |rest| rest.find('/').map_or("/", |at| &rest[at..]))
 }
 
 /// The Ed25519 key in an `X-SOGS-Pubkey` header (`00…` or `15…`).
