@@ -21,7 +21,9 @@ impl Ini {
                 continue;
             }
             if line.starts_with([' ', '\t'])
-                && let Some(value) = last.as_ref().and_then(|key| sections.get_mut(&section)?.get_mut(key))
+                && let Some(value) = last
+                    .as_ref()
+                    .and_then(|key| sections.get_mut(&section)?.get_mut(key))
             {
                 value.push('\n');
                 value.push_str(trimmed);
@@ -32,10 +34,15 @@ impl Ini {
                 last = None;
                 continue;
             }
-            let Some(at) = trimmed.find(['=', ':']) else { continue };
+            let Some(at) = trimmed.find(['=', ':']) else {
+                continue;
+            };
             let key = trimmed[..at].trim().to_lowercase();
             let value = trimmed[at + 1..].trim().trim_matches('"').to_owned();
-            sections.entry(section.clone()).or_default().insert(key.clone(), value);
+            sections
+                .entry(section.clone())
+                .or_default()
+                .insert(key.clone(), value);
             last = Some(key);
         }
         Self { sections }
@@ -43,12 +50,18 @@ impl Ini {
 
     /// The value of a key, if it is there and not empty.
     pub fn get(&self, section: &str, key: &str) -> Option<&str> {
-        self.sections.get(section)?.get(key).map(String::as_str).filter(|value| !value.is_empty())
+        self.sections
+            .get(section)?
+            .get(key)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     /// The names of the sections that start with `prefix`, without it.
     pub fn sections_under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
-        self.sections.keys().filter_map(move |name| name.strip_prefix(prefix))
+        self.sections
+            .keys()
+            .filter_map(move |name| name.strip_prefix(prefix))
     }
 
     fn flag(&self, section: &str, key: &str) -> Option<bool> {
@@ -60,7 +73,10 @@ impl Ini {
     }
 
     fn number(&self, section: &str, key: &str) -> Option<f64> {
-        self.get(section, key)?.parse().ok().filter(|value: &f64| value.is_finite() && *value >= 0.0)
+        self.get(section, key)?
+            .parse()
+            .ok()
+            .filter(|value: &f64| value.is_finite() && *value >= 0.0)
     }
 }
 
@@ -141,9 +157,17 @@ pub fn pysogs(text: &str) -> ForeignConfig {
     };
     config.filters.extend(filters_of(&ini, "messages", None));
     for token in ini.sections_under("room:") {
-        config.filters.extend(filters_of(&ini, &format!("room:{token}"), Some(token)));
+        config
+            .filters
+            .extend(filters_of(&ini, &format!("room:{token}"), Some(token)));
     }
-    for (section, key) in [("net", "omq_listen"), ("net", "omq_internal"), ("web", "template_path"), ("web", "static_path"), ("log", "level")] {
+    for (section, key) in [
+        ("net", "omq_listen"),
+        ("net", "omq_internal"),
+        ("web", "template_path"),
+        ("web", "static_path"),
+        ("log", "level"),
+    ] {
         if let Some(value) = ini.get(section, key) {
             config.ignored.push(format!("[{section}] {key} = {value}"));
         }
@@ -152,19 +176,30 @@ pub fn pysogs(text: &str) -> ForeignConfig {
 }
 
 fn filters_of(ini: &Ini, section: &str, room: Option<&str>) -> Vec<ForeignFilter> {
-    let silent = |key| ini.flag(section, key).or_else(|| ini.flag("messages", key)).unwrap_or(true);
+    let silent = |key| {
+        ini.flag(section, key)
+            .or_else(|| ini.flag("messages", key))
+            .unwrap_or(true)
+    };
     let mut found = Vec::new();
     if ini.flag(section, "profanity_filter") == Some(true) {
         found.push(ForeignFilter {
             room: room.map(str::to_owned),
             alphabets: None,
-            words_file: ini.get(section, "profanity_custom").or_else(|| ini.get("messages", "profanity_custom")).map(str::to_owned),
+            words_file: ini
+                .get(section, "profanity_custom")
+                .or_else(|| ini.get("messages", "profanity_custom"))
+                .map(str::to_owned),
             silent: silent("profanity_silent"),
             reply: reply(ini, room, &["profanity"]),
         });
     }
     if let Some(list) = ini.get(section, "alphabet_filters") {
-        let names: Vec<&str> = list.split([',', ' ', '\n']).map(str::trim).filter(|name| !name.is_empty()).collect();
+        let names: Vec<&str> = list
+            .split([',', ' ', '\n'])
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .collect();
         if !names.is_empty() {
             found.push(ForeignFilter {
                 room: room.map(str::to_owned),
@@ -183,12 +218,27 @@ fn reply(ini: &Ini, room: Option<&str>, kinds: &[&str]) -> Option<String> {
     let rooms = [room.unwrap_or("*"), "*"];
     let text = rooms
         .iter()
-        .flat_map(|room| kinds.iter().copied().chain(["alphabet", "*"]).map(move |kind| format!("filter:{room}:{kind}")))
+        .flat_map(|room| {
+            kinds
+                .iter()
+                .copied()
+                .chain(["alphabet", "*"])
+                .map(move |kind| format!("filter:{room}:{kind}"))
+        })
         .find_map(|section| ini.get(&section, "reply"))?;
     let first = text.lines().next().unwrap_or_default();
     // Placeholders of the reference: mention, name and room have no place in a refusal.
-    Some(first.replace("\\@", "").replace("\\p", "").replace("\\r", room.unwrap_or("")).replace("\\t", " ").replace("\\n", "\n").trim().to_owned())
-        .filter(|text| !text.is_empty())
+    Some(
+        first
+            .replace("\\@", "")
+            .replace("\\p", "")
+            .replace("\\r", room.unwrap_or(""))
+            .replace("\\t", " ")
+            .replace("\\n", "\n")
+            .trim()
+            .to_owned(),
+    )
+    .filter(|text| !text.is_empty())
 }
 
 /// The meaning of a bunsogs `sogs.conf`: `key=value` lines without sections.
@@ -245,13 +295,19 @@ mod tests {
         assert_eq!(py.filters[1].room.as_deref(), Some("news"));
         assert_eq!(py.ignored.len(), 2);
 
-        let bun = bunsogs("port=8190\nhostname=127.0.0.1\nurl=http://127.0.0.1:8190\nexpiry=15\nmax_size = 6MB\ndm_expiry=15\n");
-        assert_eq!((bun.port, bun.file_max_bytes, bun.dm_expiry_days), (Some(8190), Some(6_000_000), Some(15.0)));
+        let bun = bunsogs(
+            "port=8190\nhostname=127.0.0.1\nurl=http://127.0.0.1:8190\nexpiry=15\nmax_size = 6MB\ndm_expiry=15\n",
+        );
+        assert_eq!(
+            (bun.port, bun.file_max_bytes, bun.dm_expiry_days),
+            (Some(8190), Some(6_000_000), Some(15.0))
+        );
     }
 
     #[test]
     fn python_forms_of_ini() {
-        let ini = Ini::parse("; c\n[A]\nKey: value\n# c\nlong = one\n  two\n[filter:*:persian]\nreply = \"hi\"\n");
+        let ini =
+            Ini::parse("; c\n[A]\nKey: value\n# c\nlong = one\n  two\n[filter:*:persian]\nreply = \"hi\"\n");
         assert_eq!(ini.get("A", "key"), Some("value"));
         assert_eq!(ini.get("A", "long"), Some("one\ntwo"));
         assert_eq!(ini.sections_under("filter:").collect::<Vec<_>>(), ["*:persian"]);
@@ -266,6 +322,9 @@ mod tests {
         );
         assert_eq!(config.filters[0].words_file.as_deref(), Some("/etc/words"));
         assert!(config.filters[0].silent && !config.filters[1].silent);
-        assert_eq!(config.filters[1].reply.as_deref(), Some("please write English in"));
+        assert_eq!(
+            config.filters[1].reply.as_deref(),
+            Some("please write English in")
+        );
     }
 }

@@ -48,9 +48,15 @@ impl FilterKind {
 
     /// Reads [`FilterKind::as_str`] back.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Words, Self::Regex, Self::Alphabet, Self::Links, Self::Attachments]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+        [
+            Self::Words,
+            Self::Regex,
+            Self::Alphabet,
+            Self::Links,
+            Self::Attachments,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
     }
 }
 
@@ -75,7 +81,9 @@ impl FilterAction {
 
     /// Reads [`FilterAction::as_str`] back.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Reject, Self::Hide].into_iter().find(|action| action.as_str() == text)
+        [Self::Reject, Self::Hide]
+            .into_iter()
+            .find(|action| action.as_str() == text)
     }
 }
 
@@ -136,7 +144,10 @@ const ALPHABETS: &[(&str, &str)] = &[
     ("katakana", r"\p{Katakana}"),
     ("latin", r"\p{Latin}"),
     // Persian is written in the Arabic script; these letters tell the two apart.
-    ("persian", "[\u{67e}\u{686}\u{698}\u{6a9}\u{6af}\u{6cc}\u{6c0}\u{200c}\u{6f0}-\u{6f9}]"),
+    (
+        "persian",
+        "[\u{67e}\u{686}\u{698}\u{6a9}\u{6af}\u{6cc}\u{6c0}\u{200c}\u{6f0}-\u{6f9}]",
+    ),
     ("tamil", r"\p{Tamil}"),
     ("thai", r"\p{Thai}"),
 ];
@@ -193,8 +204,16 @@ impl CompiledFilter {
             FilterKind::Links => Matcher::Links(list(&filter.pattern)),
             FilterKind::Attachments => Matcher::Attachments(list(&filter.pattern)),
         };
-        let reply = filter.reply.clone().unwrap_or_else(|| standard_reply(filter.kind).to_owned());
-        Ok(Self { id: filter.id, action: filter.action, reply, matcher })
+        let reply = filter
+            .reply
+            .clone()
+            .unwrap_or_else(|| standard_reply(filter.kind).to_owned());
+        Ok(Self {
+            id: filter.id,
+            action: filter.action,
+            reply,
+            matcher,
+        })
     }
 
     /// Whether the message has what this filter looks for.
@@ -204,15 +223,19 @@ impl CompiledFilter {
             Matcher::Regex(regex) => texts(message).any(|text| regex.is_match(text)),
             Matcher::Alphabet(regex) => regex.is_match(&message.body),
             Matcher::Links(allowed) => texts(message).any(|text| has_link(text, allowed)),
-            Matcher::Attachments(allowed) => {
-                message.attachments.iter().any(|kind| !allowed.iter().any(|pattern| type_matches(pattern, kind)))
-            }
+            Matcher::Attachments(allowed) => message
+                .attachments
+                .iter()
+                .any(|kind| !allowed.iter().any(|pattern| type_matches(pattern, kind))),
         }
     }
 }
 
 /// The first filter that refuses the message, else the first that hides it.
-pub fn judge<'a>(filters: impl IntoIterator<Item = &'a CompiledFilter>, message: &Inspected) -> Option<&'a CompiledFilter> {
+pub fn judge<'a>(
+    filters: impl IntoIterator<Item = &'a CompiledFilter>,
+    message: &Inspected,
+) -> Option<&'a CompiledFilter> {
     let mut hides = None;
     for filter in filters {
         if hides.is_some() && filter.action == FilterAction::Hide {
@@ -238,11 +261,16 @@ fn standard_reply(kind: FilterKind) -> &'static str {
 }
 
 fn texts(message: &Inspected) -> impl Iterator<Item = &str> {
-    [message.body.as_str(), message.name.as_str()].into_iter().chain(message.previews.iter().map(String::as_str))
+    [message.body.as_str(), message.name.as_str()]
+        .into_iter()
+        .chain(message.previews.iter().map(String::as_str))
 }
 
 fn list(text: &str) -> Vec<String> {
-    text.split([',', '\n']).map(|part| part.trim().to_lowercase()).filter(|part| !part.is_empty()).collect()
+    text.split([',', '\n'])
+        .map(|part| part.trim().to_lowercase())
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 fn pattern(text: &str) -> Result<Regex, FilterError> {
@@ -253,10 +281,14 @@ fn pattern(text: &str) -> Result<Regex, FilterError> {
 }
 
 fn build(text: &str) -> Result<Regex, FilterError> {
-    RegexBuilder::new(text).case_insensitive(true).size_limit(MAX_COMPILED).build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => FilterError::LargePattern,
-        other => FilterError::Pattern(other.to_string()),
-    })
+    RegexBuilder::new(text)
+        .case_insensitive(true)
+        .size_limit(MAX_COMPILED)
+        .build()
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(_) => FilterError::LargePattern,
+            other => FilterError::Pattern(other.to_string()),
+        })
 }
 
 fn alphabet(text: &str) -> Result<Regex, FilterError> {
@@ -303,7 +335,11 @@ impl Words {
             true => None,
             false => Some(build(&format!(r"(?:^|\W)(?:{})(?:$|\W)", wildcards.join("|")))?),
         };
-        Ok(Self { words, phrases, wildcards })
+        Ok(Self {
+            words,
+            phrases,
+            wildcards,
+        })
     }
 
     fn found_in(&self, text: &str) -> bool {
@@ -339,27 +375,45 @@ fn normalise(text: &str) -> String {
 
 /// Endings by which a bare `name.ending` is taken as a link; with a scheme or `www.` every ending counts.
 const BARE_ENDINGS: &[&str] = &[
-    "app", "biz", "cc", "click", "club", "cn", "co", "com", "dev", "fun", "gg", "i2p", "info", "io", "link", "live", "loki", "ly", "me",
-    "net", "onion", "online", "org", "ru", "shop", "site", "space", "store", "to", "top", "tv", "vip", "website", "xyz",
+    "app", "biz", "cc", "click", "club", "cn", "co", "com", "dev", "fun", "gg", "i2p", "info", "io", "link",
+    "live", "loki", "ly", "me", "net", "onion", "online", "org", "ru", "shop", "site", "space", "store",
+    "to", "top", "tv", "vip", "website", "xyz",
 ];
 
 fn has_link(text: &str, allowed: &[String]) -> bool {
     text.split(|ch: char| ch.is_whitespace() || "<>()[]{}\"'`|,;".contains(ch))
         .filter_map(link_host)
-        .any(|host| !allowed.iter().any(|ok| host == *ok || host.ends_with(&format!(".{ok}"))))
+        .any(|host| {
+            !allowed
+                .iter()
+                .any(|ok| host == *ok || host.ends_with(&format!(".{ok}")))
+        })
 }
 
 /// The host of a word that is a link.
 fn link_host(word: &str) -> Option<String> {
     let lower = word.trim_end_matches(['.', '!', '?', ':']).to_lowercase();
     let (explicit, rest) = match lower.split_once("://") {
-        Some((scheme, rest)) if !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c)) => (true, rest),
+        Some((scheme, rest))
+            if !scheme.is_empty()
+                && scheme
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c)) =>
+        {
+            (true, rest)
+        }
         Some(_) => return None,
         None => (lower.starts_with("www."), lower.as_str()),
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
-    let host = host.rsplit_once(':').map_or(host, |(host, port)| if port.chars().all(|c| c.is_ascii_digit()) { host } else { "" });
+    let host = host.rsplit_once(':').map_or(host, |(host, port)| {
+        if port.chars().all(|c| c.is_ascii_digit()) {
+            host
+        } else {
+            ""
+        }
+    });
     if host.is_empty() {
         return None;
     }
@@ -390,37 +444,91 @@ mod tests {
     use super::*;
 
     fn filter(kind: FilterKind, pattern: &str, action: FilterAction) -> CompiledFilter {
-        CompiledFilter::compile(&Filter { id: 1, room: None, kind, pattern: pattern.to_owned(), action, reply: None }).expect("compiles")
+        CompiledFilter::compile(&Filter {
+            id: 1,
+            room: None,
+            kind,
+            pattern: pattern.to_owned(),
+            action,
+            reply: None,
+        })
+        .expect("compiles")
     }
 
     fn says(body: &str) -> Inspected {
-        Inspected { body: body.to_owned(), ..Inspected::default() }
+        Inspected {
+            body: body.to_owned(),
+            ..Inspected::default()
+        }
     }
 
     #[test]
     fn words_are_whole_words_in_any_case() {
-        let words = filter(FilterKind::Words, "darn, bad phrase\nfrick*, *scam*", FilterAction::Hide);
-        for hit in ["Darn!", "oh DARN it", "a bad  PHRASE, yes", "frickin", "cryptoscammer", "da\u{200b}rn"] {
+        let words = filter(
+            FilterKind::Words,
+            "darn, bad phrase\nfrick*, *scam*",
+            FilterAction::Hide,
+        );
+        for hit in [
+            "Darn!",
+            "oh DARN it",
+            "a bad  PHRASE, yes",
+            "frickin",
+            "cryptoscammer",
+            "da\u{200b}rn",
+        ] {
             assert!(words.matches(&says(hit)), "{hit}");
         }
         for pass in ["darning socks", "bad", "phrase bad", "refrick", ""] {
             assert!(!words.matches(&says(pass)), "{pass}");
         }
-        assert!(words.matches(&Inspected { name: "Mr Darn".into(), ..Inspected::default() }));
+        assert!(words.matches(&Inspected {
+            name: "Mr Darn".into(),
+            ..Inspected::default()
+        }));
     }
 
     #[test]
     fn lists_and_patterns_are_bounded() {
         let compile = |kind, pattern: String| {
-            CompiledFilter::compile(&Filter { id: 1, room: None, kind, pattern, action: FilterAction::Hide, reply: None }).map(|_| ())
+            CompiledFilter::compile(&Filter {
+                id: 1,
+                room: None,
+                kind,
+                pattern,
+                action: FilterAction::Hide,
+                reply: None,
+            })
+            .map(|_| ())
         };
-        assert_eq!(compile(FilterKind::Words, " , ".into()), Err(FilterError::NoWords));
-        assert!(matches!(compile(FilterKind::Words, "x".repeat(300_000)), Err(FilterError::LongWord(_))));
-        assert_eq!(compile(FilterKind::Words, "a\n".repeat(100_001)), Err(FilterError::TooManyWords(100_001)));
-        assert_eq!(compile(FilterKind::Regex, "(a{1000}){1000}".into()), Err(FilterError::LargePattern));
-        assert_eq!(compile(FilterKind::Regex, "a".repeat(5000)), Err(FilterError::LargePattern));
-        assert!(matches!(compile(FilterKind::Regex, "(".into()), Err(FilterError::Pattern(_))));
-        assert!(matches!(compile(FilterKind::Alphabet, "klingon".into()), Err(FilterError::Alphabet(_))));
+        assert_eq!(
+            compile(FilterKind::Words, " , ".into()),
+            Err(FilterError::NoWords)
+        );
+        assert!(matches!(
+            compile(FilterKind::Words, "x".repeat(300_000)),
+            Err(FilterError::LongWord(_))
+        ));
+        assert_eq!(
+            compile(FilterKind::Words, "a\n".repeat(100_001)),
+            Err(FilterError::TooManyWords(100_001))
+        );
+        assert_eq!(
+            compile(FilterKind::Regex, "(a{1000}){1000}".into()),
+            Err(FilterError::LargePattern)
+        );
+        assert_eq!(
+            compile(FilterKind::Regex, "a".repeat(5000)),
+            Err(FilterError::LargePattern)
+        );
+        assert!(matches!(
+            compile(FilterKind::Regex, "(".into()),
+            Err(FilterError::Pattern(_))
+        ));
+        assert!(matches!(
+            compile(FilterKind::Alphabet, "klingon".into()),
+            Err(FilterError::Alphabet(_))
+        ));
     }
 
     #[test]
@@ -431,14 +539,24 @@ mod tests {
         assert!(filter(FilterKind::Alphabet, "arabic", FilterAction::Hide).matches(&says("سلام")));
         let persian = filter(FilterKind::Alphabet, "persian", FilterAction::Hide);
         assert!(persian.matches(&says("پیام")));
-        assert!(!persian.matches(&says("سلام عليكم")), "Arabic alone is not Persian");
+        assert!(
+            !persian.matches(&says("سلام عليكم")),
+            "Arabic alone is not Persian"
+        );
         assert!(filter(FilterKind::Alphabet, "han, thai", FilterAction::Hide).matches(&says("สวัสดี")));
     }
 
     #[test]
     fn links_and_the_hosts_that_stay_allowed() {
         let none = filter(FilterKind::Links, "", FilterAction::Reject);
-        for hit in ["see https://a.example/x", "www.spam.tld", "join t.me/abc", "(http://1.2.3.4:80)", "session://x", "EVIL.COM!"] {
+        for hit in [
+            "see https://a.example/x",
+            "www.spam.tld",
+            "join t.me/abc",
+            "(http://1.2.3.4:80)",
+            "session://x",
+            "EVIL.COM!",
+        ] {
             assert!(none.matches(&says(hit)), "{hit}");
         }
         for pass in ["no link here", "e.g. this", "3.14", "me@mail.com", "end.Next"] {
@@ -452,20 +570,39 @@ mod tests {
 
     #[test]
     fn attachments_by_type() {
-        let post = |kind: &str| Inspected { attachments: vec![kind.to_owned()], ..Inspected::default() };
+        let post = |kind: &str| Inspected {
+            attachments: vec![kind.to_owned()],
+            ..Inspected::default()
+        };
         let none = filter(FilterKind::Attachments, "", FilterAction::Reject);
         assert!(none.matches(&post("image/png")) && !none.matches(&says("text")));
-        let images = filter(FilterKind::Attachments, "image/*, text/plain", FilterAction::Reject);
+        let images = filter(
+            FilterKind::Attachments,
+            "image/*, text/plain",
+            FilterAction::Reject,
+        );
         assert!(!images.matches(&post("image/png")) && !images.matches(&post("Text/Plain")));
-        assert!(images.matches(&post("application/zip")) && images.matches(&post("imagery/x")) && images.matches(&post("")));
+        assert!(
+            images.matches(&post("application/zip"))
+                && images.matches(&post("imagery/x"))
+                && images.matches(&post(""))
+        );
     }
 
     #[test]
     fn a_refusal_beats_hiding() {
-        let filters =
-            [filter(FilterKind::Words, "bad", FilterAction::Hide), filter(FilterKind::Regex, "b.d", FilterAction::Reject)];
-        assert_eq!(judge(&filters, &says("bad")).map(|f| f.action), Some(FilterAction::Reject));
-        assert_eq!(judge(&filters[..1], &says("bad")).map(|f| f.action), Some(FilterAction::Hide));
+        let filters = [
+            filter(FilterKind::Words, "bad", FilterAction::Hide),
+            filter(FilterKind::Regex, "b.d", FilterAction::Reject),
+        ];
+        assert_eq!(
+            judge(&filters, &says("bad")).map(|f| f.action),
+            Some(FilterAction::Reject)
+        );
+        assert_eq!(
+            judge(&filters[..1], &says("bad")).map(|f| f.action),
+            Some(FilterAction::Hide)
+        );
         assert!(judge(&filters, &says("good")).is_none());
     }
 

@@ -52,19 +52,24 @@ pub fn direct_message(rules: &Rules, member: &Member, now: f64) -> Passage {
         return Passage::Closed(format!("New members can write direct messages in {}", span(wait)));
     }
     match rules.dm_posts {
-        Some(needed) if member.posts < needed => {
-            Passage::Closed(format!("Direct messages are open to members with at least {needed} posts"))
-        }
+        Some(needed) if member.posts < needed => Passage::Closed(format!(
+            "Direct messages are open to members with at least {needed} posts"
+        )),
         _ => Passage::Open,
     }
 }
 
 fn remaining(rule: Option<f64>, first_seen: f64, now: f64) -> Option<f64> {
-    rule.map(|needed| needed - (now - first_seen)).filter(|wait| *wait > 0.0)
+    rule.map(|needed| needed - (now - first_seen))
+        .filter(|wait| *wait > 0.0)
 }
 
 /// A span of seconds as a person says it.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded, positive and small")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "rounded, positive and small"
+)]
 fn span(seconds: f64) -> String {
     let seconds = seconds.ceil().clamp(1.0, 1e9) as u64;
     let (count, unit) = match seconds {
@@ -80,35 +85,79 @@ fn span(seconds: f64) -> String {
 mod tests {
     use super::*;
 
-    const NEW: Member = Member { first_seen: 1000.0, moderator: false, posts: 0, banned_somewhere: false };
+    const NEW: Member = Member {
+        first_seen: 1000.0,
+        moderator: false,
+        posts: 0,
+        banned_somewhere: false,
+    };
 
     #[test]
     fn age_gate_opens_with_time_and_for_moderators() {
-        let rules = Rules { member_age_seconds: Some(3600.0), ..Rules::default() };
-        assert_eq!(post(&rules, &NEW, 1060.0), Passage::Closed("New members can post here in 59 minutes".into()));
+        let rules = Rules {
+            member_age_seconds: Some(3600.0),
+            ..Rules::default()
+        };
+        assert_eq!(
+            post(&rules, &NEW, 1060.0),
+            Passage::Closed("New members can post here in 59 minutes".into())
+        );
         assert_eq!(post(&rules, &NEW, 4600.0), Passage::Open);
-        assert_eq!(post(&rules, &Member { moderator: true, ..NEW }, 1060.0), Passage::Open);
+        assert_eq!(
+            post(
+                &rules,
+                &Member {
+                    moderator: true,
+                    ..NEW
+                },
+                1060.0
+            ),
+            Passage::Open
+        );
     }
 
     #[test]
     fn first_posts_are_held() {
-        let rules = Rules { approve_first: Some(2), ..Rules::default() };
+        let rules = Rules {
+            approve_first: Some(2),
+            ..Rules::default()
+        };
         assert_eq!(post(&rules, &NEW, 1060.0), Passage::Hold);
         assert_eq!(post(&rules, &Member { posts: 2, ..NEW }, 1060.0), Passage::Open);
     }
 
     #[test]
     fn direct_messages_ask_for_age_posts_and_no_ban() {
-        let rules = Rules { dm_age_seconds: Some(60.0), dm_posts: Some(3), dm_block_banned: Some(true), ..Rules::default() };
+        let rules = Rules {
+            dm_age_seconds: Some(60.0),
+            dm_posts: Some(3),
+            dm_block_banned: Some(true),
+            ..Rules::default()
+        };
         assert!(matches!(direct_message(&rules, &NEW, 1001.0), Passage::Closed(_)));
-        assert!(matches!(direct_message(&rules, &NEW, 2000.0), Passage::Closed(text) if text.contains("3 posts")));
+        assert!(
+            matches!(direct_message(&rules, &NEW, 2000.0), Passage::Closed(text) if text.contains("3 posts"))
+        );
         let member = Member { posts: 3, ..NEW };
         assert_eq!(direct_message(&rules, &member, 2000.0), Passage::Open);
-        assert!(matches!(direct_message(&rules, &Member { banned_somewhere: true, ..member }, 2000.0), Passage::Closed(_)));
+        assert!(matches!(
+            direct_message(
+                &rules,
+                &Member {
+                    banned_somewhere: true,
+                    ..member
+                },
+                2000.0
+            ),
+            Passage::Closed(_)
+        ));
     }
 
     #[test]
     fn spans_read_well() {
-        assert_eq!([span(0.2), span(90.0), span(3600.0), span(86400.0), span(9e5)], ["1 second", "90 seconds", "60 minutes", "24 hours", "11 days"]);
+        assert_eq!(
+            [span(0.2), span(90.0), span(3600.0), span(86400.0), span(9e5)],
+            ["1 second", "90 seconds", "60 minutes", "24 hours", "11 days"]
+        );
     }
 }

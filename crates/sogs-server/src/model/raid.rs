@@ -64,10 +64,16 @@ impl TripWatch {
         let reason = tripped(rules.raid_new_users, self.newcomers.len(), "new identities")
             .or_else(|| tripped(rules.raid_posts, self.posts.len(), "posts"))?;
         // Who came with the wave is part of it: the mode reaches back over the window that was counted.
-        let until = rules.raid_seconds.map_or(Some(now + 3600.0), |s| (s > 0.0).then_some(now + s));
+        let until = rules
+            .raid_seconds
+            .map_or(Some(now + 3600.0), |s| (s > 0.0).then_some(now + s));
         self.posts.clear();
         self.newcomers.clear();
-        Some(Raid { since: begin, until, reason })
+        Some(Raid {
+            since: begin,
+            until,
+            reason,
+        })
     }
 }
 
@@ -80,7 +86,9 @@ fn push<T>(queue: &mut VecDeque<T>, item: T) {
 
 fn tripped(rate: Option<u32>, seen: usize, what: &str) -> Option<String> {
     let rate = rate.filter(|rate| *rate > 0)?;
-    let limit = usize::try_from(rate).unwrap_or(MAX_REMEMBERED).min(MAX_REMEMBERED);
+    let limit = usize::try_from(rate)
+        .unwrap_or(MAX_REMEMBERED)
+        .min(MAX_REMEMBERED);
     (seen >= limit).then(|| format!("{seen} {what} within a minute"))
 }
 
@@ -90,14 +98,29 @@ mod tests {
 
     #[test]
     fn newcomers_trip_it_and_reach_back_over_the_window() {
-        let rules = Rules { raid_new_users: Some(3), raid_seconds: Some(100.0), ..Rules::default() };
+        let rules = Rules {
+            raid_new_users: Some(3),
+            raid_seconds: Some(100.0),
+            ..Rules::default()
+        };
         let mut watch = TripWatch::default();
         assert_eq!(watch.note(&rules, 1, 1000.0, 1000.0), None);
-        assert_eq!(watch.note(&rules, 1, 1000.0, 1001.0), None, "the same person counts once");
-        assert_eq!(watch.note(&rules, 9, 5.0, 1002.0), None, "a known member is no newcomer");
+        assert_eq!(
+            watch.note(&rules, 1, 1000.0, 1001.0),
+            None,
+            "the same person counts once"
+        );
+        assert_eq!(
+            watch.note(&rules, 9, 5.0, 1002.0),
+            None,
+            "a known member is no newcomer"
+        );
         assert_eq!(watch.note(&rules, 2, 1003.0, 1003.0), None);
         let raid = watch.note(&rules, 3, 1004.0, 1004.0).expect("tripped");
-        assert!(raid.stops(1000.0, false, 1005.0), "who came with the wave reads only");
+        assert!(
+            raid.stops(1000.0, false, 1005.0),
+            "who came with the wave reads only"
+        );
         assert!(!raid.stops(5.0, false, 1005.0), "known members write on");
         assert!(!raid.stops(1000.0, true, 1005.0), "moderators write on");
         assert!(!raid.stops(1000.0, false, 1104.0), "it ends by itself");
@@ -105,20 +128,28 @@ mod tests {
 
     #[test]
     fn posts_trip_it_and_slow_arrivals_do_not() {
-        let rules = Rules { raid_posts: Some(5), ..Rules::default() };
+        let rules = Rules {
+            raid_posts: Some(5),
+            ..Rules::default()
+        };
         let mut watch = TripWatch::default();
         let mut now = 0.0;
         for user in 0..50 {
             now += 20.0;
             assert_eq!(watch.note(&rules, user, 0.0, now), None);
         }
-        let trips = (0..5).filter_map(|n| watch.note(&rules, n, 0.0, now + 1.0)).count();
+        let trips = (0..5)
+            .filter_map(|n| watch.note(&rules, n, 0.0, now + 1.0))
+            .count();
         assert_eq!(trips, 1);
     }
 
     #[test]
     fn memory_is_bounded() {
-        let rules = Rules { raid_posts: Some(u32::MAX), ..Rules::default() };
+        let rules = Rules {
+            raid_posts: Some(u32::MAX),
+            ..Rules::default()
+        };
         let mut watch = TripWatch::default();
         for n in 0..30_000 {
             watch.note(&rules, n % 50, -100.0, 1.0);

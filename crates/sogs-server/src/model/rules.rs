@@ -93,7 +93,9 @@ impl RuleValue for u64 {
 impl RuleValue for f64 {
     fn parse(text: &str) -> Option<Self> {
         // A billion seconds or days is longer than anything the server can mean.
-        text.parse().ok().filter(|value: &f64| value.is_finite() && (0.0..=1e9).contains(value))
+        text.parse()
+            .ok()
+            .filter(|value: &f64| value.is_finite() && (0.0..=1e9).contains(value))
     }
     fn print(&self) -> String {
         self.to_string()
@@ -269,11 +271,18 @@ impl Rules {
             moderators_exempt: false,
         }];
         if let Some(seconds) = self.slow_seconds.filter(|s| *s > 0.0) {
-            windows.push(Window { posts: 1, seconds, moderators_exempt: true });
+            windows.push(Window {
+                posts: 1,
+                seconds,
+                moderators_exempt: true,
+            });
         }
         Limits {
             windows,
-            message_bytes: self.message_bytes.filter(|n| *n > 0).and_then(|n| usize::try_from(n).ok()),
+            message_bytes: self
+                .message_bytes
+                .filter(|n| *n > 0)
+                .and_then(|n| usize::try_from(n).ok()),
             file_bytes: self.file_bytes.filter(|n| *n > 0),
         }
     }
@@ -331,8 +340,14 @@ mod tests {
 
     #[test]
     fn a_server_rule_cannot_be_set_for_a_room() {
-        assert_eq!(check_scope("dm_posts", true), Err(RuleError::ServerOnly("dm_posts")));
+        assert_eq!(
+            check_scope("dm_posts", true),
+            Err(RuleError::ServerOnly("dm_posts"))
+        );
         assert!(check_scope("dm_posts", false).is_ok());
-        assert!(matches!(check_scope("no_such", false), Err(RuleError::Unknown(_))));
+        assert!(matches!(
+            check_scope("no_such", false),
+            Err(RuleError::Unknown(_))
+        ));
     }
 }

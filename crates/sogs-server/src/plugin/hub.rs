@@ -95,7 +95,8 @@ impl Hub {
     }
 
     fn note_roles(&self, all: &[Arc<Plugin>]) {
-        self.decides.store(all.iter().any(|plugin| plugin.terms.decide), Ordering::Release);
+        self.decides
+            .store(all.iter().any(|plugin| plugin.terms.decide), Ordering::Release);
         self.listens.store(!all.is_empty(), Ordering::Release);
     }
 
@@ -114,7 +115,9 @@ impl Hub {
         if !self.listens() {
             return;
         }
-        let Ok(line) = serde_json::to_string(event) else { return };
+        let Ok(line) = serde_json::to_string(event) else {
+            return;
+        };
         for plugin in lock(&self.plugins).iter() {
             let wanted = &plugin.terms.events;
             if wanted.is_empty() || wanted.iter().any(|kind| kind == event.kind()) {
@@ -125,11 +128,17 @@ impl Hub {
 
     /// Asks every deciding plugin at once; the strictest decision holds. Takes no longer than the longest deadline.
     pub async fn ask(&self, mut question: Question) -> Verdict {
-        let deciding: Vec<_> = lock(&self.plugins).iter().filter(|plugin| plugin.terms.decide).cloned().collect();
+        let deciding: Vec<_> = lock(&self.plugins)
+            .iter()
+            .filter(|plugin| plugin.terms.decide)
+            .cloned()
+            .collect();
         let mut waiting = Vec::with_capacity(deciding.len());
         for plugin in deciding {
             question.ask = self.next_question.fetch_add(1, Ordering::Relaxed);
-            let Ok(line) = serde_json::to_string(&question) else { continue };
+            let Ok(line) = serde_json::to_string(&question) else {
+                continue;
+            };
             waiting.push(plugin.answer_to(question.ask, line));
         }
         let mut strictest = Verdict::default();
@@ -183,7 +192,10 @@ impl Plugin {
         };
         self.asked.fetch_add(1, Ordering::Relaxed);
         let answered = if room && self.send(line) {
-            tokio::time::timeout(self.terms.deadline, receiver).await.ok().and_then(Result::ok)
+            tokio::time::timeout(self.terms.deadline, receiver)
+                .await
+                .ok()
+                .and_then(Result::ok)
         } else {
             None
         };
@@ -192,7 +204,11 @@ impl Plugin {
             self.late.fetch_add(1, Ordering::Relaxed);
             (self.terms.otherwise, None)
         });
-        Verdict { decision, text, plugin: self.terms.name.clone() }
+        Verdict {
+            decision,
+            text,
+            plugin: self.terms.name.clone(),
+        }
     }
 
     /// Takes a line of the plugin.
@@ -211,7 +227,13 @@ mod tests {
     use super::*;
 
     fn terms(name: &str, otherwise: Decision) -> Terms {
-        Terms { name: name.into(), decide: true, events: vec!["posted".into()], deadline: Duration::from_millis(50), otherwise }
+        Terms {
+            name: name.into(),
+            decide: true,
+            events: vec!["posted".into()],
+            deadline: Duration::from_millis(50),
+            otherwise,
+        }
     }
 
     fn question() -> Question {
@@ -231,17 +253,30 @@ mod tests {
     #[tokio::test]
     async fn the_strictest_answer_holds_and_silence_gets_the_default() {
         let hub = Hub::default();
-        assert_eq!(hub.ask(question()).await.decision, Decision::Accept, "nobody to ask");
+        assert_eq!(
+            hub.ask(question()).await.decision,
+            Decision::Accept,
+            "nobody to ask"
+        );
         let (quick, mut lines) = hub.join(terms("quick", Decision::Accept));
         let (_silent, _kept) = hub.join(terms("silent", Decision::Hide));
         let answer = tokio::spawn(async move {
             let line = lines.recv().await.expect("a question");
             let asked: Question = serde_json::from_str(&line).expect("json");
-            quick.hear(serde_json::from_str(&format!(r#"{{"answer":{},"decision":"reject","text":"no"}}"#, asked.ask)).expect("json"));
+            quick.hear(
+                serde_json::from_str(&format!(
+                    r#"{{"answer":{},"decision":"reject","text":"no"}}"#,
+                    asked.ask
+                ))
+                .expect("json"),
+            );
         });
         let verdict = hub.ask(question()).await;
         answer.await.expect("task");
-        assert_eq!((verdict.decision, verdict.text.as_deref(), verdict.plugin.as_str()), (Decision::Reject, Some("no"), "quick"));
+        assert_eq!(
+            (verdict.decision, verdict.text.as_deref(), verdict.plugin.as_str()),
+            (Decision::Reject, Some("no"), "quick")
+        );
         assert_eq!(hub.status().iter().map(|s| s.late).collect::<Vec<_>>(), [0, 1]);
     }
 
@@ -252,7 +287,13 @@ mod tests {
         for id in 0..300 {
             hub.tell(&PluginEvent::Deleted { room: "t".into(), id });
             hub.tell(&PluginEvent::Posted {
-                room: "t".into(), id, session_id: "15".into(), posted: 0.0, text: "x".into(), files: 0, hidden: false,
+                room: "t".into(),
+                id,
+                session_id: "15".into(),
+                posted: 0.0,
+                text: "x".into(),
+                files: 0,
+                hidden: false,
             });
         }
         assert_eq!(lines.len(), QUEUE);

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+};
 use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 
 use super::hub::{Hub, Terms};
 use super::protocol::{Decision, FromPlugin, MAX_LINE};
+use crate::admin::stopped;
 
 /// Connections over the socket at a time.
 const MAX_CONNECTIONS: usize = 16;
@@ -59,10 +62,22 @@ impl PluginConfig {
 }
 
 /// Starts every configured child and keeps it running until `stop` changes.
-pub fn spawn_children(hub: &Arc<Hub>, plugins: &[PluginConfig], folder: &Path, stop: &watch::Receiver<bool>) -> Vec<tokio::task::JoinHandle<()>> {
+pub fn spawn_children(
+    hub: &Arc<Hub>,
+    plugins: &[PluginConfig],
+    folder: &Path,
+    stop: &watch::Receiver<bool>,
+) -> Vec<tokio::task::JoinHandle<()>> {
     plugins
         .iter()
-        .map(|config| tokio::spawn(keep_child(Arc::clone(hub), config.clone(), folder.to_owned(), stop.clone())))
+        .map(|config| {
+            tokio::spawn(keep_child(
+                Arc::clone(hub),
+                config.clone(),
+                folder.to_owned(),
+                stop.clone(),
+            ))
+        })
         .collect()
 }
 
@@ -75,20 +90,30 @@ async fn keep_child(hub: Arc<Hub>, config: PluginConfig, folder: PathBuf, mut st
                 Ok(status) => tracing::warn!(plugin = config.name, %status, "plugin ended"),
                 Err(error) => tracing::warn!(plugin = config.name, %error, "plugin could not run"),
             },
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
         }
         // A child that ran for a while starts over with the short pause.
-        pause = if began.elapsed() > Duration::from_secs(60) { Duration::from_secs(1) } else { (pause * 2).min(Duration::from_secs(60)) };
+        pause = if began.elapsed() > Duration::from_secs(60) {
+            Duration::from_secs(1)
+        } else {
+            (pause * 2).min(Duration::from_secs(60))
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            _ = stop.wait_for(|stop| *stop) => return,
+            () = stopped(&mut stop) => return,
         }
     }
 }
 
-async fn run_child(hub: &Arc<Hub>, config: &PluginConfig, folder: &Path) -> std::io::Result<std::process::ExitStatus> {
-    let (program, arguments) =
-        config.command.split_first().ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "the command is empty"))?;
+async fn run_child(
+    hub: &Arc<Hub>,
+    config: &PluginConfig,
+    folder: &Path,
+) -> std::io::Result<std::process::ExitStatus> {
+    let (program, arguments) = config
+        .command
+        .split_first()
+        .ok_or_else(|| std::io::Error::new(std::io::ErrorKind::InvalidInput, "the command is empty"))?;
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
         .current_dir(folder)
@@ -110,22 +135,28 @@ async fn run_child(hub: &Arc<Hub>, config: &PluginConfig, folder: &Path) -> std:
 }
 
 /// Accepts plugins on a Unix socket (mode 0600) until `stop` changes.
-pub async fn serve_socket(hub: Arc<Hub>, path: PathBuf, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+pub async fn serve_socket(
+    hub: Arc<Hub>,
+    path: PathBuf,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
     let listener = crate::admin::bind_private(&path)?;
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let stream = tokio::select! {
             accepted = accept(&listener) => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = stopped(&mut stop) => break,
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else { continue };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            continue;
+        };
         let hub = Arc::clone(&hub);
         let mut stop = stop.clone();
         tokio::spawn(async move {
             let (read, write) = stream.into_split();
             tokio::select! {
                 () = greet(&hub, BufReader::new(read), write) => {}
-                _ = stop.wait_for(|stop| *stop) => {}
+                () = stopped(&mut stop) => {}
             }
             drop(permit);
         });
@@ -146,15 +177,36 @@ async fn accept(listener: &UnixListener) -> tokio::net::UnixStream {
 }
 
 async fn greet(hub: &Arc<Hub>, mut read: BufReader<impl AsyncRead + Unpin>, write: impl AsyncWrite + Unpin) {
-    let Ok(Ok(Some(line))) = tokio::time::timeout(HELLO, next_line(&mut read)).await else { return };
-    let Ok(FromPlugin { hello: Some(name), decide, events, .. }) = serde_json::from_slice::<FromPlugin>(&line) else { return };
+    let Ok(Ok(Some(line))) = tokio::time::timeout(HELLO, next_line(&mut read)).await else {
+        return;
+    };
+    let Ok(FromPlugin {
+        hello: Some(name),
+        decide,
+        events,
+        ..
+    }) = serde_json::from_slice::<FromPlugin>(&line)
+    else {
+        return;
+    };
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-    let terms = Terms { name, decide, events, deadline: Duration::from_millis(default_deadline()), otherwise: Decision::Accept };
+    let terms = Terms {
+        name,
+        decide,
+        events,
+        deadline: Duration::from_millis(default_deadline()),
+        otherwise: Decision::Accept,
+    };
     converse(hub, terms, read, write).await;
 }
 
 /// Passes lines both ways until either side is done.
-async fn converse(hub: &Arc<Hub>, terms: Terms, mut read: impl AsyncBufRead + Unpin, mut write: impl AsyncWrite + Unpin) {
+async fn converse(
+    hub: &Arc<Hub>,
+    terms: Terms,
+    mut read: impl AsyncBufRead + Unpin,
+    mut write: impl AsyncWrite + Unpin,
+) {
     let (plugin, mut lines) = hub.join(terms);
     let hear = async {
         while let Ok(Some(line)) = next_line(&mut read).await {
@@ -197,7 +249,10 @@ async fn next_line(read: &mut (impl AsyncBufRead + Unpin)) -> std::io::Result<Op
         return Ok(None);
     }
     if line.pop_if(|last| *last == b'\n').is_none() && size == MAX_LINE {
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the line is too long"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            "the line is too long",
+        ));
     }
     Ok(Some(line))
 }

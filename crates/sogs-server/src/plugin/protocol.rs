@@ -177,17 +177,29 @@ mod tests {
 
     #[test]
     fn lines_read_as_documented() {
-        let hello: FromPlugin = serde_json::from_str(r#"{"hello":"x","decide":true,"events":["posted"]}"#).expect("hello");
+        let hello: FromPlugin =
+            serde_json::from_str(r#"{"hello":"x","decide":true,"events":["posted"]}"#).expect("hello");
         assert!(hello.decide && hello.hello.as_deref() == Some("x"));
-        let answer: FromPlugin = serde_json::from_str(r#"{"answer":17,"decision":"reject","text":"no"}"#).expect("answer");
+        let answer: FromPlugin =
+            serde_json::from_str(r#"{"answer":17,"decision":"reject","text":"no"}"#).expect("answer");
         assert_eq!((answer.answer, answer.decision), (Some(17), Decision::Reject));
-        let event = PluginEvent::Deleted { room: "t".into(), id: 3 };
-        assert_eq!(serde_json::to_string(&event).expect("json"), r#"{"event":"deleted","room":"t","id":3}"#);
+        let event = PluginEvent::Deleted {
+            room: "t".into(),
+            id: 3,
+        };
+        assert_eq!(
+            serde_json::to_string(&event).expect("json"),
+            r#"{"event":"deleted","room":"t","id":3}"#
+        );
         assert_eq!(event.kind(), "deleted");
     }
 
     #[test]
     fn decisions_are_ordered_by_strictness() {
-        assert!(Decision::Reject > Decision::Hide && Decision::Hide > Decision::Hold && Decision::Hold > Decision::Accept);
+        assert!(
+            Decision::Reject > Decision::Hide
+                && Decision::Hide > Decision::Hold
+                && Decision::Hold > Decision::Accept
+        );
     }
 }

@@ -12,6 +12,7 @@
 
 mod error;
 mod migrate;
+pub mod operation;
 mod types;
 mod writer;
 

@@ -197,7 +197,10 @@ pub fn missing() -> Markup {
 }
 
 fn moment(seconds: f64) -> jiff::Timestamp {
-    #[expect(clippy::cast_possible_truncation, reason = "whole seconds of a time of day, saturating")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole seconds of a time of day, saturating"
+    )]
     let whole = seconds as i64;
     jiff::Timestamp::from_second(whole).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }

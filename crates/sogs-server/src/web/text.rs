@@ -7,7 +7,14 @@ const MAX_SHOWN: usize = 4_000;
 
 /// A session id as it may be shown: enough to tell two people apart, not enough to write to one.
 pub fn short_id(id: &str) -> String {
-    let tail: String = id.chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
+    let tail: String = id
+        .chars()
+        .rev()
+        .take(4)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .collect();
     let head: String = id.chars().take(4).collect();
     format!("{head}…{tail}")
 }
@@ -60,7 +67,9 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
     let mut out = Vec::new();
     let mut rest = text;
     while let Some(at) = next_link(rest) {
-        let end = rest[at..].find(|c: char| c.is_whitespace() || "<>\"'`".contains(c)).map_or(rest.len(), |len| at + len);
+        let end = rest[at..]
+            .find(|c: char| c.is_whitespace() || "<>\"'`".contains(c))
+            .map_or(rest.len(), |len| at + len);
         let link = rest[at..end].trim_end_matches(['.', ',', '!', '?', ')', ']', ';', ':']);
         let stop = at + link.len();
         if at > 0 {
@@ -81,7 +90,9 @@ fn next_link(text: &str) -> Option<usize> {
     while let Some(found) = text[from..].find("http") {
         let at = from + found;
         let tail = &text[at..];
-        let after = tail.strip_prefix("https://").or_else(|| tail.strip_prefix("http://"));
+        let after = tail
+            .strip_prefix("https://")
+            .or_else(|| tail.strip_prefix("http://"));
         if after.is_some_and(|after| after.starts_with(|c: char| c.is_alphanumeric() || c == '[')) {
             return Some(at);
         }
@@ -108,7 +119,8 @@ mod tests {
 
     #[test]
     fn links_are_links_and_markup_is_text() {
-        let page = body("see https://example.org/a?b=1&c=2. <script>alert(1)</script> http:// https://x").into_string();
+        let page = body("see https://example.org/a?b=1&c=2. <script>alert(1)</script> http:// https://x")
+            .into_string();
         assert!(page.contains("<a href=\"https://example.org/a?b=1&amp;c=2\" rel="));
         assert!(page.contains("&lt;script&gt;") && !page.contains("<script>"));
         assert_eq!(page.matches("<a ").count(), 2);

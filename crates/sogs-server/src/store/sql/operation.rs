@@ -1,1 +1,607 @@
-//! Settings, filters, raid mode, held posts and the log of who did what.
+//! Settings, filters, raid mode, held posts, audit log, and listings for operators.
+
+use sqlx::Row as _;
+
+use super::{SqlStore, Tx, id_lists, take_seqnos};
+use crate::model::filter::{Filter, FilterAction, FilterKind};
+use crate::model::raid::Raid;
+use crate::store::operation::{
+    BanRow, HeldRow, LogEntry, LogQuery, LogRow, MessageQuery, ModeratorRow, PersonRow, PlainMessage,
+    RaidRow, Totals,
+};
+use crate::store::{Change, Changed, FileRow, Id, StoreError, StoreResult};
+
+type DbRow = <super::Db as sqlx::Database>::Row;
+
+impl SqlStore {
+    pub(crate) async fn settings(&self) -> StoreResult<Vec<(Id, String, String)>> {
+        Ok(
+            sqlx::query_as("SELECT room_id, name, value FROM settings ORDER BY room_id, name")
+                .fetch_all(&self.readers)
+                .await?,
+        )
+    }
+
+    pub(crate) async fn set_setting(
+        &self,
+        room_id: Id,
+        name: String,
+        value: Option<String>,
+    ) -> StoreResult<()> {
+        self.write((room_id, name, value), |tx, (room_id, name, value)| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM settings WHERE room_id = $1 AND name = $2")
+                    .bind(*room_id)
+                    .bind(name)
+                    .execute(&mut *tx.conn)
+                    .await?;
+                if let Some(value) = value {
+                    sqlx::query("INSERT INTO settings (room_id, name, value) VALUES ($1, $2, $3)")
+                        .bind(*room_id)
+                        .bind(name)
+                        .bind(value)
+                        .execute(&mut *tx.conn)
+                        .await?;
+                }
+                tx.changes.push(Change::Settings);
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn filters(&self) -> StoreResult<Vec<Filter>> {
+        let rows = sqlx::query("SELECT id, room_id, kind, pattern, action, reply FROM filters ORDER BY id")
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter().map(filter).collect()
+    }
+
+    pub(crate) async fn add_filter(&self, filter: Filter) -> StoreResult<Id> {
+        self.write(filter, |tx, filter| {
+            Box::pin(async move {
+                let id = sqlx::query_scalar(
+                    "INSERT INTO filters (room_id, kind, pattern, action, reply) VALUES ($1, $2, $3, $4, $5) RETURNING id",
+                )
+                .bind(filter.room)
+                .bind(filter.kind.as_str())
+                .bind(&filter.pattern)
+                .bind(filter.action.as_str())
+                .bind(filter.reply.as_deref())
+                .fetch_one(&mut *tx.conn)
+                .await?;
+                tx.changes.push(Change::Settings);
+                Ok(id)
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn remove_filter(&self, id: Id) -> StoreResult<bool> {
+        self.write(id, |tx, id| {
+            Box::pin(async move {
+                let gone = sqlx::query("DELETE FROM filters WHERE id = $1")
+                    .bind(*id)
+                    .execute(&mut *tx.conn)
+                    .await?;
+                tx.changes.push(Change::Settings);
+                Ok(gone.rows_affected() > 0)
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn raids(&self) -> StoreResult<Vec<RaidRow>> {
+        let rows: Vec<(Id, f64, Option<f64>, String)> =
+            sqlx::query_as("SELECT room_id, since, until_at, reason FROM raids ORDER BY room_id")
+                .fetch_all(&self.readers)
+                .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(room_id, since, until, reason)| RaidRow {
+                room_id,
+                raid: Raid { since, until, reason },
+            })
+            .collect())
+    }
+
+    pub(crate) async fn set_raid(&self, room_id: Id, raid: Option<Raid>) -> StoreResult<()> {
+        self.write((room_id, raid), |tx, (room_id, raid)| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM raids WHERE room_id = $1")
+                    .bind(*room_id)
+                    .execute(&mut *tx.conn)
+                    .await?;
+                if let Some(raid) = raid {
+                    sqlx::query(
+                        "INSERT INTO raids (room_id, since, until_at, reason) VALUES ($1, $2, $3, $4)",
+                    )
+                    .bind(*room_id)
+                    .bind(raid.since)
+                    .bind(raid.until)
+                    .bind(&raid.reason)
+                    .execute(&mut *tx.conn)
+                    .await?;
+                }
+                tx.changes.push(Change::Settings);
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn hold(&self, message_id: Id, room_id: Id, reason: String, at: f64) -> StoreResult<()> {
+        self.write((message_id, room_id, reason, at), |tx, (message_id, room_id, reason, at)| {
+            Box::pin(async move {
+                sqlx::query("INSERT INTO held_messages (message_id, room_id, at, reason) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+                    .bind(*message_id)
+                    .bind(*room_id)
+                    .bind(*at)
+                    .bind(reason)
+                    .execute(&mut *tx.conn)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn held(&self, room_id: Option<Id>) -> StoreResult<Vec<HeldRow>> {
+        let rows = sqlx::query(
+            "SELECT h.message_id, h.room_id, r.token, u.session_id, h.at, h.reason, m.data FROM held_messages h \
+             JOIN messages m ON m.id = h.message_id JOIN rooms r ON r.id = h.room_id JOIN users u ON u.id = m.user_id \
+             WHERE h.room_id = $1 OR $2 ORDER BY h.message_id LIMIT 10000",
+        )
+        .bind(room_id.unwrap_or(0))
+        .bind(room_id.is_none())
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(HeldRow {
+                    message_id: row.try_get(0)?,
+                    room_id: row.try_get(1)?,
+                    token: row.try_get(2)?,
+                    session_id: row.try_get(3)?,
+                    at: row.try_get(4)?,
+                    reason: row.try_get(5)?,
+                    data: row.try_get(6)?,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) async fn show_hidden(&self, message_id: Id) -> StoreResult<Changed> {
+        self.write(message_id, |tx, id| Box::pin(show(tx, *id))).await
+    }
+
+    pub(crate) async fn drop_held(&self, message_id: Id) -> StoreResult<()> {
+        self.write(message_id, |tx, id| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM held_messages WHERE message_id = $1")
+                    .bind(*id)
+                    .execute(&mut *tx.conn)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn add_log(&self, entry: LogEntry) -> StoreResult<Id> {
+        self.write(entry, |tx, entry| {
+            Box::pin(async move {
+                Ok(sqlx::query_scalar(
+                    "INSERT INTO audit_log (at, actor, action, room, target, detail, undo) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
+                )
+                .bind(entry.at)
+                .bind(&entry.actor)
+                .bind(&entry.action)
+                .bind(entry.room.as_deref())
+                .bind(entry.target.as_deref())
+                .bind(&entry.detail)
+                .bind(entry.undo.as_ref().map(ToString::to_string))
+                .fetch_one(&mut *tx.conn)
+                .await?)
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn log(&self, query: LogQuery) -> StoreResult<Vec<LogRow>> {
+        let rows = sqlx::query(
+            "SELECT id, at, actor, action, room, target, detail, undo, undone_at FROM audit_log \
+             WHERE ($1 = '' OR LOWER(room) = LOWER($1)) AND ($2 = '' OR actor = $2) AND ($3 = '' OR target = $3 OR actor = $3) \
+             ORDER BY id DESC LIMIT $4",
+        )
+        .bind(query.room.unwrap_or_default())
+        .bind(query.actor.unwrap_or_default())
+        .bind(query.target.unwrap_or_default())
+        .bind(query.limit)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(log_row).collect()
+    }
+
+    pub(crate) async fn log_entry(&self, id: Option<Id>) -> StoreResult<Option<LogRow>> {
+        let row = sqlx::query(
+            "SELECT id, at, actor, action, room, target, detail, undo, undone_at FROM audit_log \
+             WHERE id = $1 OR ($2 AND undo IS NOT NULL AND undone_at IS NULL) ORDER BY id DESC LIMIT 1",
+        )
+        .bind(id.unwrap_or(0))
+        .bind(id.is_none())
+        .fetch_optional(&self.readers)
+        .await?;
+        row.as_ref().map(log_row).transpose()
+    }
+
+    pub(crate) async fn log_undone(&self, id: Id, at: f64) -> StoreResult<()> {
+        self.write((id, at), |tx, (id, at)| {
+            Box::pin(async move {
+                sqlx::query("UPDATE audit_log SET undone_at = $2 WHERE id = $1")
+                    .bind(*id)
+                    .bind(*at)
+                    .execute(&mut *tx.conn)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn plain_messages(&self, query: MessageQuery) -> StoreResult<Vec<PlainMessage>> {
+        // Separate texts, because each has an index of its own.
+        const COLUMNS: &str = "SELECT m.id, m.room_id, u.session_id, m.posted, m.data, m.filtered FROM messages m JOIN users u ON u.id = m.user_id";
+        let wanted = match (query.room_id, query.user_id) {
+            (Some(_), Some(_)) => "m.room_id = $1 AND m.user_id = $2",
+            (Some(_), None) => "m.room_id = $1 AND $2 = 0",
+            (None, Some(_)) => "$1 = 0 AND m.user_id = $2",
+            (None, None) => "$1 = 0 AND $2 = 0",
+        };
+        let text = format!(
+            "{COLUMNS} WHERE {wanted} AND m.id < $3 AND (m.data IS NOT NULL OR NOT $4) ORDER BY m.id DESC LIMIT $5"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(query.room_id.unwrap_or(0))
+            .bind(query.user_id.unwrap_or(0))
+            .bind(query.before.unwrap_or(Id::MAX))
+            .bind(query.standing)
+            .bind(query.limit)
+            .fetch_all(&self.readers)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(PlainMessage {
+                    id: row.try_get(0)?,
+                    room_id: row.try_get(1)?,
+                    session_id: row.try_get(2)?,
+                    posted: row.try_get(3)?,
+                    data: row.try_get(4)?,
+                    filtered: row.try_get(5)?,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) async fn restore_messages(&self, ids: Vec<Id>) -> StoreResult<u64> {
+        self.write(ids, |mut tx, ids| {
+            Box::pin(async move {
+                let mut restored = 0;
+                for id in ids {
+                    restored += restore(&mut tx, *id).await?;
+                }
+                Ok(restored)
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn reactions_of(&self, user_id: Id, room_id: Id) -> StoreResult<Vec<(Id, String)>> {
+        Ok(sqlx::query_as(
+            "SELECT r.message_id, r.reaction FROM user_reactions u JOIN reactions r ON r.id = u.reaction_id \
+             WHERE u.user_id = $1 AND r.room_id = $2 ORDER BY r.message_id, r.id",
+        )
+        .bind(user_id)
+        .bind(room_id)
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(crate) async fn bans(&self) -> StoreResult<Vec<BanRow>> {
+        let rows: Vec<(String, Option<String>, Option<f64>)> = sqlx::query_as(
+            "SELECT u.session_id, NULL AS room, \
+             (SELECT MIN(f.at) FROM ban_futures f WHERE f.user_id = u.id AND f.room_id IS NULL AND NOT f.banned) \
+             FROM users u WHERE u.banned \
+             UNION ALL \
+             SELECT u.session_id, r.token, \
+             (SELECT MIN(f.at) FROM ban_futures f WHERE f.user_id = u.id AND f.room_id = r.id AND NOT f.banned) \
+             FROM permission_overrides p JOIN users u ON u.id = p.user_id JOIN rooms r ON r.id = p.room_id WHERE p.banned \
+             ORDER BY 1, 2",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(session_id, room, until)| BanRow {
+                session_id,
+                room,
+                until,
+            })
+            .collect())
+    }
+
+    pub(crate) async fn moderators(&self) -> StoreResult<Vec<ModeratorRow>> {
+        let rows: Vec<(String, Option<String>, bool, bool)> = sqlx::query_as(
+            "SELECT u.session_id, NULL AS room, u.admin, u.visible_mod FROM users u WHERE u.moderator \
+             UNION ALL \
+             SELECT u.session_id, r.token, p.admin, p.visible_mod \
+             FROM permission_overrides p JOIN users u ON u.id = p.user_id JOIN rooms r ON r.id = p.room_id WHERE p.moderator \
+             ORDER BY 2, 1",
+        )
+        .fetch_all(&self.readers)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(session_id, room, admin, visible)| ModeratorRow {
+                session_id,
+                room,
+                admin,
+                visible,
+            })
+            .collect())
+    }
+
+    pub(crate) async fn people(&self, room_id: Option<Id>, limit: i64) -> StoreResult<Vec<PersonRow>> {
+        let text = match room_id {
+            Some(_) => {
+                "SELECT u.session_id, u.created, a.last_active, u.banned, u.moderator, u.admin \
+                 FROM room_users a JOIN users u ON u.id = a.user_id WHERE a.room_id = $1 ORDER BY a.last_active DESC LIMIT $2"
+            }
+            None => {
+                "SELECT u.session_id, u.created, u.last_active, u.banned, u.moderator, u.admin \
+                 FROM users u WHERE $1 = 0 ORDER BY u.last_active DESC LIMIT $2"
+            }
+        };
+        let rows: Vec<(String, f64, f64, bool, bool, bool)> = sqlx::query_as(text)
+            .bind(room_id.unwrap_or(0))
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(
+                |(session_id, created, last_active, banned, moderator, admin)| PersonRow {
+                    session_id,
+                    created,
+                    last_active,
+                    banned,
+                    moderator,
+                    admin,
+                },
+            )
+            .collect())
+    }
+
+    pub(crate) async fn room_files(&self, room_id: Id, limit: i64) -> StoreResult<Vec<FileRow>> {
+        let rows = sqlx::query(concat!(
+            file_columns!(),
+            " WHERE room_id = $1 ORDER BY id DESC LIMIT $2"
+        ))
+        .bind(room_id)
+        .bind(limit)
+        .fetch_all(&self.readers)
+        .await?;
+        rows.iter().map(file_row).collect()
+    }
+
+    pub(crate) async fn files_of_messages(&self, ids: Vec<Id>) -> StoreResult<Vec<FileRow>> {
+        let mut all = Vec::new();
+        for (list, marks) in id_lists(&ids, 1) {
+            let text = format!("{} WHERE message_id IN ({marks}) ORDER BY id", file_columns!());
+            let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
+            for id in list {
+                query = query.bind(id);
+            }
+            for row in query.fetch_all(&self.readers).await? {
+                all.push(file_row(&row)?);
+            }
+        }
+        Ok(all)
+    }
+
+    pub(crate) async fn any_file(&self, id: Id) -> StoreResult<Option<FileRow>> {
+        let row = sqlx::query(concat!(file_columns!(), " WHERE id = $1"))
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await?;
+        row.as_ref().map(file_row).transpose()
+    }
+
+    pub(crate) async fn set_file_expiry(&self, id: Id, expiry: Option<f64>) -> StoreResult<bool> {
+        self.write((id, expiry), |tx, (id, expiry)| {
+            Box::pin(async move {
+                let done = sqlx::query("UPDATE files SET expiry = $2 WHERE id = $1")
+                    .bind(*id)
+                    .bind(*expiry)
+                    .execute(&mut *tx.conn)
+                    .await?;
+                Ok(done.rows_affected() > 0)
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn put_file(&self, row: FileRow) -> StoreResult<bool> {
+        self.write(row, |tx, row| Box::pin(put_file(tx, row))).await
+    }
+
+    pub(crate) async fn totals(&self) -> StoreResult<Totals> {
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM rooms), (SELECT COUNT(*) FROM users), (SELECT COUNT(*) FROM messages WHERE data IS NOT NULL), \
+             (SELECT COUNT(*) FROM files), (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM files), (SELECT COUNT(*) FROM inbox), \
+             (SELECT COUNT(*) FROM held_messages)",
+        )
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(Totals {
+            rooms: row.try_get(0)?,
+            users: row.try_get(1)?,
+            messages: row.try_get(2)?,
+            files: row.try_get(3)?,
+            file_bytes: row.try_get(4)?,
+            direct_messages: row.try_get(5)?,
+            held: row.try_get(6)?,
+        })
+    }
+}
+
+macro_rules! file_columns {
+    () => {
+        "SELECT id, room_id, uploader_id, message_id, size, uploaded, expiry, filename, content FROM files"
+    };
+}
+use file_columns;
+
+fn file_row(row: &DbRow) -> StoreResult<FileRow> {
+    Ok(FileRow {
+        id: row.try_get(0)?,
+        room_id: row.try_get(1)?,
+        uploader_id: row.try_get(2)?,
+        message_id: row.try_get(3)?,
+        size: row.try_get(4)?,
+        uploaded: row.try_get(5)?,
+        expiry: row.try_get(6)?,
+        filename: row.try_get(7)?,
+        content: row.try_get(8)?,
+    })
+}
+
+fn filter(row: &DbRow) -> StoreResult<Filter> {
+    let (kind, action): (String, String) = (row.try_get(2)?, row.try_get(4)?);
+    let unknown = || {
+        StoreError::Statement(format!(
+            "a filter is of the unknown kind '{kind}' or action '{action}'"
+        ))
+    };
+    Ok(Filter {
+        id: row.try_get(0)?,
+        room: row.try_get(1)?,
+        kind: FilterKind::parse(&kind).ok_or_else(unknown)?,
+        pattern: row.try_get(3)?,
+        action: FilterAction::parse(&action).ok_or_else(unknown)?,
+        reply: row.try_get(5)?,
+    })
+}
+
+fn log_row(row: &DbRow) -> StoreResult<LogRow> {
+    Ok(LogRow {
+        id: row.try_get(0)?,
+        at: row.try_get(1)?,
+        actor: row.try_get(2)?,
+        action: row.try_get(3)?,
+        room: row.try_get(4)?,
+        target: row.try_get(5)?,
+        detail: row.try_get(6)?,
+        undo: row.try_get(7)?,
+        undone_at: row.try_get(8)?,
+    })
+}
+
+/// A hidden post becomes a new one: it gets the next sequence number, so that every client fetches it.
+async fn show(mut tx: Tx<'_>, message_id: Id) -> StoreResult<Changed> {
+    let room: Option<Id> =
+        sqlx::query_scalar("SELECT room_id FROM messages WHERE id = $1 AND filtered AND data IS NOT NULL")
+            .bind(message_id)
+            .fetch_optional(&mut *tx.conn)
+            .await?;
+    let Some(room_id) = room else {
+        return Ok(Changed::NoMessage);
+    };
+    let Some(seqno) = take_seqnos(&mut tx, room_id, 1).await? else {
+        return Ok(Changed::NoMessage);
+    };
+    sqlx::query("UPDATE messages SET filtered = FALSE, seqno = $2, seqno_data = $2, seqno_creation = $2 WHERE id = $1")
+        .bind(message_id)
+        .bind(seqno)
+        .execute(&mut *tx.conn)
+        .await?;
+    sqlx::query("DELETE FROM held_messages WHERE message_id = $1")
+        .bind(message_id)
+        .execute(&mut *tx.conn)
+        .await?;
+    tx.changes.push(Change::Rewritten(room_id));
+    Ok(Changed::Done(seqno))
+}
+
+/// A deleted message stands again with its last content, as an edit that every client fetches.
+async fn restore(tx: &mut Tx<'_>, message_id: Id) -> StoreResult<u64> {
+    let room: Option<Id> = sqlx::query_scalar("SELECT room_id FROM messages WHERE id = $1 AND data IS NULL")
+        .bind(message_id)
+        .fetch_optional(&mut *tx.conn)
+        .await?;
+    let Some(room_id) = room else { return Ok(0) };
+    let kept: Option<(f64, Vec<u8>, Option<i64>, Option<Vec<u8>>)> = sqlx::query_as(
+        "SELECT replaced, data, data_size, signature FROM message_history WHERE message_id = $1 ORDER BY replaced DESC LIMIT 1",
+    )
+    .bind(message_id)
+    .fetch_optional(&mut *tx.conn)
+    .await?;
+    let Some((replaced, data, size, signature)) = kept else {
+        return Ok(0);
+    };
+    let Some(seqno) = take_seqnos(tx, room_id, 1).await? else {
+        return Ok(0);
+    };
+    let size = size.unwrap_or_else(|| i64::try_from(data.len()).unwrap_or(i64::MAX));
+    sqlx::query(
+        "UPDATE messages SET data = $2, data_size = $3, signature = $4, edited = NULL, seqno_data = $5, seqno_creation = $5, seqno = $5 \
+         WHERE id = $1",
+    )
+    .bind(message_id)
+    .bind(data)
+    .bind(size)
+    .bind(signature)
+    .bind(seqno)
+    .execute(&mut *tx.conn)
+    .await?;
+    sqlx::query("DELETE FROM message_history WHERE message_id = $1 AND replaced = $2")
+        .bind(message_id)
+        .bind(replaced)
+        .execute(&mut *tx.conn)
+        .await?;
+    tx.changes.push(Change::Rewritten(room_id));
+    Ok(1)
+}
+
+async fn put_file(tx: Tx<'_>, row: &FileRow) -> StoreResult<bool> {
+    let known: Option<Id> = sqlx::query_scalar("SELECT id FROM files WHERE id = $1")
+        .bind(row.id)
+        .fetch_optional(&mut *tx.conn)
+        .await?;
+    if known.is_some() {
+        let done = sqlx::query("UPDATE files SET expiry = $2 WHERE id = $1 AND content = $3")
+            .bind(row.id)
+            .bind(row.expiry)
+            .bind(&row.content)
+            .execute(&mut *tx.conn)
+            .await?;
+        return Ok(done.rows_affected() > 0);
+    }
+    // The key is below the counter of the table, so it cannot meet a new one.
+    sqlx::query(
+        "INSERT INTO files (id, room_id, uploader_id, message_id, size, uploaded, expiry, filename, content) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(row.id)
+    .bind(row.room_id)
+    .bind(row.uploader_id)
+    .bind(row.message_id)
+    .bind(row.size)
+    .bind(row.uploaded)
+    .bind(row.expiry)
+    .bind(row.filename.as_deref())
+    .bind(&row.content)
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(true)
+}

@@ -1,0 +1,486 @@
+//! The typed operations of an operator: one list for the local socket and for a stopped server.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::filter::{FilterAction, FilterKind};
+
+/// Where something holds: in named rooms, in all rooms that exist, or for the whole server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// In these rooms, by token.
+    Rooms(Vec<String>),
+    /// In every room that exists now.
+    EveryRoom,
+    /// For the whole server, later rooms included.
+    Global,
+}
+
+/// What a room lets everybody do; `None` leaves it as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PermissionChange {
+    /// Reading messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read: Option<bool>,
+    /// Seeing that the room exists, without reading.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accessible: Option<bool>,
+    /// Posting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write: Option<bool>,
+    /// Uploading files (needs posting too).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload: Option<bool>,
+}
+
+impl PermissionChange {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// One operation. The names in snake case are the protocol of the socket (`{"op":"room_add", …}`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum Operation {
+    /// Whether the server runs, and its numbers.
+    Status,
+    /// Reads the configuration and all rules again.
+    Reload,
+    /// All rooms.
+    RoomList,
+    /// One room with its rules.
+    RoomShow {
+        /// Token of the room.
+        room: String,
+    },
+    /// Makes a room.
+    RoomAdd {
+        /// Token: letters, digits, `_` and `-`, at most 64.
+        room: String,
+        /// Name; the token when absent.
+        #[serde(default)]
+        name: Option<String>,
+        /// What the room is about.
+        #[serde(default)]
+        description: Option<String>,
+        /// Default permissions that differ from "everything allowed".
+        #[serde(default)]
+        permissions: PermissionChange,
+    },
+    /// Changes a room.
+    RoomEdit {
+        /// Token of the room.
+        room: String,
+        /// New name.
+        #[serde(default)]
+        name: Option<String>,
+        /// New description; an empty one removes it.
+        #[serde(default)]
+        description: Option<String>,
+        /// Default permissions to change.
+        #[serde(default)]
+        permissions: PermissionChange,
+        /// A picture for the room, base64; an empty text removes it.
+        #[serde(default)]
+        image: Option<String>,
+    },
+    /// Removes a room with everything in it; what it held is archived for `undo`.
+    RoomDelete {
+        /// Token of the room.
+        room: String,
+    },
+    /// People, most recently active first.
+    UserList {
+        /// Only people active in this room.
+        #[serde(default)]
+        room: Option<String>,
+        /// At most this many.
+        #[serde(default = "default_limit")]
+        limit: u32,
+    },
+    /// Everything known of one person.
+    UserShow {
+        /// Session id (`05…`, `15…` or `25…`).
+        user: String,
+    },
+    /// Sets or clears what one person may do in a room.
+    UserPermissions {
+        /// Session id.
+        user: String,
+        /// Token of the room.
+        room: String,
+        /// Permissions to set.
+        #[serde(default)]
+        permissions: PermissionChange,
+        /// Back to the defaults of the room first.
+        #[serde(default)]
+        clear: bool,
+    },
+    /// All moderators and admins.
+    ModList,
+    /// Makes a moderator or admin.
+    ModAdd {
+        /// Session id.
+        user: String,
+        /// Where.
+        place: Place,
+        /// Admin rather than moderator.
+        #[serde(default)]
+        admin: bool,
+        /// Listed for everybody; rooms: yes, global: no, unless said.
+        #[serde(default)]
+        visible: Option<bool>,
+    },
+    /// Takes moderator and admin rights.
+    ModRemove {
+        /// Session id.
+        user: String,
+        /// Where.
+        place: Place,
+    },
+    /// All bans, and when timed ones end.
+    BanList,
+    /// Bans a person.
+    BanAdd {
+        /// Session id.
+        user: String,
+        /// Where.
+        place: Place,
+        /// Seconds until it ends; for good when absent.
+        #[serde(default)]
+        seconds: Option<f64>,
+        /// Deletes the posts of the person there as well.
+        #[serde(default)]
+        delete_posts: bool,
+    },
+    /// Lifts a ban.
+    BanRemove {
+        /// Session id.
+        user: String,
+        /// Where.
+        place: Place,
+    },
+    /// Recent messages of a room, newest first.
+    MessageList {
+        /// Token of the room.
+        room: String,
+        /// At most this many.
+        #[serde(default = "default_limit")]
+        limit: u32,
+        /// Only messages with a smaller number.
+        #[serde(default)]
+        before: Option<i64>,
+        /// Only messages of this person.
+        #[serde(default)]
+        user: Option<String>,
+    },
+    /// Deletes messages by number.
+    MessageDelete {
+        /// Token of the room.
+        room: String,
+        /// Numbers of the messages.
+        ids: Vec<i64>,
+    },
+    /// Deletes all messages of a person, and their reactions when asked.
+    MessageDeleteAll {
+        /// Session id.
+        user: String,
+        /// Where; `Global` and `EveryRoom` mean the same.
+        place: Place,
+        /// Removes their reactions too.
+        #[serde(default)]
+        reactions: bool,
+    },
+    /// Deletes messages whose text has a phrase (case does not matter).
+    MessageDeleteContaining {
+        /// Where; `Global` and `EveryRoom` mean the same.
+        place: Place,
+        /// The phrase, at least three characters.
+        text: String,
+    },
+    /// Posts that wait for approval.
+    HeldList {
+        /// Only of this room.
+        #[serde(default)]
+        room: Option<String>,
+    },
+    /// Shows a held post to everybody, as new.
+    HeldApprove {
+        /// Number of the message.
+        id: i64,
+    },
+    /// Deletes a held post.
+    HeldRefuse {
+        /// Number of the message.
+        id: i64,
+    },
+    /// Files of a room, newest first.
+    FileList {
+        /// Token of the room.
+        room: String,
+        /// At most this many.
+        #[serde(default = "default_limit")]
+        limit: u32,
+    },
+    /// Removes a file.
+    FileDelete {
+        /// Number of the file.
+        id: i64,
+    },
+    /// All filters.
+    FilterList,
+    /// Adds a filter.
+    FilterAdd {
+        /// Token of the room; every room when absent.
+        #[serde(default)]
+        room: Option<String>,
+        /// What it looks for.
+        kind: FilterKind,
+        /// List or pattern.
+        #[serde(default)]
+        pattern: String,
+        /// What happens.
+        action: FilterAction,
+        /// Text of a refusal.
+        #[serde(default)]
+        reply: Option<String>,
+    },
+    /// Removes a filter.
+    FilterRemove {
+        /// Number of the filter.
+        id: i64,
+    },
+    /// Says which filters of a room a text would meet.
+    FilterTest {
+        /// Token of the room; only filters of every room when absent.
+        #[serde(default)]
+        room: Option<String>,
+        /// The text of a message.
+        text: String,
+    },
+    /// Rules that are set.
+    SettingList {
+        /// Of this room only.
+        #[serde(default)]
+        room: Option<String>,
+    },
+    /// Sets a rule, or clears it.
+    SettingSet {
+        /// Token of the room; the whole server when absent.
+        #[serde(default)]
+        room: Option<String>,
+        /// Name of the rule.
+        name: String,
+        /// Its value; absent clears it.
+        #[serde(default)]
+        value: Option<String>,
+    },
+    /// Where raid mode is on.
+    RaidList,
+    /// Switches raid mode on.
+    RaidOn {
+        /// Token of the room; everywhere when absent.
+        #[serde(default)]
+        room: Option<String>,
+        /// Seconds until it ends; until `off` when absent.
+        #[serde(default)]
+        seconds: Option<f64>,
+        /// Identities first seen within so many seconds before now read only as well.
+        #[serde(default)]
+        reach_back: f64,
+    },
+    /// Switches raid mode off; deletes what raiders posted when asked.
+    RaidOff {
+        /// Token of the room; the server-wide one when absent.
+        #[serde(default)]
+        room: Option<String>,
+    },
+    /// What was done, newest first.
+    LogList {
+        /// At most this many.
+        #[serde(default = "default_limit")]
+        limit: u32,
+        /// Only of this room.
+        #[serde(default)]
+        room: Option<String>,
+        /// Only by this actor.
+        #[serde(default)]
+        actor: Option<String>,
+        /// Only of or about this session id or thing.
+        #[serde(default)]
+        target: Option<String>,
+    },
+    /// Takes back something of the log.
+    Undo {
+        /// Number in the log; the latest that can be undone when absent.
+        #[serde(default)]
+        id: Option<i64>,
+    },
+    /// Writes a backup of the database and files.
+    Backup {
+        /// Folder to write; must not exist or be empty.
+        to: std::path::PathBuf,
+    },
+}
+
+fn default_limit() -> u32 {
+    50
+}
+
+impl Operation {
+    /// Whether it only looks.
+    pub fn is_read_only(&self) -> bool {
+        matches!(
+            self,
+            Self::Status
+                | Self::RoomList
+                | Self::RoomShow { .. }
+                | Self::UserList { .. }
+                | Self::UserShow { .. }
+                | Self::ModList
+                | Self::BanList
+                | Self::MessageList { .. }
+                | Self::HeldList { .. }
+                | Self::FileList { .. }
+                | Self::FilterList
+                | Self::FilterTest { .. }
+                | Self::SettingList { .. }
+                | Self::RaidList
+                | Self::LogList { .. }
+        )
+    }
+}
+
+/// A request over the socket: an operation, who asks, and whether it is only tried.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AdminRequest {
+    /// Name of the person at the terminal, for the log.
+    #[serde(default)]
+    pub actor: String,
+    /// Says what would happen, and changes nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// What to do.
+    pub operation: Operation,
+}
+
+/// What came of an operation.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The result for programs.
+    pub data: serde_json::Value,
+    /// The same for people, one line each.
+    pub lines: Vec<String>,
+    /// Rows that were (or with `dry_run` would be) changed.
+    #[serde(default)]
+    pub changed: u64,
+    /// Number in the log by which it can be undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<i64>,
+}
+
+impl Answer {
+    /// An answer that only shows something.
+    pub fn show(data: impl Serialize, lines: Vec<String>) -> Self {
+        Self {
+            data: serde_json::to_value(data).unwrap_or_default(),
+            lines,
+            ..Self::default()
+        }
+    }
+}
+
+/// Why an operation was not done: cause, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{cause}")]
+pub struct AdminError {
+    /// Kind of the failure.
+    pub kind: AdminErrorKind,
+    /// What is wrong.
+    pub cause: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Kinds of failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdminErrorKind {
+    /// The request makes no sense.
+    Usage,
+    /// There is no such room, person, message, file, filter or log entry.
+    NotFound,
+    /// It would break a rule, such as banning a moderator.
+    Conflict,
+    /// The database or the disk failed.
+    Failed,
+}
+
+impl AdminError {
+    /// A request that makes no sense.
+    pub fn usage(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            kind: AdminErrorKind::Usage,
+            cause: cause.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// Something that is not there.
+    pub fn not_found(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            kind: AdminErrorKind::NotFound,
+            cause: cause.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// Something that a rule forbids.
+    pub fn conflict(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            kind: AdminErrorKind::Conflict,
+            cause: cause.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A failure of database or disk.
+    pub fn failed(cause: impl std::fmt::Display) -> Self {
+        Self {
+            kind: AdminErrorKind::Failed,
+            cause: cause.to_string(),
+            remedy: "look at the server's log and the free space of its folder, then try again".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_protocol_is_what_is_documented() {
+        let request: AdminRequest = serde_json::from_str(
+            r#"{"operation":{"op":"mod_add","user":"05aa","place":"global","admin":true}}"#,
+        )
+        .expect("json");
+        assert_eq!(
+            request.operation,
+            Operation::ModAdd {
+                user: "05aa".into(),
+                place: Place::Global,
+                admin: true,
+                visible: None
+            }
+        );
+        let request: AdminRequest = serde_json::from_str(
+            r#"{"dry_run":true,"operation":{"op":"ban_add","user":"05aa","place":{"rooms":["test"]}}}"#,
+        )
+        .expect("json");
+        assert!(request.dry_run && !request.operation.is_read_only());
+        assert!(serde_json::from_str::<AdminRequest>(r#"{"operation":{"op":"drop_database"}}"#).is_err());
+    }
+}

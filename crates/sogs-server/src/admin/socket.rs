@@ -1,0 +1,242 @@
+//! The local socket of a running server: JSON lines over a Unix socket that only its owner can open.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+
+use super::operation::{AdminError, AdminRequest, Answer};
+
+/// Name of the socket in the folder of the server.
+pub const SOCKET: &str = "admin.sock";
+/// The longest request in bytes: a room picture of 10 MB in base64 fits.
+const MAX_REQUEST: u64 = 16 << 20;
+/// The longest answer in bytes.
+const MAX_ANSWER: u64 = 64 << 20;
+/// Connections at a time.
+const MAX_CONNECTIONS: usize = 32;
+/// How long a connection may be idle.
+const IDLE: Duration = Duration::from_secs(60);
+/// How long the client waits for an answer: a backup of a large community takes its time.
+const PATIENCE: Duration = Duration::from_secs(6 * 3600);
+
+/// One line back.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Reply {
+    Ok(Answer),
+    Error(AdminError),
+}
+
+/// What answers the requests of a socket.
+pub(crate) trait Answers: Send + Sync + 'static {
+    /// Does one operation.
+    fn answer(&self, request: AdminRequest) -> impl Future<Output = Result<Answer, AdminError>> + Send;
+}
+
+/// Binds a Unix socket that only its owner can open, in place of one that nobody listens on any more.
+///
+/// The socket gets its permissions under another name and is then moved into place, so that at no moment
+/// it can be opened by others.
+pub fn bind_private(path: &Path) -> std::io::Result<UnixListener> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let fresh = PathBuf::from(name);
+    // Left over from a process with this id that was killed.
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&fresh)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&fresh, path)?;
+    Ok(listener)
+}
+
+/// Waits until the server stops (or nobody can stop it any more).
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The guard that `wait_for` returns may not be held while other branches wait.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Serves requests until `stop` changes; open ones are answered first.
+pub(crate) async fn serve<A: Answers>(
+    listener: UnixListener,
+    answers: Arc<A>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "the local socket cannot accept");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    continue;
+                }
+            },
+            () = stopped(&mut stop) => break,
+        };
+        // A connection beyond the bound is closed at once; the client says that the server is busy.
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            continue;
+        };
+        let (answers, stop) = (Arc::clone(&answers), stop.clone());
+        tokio::spawn(async move {
+            if let Err(error) = converse(stream, &*answers, stop).await {
+                tracing::debug!(%error, "a connection on the local socket ended early");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn converse<A: Answers>(
+    stream: UnixStream,
+    answers: &A,
+    mut stop: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut read).take(MAX_REQUEST);
+        let size = tokio::select! {
+            size = tokio::time::timeout(IDLE, limited.read_until(b'\n', &mut line)) => size??,
+            () = stopped(&mut stop) => return Ok(()),
+        };
+        if size == 0 {
+            return Ok(());
+        }
+        let reply = match serde_json::from_slice::<AdminRequest>(&line) {
+            Ok(request) => match answers.answer(request).await {
+                Ok(answer) => Reply::Ok(answer),
+                Err(error) => Reply::Error(error),
+            },
+            Err(error) => Reply::Error(AdminError::usage(
+                format!("the request is not understood: {error}"),
+                "use an `ackpost` of the same version as the server",
+            )),
+        };
+        let mut text = serde_json::to_vec(&reply)?;
+        text.push(b'\n');
+        tokio::time::timeout(IDLE, write.write_all(&text)).await??;
+    }
+}
+
+/// What came of asking a running server.
+#[derive(Debug)]
+pub enum Asked {
+    /// Nobody listens: the server of this folder is stopped.
+    Stopped,
+    /// The server answered.
+    Answered(Result<Answer, AdminError>),
+}
+
+/// Asks the running server of a folder; [`Asked::Stopped`] when there is none.
+pub async fn ask(folder: &Path, request: &AdminRequest) -> std::io::Result<Asked> {
+    let stream = match UnixStream::connect(folder.join(SOCKET)).await {
+        Ok(stream) => stream,
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(Asked::Stopped);
+        }
+        Err(error) => return Err(error),
+    };
+    let (read, mut write) = stream.into_split();
+    let mut text = serde_json::to_vec(request)?;
+    text.push(b'\n');
+    write.write_all(&text).await?;
+    let mut line = Vec::new();
+    let mut read = BufReader::new(read).take(MAX_ANSWER);
+    let size = tokio::time::timeout(PATIENCE, read.read_until(b'\n', &mut line)).await??;
+    if size == 0 {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::UnexpectedEof,
+            "the server is busy or stopping, and did not answer",
+        ));
+    }
+    Ok(Asked::Answered(match serde_json::from_slice(&line)? {
+        Reply::Ok(answer) => Ok(answer),
+        Reply::Error(error) => Err(error),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::operation::Operation;
+
+    struct Echo;
+
+    impl Answers for Echo {
+        async fn answer(&self, request: AdminRequest) -> Result<Answer, AdminError> {
+            match request.operation {
+                Operation::Status => Ok(Answer::show(request.actor, vec!["fine".into()])),
+                _ => Err(AdminError::not_found("nothing", "look elsewhere")),
+            }
+        }
+    }
+
+    fn request(operation: Operation) -> AdminRequest {
+        AdminRequest {
+            actor: "me".into(),
+            dry_run: false,
+            operation,
+        }
+    }
+
+    #[tokio::test]
+    async fn asks_and_answers_over_a_private_socket() {
+        let folder = tempfile::tempdir().expect("folder");
+        assert!(matches!(
+            ask(folder.path(), &request(Operation::Status)).await.expect("io"),
+            Asked::Stopped
+        ));
+        let path = folder.path().join(SOCKET);
+        // A socket file that nobody listens on is replaced.
+        drop(bind_private(&path).expect("first"));
+        assert!(matches!(
+            ask(folder.path(), &request(Operation::Status)).await.expect("io"),
+            Asked::Stopped
+        ));
+        let listener = bind_private(&path).expect("second");
+        assert_eq!(
+            std::fs::metadata(&path).expect("metadata").permissions().mode() & 0o777,
+            0o600
+        );
+        let (stop, stopped) = watch::channel(false);
+        let server = tokio::spawn(serve(listener, Arc::new(Echo), stopped));
+        let Asked::Answered(Ok(answer)) = ask(folder.path(), &request(Operation::Status)).await.expect("io")
+        else {
+            panic!("no answer")
+        };
+        assert_eq!(
+            (answer.data, answer.lines),
+            (serde_json::json!("me"), vec!["fine".to_owned()])
+        );
+        let Asked::Answered(Err(error)) = ask(folder.path(), &request(Operation::Reload)).await.expect("io")
+        else {
+            panic!("no error")
+        };
+        assert_eq!(error.remedy, "look elsewhere");
+
+        let mut raw = UnixStream::connect(&path).await.expect("connect");
+        raw.write_all(b"not json\n").await.expect("write");
+        let mut line = String::new();
+        BufReader::new(&mut raw).read_line(&mut line).await.expect("read");
+        assert!(line.contains("not understood"), "{line}");
+        stop.send(true).expect("stop");
+        server.await.expect("server");
+    }
+}

@@ -1,0 +1,454 @@
+//! The guard: every rule beyond the reference, asked before a post, a direct message or an upload is stored.
+//!
+//! The rules of all rooms are held in memory, compiled, and swapped as a whole when they change. Without any
+//! rule set a post costs one lookup here.
+
+mod book;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+pub use book::{Book, RoomBook};
+
+use crate::model::filter::{self, FilterAction, Inspected};
+use crate::model::gate::{self, Member, Passage};
+use crate::model::raid::TripWatch;
+use crate::model::rules::{Limits, Rules, WebView};
+use crate::plugin::{Decision, Hub, PluginEvent, Question};
+use crate::store::operation::{LogEntry, RaidRow};
+use crate::store::{DynStore, Id, StoreResult};
+
+/// Rooms whose arrivals are watched at a time; more than that and the oldest knowledge is dropped.
+const MAX_WATCHED: usize = 4096;
+
+/// What the guard needs to know about a post.
+#[derive(Debug, Clone, Copy)]
+pub struct PostFacts<'a> {
+    /// The room.
+    pub room_id: Id,
+    /// Its token.
+    pub token: &'a str,
+    /// The author.
+    pub user_id: Id,
+    /// The id the author is shown under.
+    pub session_id: &'a str,
+    /// When this server first saw the author (Unix seconds).
+    pub first_seen: f64,
+    /// Whether the author moderates the room, or the server.
+    pub moderator: bool,
+    /// Whether the author administers the room, or the server.
+    pub admin: bool,
+    /// The content without its padding.
+    pub data: &'a [u8],
+    /// Length with padding, in bytes.
+    pub size: usize,
+    /// Unix seconds.
+    pub now: f64,
+    /// An edit of a post that stands: it is filtered, but opens no gate and trips no raid.
+    pub edit: bool,
+}
+
+/// What the guard needs to know about somebody who starts a direct message.
+#[derive(Debug, Clone, Copy)]
+pub struct DmFacts<'a> {
+    /// The sender.
+    pub user_id: Id,
+    /// The id the sender is shown under.
+    pub session_id: &'a str,
+    /// When this server first saw the sender (Unix seconds).
+    pub first_seen: f64,
+    /// Whether the sender moderates the server.
+    pub moderator: bool,
+    /// Whether the sender is banned from any room.
+    pub banned_somewhere: bool,
+    /// Unix seconds.
+    pub now: f64,
+}
+
+/// What becomes of a post.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// Store and show it.
+    Accept,
+    /// Store it as filtered: the author is told yes, nobody sees it.
+    Hide,
+    /// Store it as filtered, then call [`Guard::hold`]: it waits for a moderator.
+    Hold(String),
+    /// Refuse it.
+    Reject {
+        /// HTTP status.
+        status: u16,
+        /// Body of the answer.
+        text: String,
+    },
+}
+
+/// All rules of a running server.
+pub struct Guard {
+    store: DynStore,
+    hub: Arc<Hub>,
+    book: RwLock<Arc<Book>>,
+    watches: Mutex<HashMap<Id, TripWatch>>,
+}
+
+impl Guard {
+    /// Reads all rules.
+    pub async fn load(store: DynStore, hub: Arc<Hub>) -> StoreResult<Self> {
+        let book = Book::load(&store).await?;
+        Ok(Self {
+            store,
+            hub,
+            book: RwLock::new(Arc::new(book)),
+            watches: Mutex::default(),
+        })
+    }
+
+    /// Reads all rules again.
+    pub async fn reload(&self) -> StoreResult<()> {
+        let book = Arc::new(Book::load(&self.store).await?);
+        *self.book.write().unwrap_or_else(PoisonError::into_inner) = book;
+        Ok(())
+    }
+
+    /// The rules as they are now.
+    pub fn book(&self) -> Arc<Book> {
+        Arc::clone(&self.book.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where plugins meet.
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Tells an event to the plugins; never waits.
+    pub fn tell(&self, event: &PluginEvent) {
+        self.hub.tell(event);
+    }
+
+    /// Rate limits and sizes of a room.
+    pub fn limits(&self, room_id: Id) -> Limits {
+        self.book().room(room_id).limits.clone()
+    }
+
+    /// What browsers see of a room.
+    pub fn web_view(&self, room_id: Id) -> WebView {
+        self.book().room(room_id).rules.web_view()
+    }
+
+    /// Decides about a post (or an edit) before it is stored.
+    pub async fn before_post(&self, facts: PostFacts<'_>) -> StoreResult<Judgement> {
+        let book = self.book();
+        let room = book.room(facts.room_id);
+        if let Some(limit) = room.limits.message_bytes
+            && facts.size > limit
+            && !facts.admin
+        {
+            return Ok(Judgement::Reject {
+                status: 413,
+                text: format!("Messages in this room are at most {limit} bytes"),
+            });
+        }
+        if facts.admin {
+            return Ok(Judgement::Accept);
+        }
+        if !facts.edit {
+            if let Some(refusal) = self.raid(&book, room, &facts).await? {
+                return Ok(refusal);
+            }
+            match self.gates(room, &facts).await? {
+                Passage::Open => {}
+                Passage::Hold => {
+                    return self
+                        .filtered(room, &facts)
+                        .await
+                        .map(|judgement| match judgement {
+                            Judgement::Accept => {
+                                Judgement::Hold("first posts are approved by a moderator".to_owned())
+                            }
+                            stricter => stricter,
+                        });
+                }
+                Passage::Closed(text) => return Ok(Judgement::Reject { status: 403, text }),
+            }
+        }
+        self.filtered(room, &facts).await
+    }
+
+    async fn raid(
+        &self,
+        book: &Book,
+        room: &RoomBook,
+        facts: &PostFacts<'_>,
+    ) -> StoreResult<Option<Judgement>> {
+        let stopped = |raid: &RaidRow| raid.raid.stops(facts.first_seen, facts.moderator, facts.now);
+        if book.raid_everywhere.as_ref().is_some_and(stopped) || room.raid.as_ref().is_some_and(stopped) {
+            return Ok(Some(raid_refusal()));
+        }
+        if room.raid.as_ref().is_some_and(|raid| raid.raid.is_on(facts.now)) || !room.watches_raids() {
+            return Ok(None);
+        }
+        let tripped = {
+            let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+            if watches.len() >= MAX_WATCHED && !watches.contains_key(&facts.room_id) {
+                watches.clear();
+            }
+            watches.entry(facts.room_id).or_default().note(
+                &room.rules,
+                facts.user_id,
+                facts.first_seen,
+                facts.now,
+            )
+        };
+        let Some(raid) = tripped else { return Ok(None) };
+        let stops = raid.stops(facts.first_seen, facts.moderator, facts.now);
+        let reason = raid.reason.clone();
+        tracing::warn!(room = facts.token, %reason, "raid mode switched itself on");
+        self.store.set_raid(facts.room_id, Some(raid)).await?;
+        self.store
+            .add_log(
+                LogEntry::new("server", "raid_on", facts.now)
+                    .room(facts.token)
+                    .detail(reason.clone())
+                    .undo(serde_json::json!({"raid_off": facts.token})),
+            )
+            .await?;
+        self.reload().await?;
+        self.tell(&PluginEvent::Raid {
+            room: Some(facts.token.to_owned()),
+            on: true,
+            reason,
+        });
+        Ok(stops.then(raid_refusal))
+    }
+
+    async fn gates(&self, room: &RoomBook, facts: &PostFacts<'_>) -> StoreResult<Passage> {
+        if !room.has_gates() || facts.moderator {
+            return Ok(Passage::Open);
+        }
+        let needed = room.rules.approve_first.unwrap_or(0);
+        let posts = if needed > 0 {
+            self.posts(facts.user_id, Some(facts.room_id), needed).await?
+        } else {
+            0
+        };
+        let member = Member {
+            first_seen: facts.first_seen,
+            moderator: facts.moderator,
+            posts,
+            banned_somewhere: false,
+        };
+        Ok(gate::post(&room.rules, &member, facts.now))
+    }
+
+    async fn posts(&self, user_id: Id, room_id: Option<Id>, limit: u32) -> StoreResult<u32> {
+        let count = self.store.count_posts(user_id, room_id, i64::from(limit)).await?;
+        Ok(u32::try_from(count).unwrap_or(0))
+    }
+
+    async fn filtered(&self, room: &RoomBook, facts: &PostFacts<'_>) -> StoreResult<Judgement> {
+        let exempt = facts.moderator && room.rules.filter_moderators != Some(true);
+        let asks = self.hub.decides();
+        if (room.filters.is_empty() || exempt) && !asks {
+            return Ok(Judgement::Accept);
+        }
+        let message = inspect(facts.data);
+        if !exempt && let Some(hit) = filter::judge(room.filters.iter().map(AsRef::as_ref), &message) {
+            return Ok(match hit.action {
+                FilterAction::Hide => Judgement::Hide,
+                FilterAction::Reject => Judgement::Reject {
+                    status: 429,
+                    text: hit.reply.clone(),
+                },
+            });
+        }
+        if asks {
+            Ok(self.ask(facts, message).await)
+        } else {
+            Ok(Judgement::Accept)
+        }
+    }
+
+    async fn ask(&self, facts: &PostFacts<'_>, message: Inspected) -> Judgement {
+        let question = Question {
+            ask: 0,
+            room: facts.token.to_owned(),
+            session_id: facts.session_id.to_owned(),
+            first_seen: facts.first_seen,
+            moderator: facts.moderator,
+            text: message.body,
+            name: message.name,
+            attachments: message.attachments,
+            size: facts.size,
+        };
+        let verdict = self.hub.ask(question).await;
+        match verdict.decision {
+            Decision::Accept => Judgement::Accept,
+            // An edit cannot wait for approval: the post already stands.
+            Decision::Hold if facts.edit => Judgement::Hide,
+            Decision::Hold => Judgement::Hold(format!("held by {}", verdict.plugin)),
+            Decision::Hide => Judgement::Hide,
+            Decision::Reject => {
+                let text = verdict
+                    .text
+                    .unwrap_or_else(|| "This message is not allowed here".to_owned());
+                Judgement::Reject {
+                    status: 429,
+                    text: text.chars().take(500).collect(),
+                }
+            }
+        }
+    }
+
+    /// Remembers a stored post as waiting for a moderator.
+    pub async fn hold(&self, message_id: Id, room_id: Id, reason: &str, now: f64) -> StoreResult<()> {
+        self.store.hold(message_id, room_id, reason.to_owned(), now).await
+    }
+
+    /// Decides about a direct message before it is stored: `None` = go on, else status and text.
+    pub async fn before_dm(&self, facts: DmFacts<'_>) -> StoreResult<Option<(u16, String)>> {
+        let book = self.book();
+        let rules = &book.server;
+        if facts.moderator || !has_dm_gates(rules) {
+            return Ok(None);
+        }
+        if let Some(raid) = &book.raid_everywhere
+            && raid.raid.stops(facts.first_seen, facts.moderator, facts.now)
+        {
+            return Ok(Some((403, RAID_TEXT.to_owned())));
+        }
+        let needed = rules.dm_posts.unwrap_or(0);
+        let posts = if needed > 0 {
+            self.posts(facts.user_id, None, needed).await?
+        } else {
+            0
+        };
+        let member = Member {
+            first_seen: facts.first_seen,
+            moderator: false,
+            posts,
+            banned_somewhere: facts.banned_somewhere,
+        };
+        if let Passage::Closed(text) = gate::direct_message(rules, &member, facts.now) {
+            return Ok(Some((403, text)));
+        }
+        if let Some(limit) = rules.dm_per_hour.filter(|limit| *limit > 0)
+            && self.store.count_dms(facts.user_id, facts.now - 3600.0).await? >= i64::from(limit)
+        {
+            return Ok(Some((
+                429,
+                "Too many direct messages; try again later".to_owned(),
+            )));
+        }
+        Ok(None)
+    }
+
+    /// Decides about an upload before it is read: `None` = go on, else status and text.
+    pub fn before_upload(
+        &self,
+        room_id: Id,
+        first_seen: f64,
+        moderator: bool,
+        now: f64,
+    ) -> Option<(u16, String)> {
+        let book = self.book();
+        let room = book.room(room_id);
+        let stopped = |raid: &RaidRow| raid.raid.stops(first_seen, moderator, now);
+        if book.raid_everywhere.as_ref().is_some_and(stopped) || room.raid.as_ref().is_some_and(stopped) {
+            return Some((403, RAID_TEXT.to_owned()));
+        }
+        let member = Member {
+            first_seen,
+            moderator,
+            posts: u32::MAX,
+            banned_somewhere: false,
+        };
+        match gate::post(&room.rules, &member, now) {
+            Passage::Closed(text) => Some((403, text)),
+            _ => None,
+        }
+    }
+
+    /// Writes an act of a moderator into the audit log and tells it to plugins. `actor` is a session id.
+    pub async fn audit(
+        &self,
+        actor: &str,
+        action: &str,
+        room: Option<&str>,
+        target: &str,
+        detail: &str,
+        now: f64,
+    ) -> StoreResult<()> {
+        let mut entry = LogEntry::new(actor, action, now)
+            .target(target)
+            .detail(detail.to_owned());
+        entry.room = room.map(str::to_owned);
+        self.store.add_log(entry).await?;
+        self.tell(&PluginEvent::Moderated {
+            room: room.map(str::to_owned),
+            action: action.to_owned(),
+            target: target.to_owned(),
+        });
+        Ok(())
+    }
+}
+
+const RAID_TEXT: &str = "New members can only read at the moment; please try again later";
+
+fn raid_refusal() -> Judgement {
+    Judgement::Reject {
+        status: 403,
+        text: RAID_TEXT.to_owned(),
+    }
+}
+
+fn has_dm_gates(rules: &Rules) -> bool {
+    rules.dm_age_seconds.is_some()
+        || rules.dm_posts.is_some()
+        || rules.dm_block_banned.is_some()
+        || rules.dm_per_hour.is_some()
+}
+
+/// What filters and plugins look at. Content that cannot be read counts as its bytes, so that it is no way around.
+pub fn inspect(data: &[u8]) -> Inspected {
+    let Ok(content) = session_core::content::Content::decode_bounded(data) else {
+        return Inspected {
+            body: String::from_utf8_lossy(data).into_owned(),
+            ..Inspected::default()
+        };
+    };
+    let Some(message) = content.data_message else {
+        return Inspected::default();
+    };
+    Inspected {
+        body: message.body.unwrap_or_default(),
+        name: message
+            .profile
+            .and_then(|profile| profile.display_name)
+            .unwrap_or_default(),
+        previews: message
+            .previews
+            .into_iter()
+            .flat_map(|preview| [preview.url, preview.title])
+            .flatten()
+            .chain(
+                message
+                    .attachments
+                    .iter()
+                    .flat_map(|file| [file.caption.clone(), file.file_name.clone()])
+                    .flatten(),
+            )
+            .chain(
+                message
+                    .invitation
+                    .into_iter()
+                    .flat_map(|invitation| [invitation.url, invitation.name])
+                    .flatten(),
+            )
+            .collect(),
+        attachments: message
+            .attachments
+            .into_iter()
+            .map(|file| file.content_type.unwrap_or_default())
+            .collect(),
+    }
+}

@@ -1,0 +1,370 @@
+//! Whole tables, row by row: the engine behind import, migration, backup and archives.
+//!
+//! A table is described by its columns and their kinds; rows are lists of values. One description reads from and
+//! writes to SQLite and PostgreSQL alike, so a copy cannot forget a column on one side only.
+
+use std::path::Path;
+
+use futures_util::TryStreamExt as _;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteConnection};
+
+use super::ImportError;
+
+/// Rows that are held in memory at a time.
+const CHUNK: usize = 500;
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Whole number.
+    Int,
+    /// Floating point number.
+    Real,
+    /// Text.
+    Text,
+    /// Bytes.
+    Blob,
+    /// Yes or no.
+    Bool,
+}
+
+/// A value of a row.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Value {
+    /// Nothing.
+    Null,
+    /// Whole number.
+    Int(i64),
+    /// Floating point number.
+    Real(f64),
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+    /// Yes or no.
+    Bool(bool),
+}
+
+impl Value {
+    pub(crate) fn int(&self) -> Option<i64> {
+        match self {
+            Self::Int(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn real(&self) -> Option<f64> {
+        match self {
+            Self::Real(value) => Some(*value),
+            #[expect(clippy::cast_precision_loss, reason = "times and sizes, far below 2^52")]
+            Self::Int(value) => Some(*value as f64),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn blob(&self) -> Option<&[u8]> {
+        match self {
+            Self::Blob(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn flag(&self) -> bool {
+        matches!(self, Self::Bool(true))
+    }
+}
+
+/// A row: values in the order of the columns.
+pub(crate) type RowValues = Vec<Value>;
+
+/// A table and its columns.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Table {
+    /// Name.
+    pub(crate) name: &'static str,
+    /// Columns and kinds.
+    pub(crate) columns: &'static [(&'static str, Kind)],
+    /// Whether the first column is an automatic key whose counter must follow inserted values.
+    pub(crate) automatic: bool,
+}
+
+impl Table {
+    /// Position of a column.
+    pub(crate) fn at(&self, column: &str) -> usize {
+        self.columns
+            .iter()
+            .position(|(name, _)| *name == column)
+            .expect("the table has the column")
+    }
+}
+
+/// One connection to either database.
+pub(crate) enum Conn {
+    /// Embedded.
+    Sqlite(SqliteConnection),
+    /// A server.
+    Postgres(PgConnection),
+}
+
+/// Runs the same text on either connection.
+macro_rules! on {
+    ($self:expr, $conn:ident => $body:expr) => {
+        match $self {
+            Conn::Sqlite($conn) => $body,
+            Conn::Postgres($conn) => $body,
+        }
+    };
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{name}\"")
+}
+
+impl Conn {
+    /// Opens a SQLite file for reading only; nothing beside it is created or touched.
+    pub(crate) async fn read_file(path: &Path) -> Result<Self, ImportError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .immutable(true);
+        Ok(Self::Sqlite(options.connect().await?))
+    }
+
+    /// Opens a database of our own by URL or path, for writing.
+    pub(crate) async fn open(url: &str) -> Result<Self, ImportError> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let options: PgConnectOptions = url.parse()?;
+            return Ok(Self::Postgres(options.connect().await?));
+        }
+        let path = url.strip_prefix("sqlite:").unwrap_or(url);
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(std::time::Duration::from_secs(30))
+            .foreign_keys(true);
+        Ok(Self::Sqlite(options.connect().await?))
+    }
+
+    /// Opens a PostgreSQL database of somebody else for reading.
+    pub(crate) async fn read_postgres(url: &str) -> Result<Self, ImportError> {
+        let options: PgConnectOptions = url.parse()?;
+        let mut conn = options.connect().await?;
+        sqlx::query("SET default_transaction_read_only = on")
+            .execute(&mut conn)
+            .await?;
+        Ok(Self::Postgres(conn))
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+
+    /// Runs a statement; rows it touched. Only for text that is put together from constants.
+    pub(crate) async fn run(&mut self, sql: impl Into<String>) -> Result<u64, ImportError> {
+        let sql = sql.into();
+        Ok(on!(self, conn => sqlx::query(AssertSqlSafe(sql)).execute(conn).await?.rows_affected()))
+    }
+
+    /// The first column of the first row of a query, as a number.
+    pub(crate) async fn number(&mut self, sql: impl Into<String>) -> Result<i64, ImportError> {
+        let sql = sql.into();
+        Ok(
+            on!(self, conn => sqlx::query(AssertSqlSafe(sql)).fetch_one(conn).await?.try_get_unchecked::<Option<i64>, _>(0)?.unwrap_or(0)),
+        )
+    }
+
+    /// The first column of all rows of a query, as text.
+    pub(crate) async fn texts(&mut self, sql: impl Into<String>) -> Result<Vec<String>, ImportError> {
+        let sql = sql.into();
+        on!(self, conn => {
+            let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(conn).await?;
+            rows.iter().map(|row| Ok(row.try_get_unchecked::<Option<String>, _>(0)?.unwrap_or_default())).collect()
+        })
+    }
+
+    /// How many rows a table has.
+    pub(crate) async fn count(&mut self, table: &str) -> Result<i64, ImportError> {
+        self.number(format!("SELECT COUNT(*) FROM {}", quoted(table)))
+            .await
+    }
+
+    /// The columns that a table has; empty when there is no such table.
+    pub(crate) async fn columns(&mut self, table: &str) -> Result<Vec<String>, ImportError> {
+        // Both texts name only tables of the lists in this crate.
+        let sql = if self.is_postgres() {
+            format!(
+                "SELECT column_name::TEXT FROM information_schema.columns WHERE table_name = '{table}' AND table_schema = ANY (current_schemas(false))"
+            )
+        } else {
+            format!("SELECT name FROM pragma_table_info('{table}')")
+        };
+        self.texts(sql).await
+    }
+
+    /// Begins a transaction that sees one state of the database throughout.
+    pub(crate) async fn begin(&mut self, write: bool) -> Result<(), ImportError> {
+        let sql = match (self.is_postgres(), write) {
+            (true, _) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            (false, true) => "BEGIN IMMEDIATE",
+            (false, false) => "BEGIN",
+        };
+        self.run(sql).await.map(|_| ())
+    }
+
+    /// Keeps what the transaction did.
+    pub(crate) async fn commit(&mut self) -> Result<(), ImportError> {
+        self.run("COMMIT").await.map(|_| ())
+    }
+
+    /// Throws away what the transaction did.
+    pub(crate) async fn rollback(&mut self) -> Result<(), ImportError> {
+        self.run("ROLLBACK").await.map(|_| ())
+    }
+
+    /// Closes the connection in an orderly way.
+    pub(crate) async fn close(self) -> Result<(), ImportError> {
+        match self {
+            Self::Sqlite(conn) => conn.close().await?,
+            Self::Postgres(conn) => conn.close().await?,
+        }
+        Ok(())
+    }
+
+    /// Reads a table in chunks and gives each to `take`. `rest` is what follows the table name (`WHERE …`, `ORDER BY …`).
+    pub(crate) async fn read(
+        &mut self,
+        table: &Table,
+        rest: &str,
+        mut take: impl AsyncFnMut(Vec<RowValues>) -> Result<(), ImportError>,
+    ) -> Result<(), ImportError> {
+        let postgres = self.is_postgres();
+        let list: Vec<String> = table
+            .columns
+            .iter()
+            .map(|(name, kind)| selected(name, *kind, postgres))
+            .collect();
+        let sql = format!("SELECT {} FROM {} {rest}", list.join(", "), quoted(table.name));
+        on!(self, conn => {
+            let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(conn);
+            let mut chunk = Vec::with_capacity(CHUNK);
+            while let Some(row) = rows.try_next().await? {
+                let mut values = Vec::with_capacity(table.columns.len());
+                for (at, (_, kind)) in table.columns.iter().enumerate() {
+                    values.push(match kind {
+                        Kind::Int => row.try_get_unchecked::<Option<i64>, _>(at)?.map_or(Value::Null, Value::Int),
+                        Kind::Real => row.try_get_unchecked::<Option<f64>, _>(at)?.map_or(Value::Null, Value::Real),
+                        Kind::Text => row.try_get_unchecked::<Option<String>, _>(at)?.map_or(Value::Null, Value::Text),
+                        Kind::Blob => row.try_get_unchecked::<Option<Vec<u8>>, _>(at)?.map_or(Value::Null, Value::Blob),
+                        Kind::Bool => row.try_get_unchecked::<Option<bool>, _>(at)?.map_or(Value::Null, Value::Bool),
+                    });
+                }
+                chunk.push(values);
+                if chunk.len() == CHUNK {
+                    take(std::mem::take(&mut chunk)).await?;
+                }
+            }
+            drop(rows);
+            if chunk.is_empty() { Ok(()) } else { take(chunk).await }
+        })
+    }
+
+    /// All rows of a small table.
+    pub(crate) async fn read_all(
+        &mut self,
+        table: &Table,
+        rest: &str,
+    ) -> Result<Vec<RowValues>, ImportError> {
+        let mut all = Vec::new();
+        self.read(table, rest, async |mut rows| {
+            all.append(&mut rows);
+            Ok(())
+        })
+        .await?;
+        Ok(all)
+    }
+
+    /// Writes rows into a table, as they are.
+    pub(crate) async fn write(&mut self, table: &Table, rows: &[RowValues]) -> Result<(), ImportError> {
+        // Both databases bound the number of parameters of a statement (SQLite: 32,766).
+        let at_once = (20_000 / table.columns.len()).max(1);
+        for part in rows.chunks(at_once) {
+            self.write_part(table, part).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_part(&mut self, table: &Table, rows: &[RowValues]) -> Result<(), ImportError> {
+        let names: Vec<String> = table.columns.iter().map(|(name, _)| quoted(name)).collect();
+        let mut sql = format!("INSERT INTO {} ({})", quoted(table.name), names.join(", "));
+        if self.is_postgres() && table.automatic {
+            sql.push_str(" OVERRIDING SYSTEM VALUE");
+        }
+        sql.push_str(" VALUES ");
+        let mut parameter = 0;
+        for (at, _) in rows.iter().enumerate() {
+            sql.push_str(if at == 0 { "(" } else { ", (" });
+            for column in 0..table.columns.len() {
+                parameter += 1;
+                if column > 0 {
+                    sql.push_str(", ");
+                }
+                sql.push('$');
+                sql.push_str(&parameter.to_string());
+            }
+            sql.push(')');
+        }
+        on!(self, conn => {
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for row in rows {
+                for (value, (_, kind)) in row.iter().zip(table.columns) {
+                    query = match kind {
+                        Kind::Int => query.bind(value.int()),
+                        Kind::Real => query.bind(value.real()),
+                        Kind::Text => query.bind(value.text().map(str::to_owned)),
+                        Kind::Blob => query.bind(value.blob().map(<[u8]>::to_vec)),
+                        Kind::Bool => query.bind(match value { Value::Bool(flag) => Some(*flag), _ => None }),
+                    };
+                }
+            }
+            query.execute(conn).await?;
+        });
+        Ok(())
+    }
+
+    /// After rows came with their own keys: new ones must come after them.
+    pub(crate) async fn follow_keys(&mut self, table: &Table) -> Result<(), ImportError> {
+        if !table.automatic || !self.is_postgres() {
+            // SQLite's AUTOINCREMENT remembers the largest key by itself.
+            return Ok(());
+        }
+        let (name, key) = (table.name, table.columns[0].0);
+        // `false` when the table is empty: then the next key is 1.
+        self.run(format!(
+            "SELECT setval(pg_get_serial_sequence('{name}', '{key}'), GREATEST(COALESCE(MAX({key}), 1), 1), COALESCE(MAX({key}), 0) >= 1) FROM {name}"
+        ))
+        .await
+        .map(|_| ())
+    }
+}
+
+fn selected(name: &str, kind: Kind, postgres: bool) -> String {
+    let name = quoted(name);
+    // Foreign schemas use narrower types in places; PostgreSQL does not widen by itself.
+    match (postgres, kind) {
+        (true, Kind::Int) => format!("CAST({name} AS BIGINT)"),
+        (true, Kind::Real) => format!("CAST({name} AS DOUBLE PRECISION)"),
+        (true, Kind::Text) => format!("CAST({name} AS TEXT)"),
+        _ => name,
+    }
+}

@@ -1,0 +1,69 @@
+//! The tables of our own schema, in an order in which rows can be written (what is referred to comes first).
+
+use super::bulk::{Kind, Table};
+use Kind::{Blob, Bool, Int, Real, Text};
+
+macro_rules! table {
+    ($constant:ident, $name:literal, $automatic:literal, $($column:literal $kind:ident),+ $(,)?) => {
+        pub(crate) const $constant: Table = Table { name: $name, columns: &[$(($column, $kind)),+], automatic: $automatic };
+    };
+}
+
+table!(ROOMS, "rooms", true, "id" Int, "token" Text, "token_key" Text, "name" Text, "description" Text, "image_id" Int, "created" Real,
+    "message_sequence" Int, "info_updates" Int, "active_users" Int, "can_read" Bool, "can_access" Bool, "can_write" Bool, "can_upload" Bool);
+table!(USERS, "users", true, "id" Int, "session_id" Text, "created" Real, "last_active" Real, "banned" Bool, "moderator" Bool, "admin" Bool,
+    "visible_mod" Bool);
+table!(NEEDS_BLINDING, "needs_blinding", false, "blinded" Text, "user_id" Int);
+table!(MESSAGES, "messages", true, "id" Int, "room_id" Int, "user_id" Int, "posted" Real, "edited" Real, "seqno" Int, "seqno_data" Int,
+    "seqno_reactions" Int, "seqno_creation" Int, "data" Blob, "data_size" Int, "signature" Blob, "filtered" Bool, "whisper_to" Int,
+    "whisper_mods" Bool);
+table!(HISTORY, "message_history", false, "message_id" Int, "replaced" Real, "data" Blob, "data_size" Int, "signature" Blob);
+table!(REACTIONS, "reactions", true, "id" Int, "room_id" Int, "message_id" Int, "reaction" Text);
+table!(USER_REACTIONS, "user_reactions", false, "reaction_id" Int, "user_id" Int, "at" Real);
+table!(PINS, "pinned_messages", false, "room_id" Int, "message_id" Int, "pinned_by" Int, "pinned_at" Real);
+table!(FILES, "files", true, "id" Int, "room_id" Int, "uploader_id" Int, "message_id" Int, "size" Int, "uploaded" Real, "expiry" Real,
+    "filename" Text, "content" Text);
+table!(ROOM_USERS, "room_users", false, "room_id" Int, "user_id" Int, "last_active" Real);
+table!(OVERRIDES, "permission_overrides", false, "room_id" Int, "user_id" Int, "banned" Bool, "can_read" Bool, "can_access" Bool,
+    "can_write" Bool, "can_upload" Bool, "moderator" Bool, "admin" Bool, "visible_mod" Bool);
+table!(PERMISSION_FUTURES, "permission_futures", true, "id" Int, "room_id" Int, "user_id" Int, "at" Real, "can_read" Bool, "can_write" Bool,
+    "can_upload" Bool);
+table!(BAN_FUTURES, "ban_futures", true, "id" Int, "room_id" Int, "user_id" Int, "at" Real, "banned" Bool);
+table!(NONCES, "nonces", false, "nonce" Blob, "stamp" Int);
+table!(INBOX, "inbox", true, "id" Int, "recipient_id" Int, "sender_id" Int, "body" Blob, "posted_at" Real, "expiry" Real);
+table!(SETTINGS, "settings", false, "room_id" Int, "name" Text, "value" Text);
+table!(FILTERS, "filters", true, "id" Int, "room_id" Int, "kind" Text, "pattern" Text, "action" Text, "reply" Text);
+table!(RAIDS, "raids", false, "room_id" Int, "since" Real, "until_at" Real, "reason" Text);
+table!(HELD, "held_messages", false, "message_id" Int, "room_id" Int, "at" Real, "reason" Text);
+table!(AUDIT, "audit_log", true, "id" Int, "at" Real, "actor" Text, "action" Text, "room" Text, "target" Text, "detail" Text, "undo" Text,
+    "undone_at" Real);
+
+/// Every table, in the order of writing; the reverse is the order of emptying.
+pub(crate) const ALL: [Table; 20] = [
+    ROOMS,
+    USERS,
+    NEEDS_BLINDING,
+    MESSAGES,
+    HISTORY,
+    REACTIONS,
+    USER_REACTIONS,
+    PINS,
+    FILES,
+    ROOM_USERS,
+    OVERRIDES,
+    PERMISSION_FUTURES,
+    BAN_FUTURES,
+    NONCES,
+    INBOX,
+    SETTINGS,
+    FILTERS,
+    RAIDS,
+    HELD,
+    AUDIT,
+];
+
+/// What a copied community consists of: everything but the operator's own log.
+pub(crate) const COMMUNITY: &[Table] = {
+    let (community, _) = ALL.split_at(19);
+    community
+};
