@@ -1,1 +1,49 @@
 //! Messages, Apprise URLs and configuration, rendering, dispatch and outbox.
+//!
+//! ```
+//! use notify::{Message, Notifier, TagFilter};
+//!
+//! let mut notifier = Notifier::new();
+//! notifier.add_tagged("xmpps://bot:secret@example.org/jane", "ops")?;
+//! // What would be sent where, without any network:
+//! let filter = TagFilter::from_values(["ops"]);
+//! let plan = notifier.plan(&Message::new("disk full").title("db1"), &filter);
+//! let prepared = plan.services[0].prepared.as_ref().unwrap();
+//! assert_eq!(prepared.targets[0].address, "jane@example.org");
+//! assert_eq!(prepared.chunks[0].body, "db1\r\ndisk full");
+//! # Ok::<(), notify::AddError>(())
+//! ```
+
+mod asset;
+pub mod blocking;
+pub mod config;
+pub mod dispatch;
+mod entry;
+mod env;
+mod message;
+mod notifier;
+mod outcome;
+mod problem;
+pub mod render;
+mod report;
+pub mod service;
+mod tag;
+mod template;
+pub mod url;
+
+pub use asset::Asset;
+pub use config::{ConfigReport, Source, Syntax};
+pub use dispatch::{
+    Courier, CourierOptions, File, Parcel, Piece, Plan, Planned, Prepared, WireIdentity, prepare,
+};
+pub use entry::{Entry, EntryBody};
+pub use env::Environment;
+pub use message::{Attachment, AttachmentSource, Format, Kind, Message, Overflow, UnknownWord};
+pub use notifier::{Details, Notifier, Options};
+pub use outcome::{Confirmation, Outcome};
+pub use problem::{AddError, Problem, Severity};
+pub use report::{Pieces, Report, Status, TargetReport};
+pub use service::{Chunk, Context, LoadedUrls, Origin, ParamValue, Parameter, Service, Target};
+pub use tag::{Tag, TagFilter, Wanted, parse_tags};
+pub use template::{Template, Values};
+pub use url::split_urls;

@@ -1,0 +1,64 @@
+//! Settings of a whole run (`asset:` in YAML, the library's defaults).
+
+use crate::message::Format;
+
+/// Settings of a whole run. The fields that YAML's `asset:` may set are exactly the ones
+/// Apprise lets it set; the others have no effect on the services here and are accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asset {
+    /// Who sends: `User-Agent` on http, default "Ackpost".
+    pub app_id: String,
+    /// One line about the sender.
+    pub app_desc: String,
+    /// Where the sender is described.
+    pub app_url: String,
+    /// Name of the picture set; no effect here.
+    pub theme: String,
+    /// False sends to one service after another.
+    pub async_mode: bool,
+    /// Escapes are interpreted for every message.
+    pub interpret_escapes: bool,
+    /// Emoji short codes; see [`crate::Message::interpret_emojis`].
+    pub interpret_emojis: Option<bool>,
+    /// What undeclared input counts as; `None` converts nothing.
+    pub body_format: Option<Format>,
+    /// Accepted for compatibility; secrets never reach a log here.
+    pub secure_logging: bool,
+    /// Default of `redirect=`.
+    pub http_redirects: bool,
+    /// Encoding of configuration files; only UTF-8 is spoken.
+    pub encoding: String,
+    /// Time zone (IANA name) where a time is shown; `None` is the system's.
+    pub timezone: Option<String>,
+    /// Language tag of messages, default `en`.
+    pub language: String,
+    /// Default of `retry=`.
+    pub default_retry: u32,
+    /// Default of `wait=`, seconds.
+    pub default_wait: f64,
+    /// Other keys that a configuration set, as text, in order.
+    pub others: Vec<(String, String)>,
+}
+
+impl Default for Asset {
+    fn default() -> Self {
+        Self {
+            app_id: "Ackpost".to_owned(),
+            app_desc: "Ackpost".to_owned(),
+            app_url: String::new(),
+            theme: "default".to_owned(),
+            async_mode: true,
+            interpret_escapes: false,
+            interpret_emojis: None,
+            body_format: None,
+            secure_logging: true,
+            http_redirects: true,
+            encoding: "utf-8".to_owned(),
+            timezone: None,
+            language: "en".to_owned(),
+            default_retry: 0,
+            default_wait: 0.5,
+            others: Vec::new(),
+        }
+    }
+}

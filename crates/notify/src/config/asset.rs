@@ -1,0 +1,101 @@
+//! The `asset:` section.
+
+use crate::asset::Asset;
+use crate::problem::Problem;
+
+use super::tree::{Node, NodeKind};
+
+/// Text settings the reference has beyond ours; accepted and kept as text.
+const OTHER_TEXTS: [&str; 6] = [
+    "default_ascii_chars",
+    "default_extension",
+    "default_html_color",
+    "image_path_mask",
+    "image_url_logo",
+    "image_url_mask",
+];
+/// Yes-or-no settings the reference has beyond ours.
+const OTHER_FLAGS: [&str; 4] = [
+    "abort_on_chain_failure",
+    "allow_templates",
+    "pem_autogen",
+    "pgp_autogen",
+];
+
+/// Applies one section; a key that cannot be set is reported and left alone.
+pub(super) fn apply(node: &Node, asset: &mut Asset, problems: &mut Vec<Problem>, file: &str) {
+    let Some(pairs) = node.mapping() else {
+        problems.push(at(
+            Problem::error("asset is not a mapping", "write one setting per line below it"),
+            node,
+            file,
+        ));
+        return;
+    };
+    for (key_node, value) in pairs {
+        let key = key_node.text().unwrap_or_default().trim().to_lowercase();
+        if let Err(problem) = set(&key, value, asset) {
+            problems.push(at(problem.key(format!("asset.{key}")), key_node, file));
+        }
+    }
+}
+
+fn at(problem: Problem, node: &Node, file: &str) -> Problem {
+    problem.at(Some(file), Some(node.line), Some(node.column))
+}
+
+fn set(key: &str, value: &Node, asset: &mut Asset) -> Result<(), Problem> {
+    let unknown = || Problem::warning("this setting cannot be changed", "remove it");
+    match key {
+        "app_id" => asset.app_id = text(value)?,
+        "app_desc" => asset.app_desc = text(value)?,
+        "app_url" => asset.app_url = text(value)?,
+        "theme" => asset.theme = text(value)?,
+        "encoding" => {
+            let name = text(value)?;
+            if !["utf-8", "utf8", ""].contains(&name.to_ascii_lowercase().as_str()) {
+                return Err(Problem::warning(
+                    "only UTF-8 is spoken",
+                    "save the files as UTF-8 and remove the key",
+                ));
+            }
+            asset.encoding = name;
+        }
+        "timezone" | "tz" => {
+            let name = text(value)?;
+            let zone = crate::url::time_zone::find(&name).ok_or_else(|| {
+                Problem::warning(
+                    "the time zone is not known",
+                    "write an IANA name such as Europe/Berlin",
+                )
+            })?;
+            asset.timezone = Some(zone);
+        }
+        "language" | "lang" => asset.language = text(value)?,
+        "async_mode" => asset.async_mode = flag(value)?,
+        "interpret_escapes" => asset.interpret_escapes = flag(value)?,
+        "secure_logging" => asset.secure_logging = flag(value)?,
+        "http_redirects" => asset.http_redirects = flag(value)?,
+        _ if key.starts_with('_') || key.ends_with('_') => return Err(unknown()),
+        _ if OTHER_TEXTS.contains(&key) => asset.others.push((key.to_owned(), text(value)?)),
+        _ if OTHER_FLAGS.contains(&key) => asset.others.push((key.to_owned(), flag(value)?.to_string())),
+        _ => return Err(unknown()),
+    }
+    Ok(())
+}
+
+/// Text where text is meant: null is empty, numbers are no text here (as in the reference).
+fn text(value: &Node) -> Result<String, Problem> {
+    match &value.kind {
+        NodeKind::Scalar { text, plain } if !plain || value.is_text() => Ok(text.trim().to_owned()),
+        NodeKind::Scalar { .. } if value.is_null() => Ok(String::new()),
+        _ => Err(Problem::warning("the value is not a text", "put it in quotes")),
+    }
+}
+
+fn flag(value: &Node) -> Result<bool, Problem> {
+    value
+        .text()
+        .and_then(crate::service::boolean_word)
+        .ok_or_else(|| Problem::warning("the value is neither yes nor no", "write yes or no"))
+}

@@ -1,0 +1,403 @@
+//! From a source to entries: reading, choosing the parser, following includes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::dispatch::CourierOptions;
+use crate::entry::Entry;
+use crate::problem::Problem;
+use crate::service::Context;
+use crate::url::percent;
+
+use super::search::expand_home;
+use super::{FILE_BYTES, TEXT_BYTES, fetch, text, yaml};
+
+/// Most files of one load, includes counted each time.
+const FILES: usize = 256;
+/// Most entries of one load.
+const ENTRIES: usize = 100_000;
+
+/// Which grammar a configuration is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// One URL a line.
+    Text,
+    /// YAML.
+    Yaml,
+}
+
+impl Syntax {
+    fn word(text: &str) -> Option<Self> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "text" => Some(Self::Text),
+            "yaml" => Some(Self::Yaml),
+            _ => None,
+        }
+    }
+}
+
+/// Where a configuration is.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Its grammar; `None` goes by the name (`*.yml` and `*.yaml` are YAML, all others TEXT).
+        syntax: Option<Syntax>,
+    },
+    /// An `http(s)://` address, fetched with GET (D27; `?method=post` for servers that need it).
+    Http {
+        /// The address as written.
+        url: String,
+    },
+    /// A text in memory; without a grammar it goes by what it looks like.
+    Text {
+        /// The text.
+        text: String,
+        /// Its grammar.
+        syntax: Option<Syntax>,
+    },
+    /// Something that cannot be read at all.
+    Unusable {
+        /// What was written, without secrets.
+        location: String,
+    },
+}
+
+impl Source {
+    /// What a person writes after `--config`: a path, `file://…` (with `?format=text|yaml`), `http(s)://…`.
+    pub fn from_location(location: &str) -> Self {
+        let location = location.trim();
+        let lower = location.to_ascii_lowercase();
+        if lower.starts_with("http://") || lower.starts_with("https://") {
+            return Self::Http {
+                url: location.to_owned(),
+            };
+        }
+        if lower.starts_with("file://") {
+            let rest = &location["file://".len()..];
+            let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+            let syntax = query
+                .split('&')
+                .filter_map(|pair| pair.split_once('='))
+                .filter(|(key, _)| key.eq_ignore_ascii_case("format"))
+                .find_map(|(_, value)| Syntax::word(&percent::decode(value)));
+            return Self::File {
+                path: PathBuf::from(percent::decode(path)),
+                syntax,
+            };
+        }
+        if let Some((schema, _)) = location.split_once("://") {
+            return Self::Unusable {
+                location: format!("{schema}://…"),
+            };
+        }
+        Self::File {
+            path: PathBuf::from(location),
+            syntax: None,
+        }
+    }
+}
+
+/// What a configuration holds.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// Its services, in order, includes after the file that includes them.
+    pub entries: Vec<Entry>,
+    /// What is wrong with it.
+    pub problems: Vec<Problem>,
+}
+
+/// How loading a configuration went.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigReport {
+    /// How many services came out of it.
+    pub services: usize,
+    /// What is wrong with it: where, why, what to do. No problem means that it is clean.
+    pub problems: Vec<Problem>,
+}
+
+impl ConfigReport {
+    /// True when nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// Loads configurations. `asset:` sections change the context for the rest of the run.
+#[derive(Debug)]
+pub struct Loader<'a> {
+    pub(super) context: &'a mut Context,
+    depth: u32,
+    courier: &'a CourierOptions,
+    files: usize,
+    /// Files being read, from the outermost in, so that a file that includes itself is noticed.
+    open: Vec<PathBuf>,
+    loops: BTreeSet<PathBuf>,
+}
+
+/// What one text holds before its includes are followed.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    pub(super) entries: Vec<Entry>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) includes: Vec<Include>,
+}
+
+/// One include, and where it is written.
+#[derive(Debug)]
+pub(super) struct Include {
+    pub(super) location: String,
+    pub(super) line: Option<u32>,
+    pub(super) column: Option<u32>,
+}
+
+/// What kind of place a configuration came from; only files include files.
+enum Place {
+    File(PathBuf),
+    Http,
+    Memory,
+}
+
+impl<'a> Loader<'a> {
+    /// A loader that follows includes `depth` levels deep.
+    pub fn new(context: &'a mut Context, depth: u32, courier: &'a CourierOptions) -> Self {
+        Self {
+            context,
+            depth: depth.min(64),
+            courier,
+            files: 0,
+            open: Vec::new(),
+            loops: BTreeSet::new(),
+        }
+    }
+
+    /// Loads a source and what it includes.
+    pub async fn load(&mut self, source: Source) -> Loaded {
+        let mut loaded = Loaded::default();
+        self.follow(source, self.depth, &mut loaded).await;
+        loaded
+    }
+
+    fn follow<'b>(&'b mut self, source: Source, depth: u32, loaded: &'b mut Loaded) -> BoxFuture<'b, ()> {
+        Box::pin(async move {
+            self.files += 1;
+            if self.files > FILES || loaded.entries.len() > ENTRIES {
+                loaded.problems.push(Problem::error(
+                    "the configuration includes too many files",
+                    "look for files that include each other",
+                ));
+                return;
+            }
+            let (text, syntax, name, place) = match self.read(source).await {
+                Ok(read) => read,
+                Err(problem) => {
+                    loaded.problems.push(problem);
+                    return;
+                }
+            };
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            let parsed = match syntax {
+                Syntax::Text => text::parse(text, &name, self.context),
+                Syntax::Yaml => yaml::parse(text, &name, self.context),
+            };
+            self.warn_if_readable_by_others(&place, &name, &parsed, loaded);
+            loaded.entries.extend(parsed.entries);
+            loaded.problems.extend(parsed.problems);
+            if let Place::File(path) = &place {
+                self.open.push(path.clone());
+            }
+            for include in parsed.includes {
+                self.include(include, &place, &name, depth, loaded).await;
+            }
+            if let Place::File(_) = &place {
+                self.open.pop();
+            }
+        })
+    }
+
+    async fn include(
+        &mut self,
+        include: Include,
+        place: &Place,
+        name: &str,
+        depth: u32,
+        loaded: &mut Loaded,
+    ) {
+        let at = |problem: Problem| {
+            problem
+                .key("include")
+                .at(Some(name), include.line, include.column)
+        };
+        if depth == 0 {
+            loaded.problems.push(at(Problem::warning(
+                "an include is not followed, the allowed depth is used up",
+                "raise the depth with --recursion-depth",
+            )));
+            return;
+        }
+        let mut source = Source::from_location(&include.location);
+        if let Source::File { path, .. } = &mut source {
+            let Place::File(parent) = place else {
+                loaded.problems.push(at(Problem::error(
+                    "only a configuration file may include a file",
+                    "write an http(s):// address here",
+                )));
+                return;
+            };
+            *path = beside(parent, &expand_home(&path.to_string_lossy(), &self.context.env));
+            let real = std::fs::canonicalize(&*path).unwrap_or_else(|_| path.clone());
+            if self
+                .open
+                .iter()
+                .any(|open| std::fs::canonicalize(open).is_ok_and(|open| open == real))
+                && self.loops.insert(real)
+            {
+                loaded.problems.push(at(Problem::warning(
+                    "the file includes itself, its services are listed once per level",
+                    "remove the include that leads back",
+                )));
+            }
+        }
+        let before = loaded.problems.len();
+        self.follow(source, depth - 1, loaded).await;
+        for problem in &mut loaded.problems[before..] {
+            if problem.file.is_none() {
+                *problem = at(problem.clone());
+            }
+        }
+    }
+
+    async fn read(&mut self, source: Source) -> Result<(String, Syntax, String, Place), Problem> {
+        match source {
+            Source::File { path, syntax } => {
+                let path = expand_home(&path.to_string_lossy(), &self.context.env);
+                let name = path.display().to_string();
+                let text = read_file(&path).map_err(|problem| problem.at(Some(&name), None, None))?;
+                let syntax = syntax.unwrap_or_else(|| by_name(&name));
+                Ok((text, syntax, name, Place::File(path)))
+            }
+            Source::Http { url } => {
+                let fetched = fetch::fetch(&url, self.courier, &self.context.asset).await?;
+                let syntax = fetched.syntax.unwrap_or_else(|| by_content(&fetched.text));
+                Ok((fetched.text, syntax, fetched.name, Place::Http))
+            }
+            Source::Text { text, syntax } => {
+                if text.len() > TEXT_BYTES {
+                    return Err(Problem::error(
+                        "the configuration is larger than 16 MiB",
+                        "split it",
+                    ));
+                }
+                let syntax = syntax.unwrap_or_else(|| by_content(&text));
+                Ok((text, syntax, "(text)".to_owned(), Place::Memory))
+            }
+            Source::Unusable { location } => Err(Problem::error(
+                format!("{location} is no place a configuration can be read from"),
+                "write a path, file://… or http(s)://…",
+            )),
+        }
+    }
+
+    /// A file that holds secrets and may be read by others is worth a warning (D32).
+    fn warn_if_readable_by_others(&self, place: &Place, name: &str, parsed: &Parsed, loaded: &mut Loaded) {
+        #[cfg(unix)]
+        if let Place::File(path) = place
+            && self.context.check_permissions
+            && !parsed.entries.is_empty()
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let open = std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o044 != 0);
+            if open {
+                loaded.problems.push(
+                    Problem::warning(
+                        "the file holds secrets and other users may read it",
+                        "run chmod 600 on it, or move the secrets to {file:…} or {env:…}",
+                    )
+                    .at(Some(name), None, None),
+                );
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = (place, name, parsed, loaded);
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, Problem> {
+    use std::io::Read as _;
+    let unreadable = |error: std::io::Error| {
+        Problem::error(
+            format!("the file cannot be read: {error}"),
+            "check the path and its permissions",
+        )
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() > FILE_BYTES {
+        return Err(Problem::error(
+            "the file is larger than 128 KiB",
+            "split it into several and include them",
+        ));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+        let line = u32::try_from(good.matches('\n').count() + 1).ok();
+        Problem::error("the file is not UTF-8 text", "save it as UTF-8").at(None, line, None)
+    })
+}
+
+fn by_name(name: &str) -> Syntax {
+    let lower = name.to_ascii_lowercase();
+    if lower.ends_with(".yml") || lower.ends_with(".yaml") {
+        Syntax::Yaml
+    } else {
+        Syntax::Text
+    }
+}
+
+/// What a text in memory looks like: the first telling line decides.
+fn by_content(text: &str) -> Syntax {
+    const KEYS: [&str; 9] = [
+        "version", "include", "group", "groups", "urls", "tag", "tags", "asset", "template",
+    ];
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
+    {
+        if line.starts_with("---") || line.starts_with("- ") {
+            return Syntax::Yaml;
+        }
+        if let Some((key, rest)) = line.split_once(':')
+            && KEYS.contains(&key.trim().to_ascii_lowercase().as_str())
+            && (rest.is_empty() || rest.starts_with([' ', '\t']))
+        {
+            return Syntax::Yaml;
+        }
+        if line.contains("://") || line.contains('=') {
+            return Syntax::Text;
+        }
+    }
+    Syntax::Text
+}
+
+/// A path as an including file means it.
+fn beside(parent: &Path, path: &Path) -> PathBuf {
+    if path.is_absolute() {
+        path.to_path_buf()
+    } else {
+        parent.parent().unwrap_or(Path::new("")).join(path)
+    }
+}
+
+/// The shared context for templates: a copy, because later `asset:` sections must not reach back.
+pub(super) fn shared(context: &Context) -> Arc<Context> {
+    Arc::new(context.clone())
+}

@@ -1,0 +1,291 @@
+//! A YAML document as a tree that knows where everything stands.
+//!
+//! Scalars keep the text they were written with: a password of digits is a password, `yes` is a word, and what a
+//! parameter makes of it is decided where the parameter is read.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
+
+use crate::problem::Problem;
+
+/// Deepest nesting.
+const DEPTH: usize = 20;
+/// Most values after aliases are expanded.
+const VALUES: usize = 100_000;
+
+/// One value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) line: u32,
+    pub(super) column: u32,
+    pub(super) kind: NodeKind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum NodeKind {
+    Scalar { text: String, plain: bool },
+    Sequence(Rc<Vec<Node>>),
+    Mapping(Rc<Vec<(Node, Node)>>),
+}
+
+impl Node {
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.kind {
+            NodeKind::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn sequence(&self) -> Option<&[Self]> {
+        match &self.kind {
+            NodeKind::Sequence(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub(super) fn mapping(&self) -> Option<&[(Self, Self)]> {
+        match &self.kind {
+            NodeKind::Mapping(pairs) => Some(pairs),
+            _ => None,
+        }
+    }
+
+    /// The value of a key; of a repeated one the last (as the reference reads it).
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        self.mapping()?
+            .iter()
+            .rev()
+            .find(|(name, _)| name.text() == Some(key))
+            .map(|(_, value)| value)
+    }
+
+    /// Nothing written, `~`, or `null`.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(&self.kind, NodeKind::Scalar { text, plain: true } if ["", "~", "null", "Null", "NULL"].contains(&text.as_str()))
+    }
+
+    /// A scalar that YAML 1.1 reads as text: neither null, nor yes/no, nor a number.
+    pub(super) fn is_text(&self) -> bool {
+        let NodeKind::Scalar { text, plain } = &self.kind else {
+            return false;
+        };
+        if !plain {
+            return true;
+        }
+        let words = ["yes", "no", "true", "false", "on", "off"];
+        let number = text
+            .trim_start_matches(['+', '-'])
+            .starts_with(|c: char| c.is_ascii_digit() || c == '.')
+            && text.replace('_', "").parse::<f64>().is_ok();
+        !self.is_null() && !words.contains(&text.to_ascii_lowercase().as_str()) && !number
+    }
+}
+
+/// Reads the first document; more than one is an error, as it is in the reference.
+pub(super) fn read(text: &str) -> Result<Node, Problem> {
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        values: 0,
+    };
+    reader.document()
+}
+
+struct Reader<'a> {
+    parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
+    /// Finished anchors with their size; one that is still open is a loop when it is met.
+    anchors: HashMap<usize, (Node, usize)>,
+    values: usize,
+}
+
+fn problem(cause: &str, remedy: &str, span: &Span) -> Problem {
+    let (line, column) = position(span);
+    Problem::error(cause, remedy).at(None, Some(line), Some(column))
+}
+
+fn position(span: &Span) -> (u32, u32) {
+    let line = u32::try_from(span.start.line()).unwrap_or(u32::MAX).max(1);
+    let column = u32::try_from(span.start.col())
+        .unwrap_or(u32::MAX)
+        .saturating_add(1);
+    (line, column)
+}
+
+impl<'a> Reader<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Problem> {
+        loop {
+            return match self.parser.next_event() {
+                Some(Ok((Event::Comment(..), _))) => continue,
+                Some(Ok(event)) => Ok(event),
+                Some(Err(error)) => {
+                    let marker = error.marker();
+                    let line = u32::try_from(marker.line()).ok();
+                    let column = u32::try_from(marker.col() + 1).ok();
+                    Err(
+                        Problem::error(format!("this is not YAML: {}", error.info()), "correct the line")
+                            .at(None, line, column),
+                    )
+                }
+                None => Err(Problem::error("the YAML ends in the middle", "complete it")),
+            };
+        }
+    }
+
+    fn document(&mut self) -> Result<Node, Problem> {
+        let mut root = None;
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamStart | Event::DocumentStart(..) | Event::DocumentEnd => {}
+                Event::StreamEnd => {
+                    return Ok(root.unwrap_or(Node {
+                        line: 1,
+                        column: 1,
+                        kind: NodeKind::Scalar {
+                            text: String::new(),
+                            plain: true,
+                        },
+                    }));
+                }
+                event if root.is_none() => root = Some(self.node(event, &span, 0)?),
+                _ => {
+                    return Err(problem(
+                        "the file holds more than one YAML document",
+                        "keep one, remove the ---",
+                        &span,
+                    ));
+                }
+            }
+        }
+    }
+
+    fn node(&mut self, event: Event<'a>, span: &Span, depth: usize) -> Result<Node, Problem> {
+        if depth > DEPTH {
+            return Err(problem(
+                "the YAML is nested more than 20 levels deep",
+                "flatten it",
+                span,
+            ));
+        }
+        self.count(1, span)?;
+        let (line, column) = position(span);
+        let before = self.values;
+        let (kind, anchor) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                if tag.as_ref().is_some_and(|tag| !tag.is_yaml_core_schema()) {
+                    return Err(problem(
+                        "YAML tags (!…) are not supported",
+                        "write the plain value",
+                        span,
+                    ));
+                }
+                let plain = matches!(style, ScalarStyle::Plain);
+                (
+                    NodeKind::Scalar {
+                        text: text.into_owned(),
+                        plain,
+                    },
+                    anchor,
+                )
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                Self::plain_tag(tag.is_some_and(|tag| !tag.is_yaml_core_schema()), span)?;
+                let mut items = Vec::new();
+                loop {
+                    let (event, span) = self.next()?;
+                    if matches!(event, Event::SequenceEnd) {
+                        break;
+                    }
+                    items.push(self.node(event, &span, depth + 1)?);
+                }
+                (NodeKind::Sequence(Rc::new(items)), anchor)
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                Self::plain_tag(tag.is_some_and(|tag| !tag.is_yaml_core_schema()), span)?;
+                (NodeKind::Mapping(Rc::new(self.pairs(depth)?)), anchor)
+            }
+            Event::Alias(anchor) => {
+                let (node, size) = self.anchors.get(&anchor).cloned().ok_or_else(|| {
+                    problem(
+                        "an alias refers to the value it stands in",
+                        "write the value out",
+                        span,
+                    )
+                })?;
+                self.count(size, span)?;
+                return Ok(node);
+            }
+            _ => {
+                return Err(problem(
+                    "this is not YAML that a configuration can hold",
+                    "correct the line",
+                    span,
+                ));
+            }
+        };
+        let node = Node { line, column, kind };
+        if anchor > 0 {
+            self.anchors
+                .insert(anchor, (node.clone(), self.values - before + 1));
+        }
+        Ok(node)
+    }
+
+    fn pairs(&mut self, depth: usize) -> Result<Vec<(Node, Node)>, Problem> {
+        let mut pairs: Vec<(Node, Node)> = Vec::new();
+        let mut merged: Vec<(Node, Node)> = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let key = self.node(event, &span, depth + 1)?;
+            let (event, span) = self.next()?;
+            let value = self.node(event, &span, depth + 1)?;
+            let is_merge = matches!(&key.kind, NodeKind::Scalar { text, plain: true } if text == "<<");
+            if is_merge {
+                for source in value.sequence().unwrap_or(std::slice::from_ref(&value)) {
+                    merged.extend(source.mapping().unwrap_or_default().iter().cloned());
+                }
+                self.count(merged.len(), &span)?;
+            } else {
+                pairs.push((key, value));
+            }
+        }
+        for (key, value) in merged {
+            if !pairs
+                .iter()
+                .any(|(known, _)| known.text().is_some() && known.text() == key.text())
+            {
+                pairs.push((key, value));
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn plain_tag(foreign: bool, span: &Span) -> Result<(), Problem> {
+        if foreign {
+            Err(problem(
+                "YAML tags (!…) are not supported",
+                "write the plain value",
+                span,
+            ))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn count(&mut self, more: usize, span: &Span) -> Result<(), Problem> {
+        self.values = self.values.saturating_add(more);
+        if self.values > VALUES {
+            return Err(problem(
+                "the YAML expands to more than 100,000 values",
+                "split it, or use fewer aliases",
+                span,
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! Attachments, read before anything is sent (D21).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::asset::Asset;
+use crate::message::{Attachment, AttachmentSource};
+use crate::problem::Problem;
+
+use super::{CourierOptions, File};
+
+/// Reads every attachment; a missing one is an error before anything is sent.
+pub(super) async fn load(
+    all: &[Attachment],
+    options: &CourierOptions,
+    asset: &Asset,
+) -> Result<Vec<File>, Problem> {
+    let mut files = Vec::with_capacity(all.len());
+    for one in all {
+        let name = one.file_name();
+        let fail = |cause: String, remedy: &str| {
+            Problem::error(format!("the attachment `{name}` {cause}"), remedy).key("attach")
+        };
+        let bytes = match &one.source {
+            AttachmentSource::Bytes(bytes) => bytes.clone(),
+            AttachmentSource::File(path) => {
+                let meta = tokio::fs::metadata(path)
+                    .await
+                    .map_err(|error| fail(format!("cannot be read: {error}"), "check the path"))?;
+                if !meta.is_file() {
+                    return Err(fail("is not a file".to_owned(), "name a file"));
+                }
+                if meta.len() > options.attachment_bytes {
+                    return Err(fail(
+                        format!("is larger than {} bytes", options.attachment_bytes),
+                        "send a smaller file",
+                    ));
+                }
+                let bytes = tokio::fs::read(path)
+                    .await
+                    .map_err(|error| fail(format!("cannot be read: {error}"), "check its permissions"))?;
+                Bytes::from(bytes)
+            }
+            AttachmentSource::Url(url) => fetch(url, options, asset)
+                .await
+                .map_err(|cause| fail(cause, "check the address"))?,
+        };
+        let media_type = one
+            .media_type
+            .clone()
+            .unwrap_or_else(|| media_type(&name).to_owned());
+        files.push(File {
+            name,
+            media_type,
+            bytes,
+        });
+    }
+    Ok(files)
+}
+
+async fn fetch(url: &str, options: &CourierOptions, asset: &Asset) -> Result<Bytes, String> {
+    let client = options.http_client(
+        true,
+        Duration::from_secs(4),
+        Duration::from_secs(30),
+        &asset.app_id,
+    )?;
+    let fail = |error: reqwest::Error| format!("cannot be fetched: {}", error.without_url());
+    let mut response = client
+        .get(url)
+        .send()
+        .await
+        .and_then(reqwest::Response::error_for_status)
+        .map_err(fail)?;
+    let mut bytes = Vec::new();
+    while let Some(part) = response.chunk().await.map_err(fail)? {
+        bytes.extend_from_slice(&part);
+        if bytes.len() as u64 > options.attachment_bytes {
+            return Err(format!("is larger than {} bytes", options.attachment_bytes));
+        }
+    }
+    Ok(Bytes::from(bytes))
+}
+
+/// The media type of a file name, by its extension.
+pub(crate) fn media_type(name: &str) -> &'static str {
+    let extension = name
+        .rsplit_once('.')
+        .map(|(_, extension)| extension.to_ascii_lowercase())
+        .unwrap_or_default();
+    match extension.as_str() {
+        "txt" | "log" | "conf" => "text/plain",
+        "md" => "text/markdown",
+        "csv" => "text/csv",
+        "htm" | "html" => "text/html",
+        "json" => "application/json",
+        "xml" => "application/xml",
+        "yml" | "yaml" => "application/yaml",
+        "pdf" => "application/pdf",
+        "zip" => "application/zip",
+        "gz" | "tgz" => "application/gzip",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "svg" => "image/svg+xml",
+        "mp3" => "audio/mpeg",
+        "ogg" | "oga" => "audio/ogg",
+        "wav" => "audio/wav",
+        "mp4" => "video/mp4",
+        "webm" => "video/webm",
+        _ => "application/octet-stream",
+    }
+}

@@ -1,0 +1,179 @@
+//! One target of one service: its attempts, in order.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::outcome::{Confirmation, Outcome};
+use crate::report::Pieces;
+use crate::service::Service;
+
+use super::{Attempt, Courier, File, Parcel, Piece};
+
+/// Longest wait that a server may ask for within one run; longer ones end the attempts.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
+/// Times of the last posts of one lane.
+#[derive(Debug, Default)]
+pub(crate) struct Pace(VecDeque<Instant>);
+
+impl Pace {
+    /// Takes a place now, or says how long to wait for one.
+    pub(crate) fn take(&mut self, now: Instant, posts: u32, window: Duration) -> Option<Duration> {
+        while self
+            .0
+            .front()
+            .is_some_and(|first| now.duration_since(*first) >= window)
+        {
+            self.0.pop_front();
+        }
+        if self.0.len() < posts as usize {
+            self.0.push_back(now);
+            return None;
+        }
+        self.0.front().map(|first| {
+            window
+                .saturating_sub(now.duration_since(*first))
+                .max(Duration::from_millis(1))
+        })
+    }
+}
+
+/// What is known about a lane so far; readable from outside while it runs, so that a time limit loses nothing.
+#[derive(Clone, Debug)]
+pub(super) struct LaneState {
+    pub(super) attempts: u32,
+    pub(super) pieces: Pieces,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) elapsed: Duration,
+    pub(super) notes: Vec<String>,
+    started: Instant,
+}
+
+impl LaneState {
+    pub(super) fn new(total: usize) -> Self {
+        Self {
+            attempts: 0,
+            pieces: Pieces { total, accepted: 0 },
+            outcome: None,
+            elapsed: Duration::ZERO,
+            notes: Vec::new(),
+            started: Instant::now(),
+        }
+    }
+}
+
+/// Shared view of a lane.
+pub(super) type Shared = Arc<Mutex<LaneState>>;
+
+pub(super) fn with<T>(state: &Shared, change: impl FnOnce(&mut LaneState) -> T) -> T {
+    change(&mut state.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Everything a lane needs.
+pub(super) struct Lane<'a> {
+    pub(super) service: &'a Service,
+    pub(super) courier: &'a Courier,
+    pub(super) target: crate::service::Target,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) files: Arc<[File]>,
+    pub(super) retry: u32,
+}
+
+impl Lane<'_> {
+    /// Attempts until every piece is accepted, one is refused for good, or the attempts are used up. A piece that was
+    /// accepted is never sent again.
+    pub(super) async fn run(self, state: &Shared) {
+        with(state, |state| state.started = Instant::now());
+        let mut pending = self.pieces;
+        let mut accepted: Vec<(Confirmation, Option<String>)> = Vec::new();
+        for attempt in 0..=self.retry {
+            with(state, |state| state.attempts = attempt + 1);
+            let first = accepted.is_empty();
+            let parcel = Parcel {
+                target: self.target.clone(),
+                pieces: pending.clone(),
+                attachments: if first {
+                    Arc::clone(&self.files)
+                } else {
+                    Arc::default()
+                },
+            };
+            let results = self.courier.deliver(self.service, &parcel).await;
+            let (left, failure) = settle(pending, results, &mut accepted, state);
+            pending = left;
+            let outcome = failure.unwrap_or_else(|| delivered(&accepted));
+            let last = attempt == self.retry;
+            let wait = match &outcome {
+                Outcome::Deferred { retry_after, .. } if !last => {
+                    Some(self.service.common().wait().max(retry_after.unwrap_or_default()))
+                }
+                _ => None,
+            };
+            with(state, |state| {
+                state.elapsed = state.started.elapsed();
+                state.outcome = Some(outcome);
+            });
+            match wait {
+                Some(wait) if wait <= LONGEST_WAIT => tokio::time::sleep(wait).await,
+                _ => break,
+            }
+        }
+    }
+}
+
+/// Sorts the results of one attempt: what was accepted, what is left, and the first failure.
+fn settle(
+    pending: Vec<Piece>,
+    results: Vec<Attempt>,
+    accepted: &mut Vec<(Confirmation, Option<String>)>,
+    state: &Shared,
+) -> (Vec<Piece>, Option<Outcome>) {
+    let mut left = Vec::new();
+    let mut failure: Option<Outcome> = None;
+    let mut results = results.into_iter();
+    for piece in pending {
+        let result = results.next().unwrap_or_else(|| {
+            Attempt::new(Outcome::deferred(
+                "it was not tried, because an earlier piece failed",
+                "send again",
+            ))
+        });
+        with(state, |state| {
+            for note in result.notes {
+                if !state.notes.contains(&note) {
+                    state.notes.push(note);
+                }
+            }
+        });
+        match result.outcome {
+            Outcome::Delivered { confirmed_by, id } => {
+                accepted.push((confirmed_by, id));
+                with(state, |state| state.pieces.accepted += 1);
+            }
+            other => {
+                left.push(piece);
+                if failure.is_none()
+                    || matches!(&other, Outcome::Refused { .. })
+                        && !matches!(&failure, Some(Outcome::Refused { .. }))
+                {
+                    failure = Some(other);
+                }
+            }
+        }
+    }
+    (left, failure)
+}
+
+/// All pieces are there: the weakest confirmation among them, the id of the first.
+fn delivered(accepted: &[(Confirmation, Option<String>)]) -> Outcome {
+    let confirmed_by = accepted
+        .iter()
+        .map(|(by, _)| *by)
+        .min()
+        .unwrap_or(Confirmation::Server);
+    let id = accepted.iter().find_map(|(_, id)| id.clone());
+    Outcome::Delivered { confirmed_by, id }
+}

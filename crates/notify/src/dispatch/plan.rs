@@ -1,0 +1,64 @@
+//! What would be sent where: pure, no network.
+
+use crate::entry::Entry;
+use crate::message::Message;
+use crate::problem::Problem;
+use crate::render;
+use crate::service::{Chunk, Service, Target};
+
+/// What one service would be handed.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Where to, in order. Every target gets every chunk.
+    pub targets: Vec<Target>,
+    /// What, in order, exactly as handed to the wire.
+    pub chunks: Vec<Chunk>,
+}
+
+/// Renders a message for a service: escapes, emoji, conversion, trimming, title merge, overflow. Pure.
+///
+/// ```
+/// use notify::{Context, Message, Service, prepare};
+///
+/// let service = Service::parse("xmpps://u:p@example.org/jane/#ops@conf.example.org", &Context::default())?;
+/// let prepared = prepare(&service, &Message::new("disk full").title("db1"))?;
+/// assert_eq!(prepared.targets.len(), 2);
+/// assert_eq!(prepared.chunks[0].body, "db1\r\ndisk full");
+/// # Ok::<(), notify::Problem>(())
+/// ```
+pub fn prepare(service: &Service, message: &Message) -> Result<Prepared, Problem> {
+    let chunks = render::render(service.common(), service.limits(), message);
+    let chunks = service
+        .endpoint()
+        .finish(service.common(), chunks, message.input_format);
+    if chunks.is_empty() && message.attachments.is_empty() {
+        return Err(Problem::error(
+            "there is nothing to send: title and body are empty",
+            "give a body or a title",
+        ));
+    }
+    Ok(Prepared {
+        targets: service.targets(),
+        chunks,
+    })
+}
+
+/// What a message would become at every service that a filter chooses.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// One entry per service, in order.
+    pub services: Vec<Planned<'a>>,
+    /// Templates that could not be resolved.
+    pub problems: Vec<Problem>,
+}
+
+/// One service of a [`Plan`].
+#[derive(Debug)]
+pub struct Planned<'a> {
+    /// The entry it came from.
+    pub entry: &'a Entry,
+    /// The service, a template resolved.
+    pub service: Service,
+    /// What it would be handed, or why nothing.
+    pub prepared: Result<Prepared, Problem>,
+}

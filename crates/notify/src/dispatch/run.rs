@@ -1,0 +1,363 @@
+//! A whole run: chains, services, verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use crate::message::Message;
+use crate::notifier::Options;
+use crate::outcome::Outcome;
+use crate::problem::Problem;
+use crate::report::{Report, Status, TargetReport};
+use crate::service::Service;
+use crate::tag::{ALWAYS_TAG, Tag, TagFilter, Wanted};
+
+use super::lane::{Lane, LaneState, Shared, with};
+use super::{Courier, File, Piece, Plan, Prepared, WireIdentity, attach};
+
+/// One service of the run.
+struct Job {
+    service: Service,
+    tags: Vec<Tag>,
+    prepared: Prepared,
+    retry: u32,
+}
+
+/// What became of one service.
+#[derive(Debug)]
+struct Done {
+    targets: Vec<TargetReport>,
+    verdict: Verdict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Delivered,
+    /// Failed, but optional.
+    Excused,
+    Failed,
+    TimedOut,
+}
+
+/// Services in the order they are tried: the next group only if a member of the one before failed.
+type Chain = Vec<Vec<usize>>;
+
+/// Sends a plan.
+pub(crate) async fn run(
+    options: &Options,
+    courier: &Courier,
+    message: &Message,
+    plan: Plan<'_>,
+    filter: &TagFilter,
+    mut problems: Vec<Problem>,
+) -> Report {
+    let started = Instant::now();
+    let mut jobs = Vec::new();
+    let mut unprepared = 0;
+    for planned in plan.services {
+        match planned.prepared {
+            Ok(prepared) => jobs.push(Job {
+                retry: filter
+                    .retry_override(&planned.entry.tags)
+                    .unwrap_or(planned.service.common().retry),
+                service: planned.service,
+                tags: planned.entry.tags.clone(),
+                prepared,
+            }),
+            Err(problem) => {
+                unprepared += 1;
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
+            }
+        }
+    }
+    let files: Arc<[File]> = match attach::load(&message.attachments, &courier.options, &courier.asset).await
+    {
+        Ok(files) => files.into(),
+        Err(problem) => {
+            problems.push(problem);
+            return Report {
+                targets: Vec::new(),
+                problems,
+                status: Status::Failure,
+            };
+        }
+    };
+    let chains = chains(&jobs, filter);
+    let runner = Runner {
+        jobs: &jobs,
+        courier,
+        files,
+        deadline: options.limit.map(|limit| started + limit),
+        service_limit: options.service_limit,
+        sequential: options.sequential || !courier.asset.async_mode,
+        done: Mutex::new(BTreeMap::new()),
+        starting: jobs.iter().map(|_| tokio::sync::OnceCell::new()).collect(),
+    };
+    let verdicts: Vec<bool> = if runner.sequential {
+        let mut verdicts = Vec::new();
+        for chain in &chains {
+            verdicts.push(runner.chain(chain).await);
+        }
+        verdicts
+    } else {
+        join_all(chains.iter().map(|chain| runner.chain(chain))).await
+    };
+    let done = runner
+        .done
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let status = status(&done, &verdicts, unprepared, problems.len());
+    Report {
+        targets: done.into_values().flat_map(|done| done.targets).collect(),
+        problems,
+        status,
+    }
+}
+
+struct Runner<'a> {
+    jobs: &'a [Job],
+    courier: &'a Courier,
+    files: Arc<[File]>,
+    deadline: Option<Instant>,
+    service_limit: Option<Duration>,
+    sequential: bool,
+    done: Mutex<BTreeMap<usize, Done>>,
+    /// A service that stands in several chains is sent once; the others wait for its verdict.
+    starting: Vec<tokio::sync::OnceCell<Verdict>>,
+}
+
+impl Runner<'_> {
+    /// True when some group of the chain succeeded as a whole.
+    async fn chain(&self, chain: &Chain) -> bool {
+        for group in chain {
+            let verdicts: Vec<Verdict> = if self.sequential {
+                let mut verdicts = Vec::new();
+                for job in group {
+                    verdicts.push(self.job(*job).await);
+                }
+                verdicts
+            } else {
+                join_all(group.iter().map(|job| self.job(*job))).await
+            };
+            if verdicts
+                .iter()
+                .all(|verdict| matches!(verdict, Verdict::Delivered | Verdict::Excused))
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn job(&self, index: usize) -> Verdict {
+        *self.starting[index]
+            .get_or_init(|| async {
+                let done = self.send(&self.jobs[index]).await;
+                let verdict = done.verdict;
+                self.done
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .insert(index, done);
+                verdict
+            })
+            .await
+    }
+
+    async fn send(&self, job: &Job) -> Done {
+        let now = SystemTime::now();
+        let lanes: Vec<(crate::service::Target, Shared)> = job
+            .prepared
+            .targets
+            .iter()
+            .map(|target| {
+                (
+                    target.clone(),
+                    Arc::new(Mutex::new(LaneState::new(job.prepared.chunks.len()))),
+                )
+            })
+            .collect();
+        let work = join_all(lanes.iter().map(|(target, state)| {
+            let pieces = job
+                .prepared
+                .chunks
+                .iter()
+                .map(|chunk| Piece {
+                    chunk: chunk.clone(),
+                    wire: WireIdentity::new(now),
+                })
+                .collect();
+            Lane {
+                service: &job.service,
+                courier: self.courier,
+                target: target.clone(),
+                pieces,
+                files: Arc::clone(&self.files),
+                retry: job.retry,
+            }
+            .run(state)
+        }));
+        let end = match (
+            self.deadline,
+            self.service_limit.map(|limit| Instant::now() + limit),
+        ) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let in_time = match end {
+            Some(end) => tokio::time::timeout_at(end, work).await.is_ok(),
+            None => {
+                work.await;
+                true
+            }
+        };
+        let url = job.service.masked_url();
+        let url_id = job.service.url_id(8);
+        let targets: Vec<TargetReport> = lanes
+            .into_iter()
+            .map(|(target, state)| {
+                report(
+                    job,
+                    &url,
+                    &url_id,
+                    &target,
+                    with(&state, |state| state.clone()),
+                    in_time,
+                )
+            })
+            .collect();
+        let verdict = verdict(job, &targets);
+        Done { targets, verdict }
+    }
+}
+
+fn report(
+    job: &Job,
+    url: &str,
+    url_id: &str,
+    target: &crate::service::Target,
+    state: LaneState,
+    in_time: bool,
+) -> TargetReport {
+    let finished = state
+        .outcome
+        .as_ref()
+        .is_some_and(|outcome| in_time || !matches!(outcome, Outcome::Deferred { .. }));
+    let outcome = match state.outcome {
+        Some(outcome) if finished => outcome,
+        earlier => {
+            let so_far = earlier
+                .as_ref()
+                .and_then(Outcome::reason)
+                .map(|reason| format!(" (last: {reason})"));
+            Outcome::deferred(
+                format!(
+                    "the time limit was reached before it was confirmed{}",
+                    so_far.unwrap_or_default()
+                ),
+                "send again, or raise the limit with --limit or --service-limit",
+            )
+        }
+    };
+    TargetReport {
+        service: job.service.name(),
+        url: url.to_owned(),
+        url_id: url_id.to_owned(),
+        tags: job.tags.iter().map(|tag| tag.name.clone()).collect(),
+        target: job.service.endpoint().target_label(target),
+        address: target.address.clone(),
+        outcome,
+        attempts: state.attempts,
+        elapsed: state.elapsed,
+        optional: job.service.common().optional,
+        pieces: state.pieces,
+        timed_out: !finished,
+        notes: state.notes,
+    }
+}
+
+fn verdict(job: &Job, targets: &[TargetReport]) -> Verdict {
+    if targets.iter().all(|target| target.outcome.is_delivered()) {
+        Verdict::Delivered
+    } else if job.service.common().optional {
+        Verdict::Excused
+    } else if targets
+        .iter()
+        .filter(|target| !target.outcome.is_delivered())
+        .all(|target| target.timed_out)
+    {
+        Verdict::TimedOut
+    } else {
+        Verdict::Failed
+    }
+}
+
+/// The verdict on the run. A service counts as a whole: one refused room of two is a failure of that URL.
+fn status(done: &BTreeMap<usize, Done>, chains: &[bool], unprepared: usize, problems: usize) -> Status {
+    let any = |wanted: Verdict| done.values().any(|done| done.verdict == wanted);
+    let delivered = any(Verdict::Delivered);
+    let all_good = chains.iter().all(|good| *good) && unprepared == 0;
+    if all_good && problems == 0 {
+        return Status::Success;
+    }
+    if delivered {
+        return Status::Partial;
+    }
+    if !all_good && any(Verdict::TimedOut) && !any(Verdict::Failed) && unprepared == 0 {
+        return Status::Timeout;
+    }
+    Status::Failure
+}
+
+/// Escalation: each alternative of the filter that is one word without a priority is a chain whose groups go by the
+/// priority of that tag, lowest first. Everything else (lists of words, words with a priority, `all`, services tagged
+/// `always`) shares one chain of one group.
+fn chains(jobs: &[Job], filter: &TagFilter) -> Vec<Chain> {
+    let TagFilter::AnyOf(groups) = filter else {
+        return vec![vec![(0..jobs.len()).collect()]];
+    };
+    let mut chains = Vec::new();
+    let mut flat: BTreeSet<usize> = BTreeSet::new();
+    let escalates = |group: &[Wanted]| {
+        group.len() == 1 && group[0].priority.is_none() && group[0].name != crate::tag::ALL_TAG
+    };
+    for (index, job) in jobs.iter().enumerate() {
+        let by_list = groups
+            .iter()
+            .filter(|group| !escalates(group))
+            .any(|group| group.iter().all(|word| word.matches(&job.tags)));
+        let by_word = groups
+            .iter()
+            .filter(|group| escalates(group))
+            .any(|group| group[0].matches(&job.tags));
+        let always = job.tags.iter().any(|tag| tag.name == ALWAYS_TAG);
+        if by_list || always && !by_word {
+            flat.insert(index);
+        }
+    }
+    for group in groups.iter().filter(|group| escalates(group)) {
+        let mut levels: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (index, job) in jobs.iter().enumerate() {
+            let priority = job
+                .tags
+                .iter()
+                .filter(|tag| tag.name == group[0].name)
+                .map(|tag| tag.priority)
+                .min();
+            if let Some(priority) = priority {
+                levels.entry(priority).or_default().push(index);
+            }
+        }
+        if !levels.is_empty() {
+            chains.push(levels.into_values().collect());
+        }
+    }
+    if !flat.is_empty() {
+        chains.push(vec![flat.into_iter().collect()]);
+    }
+    chains
+}

@@ -1,0 +1,79 @@
+//! A service as it is listed: with its tags, where it was written, and perhaps still a template.
+
+use crate::problem::Problem;
+use crate::service::Service;
+use crate::tag::Tag;
+use crate::template::Template;
+
+/// One listed service.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its tags, sorted.
+    pub tags: Vec<Tag>,
+    /// The configuration file or address it was written in.
+    pub file: Option<String>,
+    /// Line in that file, counted from 1.
+    pub line: Option<u32>,
+    /// The service, or what is to become one.
+    pub body: EntryBody,
+}
+
+/// The service of an entry, or what is to become one.
+#[derive(Clone, Debug)]
+pub enum EntryBody {
+    /// A loaded URL.
+    Service(Service),
+    /// A URL with `${NAME}` in it, resolved when something is sent.
+    Template(Template),
+}
+
+impl Entry {
+    /// An entry for a loaded service.
+    pub fn new(service: Service) -> Self {
+        Self {
+            tags: Vec::new(),
+            file: None,
+            line: None,
+            body: EntryBody::Service(service),
+        }
+    }
+
+    /// The service, unless it is a template.
+    pub fn service(&self) -> Option<&Service> {
+        match &self.body {
+            EntryBody::Service(service) => Some(service),
+            EntryBody::Template(_) => None,
+        }
+    }
+
+    /// The canonical URL with its secrets masked (of a template: its masked text).
+    pub fn masked_url(&self) -> String {
+        match &self.body {
+            EntryBody::Service(service) => service.masked_url(),
+            EntryBody::Template(template) => template.masked_url().to_owned(),
+        }
+    }
+
+    /// The canonical URL **with its secrets** (of a template: its text).
+    pub fn expose_url(&self) -> String {
+        match &self.body {
+            EntryBody::Service(service) => service.expose_url(),
+            EntryBody::Template(template) => template.expose_url().to_owned(),
+        }
+    }
+
+    /// The words of its tags, sorted.
+    pub fn tag_names(&self) -> Vec<String> {
+        self.tags.iter().map(|tag| tag.name.clone()).collect()
+    }
+
+    /// The service, a template resolved with these values.
+    pub fn resolve(&self, values: &crate::template::Values) -> Result<Service, Problem> {
+        match &self.body {
+            EntryBody::Service(service) => Ok(service.clone()),
+            EntryBody::Template(template) => template
+                .resolve(values)
+                .map_err(|problem| problem.at(self.file.as_deref(), self.line, None)),
+        }
+    }
+}

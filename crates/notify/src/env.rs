@@ -1,0 +1,79 @@
+//! The outside world as far as a URL or a configuration may look at it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Environment variables and the home folder, handed in so that nothing deeper reads a global.
+#[derive(Clone)]
+pub struct Environment {
+    vars: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    home: Option<PathBuf>,
+    prefixed: Arc<BTreeMap<String, String>>,
+}
+
+impl Environment {
+    /// The process's own environment.
+    pub fn system() -> Self {
+        let templates = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with("APPRISE_"))
+            .collect();
+        Self {
+            vars: Arc::new(|name| std::env::var(name).ok()),
+            home: std::env::var_os("HOME")
+                .filter(|home| !home.is_empty())
+                .map(PathBuf::from),
+            prefixed: Arc::new(templates),
+        }
+    }
+
+    /// Exactly these variables; `HOME` among them is the home folder.
+    pub fn from_vars<K: Into<String>, V: Into<String>>(vars: impl IntoIterator<Item = (K, V)>) -> Self {
+        let map: BTreeMap<String, String> = vars.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+        let home = map.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+        let map = Arc::new(map);
+        let lookup = Arc::clone(&map);
+        Self {
+            vars: Arc::new(move |name| lookup.get(name).cloned()),
+            home,
+            prefixed: map,
+        }
+    }
+
+    /// No variables at all.
+    pub fn empty() -> Self {
+        Self::from_vars::<String, String>([])
+    }
+
+    /// The value of a variable.
+    pub fn var(&self, name: &str) -> Option<String> {
+        (self.vars)(name)
+    }
+
+    /// The home folder.
+    pub fn home(&self) -> Option<&PathBuf> {
+        self.home.as_ref()
+    }
+
+    /// Variables beginning with `prefix`, without it (used for `APPRISE_TEMPLATE_…`).
+    pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
+        self.prefixed
+            .iter()
+            .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
+    }
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Variables hold secrets; the name of the type is all that may be printed.
+        f.debug_struct("Environment").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,184 @@
+//! What a row holds under its seal, and how several messages become one.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::carrier::{Route, StoredMessage, Wire};
+use super::error::OutboxError;
+use super::rules::{Rules, span_text};
+use super::seal::Seal;
+use crate::message::{Format, Message};
+
+/// A digest shows so many of its messages; the others are counted.
+const SHOWN: usize = 20;
+/// So many characters of each title and body.
+const SHOWN_CHARACTERS: usize = 400;
+
+/// Everything secret about one entry.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Payload {
+    pub(crate) route: Route,
+    pub(crate) rules: Rules,
+    pub(crate) fold: Fold,
+    /// The message, or those that were collected.
+    pub(crate) messages: Vec<StoredMessage>,
+    /// Fixed pieces; empty while messages are collected.
+    pub(crate) pieces: Vec<Wire>,
+}
+
+/// Why messages are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Fold {
+    /// They are not.
+    None,
+    /// Repeats of one that was sent.
+    Repeats,
+    /// Everything within a time.
+    Digest,
+}
+
+impl Payload {
+    /// Opens a row.
+    pub(crate) fn open(seal: &Seal, id: &str, sealed: Option<&[u8]>) -> Result<Self, OutboxError> {
+        let damaged = |cause: &str| OutboxError::Damaged { id: id.to_owned(), cause: cause.to_owned() };
+        let sealed = sealed.ok_or_else(|| damaged("its content is gone"))?;
+        let plain = seal.open(&place(id), sealed).ok_or_else(|| damaged("the seal is broken"))?;
+        serde_json::from_slice(&plain).map_err(|_| damaged("it is written in another way"))
+    }
+
+    /// Seals it for its row.
+    pub(crate) fn seal(&self, seal: &Seal, id: &str) -> Vec<u8> {
+        let plain = Zeroizing::new(serde_json::to_vec(self).expect("texts and numbers can be written"));
+        seal.seal(&place(id), &plain)
+    }
+
+    /// Puts another message to those that were collected.
+    pub(crate) fn collect(&mut self, message: StoredMessage) {
+        match self.fold {
+            // The latest repeat stands for all.
+            Fold::Repeats => self.messages = vec![message],
+            _ if self.messages.len() < SHOWN => self.messages.push(message.shortened(SHOWN_CHARACTERS)),
+            _ => {}
+        }
+    }
+
+    /// The message to send, `count` being how many were put together.
+    pub(crate) fn message(&self, count: u64) -> Message {
+        let first = self.messages.first().map(StoredMessage::to_message).unwrap_or_default();
+        match self.fold {
+            Fold::None => first,
+            Fold::Repeats => repeats(first, count, &self.rules),
+            Fold::Digest if count <= 1 => first,
+            Fold::Digest => digest(&self.messages, count, &self.rules),
+        }
+    }
+}
+
+fn place(id: &str) -> String {
+    format!("entry {id}")
+}
+
+fn repeats(mut message: Message, count: u64, rules: &Rules) -> Message {
+    let window = rules.dedup.as_ref().map(|dedup| span_text(dedup.window)).unwrap_or_default();
+    let times = if count == 1 { "once more".to_owned() } else { format!("{count} more times") };
+    let remark = format!("(repeated {times} within {window})");
+    let paragraph = match message.input_format {
+        Some(Format::Html) => format!("<p>{remark}</p>"),
+        Some(Format::Markdown) => format!("\n\n{remark}"),
+        _ => format!("\n{remark}"),
+    };
+    message.body = format!("{}{paragraph}", message.body.trim_end());
+    message
+}
+
+fn digest(messages: &[StoredMessage], count: u64, rules: &Rules) -> Message {
+    let within = rules.digest.map(span_text).unwrap_or_default();
+    let first = messages.first().map(StoredMessage::to_message).unwrap_or_default();
+    let html = first.input_format == Some(Format::Html);
+    let mut lines = Vec::with_capacity(messages.len() + 1);
+    let mut kind = first.kind;
+    for (number, stored) in (1..).zip(messages) {
+        let one = stored.to_message();
+        kind = if severity(one.kind) > severity(kind) { one.kind } else { kind };
+        let text = match (one.title.trim(), one.body.trim()) {
+            ("", body) => body.to_owned(),
+            (title, "") => title.to_owned(),
+            (title, body) => format!("{title}: {body}"),
+        };
+        lines.push(if html { format!("<li>{text}</li>") } else { format!("{number}. {text}") });
+    }
+    let unseen = count.saturating_sub(messages.len() as u64);
+    let rest = (unseen > 0).then(|| format!("and {unseen} more"));
+    let body = if html {
+        let rest = rest.map(|rest| format!("<p>{rest}</p>")).unwrap_or_default();
+        format!("<ol>{}</ol>{rest}", lines.concat())
+    } else {
+        lines.extend(rest);
+        lines.join("\n")
+    };
+    Message { title: format!("{count} messages in {within}"), body, kind, attachments: Vec::new(), ..first }
+}
+
+fn severity(kind: crate::message::Kind) -> u8 {
+    use crate::message::Kind;
+    match kind {
+        Kind::Info => 0,
+        Kind::Success => 1,
+        Kind::Warning => 2,
+        Kind::Failure => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::carrier::Hidden;
+
+    fn payload(fold: Fold) -> Payload {
+        let rules = Rules::from_words([("digest", "5m"), ("dedup", "k/10m")], None).unwrap();
+        let route = Route {
+            service: "test".to_owned(),
+            url: Hidden::new("test://secret@host/a"),
+            masked: "test://****@host/a".to_owned(),
+            url_id: "00000000".to_owned(),
+            address: "a".to_owned(),
+            target: "test://host/a".to_owned(),
+        };
+        Payload { route, rules, fold, messages: Vec::new(), pieces: Vec::new() }
+    }
+
+    #[test]
+    fn a_digest_counts_what_it_does_not_show() {
+        let mut payload = payload(Fold::Digest);
+        for number in 1..=25 {
+            payload.collect(StoredMessage::new(&Message::new(format!("text {number}")).title("disk")));
+        }
+        let message = payload.message(25);
+        assert_eq!(message.title, "25 messages in 5m");
+        assert!(message.body.starts_with("1. disk: text 1\n2. disk: text 2\n"), "{}", message.body);
+        assert!(message.body.ends_with("20. disk: text 20\nand 5 more"), "{}", message.body);
+    }
+
+    #[test]
+    fn a_digest_of_one_is_that_one() {
+        let mut payload = payload(Fold::Digest);
+        let message = Message::new("text").title("title").input_format(Format::Html);
+        payload.collect(StoredMessage::new(&message));
+        assert_eq!(payload.message(1), message);
+    }
+
+    #[test]
+    fn repeats_are_counted_behind_the_latest() {
+        let mut payload = payload(Fold::Repeats);
+        payload.collect(StoredMessage::new(&Message::new("90 % full")));
+        payload.collect(StoredMessage::new(&Message::new("91 % full\n")));
+        assert_eq!(payload.message(1).body, "91 % full\n(repeated once more within 10m)");
+        assert_eq!(payload.message(7).body, "91 % full\n(repeated 7 more times within 10m)");
+    }
+
+    #[test]
+    fn nothing_secret_shows_in_debug() {
+        let shown = format!("{:?}", payload(Fold::None).route);
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+}

@@ -1,0 +1,79 @@
+//! The outbox in PostgreSQL, shared by workers on several machines.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+#[path = "sql/accept.rs"]
+mod accept;
+#[path = "sql/admin.rs"]
+mod admin;
+#[path = "sql/lane.rs"]
+mod lane;
+#[path = "sql/view.rs"]
+mod view;
+
+pub(super) type Db = sqlx::Postgres;
+type Row = sqlx::postgres::PgRow;
+type Tx = sqlx::Transaction<'static, Db>;
+
+/// Types that differ in the schema.
+const ID: &str = "BIGSERIAL PRIMARY KEY";
+const BLOB: &str = "BYTEA";
+
+/// Takes lanes that are due, passing over those that somebody else is just taking.
+const CLAIM: &str = "UPDATE outbox_lane SET leased_by = $1, leased_until = $2 WHERE id IN \
+    (SELECT id FROM outbox_lane WHERE due_at <= $3 AND leased_until <= $3 ORDER BY due_at LIMIT $4 \
+     FOR UPDATE SKIP LOCKED) \
+    RETURNING id";
+
+/// Locks a lane, so that nobody adds to it while its next time is worked out.
+const LOCK: &str = "SELECT leased_by FROM outbox_lane WHERE id = $1 FOR UPDATE";
+
+/// How long a connection is waited for.
+const BUSY: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Backend {
+    writer: sqlx::Pool<Db>,
+    reader: sqlx::Pool<Db>,
+}
+
+impl Backend {
+    pub(super) async fn open(url: &str) -> Result<Self, sqlx::Error> {
+        let options: PgConnectOptions = url.parse()?;
+        let options = options.application_name("ackpost outbox").options([
+            // A worker that lost its network must not hold a lane's row for ever.
+            ("idle_in_transaction_session_timeout", "30s"),
+            ("lock_timeout", "10s"),
+            ("statement_timeout", "30s"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(8)
+            .acquire_timeout(BUSY)
+            .idle_timeout(Duration::from_secs(60))
+            .connect_with(options)
+            .await?;
+        let backend = Self { writer: pool.clone(), reader: pool };
+        backend.migrate().await?;
+        Ok(backend)
+    }
+
+    async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        self.writer.begin().await
+    }
+
+    /// Several processes may open an empty database together.
+    async fn lock_schema(tx: &mut Tx) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT pg_advisory_xact_lock(7165412038)").execute(&mut **tx).await?;
+        Ok(())
+    }
+
+    async fn has_tables(tx: &mut Tx) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar("SELECT to_regclass('outbox_meta') IS NOT NULL").fetch_one(&mut **tx).await
+    }
+
+    pub(super) async fn close(&self) {
+        self.writer.close().await;
+    }
+}

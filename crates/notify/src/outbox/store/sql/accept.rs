@@ -1,0 +1,239 @@
+//! Taking messages in.
+
+use sqlx::Row as _;
+
+use super::{Backend, Tx};
+use crate::outbox::store::{AcceptRequest, AcceptResult, Draft, Guard, NEVER, Plan, Stored};
+
+impl Backend {
+    /// Stores several requests in one transaction; all of them or none.
+    pub(crate) async fn accept(&self, requests: &[AcceptRequest]) -> Result<Vec<AcceptResult>, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        // Lanes are locked in one order everywhere, so that two processes never wait for each other.
+        let mut lanes: Vec<(&Draft, i64)> = Vec::new();
+        for (request, draft) in requests.iter().flat_map(|request| request.drafts.iter().map(move |draft| (request, draft))) {
+            lanes.push((draft, request.now));
+        }
+        lanes.sort_by(|a, b| a.0.lane.cmp(&b.0.lane));
+        lanes.dedup_by(|a, b| a.0.lane == b.0.lane);
+        if lanes.len() > 1 {
+            for (draft, _) in &lanes {
+                add_lane(&mut tx, draft, NEVER, 0).await?;
+            }
+        }
+        let mut results = Vec::with_capacity(requests.len());
+        for request in requests {
+            results.push(accept_one(&mut tx, request).await?);
+        }
+        tx.commit().await?;
+        Ok(results)
+    }
+}
+
+async fn accept_one(tx: &mut Tx, request: &AcceptRequest) -> Result<AcceptResult, sqlx::Error> {
+    if let Some(guard) = &request.guard {
+        if !pass(tx, guard, request.now).await? {
+            return Ok(AcceptResult::default());
+        }
+    }
+    let mut result = AcceptResult::default();
+    let mut files_needed = false;
+    for draft in &request.drafts {
+        let stored = store(tx, request, draft).await?;
+        files_needed |= !stored.folded && draft.bundle.is_some();
+        result.stored.push(stored);
+    }
+    if let Some(bundle) = request.bundle.as_ref().filter(|_| files_needed) {
+        for (part, sealed) in (0_i64..).zip(&request.files) {
+            sqlx::query("INSERT INTO outbox_file (bundle, part, sealed) VALUES ($1, $2, $3)")
+                .bind(bundle)
+                .bind(part)
+                .bind(sealed)
+                .execute(&mut **tx)
+                .await?;
+        }
+    }
+    Ok(result)
+}
+
+async fn store(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<Stored, sqlx::Error> {
+    let now = request.now;
+    if let Some((key, window_ms)) = &draft.dedup {
+        let window = window(tx, &draft.lane, key).await?.filter(|(until, _)| *until > now);
+        let Some((until, collecting)) = window else {
+            set_window(tx, &draft.lane, key, now + window_ms, 0).await?;
+            return fresh(tx, request, draft).await;
+        };
+        if let Some(stored) = collect(tx, draft, collecting, now).await? {
+            return Ok(stored);
+        }
+        let sealed = draft.content.follow_up();
+        let row = NewRow { state: 0, due: until, pieces: 0, fold_key: Some(key), folded: 1, sealed };
+        let stored = insert(tx, request, draft, row).await?;
+        set_window(tx, &draft.lane, key, until, stored.seq).await?;
+        return Ok(stored);
+    }
+    fresh(tx, request, draft).await
+}
+
+/// Stores a message that is not a repeat.
+async fn fresh(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<Stored, sqlx::Error> {
+    match &draft.plan {
+        Plan::Send { pieces } => {
+            let first = add_lane(tx, draft, request.now, *pieces).await?;
+            let sealed = draft.content.fixed(first);
+            let row = NewRow { state: 1, due: request.now, pieces: *pieces, fold_key: None, folded: 0, sealed };
+            insert(tx, request, draft, row).await
+        }
+        Plan::Digest { key, span_ms } => {
+            let window = window(tx, &draft.lane, key).await?.filter(|(until, _)| *until > request.now);
+            if let Some((_, collecting)) = window {
+                if let Some(stored) = collect(tx, draft, collecting, request.now).await? {
+                    return Ok(stored);
+                }
+            }
+            let until = request.now + span_ms;
+            let sealed = draft.content.fixed(0);
+            let row = NewRow { state: 0, due: until, pieces: 0, fold_key: Some(key), folded: 0, sealed };
+            let stored = insert(tx, request, draft, row).await?;
+            set_window(tx, &draft.lane, key, until, stored.seq).await?;
+            Ok(stored)
+        }
+    }
+}
+
+struct NewRow<'a> {
+    state: i64,
+    due: i64,
+    pieces: i64,
+    fold_key: Option<&'a Vec<u8>>,
+    folded: i64,
+    sealed: Vec<u8>,
+}
+
+async fn insert(tx: &mut Tx, request: &AcceptRequest, draft: &Draft, row: NewRow<'_>) -> Result<Stored, sqlx::Error> {
+    if row.state == 0 {
+        add_lane(tx, draft, row.due, 0).await?;
+    }
+    let seq: i64 = sqlx::query_scalar(
+        "INSERT INTO outbox_entry (id, lane, service, state, accepted_at, due_at, expires_at, pieces, folded, fold_key, \
+         bundle, label, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING seq",
+    )
+    .bind(&draft.id)
+    .bind(&draft.lane)
+    .bind(&draft.service)
+    .bind(row.state)
+    .bind(request.now)
+    .bind(row.due)
+    .bind(row.due + draft.ttl_ms)
+    .bind(row.pieces)
+    .bind(row.folded)
+    .bind(row.fold_key)
+    .bind(&draft.bundle)
+    .bind(&draft.label)
+    .bind(row.sealed)
+    .fetch_one(&mut **tx)
+    .await?;
+    event(tx, request.now, &draft.id, "accepted").await?;
+    Ok(Stored { seq, id: draft.id.clone(), collecting: row.state == 0, folded: false })
+}
+
+/// Puts a message to an entry that collects, if it still does.
+async fn collect(tx: &mut Tx, draft: &Draft, seq: i64, now: i64) -> Result<Option<Stored>, sqlx::Error> {
+    let found = sqlx::query("SELECT id, sealed FROM outbox_entry WHERE seq = $1 AND state = 0")
+        .bind(seq)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let Some(found) = found else { return Ok(None) };
+    let id: String = found.try_get("id")?;
+    let sealed: Option<Vec<u8>> = found.try_get("sealed")?;
+    let Some(sealed) = draft.content.collected(&id, sealed.as_deref()) else { return Ok(None) };
+    sqlx::query("UPDATE outbox_entry SET folded = folded + 1, sealed = $2 WHERE seq = $1")
+        .bind(seq)
+        .bind(sealed)
+        .execute(&mut **tx)
+        .await?;
+    event(tx, now, &id, "folded").await?;
+    Ok(Some(Stored { seq, id, collecting: true, folded: true }))
+}
+
+/// Adds the lane of a draft, or lets it be looked at by `due`; reserves stamps and returns the first.
+async fn add_lane(tx: &mut Tx, draft: &Draft, due: i64, stamps: i64) -> Result<i64, sqlx::Error> {
+    let last: i64 = sqlx::query_scalar(
+        "INSERT INTO outbox_lane (id, service, due_at, alarm_after, last_stamp, recent) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (id) DO UPDATE SET \
+         last_stamp = (CASE WHEN outbox_lane.last_stamp > $7 THEN outbox_lane.last_stamp ELSE $7 END) + $8, \
+         alarm_after = excluded.alarm_after, \
+         due_at = CASE WHEN outbox_lane.due_at < $3 THEN outbox_lane.due_at \
+                       WHEN outbox_lane.held_until > $3 AND outbox_lane.held_until < outbox_lane.due_at THEN outbox_lane.held_until \
+                       WHEN outbox_lane.held_until > $3 THEN outbox_lane.due_at \
+                       ELSE $3 END \
+         RETURNING last_stamp",
+    )
+    .bind(&draft.lane)
+    .bind(&draft.service)
+    .bind(due)
+    .bind(draft.alarm_after_ms)
+    .bind(draft.stamp - 1 + stamps)
+    .bind(Vec::new())
+    .bind(if stamps == 0 { 0 } else { draft.stamp - 1 })
+    .bind(stamps)
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(last - stamps + 1)
+}
+
+async fn window(tx: &mut Tx, lane: &[u8], key: &[u8]) -> Result<Option<(i64, i64)>, sqlx::Error> {
+    sqlx::query_as("SELECT until_at, entry FROM outbox_window WHERE lane = $1 AND fold_key = $2")
+        .bind(lane)
+        .bind(key)
+        .fetch_optional(&mut **tx)
+        .await
+}
+
+pub(super) async fn set_window(tx: &mut Tx, lane: &[u8], key: &[u8], until: i64, entry: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO outbox_window (lane, fold_key, until_at, entry) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (lane, fold_key) DO UPDATE SET until_at = excluded.until_at, entry = excluded.entry",
+    )
+    .bind(lane)
+    .bind(key)
+    .bind(until)
+    .bind(entry)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn event(tx: &mut Tx, now: i64, entry: &str, kind: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO outbox_event (at, entry, kind) VALUES ($1, $2, $3)")
+        .bind(now)
+        .bind(entry)
+        .bind(kind)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Whether this alarm is the first to speak of its cause; from now on it is.
+async fn pass(tx: &mut Tx, guard: &Guard, now: i64) -> Result<bool, sqlx::Error> {
+    let mut changed = 0;
+    for lane in &guard.lanes {
+        changed += sqlx::query(
+            "UPDATE outbox_lane SET alarmed_at = $2 WHERE id = $1 AND alarmed_at IS NULL AND failing_since IS NOT NULL",
+        )
+        .bind(lane)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?
+        .rows_affected();
+    }
+    for seq in &guard.dead {
+        changed += sqlx::query("UPDATE outbox_entry SET alarmed = 1 WHERE seq = $1 AND alarmed = 0")
+            .bind(seq)
+            .execute(&mut **tx)
+            .await?
+            .rows_affected();
+    }
+    Ok(changed > 0)
+}

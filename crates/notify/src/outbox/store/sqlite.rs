@@ -1,0 +1,90 @@
+//! The outbox in one file. One connection writes, a few read beside it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+#[path = "sql/accept.rs"]
+mod accept;
+#[path = "sql/admin.rs"]
+mod admin;
+#[path = "sql/lane.rs"]
+mod lane;
+#[path = "sql/view.rs"]
+mod view;
+
+pub(super) type Db = sqlx::Sqlite;
+type Row = sqlx::sqlite::SqliteRow;
+type Tx = sqlx::Transaction<'static, Db>;
+
+/// Types that differ in the schema.
+const ID: &str = "INTEGER PRIMARY KEY AUTOINCREMENT";
+const BLOB: &str = "BLOB";
+
+/// Takes lanes that are due. There is one writer at a time, so nothing need be skipped.
+const CLAIM: &str = "UPDATE outbox_lane SET leased_by = $1, leased_until = $2 WHERE id IN \
+    (SELECT id FROM outbox_lane WHERE due_at <= $3 AND leased_until <= $3 ORDER BY due_at LIMIT $4) \
+    RETURNING id";
+
+/// Locks a lane: the transaction has the whole file already.
+const LOCK: &str = "SELECT leased_by FROM outbox_lane WHERE id = $1";
+
+/// How long a statement waits for another process.
+const BUSY: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+pub(crate) struct Backend {
+    writer: sqlx::Pool<Db>,
+    reader: sqlx::Pool<Db>,
+}
+
+impl Backend {
+    pub(super) async fn open(path: &Path) -> Result<Self, sqlx::Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // FULL: a commit is on the disk before it is answered; a power cut takes nothing back.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY)
+            .foreign_keys(false)
+            .pragma("secure_delete", "on")
+            .pragma("cell_size_check", "on");
+        let pool = |connections: u32| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(BUSY)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                // Saves a round trip per operation; a file does not go away.
+                .test_before_acquire(false)
+        };
+        let writer = pool(1).connect_with(options.clone()).await?;
+        let reader = pool(2).connect_lazy_with(options);
+        let backend = Self { writer, reader };
+        backend.migrate().await?;
+        Ok(backend)
+    }
+
+    /// Begins a write; waits for the writers of other processes.
+    async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await
+    }
+
+    async fn lock_schema(_: &mut Tx) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn has_tables(tx: &mut Tx) -> Result<bool, sqlx::Error> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'outbox_meta'")
+            .fetch_one(&mut **tx)
+            .await?;
+        Ok(count > 0)
+    }
+
+    pub(super) async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+}

@@ -1,0 +1,478 @@
+//! The parameters every service has, and how words become values.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::message::{Format, Overflow};
+use crate::problem::Problem;
+use crate::url::number::{python_float, python_int};
+
+use super::Context;
+
+/// Where the effective value of a parameter comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Nothing was written (or nothing usable).
+    Default,
+    /// The URL.
+    Url,
+    /// A key of a configuration entry or its `asset:`.
+    Config,
+}
+
+impl Origin {
+    /// `default`, `url` or `config`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Url => "url",
+            Self::Config => "config",
+        }
+    }
+}
+
+/// The value of a parameter, typed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ParamValue {
+    /// Nothing set.
+    None,
+    /// yes or no.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A decimal number; may be infinite or not a number where the reference accepts that.
+    Float(f64),
+    /// A word or text.
+    Text(String),
+}
+
+impl std::fmt::Display for ParamValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("-"),
+            Self::Bool(yes) => f.write_str(if *yes { "yes" } else { "no" }),
+            Self::Int(number) => write!(f, "{number}"),
+            Self::Float(number) => f.write_str(&crate::url::number::float_text(*number)),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// One effective parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parameter {
+    /// Its name as written in a URL.
+    pub name: &'static str,
+    /// Its value; a secret one is `****`.
+    pub value: ParamValue,
+    /// Where the value comes from.
+    pub origin: Origin,
+}
+
+impl Parameter {
+    pub(crate) fn new(name: &'static str, value: ParamValue, origin: Origin) -> Self {
+        Self { name, value, origin }
+    }
+}
+
+/// How much fits into one message, in Unicode code points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest separate title; 0 means that the service has none and the title joins the body.
+    pub title: usize,
+    /// Longest body.
+    pub body: usize,
+}
+
+/// Names of the parameters that concern the queue; they are read there, kept here as written.
+pub const QUEUE_PARAMETERS: &[&str] = &["queue", "ttl", "dedup", "digest", "budget", "quiet"];
+
+/// The parameters every service has, with their effective values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Common {
+    /// What to do with long texts.
+    pub overflow: Overflow,
+    /// What the service is sent.
+    pub format: Format,
+    /// Certificates are checked.
+    pub verify: bool,
+    /// Redirects (to the same origin, D9) are followed.
+    pub redirect: bool,
+    /// Connect timeout in seconds, as written.
+    pub cto: f64,
+    /// Read timeout in seconds, as written.
+    pub rto: f64,
+    /// Emoji short codes are turned into emoji.
+    pub emojis: bool,
+    /// `emojis=` was written.
+    pub emojis_written: bool,
+    /// Time zone (IANA name) where a time is shown.
+    pub tz: Option<String>,
+    /// Further attempts after the first, at most 10.
+    pub retry: u32,
+    /// Pause between attempts in seconds, at most 20.
+    pub wait: f64,
+    /// A failure does not count.
+    pub optional: bool,
+    /// Accepted for compatibility, no effect.
+    pub store: bool,
+    /// What was written for the queue ([`QUEUE_PARAMETERS`]).
+    pub queue: BTreeMap<&'static str, String>,
+    redirect_default: bool,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+impl Common {
+    /// `cto` as a duration: 4 s when it is not a usable number, never more than an hour.
+    pub fn connect_timeout(&self) -> Duration {
+        timeout(self.cto)
+    }
+
+    /// `rto` as a duration: 4 s when it is not a usable number, never more than an hour.
+    pub fn read_timeout(&self) -> Duration {
+        timeout(self.rto)
+    }
+
+    /// `wait` as a duration.
+    pub fn wait(&self) -> Duration {
+        Duration::try_from_secs_f64(self.wait.abs()).unwrap_or(Duration::from_millis(500))
+    }
+
+    pub(super) fn read(taken: &mut Taken<'_>) -> Result<Self, Problem> {
+        let overflow = taken.word("overflow", Overflow::default())?;
+        let format = taken.word("format", Format::default())?;
+        let redirect_default = taken.context.asset.http_redirects;
+        let default_retry = taken.context.asset.default_retry;
+        let default_wait = taken.context.asset.default_wait;
+        let tz = taken.time_zone()?;
+        let mut common = Self {
+            overflow,
+            format,
+            verify: taken.yes_no("verify", true),
+            redirect: taken.yes_no("redirect", redirect_default),
+            redirect_default,
+            cto: taken.seconds("cto", 4.0),
+            rto: taken.seconds("rto", 4.0),
+            emojis_written: taken.query.get("emojis").is_some_and(|value| !value.is_empty()),
+            emojis: taken.yes_no("emojis", false),
+            tz,
+            retry: taken.retry(default_retry),
+            wait: taken.wait(default_wait),
+            optional: taken.yes_no("optional", false),
+            store: taken.yes_no("store", true),
+            queue: BTreeMap::new(),
+            origins: BTreeMap::new(),
+        };
+        for name in QUEUE_PARAMETERS {
+            if let Some(value) = taken.text(name) {
+                common.queue.insert(name, value);
+            }
+        }
+        common.origins = taken.origins.clone();
+        Ok(common)
+    }
+
+    /// The canonical query: fixed order, what is not default only where the reference does so too.
+    pub(super) fn query(&self, _secrets: bool) -> Vec<(&'static str, String)> {
+        let mut query = vec![
+            ("overflow", self.overflow.as_str().to_owned()),
+            ("format", self.format.as_str().to_owned()),
+        ];
+        if let Some(tz) = self.tz.as_ref().filter(|tz| *tz != "UTC") {
+            query.push(("tz", tz.clone()));
+        }
+        if !self.store {
+            query.push(("store", "no".to_owned()));
+        }
+        query.push(("retry", self.retry.to_string()));
+        query.push(("wait", crate::url::number::float_text(self.wait)));
+        query.push(("optional", yes_no(self.optional)));
+        // Bit-exact on purpose: anything that is not the very default is written out.
+        if self.rto.to_bits() != 4.0_f64.to_bits() {
+            query.push(("rto", crate::url::number::float_text(self.rto)));
+        }
+        if self.cto.to_bits() != 4.0_f64.to_bits() {
+            query.push(("cto", crate::url::number::float_text(self.cto)));
+        }
+        if !self.verify {
+            query.push(("verify", "no".to_owned()));
+        }
+        if self.redirect != self.redirect_default {
+            query.push(("redirect", yes_no(self.redirect)));
+        }
+        for (name, value) in &self.queue {
+            query.push((name, value.clone()));
+        }
+        query
+    }
+
+    pub(super) fn parameters(&self) -> Vec<Parameter> {
+        let origin = |name: &str| self.origins.get(name).copied().unwrap_or(Origin::Default);
+        let text = |text: &str| ParamValue::Text(text.to_owned());
+        let mut all = vec![
+            Parameter::new("overflow", text(self.overflow.as_str()), origin("overflow")),
+            Parameter::new("format", text(self.format.as_str()), origin("format")),
+            Parameter::new("verify", ParamValue::Bool(self.verify), origin("verify")),
+            Parameter::new("redirect", ParamValue::Bool(self.redirect), origin("redirect")),
+            Parameter::new("cto", ParamValue::Float(self.cto), origin("cto")),
+            Parameter::new("rto", ParamValue::Float(self.rto), origin("rto")),
+            Parameter::new("emojis", ParamValue::Bool(self.emojis), origin("emojis")),
+            Parameter::new(
+                "tz",
+                self.tz
+                    .as_ref()
+                    .map_or(ParamValue::None, |tz| ParamValue::Text(tz.clone())),
+                origin("tz"),
+            ),
+            Parameter::new("retry", ParamValue::Int(i64::from(self.retry)), origin("retry")),
+            Parameter::new("wait", ParamValue::Float(self.wait), origin("wait")),
+            Parameter::new("optional", ParamValue::Bool(self.optional), origin("optional")),
+            Parameter::new("store", ParamValue::Bool(self.store), origin("store")),
+        ];
+        for (name, value) in &self.queue {
+            all.push(Parameter::new(name, text(value), origin(name)));
+        }
+        all
+    }
+}
+
+pub(crate) fn yes_no(yes: bool) -> String {
+    (if yes { "yes" } else { "no" }).to_owned()
+}
+
+fn timeout(seconds: f64) -> Duration {
+    if seconds > 0.0 {
+        Duration::try_from_secs_f64(seconds.min(3600.0)).unwrap_or(Duration::from_secs(4))
+    } else {
+        Duration::from_secs(4)
+    }
+}
+
+/// The query of a URL together with the keys a configuration entry put over it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query {
+    values: BTreeMap<String, (String, bool)>,
+}
+
+impl Query {
+    pub(crate) fn set(&mut self, name: String, value: String, from_config: bool) {
+        self.values.insert(name, (value, from_config));
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(|(value, _)| value.as_str())
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Option<(String, bool)> {
+        self.values.remove(name)
+    }
+
+    pub(crate) fn origin(&self, name: &str) -> Option<Origin> {
+        self.values
+            .get(name)
+            .map(|(_, config)| if *config { Origin::Config } else { Origin::Url })
+    }
+
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+}
+
+/// Reads parameters out of a query one by one, notes where each came from and what was odd.
+pub(crate) struct Taken<'a> {
+    pub(crate) query: &'a Query,
+    pub(crate) context: &'a Context,
+    pub(crate) origins: BTreeMap<&'static str, Origin>,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+impl<'a> Taken<'a> {
+    pub(super) fn new(query: &'a Query, context: &'a Context) -> Self {
+        Self {
+            query,
+            context,
+            origins: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The value of `name`, and remembers where it came from.
+    fn take(&mut self, name: &'static str) -> Option<&'a str> {
+        let value = self.query.get(name)?;
+        if let Some(origin) = self.query.origin(name) {
+            self.origins.insert(name, origin);
+        }
+        Some(value)
+    }
+
+    fn unused(&mut self, name: &'static str, cause: String, remedy: String) {
+        self.origins.remove(name);
+        self.warnings.push(Problem::warning(cause, remedy).key(name));
+    }
+
+    /// Trimmed text; empty counts as not written.
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
+        let value = self.take(name)?.trim();
+        if value.is_empty() {
+            self.origins.remove(name);
+            return None;
+        }
+        Some(value.to_owned())
+    }
+
+    /// Where the value of `name` came from, after it was taken.
+    pub(crate) fn origin(&self, name: &str) -> Origin {
+        self.origins.get(name).copied().unwrap_or(Origin::Default)
+    }
+
+    /// A yes-or-no parameter. An unknown word keeps the default, with a warning (D1).
+    pub(crate) fn yes_no(&mut self, name: &'static str, default: bool) -> bool {
+        let Some(value) = self.take(name) else {
+            return default;
+        };
+        if let Some(yes) = boolean_word(value) {
+            return yes;
+        }
+        let kept = yes_no(default);
+        self.unused(
+            name,
+            format!("`{}` is neither yes nor no", shown_word(value)),
+            format!("{name}={kept} is used; write yes or no"),
+        );
+        default
+    }
+
+    /// One of a few words; an unknown one keeps the default, with a warning. As the key of a configuration entry it
+    /// keeps the entry from loading, as it does in the reference.
+    fn word<T: std::str::FromStr<Err = crate::message::UnknownWord>>(
+        &mut self,
+        name: &'static str,
+        default: T,
+    ) -> Result<T, Problem> {
+        let Some(value) = self.take(name) else {
+            return Ok(default);
+        };
+        match value.parse() {
+            Ok(known) => Ok(known),
+            Err(error) if self.query.origin(name) == Some(Origin::Config) => Err(Problem::error(
+                format!("`{}` is not known", shown_word(value)),
+                format!("write one of: {}", error.expected),
+            )
+            .key(name)),
+            Err(error) => {
+                self.unused(
+                    name,
+                    format!("`{}` is not known", shown_word(value)),
+                    format!("the default is used; write one of: {}", error.expected),
+                );
+                Ok(default)
+            }
+        }
+    }
+
+    fn seconds(&mut self, name: &'static str, default: f64) -> f64 {
+        let Some(value) = self.take(name) else {
+            return default;
+        };
+        if let Some(number) = python_float(value) {
+            return number;
+        }
+        self.unused(
+            name,
+            format!("`{}` is not a number of seconds", shown_word(value)),
+            format!("{default} s is used; write a number such as 4 or 2.5"),
+        );
+        default
+    }
+
+    fn retry(&mut self, default: u32) -> u32 {
+        let Some(value) = self.take("retry") else {
+            return default;
+        };
+        if value.trim().is_empty() {
+            self.origins.remove("retry");
+            return default;
+        }
+        match python_int(value) {
+            Some(number) if number >= 0 => u32::try_from(number.min(10)).unwrap_or(10),
+            _ => {
+                self.unused(
+                    "retry",
+                    format!("`{}` is not a number of retries", shown_word(value)),
+                    format!("{default} is used; write a whole number from 0 to 10"),
+                );
+                default
+            }
+        }
+    }
+
+    fn wait(&mut self, default: f64) -> f64 {
+        let Some(value) = self.take("wait") else {
+            return default;
+        };
+        if value.trim().is_empty() {
+            self.origins.remove("wait");
+            return default;
+        }
+        match python_float(value) {
+            Some(number) if number >= 0.0 && number.is_finite() => number.min(20.0),
+            _ => {
+                self.unused(
+                    "wait",
+                    format!("`{}` is not a number of seconds", shown_word(value)),
+                    format!("{default} s is used; write a number from 0 to 20"),
+                );
+                default
+            }
+        }
+    }
+
+    fn time_zone(&mut self) -> Result<Option<String>, Problem> {
+        let Some(value) = self.take("tz") else {
+            return Ok(None);
+        };
+        crate::url::time_zone::find(value).map(Some).ok_or_else(|| {
+            Problem::error(
+                format!("`{}` is no known time zone", shown_word(value)),
+                "write an IANA name such as Europe/Berlin, its city, or UTC",
+            )
+            .key("tz")
+        })
+    }
+
+    /// Notes that something was odd.
+    pub(crate) fn warn(&mut self, problem: Problem) {
+        self.warnings.push(problem);
+    }
+}
+
+/// What may be repeated of a word somebody mistyped: short and plain, else only its length (it may be a secret
+/// that slipped into the wrong place).
+pub(crate) fn shown_word(value: &str) -> String {
+    let value = value.trim();
+    if value.chars().count() <= 16
+        && value
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-._:,/ ".contains(c))
+    {
+        value.to_owned()
+    } else {
+        format!("({} characters)", value.chars().count())
+    }
+}
+
+/// A yes-or-no word: case does not matter; of the words marked `…` in the specification only the first two letters count.
+pub(crate) fn boolean_word(value: &str) -> Option<bool> {
+    let word = value.trim().to_lowercase();
+    let mut chars = word.chars();
+    let start: String = chars.by_ref().take(2).collect();
+    match start.as_str() {
+        "no" | "ne" | "fa" | "of" | "di" | "de" => Some(false),
+        "ye" | "tr" | "on" | "en" | "al" => Some(true),
+        _ => match word.as_str() {
+            "n" | "f" | "0" => Some(false),
+            "y" | "t" | "1" => Some(true),
+            _ => None,
+        },
+    }
+}

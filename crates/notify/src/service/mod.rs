@@ -1,0 +1,265 @@
+//! The services: one row in [`SERVICES`] and one module each.
+
+mod common;
+mod parse;
+mod pending;
+pub(crate) mod sogs;
+pub(crate) mod xmpp;
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+pub use common::QUEUE_PARAMETERS;
+pub use common::{Common, Limits, Origin, ParamValue, Parameter};
+pub(crate) use common::{Query, Taken, boolean_word};
+pub(crate) use parse::with_overrides;
+pub use parse::{Context, LoadedUrls};
+
+use crate::dispatch::{Attempt, Courier, Parcel};
+use crate::problem::Problem;
+use crate::url::RawUrl;
+
+/// One service: what it is called, the schemas it answers to, and how a URL becomes an endpoint.
+#[derive(Debug)]
+pub struct Row {
+    /// The short name used in `--json`: `sogs`, `xmpp`.
+    pub name: &'static str,
+    /// The name Apprise prints.
+    pub title: &'static str,
+    /// Schemas without encryption of the connection.
+    pub plain_schemas: &'static [&'static str],
+    /// Schemas with it.
+    pub secure_schemas: &'static [&'static str],
+    /// Where its set-up is described.
+    pub setup_url: &'static str,
+    /// What may be written in its query besides the global parameters.
+    pub parameters: &'static [&'static str],
+    parse: fn(&RawUrl, &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem>,
+}
+
+impl Row {
+    /// All its schemas, plain first.
+    pub fn schemas(&self) -> impl Iterator<Item = &'static str> {
+        self.plain_schemas.iter().chain(self.secure_schemas).copied()
+    }
+}
+
+/// Every service there is. A new one is one row here and one module beside this file.
+pub static SERVICES: &[&Row] = &[&sogs::ROW, &xmpp::ROW];
+
+/// The row that answers to this schema (lower case).
+pub fn row_of(schema: &str) -> Option<&'static Row> {
+    SERVICES
+        .iter()
+        .copied()
+        .find(|row| row.schemas().any(|one| one == schema))
+}
+
+/// What a service module provides; everything else (parameters, rendering, lanes, retries) is shared.
+pub(crate) trait Endpoint: Send + Sync + fmt::Debug {
+    /// Its row.
+    fn row(&self) -> &'static Row;
+    /// `schema://credentials@host:port/targets`, with or without secrets.
+    fn base(&self, secrets: bool) -> String;
+    /// Its own parameters for the canonical query, in canonical order: (name, value, canonical even when default).
+    fn own_query(&self, secrets: bool) -> Vec<(&'static str, String)>;
+    /// The text whose SHA-256 is the uid.
+    fn id_text(&self) -> String;
+    /// Host as written.
+    fn host(&self) -> &str;
+    /// Port as written.
+    fn port(&self) -> Option<u16>;
+    /// True when the connection is encrypted.
+    fn secure(&self) -> bool;
+    /// Where messages go, in delivery order.
+    fn targets(&self) -> Vec<Target>;
+    /// A target as it is shown in reports: in full, without secrets.
+    fn target_label(&self, target: &Target) -> String;
+    /// Its own effective parameters, secrets masked.
+    fn parameters(&self) -> Vec<Parameter>;
+    /// How much fits into one message.
+    fn limits(&self) -> Limits;
+    /// How many pieces one lane may send per how many seconds (a server rule), if there is one.
+    fn pace(&self) -> Option<(u32, std::time::Duration)> {
+        None
+    }
+    /// Turns rendered chunks into what the wire carries (an XMPP `format=html` gets its two forms here).
+    fn finish(&self, _common: &Common, chunks: Vec<Chunk>, _input: Option<crate::Format>) -> Vec<Chunk> {
+        chunks
+    }
+    /// Sends the pieces of one parcel, in order, and says what became of each. One attempt, no waiting between tries.
+    fn deliver<'a>(
+        &'a self,
+        common: &'a Common,
+        courier: &'a Courier,
+        parcel: &'a Parcel,
+    ) -> BoxFuture<'a, Vec<Attempt>>;
+}
+
+/// A loaded URL: where a message goes and how. Cheap to clone. Its `Debug` shows no secret.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    common: Common,
+    endpoint: Box<dyn Endpoint>,
+    warnings: Vec<Problem>,
+}
+
+impl Service {
+    /// Loads exactly one URL (the rule of configuration lines: no splitting).
+    ///
+    /// ```
+    /// use notify::{Context, Service};
+    ///
+    /// let service = Service::parse("xmpps://user:secret@example.org/jane", &Context::default())?;
+    /// assert_eq!(service.name(), "xmpp");
+    /// assert!(!service.masked_url().contains("secret"));
+    /// # Ok::<(), notify::Problem>(())
+    /// ```
+    pub fn parse(url: &str, context: &Context) -> Result<Self, Problem> {
+        parse::one(url, context)
+    }
+
+    pub(crate) fn assemble(common: Common, endpoint: Box<dyn Endpoint>, warnings: Vec<Problem>) -> Self {
+        Self(Arc::new(Inner {
+            common,
+            endpoint,
+            warnings,
+        }))
+    }
+
+    /// `sogs` or `xmpp`.
+    pub fn name(&self) -> &'static str {
+        self.row().name
+    }
+
+    /// Its row in the table.
+    pub fn row(&self) -> &'static Row {
+        self.0.endpoint.row()
+    }
+
+    /// The canonical URL **with its secrets**; parsing it again gives the same service.
+    pub fn expose_url(&self) -> String {
+        self.canonical(true)
+    }
+
+    /// The canonical URL with seed and password masked.
+    pub fn masked_url(&self) -> String {
+        self.canonical(false)
+    }
+
+    fn canonical(&self, secrets: bool) -> String {
+        let mut url = self.0.endpoint.base(secrets);
+        let mut glue = '?';
+        for (name, value) in self
+            .0
+            .endpoint
+            .own_query(secrets)
+            .into_iter()
+            .chain(self.0.common.query(secrets))
+        {
+            url.push(glue);
+            url.push_str(name);
+            url.push('=');
+            url.push_str(&if value == "****" {
+                value
+            } else {
+                crate::url::percent::encode(&value)
+            });
+            glue = '&';
+        }
+        url
+    }
+
+    /// The uid: the first `digits` (at most 64) hex digits of a SHA-256 over what makes the service the same one.
+    pub fn url_id(&self, digits: usize) -> String {
+        use sha2::Digest as _;
+        let digest = sha2::Sha256::digest(self.0.endpoint.id_text().as_bytes());
+        let mut text = hex::encode(digest);
+        text.truncate(digits);
+        text
+    }
+
+    /// Host as written (an IPv6 address in brackets).
+    pub fn host(&self) -> &str {
+        self.0.endpoint.host()
+    }
+
+    /// Port as written; `None` is the scheme's default.
+    pub fn port(&self) -> Option<u16> {
+        self.0.endpoint.port()
+    }
+
+    /// True when the connection is encrypted.
+    pub fn secure(&self) -> bool {
+        self.0.endpoint.secure()
+    }
+
+    /// Where a message goes, in delivery order, no target twice.
+    pub fn targets(&self) -> Vec<Target> {
+        self.0.endpoint.targets()
+    }
+
+    /// The parameters every service has.
+    pub fn common(&self) -> &Common {
+        &self.0.common
+    }
+
+    /// Every effective parameter with its origin, global ones first; secrets are masked.
+    pub fn parameters(&self) -> Vec<Parameter> {
+        let mut all = self.0.common.parameters();
+        all.extend(self.0.endpoint.parameters());
+        all
+    }
+
+    /// What was odd about the URL but did not keep it from loading. Errors among them (dropped targets, D6)
+    /// keep a run from being a full success.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.0.warnings
+    }
+
+    /// How much fits into one message.
+    pub fn limits(&self) -> Limits {
+        self.0.endpoint.limits()
+    }
+
+    pub(crate) fn endpoint(&self) -> &dyn Endpoint {
+        self.0.endpoint.as_ref()
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Service").field(&self.masked_url()).finish()
+    }
+}
+
+/// One place a message goes to: a room token, a JID.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// As it is addressed and shown: `lobby`, `jane@example.org`, `#room@conf.example.org`.
+    pub address: String,
+    /// True for rooms.
+    pub room: bool,
+}
+
+/// One piece of text as it is handed to the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chunk {
+    /// The subject, for services that carry one apart from the body; else empty.
+    pub title: String,
+    /// The text.
+    pub body: String,
+    /// The same text as XHTML-IM body content (XMPP with `format=html`, D20).
+    pub xhtml: Option<String>,
+}
+
+impl Chunk {
+    /// Length of the body in Unicode code points, the unit of every limit here.
+    pub fn chars(&self) -> usize {
+        self.body.chars().count()
+    }
+}

@@ -1,0 +1,197 @@
+//! From text to a loaded service.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
+
+use crate::asset::Asset;
+use crate::env::Environment;
+use crate::problem::{Problem, Severity};
+use crate::url::{RawUrl, percent, split_urls};
+
+use super::{Common, Service, Taken, row_of};
+
+/// What loading a URL may look at besides the URL.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Environment variables and home folder.
+    pub env: Environment,
+    /// Defaults of the run.
+    pub asset: Asset,
+    /// The seed used for a Session join link that carries none (D30).
+    pub identity: Option<SecretString>,
+    /// Warn about configuration files that hold secrets and may be read by others (D32).
+    pub check_permissions: bool,
+}
+
+impl Default for Context {
+    fn default() -> Self {
+        Self {
+            env: Environment::default(),
+            asset: Asset::default(),
+            identity: None,
+            check_permissions: true,
+        }
+    }
+}
+
+/// What became of the pieces of one string.
+#[derive(Clone, Debug, Default)]
+pub struct LoadedUrls {
+    /// The services that loaded, in order.
+    pub services: Vec<Service>,
+    /// What is wrong with the other pieces.
+    pub problems: Vec<Problem>,
+}
+
+/// Keys a configuration entry puts over its URL.
+pub(crate) type Overrides<'a> = &'a [(String, String)];
+
+pub(super) fn one(url: &str, context: &Context) -> Result<Service, Problem> {
+    with_overrides(url, &[], context)
+}
+
+impl LoadedUrls {
+    /// Loads every URL of a string ([`split_urls`]); an empty string loads nothing and says so.
+    pub fn from_text(text: &str, context: &Context) -> Self {
+        let mut loaded = Self::default();
+        let pieces = split_urls(text);
+        if pieces.is_empty() {
+            loaded.problems.push(Problem::error(
+                "the URL is empty",
+                "write a URL such as xmpps://user:password@host",
+            ));
+        }
+        for piece in pieces {
+            match one(piece, context) {
+                Ok(service) => loaded.services.push(service),
+                Err(problem) => loaded.problems.push(problem),
+            }
+        }
+        loaded
+    }
+}
+
+/// Loads one URL with keys put over it (a configuration entry).
+pub(crate) fn with_overrides(
+    url: &str,
+    overrides: Overrides<'_>,
+    context: &Context,
+) -> Result<Service, Problem> {
+    let url = join_link(url, context);
+    let host = overrides
+        .iter()
+        .rev()
+        .find(|(key, _)| key == "host")
+        .map(|(_, value)| value.as_str());
+    let mut raw = RawUrl::parse(&url, &context.env, host)?;
+    apply(&mut raw, overrides, context)?;
+    let row = row_of(&raw.schema).ok_or_else(|| unsupported(&raw.schema))?;
+    secret_files(&mut raw, context)?;
+    let mut taken = Taken::new(&raw.query, context);
+    let common = Common::read(&mut taken)?;
+    let endpoint = (row.parse)(&raw, &mut taken)?;
+    let mut warnings = taken.warnings;
+    for warning in &warnings {
+        if warning.severity == Severity::Warning {
+            tracing::debug!(cause = %warning.cause, "odd URL");
+        }
+    }
+    warnings.sort_by_key(|warning| std::cmp::Reverse(warning.severity));
+    Ok(Service::assemble(common, endpoint, warnings))
+}
+
+fn unsupported(schema: &str) -> Problem {
+    Problem::error(
+        format!("the schema {schema}:// is not supported"),
+        "use session://, sessions://, sogs://, xmpp:// or xmpps://",
+    )
+}
+
+/// A Session join link becomes the `session(s)://` URL it stands for (D30); anything else stays.
+fn join_link(url: &str, context: &Context) -> Zeroizing<String> {
+    let text = url.trim();
+    let lower = text.to_ascii_lowercase();
+    let (schema, rest) = if lower.starts_with("https://") {
+        ("sessions", &text["https://".len()..])
+    } else if lower.starts_with("http://") {
+        ("session", &text["http://".len()..])
+    } else {
+        return Zeroizing::new(url.to_owned());
+    };
+    let has = |name: &str| {
+        rest.split_once('?').is_some_and(|(_, query)| {
+            query.split(['&', ';']).any(|pair| {
+                pair.split('=')
+                    .next()
+                    .is_some_and(|key| key.eq_ignore_ascii_case(name))
+            })
+        })
+    };
+    if !has("public_key") {
+        return Zeroizing::new(url.to_owned());
+    }
+    // `https://host/r/room?public_key=…` is the address of the web viewer; the room is what follows `/r/`.
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let place = place.replacen("/r/", "/", 1);
+    let mut link = Zeroizing::new(format!("{schema}://{place}?{query}"));
+    if !has("seed")
+        && !has("seed_file")
+        && let Some(identity) = &context.identity
+    {
+        link.push_str("&seed=");
+        link.push_str(&percent::encode(identity.expose_secret()));
+    }
+    link
+}
+
+fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Result<(), Problem> {
+    for (key, value) in overrides {
+        let (value, references) = crate::url::References::extract(value, &context.env)?;
+        let value = references.expand(&value);
+        match key.as_str() {
+            "host" | "schema" => {}
+            "port" => {
+                raw.port = match value.trim().parse::<i64>() {
+                    Ok(number) => Some(u16::try_from(number).ok().filter(|port| *port > 0).ok_or_else(
+                        || {
+                            Problem::error(
+                                format!("port {number} does not exist"),
+                                "write a number from 1 to 65535 (D2)",
+                            )
+                            .key("port")
+                        },
+                    )?),
+                    Err(_) => {
+                        return Err(Problem::error(
+                            "the port is not a number",
+                            "write a number from 1 to 65535",
+                        )
+                        .key("port"));
+                    }
+                };
+            }
+            "user" => raw.user = Some(value).filter(|user| !user.is_empty()),
+            "password" | "pass" => raw.password = Some(Zeroizing::new(value)),
+            "to" | "targets" => {
+                raw.path.clear();
+                raw.query.set("to".to_owned(), value, true);
+            }
+            _ => raw.query.set(key.clone(), value, true),
+        }
+    }
+    Ok(())
+}
+
+/// `seed_file=` and `password_file=` stand above a secret written out (D32).
+fn secret_files(raw: &mut RawUrl, context: &Context) -> Result<(), Problem> {
+    for key in ["seed_file", "password_file"] {
+        if let Some((path, config)) = raw.query.remove(key) {
+            let secret = crate::url::read_secret_file(path.trim(), &context.env)
+                .map_err(|problem| problem.key(key))?;
+            raw.password = Some(secret);
+            raw.query.remove("seed");
+            raw.query.set(key.to_owned(), path, config);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,466 @@
+//! Session communities (SOGS).
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::dispatch::{Attempt, Courier, Parcel};
+use crate::problem::Problem;
+use crate::url::{RawUrl, percent, targets};
+
+use super::common::{shown_word, yes_no};
+use super::{Common, Endpoint, Limits, Origin, ParamValue, Parameter, Row, Taken, Target};
+
+/// The row of this service.
+pub(super) static ROW: Row = Row {
+    name: "sogs",
+    title: "Session Open Group Server",
+    plain_schemas: &["session"],
+    secure_schemas: &["sessions", "sogs"],
+    setup_url: "https://getsession.org",
+    parameters: &[
+        "to",
+        "key",
+        "public_key",
+        "seed",
+        "seed_file",
+        "name",
+        "blind",
+        "encrypt",
+        "reply_to",
+        "whisper",
+        "ca_file",
+    ],
+    parse,
+};
+
+/// Longest body of a message in code points; the server's own limit is in bytes and higher.
+const BODY_CHARS: usize = 2000;
+/// Posts per room that a server takes in [`PACE_WINDOW`].
+const PACE_POSTS: u32 = 5;
+const PACE_WINDOW: Duration = Duration::from_secs(16);
+/// Longest room token.
+const TOKEN_CHARS: usize = 64;
+/// The name readers see when none is given.
+pub(crate) const DEFAULT_NAME: &str = "Ackpost";
+
+/// Which identity the server is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blind {
+    /// Whatever the server's capabilities ask for.
+    Auto,
+    /// The blinded one.
+    Yes,
+    /// The plain one.
+    No,
+}
+
+/// Whether requests are sealed to the server's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encrypt {
+    /// Sealed over plain http, direct over https.
+    Auto,
+    /// Always sealed.
+    Yes,
+    /// Never sealed.
+    No,
+}
+
+/// One identity at one server, and the rooms to post to.
+#[derive(Debug)]
+pub(crate) struct Sogs {
+    pub(crate) secure: bool,
+    pub(crate) public_key: String,
+    pub(crate) seed: SecretString,
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    /// Rooms in the order they were written, none twice (D3).
+    pub(crate) rooms: Vec<String>,
+    /// Rooms as the canonical URL prints them.
+    printed_rooms: Vec<String>,
+    invalid_rooms: Vec<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) blind: Blind,
+    pub(crate) encrypt: Encrypt,
+    pub(crate) reply_to: Option<i64>,
+    pub(crate) whisper: Option<String>,
+    pub(crate) ca_file: Option<String>,
+    origins: Vec<(&'static str, Origin)>,
+}
+
+fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem> {
+    let secure = raw.schema.ends_with('s');
+    let public_key = taken
+        .text("public_key")
+        .or_else(|| taken.text("key"))
+        .or_else(|| raw.user.clone())
+        .unwrap_or_default();
+    let public_key = hex_key(&public_key, "public_key", "the server's public key")?;
+    let seed = match taken.text("seed") {
+        Some(seed) => SecretString::from(seed),
+        None => SecretString::from(
+            raw.password
+                .as_ref()
+                .map(|password| password.to_string())
+                .unwrap_or_default(),
+        ),
+    };
+    let seed = SecretString::from(hex_key(seed.expose_secret(), "seed", "the seed")?);
+    let to = taken.text("to").map(|to| percent::decode(&to));
+    let written = targets(raw.path.iter().map(String::as_str).chain(to.as_deref()));
+    let (rooms, printed_rooms, invalid_rooms) = rooms(written, taken)?;
+    let blind = word(
+        taken,
+        "blind",
+        Blind::Auto,
+        &[("auto", Blind::Auto), ("yes", Blind::Yes), ("no", Blind::No)],
+    );
+    let encrypt = word(
+        taken,
+        "encrypt",
+        Encrypt::Auto,
+        &[
+            ("auto", Encrypt::Auto),
+            ("yes", Encrypt::Yes),
+            ("no", Encrypt::No),
+        ],
+    );
+    let reply_to = match taken.text("reply_to") {
+        Some(id) => Some(id.parse().map_err(|_| {
+            Problem::error(
+                "reply_to is not a message id",
+                "write the number of the message that is answered",
+            )
+            .key("reply_to")
+        })?),
+        None => None,
+    };
+    let whisper = match taken.text("whisper") {
+        Some(id) if id.len() == 66 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            Some(id.to_lowercase())
+        }
+        Some(_) => {
+            return Err(Problem::error(
+                "whisper is not a Session ID",
+                "write the 66 hex digits of one person",
+            )
+            .key("whisper"));
+        }
+        None => None,
+    };
+    let name = taken.text("name");
+    let ca_file = taken.text("ca_file");
+    let origins = ROW
+        .parameters
+        .iter()
+        .map(|name| (*name, taken.origin(name)))
+        .collect();
+    Ok(Box::new(Sogs {
+        secure,
+        public_key,
+        seed,
+        host: raw.host.clone(),
+        port: raw.port,
+        rooms,
+        printed_rooms,
+        invalid_rooms,
+        name,
+        blind,
+        encrypt,
+        reply_to,
+        whisper,
+        ca_file,
+        origins,
+    }))
+}
+
+/// 64 hex digits, trimmed and lower-cased.
+fn hex_key(text: &str, key: &'static str, what: &str) -> Result<String, Problem> {
+    let text = crate::url::number::trim(text).to_lowercase();
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(text);
+    }
+    let cause = if text.is_empty() {
+        format!("{what} is missing")
+    } else {
+        format!(
+            "{what} is not 64 hex digits (it has {} characters)",
+            text.chars().count()
+        )
+    };
+    Err(Problem::error(
+        cause,
+        "write sessions://PUBLIC_KEY:SEED@host/room, or ?public_key= and ?seed=",
+    )
+    .key(key))
+}
+
+type Rooms = (Vec<String>, Vec<String>, Vec<String>);
+
+/// Sorts written rooms into those to post to (D3: lower-cased first, first-written order), those the canonical URL
+/// prints, and those that are none.
+fn rooms(written: Vec<String>, taken: &mut Taken<'_>) -> Result<Rooms, Problem> {
+    let mut rooms: Vec<String> = Vec::new();
+    for text in &written {
+        let token = text.to_lowercase();
+        if is_token(&token) {
+            if !rooms.contains(&token) {
+                rooms.push(token);
+            }
+        } else {
+            taken.warn(
+                Problem::error(
+                    format!("`{}` is no room token", shown_room(&token)),
+                    "a token is 1 to 64 letters, digits, `_` and `-`; the other rooms are used",
+                )
+                .key("to"),
+            );
+        }
+    }
+    let mut sorted = written;
+    sorted.sort();
+    let (mut printed, mut invalid) = (Vec::new(), Vec::new());
+    for text in sorted {
+        let token = text.to_lowercase();
+        if is_token(&token) {
+            printed.push(token)
+        } else {
+            invalid.push(token)
+        }
+    }
+    if rooms.is_empty() {
+        let cause = if invalid.is_empty() {
+            "no room is given".to_owned()
+        } else {
+            let names: Vec<String> = invalid
+                .iter()
+                .map(|room| format!("`{}`", shown_room(room)))
+                .collect();
+            format!("none of the rooms is a room token: {}", names.join(", "))
+        };
+        return Err(Problem::error(
+            cause,
+            "write the room's token after the host, as in sessions://…@host/lobby",
+        )
+        .key("to"));
+    }
+    Ok((rooms, printed, invalid))
+}
+
+fn is_token(token: &str) -> bool {
+    (1..=TOKEN_CHARS).contains(&token.len())
+        && token
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte))
+}
+
+/// A mistyped room as far as it may be repeated: a URL swallowed as a room holds keys.
+fn shown_room(room: &str) -> String {
+    if room.chars().count() <= 32 && !room.contains(['@', ':']) {
+        room.to_owned()
+    } else {
+        shown_word(room)
+    }
+}
+
+fn word<T: Copy>(taken: &mut Taken<'_>, name: &'static str, default: T, words: &[(&str, T)]) -> T {
+    let Some(text) = taken.text(name) else {
+        return default;
+    };
+    if let Some((_, value)) = words.iter().find(|(word, _)| text.eq_ignore_ascii_case(word)) {
+        return *value;
+    }
+    if let Some(yes) = super::common::boolean_word(&text)
+        && let Some((_, value)) = words
+            .iter()
+            .find(|(word, _)| *word == if yes { "yes" } else { "no" })
+    {
+        return *value;
+    }
+    let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    taken.warn(
+        Problem::warning(
+            format!("`{}` is not known", shown_word(&text)),
+            format!("the default is used; write one of: {}", all.join(", ")),
+        )
+        .key(name),
+    );
+    default
+}
+
+impl Sogs {
+    /// `https://host:port`, as the client wants it.
+    pub(crate) fn base_url(&self) -> String {
+        let schema = if self.secure { "https" } else { "http" };
+        match self.port {
+            Some(port) => format!("{schema}://{}:{port}", self.host),
+            None => format!("{schema}://{}", self.host),
+        }
+    }
+
+    fn default_port(&self) -> u16 {
+        if self.secure { 443 } else { 80 }
+    }
+
+    fn schema(&self) -> &'static str {
+        if self.secure { "sessions" } else { "session" }
+    }
+
+    fn origin(&self, name: &str) -> Origin {
+        self.origins
+            .iter()
+            .find(|(one, _)| *one == name)
+            .map_or(Origin::Default, |(_, origin)| *origin)
+    }
+}
+
+impl Endpoint for Sogs {
+    fn row(&self) -> &'static Row {
+        &ROW
+    }
+
+    fn base(&self, secrets: bool) -> String {
+        let seed = self.seed.expose_secret();
+        let seed = if secrets {
+            seed.to_owned()
+        } else {
+            format!("{}...{}", &seed[..1], &seed[seed.len() - 1..])
+        };
+        let mut url = format!("{}://{}:{seed}@{}", self.schema(), self.public_key, self.host);
+        if let Some(port) = self.port.filter(|port| *port != self.default_port()) {
+            url.push_str(&format!(":{port}"));
+        }
+        for room in self.printed_rooms.iter().chain(&self.invalid_rooms) {
+            url.push('/');
+            url.push_str(&percent::encode(room));
+        }
+        url
+    }
+
+    fn own_query(&self, _secrets: bool) -> Vec<(&'static str, String)> {
+        let mut query = Vec::new();
+        if let Some(name) = &self.name {
+            query.push(("name", name.clone()));
+        }
+        match self.blind {
+            Blind::Auto => {}
+            Blind::Yes => query.push(("blind", yes_no(true))),
+            Blind::No => query.push(("blind", yes_no(false))),
+        }
+        match self.encrypt {
+            Encrypt::Auto => {}
+            Encrypt::Yes => query.push(("encrypt", yes_no(true))),
+            Encrypt::No => query.push(("encrypt", yes_no(false))),
+        }
+        if let Some(id) = self.reply_to {
+            query.push(("reply_to", id.to_string()));
+        }
+        if let Some(id) = &self.whisper {
+            query.push(("whisper", id.clone()));
+        }
+        if let Some(path) = &self.ca_file {
+            query.push(("ca_file", path.clone()));
+        }
+        query
+    }
+
+    fn id_text(&self) -> String {
+        let port = self.port.unwrap_or_else(|| self.default_port());
+        format!("{}{}{}{port}", self.schema(), self.public_key, self.host)
+    }
+
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    fn secure(&self) -> bool {
+        self.secure
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        self.rooms
+            .iter()
+            .map(|room| Target {
+                address: room.clone(),
+                room: true,
+            })
+            .collect()
+    }
+
+    fn target_label(&self, target: &Target) -> String {
+        let port = self
+            .port
+            .filter(|port| *port != self.default_port())
+            .map(|port| format!(":{port}"));
+        format!(
+            "{}://{}{}/{}",
+            self.schema(),
+            self.host,
+            port.unwrap_or_default(),
+            target.address
+        )
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let text = |text: &str| ParamValue::Text(text.to_owned());
+        let optional = |value: &Option<String>| value.as_ref().map_or(ParamValue::None, |value| text(value));
+        let word = |value: &str| text(value);
+        vec![
+            Parameter::new(
+                "name",
+                text(self.name.as_deref().unwrap_or(DEFAULT_NAME)),
+                self.origin("name"),
+            ),
+            Parameter::new(
+                "blind",
+                word(match self.blind {
+                    Blind::Auto => "auto",
+                    Blind::Yes => "yes",
+                    Blind::No => "no",
+                }),
+                self.origin("blind"),
+            ),
+            Parameter::new(
+                "encrypt",
+                word(match self.encrypt {
+                    Encrypt::Auto => "auto",
+                    Encrypt::Yes => "yes",
+                    Encrypt::No => "no",
+                }),
+                self.origin("encrypt"),
+            ),
+            Parameter::new(
+                "reply_to",
+                self.reply_to.map_or(ParamValue::None, ParamValue::Int),
+                self.origin("reply_to"),
+            ),
+            Parameter::new("whisper", optional(&self.whisper), self.origin("whisper")),
+            Parameter::new("ca_file", optional(&self.ca_file), self.origin("ca_file")),
+        ]
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            title: 0,
+            body: BODY_CHARS,
+        }
+    }
+
+    fn pace(&self) -> Option<(u32, Duration)> {
+        Some((PACE_POSTS, PACE_WINDOW))
+    }
+
+    fn deliver<'a>(
+        &'a self,
+        common: &'a Common,
+        courier: &'a Courier,
+        parcel: &'a Parcel,
+    ) -> BoxFuture<'a, Vec<Attempt>> {
+        Box::pin(courier.sogs(self, common, parcel))
+    }
+}

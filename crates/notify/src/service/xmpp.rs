@@ -1,0 +1,592 @@
+//! XMPP: people and rooms.
+
+use futures_util::future::BoxFuture;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::dispatch::{Attempt, Courier, Parcel};
+use crate::message::Format;
+use crate::problem::Problem;
+use crate::url::{RawUrl, jid, percent, targets};
+
+use super::common::{shown_word, yes_no};
+use super::{Chunk, Common, Endpoint, Limits, Origin, ParamValue, Parameter, Row, Taken, Target};
+
+/// The row of this service.
+pub(super) static ROW: Row = Row {
+    name: "xmpp",
+    title: "XMPP",
+    plain_schemas: &["xmpp"],
+    secure_schemas: &["xmpps"],
+    setup_url: "https://xmpp.org/getting-started",
+    parameters: &[
+        "to",
+        "mode",
+        "roster",
+        "subject",
+        "keepalive",
+        "scramplus",
+        "name",
+        "xmpp",
+        "confirm",
+        "room_password",
+        "create",
+        "replace",
+        "fast",
+        "ca_file",
+        "plain",
+        "password_file",
+    ],
+    parse,
+};
+
+const BODY_CHARS: usize = 32_768;
+const TITLE_CHARS: usize = 250;
+
+/// How the connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    None,
+    StartTls,
+    Tls,
+}
+
+impl Mode {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::StartTls => "starttls",
+            Self::Tls => "tls",
+        }
+    }
+}
+
+/// Whether a channel-bound login is tried (D18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScramPlus {
+    Yes,
+    No,
+    Require,
+}
+
+/// What has to come back before a message counts as delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirm {
+    Sent,
+    Server,
+    Room,
+    Receipt,
+}
+
+impl Confirm {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Server => "server",
+            Self::Room => "room",
+            Self::Receipt => "receipt",
+        }
+    }
+}
+
+/// One place of an account's messages.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) jid: String,
+    pub(crate) room: bool,
+    /// Password of this room, written `#room@conf:password`.
+    pub(crate) password: Option<SecretString>,
+}
+
+/// One account, and where its messages go.
+pub(crate) struct Xmpp {
+    pub(crate) secure: bool,
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    /// User as written (it may hold `@domain` and `/resource`).
+    user: String,
+    /// Login JID.
+    pub(crate) jid: String,
+    pub(crate) password: SecretString,
+    pub(crate) mode: Mode,
+    pub(crate) connect_host: Option<String>,
+    pub(crate) nick: String,
+    name: Option<String>,
+    pub(crate) roster: bool,
+    pub(crate) subject: bool,
+    pub(crate) keepalive: bool,
+    pub(crate) scramplus: ScramPlus,
+    pub(crate) confirm: Option<Confirm>,
+    pub(crate) room_password: Option<SecretString>,
+    pub(crate) create: bool,
+    pub(crate) replace: Option<String>,
+    pub(crate) fast: bool,
+    pub(crate) ca_file: Option<String>,
+    pub(crate) plain: bool,
+    /// Places in delivery order, none twice.
+    pub(crate) places: Vec<Place>,
+    /// JIDs (rooms with `#`) as the canonical URL prints them.
+    printed: Vec<String>,
+    origins: Vec<(&'static str, Origin)>,
+}
+
+impl std::fmt::Debug for Xmpp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Xmpp")
+            .field("jid", &self.jid)
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem> {
+    let user = raw.user.clone().unwrap_or_default();
+    let login = jid::parse(&user, &raw.host).ok_or_else(|| {
+        let cause = if user.is_empty() {
+            "no user is given"
+        } else {
+            "the user is no JID"
+        };
+        Problem::error(
+            cause,
+            "write xmpps://user:password@host, an @ inside the user as %40",
+        )
+        .key("user")
+    })?;
+    let (mode, secure) = mode(raw.schema == "xmpps", taken)?;
+    let to = taken.text("to").map(|to| percent::decode(&to));
+    let written = targets(raw.path.iter().map(String::as_str).chain(to.as_deref()));
+    let (places, printed) = places(written, &raw.host, taken)?;
+    let name = nick_name(taken);
+    let nick = name.clone().unwrap_or_else(|| login.local.clone());
+    let connect_host = taken.text("xmpp").map(|host| percent::decode(&host));
+    let scramplus = match taken.text("scramplus") {
+        Some(word) if word.eq_ignore_ascii_case("require") => ScramPlus::Require,
+        _ if taken.yes_no("scramplus", true) => ScramPlus::Yes,
+        _ => ScramPlus::No,
+    };
+    let confirm = confirm(taken)?;
+    let endpoint = Xmpp {
+        secure,
+        host: raw.host.clone(),
+        port: raw.port,
+        jid: login.jid,
+        password: SecretString::from(
+            raw.password
+                .as_ref()
+                .map(|password| password.to_string())
+                .unwrap_or_default(),
+        ),
+        mode,
+        connect_host,
+        nick,
+        name: name.filter(|name| *name != user),
+        roster: taken.yes_no("roster", false),
+        subject: taken.yes_no("subject", false),
+        keepalive: taken.yes_no("keepalive", false),
+        scramplus,
+        confirm,
+        room_password: taken.text("room_password").map(SecretString::from),
+        create: taken.yes_no("create", false),
+        replace: taken.text("replace"),
+        fast: taken.yes_no("fast", false),
+        ca_file: taken.text("ca_file"),
+        plain: taken.yes_no("plain", false),
+        places,
+        printed,
+        user,
+        origins: ROW
+            .parameters
+            .iter()
+            .map(|name| (*name, taken.origin(name)))
+            .collect(),
+    };
+    Ok(Box::new(endpoint))
+}
+
+/// A case-insensitive prefix of `starttls`, `tls`, `none`, tried in that order.
+fn mode(secure: bool, taken: &mut Taken<'_>) -> Result<(Mode, bool), Problem> {
+    let Some(word) = taken.text("mode") else {
+        return Ok(if secure {
+            (Mode::StartTls, true)
+        } else {
+            (Mode::None, false)
+        });
+    };
+    let lower = word.to_lowercase();
+    let chosen = [Mode::StartTls, Mode::Tls, Mode::None]
+        .into_iter()
+        .find(|mode| mode.as_str().starts_with(&lower));
+    match (chosen, secure) {
+        (None, _) => Err(Problem::error(
+            format!("the mode `{}` is not known", shown_word(&word)),
+            "write mode=none, mode=starttls or mode=tls",
+        )
+        .key("mode")),
+        (Some(Mode::None), true) => {
+            taken.warn(
+                Problem::warning(
+                    "xmpps:// is never unencrypted, mode=none is not used",
+                    "write xmpp:// for mode=none",
+                )
+                .key("mode"),
+            );
+            Ok((Mode::StartTls, true))
+        }
+        (Some(Mode::None), false) => Ok((Mode::None, false)),
+        (Some(mode), false) => {
+            taken.warn(
+                Problem::warning(
+                    format!("mode={} makes this an xmpps:// URL", mode.as_str()),
+                    "write xmpps:// to say so from the start",
+                )
+                .key("mode"),
+            );
+            Ok((mode, true))
+        }
+        (Some(mode), true) => Ok((mode, true)),
+    }
+}
+
+fn nick_name(taken: &mut Taken<'_>) -> Option<String> {
+    let name = taken.text("name")?;
+    if name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    {
+        return Some(name);
+    }
+    taken.warn(
+        Problem::warning(
+            "the name is not made of letters A-Z, digits and `_` alone, so it is not used",
+            "write name= with those characters",
+        )
+        .key("name"),
+    );
+    None
+}
+
+fn confirm(taken: &mut Taken<'_>) -> Result<Option<Confirm>, Problem> {
+    let Some(word) = taken.text("confirm") else {
+        return Ok(None);
+    };
+    let all = [Confirm::Sent, Confirm::Server, Confirm::Room, Confirm::Receipt];
+    all.into_iter()
+        .find(|one| one.as_str().eq_ignore_ascii_case(&word))
+        .map(Some)
+        .ok_or_else(|| {
+            Problem::error(
+                format!("`{}` is no level of confirmation", shown_word(&word)),
+                "write confirm=sent, server, room or receipt",
+            )
+            .key("confirm")
+        })
+}
+
+/// Sorted places, none twice, and how the canonical URL prints them. Bad ones are dropped and named; when none is
+/// left the URL does not load (D6). Nothing written means the account itself.
+fn places(
+    mut written: Vec<String>,
+    host: &str,
+    taken: &mut Taken<'_>,
+) -> Result<(Vec<Place>, Vec<String>), Problem> {
+    written.sort();
+    let any = !written.is_empty();
+    let mut places: Vec<Place> = Vec::new();
+    let mut printed = Vec::new();
+    let mut bad = Vec::new();
+    for text in &written {
+        let (text, password) = room_password(text);
+        let Some(jid) = jid::target(&text, host) else {
+            bad.push(shown_target(&text));
+            continue;
+        };
+        let mut shown = if jid.room {
+            format!("#{}", jid.jid)
+        } else {
+            jid.jid.clone()
+        };
+        if let Some(password) = &password {
+            shown.push(':');
+            shown.push_str(password);
+        }
+        printed.push(shown);
+        if !places
+            .iter()
+            .any(|place| place.jid == jid.jid && place.room == jid.room)
+        {
+            places.push(Place {
+                jid: jid.jid,
+                room: jid.room,
+                password: password.map(SecretString::from),
+            });
+        }
+    }
+    let remedy = "write user, user@domain, user@domain%2Fresource, or #room@domain for a room";
+    if any && places.is_empty() {
+        return Err(Problem::error(
+            format!("none of the targets is a JID: {}", bad.join(", ")),
+            remedy,
+        )
+        .key("to"));
+    }
+    for target in bad {
+        taken.warn(Problem::error(format!("the target {target} is no JID"), remedy).key("to"));
+    }
+    Ok((places, printed))
+}
+
+/// `#room@conf:password` (the password percent-encoded) in its two parts. A `:` elsewhere belongs to the JID: only a
+/// room whose domain holds no bracket, and what follows is no port number, has a password.
+fn room_password(text: &str) -> (String, Option<String>) {
+    let is_room = text.starts_with('#') || text.starts_with("%23");
+    if is_room
+        && let Some(at) = text.find('@')
+        && let Some(colon) = text[at..].find(':')
+    {
+        let (jid, password) = text.split_at(at + colon);
+        let password = &password[1..];
+        if !password.is_empty() && !password.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') {
+            return (jid.to_owned(), Some(percent::decode(password)));
+        }
+    }
+    (text.to_owned(), None)
+}
+
+/// A mistyped target as far as it may be repeated: a URL swallowed as a target holds passwords.
+fn shown_target(text: &str) -> String {
+    if text.chars().count() <= 64 && !text.contains(':') {
+        format!("`{text}`")
+    } else {
+        shown_word(text)
+    }
+}
+
+impl Xmpp {
+    fn default_port(&self) -> u16 {
+        if self.mode == Mode::Tls { 5223 } else { 5222 }
+    }
+
+    fn origin(&self, name: &str) -> Origin {
+        self.origins
+            .iter()
+            .find(|(one, _)| *one == name)
+            .map_or(Origin::Default, |(_, origin)| *origin)
+    }
+
+    fn schema(&self) -> &'static str {
+        if self.secure { "xmpps" } else { "xmpp" }
+    }
+
+    /// The account's own bare JID, where messages go when no target is written.
+    pub(crate) fn bare_jid(&self) -> &str {
+        self.jid.split('/').next().unwrap_or(&self.jid)
+    }
+
+    fn scramplus_word(&self) -> &'static str {
+        match self.scramplus {
+            ScramPlus::Yes => "yes",
+            ScramPlus::No => "no",
+            ScramPlus::Require => "require",
+        }
+    }
+}
+
+/// Encodes a value that is percent-decoded twice when it is read: what would be decoded the second time is guarded.
+fn guarded(text: &str) -> String {
+    if percent::decode(text) == text {
+        text.to_owned()
+    } else {
+        text.replace('%', "%25")
+    }
+}
+
+impl Endpoint for Xmpp {
+    fn row(&self) -> &'static Row {
+        &ROW
+    }
+
+    fn base(&self, secrets: bool) -> String {
+        let password = if secrets {
+            percent::encode(self.password.expose_secret())
+        } else {
+            "****".to_owned()
+        };
+        let user = percent::encode(&self.jid);
+        let mut url = format!("{}://{user}:{password}@{}", self.schema(), self.host);
+        if let Some(port) = self.port.filter(|port| *port != self.default_port()) {
+            url.push_str(&format!(":{port}"));
+        }
+        url.push('/');
+        for (n, place) in self.printed.iter().enumerate() {
+            if n > 0 {
+                url.push('/');
+            }
+            let (jid, password) = room_password(place);
+            url.push_str(&percent::encode(&guarded(&jid)));
+            if let Some(password) = password {
+                url.push_str("%3A");
+                url.push_str(&if secrets {
+                    percent::encode(&percent::encode(&password))
+                } else {
+                    "****".to_owned()
+                });
+            }
+        }
+        url
+    }
+
+    fn own_query(&self, secrets: bool) -> Vec<(&'static str, String)> {
+        let mut query = vec![
+            ("mode", self.mode.as_str().to_owned()),
+            ("roster", yes_no(self.roster)),
+            ("subject", yes_no(self.subject)),
+            ("keepalive", yes_no(self.keepalive)),
+            ("scramplus", self.scramplus_word().to_owned()),
+        ];
+        if let Some(name) = &self.name {
+            query.push(("name", name.clone()));
+        }
+        if let Some(host) = &self.connect_host {
+            query.push(("xmpp", guarded(host)));
+        }
+        if let Some(confirm) = self.confirm {
+            query.push(("confirm", confirm.as_str().to_owned()));
+        }
+        if let Some(password) = &self.room_password {
+            query.push((
+                "room_password",
+                if secrets {
+                    password.expose_secret().to_owned()
+                } else {
+                    "****".to_owned()
+                },
+            ));
+        }
+        for (name, yes) in [
+            ("create", self.create),
+            ("fast", self.fast),
+            ("plain", self.plain),
+        ] {
+            if yes {
+                query.push((name, yes_no(true)));
+            }
+        }
+        if let Some(key) = &self.replace {
+            query.push(("replace", key.clone()));
+        }
+        if let Some(path) = &self.ca_file {
+            query.push(("ca_file", path.clone()));
+        }
+        query
+    }
+
+    fn id_text(&self) -> String {
+        let port = self
+            .port
+            .map_or_else(|| "None".to_owned(), |port| port.to_string());
+        let connect = self.connect_host.as_deref().unwrap_or("");
+        format!(
+            "{}{}{connect}{}{}{port}",
+            self.schema(),
+            self.host,
+            self.user,
+            self.password.expose_secret()
+        )
+    }
+
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    fn secure(&self) -> bool {
+        self.secure
+    }
+
+    fn targets(&self) -> Vec<Target> {
+        if self.places.is_empty() {
+            return vec![Target {
+                address: self.bare_jid().to_owned(),
+                room: false,
+            }];
+        }
+        self.places
+            .iter()
+            .map(|place| Target {
+                address: if place.room {
+                    format!("#{}", place.jid)
+                } else {
+                    place.jid.clone()
+                },
+                room: place.room,
+            })
+            .collect()
+    }
+
+    fn target_label(&self, target: &Target) -> String {
+        format!("{}://{} to {}", self.schema(), self.bare_jid(), target.address)
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let text = |text: &str| ParamValue::Text(text.to_owned());
+        let optional = |value: Option<&str>| value.map_or(ParamValue::None, text);
+        let hidden = |value: &Option<SecretString>| value.as_ref().map_or(ParamValue::None, |_| text("****"));
+        let row = |name: &'static str, value: ParamValue| Parameter::new(name, value, self.origin(name));
+        vec![
+            row("mode", text(self.mode.as_str())),
+            row("roster", ParamValue::Bool(self.roster)),
+            row("subject", ParamValue::Bool(self.subject)),
+            row("keepalive", ParamValue::Bool(self.keepalive)),
+            row(
+                "scramplus",
+                match self.scramplus {
+                    ScramPlus::Yes => ParamValue::Bool(true),
+                    ScramPlus::No => ParamValue::Bool(false),
+                    ScramPlus::Require => text("require"),
+                },
+            ),
+            row("name", text(&self.nick)),
+            row("xmpp", optional(self.connect_host.as_deref())),
+            row("confirm", optional(self.confirm.map(Confirm::as_str))),
+            row("room_password", hidden(&self.room_password)),
+            row("create", ParamValue::Bool(self.create)),
+            row("replace", optional(self.replace.as_deref())),
+            row("fast", ParamValue::Bool(self.fast)),
+            row("ca_file", optional(self.ca_file.as_deref())),
+            row("plain", ParamValue::Bool(self.plain)),
+        ]
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            title: if self.subject { TITLE_CHARS } else { 0 },
+            body: BODY_CHARS,
+        }
+    }
+
+    fn finish(&self, common: &Common, chunks: Vec<Chunk>, _input: Option<Format>) -> Vec<Chunk> {
+        if common.format != Format::Html {
+            return chunks;
+        }
+        chunks
+            .into_iter()
+            .map(|chunk| Chunk {
+                xhtml: Some(crate::render::xhtml(&chunk.body)),
+                body: crate::render::html_to_text(&chunk.body),
+                title: chunk.title,
+            })
+            .collect()
+    }
+
+    fn deliver<'a>(
+        &'a self,
+        common: &'a Common,
+        courier: &'a Courier,
+        parcel: &'a Parcel,
+    ) -> BoxFuture<'a, Vec<Attempt>> {
+        Box::pin(courier.xmpp(self, common, parcel))
+    }
+}

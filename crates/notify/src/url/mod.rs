@@ -1,0 +1,15 @@
+//! The URL grammar: several URLs in one string, the parts of one, secrets by reference.
+
+mod host;
+pub(crate) mod jid;
+pub(crate) mod number;
+pub mod percent;
+mod raw;
+mod secret_ref;
+mod split;
+pub(crate) mod time_zone;
+
+pub use raw::RawUrl;
+pub(crate) use raw::targets;
+pub(crate) use secret_ref::{References, read_secret_file};
+pub use split::split_urls;

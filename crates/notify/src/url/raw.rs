@@ -1,0 +1,250 @@
+//! One URL taken apart: schema, credentials, host, port, path, query.
+
+use zeroize::Zeroizing;
+
+use super::host;
+use super::number::{is_space, python_int, trim};
+use super::percent;
+use super::secret_ref::References;
+use crate::env::Environment;
+use crate::problem::Problem;
+use crate::service::Query;
+
+/// Longest URL that is looked at.
+const URL_BYTES: usize = 256 * 1024;
+/// Most targets of one URL.
+const TARGETS: usize = 10_000;
+
+/// The parts of one URL, decoded, references resolved; nothing of it is specific to a service yet.
+#[derive(Default)]
+pub struct RawUrl {
+    pub(crate) schema: String,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<Zeroizing<String>>,
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    /// Decoded path segments, in order, empty ones left out.
+    pub(crate) path: Vec<String>,
+    pub(crate) query: Query,
+}
+
+impl std::fmt::Debug for RawUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RawUrl")
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RawUrl {
+    /// Takes a URL apart. `host` replaces the URL's own (a configuration entry's key).
+    pub(crate) fn parse(text: &str, env: &Environment, host: Option<&str>) -> Result<Self, Problem> {
+        let text = trim(text);
+        if text.len() > URL_BYTES {
+            return Err(Problem::error(
+                "the URL is longer than 256 KiB",
+                "split it into several",
+            ));
+        }
+        let (text, references) = References::extract(text, env)?;
+        let whole = Zeroizing::new(references.expand(&text));
+        // A URL that is nothing but one reference: what it stands for is the URL.
+        let (text, references) =
+            if !references.is_empty() && schema_of(&text).is_none() && schema_of(&whole).is_some() {
+                (trim(&whole).to_owned(), References::default())
+            } else {
+                (text, references)
+            };
+        let Some((schema, rest)) = schema_of(&text) else {
+            return Err(Problem::error(
+                "this is not a URL of a service",
+                "write it as schema://…, for example xmpps://user:password@host/target",
+            ));
+        };
+        let (front, query) = match rest.split_once('?') {
+            Some((front, query)) => (front, query),
+            None => (rest, ""),
+        };
+        let front = front.replace("/#", "/%23");
+        let front = front.split('#').next().unwrap_or_default();
+        let (authority, path) = front.split_once('/').unwrap_or((front, ""));
+        let mut url = Self {
+            schema,
+            ..Self::default()
+        };
+        for piece in path.split('/').filter(|piece| !piece.is_empty()) {
+            url.path.push(references.expand(&percent::decode(piece)));
+        }
+        url.read_query(query, &references);
+        url.read_authority(authority, &references, host)?;
+        url.override_credentials();
+        Ok(url)
+    }
+
+    fn read_authority(
+        &mut self,
+        authority: &str,
+        references: &References,
+        host: Option<&str>,
+    ) -> Result<(), Problem> {
+        let (user_info, place) = match authority.find('@') {
+            Some(at) => {
+                let rest = authority[at..].trim_start_matches('@');
+                (Some(&authority[..at]), rest.split('@').next().unwrap_or_default())
+            }
+            None => (None, authority),
+        };
+        if let Some(user_info) = user_info {
+            let (user, rest) = match user_info.find(':') {
+                Some(at) => (&user_info[..at], Some(user_info[at..].trim_start_matches(':'))),
+                None => (user_info, None),
+            };
+            if !user.is_empty() {
+                self.user = Some(references.expand(&percent::decode(user)));
+            }
+            if let Some(rest) = rest {
+                let password = rest.split(':').next().unwrap_or_default();
+                self.password = Some(Zeroizing::new(references.expand(&percent::decode(password))));
+            }
+        }
+        let place = Zeroizing::new(references.expand(place));
+        if let Some(host) = host {
+            self.host = host::check(trim(host)).map_err(|error| bad_host(error.cause()))?;
+            let port = place.rsplit_once(':').map_or("", |(_, port)| port);
+            self.port = if port.is_empty() {
+                None
+            } else {
+                Some(port_number(port)?)
+            };
+        } else {
+            let (host, port) = split_port(&place);
+            self.host = host::check(&host).map_err(|error| bad_host(error.cause()))?;
+            self.port = match port {
+                Some(port) => Some(port_number(&port)?),
+                None => None,
+            };
+        }
+        // `?port=` overrides; one that is no number only unsets it.
+        if let Some((port, from_config)) = self.query.remove("port") {
+            self.port = match python_int(&port) {
+                Some(_) => Some(port_number(&port)?),
+                None => None,
+            };
+            self.query.set("port".to_owned(), port, from_config);
+        }
+        Ok(())
+    }
+
+    fn read_query(&mut self, query: &str, references: &References) {
+        for pair in query.split(['&', ';']).filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let mut chars = key.chars();
+            let first = chars.next();
+            let rest = chars.as_str().replace('+', " ");
+            let key: String = first.into_iter().collect::<String>() + &rest;
+            let key = trim(&percent::decode(&key)).to_lowercase();
+            if key.is_empty() || key.starts_with(['+', '-', ':']) {
+                continue;
+            }
+            let value = references.expand(trim(&percent::decode(value)));
+            self.query.set(key, value, false);
+        }
+    }
+
+    /// `?user=`, `?password=` and `?pass=` stand above the authority; a lone authority field becomes the password when
+    /// the user comes from the query.
+    fn override_credentials(&mut self) {
+        if let Some(user) = self.query.get("user").map(str::to_owned) {
+            let lone = self.password.is_none();
+            if lone && let Some(field) = self.user.take() {
+                self.password = Some(Zeroizing::new(field));
+            }
+            self.user = Some(user).filter(|user| !user.is_empty());
+        }
+        let password = self
+            .query
+            .get("pass")
+            .or_else(|| self.query.get("password"))
+            .map(str::to_owned);
+        if let Some(password) = password {
+            self.password = Some(Zeroizing::new(password));
+        }
+        for name in ["user", "pass", "password"] {
+            self.query.remove(name);
+        }
+    }
+}
+
+/// Schema (lower case) and what follows `://`; more slashes are eaten.
+fn schema_of(text: &str) -> Option<(String, &str)> {
+    let at = text.find("://")?;
+    let schema = &text[..at];
+    if schema.is_empty() || schema.len() > 32 || !schema.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
+    }
+    Some((
+        schema.to_ascii_lowercase(),
+        text[at + 3..].trim_start_matches('/'),
+    ))
+}
+
+/// Splits a path segment or a `to=` value into targets.
+pub(crate) fn targets<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for item in items {
+        for part in item.split(|c: char| is_space(c) || matches!(c, '[' | ']' | ';' | ',')) {
+            if !part.is_empty() && all.len() < TARGETS && seen.insert(part.to_owned()) {
+                all.push(part.to_owned());
+            }
+        }
+    }
+    all
+}
+
+fn bad_host(cause: &str) -> Problem {
+    Problem::error(
+        cause,
+        "check the part between `@` and the first `/`; `: @ / ? #` inside a password are written %3A %40 %2F %3F %23",
+    )
+    .key("host")
+}
+
+fn split_port(place: &str) -> (String, Option<String>) {
+    let ipv6 = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+    if let Some(end) = place.strip_prefix('[').and_then(|rest| rest.find(']')) {
+        let (host, rest) = place.split_at(end + 2);
+        return match rest.strip_prefix(':') {
+            Some(port) => (host.to_owned(), Some(port.to_owned())),
+            None => (place.to_owned(), None),
+        };
+    }
+    let bare = percent::decode(place);
+    if place.matches(':').count() > 1 && ipv6(bare.split('%').next().unwrap_or_default()) {
+        return (place.to_owned(), None);
+    }
+    match place.rsplit_once(':') {
+        Some((host, port)) => (host.to_owned(), Some(port.to_owned())),
+        None => (place.to_owned(), None),
+    }
+}
+
+fn port_number(text: &str) -> Result<u16, Problem> {
+    let number = python_int(text).ok_or_else(|| {
+        Problem::error(
+            "the port is not a number",
+            "write a number from 1 to 65535 after the host, or nothing",
+        )
+        .key("port")
+    })?;
+    u16::try_from(number)
+        .ok()
+        .filter(|port| *port > 0)
+        .ok_or_else(|| {
+            Problem::error(
+                format!("port {number} does not exist"),
+                "write a number from 1 to 65535 (D2)",
+            )
+            .key("port")
+        })
+}
