@@ -81,7 +81,7 @@ pub(crate) enum Command {
 }
 
 /// Runs a command line to its exit code.
-pub(crate) fn run(call: Call) -> Exit {
+pub(crate) fn run(call: &Call) -> Exit {
     match call.ask {
         Ask::Help => {
             help::print_apprise(&call.words[1]);
@@ -114,11 +114,11 @@ pub(crate) fn run(call: Call) -> Exit {
 fn dispatch(command: Command, context: Context) -> Done {
     match command {
         Command::Send(args) => cmd::send::run(&args, context),
-        Command::Preview(args) => cmd::preview::run(&args, context),
-        Command::Config(args) => cmd::config::run(&args, context),
+        Command::Preview(args) => Ok(cmd::preview::run(&args, context)),
+        Command::Config(args) => Ok(cmd::config::run(&args, context)),
         Command::Demo(args) => cmd::demo::run(&args, context),
-        Command::Details(args) => cmd::details::run(&args, context),
-        Command::Storage(args) => cmd::storage::run(&args, context),
+        Command::Details(args) => Ok(cmd::details::run(&args, context)),
+        Command::Storage(args) => Ok(cmd::storage::run(&args, context)),
         Command::Generate(args) => cmd::generate::run(&args, context),
     }
 }

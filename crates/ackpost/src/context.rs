@@ -38,6 +38,7 @@ impl Context {
     }
 
     /// A runtime with one thread: enough for a command that sends, and up in microseconds.
+    #[expect(clippy::unused_self, reason = "how a command runs is part of its context")]
     pub(crate) fn runtime(self) -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -46,6 +47,7 @@ impl Context {
     }
 
     /// A runtime with a thread for each core: for commands that serve.
+    #[expect(clippy::unused_self, reason = "how a command runs is part of its context")]
     pub(crate) fn server_runtime(self) -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()

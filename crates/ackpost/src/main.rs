@@ -25,5 +25,5 @@ fn main() -> ExitCode {
         Ok(call) => call,
         Err(usage) => return usage.print().into(),
     };
-    cli::run(call).into()
+    cli::run(&call).into()
 }

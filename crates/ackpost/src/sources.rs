@@ -1,21 +1,8 @@
 //! Where services come from: URLs on the command line, configuration files, the environment, default files.
 
-use std::path::PathBuf;
-
-use notify::{Environment, Notifier, Options, Problem, Source, TagFilter};
+use notify::{Notifier, Options, Problem, Source, TagFilter};
 
 use crate::context::Context;
-
-/// Folders and file names that are searched when nothing else is said: all that exist are read, in this order.
-const DEFAULT_FILES: [(&str, &[&str]); 6] = [
-    ("~/.apprise", &["", ".conf", ".yml", ".yaml"]),
-    ("~/.config/apprise", &["", ".conf", ".yml", ".yaml"]),
-    ("~/.apprise/apprise", &["", ".conf", ".yml", ".yaml"]),
-    ("~/.config/apprise/apprise", &["", ".conf", ".yml", ".yaml"]),
-    // Apprise does not look for /etc/apprise.conf either.
-    ("/etc/apprise", &["", ".yml", ".yaml"]),
-    ("/etc/apprise/apprise", &["", ".conf", ".yml", ".yaml"]),
-];
 
 /// What a command line says about sources.
 #[derive(Debug)]
@@ -91,26 +78,9 @@ pub(crate) async fn load(options: Options, wanted: &Wanted<'_>, _context: Contex
                 "rename it to APPRISE_CONFIG_PATH",
             ));
         }
-        for file in default_files(&env) {
+        for file in notify::config::default_paths(&env) {
             notifier.add_source(Source::from_location(&file.to_string_lossy())).await;
         }
     }
     Loaded { notifier, filter, remarks }
-}
-
-/// The default configuration files that exist.
-pub(crate) fn default_files(env: &Environment) -> Vec<PathBuf> {
-    let expand = |path: &str| match (path.strip_prefix("~/"), env.home()) {
-        (Some(rest), Some(home)) => Some(home.join(rest)),
-        (Some(_), None) => None,
-        (None, _) => Some(PathBuf::from(path)),
-    };
-    let list: Vec<PathBuf> = match env.var("APPRISE_CONFIG_PATH").or_else(|| env.var("APPRISE_CONFIG")) {
-        Some(paths) => paths.split([';', '\r', '\n']).map(str::trim).filter(|p| !p.is_empty()).filter_map(expand).collect(),
-        None => DEFAULT_FILES
-            .iter()
-            .flat_map(|(base, endings)| endings.iter().filter_map(move |ending| expand(&format!("{base}{ending}"))))
-            .collect(),
-    };
-    list.into_iter().filter(|path| path.is_file()).collect()
 }

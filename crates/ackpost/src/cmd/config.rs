@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::cli::refuse_value;
 use crate::context::Context;
-use crate::exit::{Done, Exit};
+use crate::exit::Exit;
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -34,15 +34,15 @@ struct CheckArgs {
     files: Vec<String>,
 }
 
-pub(crate) fn run(args: &ConfigArgs, context: Context) -> Done {
+pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
     let What::Check(args) = &args.what;
     let mut files = args.files.clone();
     if files.is_empty() {
         let env = notify::Environment::system();
-        files.extend(crate::sources::default_files(&env).iter().map(|p| p.to_string_lossy().into_owned()));
+        files.extend(notify::config::default_paths(&env).iter().map(|p| p.to_string_lossy().into_owned()));
     }
     if files.is_empty() {
-        return Ok(refuse_value(context, "There is no configuration file to check."));
+        return refuse_value(context, "There is no configuration file to check.");
     }
     let mut notifier = Notifier::with_options(Options { recursion: args.recursion_depth, ..Options::default() });
     context.runtime().block_on(async {
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Done {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         output::line(&format!("{}, {}", count(notifier.len(), "service"), count(problems.len(), "problem")));
     }
-    Ok(if problems.is_empty() { Exit::Success } else { Exit::Failure })
+    if problems.is_empty() { Exit::Success } else { Exit::Failure }
 }
 
 fn print_json(notifier: &Notifier, problems: &[Problem], secrets: bool) {

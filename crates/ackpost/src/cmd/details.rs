@@ -4,28 +4,29 @@ use clap::Args;
 use serde_json::json;
 
 use crate::context::Context;
-use crate::exit::{Done, Exit};
+use crate::exit::Exit;
 use crate::output;
 
 #[derive(Debug, Args)]
 pub(crate) struct DetailsArgs {}
 
-pub(crate) fn run(_args: &DetailsArgs, context: Context) -> Done {
+pub(crate) fn run(_args: &DetailsArgs, context: Context) -> Exit {
     print(context);
-    Ok(Exit::Success)
+    Exit::Success
 }
 
 /// The list, in Apprise's layout.
 pub(crate) fn print(context: Context) {
     if context.json {
-        let services: Vec<_> = notify::SERVICES
+        let services: Vec<_> = notify::Notifier::details()
             .iter()
             .map(|row| {
                 json!({
-                    "service": row.name,
-                    "title": row.title,
-                    "schemas": row.schemas().collect::<Vec<_>>(),
-                    "templates": templates(row.name),
+                    "service": row.service,
+                    "title": row.service_name,
+                    "protocols": row.protocols,
+                    "secure_protocols": row.secure_protocols,
+                    "templates": templates(row.service),
                     "parameters": row.parameters,
                     "setup": row.setup_url,
                 })
@@ -34,10 +35,10 @@ pub(crate) fn print(context: Context) {
         output::json_document(&services);
         return;
     }
-    for row in notify::SERVICES {
-        let schemas = row.schemas().collect::<Vec<_>>().join(", ");
-        output::line(&format!("+ {:<30} | Schema(s): {schemas}", row.title));
-        for template in templates(row.name) {
+    for row in notify::Notifier::details() {
+        let schemas = [row.protocols, row.secure_protocols].concat().join(", ");
+        output::line(&format!("+ {:<30} | Schema(s): {schemas}", row.service_name));
+        for template in templates(row.service) {
             output::line(&format!("   - {template}"));
         }
         output::line("");

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::send::{ContentArgs, SourceArgs};
 use crate::cli::refuse_value;
 use crate::context::Context;
-use crate::exit::{Done, Exit};
+use crate::exit::Exit;
 use crate::output;
 use crate::sources::{self, Wanted};
 
@@ -26,18 +26,18 @@ pub(crate) struct PreviewArgs {
     urls: Vec<String>,
 }
 
-pub(crate) fn run(args: &PreviewArgs, context: Context) -> Done {
-    let settings = args.content.check().and_then(|content| {
-        Ok((content, args.sources.recursion()?, args.sources.templates()?))
+pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
+    let settings = args.content.check().and_then(|checked| {
+        Ok((checked, args.sources.recursion()?, args.sources.templates()?))
     });
-    let (content, recursion, templates) = match settings {
+    let (checked, recursion, templates) = match settings {
         Ok(settings) => settings,
-        Err(text) => return Ok(refuse_value(context, &text)),
+        Err(text) => return refuse_value(context, &text),
     };
     let options = Options { template_values: templates.into_iter().collect(), recursion, ..Options::default() };
     let wanted = Wanted { urls: &args.urls, configs: &args.sources.config, tags: &args.sources.tag };
     let loaded = context.runtime().block_on(sources::load(options, &wanted, context));
-    let message = args.content.message(&content, args.content.body.clone().unwrap_or_default());
+    let message = args.content.message(&checked, args.content.body.clone().unwrap_or_default());
     let plan = loaded.notifier.plan(&message, &loaded.filter);
     let mut problems = loaded.problems();
     problems.extend(plan.problems.iter().cloned());
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Done {
     if context.json {
         output::json_document(&json!({
             "valid": valid,
-            "errors": errors.iter().map(|p| p.to_string()).collect::<Vec<_>>(),
+            "errors": errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "services": plan.services.iter().map(|s| service_json(s, args.show_secrets)).collect::<Vec<_>>(),
         }));
     } else {
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Done {
             print(planned, args.show_secrets);
         }
     }
-    Ok(if valid { Exit::Success } else { Exit::Failure })
+    if valid { Exit::Success } else { Exit::Failure }
 }
 
 fn url(planned: &Planned<'_>, secrets: bool) -> String {

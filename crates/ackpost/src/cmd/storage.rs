@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::cli::refuse_value;
 use crate::context::Context;
-use crate::exit::{Done, Exit};
+use crate::exit::Exit;
 
 #[derive(Debug, Args)]
 pub(crate) struct StorageArgs {
@@ -31,15 +31,15 @@ pub(crate) struct StorageArgs {
     action: Vec<String>,
 }
 
-pub(crate) fn run(args: &StorageArgs, context: Context) -> Done {
+pub(crate) fn run(args: &StorageArgs, context: Context) -> Exit {
     let (days, length, mode) = (&args.storage_prune_days, &args.storage_uid_length, &args.storage_mode);
     if let Err(refused) = super::send::check_storage(days.as_deref(), length.as_deref(), mode.as_deref(), true) {
-        return Ok(refuse_value(context, &refused));
+        return refuse_value(context, &refused);
     }
     if let Some(word) = args.action.first()
         && !["list", "prune", "clear", "clean"].contains(&word.as_str())
     {
-        return Ok(refuse_value(context, &format!("The storage action '{word}' is not one of list, prune, clear, clean.")));
+        return refuse_value(context, &format!("The storage action '{word}' is not one of list, prune, clear, clean."));
     }
-    Ok(Exit::Success)
+    Exit::Success
 }

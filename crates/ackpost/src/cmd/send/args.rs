@@ -135,7 +135,7 @@ impl Checked {
 }
 
 /// Seconds one service may take when nothing is said.
-const SERVICE_LIMIT: Duration = Duration::from_secs(60);
+const SERVICE_LIMIT: Duration = Duration::from_mins(1);
 
 /// The content flags, checked (they are those of `preview` too).
 pub(crate) struct CheckedContent {

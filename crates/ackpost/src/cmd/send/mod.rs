@@ -7,7 +7,8 @@ use std::io::{IsTerminal as _, Read as _};
 
 use notify::{Options, TagFilter};
 
-pub(crate) use self::args::{Checked, CheckedContent, ContentArgs, SendArgs, SourceArgs, check_storage};
+use self::args::Checked;
+pub(crate) use self::args::{ContentArgs, SendArgs, SourceArgs, check_storage};
 use crate::cmd::details;
 use crate::context::{Context, Name};
 use crate::exit::{Done, Exit, Failure};

@@ -1,0 +1,83 @@
+//! Which addresses are other people's business: fetching an attachment must not reach into the own network.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// True for addresses of the public internet only.
+pub(crate) fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let special = address.is_unspecified()
+        || address.is_loopback()
+        || address.is_private()
+        || address.is_link_local()
+        || address.is_multicast()
+        || address.is_broadcast()
+        || address.is_documentation()
+        || a == 0
+        || a >= 240
+        // Shared address space of providers (RFC 6598), protocol assignments (RFC 6890), benchmarks (RFC 2544),
+        // 6to4 relays (RFC 7526).
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 198 && (b == 18 || b == 19))
+        || (a == 192 && b == 88 && c == 99);
+    !special
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    // An IPv4 address in any of its IPv6 clothes is judged as what it is.
+    if let Some(v4) = embedded_v4(address) {
+        return is_public_v4(v4);
+    }
+    let first = address.segments()[0];
+    let second = address.segments()[1];
+    // Only global unicast is given out (2000::/3), without documentation (RFC 3849, RFC 9637), Teredo, ORCHID and
+    // benchmarks (2001::/23).
+    (0x2000..0x4000).contains(&first)
+        && !(first == 0x2001 && (second == 0x0db8 || second < 0x0200))
+        && !(first == 0x3fff && second < 0x1000)
+}
+
+/// `::ffff:a.b.c.d`, `::a.b.c.d`, `64:ff9b::a.b.c.d` (NAT64), `2002:abcd::` (6to4).
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let s = address.segments();
+    let join = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        Ipv4Addr::new(a, b, c, d)
+    };
+    let compatible = s[..6].iter().all(|part| *part == 0);
+    let mapped = s[..5].iter().all(|part| *part == 0) && s[5] == 0xffff;
+    let nat64 = s[0] == 0x64 && s[1] == 0xff9b;
+    if compatible || mapped || nat64 {
+        return Some(join(s[6], s[7]));
+    }
+    (s[0] == 0x2002).then(|| join(s[1], s[2]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_public_internet_is_public() {
+        for text in ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "2a00:1450::1", "::ffff:1.1.1.1", "2002:101:101::"] {
+            assert!(is_public(text.parse().expect("an address")), "{text}");
+        }
+        for text in [
+            "127.0.0.1", "127.9.9.9", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "0.1.2.3",
+            "100.64.0.1", "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1",
+            "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fc00::1", "fd12::1", "ff02::1", "2001:db8::1",
+            "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe",
+            "2002:7f00:1::", "2001::1", "100::1", "fec0::1",
+        ] {
+            assert!(!is_public(text.parse().expect("an address")), "{text}");
+        }
+    }
+}

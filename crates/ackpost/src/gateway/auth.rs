@@ -1,0 +1,214 @@
+//! Who is calling, and what they may do.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::HeaderMap;
+use base64::Engine as _;
+use notify::{Entry, TagFilter};
+
+use super::config::{Access, Config};
+use super::key::Key;
+use super::reply::Reply;
+use super::state::Gateway;
+use super::token::{Grant, Scope};
+
+/// The address a request came from, put on every request by the listener.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Who is calling.
+#[derive(Clone, Debug)]
+pub(crate) enum Caller {
+    /// The gateway is open.
+    Anyone,
+    /// Somebody with a token.
+    Token(Arc<Grant>),
+}
+
+impl Caller {
+    /// What a request shows: a token, a page's session, or nothing on an open gateway.
+    pub(crate) fn identify(gateway: &Gateway, parts: &Parts) -> Result<Self, Reply> {
+        let config = gateway.config();
+        let peer = peer(parts);
+        let now = Instant::now();
+        if gateway.is_open() {
+            own_host(&config, &parts.headers)?;
+            gateway.rates.callers.take(&format!("{peer}"), config.limits.token_rate, now).map_err(too_often)?;
+            return Ok(Self::Anyone);
+        }
+        let grant = match cookie(&parts.headers) {
+            Some(session) if presented(&parts.headers).is_none() => gateway.logins.grant(&session, now),
+            _ => {
+                // Guessing is braked before a guess is looked at.
+                gateway.rates.guesses.check(&peer, config.limits.guess_rate, now).map_err(|wait| {
+                    Reply::too_many("too many wrong tokens came from this address", wait)
+                })?;
+                let Some(token) = presented(&parts.headers) else { return Err(Reply::unauthorized()) };
+                let grant = gateway.tokens.check(&token, SystemTime::now());
+                if grant.is_none() {
+                    let _ = gateway.rates.guesses.take(&peer, config.limits.guess_rate, now);
+                    tracing::warn!(%peer, "a wrong token was shown");
+                }
+                grant
+            }
+        };
+        let grant = grant.ok_or_else(Reply::unauthorized)?;
+        let rate = grant.rate().unwrap_or(config.limits.token_rate);
+        gateway.rates.callers.take(&grant.id, rate, now).map_err(too_often)?;
+        Ok(Self::Token(grant))
+    }
+
+    /// Refuses what the token was not made for. A key outside of it looks as if it did not exist.
+    pub(crate) fn may(&self, scope: Scope, key: Option<&Key>) -> Result<(), Reply> {
+        let Self::Token(grant) = self else { return Ok(()) };
+        if !grant.allows(scope) {
+            return Err(Reply::forbidden(format!("this token does not allow `{}`", scope.as_str()))
+                .remedy("make one with `ackpost gateway token add --allow …`"));
+        }
+        match key {
+            Some(key) if !grant.covers(key) => {
+                Err(Reply::forbidden("this token is not for this key").remedy("use the token of this key"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// True when the token reaches this service: it has no tags of its own, or shares one.
+    pub(crate) fn reaches(&self, entry: &Entry) -> bool {
+        match self {
+            Self::Token(grant) if !grant.tags.is_empty() => {
+                entry.tags.iter().any(|tag| grant.tags.contains(&tag.name))
+            }
+            _ => true,
+        }
+    }
+
+    /// The services of a key that are meant and may be reached.
+    pub(crate) fn choose<'a>(&self, entries: impl Iterator<Item = &'a Entry>, filter: &TagFilter) -> Vec<&'a Entry> {
+        entries.filter(|entry| filter.matches(&entry.tags) && self.reaches(entry)).collect()
+    }
+}
+
+fn too_often(wait: std::time::Duration) -> Reply {
+    Reply::too_many("too many requests", wait)
+}
+
+/// The address a request came from.
+pub(crate) fn peer(parts: &Parts) -> IpAddr {
+    parts.extensions.get::<Peer>().map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.0)
+}
+
+/// `Bearer TOKEN`, or HTTP Basic with the token as password (or as user, without a password).
+fn presented(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (kind, rest) = text.split_once(' ')?;
+    if kind.eq_ignore_ascii_case("bearer") {
+        return Some(rest.trim().to_owned());
+    }
+    if !kind.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(rest.trim()).ok()?;
+    let decoded = String::from_utf8(decoded).ok()?;
+    let (user, password) = decoded.split_once(':').unwrap_or((&decoded, ""));
+    Some(if password.is_empty() { user } else { password }.to_owned())
+}
+
+/// The name of the cookie of the pages.
+pub(crate) const COOKIE_NAME: &str = "ackpost";
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(';')).find_map(
+        |pair| {
+            let (name, value) = pair.trim().split_once('=')?;
+            (name == COOKIE_NAME).then(|| value.to_owned())
+        },
+    )
+}
+
+/// An open gateway answers only under its own names: a page elsewhere that lets its name point here gets nothing.
+fn own_host(config: &Config, headers: &HeaderMap) -> Result<(), Reply> {
+    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let name = host_name(host);
+    let own = matches!(name.as_str(), "localhost" | "")
+        || name.parse::<IpAddr>().is_ok()
+        || config.hosts.iter().any(|known| known.eq_ignore_ascii_case(&name));
+    if own && config.access != Access::Tokens {
+        return same_origin(headers);
+    }
+    Err(Reply::new(axum::http::StatusCode::MISDIRECTED_REQUEST, "this gateway does not go by that name")
+        .remedy("add the name to `hosts` in gateway.toml, or use tokens"))
+}
+
+fn host_name(host: &str) -> String {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.to_ascii_lowercase()
+}
+
+/// A browser that acts for another site says so; nothing that changes anything is done for it.
+pub(crate) fn same_origin(headers: &HeaderMap) -> Result<(), Reply> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let foreign = || {
+        Reply::forbidden("the request was made by a page of another site").remedy("open the gateway's own page")
+    };
+    if matches!(text("sec-fetch-site"), Some("cross-site" | "same-site")) {
+        return Err(foreign());
+    }
+    if let Some(origin) = text(ORIGIN.as_str()) {
+        let from = origin.split_once("://").map_or("", |(_, host)| host);
+        if from.is_empty() || text(HOST.as_str()) != Some(from) {
+            return Err(foreign());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect()
+    }
+
+    #[test]
+    fn tokens_come_as_bearer_or_basic() {
+        let basic = |text: &str| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text));
+        for (value, expected) in [
+            ("Bearer abc".to_owned(), Some("abc")),
+            ("bearer  abc ".to_owned(), Some("abc")),
+            (basic("user:abc"), Some("abc")),
+            (basic("abc"), Some("abc")),
+            (basic("abc:"), Some("abc")),
+            ("Digest abc".to_owned(), None),
+            ("Basic %%%".to_owned(), None),
+        ] {
+            assert_eq!(presented(&headers(&[("authorization", &value)])).as_deref(), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_refused() {
+        assert!(same_origin(&headers(&[("host", "localhost:8000")])).is_ok());
+        assert!(same_origin(&headers(&[("host", "h:1"), ("origin", "http://h:1"), ("sec-fetch-site", "same-origin")])).is_ok());
+        for bad in [
+            [("host", "h:1"), ("origin", "http://evil.example")],
+            [("host", "h:1"), ("origin", "null")],
+            [("host", "h:1"), ("sec-fetch-site", "cross-site")],
+        ] {
+            assert!(same_origin(&headers(&bad)).is_err());
+        }
+        let config = Config::with_folder("/x".into());
+        for good in ["localhost:8000", "127.0.0.1", "[::1]:8000"] {
+            assert!(own_host(&config, &headers(&[("host", good)])).is_ok(), "{good}");
+        }
+        assert!(own_host(&config, &headers(&[("host", "evil.example:8000")])).is_err());
+    }
+}

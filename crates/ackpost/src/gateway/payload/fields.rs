@@ -1,0 +1,142 @@
+//! Named values, the common form of JSON objects and form bodies.
+
+use serde_json::{Map, Value};
+
+use crate::gateway::reply::Reply;
+
+/// More fields than any client sends.
+const MAX_FIELDS: usize = 256;
+/// The fields a query may set when the body does not.
+const QUERY_FIELDS: [&str; 8] = ["title", "type", "format", "tag", "tags", "wait", "ttl", "body"];
+
+/// Named values.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// The members of a JSON object; nothing else is a request.
+    pub(crate) fn from_json(value: Value) -> Result<Self, Reply> {
+        match value {
+            Value::Object(map) if map.len() <= MAX_FIELDS => Ok(Self(map)),
+            Value::Object(_) => Err(too_many()),
+            _ => Err(Reply::bad_request("the JSON is no object").remedy("send an object such as {\"body\": \"text\"}")),
+        }
+    }
+
+    /// A name that comes again becomes a list.
+    pub(crate) fn push(&mut self, name: String, text: String) -> Result<(), Reply> {
+        match self.0.get_mut(&name) {
+            Some(Value::Array(items)) if items.len() < MAX_FIELDS => items.push(Value::String(text)),
+            Some(Value::Array(_)) => return Err(too_many()),
+            Some(one) => *one = Value::Array(vec![one.take(), Value::String(text)]),
+            None if self.0.len() >= MAX_FIELDS => return Err(too_many()),
+            None => {
+                self.0.insert(name, Value::String(text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Apprise API's payload mapping in the query (`?:message=body`: the field `message` is meant as `body`;
+    /// `?:noise=` drops a field), and plain fields of the query for what the body leaves out.
+    pub(crate) fn apply_query(&mut self, query: &str) {
+        let pairs: Vec<(String, String)> =
+            url::form_urlencoded::parse(query.as_bytes()).into_owned().take(MAX_FIELDS).collect();
+        let mapped: Vec<(String, Option<Value>)> = pairs
+            .iter()
+            .filter_map(|(name, to)| Some((name.strip_prefix(':')?, to)))
+            .filter(|(from, _)| !from.is_empty())
+            .map(|(from, to)| match self.0.shift_remove(from) {
+                Some(value) => (to.clone(), Some(value)),
+                // Nothing of that name in the body: a fixed value for a known field.
+                None => (from.to_owned(), QUERY_FIELDS.contains(&from).then(|| Value::String(to.clone()))),
+            })
+            .collect();
+        for (name, value) in mapped {
+            if let (false, Some(value)) = (name.is_empty(), value) {
+                self.0.insert(name, value);
+            }
+        }
+        for (name, value) in pairs {
+            if QUERY_FIELDS.contains(&name.as_str()) && !self.0.contains_key(&name) {
+                self.0.insert(name, Value::String(value));
+            }
+        }
+    }
+
+    /// The first of these names that is there and not null.
+    pub(crate) fn get(&self, names: &[&str]) -> Option<&Value> {
+        names.iter().find_map(|name| self.0.get(*name)).filter(|value| !value.is_null())
+    }
+
+    /// Text, or a number as text.
+    pub(crate) fn text(&self, names: &[&str]) -> Result<Option<String>, Reply> {
+        match self.get(names) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(Value::Bool(yes)) => Ok(Some(yes.to_string())),
+            // A form that repeats a field: the last one counts.
+            Some(Value::Array(items)) if !items.is_empty() && items.iter().all(Value::is_string) && names[0] != "body" => {
+                Ok(items.last().and_then(Value::as_str).map(str::to_owned))
+            }
+            Some(_) => Err(Reply::bad_request(format!("the field `{}` is no text", names[0]))),
+        }
+    }
+
+    /// A text or a list of texts.
+    pub(crate) fn list(&self, names: &[&str]) -> Result<Vec<String>, Reply> {
+        match self.get(names) {
+            None => Ok(Vec::new()),
+            Some(Value::String(text)) if text.trim().is_empty() => Ok(Vec::new()),
+            Some(Value::String(text)) => Ok(vec![text.clone()]),
+            Some(Value::Array(items)) => items
+                .iter()
+                .map(|item| {
+                    item.as_str()
+                        .map(str::to_owned)
+                        .ok_or_else(|| Reply::bad_request(format!("`{}` holds something that is no text", names[0])))
+                })
+                .collect(),
+            Some(_) => Err(Reply::bad_request(format!("`{}` is neither a text nor a list", names[0]))),
+        }
+    }
+
+    /// The whole, for webhooks.
+    pub(crate) fn into_value(self) -> Value {
+        Value::Object(self.0)
+    }
+}
+
+fn too_many() -> Reply {
+    Reply::bad_request("too many fields").remedy(format!("send {MAX_FIELDS} at most"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_query_maps_fields_and_fills_gaps() {
+        let mut fields = Fields::from_json(json!({"message": "m", "subject": "s", "noise": 1, "type": "info"})).expect("ok");
+        fields.apply_query(":message=body&:noise=&:subject=title&type=failure&tag=a&secret=x&:format=markdown");
+        assert_eq!(
+            fields.into_value(),
+            json!({"type": "info", "body": "m", "title": "s", "format": "markdown", "tag": "a"})
+        );
+    }
+
+    #[test]
+    fn repeated_form_fields_become_a_list() {
+        let mut fields = Fields::default();
+        for tag in ["a", "b", "c"] {
+            fields.push("tag".into(), tag.into()).expect("few");
+        }
+        assert_eq!(fields.get(&["tag"]), Some(&json!(["a", "b", "c"])));
+        let mut many = Fields::default();
+        let pushed = (0..=MAX_FIELDS).try_for_each(|n| many.push(n.to_string(), String::new()));
+        assert!(pushed.is_err());
+    }
+}
