@@ -1,1 +1,53 @@
 //! Talk to a Session community server as a user or a bot.
+//!
+//! ```no_run
+//! use sogs_client::{Identity, JoinLink, Server};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let link: JoinLink = "https://sogs.example.org/main?public_key=0123456789abcdef…".parse()?;
+//! let me = Identity::from_mnemonic("thirteen words …")?;
+//! let room = Server::connect(&link, me)?.room(link.room());
+//! let posted = room.post("Hello from a script").await?;
+//! println!("it stands there as message {}", posted.id);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | what | where |
+//! |---|---|
+//! | a server, an account on it, how to get there | [`Server`], [`ServerBuilder`], [`Encrypt`], [`OnionPath`] |
+//! | rooms: read, post, react, files, moderate | [`Room`], [`Post`], [`Message`] |
+//! | direct messages | [`Inbox`] |
+//! | several calls in one request | [`Batch`], [`calls`] |
+//! | failures, each with cause and remedy | [`SogsError`], [`Cause`] |
+//!
+//! Messages come decoded, unpadded and verified: a message whose signature does not fit shows that
+//! ([`Message::problem`]) and never gives its content as its author's word.
+//!
+//! The crate reads no file and no configuration; secrets are handed in. Only proxies are taken from the environment.
+
+mod batch;
+mod call;
+pub mod calls;
+mod error;
+mod inbox;
+mod post;
+mod room;
+mod server;
+mod transport;
+pub mod types;
+
+pub use batch::{Batch, BatchAnswers, MAX_CALLS, Ticket};
+pub use call::Call;
+pub use error::{Cause, RATE_LIMIT_WINDOW, SogsError};
+pub use inbox::Inbox;
+pub use post::{Post, PreparedPost};
+pub use room::{Download, ListOptions, MAX_LIMIT, Posted, Room, RoomUpdate, Upload, UploadedFile};
+pub use server::{Blinding, Clock, RawAnswer, Server, ServerBuilder};
+pub use session_core::onion::Cipher;
+pub use session_core::onion::path::Hop;
+pub use session_core::{Identity, JoinLink, RoomToken, ServerKey, SessionId, Signer};
+pub use transport::http::Progress;
+pub use transport::tls::Verify;
+pub use transport::{Encrypt, OnionPath};
+pub use types::{Message, MessageProblem, RoleChange, RoomInfo, Row, Scope};

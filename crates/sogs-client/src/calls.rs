@@ -1,0 +1,466 @@
+//! Every endpoint of a community server as a typed [`Call`].
+//!
+//! The methods of [`crate::Server`], [`crate::Room`] and [`crate::Inbox`] run these one by one; a
+//! [`crate::Batch`] takes several at once.
+
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use serde_json::{Map, Value, json};
+use session_core::encoding::b64;
+use session_core::{RoomToken, SessionId};
+
+use crate::call::{AuthNeed, Call, check, decode_json, leading_id, not_sogs};
+use crate::error::SogsError;
+use crate::post::PreparedPost;
+use crate::room::{Download, ListOptions, Posted, RoomUpdate};
+use crate::transport::Answer;
+use crate::types::{
+    Capabilities, Deleted, DeletedEverywhere, FileId, FuturePermission, InboxItem, InboxReceipt, InfoUpdates,
+    Message, ModeratorsChanged, PermissionChange, Permissions, PollInfo, RawRow, Reacted, ReactionsRemoved,
+    RoleChange, RoomInfo, Row, Scheduled, Scope, Unpinned, Unreacted,
+};
+
+/// What stays as it is in an extended file name (RFC 5987 attr-char).
+const FILENAME_SET: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// `GET /capabilities`.
+pub fn capabilities() -> Call<Capabilities> {
+    Call::for_json("GET", "/capabilities", AuthNeed::Anonymous)
+}
+
+/// `GET /capabilities?required=…`: what the server can do, and what of `required` it cannot.
+pub fn capabilities_required(required: &[&str]) -> Call<Capabilities> {
+    let path = format!("/capabilities?required={}", required.join(","));
+    Call::new("GET", path, AuthNeed::Anonymous, |answer| {
+        if answer.status == 412 {
+            return serde_json::from_slice(&answer.body)
+                .map_err(|error| not_sogs(answer, &error.to_string()));
+        }
+        decode_json(answer)
+    })
+}
+
+/// `GET /rooms`: the rooms this account may see.
+pub fn rooms() -> Call<Vec<RoomInfo>> {
+    Call::for_json("GET", "/rooms", AuthNeed::Optional)
+}
+
+/// `GET /room/T`.
+pub fn room(token: &RoomToken) -> Call<RoomInfo> {
+    Call::for_json("GET", format!("/room/{token}"), AuthNeed::Optional)
+}
+
+/// `GET /room/T/pollInfo/N`; the answer has the whole room when its counter is not `info_updates`.
+pub fn poll_info(token: &RoomToken, info_updates: i64) -> Call<PollInfo> {
+    Call::for_json(
+        "GET",
+        format!("/room/{token}/pollInfo/{info_updates}"),
+        AuthNeed::Optional,
+    )
+}
+
+/// `PUT /room/T`.
+pub fn update_room(token: &RoomToken, update: &RoomUpdate) -> Call<InfoUpdates> {
+    Call::for_json("PUT", format!("/room/{token}"), AuthNeed::Required).json(update.to_json())
+}
+
+fn messages<T: 'static>(
+    path: String,
+    convert: fn(RawRow) -> Result<T, crate::types::RowError>,
+) -> Call<Vec<T>> {
+    Call::new("GET", path, AuthNeed::Optional, move |answer| {
+        let raw: Vec<RawRow> = decode_json(answer)?;
+        raw.into_iter()
+            .map(|row| convert(row).map_err(|e| not_sogs(answer, &e.to_string())))
+            .collect()
+    })
+}
+
+/// `GET /room/T/messages/recent`: newest first.
+pub fn recent(token: &RoomToken, options: ListOptions) -> Call<Vec<Message>> {
+    messages(
+        format!("/room/{token}/messages/recent{}", options.query(false)),
+        Message::try_from,
+    )
+}
+
+/// `GET /room/T/messages/before/ID`: older than `id`, newest first.
+pub fn before(token: &RoomToken, id: u64, options: ListOptions) -> Call<Vec<Message>> {
+    messages(
+        format!("/room/{token}/messages/before/{id}{}", options.query(false)),
+        Message::try_from,
+    )
+}
+
+/// `GET /room/T/messages/since/SEQNO`: what changed after `seqno`, in order; with reaction-only rows.
+pub fn since(token: &RoomToken, seqno: i64, options: ListOptions) -> Call<Vec<Row>> {
+    messages(
+        format!("/room/{token}/messages/since/{seqno}{}", options.query(true)),
+        Row::try_from,
+    )
+}
+
+fn one_message(answer: &Answer) -> Result<Message, SogsError> {
+    let raw: RawRow = decode_json(answer)?;
+    Message::try_from(raw).map_err(|error| not_sogs(answer, &error.to_string()))
+}
+
+/// `GET /room/T/message/ID`.
+pub fn message(token: &RoomToken, id: u64) -> Call<Message> {
+    Call::new(
+        "GET",
+        format!("/room/{token}/message/{id}"),
+        AuthNeed::Optional,
+        one_message,
+    )
+}
+
+/// `POST /room/T/message`. Posted is what has status 201 and a number, however long the rest of the answer is.
+pub fn post(token: &RoomToken, post: &PreparedPost) -> Call<Posted> {
+    Call::new(
+        "POST",
+        format!("/room/{token}/message"),
+        AuthNeed::Required,
+        |answer| {
+            check(answer)?;
+            match one_message(answer) {
+                Ok(message) => Ok(Posted {
+                    id: message.id,
+                    message: Some(Box::new(message)),
+                }),
+                Err(error) => match leading_id(&answer.body) {
+                    Some(id) => Ok(Posted { id, message: None }),
+                    None => Err(error),
+                },
+            }
+        },
+    )
+    .json(post.to_json())
+    .author(post.author)
+}
+
+/// `PUT /room/T/message/ID`: replaces one's own message.
+pub fn edit(token: &RoomToken, id: u64, post: &PreparedPost) -> Call<()> {
+    Call::new(
+        "PUT",
+        format!("/room/{token}/message/{id}"),
+        AuthNeed::Required,
+        done,
+    )
+    .json(post.to_edit_json())
+    .author(post.author)
+}
+
+/// `DELETE /room/T/message/ID`.
+pub fn delete(token: &RoomToken, id: u64) -> Call<()> {
+    Call::new(
+        "DELETE",
+        format!("/room/{token}/message/{id}"),
+        AuthNeed::Required,
+        done,
+    )
+}
+
+/// `DELETE /room/T/all/SID`: all of a user's messages in the room.
+pub fn delete_all(token: &RoomToken, user: &SessionId) -> Call<()> {
+    Call::new(
+        "DELETE",
+        format!("/room/{token}/all/{user}"),
+        AuthNeed::Required,
+        done,
+    )
+}
+
+/// `DELETE /rooms/all/SID`: all of a user's messages in all rooms where we may.
+pub fn delete_everywhere(user: &SessionId) -> Call<DeletedEverywhere> {
+    Call::for_json("DELETE", format!("/rooms/all/{user}"), AuthNeed::Required)
+}
+
+/// `POST /room/T/pin/ID`.
+pub fn pin(token: &RoomToken, id: u64) -> Call<InfoUpdates> {
+    Call::for_json("POST", format!("/room/{token}/pin/{id}"), AuthNeed::Required).json(json!({}))
+}
+
+/// `POST /room/T/unpin/ID`.
+pub fn unpin(token: &RoomToken, id: u64) -> Call<Unpinned> {
+    Call::for_json("POST", format!("/room/{token}/unpin/{id}"), AuthNeed::Required).json(json!({}))
+}
+
+/// `POST /room/T/unpin/all`.
+pub fn unpin_all(token: &RoomToken) -> Call<Unpinned> {
+    Call::for_json("POST", format!("/room/{token}/unpin/all"), AuthNeed::Required).json(json!({}))
+}
+
+/// `PUT /room/T/reaction/ID/EMOJI`.
+pub fn react(token: &RoomToken, id: u64, emoji: &str) -> Call<Reacted> {
+    Call::for_json(
+        "PUT",
+        format!("/room/{token}/reaction/{id}/{emoji}"),
+        AuthNeed::Required,
+    )
+    .json(json!({}))
+}
+
+/// `DELETE /room/T/reaction/ID/EMOJI`: takes one's own reaction back.
+pub fn unreact(token: &RoomToken, id: u64, emoji: &str) -> Call<Unreacted> {
+    Call::for_json(
+        "DELETE",
+        format!("/room/{token}/reaction/{id}/{emoji}"),
+        AuthNeed::Required,
+    )
+}
+
+/// `DELETE /room/T/reactions/ID[/EMOJI]`: removes everybody's, for moderators.
+pub fn clear_reactions(token: &RoomToken, id: u64, emoji: Option<&str>) -> Call<ReactionsRemoved> {
+    let path = match emoji {
+        Some(emoji) => format!("/room/{token}/reactions/{id}/{emoji}"),
+        None => format!("/room/{token}/reactions/{id}"),
+    };
+    Call::for_json("DELETE", path, AuthNeed::Required)
+}
+
+/// `GET /room/T/reactors/ID/EMOJI`: who reacted and when (unix seconds), oldest first.
+pub fn reactors(token: &RoomToken, id: u64, emoji: &str, limit: Option<u32>) -> Call<Vec<(SessionId, f64)>> {
+    let query = limit.map(|limit| format!("?limit={limit}")).unwrap_or_default();
+    Call::for_json(
+        "GET",
+        format!("/room/{token}/reactors/{id}/{emoji}{query}"),
+        AuthNeed::Optional,
+    )
+}
+
+/// `POST /room/T/file`. Unattached files expire after an hour.
+pub fn upload(token: &RoomToken, name: Option<&str>, bytes: Bytes) -> Call<FileId> {
+    let call = Call::for_json("POST", format!("/room/{token}/file"), AuthNeed::Required).bytes(bytes);
+    let call = call.header("content-type", "application/octet-stream".to_owned());
+    match name {
+        None => call,
+        Some(name) => {
+            // Lower-case escapes, as the reference's own client writes them.
+            let name = percent_encode(name.as_bytes(), FILENAME_SET).to_string();
+            let name = lower_escapes(&name);
+            call.header(
+                "content-disposition",
+                format!("attachment; filename*=UTF-8''{name}"),
+            )
+        }
+    }
+}
+
+fn lower_escapes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut escape = 0;
+    for c in text.chars() {
+        out.push(if escape > 0 { c.to_ascii_lowercase() } else { c });
+        escape = if c == '%' {
+            2
+        } else {
+            escape - i32::from(escape > 0)
+        };
+    }
+    out
+}
+
+/// `GET /room/T/file/ID`.
+pub fn download(token: &RoomToken, id: u64) -> Call<Download> {
+    Call::new(
+        "GET",
+        format!("/room/{token}/file/{id}"),
+        AuthNeed::Optional,
+        |answer| {
+            check(answer)?;
+            if answer.truncated {
+                let limit = answer.body.len();
+                return Err(SogsError::new(crate::error::Cause::AnswerTooLong { limit }));
+            }
+            Ok(Download::from_answer(answer))
+        },
+    )
+}
+
+/// `POST /user/SID/moderator`.
+pub fn set_role(user: &SessionId, scope: &Scope, change: RoleChange) -> Call<ModeratorsChanged> {
+    let mut body = Map::new();
+    scope.write_to(&mut body);
+    for (key, value) in [
+        ("moderator", change.moderator),
+        ("admin", change.admin),
+        ("visible", change.visible),
+    ] {
+        if let Some(value) = value {
+            body.insert(key.to_owned(), value.into());
+        }
+    }
+    Call::for_json("POST", format!("/user/{user}/moderator"), AuthNeed::Required).json(Value::Object(body))
+}
+
+/// `POST /user/SID/ban`; `timeout_secs` lifts the ban again.
+pub fn ban(user: &SessionId, scope: &Scope, timeout_secs: Option<f64>) -> Call<()> {
+    let mut body = Map::new();
+    scope.write_to(&mut body);
+    if let Some(timeout) = timeout_secs {
+        // Whole seconds are written as such.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::float_cmp,
+            reason = "the comparison decides whether it is exact"
+        )]
+        let value = if timeout as i64 as f64 == timeout {
+            json!(timeout as i64)
+        } else {
+            json!(timeout)
+        };
+        body.insert("timeout".to_owned(), value);
+    }
+    Call::new("POST", format!("/user/{user}/ban"), AuthNeed::Required, done).json(Value::Object(body))
+}
+
+/// `POST /user/SID/unban`.
+pub fn unban(user: &SessionId, scope: &Scope) -> Call<()> {
+    let mut body = Map::new();
+    scope.write_to(&mut body);
+    Call::new("POST", format!("/user/{user}/unban"), AuthNeed::Required, done).json(Value::Object(body))
+}
+
+/// `GET /room/T/permissions`: everybody who differs from the defaults.
+pub fn permissions(token: &RoomToken) -> Call<std::collections::BTreeMap<SessionId, Permissions>> {
+    Call::for_json("GET", format!("/room/{token}/permissions"), AuthNeed::Required)
+}
+
+/// `GET /room/T/permissions/SID`.
+pub fn permissions_of(token: &RoomToken, user: &SessionId) -> Call<Permissions> {
+    Call::for_json(
+        "GET",
+        format!("/room/{token}/permissions/{user}"),
+        AuthNeed::Required,
+    )
+}
+
+/// `POST /room/T/permissions/SID`.
+pub fn set_permissions(token: &RoomToken, user: &SessionId, change: PermissionChange) -> Call<Permissions> {
+    let body = serde_json::to_value(change).expect("flags are JSON");
+    Call::for_json(
+        "POST",
+        format!("/room/{token}/permissions/{user}"),
+        AuthNeed::Required,
+    )
+    .json(body)
+}
+
+/// `GET /room/T/futurePermissions`.
+pub fn future_permissions(token: &RoomToken) -> Call<Scheduled> {
+    Call::for_json(
+        "GET",
+        format!("/room/{token}/futurePermissions"),
+        AuthNeed::Required,
+    )
+}
+
+/// `GET /room/T/futurePermissions/SID`.
+pub fn future_permissions_of(token: &RoomToken, user: &SessionId) -> Call<Vec<FuturePermission>> {
+    Call::for_json(
+        "GET",
+        format!("/room/{token}/futurePermissions/{user}"),
+        AuthNeed::Required,
+    )
+}
+
+/// `POST /room/T/futurePermissions/SID`: a change `in_secs` from now (0 to a billion).
+pub fn schedule_permissions(
+    token: &RoomToken,
+    user: &SessionId,
+    read: Option<bool>,
+    write: Option<bool>,
+    upload: Option<bool>,
+    in_secs: f64,
+) -> Call<Vec<FuturePermission>> {
+    let mut body = Map::new();
+    for (key, value) in [("read", read), ("write", write), ("upload", upload)] {
+        if let Some(value) = value {
+            body.insert(key.to_owned(), value.into());
+        }
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::float_cmp,
+        reason = "the comparison decides whether it is exact"
+    )]
+    let seconds = if in_secs as i64 as f64 == in_secs {
+        json!(in_secs as i64)
+    } else {
+        json!(in_secs)
+    };
+    body.insert("in".to_owned(), seconds);
+    Call::for_json(
+        "POST",
+        format!("/room/{token}/futurePermissions/{user}"),
+        AuthNeed::Required,
+    )
+    .json(Value::Object(body))
+}
+
+/// `POST /inbox/SID`: puts an encrypted message into a blinded id's inbox.
+pub fn send_direct(recipient: &SessionId, message: &[u8]) -> Call<InboxReceipt> {
+    Call::for_json("POST", format!("/inbox/{recipient}"), AuthNeed::Required)
+        .json(json!({ "message": b64(message) }))
+}
+
+/// Which of the two boxes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectBox {
+    /// What others sent us.
+    Inbox,
+    /// What we sent.
+    Outbox,
+}
+
+/// `GET /inbox[/since/ID]` and the same for the outbox: oldest first, at most 256.
+pub fn direct_messages(which: DirectBox, since: Option<u64>, limit: Option<u32>) -> Call<Vec<InboxItem>> {
+    let name = match which {
+        DirectBox::Inbox => "inbox",
+        DirectBox::Outbox => "outbox",
+    };
+    let since = since.map(|id| format!("/since/{id}")).unwrap_or_default();
+    let query = limit.map(|limit| format!("?limit={limit}")).unwrap_or_default();
+    Call::new(
+        "GET",
+        format!("/{name}{since}{query}"),
+        AuthNeed::Required,
+        |answer| {
+            // Nothing newer is said in two ways.
+            if answer.status == 304 {
+                Ok(Vec::new())
+            } else {
+                decode_json(answer)
+            }
+        },
+    )
+}
+
+/// `DELETE /inbox`.
+pub fn clear_inbox() -> Call<Deleted> {
+    Call::for_json("DELETE", "/inbox", AuthNeed::Required)
+}
+
+/// Success whatever the body says.
+fn done(answer: &Answer) -> Result<(), SogsError> {
+    check(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_written_as_the_reference_writes_them() {
+        let call = upload(&RoomToken::new("test").unwrap(), Some("my 🎂.txt"), Bytes::new());
+        assert_eq!(
+            call.parts.headers[1].1,
+            "attachment; filename*=UTF-8''my%20%f0%9f%8e%82.txt"
+        );
+    }
+}

@@ -1,0 +1,379 @@
+//! What went wrong, what it means for trying again, and what a person can do about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use session_core::content::ContentError;
+use session_core::dm::DmError;
+
+/// Longest piece of a server's text that an error carries, in characters.
+const MAX_TEXT_CHARS: usize = 200;
+/// How long to wait after a 429 that says nothing about it: the reference server counts posts over 16 seconds.
+pub const RATE_LIMIT_WINDOW: Duration = Duration::from_secs(16);
+
+/// The cause of a failure. One variant for each thing a person would do differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// 400: the server finds the request malformed.
+    BadRequest,
+    /// 400: an unblinded id where the server insists on blinded ones.
+    BlindingRequired,
+    /// 401: the call needs an account and the request had none.
+    AuthenticationRequired,
+    /// 401 on a signed request, or a sealed request the server cannot open: it has another key than we were told.
+    WrongServerKey,
+    /// 403 `Banned`: the account is banned on the whole server.
+    Banned,
+    /// 403: no permission for this.
+    Forbidden,
+    /// 404: no such room, message, file or user, or not visible to this account.
+    NotFound,
+    /// 406: the file is not usable as the room's image.
+    NotAcceptable,
+    /// 412: the server lacks capabilities that were asked for.
+    MissingCapabilities,
+    /// 413: too large for the server.
+    TooLarge,
+    /// 425: our clock is more than 24 hours off.
+    ClockSkew {
+        /// Seconds to add to our clock to get the server's, where its `Date` header told.
+        offset_secs: Option<i64>,
+    },
+    /// 425: the server has seen the request's nonce before.
+    NonceReused,
+    /// 429: too many posts.
+    RateLimited,
+    /// 429 without a rate limit: a filter of the server rejects the message.
+    Rejected,
+    /// 5xx.
+    ServerError,
+    /// Another status that this call cannot have.
+    UnexpectedStatus,
+    /// The answer is not that of a community server.
+    NotASogs,
+    /// The server redirects to another origin, or too often.
+    Redirected {
+        /// Where to.
+        to: String,
+    },
+    /// The answer is longer than we are ready to read.
+    AnswerTooLong {
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// TLS: the certificate or the handshake.
+    Tls {
+        /// What TLS says.
+        detail: String,
+    },
+    /// TLS was spoken to a port that does not speak it.
+    NotTls,
+    /// The host name does not resolve.
+    Dns,
+    /// Nobody listens on the port.
+    Refused,
+    /// No answer in time.
+    Timeout {
+        /// What took too long: `connect` or `answer`.
+        phase: &'static str,
+    },
+    /// The connection failed in another way, or broke.
+    Network {
+        /// What the system says.
+        detail: String,
+    },
+    /// The proxy of the environment failed.
+    Proxy {
+        /// What it says.
+        detail: String,
+    },
+    /// An onion hop did not pass the request on, or changed the answer.
+    Hop {
+        /// What it answered.
+        detail: String,
+    },
+    /// The call needs an identity and none was given.
+    NoIdentity,
+    /// What the caller handed in cannot be sent.
+    InvalidInput {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A direct message cannot be sealed or opened.
+    DirectMessage(DmError),
+    /// Content cannot be decoded.
+    Content(ContentError),
+}
+
+/// A failed call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SogsError {
+    pub(crate) cause: Cause,
+    /// Host (and port) of the server, if one was involved.
+    pub(crate) host: String,
+    /// Method and path, without secrets: SOGS paths hold none.
+    pub(crate) call: String,
+    pub(crate) status: Option<u16>,
+    pub(crate) retry_after: Option<Duration>,
+    /// What the server wrote, cleaned and cut.
+    pub(crate) text: Option<String>,
+}
+
+impl SogsError {
+    pub(crate) fn new(cause: Cause) -> Self {
+        Self {
+            cause,
+            host: String::new(),
+            call: String::new(),
+            status: None,
+            retry_after: None,
+            text: None,
+        }
+    }
+
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(Cause::InvalidInput {
+            detail: detail.into(),
+        })
+    }
+
+    pub(crate) fn at(mut self, host: &str, call: &str) -> Self {
+        if self.host.is_empty() {
+            host.clone_into(&mut self.host);
+        }
+        if self.call.is_empty() {
+            call.clone_into(&mut self.call);
+        }
+        self
+    }
+
+    pub(crate) fn with_text(mut self, text: &str) -> Self {
+        let clean: String = text
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(MAX_TEXT_CHARS)
+            .collect::<String>()
+            .trim()
+            .to_owned();
+        self.text = (!clean.is_empty()).then_some(clean);
+        self
+    }
+
+    pub(crate) fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    pub(crate) fn with_retry_after(mut self, after: Option<Duration>) -> Self {
+        self.retry_after = after;
+        self
+    }
+
+    /// The cause.
+    pub fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// The HTTP status, if the server answered (inside the onion, the inner one).
+    pub fn status(&self) -> Option<u16> {
+        self.status
+    }
+
+    /// What the server wrote with its refusal, cleaned of control characters and cut at 200 characters.
+    pub fn server_text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// Whether the same call must fail again until somebody changes something.
+    pub fn is_permanent(&self) -> bool {
+        !matches!(
+            self.cause,
+            Cause::ClockSkew { .. }
+                | Cause::NonceReused
+                | Cause::RateLimited
+                | Cause::ServerError
+                | Cause::Dns
+                | Cause::Refused
+                | Cause::Timeout { .. }
+                | Cause::Network { .. }
+                | Cause::Proxy { .. }
+                | Cause::Hop { .. }
+        )
+    }
+
+    /// Whether the server may have carried the call out although no answer came. A post must then be looked for
+    /// (see `Room::find_own`) before it is sent again.
+    pub fn is_ambiguous(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::Timeout { phase: "answer" }
+                | Cause::Network { .. }
+                | Cause::Proxy { .. }
+                | Cause::Hop { .. }
+                | Cause::AnswerTooLong { .. }
+                | Cause::ServerError
+        )
+    }
+
+    /// How long to wait before trying again, where the server or its rules say so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// What to do about it, one sentence.
+    pub fn remedy(&self) -> String {
+        let host = if self.host.is_empty() {
+            "the server"
+        } else {
+            self.host.as_str()
+        };
+        match &self.cause {
+            Cause::BadRequest => "check the parameters of the call; the server's text above says what it misses".into(),
+            Cause::BlindingRequired => "use a blinded id: blind=auto or blind=yes".into(),
+            Cause::AuthenticationRequired => "give an identity: this is not open to anonymous requests".into(),
+            Cause::WrongServerKey => format!(
+                "compare public_key with the join link that the operators of {host} publish; a proxy that rewrites \
+                 paths breaks signatures too"
+            ),
+            Cause::Banned | Cause::Forbidden => {
+                "ask a moderator of the community for the permission, and check that the right identity is used \
+                 (a blinded id has other rights than the 05 id)"
+                    .into()
+            }
+            Cause::NotFound => {
+                "check the room token and the number; what an account may not see looks the same as what is not there"
+                    .into()
+            }
+            Cause::NotAcceptable => "upload a picture to this room first and use its file number".into(),
+            Cause::MissingCapabilities => "do without them, or use another server".into(),
+            Cause::TooLarge => "send less: a smaller file, or a shorter message".into(),
+            Cause::ClockSkew { .. } => "set this machine's clock (it must be within 24 hours of the server's)".into(),
+            Cause::NonceReused => "try again: every request gets a new nonce".into(),
+            Cause::RateLimited => match self.retry_after {
+                Some(after) => format!("wait {} seconds", after.as_secs().max(1)),
+                None => "wait a while".into(),
+            },
+            Cause::Rejected => "change the message: a filter of the community does not let it through".into(),
+            Cause::ServerError => format!("try again later; if it stays, tell the operators of {host}"),
+            Cause::UnexpectedStatus | Cause::NotASogs => {
+                format!("check host, port and scheme: {host} does not answer like a community server")
+            }
+            Cause::Redirected { to } => format!("use the address the server points to, if you trust it: {to}"),
+            Cause::AnswerTooLong { .. } => "ask for less at once, or raise the limit".into(),
+            Cause::Tls { .. } => {
+                "check the host name and the server's certificate; verify=no accepts any certificate".into()
+            }
+            Cause::NotTls => "use http:// (session:// or sogs://) for this port, or the port that speaks TLS".into(),
+            Cause::Dns => "check the spelling of the host name and this machine's name resolution".into(),
+            Cause::Refused => "check host and port, and whether the server runs".into(),
+            Cause::Timeout { phase: "connect" } => {
+                "check host and port, and firewalls on the way; cto= sets the limit for connecting".into()
+            }
+            Cause::Timeout { .. } => "try again later; rto= sets the limit for an answer".into(),
+            Cause::Network { .. } => "try again".into(),
+            Cause::Proxy { .. } => "check the proxy settings of the environment (HTTP_PROXY, HTTPS_PROXY, NO_PROXY)".into(),
+            Cause::Hop { .. } => "choose another path of hops".into(),
+            Cause::NoIdentity => "give an identity: a seed or a recovery phrase".into(),
+            Cause::InvalidInput { .. } => "change the input".into(),
+            Cause::DirectMessage(_) => {
+                "check the recipient's id: it must be the blinded id of this very server".into()
+            }
+            Cause::Content(_) => "nothing: the sender's program made a message that cannot be read".into(),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadRequest => f.write_str("the server calls the request malformed"),
+            Self::BlindingRequired => f.write_str("the server takes blinded ids only"),
+            Self::AuthenticationRequired => f.write_str("the server wants to know who asks"),
+            Self::WrongServerKey => {
+                f.write_str("the server does not have the public key that was given for it")
+            }
+            Self::Banned => f.write_str("this account is banned on the server"),
+            Self::Forbidden => f.write_str("this account has no permission for that"),
+            Self::NotFound => f.write_str("there is no such thing, or it is not visible to this account"),
+            Self::NotAcceptable => f.write_str("the file cannot be the room's image"),
+            Self::MissingCapabilities => f.write_str("the server lacks capabilities that are needed"),
+            Self::TooLarge => f.write_str("too large for the server"),
+            Self::ClockSkew {
+                offset_secs: Some(offset),
+            } => {
+                let (much, way) = (
+                    offset.unsigned_abs(),
+                    if *offset > 0 { "behind" } else { "ahead of" },
+                );
+                write!(
+                    f,
+                    "this machine's clock is {} {way} the server's",
+                    human_seconds(much)
+                )
+            }
+            Self::ClockSkew { offset_secs: None } => {
+                f.write_str("this machine's clock and the server's are more than 24 hours apart")
+            }
+            Self::NonceReused => f.write_str("the server has seen this nonce before"),
+            Self::RateLimited => f.write_str("too many messages in a short time"),
+            Self::Rejected => f.write_str("the community's filter rejects the message"),
+            Self::ServerError => f.write_str("the server failed"),
+            Self::UnexpectedStatus => f.write_str("the server answers in a way this call cannot have"),
+            Self::NotASogs => f.write_str("this is not a community server"),
+            Self::Redirected { to } => write!(f, "the server redirects elsewhere ({to})"),
+            Self::AnswerTooLong { limit } => write!(f, "the answer is longer than {limit} bytes"),
+            Self::Tls { detail } => write!(f, "no secure connection: {detail}"),
+            Self::NotTls => f.write_str("the port does not speak TLS"),
+            Self::Dns => f.write_str("the host name does not resolve"),
+            Self::Refused => f.write_str("nobody listens on that port"),
+            Self::Timeout { phase: "connect" } => f.write_str("no connection in time"),
+            Self::Timeout { .. } => f.write_str("no answer in time"),
+            Self::Network { detail } => write!(f, "the connection failed: {detail}"),
+            Self::Proxy { detail } => write!(f, "the proxy failed: {detail}"),
+            Self::Hop { detail } => write!(f, "an onion hop failed: {detail}"),
+            Self::NoIdentity => f.write_str("this needs an identity"),
+            Self::InvalidInput { detail } => f.write_str(detail),
+            Self::DirectMessage(error) => error.fmt(f),
+            Self::Content(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for SogsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.host.is_empty() {
+            write!(f, "{}: ", self.host)?;
+        }
+        self.cause.fmt(f)?;
+        match (self.status, &self.text) {
+            (Some(status), Some(text)) => write!(f, " ({status} \u{201c}{text}\u{201d})"),
+            (Some(status), None) => write!(f, " ({status})"),
+            (None, Some(text)) => write!(f, " (\u{201c}{text}\u{201d})"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for SogsError {}
+
+impl From<DmError> for SogsError {
+    fn from(error: DmError) -> Self {
+        Self::new(Cause::DirectMessage(error))
+    }
+}
+
+impl From<ContentError> for SogsError {
+    fn from(error: ContentError) -> Self {
+        Self::new(Cause::Content(error))
+    }
+}
+
+fn human_seconds(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} seconds"),
+        120..7_200 => format!("{} minutes", seconds / 60),
+        7_200..172_800 => format!("{} hours", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}

@@ -1,0 +1,104 @@
+//! Direct messages between blinded ids.
+
+use session_core::content::{Content, ContentError};
+use session_core::dm::{Conversation, DmError, NONCE_LEN_BYTES};
+use session_core::encoding::from_b64;
+use session_core::padding::Padding;
+use session_core::{Identity, SessionId, message};
+
+use crate::calls::{self, DirectBox};
+use crate::error::{Cause, SogsError};
+use crate::server::Server;
+use crate::types::{DirectMessage, InboxItem, InboxReceipt};
+
+/// The inbox and outbox of this account on one server. Needs a blinded id.
+#[derive(Debug, Clone)]
+pub struct Inbox {
+    server: Server,
+}
+
+impl Inbox {
+    pub(crate) fn new(server: Server) -> Self {
+        Self { server }
+    }
+
+    fn me(&self) -> Result<&Identity, SogsError> {
+        self.server
+            .identity()
+            .ok_or_else(|| SogsError::new(Cause::NoIdentity))
+    }
+
+    /// Sends a text to a blinded id (`15`) of this server, under `name` if one is given.
+    pub async fn send(
+        &self,
+        recipient: &SessionId,
+        text: &str,
+        name: Option<&str>,
+    ) -> Result<InboxReceipt, SogsError> {
+        self.send_content(recipient, &Content::text(text, name, self.server.now_ms()))
+            .await
+    }
+
+    /// Sends content to a blinded id of this server.
+    pub async fn send_content(
+        &self,
+        recipient: &SessionId,
+        content: &Content,
+    ) -> Result<InboxReceipt, SogsError> {
+        let sealed = self.seal(recipient, content)?;
+        self.server.run(calls::send_direct(recipient, &sealed)).await
+    }
+
+    fn seal(&self, recipient: &SessionId, content: &Content) -> Result<Vec<u8>, SogsError> {
+        let conversation = Conversation::new(self.me()?, recipient, &self.server.key())?;
+        let mut nonce = [0; NONCE_LEN_BYTES];
+        getrandom::fill(&mut nonce).expect("the system has randomness");
+        Ok(conversation.seal(&Padding::Block.pad(content.to_bytes()), &nonce))
+    }
+
+    /// What others sent us, oldest first; with `since`, what came after that number.
+    pub async fn received(&self, since: Option<u64>) -> Result<Vec<DirectMessage>, SogsError> {
+        let items = self
+            .server
+            .run(calls::direct_messages(DirectBox::Inbox, since, None))
+            .await?;
+        items.into_iter().map(|item| self.open(item)).collect()
+    }
+
+    /// What we sent, oldest first; with `since`, what came after that number.
+    pub async fn sent(&self, since: Option<u64>) -> Result<Vec<DirectMessage>, SogsError> {
+        let items = self
+            .server
+            .run(calls::direct_messages(DirectBox::Outbox, since, None))
+            .await?;
+        items.into_iter().map(|item| self.open(item)).collect()
+    }
+
+    /// Empties our inbox; gives the number of items.
+    pub async fn clear(&self) -> Result<u64, SogsError> {
+        Ok(self.server.run(calls::clear_inbox()).await?.deleted)
+    }
+
+    /// Opens an item of either box: it is ours if we are its sender.
+    pub fn open(&self, item: InboxItem) -> Result<DirectMessage, SogsError> {
+        let me = self.me()?;
+        let opened = open_item(me, &self.server, &item);
+        Ok(DirectMessage { item, opened })
+    }
+}
+
+fn open_item(me: &Identity, server: &Server, item: &InboxItem) -> Result<(Content, SessionId), DmError> {
+    let sealed = from_b64(&item.message).ok_or(DmError::Truncated)?;
+    let key = server.key();
+    let mine = [me.blind15(&key).id(), me.blind25(&key).id()];
+    let sent = mine.contains(&item.sender);
+    let other = if sent { &item.recipient } else { &item.sender };
+    let conversation = Conversation::new(me, other, &key)?;
+    let opened = if sent {
+        conversation.open_sent(&sealed)?
+    } else {
+        conversation.open_received(&sealed)?
+    };
+    let content = message::open(&opened.data).map_err(|_: ContentError| DmError::Decryption)?;
+    Ok((content, opened.sender))
+}

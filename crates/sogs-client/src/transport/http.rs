@@ -1,0 +1,231 @@
+//! One HTTP exchange: bounded in time and size, with every failure put under its cause.
+
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, Response};
+use url::Url;
+
+use super::tls::{self, Verify};
+use crate::error::{Cause, SogsError};
+
+/// Piece of a body after which progress is reported, bytes.
+const PROGRESS_STEP_BYTES: usize = 16 * 1024;
+
+/// Told how many bytes of how many have gone out or come in.
+pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
+/// Limits of every exchange.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// For the connection to stand.
+    pub(crate) connect: Duration,
+    /// Between any two reads.
+    pub(crate) read: Duration,
+    /// For the whole exchange.
+    pub(crate) total: Duration,
+    /// Longest answer, bytes.
+    pub(crate) answer_bytes: usize,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Http {
+    client: Client,
+    limits: Limits,
+}
+
+pub(crate) struct HttpRequest {
+    pub(crate) method: &'static str,
+    pub(crate) url: Url,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Option<Bytes>,
+    pub(crate) upload: Option<Progress>,
+    pub(crate) download: Option<Progress>,
+}
+
+#[derive(Debug)]
+pub(crate) struct HttpResponse {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Bytes,
+    /// The answer was longer than the limit and `body` is its beginning.
+    pub(crate) truncated: bool,
+    /// `Location`, resolved, of a redirect.
+    pub(crate) location: Option<Url>,
+}
+
+impl Http {
+    pub(crate) fn new(
+        verify: &Verify,
+        needs_tls: bool,
+        limits: Limits,
+        user_agent: &str,
+        use_proxies: bool,
+    ) -> Result<Self, SogsError> {
+        let mut builder = Client::builder()
+            .tls_backend_preconfigured(tls::config(verify, needs_tls)?)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(limits.connect)
+            .read_timeout(limits.read)
+            .timeout(limits.total)
+            .pool_idle_timeout(Duration::from_secs(60))
+            .tcp_nodelay(true)
+            .user_agent(user_agent);
+        if !use_proxies {
+            builder = builder.no_proxy();
+        }
+        let client = builder.build().map_err(|error| classify(&error, "connect"))?;
+        Ok(Self { client, limits })
+    }
+
+    pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, SogsError> {
+        let method = Method::from_bytes(request.method.as_bytes())
+            .map_err(|_| SogsError::invalid("the method is not a word"))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &request.headers {
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| SogsError::invalid("a header name is malformed"))?;
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| SogsError::invalid("a header value is malformed"))?;
+            headers.insert(name, value);
+        }
+        let mut builder = self.client.request(method, request.url.clone()).headers(headers);
+        if let Some(body) = request.body {
+            builder = match request.upload {
+                None => builder.body(body),
+                Some(progress) => builder
+                    .header(reqwest::header::CONTENT_LENGTH, body.len())
+                    .body(reqwest::Body::wrap_stream(reporting(body, progress))),
+            };
+        }
+        let response = builder
+            .send()
+            .await
+            .map_err(|error| classify(&error, "connect"))?;
+        self.read(&request.url, response, request.download).await
+    }
+
+    /// Reads the answer up to the limit and no further.
+    async fn read(
+        &self,
+        url: &Url,
+        response: Response,
+        progress: Option<Progress>,
+    ) -> Result<HttpResponse, SogsError> {
+        let status = response.status().as_u16();
+        let headers: Vec<_> = response
+            .headers()
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.as_str().to_owned(),
+                    String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                )
+            })
+            .collect();
+        let location = response
+            .headers()
+            .get(reqwest::header::LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|location| url.join(location).ok());
+        let expected = response.content_length().unwrap_or(0);
+        let limit = self.limits.answer_bytes;
+        let mut body = BytesMut::new();
+        let mut truncated = false;
+        let mut stream = response.bytes_stream();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| classify(&error, "answer"))?;
+            let room = limit - body.len();
+            if chunk.len() > room {
+                body.extend_from_slice(&chunk[..room]);
+                truncated = true;
+                break;
+            }
+            body.extend_from_slice(&chunk);
+            if let Some(progress) = &progress {
+                progress(body.len() as u64, expected.max(body.len() as u64));
+            }
+        }
+        Ok(HttpResponse {
+            status,
+            headers,
+            body: body.freeze(),
+            truncated,
+            location,
+        })
+    }
+}
+
+fn reporting(
+    body: Bytes,
+    progress: Progress,
+) -> impl futures_util::Stream<Item = Result<Bytes, io::Error>> + Send + 'static {
+    let total = body.len();
+    futures_util::stream::unfold((body, progress), move |(mut rest, progress)| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        let piece = rest.split_to(rest.len().min(PROGRESS_STEP_BYTES));
+        progress((total - rest.len()) as u64, total as u64);
+        Some((Ok(piece), (rest, progress)))
+    })
+}
+
+/// Finds the cause in what the HTTP client reports. `phase` is what a timeout interrupted, unless it tells itself.
+fn classify(error: &reqwest::Error, phase: &'static str) -> SogsError {
+    let mut detail = error.to_string();
+    let mut source = error.source();
+    let mut tls = None;
+    let mut kind = None;
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            kind = kind.or(Some(io.kind()));
+            // An io::Error names its payload's source as its own, so the payload itself must be looked at here.
+            tls = tls.or_else(|| {
+                io.get_ref()
+                    .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            });
+        }
+        tls = tls.or_else(|| cause.downcast_ref::<rustls::Error>());
+        detail = cause.to_string();
+        source = cause.source();
+    }
+    let cause = match (tls, kind) {
+        (Some(rustls::Error::InvalidMessage(_)), _) => Cause::NotTls,
+        (Some(error), _) => Cause::Tls {
+            detail: error.to_string(),
+        },
+        _ if error.is_dns() => Cause::Dns,
+        _ if error.is_timeout() => Cause::Timeout {
+            phase: if error.is_connect() { "connect" } else { "answer" },
+        },
+        (_, Some(io::ErrorKind::ConnectionRefused)) => Cause::Refused,
+        _ if is_proxy(error) => Cause::Proxy { detail },
+        _ => Cause::Network {
+            detail: if detail.is_empty() {
+                phase.to_owned()
+            } else {
+                detail
+            },
+        },
+    };
+    SogsError::new(cause)
+}
+
+fn is_proxy(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if text.contains("tunnel") || text.contains("proxy") {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}

@@ -1,0 +1,388 @@
+//! How a request gets to the server: directly, sealed to its key, or through a path of onion hops.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use getrandom::SysRng;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use rand_core::UnwrapErr;
+use session_core::ServerKey;
+use session_core::onion::path::{self, Destination, Hop};
+use session_core::onion::{Cipher, v4};
+use url::Url;
+
+use crate::error::{Cause, SogsError};
+
+pub(crate) mod http;
+pub(crate) mod tls;
+
+use http::{Http, HttpRequest, HttpResponse, Progress};
+
+/// Most redirects followed for one request, all to the same origin.
+const MAX_REDIRECTS: usize = 3;
+
+/// Characters of a decoded path that must be escaped in a URL: all but unreserved ones, `/` and what RFC 3986 allows
+/// in segments. `%` is escaped, because the path is decoded text.
+const PATH_SET: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}')
+    .add(b'%')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'|')
+    .add(b'[')
+    .add(b']');
+
+/// Whether requests are sealed to the server's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encrypt {
+    /// Sealed over plain http, direct over https. A plain-http server without an onion endpoint is then spoken to
+    /// directly; [`Encrypt::Yes`] never does that.
+    #[default]
+    Auto,
+    /// Always sealed.
+    Yes,
+    /// Never sealed.
+    No,
+}
+
+/// A path of onion hops to the server.
+#[derive(Debug, Clone)]
+pub struct OnionPath {
+    /// Where the first hop listens, e.g. `https://203.0.113.7:22021`. Its certificate is not checked: the layer is
+    /// sealed to its key.
+    pub entry: Url,
+    /// The hops, first to last; at least one.
+    pub hops: Vec<Hop>,
+}
+
+/// One request for the server, signed anew for each attempt.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) method: &'static str,
+    /// Decoded path and raw query.
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a [(String, String)],
+    pub(crate) body: Option<Bytes>,
+    pub(crate) upload: Option<Progress>,
+    pub(crate) download: Option<Progress>,
+}
+
+/// The server's answer, wherever it was unwrapped.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Bytes,
+    pub(crate) truncated: bool,
+    /// Seconds to add to our clock to get the server's.
+    pub(crate) clock_offset: Option<i64>,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// The four headers for a path; called again when a redirect changes it.
+pub(crate) type Sign<'a> = dyn Fn(&str) -> Vec<(String, String)> + Send + Sync + 'a;
+
+#[derive(Debug)]
+pub(crate) struct Transport {
+    base: Url,
+    key: ServerKey,
+    encrypt: Encrypt,
+    cipher: Cipher,
+    path: Option<OnionPath>,
+    http: Http,
+    hop_http: Option<Http>,
+    /// Set when an `Auto` server turned out to have no onion endpoint.
+    no_onion: AtomicBool,
+}
+
+impl Transport {
+    pub(crate) fn new(
+        base: Url,
+        key: ServerKey,
+        encrypt: Encrypt,
+        cipher: Cipher,
+        path: Option<OnionPath>,
+        http: Http,
+        hop_http: Option<Http>,
+    ) -> Self {
+        Self {
+            base,
+            key,
+            encrypt,
+            cipher,
+            path,
+            http,
+            hop_http,
+            no_onion: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the next request will be sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        match self.encrypt {
+            _ if self.path.is_some() => true,
+            Encrypt::Yes => true,
+            Encrypt::No => false,
+            Encrypt::Auto => self.base.scheme() == "http" && !self.no_onion.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) async fn send(&self, request: &Outgoing<'_>, sign: &Sign<'_>) -> Result<Answer, SogsError> {
+        if !self.is_sealed() {
+            return self.direct(request, sign).await;
+        }
+        match self.sealed(request, sign).await {
+            Err(error)
+                if self.path.is_none()
+                    && self.encrypt == Encrypt::Auto
+                    && error.cause == Cause::NotASogs
+                    && matches!(error.status, Some(404 | 405 | 501)) =>
+            {
+                tracing::warn!(host = %host(&self.base), "the server has no onion endpoint; speaking to it unsealed");
+                self.no_onion.store(true, Ordering::Relaxed);
+                self.direct(request, sign).await
+            }
+            other => other,
+        }
+    }
+
+    async fn direct(&self, request: &Outgoing<'_>, sign: &Sign<'_>) -> Result<Answer, SogsError> {
+        let mut url = join(&self.base, request.path);
+        let mut path = request.path.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut headers = request.headers.to_vec();
+            headers.extend(sign(&path));
+            let response = self
+                .http
+                .send(HttpRequest {
+                    method: request.method,
+                    url: url.clone(),
+                    headers,
+                    body: request.body.clone(),
+                    upload: request.upload.clone(),
+                    download: request.download.clone(),
+                })
+                .await?;
+            let Some(next) = redirect(&url, &response)? else {
+                return Ok(answer(response));
+            };
+            path = decoded_path(&next);
+            url = next;
+        }
+        Err(SogsError::new(Cause::Redirected { to: shown(&url) }))
+    }
+
+    async fn sealed(&self, request: &Outgoing<'_>, sign: &Sign<'_>) -> Result<Answer, SogsError> {
+        let mut headers = request.headers.to_vec();
+        headers.extend(sign(request.path));
+        let inner = v4::Request {
+            method: request.method.to_owned(),
+            endpoint: request.path.to_owned(),
+            headers,
+            body: request.body.as_ref().map(|body| body.to_vec()),
+        };
+        let mut rng = UnwrapErr(SysRng);
+        let bad_key = |_| SogsError::invalid("the server's public key is not a usable X25519 key");
+        let sealed = inner.seal(&self.key, self.cipher, &mut rng).map_err(bad_key)?;
+        let (http, mut url, body) = match (&self.path, &self.hop_http) {
+            (Some(onion), Some(http)) => {
+                let destination = Destination {
+                    host: self.base.host_str().unwrap_or_default().to_owned(),
+                    port: self.base.port_or_known_default().unwrap_or(80),
+                    protocol: self.base.scheme().to_owned(),
+                    target: join(&self.base, v4::PATH).path().to_owned(),
+                };
+                let body = path::wrap(&sealed, &destination, &onion.hops, self.cipher, &mut rng)
+                    .map_err(|_| SogsError::invalid("a hop's key is not a usable X25519 key"))?;
+                (http, join(&onion.entry, path::HOP_PATH), body)
+            }
+            _ => (&self.http, join(&self.base, v4::PATH), sealed.to_body()),
+        };
+        let body = Bytes::from(body);
+        for _ in 0..=MAX_REDIRECTS {
+            let response = http
+                .send(HttpRequest {
+                    method: "POST",
+                    url: url.clone(),
+                    headers: vec![("content-type".to_owned(), "application/octet-stream".to_owned())],
+                    body: Some(body.clone()),
+                    upload: request.upload.clone(),
+                    download: request.download.clone(),
+                })
+                .await?;
+            if let Some(next) = redirect(&url, &response)? {
+                url = next;
+                continue;
+            }
+            return self.unseal(response, &sealed.reply);
+        }
+        Err(SogsError::new(Cause::Redirected { to: shown(&url) }))
+    }
+
+    fn unseal(
+        &self,
+        response: HttpResponse,
+        key: &session_core::onion::ReplyKey,
+    ) -> Result<Answer, SogsError> {
+        let outer = answer(response);
+        if outer.status == 200
+            && !outer.truncated
+            && let Ok(inner) = v4::Response::open(&outer.body, key)
+        {
+            let mut answer = Answer {
+                status: inner.code,
+                headers: inner.headers,
+                body: inner.body.into(),
+                truncated: false,
+                clock_offset: None,
+            };
+            answer.clock_offset = clock_offset(&answer).or(outer.clock_offset);
+            return Ok(answer);
+        }
+        if outer.truncated {
+            return Err(SogsError::new(Cause::AnswerTooLong {
+                limit: outer.body.len(),
+            }));
+        }
+        let text = plain_text(&outer);
+        if self.path.is_some() && outer.status != 400 {
+            return Err(SogsError::new(Cause::Hop {
+                detail: format!("answered {}", outer.status),
+            })
+            .with_status(outer.status)
+            .with_text(&text));
+        }
+        let cause = match outer.status {
+            // An answer that opens with another key, or a request that does not: either way the key is not theirs.
+            200 | 400 => Cause::WrongServerKey,
+            429 => Cause::RateLimited,
+            413 => Cause::TooLarge,
+            500..=599 if outer.status != 501 => Cause::ServerError,
+            _ => Cause::NotASogs,
+        };
+        Err(SogsError::new(cause)
+            .with_status(outer.status)
+            .with_text(&text)
+            .with_retry_after(retry_after(&outer)))
+    }
+}
+
+fn answer(response: HttpResponse) -> Answer {
+    let mut answer = Answer {
+        status: response.status,
+        headers: response.headers,
+        body: response.body,
+        truncated: response.truncated,
+        clock_offset: None,
+    };
+    answer.clock_offset = clock_offset(&answer);
+    answer
+}
+
+/// The next URL of a redirect to the same origin; an error for any other redirect.
+fn redirect(from: &Url, response: &HttpResponse) -> Result<Option<Url>, SogsError> {
+    if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    match &response.location {
+        Some(to) if to.origin() == from.origin() => Ok(Some(to.clone())),
+        Some(to) => Err(SogsError::new(Cause::Redirected { to: shown(to) }).with_status(response.status)),
+        None => Err(SogsError::new(Cause::NotASogs).with_status(response.status)),
+    }
+}
+
+/// Puts a decoded path with raw query behind the base URL.
+pub(crate) fn join(base: &Url, path: &str) -> Url {
+    let (path, query) = match path.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path, None),
+    };
+    let mut url = base.clone();
+    let full = format!(
+        "{}{}",
+        base.path().trim_end_matches('/'),
+        utf8_percent_encode(path, PATH_SET)
+    );
+    url.set_path(&full);
+    url.set_query(query);
+    url
+}
+
+fn decoded_path(url: &Url) -> String {
+    let path = percent_encoding::percent_decode_str(url.path())
+        .decode_utf8_lossy()
+        .into_owned();
+    match url.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    }
+}
+
+/// Scheme, host and port: what may be shown of a URL.
+fn shown(url: &Url) -> String {
+    url.origin().ascii_serialization()
+}
+
+pub(crate) fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// The text of an answer, where it is text for people and not a page.
+pub(crate) fn plain_text(answer: &Answer) -> String {
+    let text = String::from_utf8_lossy(&answer.body[..answer.body.len().min(1024)]).into_owned();
+    let page = text.trim_start().starts_with('<');
+    let binary = text.contains('\u{fffd}') || text.contains('\0');
+    if page || binary { String::new() } else { text }
+}
+
+/// `Retry-After` in seconds or as a date, against the answer's own `Date`.
+pub(crate) fn retry_after(answer: &Answer) -> Option<std::time::Duration> {
+    let value = answer.header("retry-after")?.trim();
+    let seconds = match value.parse::<u64>() {
+        Ok(seconds) => seconds,
+        Err(_) => {
+            let until = http_date(value)?;
+            let now = answer.header("date").and_then(http_date).unwrap_or_else(now_secs);
+            u64::try_from(until - now).ok()?
+        }
+    };
+    // A server that asks for more than a day is not believed further than that.
+    Some(std::time::Duration::from_secs(seconds.min(86_400)))
+}
+
+fn clock_offset(answer: &Answer) -> Option<i64> {
+    Some(answer.header("date").and_then(http_date)? - now_secs())
+}
+
+fn http_date(text: &str) -> Option<i64> {
+    jiff::fmt::rfc2822::parse(text)
+        .ok()
+        .map(|date| date.timestamp().as_second())
+}
+
+pub(crate) fn now_secs() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_secs()).unwrap_or(i64::MAX))
+}

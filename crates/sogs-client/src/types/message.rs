@@ -1,0 +1,323 @@
+//! Messages as servers keep them: decoded, unpadded and verified when they come in.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use session_core::content::Content;
+use session_core::encoding::{array_from_b64, from_b64};
+use session_core::message::{self, VerifyError};
+use session_core::{IdError, SessionId};
+
+use super::{flag, is_false, opt_flag};
+
+/// Reactions to a message, by emoji.
+pub type Reactions = BTreeMap<String, Reaction>;
+
+/// One emoji's reactions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reaction {
+    /// Order of first use, from 0.
+    pub index: u64,
+    /// How many people.
+    pub count: u64,
+    /// The first few of them, as many as were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reactors: Option<Vec<SessionId>>,
+    /// Whether we are one of them.
+    #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
+    pub you: bool,
+}
+
+/// A row of a message list as it stands in the JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RawRow {
+    /// Number of the message on the server.
+    pub id: u64,
+    /// Who posted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// When, unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posted: Option<f64>,
+    /// When it was edited or deleted, unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<f64>,
+    /// The room's sequence number of its last change.
+    pub seqno: i64,
+    /// Padded content in base64; null when deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// Signature in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// Set on tombstones.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_flag"
+    )]
+    pub deleted: Option<bool>,
+    /// Set on whispers.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_flag"
+    )]
+    pub whisper: Option<bool>,
+    /// Whether moderators see the whisper.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_flag"
+    )]
+    pub whisper_mods: Option<bool>,
+    /// Who it is whispered to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whisper_to: Option<SessionId>,
+    /// Set in the answer to a post that was silently filtered.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "opt_flag"
+    )]
+    pub filtered: Option<bool>,
+    /// Reactions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reactions: Option<Reactions>,
+}
+
+/// A row of a message list.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Row {
+    /// A message, new or edited.
+    Message(Box<Message>),
+    /// A message was deleted.
+    Deleted(Tombstone),
+    /// Nothing but the reactions of a message changed.
+    Reactions(ReactionRow),
+}
+
+impl Row {
+    /// The sequence number, whatever the row is.
+    pub fn seqno(&self) -> i64 {
+        match self {
+            Self::Message(message) => message.seqno,
+            Self::Deleted(tombstone) => tombstone.seqno,
+            Self::Reactions(row) => row.seqno,
+        }
+    }
+
+    /// The number of the message, whatever the row is.
+    pub fn id(&self) -> u64 {
+        match self {
+            Self::Message(message) => message.id,
+            Self::Deleted(tombstone) => tombstone.id,
+            Self::Reactions(row) => row.id,
+        }
+    }
+}
+
+/// What is left of a deleted message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tombstone {
+    /// Number of the message.
+    pub id: u64,
+    /// Who had posted it, where the server tells.
+    pub author: Option<SessionId>,
+    /// When it was posted, unix seconds.
+    pub posted: Option<f64>,
+    /// When it was deleted, unix seconds.
+    pub deleted_at: Option<f64>,
+    /// The room's sequence number of the deletion.
+    pub seqno: i64,
+}
+
+/// The reactions of a message that has not changed otherwise.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReactionRow {
+    /// Number of the message.
+    pub id: u64,
+    /// The room's sequence number of the change.
+    pub seqno: i64,
+    /// All its reactions now.
+    pub reactions: Reactions,
+}
+
+/// Why a message's content must not be taken for its author's word.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageProblem {
+    /// The signature does not fit: forged, or made by a faulty program. Session's apps drop such messages.
+    #[error("the signature does not belong to the author")]
+    BadSignature,
+    /// Posts of this kind of author cannot be verified.
+    #[error("the author's id is of a kind that signs no posts")]
+    Unverifiable,
+    /// The content is no message that we can read.
+    #[error("the content cannot be read: {0}")]
+    Undecodable(String),
+}
+
+/// A message, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// Number of the message on the server.
+    pub id: u64,
+    /// Who posted it, as the server says; the signature proves it if [`Message::problem`] is `None`.
+    pub author: SessionId,
+    /// When it was posted, unix seconds of the server's clock.
+    pub posted: f64,
+    /// When it was edited, unix seconds.
+    pub edited: Option<f64>,
+    /// The room's sequence number of its last change.
+    pub seqno: i64,
+    /// The padded bytes that were signed.
+    pub data: Vec<u8>,
+    /// The signature as it came; 64 bytes if it is one at all.
+    pub signature: Vec<u8>,
+    /// Set on messages that only some people see.
+    pub whisper: bool,
+    /// Whether moderators see the whisper.
+    pub whisper_mods: bool,
+    /// Who it is whispered to.
+    pub whisper_to: Option<SessionId>,
+    /// In the answer to a post: the server took it and will show it to nobody.
+    pub filtered: bool,
+    /// Its reactions.
+    pub reactions: Reactions,
+    content: Option<Content>,
+    problem: Option<MessageProblem>,
+}
+
+impl Message {
+    /// What is wrong with the message, if anything is.
+    pub fn problem(&self) -> Option<&MessageProblem> {
+        self.problem.as_ref()
+    }
+
+    /// Whether the content is its author's word: decoded, and the signature fits.
+    pub fn is_authentic(&self) -> bool {
+        self.problem.is_none()
+    }
+
+    /// The content, if it is its author's word.
+    pub fn content(&self) -> Result<&Content, &MessageProblem> {
+        match (&self.problem, &self.content) {
+            (Some(problem), _) => Err(problem),
+            (None, Some(content)) => Ok(content),
+            (None, None) => unreachable!("content that is missing is a problem"),
+        }
+    }
+
+    /// The content whoever wrote it: look at [`Message::problem`] too.
+    pub fn unverified_content(&self) -> Option<&Content> {
+        self.content.as_ref()
+    }
+
+    /// The text, if the message is authentic and has any.
+    pub fn body(&self) -> Option<&str> {
+        self.content().ok()?.body()
+    }
+
+    /// The author's name for himself, if the message is authentic and has one.
+    pub fn display_name(&self) -> Option<&str> {
+        self.content().ok()?.display_name()
+    }
+
+    /// The time by which other messages quote this one: the author's clock if it is known, else the server's; ms.
+    pub fn quote_id(&self) -> u64 {
+        self.content
+            .as_ref()
+            .and_then(|content| content.sig_timestamp)
+            .unwrap_or({
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "milliseconds since 1970"
+                )]
+                {
+                    (self.posted * 1000.0) as u64
+                }
+            })
+    }
+}
+
+/// A row that lacks what every such row has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    /// No author or time on a message.
+    #[error("a message without author or time")]
+    Incomplete,
+    /// The author is no id.
+    #[error("a message whose author is no id: {0}")]
+    Author(#[from] IdError),
+}
+
+impl TryFrom<RawRow> for Row {
+    type Error = RowError;
+
+    fn try_from(raw: RawRow) -> Result<Self, RowError> {
+        if raw.deleted == Some(true) {
+            let author = raw.session_id.as_deref().map(str::parse).transpose()?;
+            return Ok(Self::Deleted(Tombstone {
+                id: raw.id,
+                author,
+                posted: raw.posted,
+                deleted_at: raw.edited,
+                seqno: raw.seqno,
+            }));
+        }
+        match (raw.session_id.is_none() && raw.data.is_none(), raw.reactions) {
+            (true, Some(reactions)) => Ok(Self::Reactions(ReactionRow {
+                id: raw.id,
+                seqno: raw.seqno,
+                reactions,
+            })),
+            (_, reactions) => {
+                Message::try_from(RawRow { reactions, ..raw }).map(|m| Self::Message(Box::new(m)))
+            }
+        }
+    }
+}
+
+impl TryFrom<RawRow> for Message {
+    type Error = RowError;
+
+    fn try_from(raw: RawRow) -> Result<Self, RowError> {
+        let author: SessionId = raw.session_id.as_deref().ok_or(RowError::Incomplete)?.parse()?;
+        let posted = raw.posted.ok_or(RowError::Incomplete)?;
+        let data = raw.data.as_deref().and_then(from_b64);
+        let signature = raw.signature.as_deref().and_then(array_from_b64::<64>);
+        let opened = data.as_deref().map(message::open);
+        let verdict = match (&data, &signature) {
+            (Some(data), Some(signature)) => message::verify(&author, data, signature),
+            _ => Err(VerifyError::BadSignature(session_core::keys::BadSignature)),
+        };
+        let (content, problem) = match (opened, verdict) {
+            (None, _) => (None, Some(MessageProblem::Undecodable("not base64".to_owned()))),
+            (Some(Err(error)), Ok(())) => (None, Some(MessageProblem::Undecodable(error.to_string()))),
+            (Some(Ok(content)), Ok(())) => (Some(content), None),
+            (Some(opened), Err(VerifyError::UnknownKind)) => {
+                (opened.ok(), Some(MessageProblem::Unverifiable))
+            }
+            (Some(opened), Err(_)) => (opened.ok(), Some(MessageProblem::BadSignature)),
+        };
+        Ok(Self {
+            id: raw.id,
+            author,
+            posted,
+            edited: raw.edited,
+            seqno: raw.seqno,
+            data: data.unwrap_or_default(),
+            signature: raw.signature.as_deref().and_then(from_b64).unwrap_or_default(),
+            whisper: raw.whisper.unwrap_or(false),
+            whisper_mods: raw.whisper_mods.unwrap_or(false),
+            whisper_to: raw.whisper_to,
+            filtered: raw.filtered.unwrap_or(false),
+            reactions: raw.reactions.unwrap_or_default(),
+            content,
+            problem,
+        })
+    }
+}
