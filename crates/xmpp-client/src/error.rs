@@ -238,14 +238,6 @@ pub enum XmppError {
         /// The server's words.
         text: Option<String>,
     },
-    /// The login was fine, but the account has no contact list service although asked to check.
-    #[error("the contact list of {jid} cannot be read: {condition}")]
-    RosterRefused {
-        /// The account.
-        jid: Jid,
-        /// The defined condition.
-        condition: String,
-    },
 
     // --- the stream ---
     /// The server does not serve this domain.
@@ -706,7 +698,6 @@ impl XmppError {
             Self::BindRefused { .. } => {
                 "leave out the resource of the address, and end sessions that are not needed"
             }
-            Self::RosterRefused { .. } => "leave out roster=yes: sending does not need it",
             Self::HostUnknown { .. } => "check the domain of the address, and xmpp= if you set it",
             Self::ShuttingDown { .. } => "try again when the server is back",
             Self::Replaced { .. } => "leave out the resource of the address, so that each login gets its own",

@@ -10,11 +10,25 @@
 //! [`secrecy::SecretString`] and never reach a log.
 
 mod account;
+mod connect;
+mod courier;
+mod dns;
 mod error;
+mod features;
+mod id;
 mod jid;
+mod login;
 mod memory;
 mod message;
+mod ns;
 mod oneshot;
+mod sasl;
+mod stanza;
+mod stream;
+mod tls;
+mod upload;
+mod xhtml;
+mod xml;
 
 pub use account::{Account, ChannelBinding, Dns, Mode, Plain, Verify};
 pub use error::{Step, XmppError};
@@ -25,3 +39,4 @@ pub use message::{
     Outgoing, RoomTarget, Target,
 };
 pub use oneshot::send;
+pub use xml::wire_len;

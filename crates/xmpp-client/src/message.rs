@@ -290,6 +290,8 @@ pub enum Note {
     WithoutChannelBinding,
     /// The certificate of the server was not verified, as asked.
     CertificateNotVerified,
+    /// The contact list was asked for as a check, and refused with this condition.
+    NoContactList(String),
 }
 
 impl fmt::Display for Note {
@@ -304,6 +306,7 @@ impl fmt::Display for Note {
                 f.write_str("the server rejected channel binding; logged in without it")
             }
             Self::CertificateNotVerified => f.write_str("the certificate was not verified"),
+            Self::NoContactList(condition) => write!(f, "the contact list cannot be read: {condition}"),
         }
     }
 }

@@ -1,0 +1,265 @@
+//! From an account to a stream that is ready for the login.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+
+use crate::account::{Account, Mode, Verify};
+use crate::dns::{self, Endpoint};
+use crate::error::{Step, XmppError};
+use crate::features::Features;
+use crate::ns;
+use crate::stream::{Stream, Transport, header};
+use crate::tls::{self, Bindings};
+
+/// How long one address is given before the next is tried beside it (RFC 8305 section 8).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// Connects one account, again and again.
+pub(crate) struct Connector {
+    pub(crate) account: Account,
+    tls: Option<Arc<ClientConfig>>,
+    /// The same with ALPN, for TLS from the first byte (XEP-0368).
+    direct_tls: Option<Arc<ClientConfig>>,
+}
+
+/// A connection before the login: nothing of the XML stream has been said on it.
+pub(crate) struct Link {
+    pub(crate) stream: Stream,
+    pub(crate) encrypted: bool,
+    /// Encrypted, and the certificate was checked.
+    pub(crate) verified: bool,
+    /// The other end is this machine.
+    pub(crate) loopback: bool,
+    pub(crate) bindings: Bindings,
+}
+
+impl Connector {
+    pub(crate) fn new(account: Account) -> Result<Self, XmppError> {
+        let needs_tls = account.mode != Some(Mode::None);
+        let config = needs_tls.then(|| tls::config(&account.verify)).transpose()?;
+        let direct_tls = config.clone().map(|mut config| {
+            config.alpn_protocols = vec![b"xmpp-client".to_vec()];
+            Arc::new(config)
+        });
+        Ok(Self {
+            account,
+            tls: config.map(Arc::new),
+            direct_tls,
+        })
+    }
+
+    /// The TLS configuration for other connections to the same server (uploads).
+    pub(crate) fn http_tls(&self) -> Result<ClientConfig, XmppError> {
+        match &self.tls {
+            Some(config) => Ok((**config).clone()),
+            None => tls::config(&self.account.verify),
+        }
+    }
+
+    /// Connects to the first server that can be reached; the first failure is reported when none can.
+    pub(crate) async fn connect(&self) -> Result<Link, XmppError> {
+        let limit = self.account.connect_timeout;
+        let endpoints = dns::endpoints(&self.account).await?;
+        let mut first = None;
+        for endpoint in endpoints {
+            tracing::debug!(host = %endpoint.host, port = endpoint.port, mode = ?endpoint.mode, "connecting");
+            match self.connect_to(&endpoint, limit).await {
+                Ok(link) => return Ok(link),
+                Err(error) => {
+                    tracing::debug!(host = %endpoint.host, port = endpoint.port, %error, "not connected");
+                    first.get_or_insert(error);
+                }
+            }
+        }
+        Err(first.unwrap_or_else(|| XmppError::NoSuchHost {
+            host: self.account.jid.domain().to_owned(),
+        }))
+    }
+
+    async fn connect_to(&self, endpoint: &Endpoint, limit: Duration) -> Result<Link, XmppError> {
+        let address = show(&endpoint.host, endpoint.port);
+        let found = timeout(
+            limit,
+            dns::addresses(&self.account.dns, &endpoint.host, endpoint.port),
+        )
+        .await
+        .map_err(|_| XmppError::DnsFailed {
+            host: endpoint.host.clone(),
+            reason: "the name servers did not answer in time".to_owned(),
+        })??;
+        let tcp = timeout(limit, race(found))
+            .await
+            .map_err(|_| XmppError::ConnectTimeout {
+                address: address.clone(),
+                after: limit,
+            })?
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::ConnectionRefused => XmppError::ConnectionRefused { address },
+                io::ErrorKind::TimedOut => XmppError::ConnectTimeout {
+                    address,
+                    after: limit,
+                },
+                _ => XmppError::Unreachable {
+                    address,
+                    reason: plain_reason(&error),
+                },
+            })?;
+        let _ = tcp.set_nodelay(true);
+        let loopback = tcp.peer_addr().is_ok_and(|peer| is_loopback(peer.ip()));
+        match endpoint.mode {
+            Mode::None => Ok(Link {
+                stream: Stream::new(Transport::Tcp(tcp)),
+                encrypted: false,
+                verified: false,
+                loopback,
+                bindings: Bindings::default(),
+            }),
+            Mode::StartTls => {
+                let tcp = self.start_tls(tcp).await?;
+                self.handshake(tcp, self.tls.as_ref(), loopback, limit).await
+            }
+            Mode::Tls => {
+                self.handshake(tcp, self.direct_tls.as_ref(), loopback, limit)
+                    .await
+            }
+        }
+    }
+
+    /// RFC 6120 section 5, with the request in the same write as the stream header.
+    async fn start_tls(&self, tcp: TcpStream) -> Result<TcpStream, XmppError> {
+        let domain = self.account.jid.domain();
+        let limit = self.account.answer_timeout;
+        let mut stream = Stream::new(Transport::Tcp(tcp));
+        stream.queue(&header(domain, None));
+        stream.queue("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+        let features = loop {
+            let element = stream.expect(limit, Step::Opening, domain).await?;
+            if element.is("features", ns::STREAM) {
+                break Features::read(&element);
+            }
+        };
+        if !features.starttls {
+            return Err(XmppError::StartTlsNotOffered {
+                domain: domain.to_owned(),
+            });
+        }
+        loop {
+            let answer = stream.expect(limit, Step::StartTls, domain).await?;
+            if answer.is("proceed", ns::TLS) {
+                break;
+            }
+            if answer.is("failure", ns::TLS) {
+                return Err(XmppError::StartTlsRefused);
+            }
+        }
+        if stream.has_unread() {
+            return Err(XmppError::DataBeforeTls);
+        }
+        match stream.into_transport() {
+            Transport::Tcp(tcp) => Ok(tcp),
+            Transport::Tls(_) => Err(XmppError::StartTlsRefused),
+        }
+    }
+
+    async fn handshake(
+        &self,
+        tcp: TcpStream,
+        config: Option<&Arc<ClientConfig>>,
+        loopback: bool,
+        limit: Duration,
+    ) -> Result<Link, XmppError> {
+        let domain = self.account.jid.domain();
+        let bare = domain.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(dns::ascii(bare)).map_err(|_| XmppError::CertificateInvalid {
+            domain: domain.to_owned(),
+            reason: "the domain cannot stand in a certificate".to_owned(),
+        })?;
+        let config = config.cloned().ok_or_else(|| XmppError::TlsFailed {
+            domain: domain.to_owned(),
+            reason: "no TLS configuration".to_owned(),
+        })?;
+        // Prosody's answers come in two writes; see `Stream::poll_read_in`.
+        #[cfg(target_os = "linux")]
+        let _ = tcp.set_quickack(true);
+        let tls = timeout(limit, TlsConnector::from(config).connect(name, tcp))
+            .await
+            .map_err(|_| XmppError::Silent {
+                step: Step::Tls,
+                after: limit,
+            })?
+            .map_err(|error| tls::explain(&error, domain))?;
+        let bindings = Bindings::of(&tls);
+        Ok(Link {
+            stream: Stream::new(Transport::Tls(Box::new(tls))),
+            encrypted: true,
+            verified: !matches!(self.account.verify, Verify::No),
+            loopback,
+            bindings,
+        })
+    }
+}
+
+/// Reads the features that follow a stream header.
+pub(crate) async fn read_features(
+    stream: &mut Stream,
+    limit: Duration,
+    domain: &str,
+) -> Result<Features, XmppError> {
+    loop {
+        let element = stream.expect(limit, Step::Opening, domain).await?;
+        if element.is("features", ns::STREAM) {
+            return Ok(Features::read(&element));
+        }
+    }
+}
+
+/// The first of several addresses that accepts, the next one started whenever one fails or takes long.
+async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut waiting = addresses.into_iter();
+    let mut running = FuturesUnordered::new();
+    let mut first_error = None;
+    running.extend(waiting.next().map(TcpStream::connect));
+    while !running.is_empty() {
+        tokio::select! {
+            finished = running.next() => match finished {
+                Some(Ok(tcp)) => return Ok(tcp),
+                Some(Err(error)) => {
+                    first_error.get_or_insert(error);
+                    running.extend(waiting.next().map(TcpStream::connect));
+                }
+                None => break,
+            },
+            () = sleep(NEXT_ADDRESS_AFTER), if waiting.len() > 0 => {
+                running.extend(waiting.next().map(TcpStream::connect));
+            }
+        }
+    }
+    Err(first_error.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into()))
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+fn show(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+/// The system's words without the number behind them.
+fn plain_reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}

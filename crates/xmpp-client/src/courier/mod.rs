@@ -1,0 +1,360 @@
+//! How a message becomes delivered: a state machine without any waiting of its own.
+//!
+//! Stanzas that arrive go in ([`Courier::handle`]), stanzas to be written come out
+//! ([`Courier::take_out`]), and each message ends in exactly one outcome. The one-shot sender and
+//! the kept session both drive it.
+//!
+//! People: a ping to the server responsible follows the message (XEP-0199). Servers handle stanzas
+//! in order, so when its answer is here, a bounce would be too. Rooms: the reflection.
+
+mod room;
+mod settle;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use crate::error::{Step, XmppError};
+use crate::id;
+use crate::message::{Confirm, ConfirmedBy, Delivered, Note, Outcome, Target};
+use crate::ns;
+use crate::stanza::Part;
+use crate::xml::Element;
+use crate::{Account, Jid};
+use room::Room;
+
+/// Identifies a part for whoever drives the courier.
+pub(crate) type Key = u64;
+
+/// Messages on their way.
+pub(crate) struct Courier {
+    own: Jid,
+    nick: String,
+    limit: Duration,
+    jobs: BTreeMap<Key, Job>,
+    by_id: HashMap<String, Key>,
+    rooms: HashMap<Jid, Room>,
+    /// Our own questions, by the id of the iq.
+    questions: HashMap<String, Question>,
+    /// Jobs that no barrier follows yet.
+    unsealed: Vec<Key>,
+    out: Vec<String>,
+    settled: Vec<(Key, Outcome)>,
+    progress: Instant,
+}
+
+struct Job {
+    target: Target,
+    id: String,
+    xml: String,
+    asked: Confirm,
+    notes: Vec<Note>,
+    /// Its stanza was put into `out`.
+    released: bool,
+    /// Everything up to it was handed to the operating system.
+    written: bool,
+    /// The barrier behind it was passed, so far.
+    passed: Passed,
+    /// It came back; we only ask whether the target is a room.
+    bounced: Option<XmppError>,
+    /// Not-acceptable answers to expect, because the join before it was refused.
+    excused: u32,
+    /// It was refused while the room was being set up.
+    again: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Passed {
+    Nothing,
+    /// Our own server; the recipient's has not answered yet.
+    Own,
+    /// The responsible server.
+    Responsible,
+}
+
+enum Question {
+    /// Sent behind messages. `domain` is the other domain asked, `None` for our own.
+    Barrier {
+        domain: Option<String>,
+        covers: Vec<Key>,
+    },
+    /// The same, to a room.
+    RoomBarrier { covers: Vec<Key> },
+    /// Is the target of this bounced message a room?
+    Identity { job: Key },
+    /// The room made by our join is being removed.
+    Destroy { room: Jid },
+    /// The room made by our join is being set up.
+    Configure { room: Jid },
+}
+
+impl Courier {
+    pub(crate) fn new(account: &Account) -> Self {
+        Self {
+            own: account.jid.to_bare(),
+            nick: account.default_nick().to_owned(),
+            limit: account.answer_timeout,
+            jobs: BTreeMap::new(),
+            by_id: HashMap::new(),
+            rooms: HashMap::new(),
+            questions: HashMap::new(),
+            unsealed: Vec::new(),
+            out: Vec::new(),
+            settled: Vec::new(),
+            progress: Instant::now(),
+        }
+    }
+
+    // --- in ---
+
+    /// Takes a message. It is written as soon as `take_out` is.
+    pub(crate) fn add(&mut self, key: Key, part: Part) {
+        let Part {
+            target,
+            id,
+            xml,
+            asked,
+            notes,
+        } = part;
+        self.by_id.insert(id.clone(), key);
+        let room = match &target {
+            Target::Room(room) => Some(room.clone()),
+            Target::User(_) => None,
+        };
+        self.jobs.insert(
+            key,
+            Job {
+                target,
+                id,
+                xml,
+                asked,
+                notes,
+                released: false,
+                written: false,
+                passed: Passed::Nothing,
+                bounced: None,
+                excused: 0,
+                again: false,
+            },
+        );
+        match room {
+            Some(room) => {
+                if self.enter(&room) {
+                    self.release(key);
+                }
+            }
+            None => self.release(key),
+        }
+        self.unsealed.push(key);
+    }
+
+    /// Ends a batch: the questions whose answers prove the messages go behind them.
+    pub(crate) fn seal(&mut self) {
+        let covered = std::mem::take(&mut self.unsealed);
+        let mut people = Vec::new();
+        let mut foreign: BTreeMap<String, Vec<Key>> = BTreeMap::new();
+        let mut rooms: HashMap<Jid, Vec<Key>> = HashMap::new();
+        for key in covered {
+            let Some(job) = self.jobs.get(&key) else { continue };
+            match (&job.target, job.asked) {
+                (_, Confirm::Sent) | (Target::Room(_), Confirm::Room | Confirm::Receipt) => {}
+                (Target::Room(room), _) => rooms.entry(room.room.to_bare()).or_default().push(key),
+                (Target::User(jid), _) => {
+                    people.push(key);
+                    if jid.domain() != self.own.domain() {
+                        foreign.entry(jid.domain().to_owned()).or_default().push(key);
+                    }
+                }
+            }
+        }
+        for (domain, covers) in foreign {
+            self.ask(
+                &domain,
+                ping(),
+                Question::Barrier {
+                    domain: Some(domain.clone()),
+                    covers,
+                },
+            );
+        }
+        for (room, covers) in rooms {
+            // A room answers in the order in which it handles messages.
+            let query = Element::new("query", ns::DISCO_INFO);
+            self.ask(&room.to_string(), query, Question::RoomBarrier { covers });
+        }
+        if !people.is_empty() {
+            let domain = self.own.domain().to_owned();
+            self.ask(
+                &domain,
+                ping(),
+                Question::Barrier {
+                    domain: None,
+                    covers: people,
+                },
+            );
+        }
+        self.progress = Instant::now();
+    }
+
+    /// What is to be written now, stanza by stanza.
+    pub(crate) fn take_out(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Everything taken out was handed to the operating system, on a session that is logged in.
+    pub(crate) fn flushed(&mut self) {
+        let mut sent = Vec::new();
+        for (&key, job) in &mut self.jobs {
+            if job.released && !job.written {
+                job.written = true;
+                self.progress = Instant::now();
+                if job.asked == Confirm::Sent && matches!(job.target, Target::User(_)) {
+                    sent.push(key);
+                }
+            }
+        }
+        for key in sent {
+            self.deliver(key, ConfirmedBy::Sent);
+        }
+        self.settle_sent_to_rooms();
+    }
+
+    /// A stanza arrived. `true` when it belonged to a message on its way and is of no other interest.
+    pub(crate) fn handle(&mut self, stanza: &Element) -> bool {
+        if stanza.ns != ns::CLIENT {
+            return false;
+        }
+        match &*stanza.name {
+            "iq" => self.handle_iq(stanza),
+            "message" => self.handle_message(stanza),
+            "presence" => self.handle_presence(stanza),
+            _ => false,
+        }
+    }
+
+    // --- out ---
+
+    /// The messages that have ended since the last call.
+    pub(crate) fn take_settled(&mut self) -> Vec<(Key, Outcome)> {
+        std::mem::take(&mut self.settled)
+    }
+
+    /// Whether nothing is on its way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// When to call [`expire`](Self::expire), if nothing happens before.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        (!self.jobs.is_empty()).then(|| self.progress + self.limit)
+    }
+
+    /// Gives the messages on their way a fresh limit.
+    pub(crate) fn touch(&mut self) {
+        self.progress = Instant::now();
+    }
+
+    // --- inside ---
+
+    fn release(&mut self, key: Key) {
+        if let Some(job) = self.jobs.get_mut(&key) {
+            job.released = true;
+            job.written = false;
+            self.out.push(job.xml.clone());
+        }
+    }
+
+    fn ask(&mut self, to: &str, payload: Element, question: Question) {
+        let kind = match question {
+            Question::Destroy { .. } | Question::Configure { .. } => "set",
+            _ => "get",
+        };
+        let id = format!("q-{}", id::short());
+        let iq = Element::new("iq", ns::CLIENT)
+            .attr("type", kind)
+            .attr("to", to)
+            .attr("id", id.clone())
+            .child(payload);
+        self.out.push(iq.to_xml());
+        self.questions.insert(id, question);
+    }
+
+    fn handle_iq(&mut self, stanza: &Element) -> bool {
+        let (Some(id), Some("result" | "error")) = (stanza.get("id"), stanza.get("type")) else {
+            return false;
+        };
+        let Some(question) = self.questions.remove(id) else {
+            return false;
+        };
+        let failed = stanza.get("type") == Some("error");
+        self.progress = Instant::now();
+        match question {
+            Question::Barrier { domain, covers } => self.barrier_passed(stanza, domain.as_deref(), &covers),
+            Question::RoomBarrier { covers } => self.room_barrier_passed(&covers),
+            Question::Identity { job } => self.identified(job, stanza),
+            Question::Destroy { room } => self.destroyed(&room, !failed),
+            Question::Configure { room } => self.configured(&room, !failed),
+        }
+        true
+    }
+
+    fn handle_message(&mut self, stanza: &Element) -> bool {
+        let from = stanza.get("from").and_then(|from| from.parse::<Jid>().ok());
+        if let Some(receipt) = stanza.find("received", ns::RECEIPTS) {
+            return receipt
+                .get("id")
+                .is_some_and(|id| self.receipt(id, from.as_ref()));
+        }
+        match stanza.get("type") {
+            Some("error") => {
+                let key = stanza.get("id").and_then(|id| self.by_id.get(id)).copied();
+                match key {
+                    Some(key) => self.bounce(key, stanza, from.as_ref()),
+                    // A bounce of a message that has ended already, or of a join that was refused.
+                    None => stanza.get("id").is_some(),
+                }
+            }
+            Some("groupchat") => from.is_some_and(|from| self.echo(stanza, &from)),
+            _ => false,
+        }
+    }
+
+    fn end(&mut self, key: Key, outcome: Outcome) {
+        if let Some(job) = self.jobs.remove(&key) {
+            if self.by_id.get(&job.id) == Some(&key) {
+                self.by_id.remove(&job.id);
+            }
+            self.progress = Instant::now();
+            self.settled.push((key, outcome));
+        }
+    }
+
+    fn deliver(&mut self, key: Key, confirmed_by: ConfirmedBy) {
+        if let Some(job) = self.jobs.get_mut(&key) {
+            let delivered = Delivered {
+                confirmed_by,
+                id: job.id.clone(),
+                notes: std::mem::take(&mut job.notes),
+            };
+            self.end(key, Outcome::Delivered(delivered));
+        }
+    }
+
+    fn fail(&mut self, key: Key, error: XmppError) {
+        self.end(key, Outcome::failed(error));
+    }
+}
+
+fn ping() -> Element {
+    Element::new("ping", ns::PING)
+}
+
+/// Whether two room passwords are the same is never asked: the first one given for a room counts.
+type RoomPassword = Option<SecretString>;
+
+/// What remains when time is over.
+fn silent(step: Step, after: Duration) -> XmppError {
+    XmppError::Silent { step, after }
+}

@@ -1,0 +1,229 @@
+//! Bounces, barriers, receipts, and what is true when time is over.
+
+use super::room::Stage;
+use super::{Courier, Key, Passed, Question, silent};
+use crate::Jid;
+use crate::error::{Step, XmppError};
+use crate::login::StanzaError;
+use crate::message::{Confirm, ConfirmedBy, Note, Outcome, Target};
+use crate::ns;
+use crate::xml::Element;
+
+impl Courier {
+    /// The answer to a ping behind messages to people.
+    pub(super) fn barrier_passed(&mut self, answer: &Element, domain: Option<&str>, covers: &[Key]) {
+        // An error is an answer too, unless it says that the other domain was never reached.
+        let unreached = domain
+            .filter(|_| answer.get("type") == Some("error"))
+            .and_then(|domain| unreachable(&StanzaError::of(answer), domain));
+        for &key in covers {
+            let Some(job) = self.jobs.get_mut(&key) else {
+                continue;
+            };
+            if job.bounced.is_some() {
+                continue;
+            }
+            if let Some(error) = &unreached {
+                let error = error.clone();
+                self.fail(key, error);
+                continue;
+            }
+            let foreign = matches!(&job.target, Target::User(jid) if jid.domain() != self.own.domain());
+            let passed = if foreign && domain.is_none() {
+                Passed::Own
+            } else {
+                Passed::Responsible
+            };
+            job.passed = job.passed.max(passed);
+            if job.passed == Passed::Responsible && job.asked != Confirm::Receipt {
+                self.deliver(key, ConfirmedBy::Server);
+            }
+        }
+    }
+
+    /// The answer of a room behind messages that need no reflection.
+    pub(super) fn room_barrier_passed(&mut self, covers: &[Key]) {
+        for &key in covers {
+            if let Some(job) = self.jobs.get_mut(&key) {
+                job.passed = Passed::Responsible;
+                let Target::Room(room) = &job.target else { continue };
+                let inside = self
+                    .rooms
+                    .get(&room.room.to_bare())
+                    .is_some_and(|room| room.stage == Stage::Inside);
+                if inside && job.released {
+                    self.deliver(key, ConfirmedBy::Server);
+                }
+            }
+        }
+    }
+
+    /// XEP-0184.
+    pub(super) fn receipt(&mut self, id: &str, from: Option<&Jid>) -> bool {
+        let Some(&key) = self.by_id.get(id) else {
+            return false;
+        };
+        let Some(job) = self.jobs.get(&key) else {
+            return false;
+        };
+        let Target::User(jid) = &job.target else {
+            return false;
+        };
+        if !from.is_some_and(|from| from.same_bare(jid)) {
+            return false;
+        }
+        self.deliver(key, ConfirmedBy::Receipt);
+        true
+    }
+
+    /// A message came back.
+    pub(super) fn bounce(&mut self, key: Key, stanza: &Element, from: Option<&Jid>) -> bool {
+        let Some(job) = self.jobs.get_mut(&key) else {
+            return false;
+        };
+        let to = job.target.address();
+        if !from.is_none_or(|from| from.same_bare(&to)) {
+            return false;
+        }
+        let problem = StanzaError::of(stanza);
+        if let Target::Room(_) = job.target {
+            self.room_bounce(key, &to, &problem);
+            return true;
+        }
+        let error = explain(&problem, &to, self.own.domain());
+        let may_be_room = to.local().is_some()
+            && to.resource().is_none()
+            && to.domain() != self.own.domain()
+            && unreachable(&problem, to.domain()).is_none();
+        if may_be_room {
+            job.bounced = Some(error);
+            let query = Element::new("query", ns::DISCO_INFO);
+            self.ask(&to.to_string(), query, Question::Identity { job: key });
+        } else {
+            self.fail(key, error);
+        }
+        true
+    }
+
+    /// What the target of a bounced message says it is.
+    pub(super) fn identified(&mut self, key: Key, answer: &Element) {
+        let Some(job) = self.jobs.get_mut(&key) else {
+            return;
+        };
+        let room = answer.find("query", ns::DISCO_INFO).is_some_and(|query| {
+            query
+                .find_all("identity", ns::DISCO_INFO)
+                .any(|identity| identity.get("category") == Some("conference"))
+        });
+        let to = job.target.address();
+        let error = match job.bounced.take() {
+            Some(_) if room => XmppError::IsRoom { to },
+            Some(error) => error,
+            None => return,
+        };
+        self.fail(key, error);
+    }
+
+    /// Time is over: each message ends as what is certain about it now.
+    pub(crate) fn expire(&mut self) {
+        let keys: Vec<Key> = self.jobs.keys().copied().collect();
+        for key in keys {
+            let outcome = self.outcome_now(key);
+            match outcome {
+                Some(Ok((level, note))) => {
+                    if let (Some(note), Some(job)) = (note, self.jobs.get_mut(&key)) {
+                        job.notes.push(note);
+                    }
+                    self.deliver(key, level);
+                }
+                Some(Err(error)) => self.fail(key, error),
+                None => {}
+            }
+        }
+        self.questions.clear();
+    }
+
+    fn outcome_now(&self, key: Key) -> Option<Result<(ConfirmedBy, Option<Note>), XmppError>> {
+        let job = self.jobs.get(&key)?;
+        if let Some(error) = &job.bounced {
+            return Some(Err(error.clone()));
+        }
+        Some(match &job.target {
+            Target::User(_) => {
+                let no_receipt = (job.asked == Confirm::Receipt).then_some(Note::NoReceipt);
+                match job.passed {
+                    Passed::Responsible => Ok((ConfirmedBy::Server, no_receipt)),
+                    Passed::Own => Ok((ConfirmedBy::HandedOver, no_receipt)),
+                    Passed::Nothing => Err(silent(Step::Confirming, self.limit)),
+                }
+            }
+            Target::Room(target) => {
+                let room = target.room.to_bare();
+                match self.rooms.get(&room).map(|room| room.stage) {
+                    Some(Stage::Removing) => Err(XmppError::NoSuchRoom { room, removed: false }),
+                    Some(Stage::Inside) if job.released => Err(XmppError::NoEcho {
+                        room,
+                        after: self.limit,
+                    }),
+                    _ => Err(silent(Step::Joining, self.limit)),
+                }
+            }
+        })
+    }
+
+    /// The connection or the login ended. Messages that were written may have arrived.
+    pub(crate) fn fail_all(&mut self, error: &XmppError) {
+        let keys: Vec<Key> = self.jobs.keys().copied().collect();
+        for key in keys {
+            let Some(job) = self.jobs.get(&key) else { continue };
+            let cut = matches!(error, XmppError::ConnectionLost { .. });
+            let error = match &job.bounced {
+                Some(bounced) => bounced.clone(),
+                None if cut && job.written => XmppError::CutUnconfirmed,
+                None => error.clone(),
+            };
+            self.fail(key, error);
+        }
+    }
+
+    /// Drops a message that its owner no longer waits for.
+    pub(crate) fn cancel(&mut self, key: Key, outcome: Outcome) {
+        self.end(key, outcome);
+    }
+}
+
+/// Whether the error says that another domain was never reached.
+fn unreachable(problem: &StanzaError, domain: &str) -> Option<XmppError> {
+    let (domain, text) = (domain.to_owned(), problem.text.clone());
+    let remote = text
+        .as_deref()
+        .is_some_and(|text| text.to_lowercase().contains("remote"));
+    match problem.condition.as_str() {
+        "remote-server-not-found" => Some(XmppError::RemoteServerNotFound { domain, text }),
+        "remote-server-timeout" => Some(XmppError::RemoteServerTimeout { domain, text }),
+        "not-allowed" | "forbidden" | "service-unavailable" if remote => {
+            Some(XmppError::RemoteNotAllowed { domain, text })
+        }
+        _ => None,
+    }
+}
+
+fn explain(problem: &StanzaError, to: &Jid, own_domain: &str) -> XmppError {
+    if to.domain() != own_domain
+        && let Some(error) = unreachable(problem, to.domain())
+    {
+        return error;
+    }
+    match problem.condition.as_str() {
+        "service-unavailable" | "item-not-found" if !problem.temporary => XmppError::NoSuchUser {
+            to: to.clone(),
+            text: problem.text.clone(),
+        },
+        _ => XmppError::Bounced {
+            to: to.clone(),
+            condition: problem.condition.clone(),
+            text: problem.text.clone(),
+            temporary: problem.temporary,
+        },
+    }
+}

@@ -1,0 +1,764 @@
+//! From a connection to a session, in as few round trips as the server allows.
+//!
+//! What is to be sent can ride along (`early`): behind the last message of the login, in the same
+//! write. When the login is refused, servers deliver nothing of it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use zeroize::Zeroizing;
+
+use crate::Jid;
+use crate::account::{Account, Mode};
+use crate::connect::{Connector, Link, read_features};
+use crate::error::{Step, XmppError};
+use crate::features::{Features, Sasl2};
+use crate::id;
+use crate::memory::{FastToken, Remembered};
+use crate::ns;
+use crate::sasl::{self, Choice, FastLogin, Kind, Offer, Proof, Rules, Scram};
+use crate::stream::{Stream, header, shorten};
+use crate::xml::Element;
+
+/// Stanzas sent before the login is over must be small: Prosody 13 takes 10 000 bytes each then.
+pub(crate) const EARLY_STANZA_MAX_BYTES: usize = 9_000;
+
+/// What to do besides logging in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plan {
+    /// Stanzas, already written out, to send as early as possible.
+    pub(crate) early: String,
+    /// One of them is too large to be sent before the login is over.
+    pub(crate) large: bool,
+    /// Ask for a session that can be resumed (XEP-0198), or resume one.
+    pub(crate) resumption: Resumption,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Resumption {
+    #[default]
+    Unwanted,
+    Wanted,
+    Resume {
+        id: String,
+        handled: u32,
+    },
+}
+
+/// A session: logged in and bound.
+pub(crate) struct Online {
+    pub(crate) stream: Stream,
+    /// Our full address; the bare one when the server resumed an old session.
+    pub(crate) jid: Jid,
+    /// The session can be resumed under this id.
+    pub(crate) resumable_as: Option<String>,
+    /// The old session goes on; the server has handled so many of our stanzas.
+    pub(crate) resumed: Option<u32>,
+    pub(crate) without_binding: bool,
+    pub(crate) verified: bool,
+    pub(crate) encrypted: bool,
+}
+
+/// Connects and logs in, with the one fallback each that is allowed: without the token or the
+/// remembered features when the server refuses them, and without channel binding when it rejects that.
+pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, XmppError> {
+    let mut binding_rejected = false;
+    let mut use_memory = connector.account.memory.is_some();
+    loop {
+        let link = connector.connect().await?;
+        let mut attempt = Attempt {
+            account: &connector.account,
+            domain: connector.account.jid.domain(),
+            plan,
+            link,
+            binding_rejected,
+            remembered: connector
+                .account
+                .memory
+                .as_ref()
+                .and_then(|memory| memory.recall()),
+            tried_memory: false,
+        };
+        let result = attempt.run(use_memory).await;
+        let tried_memory = attempt.tried_memory;
+        let error = match result {
+            Ok(done) => {
+                return Ok(Online {
+                    stream: attempt.link.stream,
+                    jid: done.jid,
+                    resumable_as: done.resumable_as,
+                    resumed: done.resumed,
+                    without_binding: binding_rejected,
+                    verified: attempt.link.verified,
+                    encrypted: attempt.link.encrypted,
+                });
+            }
+            Err(error) => error,
+        };
+        if tried_memory && refused_by_server(&error) {
+            tracing::debug!(%error, "the remembered login was refused; starting clean");
+            if let Some(memory) = &connector.account.memory {
+                memory.forget();
+            }
+            use_memory = false;
+            continue;
+        }
+        if matches!(error, XmppError::ChannelBindingRejected { .. })
+            && connector.account.channel_binding == crate::ChannelBinding::Auto
+            && !binding_rejected
+        {
+            tracing::warn!(
+                domain = connector.account.jid.domain(),
+                "the server rejected the channel binding it offered; logging in once more without it"
+            );
+            binding_rejected = true;
+            continue;
+        }
+        return Err(error);
+    }
+}
+
+/// Whether the server itself turned the login down, so that nothing sent behind it was delivered.
+fn refused_by_server(error: &XmppError) -> bool {
+    matches!(
+        error,
+        XmppError::WrongPassword { .. }
+            | XmppError::CredentialsExpired { .. }
+            | XmppError::LoginRefused { .. }
+            | XmppError::ChannelBindingRejected { .. }
+            | XmppError::StreamError { .. }
+            | XmppError::LoginProtocol { .. }
+            | XmppError::Downgraded
+    )
+}
+
+struct Attempt<'a> {
+    account: &'a Account,
+    domain: &'a str,
+    plan: &'a Plan,
+    link: Link,
+    binding_rejected: bool,
+    remembered: Option<Remembered>,
+    tried_memory: bool,
+}
+
+struct Done {
+    jid: Jid,
+    resumable_as: Option<String>,
+    resumed: Option<u32>,
+}
+
+/// An exchange under way: what the server's next message is checked against.
+enum Exchange<'t> {
+    Scram { scram: Scram, proof: Option<Proof> },
+    Plain,
+    Fast(FastLogin<'t>),
+}
+
+impl Attempt<'_> {
+    async fn run(&mut self, use_memory: bool) -> Result<Done, XmppError> {
+        let bare = self.account.jid.to_bare().to_string();
+        let from = self.link.encrypted.then_some(bare.as_str());
+        let head = header(self.domain, from);
+        self.link.stream.queue(&head);
+        if use_memory && let Some(remembered) = self.remembered.clone() {
+            if let Some(done) = self.by_memory(&remembered).await? {
+                return Ok(done);
+            }
+        }
+        let features = self.features().await?;
+        self.check_encryption(&features)?;
+        match &features.sasl2 {
+            Some(offer) => self.sasl2(offer, &features).await,
+            None => self.sasl1(&features).await,
+        }
+    }
+
+    async fn features(&mut self) -> Result<Features, XmppError> {
+        read_features(&mut self.link.stream, self.account.answer_timeout, self.domain).await
+    }
+
+    fn check_encryption(&self, features: &Features) -> Result<(), XmppError> {
+        let nothing = features.sasl.mechanisms.is_empty() && features.sasl2.is_none();
+        if !self.link.encrypted && features.starttls && (features.starttls_required || nothing) {
+            return Err(XmppError::TlsRequired {
+                domain: self.domain.to_owned(),
+            });
+        }
+        debug_assert!(self.link.encrypted || self.account.mode == Some(Mode::None));
+        Ok(())
+    }
+
+    fn choose(&self, offer: &Offer) -> Result<Choice, XmppError> {
+        sasl::choose(
+            offer,
+            &Rules {
+                policy: self.account.channel_binding,
+                binding_rejected: self.binding_rejected,
+                bindings: &self.link.bindings,
+                plain: self.account.plain,
+                encrypted: self.link.encrypted,
+                verified: self.link.verified,
+                loopback: self.link.loopback,
+                domain: self.domain,
+            },
+        )
+    }
+
+    fn user(&self) -> &str {
+        self.account.jid.local().unwrap_or_default()
+    }
+
+    fn begin(&self, choice: &Choice) -> Result<(Exchange<'static>, Zeroizing<Vec<u8>>), XmppError> {
+        match choice.kind {
+            Kind::Plain => Ok((Exchange::Plain, sasl::plain(self.user(), &self.account.password)?)),
+            Kind::Scram(hash) => {
+                let scram = Scram::new(hash, choice, self.user(), id::nonce());
+                let first = Zeroizing::new(scram.first().into_bytes());
+                Ok((Exchange::Scram { scram, proof: None }, first))
+            }
+        }
+    }
+
+    /// Answers a challenge; `None` when there is nothing more to say than an empty response.
+    async fn respond(
+        &self,
+        exchange: &mut Exchange<'_>,
+        choice: &Choice,
+        offer: Option<&Offer>,
+        message: &[u8],
+    ) -> Result<Option<Zeroizing<String>>, XmppError> {
+        let unexpected = XmppError::LoginProtocol {
+            reason: "a challenge that was not expected",
+        };
+        let Exchange::Scram { scram, proof } = exchange else {
+            return Err(unexpected);
+        };
+        if let Some(proof) = proof {
+            // Some servers send their proof as a challenge of its own.
+            return if proof.check(message) {
+                Ok(None)
+            } else {
+                Err(self.not_proven())
+            };
+        }
+        let Kind::Scram(hash) = choice.kind else {
+            return Err(unexpected);
+        };
+        let challenge = scram.challenge(message)?;
+        if let Some(offer) = offer {
+            scram.check_offer(&challenge, offer)?;
+        }
+        let salted = sasl::salted_password(
+            hash,
+            &self.account.password,
+            challenge.salt.clone(),
+            challenge.iterations,
+        )
+        .await?;
+        let (answer, expected) = scram.answer(&challenge, &salted);
+        *proof = Some(expected);
+        Ok(Some(answer))
+    }
+
+    /// Checks what came with the success. Absent and wrong proofs are the same: fatal.
+    fn finish(&self, exchange: &Exchange<'_>, already: bool, data: Option<&[u8]>) -> Result<(), XmppError> {
+        let proven = match exchange {
+            Exchange::Plain => true,
+            Exchange::Fast(login) => data.is_some_and(|data| login.check(data)),
+            Exchange::Scram { proof, .. } => match (proof, data) {
+                (Some(proof), Some(data)) => proof.check(data),
+                (Some(_), None) => already,
+                (None, _) => false,
+            },
+        };
+        if proven { Ok(()) } else { Err(self.not_proven()) }
+    }
+
+    fn not_proven(&self) -> XmppError {
+        XmppError::ServerNotProven {
+            jid: self.account.jid.to_bare(),
+        }
+    }
+
+    // --- RFC 6120 ---
+
+    async fn sasl1(&mut self, features: &Features) -> Result<Done, XmppError> {
+        let limit = self.account.answer_timeout;
+        let choice = self.choose(&features.sasl)?;
+        tracing::debug!(mechanism = %choice.mechanism, binding = choice.binding_kind, "logging in");
+        let (mut exchange, first) = self.begin(&choice)?;
+        let text = Zeroizing::new(BASE64.encode(&*first));
+        self.link.stream.queue(&format!(
+            "<auth xmlns='{}' mechanism='{}'>{}</auth>",
+            ns::SASL,
+            choice.mechanism,
+            &**text
+        ));
+        let mut already_proven = false;
+        loop {
+            let element = self.link.stream.expect(limit, Step::Login, self.domain).await?;
+            if element.ns != ns::SASL {
+                continue;
+            }
+            match &*element.name {
+                "challenge" => {
+                    let message = decode(&element)?;
+                    let answer = self
+                        .respond(&mut exchange, &choice, Some(&features.sasl), &message)
+                        .await?;
+                    match answer {
+                        Some(answer) => self.link.stream.queue(&format!(
+                            "<response xmlns='{}'>{}</response>",
+                            ns::SASL,
+                            BASE64.encode(answer.as_bytes())
+                        )),
+                        None => {
+                            already_proven = true;
+                            self.link
+                                .stream
+                                .queue(&format!("<response xmlns='{}'/>", ns::SASL));
+                        }
+                    }
+                }
+                "success" => {
+                    let data = decode(&element)?;
+                    let data = (!data.is_empty()).then_some(&data[..]);
+                    self.finish(&exchange, already_proven, data)?;
+                    break;
+                }
+                "failure" => return Err(self.failure(&element, ns::SASL, &choice)),
+                _ => {}
+            }
+        }
+        self.link.stream.restart();
+        let bare = self.account.jid.to_bare().to_string();
+        self.link
+            .stream
+            .queue(&header(self.domain, self.link.encrypted.then_some(bare.as_str())));
+        match self.plan.resumption.clone() {
+            Resumption::Unwanted => self.bind(true).await,
+            Resumption::Wanted => self.bind_resumable().await,
+            Resumption::Resume { id, handled } => {
+                let resume = Element::new("resume", ns::SM)
+                    .attr("h", handled.to_string())
+                    .attr("previd", id.clone());
+                self.link.stream.queue(&resume.to_xml());
+                loop {
+                    let element = self.link.stream.expect(limit, Step::Binding, self.domain).await?;
+                    if element.is("resumed", ns::SM) {
+                        let handled = element.get("h").and_then(|h| h.parse().ok()).unwrap_or_default();
+                        return Ok(Done {
+                            jid: self.account.jid.clone(),
+                            resumable_as: Some(id),
+                            resumed: Some(handled),
+                        });
+                    }
+                    if element.is("failed", ns::SM) {
+                        return self.bind_resumable_now().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Binds a resource; what is to be sent goes along in the same write.
+    async fn bind(&mut self, with_early: bool) -> Result<Done, XmppError> {
+        let limit = self.account.answer_timeout;
+        let bind = Element::new("bind", ns::BIND).child_opt(
+            self.account
+                .jid
+                .resource()
+                .map(|resource| Element::new("resource", ns::BIND).text(resource)),
+        );
+        let id = format!("bind-{}", id::short());
+        let iq = Element::new("iq", ns::CLIENT)
+            .attr("type", "set")
+            .attr("id", id.clone())
+            .child(bind);
+        self.link.stream.queue(&iq.to_xml());
+        if with_early {
+            self.link.stream.queue(&self.plan.early);
+        }
+        loop {
+            let element = self.link.stream.expect(limit, Step::Binding, self.domain).await?;
+            if !element.is("iq", ns::CLIENT) || element.get("id") != Some(&id) {
+                continue;
+            }
+            if element.get("type") == Some("error") {
+                let problem = StanzaError::of(&element);
+                return Err(XmppError::BindRefused {
+                    condition: problem.condition,
+                    text: problem.text,
+                });
+            }
+            let jid = element
+                .find("bind", ns::BIND)
+                .and_then(|bind| bind.content_of("jid", ns::BIND))
+                .and_then(|jid| jid.parse().ok())
+                .unwrap_or_else(|| self.account.jid.clone());
+            return Ok(Done {
+                jid,
+                resumable_as: None,
+                resumed: None,
+            });
+        }
+    }
+
+    /// For kept sessions: a resource, and XEP-0198 where the server has it, then what is to be sent.
+    async fn bind_resumable(&mut self) -> Result<Done, XmppError> {
+        let features = self.features().await?;
+        if !features.resumable {
+            return self.bind(true).await;
+        }
+        self.bind_resumable_now().await
+    }
+
+    async fn bind_resumable_now(&mut self) -> Result<Done, XmppError> {
+        let limit = self.account.answer_timeout;
+        let mut done = self.bind(false).await?;
+        let enable = Element::new("enable", ns::SM).attr("resume", "true");
+        self.link.stream.queue(&enable.to_xml());
+        loop {
+            let element = self.link.stream.expect(limit, Step::Binding, self.domain).await?;
+            if element.is("enabled", ns::SM) {
+                done.resumable_as = resumable(&element);
+                break;
+            }
+            if element.is("failed", ns::SM) {
+                break;
+            }
+        }
+        self.link.stream.queue(&self.plan.early);
+        Ok(done)
+    }
+
+    // --- XEP-0388 with XEP-0386 and XEP-0484 ---
+
+    /// Logs in with what an earlier login left, before the server has said what it offers.
+    /// `None` when what is remembered does not fit this connection; nothing was sent then.
+    async fn by_memory(&mut self, remembered: &Remembered) -> Result<Option<Done>, XmppError> {
+        if let Some(token) = &remembered.token
+            && !self.binding_rejected
+            && let Some(login) = FastLogin::new(&token.mechanism, &token.secret, &self.link.bindings)
+        {
+            self.tried_memory = true;
+            tracing::debug!(mechanism = %token.mechanism, "logging in by token");
+            let choice = Choice {
+                mechanism: token.mechanism.clone(),
+                kind: Kind::Plain,
+                gs2: String::new(),
+                binding: Vec::new(),
+                binding_kind: None,
+            };
+            let first = login.first(self.user());
+            let request = self.authenticate(&choice, &first, Some(remembered), None, true);
+            self.link.stream.queue(&request);
+            if !self.plan.large {
+                self.link.stream.queue(&self.plan.early);
+            }
+            return self
+                .sasl2_rest(Exchange::Fast(login), &choice, None, Some(remembered))
+                .await
+                .map(Some);
+        }
+        let Some(mechanism) = &remembered.mechanism else {
+            return Ok(None);
+        };
+        let offer = Offer {
+            mechanisms: vec![mechanism.clone()],
+            bindings: remembered.binding.clone().map(|kind| vec![kind]),
+        };
+        let Ok(choice) = self.choose(&offer) else {
+            return Ok(None);
+        };
+        let Kind::Scram(_) = choice.kind else {
+            return Ok(None);
+        };
+        // Whether the server offers -PLUS is not known now: claim nothing.
+        let choice = if choice.binding_kind.is_none() {
+            Choice {
+                gs2: "n,,".to_owned(),
+                ..choice
+            }
+        } else {
+            choice
+        };
+        self.tried_memory = true;
+        tracing::debug!(mechanism = %choice.mechanism, binding = choice.binding_kind, "logging in as remembered");
+        let (exchange, first) = self.begin(&choice)?;
+        let request = self.authenticate(&choice, &first, Some(remembered), None, false);
+        self.link.stream.queue(&request);
+        self.sasl2_rest(exchange, &choice, None, Some(remembered))
+            .await
+            .map(Some)
+    }
+
+    async fn sasl2(&mut self, offer: &Sasl2, features: &Features) -> Result<Done, XmppError> {
+        let choice = self.choose(&offer.offer)?;
+        tracing::debug!(mechanism = %choice.mechanism, binding = choice.binding_kind, "logging in (SASL2)");
+        let (exchange, first) = self.begin(&choice)?;
+        let remembered = self.account.memory.is_some().then(|| Remembered {
+            user_agent: self
+                .remembered
+                .as_ref()
+                .map_or_else(id::uuid, |known| known.user_agent.clone()),
+            mechanism: Some(choice.mechanism.clone()),
+            binding: choice.binding_kind.map(ToOwned::to_owned),
+            token: None,
+        });
+        let token_for = remembered
+            .as_ref()
+            .and_then(|_| sasl::token_mechanism(&offer.fast, &self.link.bindings));
+        let request = self.authenticate(&choice, &first, remembered.as_ref(), token_for, false);
+        self.link.stream.queue(&request);
+        let _ = features;
+        self.sasl2_rest(exchange, &choice, Some((offer, token_for)), remembered.as_ref())
+            .await
+    }
+
+    fn authenticate(
+        &self,
+        choice: &Choice,
+        first: &[u8],
+        remembered: Option<&Remembered>,
+        token_for: Option<&str>,
+        by_token: bool,
+    ) -> String {
+        let agent = remembered.map(|known| {
+            Element::new("user-agent", ns::SASL2)
+                .attr("id", known.user_agent.clone())
+                .child(Element::new("software", ns::SASL2).text(self.account.software.clone()))
+        });
+        let mut bind = Element::new("bind", ns::BIND2)
+            // Without a tag the server takes a random resource, and senders never meet.
+            .child_opt(
+                self.account
+                    .jid
+                    .resource()
+                    .map(|tag| Element::new("tag", ns::BIND2).text(tag)),
+            );
+        let mut resume = None;
+        match &self.plan.resumption {
+            Resumption::Unwanted => {}
+            Resumption::Wanted => bind.push(Element::new("enable", ns::SM).attr("resume", "true")),
+            Resumption::Resume { id, handled } => {
+                bind.push(Element::new("enable", ns::SM).attr("resume", "true"));
+                resume = Some(
+                    Element::new("resume", ns::SM)
+                        .attr("h", handled.to_string())
+                        .attr("previd", id.clone()),
+                );
+            }
+        }
+        Element::new("authenticate", ns::SASL2)
+            .attr("mechanism", choice.mechanism.clone())
+            .child(Element::new("initial-response", ns::SASL2).text(BASE64.encode(first)))
+            .child_opt(agent)
+            .child(bind)
+            .child_opt(resume)
+            .child_opt(token_for.map(|name| Element::new("request-token", ns::FAST).attr("mechanism", name)))
+            .child_opt(by_token.then(|| Element::new("fast", ns::FAST)))
+            .to_xml()
+    }
+
+    async fn sasl2_rest(
+        &mut self,
+        mut exchange: Exchange<'_>,
+        choice: &Choice,
+        offered: Option<(&Sasl2, Option<&'static str>)>,
+        remembered: Option<&Remembered>,
+    ) -> Result<Done, XmppError> {
+        let limit = self.account.answer_timeout;
+        let mut early_sent = matches!(exchange, Exchange::Fast(_)) && !self.plan.large;
+        // In a remembered login the features arrive only now, ahead of the challenge.
+        let mut seen: Option<Sasl2> = offered.map(|(offer, _)| offer.clone());
+        loop {
+            let element = self.link.stream.expect(limit, Step::Login, self.domain).await?;
+            if element.is("features", ns::STREAM) {
+                let features = Features::read(&element);
+                self.check_encryption(&features)?;
+                seen = features.sasl2;
+                continue;
+            }
+            if element.ns != ns::SASL2 {
+                continue;
+            }
+            match &*element.name {
+                "challenge" => {
+                    let message = decode(&element)?;
+                    let offer = seen.as_ref().map(|seen| &seen.offer);
+                    let answer = self.respond(&mut exchange, choice, offer, &message).await?;
+                    let text = answer
+                        .map(|answer| BASE64.encode(answer.as_bytes()))
+                        .unwrap_or_default();
+                    self.link
+                        .stream
+                        .queue(&format!("<response xmlns='{}'>{text}</response>", ns::SASL2));
+                    if !early_sent && !self.plan.large {
+                        early_sent = true;
+                        self.link.stream.queue(&self.plan.early);
+                    }
+                }
+                "success" => {
+                    let data = element
+                        .find("additional-data", ns::SASL2)
+                        .map(decode)
+                        .transpose()?;
+                    self.finish(&exchange, false, data.as_deref())?;
+                    if !early_sent {
+                        self.link.stream.queue(&self.plan.early);
+                    }
+                    self.remember(&element, remembered, offered.and_then(|(_, token)| token));
+                    return self.success(&element);
+                }
+                "failure" => return Err(self.failure(&element, ns::SASL2, choice)),
+                "continue" => {
+                    return Err(XmppError::LoginRefused {
+                        condition: "the server wants another step besides the password".to_owned(),
+                        text: element.content_of("text", ns::SASL2).map(shorten),
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn success(&self, element: &Element) -> Result<Done, XmppError> {
+        let jid = element
+            .content_of("authorization-identifier", ns::SASL2)
+            .and_then(|jid| jid.trim().parse().ok())
+            .unwrap_or_else(|| self.account.jid.clone());
+        if let Some(resumed) = element.find("resumed", ns::SM) {
+            let handled = resumed.get("h").and_then(|h| h.parse().ok()).unwrap_or_default();
+            let id = resumed.get("previd").map(ToOwned::to_owned);
+            return Ok(Done {
+                jid,
+                resumable_as: id,
+                resumed: Some(handled),
+            });
+        }
+        if let Some(failed) = element.find("failed", ns::BIND2) {
+            let problem = StanzaError::of(failed);
+            return Err(XmppError::BindRefused {
+                condition: problem.condition,
+                text: problem.text,
+            });
+        }
+        let Some(bound) = element.find("bound", ns::BIND2) else {
+            return Err(XmppError::BindRefused {
+                condition: "the server let us in but bound no resource".to_owned(),
+                text: None,
+            });
+        };
+        Ok(Done {
+            jid,
+            resumable_as: bound.find("enabled", ns::SM).and_then(resumable),
+            resumed: None,
+        })
+    }
+
+    /// Stores what makes the next login quicker.
+    fn remember(&self, success: &Element, remembered: Option<&Remembered>, token_for: Option<&'static str>) {
+        let (Some(memory), Some(remembered)) = (&self.account.memory, remembered) else {
+            return;
+        };
+        let mut next = remembered.clone();
+        if let Some(token) = success.find("token", ns::FAST)
+            && let Some(secret) = token.get("token")
+        {
+            let mechanism = token_for
+                .map(ToOwned::to_owned)
+                .or_else(|| remembered.token.as_ref().map(|old| old.mechanism.clone()))
+                .unwrap_or_else(|| "HT-SHA-256-NONE".to_owned());
+            next.token = Some(FastToken {
+                mechanism,
+                secret: secret.to_owned().into(),
+                expiry: token.get("expiry").map(ToOwned::to_owned),
+            });
+            memory.store(next);
+        } else if token_for.is_some() || remembered.token.is_none() {
+            memory.store(next);
+        }
+    }
+
+    fn failure(&self, element: &Element, ns: &str, choice: &Choice) -> XmppError {
+        let text = element
+            .content_of("text", ns)
+            .map(shorten)
+            .filter(|text| !text.is_empty());
+        // SASL2 keeps the conditions of RFC 6120 in their own namespace.
+        let condition = element
+            .elements()
+            .find(|child| child.name != "text" && (child.ns == ns || child.ns == ns::SASL))
+            .map_or_else(|| "not-authorized".to_owned(), |child| child.name.to_string());
+        let about_binding = text.as_deref().is_some_and(|text| {
+            let text = text.to_lowercase();
+            text.contains("channel binding") || text.contains("channel-binding")
+        });
+        if choice.binding_kind.is_some() && about_binding {
+            return XmppError::ChannelBindingRejected { text };
+        }
+        let jid = self.account.jid.to_bare();
+        match condition.as_str() {
+            "not-authorized" => XmppError::WrongPassword { jid, text },
+            "account-disabled" => XmppError::AccountDisabled { jid, text },
+            "credentials-expired" => XmppError::CredentialsExpired { jid, text },
+            "temporary-auth-failure" => XmppError::LoginUnavailable { text },
+            "encryption-required" if !self.link.encrypted => XmppError::TlsRequired {
+                domain: self.domain.to_owned(),
+            },
+            _ => XmppError::LoginRefused { condition, text },
+        }
+    }
+}
+
+fn decode(element: &Element) -> Result<Vec<u8>, XmppError> {
+    let text = element.content();
+    let text = text.trim();
+    if text.is_empty() || text == "=" {
+        return Ok(Vec::new());
+    }
+    BASE64.decode(text).map_err(|_| XmppError::LoginProtocol {
+        reason: "a message that is not base64",
+    })
+}
+
+fn resumable(enabled: &Element) -> Option<String> {
+    let resume = matches!(enabled.get("resume"), Some("true" | "1"));
+    enabled.get("id").filter(|_| resume).map(ToOwned::to_owned)
+}
+
+/// The error inside a stanza (RFC 6120 section 8.3).
+#[derive(Clone, Debug)]
+pub(crate) struct StanzaError {
+    pub(crate) condition: String,
+    pub(crate) text: Option<String>,
+    /// `type='wait'`.
+    pub(crate) temporary: bool,
+}
+
+impl StanzaError {
+    pub(crate) fn of(stanza: &Element) -> Self {
+        let error = stanza
+            .find("error", ns::CLIENT)
+            .or_else(|| stanza.elements().find(|e| e.name == "error"));
+        let condition = error
+            .and_then(|error| {
+                error
+                    .elements()
+                    .find(|child| child.ns == ns::STANZAS && child.name != "text")
+            })
+            .map_or_else(
+                || "undefined-condition".to_owned(),
+                |child| child.name.to_string(),
+            );
+        Self {
+            condition,
+            text: error
+                .and_then(|error| error.content_of("text", ns::STANZAS))
+                .map(shorten)
+                .filter(|text| !text.is_empty()),
+            temporary: error.and_then(|error| error.get("type")) == Some("wait"),
+        }
+    }
+}

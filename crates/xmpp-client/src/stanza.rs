@@ -1,0 +1,201 @@
+//! Message stanzas: the one place where what a recipient reads becomes XML.
+
+use crate::error::XmppError;
+use crate::message::{Confirm, Content, MAX_BODY_WIRE_BYTES, MessageType, Note, Target};
+use crate::ns;
+use crate::xhtml;
+use crate::xml::{Element, replace_forbidden, wire_len};
+
+/// A message stanza ready to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) target: Target,
+    pub(crate) id: String,
+    pub(crate) xml: String,
+    pub(crate) asked: Confirm,
+    pub(crate) notes: Vec<Note>,
+}
+
+/// The text part: body, subject, formatting.
+pub(crate) fn text_part(
+    target: &Target,
+    content: &Content,
+    asked: Confirm,
+    id: String,
+    replaces: Option<&str>,
+) -> Result<Part, XmppError> {
+    let body = content.body.replace("\r\n", "\n").replace('\r', "\n");
+    let (body, in_body) = replace_forbidden(&body);
+    let subject = content
+        .subject
+        .as_deref()
+        .unwrap_or_default()
+        .replace(['\r', '\n'], " ");
+    let (subject, in_subject) = replace_forbidden(&subject);
+    if body.is_empty() && subject.is_empty() {
+        return Err(XmppError::Empty);
+    }
+    let bytes = wire_len(&body);
+    if bytes > MAX_BODY_WIRE_BYTES {
+        return Err(XmppError::TooLarge {
+            bytes,
+            limit: MAX_BODY_WIRE_BYTES,
+        });
+    }
+    let mut message = envelope(target, content, &id);
+    if !subject.is_empty() {
+        message.push(Element::new("subject", ns::CLIENT).text(subject));
+    }
+    if !body.is_empty() {
+        message.push(Element::new("body", ns::CLIENT).text(body));
+    }
+    if let Some(html) = content.html.as_deref().and_then(xhtml::from_html) {
+        message.push(html);
+    }
+    if content.unstyled {
+        message.push(Element::new("unstyled", ns::STYLING));
+    }
+    if let Some(replaces) = replaces {
+        message.push(Element::new("replace", ns::CORRECT).attr("id", replaces));
+    }
+    let mut part = finish(target, asked, id, message);
+    if in_body + in_subject > 0 {
+        part.notes.push(Note::CharactersReplaced(in_body + in_subject));
+    }
+    Ok(part)
+}
+
+/// A file part: the address of the file alone, so that clients show the file itself (XEP-0066).
+pub(crate) fn file_part(target: &Target, content: &Content, asked: Confirm, id: String, url: &str) -> Part {
+    let message = envelope(target, content, &id)
+        .child(Element::new("body", ns::CLIENT).text(url))
+        .child(Element::new("x", ns::OOB).child(Element::new("url", ns::OOB).text(url)));
+    finish(target, asked, id, message)
+}
+
+fn envelope(target: &Target, content: &Content, id: &str) -> Element {
+    let kind = match (target, content.kind) {
+        (Target::Room(_), _) => "groupchat",
+        (Target::User(_), MessageType::Chat) => "chat",
+        (Target::User(_), MessageType::Normal) => "normal",
+        (Target::User(_), MessageType::Headline) => "headline",
+    };
+    Element::new("message", ns::CLIENT)
+        .attr("type", kind)
+        .attr("to", target.address().to_string())
+        .attr("id", id)
+        .attr_opt("xml:lang", content.lang.as_deref())
+}
+
+fn finish(target: &Target, asked: Confirm, id: String, mut message: Element) -> Part {
+    message.push(Element::new("origin-id", ns::SID).attr("id", id.clone()));
+    if asked == Confirm::Receipt && matches!(target, Target::User(_)) {
+        message.push(Element::new("request", ns::RECEIPTS));
+    }
+    Part {
+        target: target.clone(),
+        id,
+        xml: message.to_xml(),
+        asked,
+        notes: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RoomTarget;
+
+    fn user() -> Target {
+        Target::User("bob@localhost".parse().unwrap())
+    }
+
+    #[test]
+    fn no_empty_subject_and_nothing_that_was_not_asked_for() {
+        let part = text_part(
+            &user(),
+            &Content::text("a\r\nb"),
+            Confirm::Server,
+            "1".into(),
+            None,
+        )
+        .unwrap();
+        assert_eq!(
+            part.xml,
+            "<message type='chat' to='bob@localhost' id='1'><body>a\nb</body>\
+             <origin-id xmlns='urn:xmpp:sid:0' id='1'/></message>"
+        );
+    }
+
+    #[test]
+    fn everything_that_was_asked_for() {
+        let content = Content {
+            body: "x".into(),
+            subject: Some("Title".into()),
+            html: Some("<b>x</b>".into()),
+            lang: Some("en".into()),
+            unstyled: true,
+            kind: MessageType::Headline,
+            ..Content::default()
+        };
+        let part = text_part(&user(), &content, Confirm::Receipt, "2".into(), Some("1")).unwrap();
+        assert_eq!(
+            part.xml,
+            "<message type='headline' to='bob@localhost' id='2' xml:lang='en'><subject>Title</subject><body>x</body>\
+             <html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'>\
+             <strong>x</strong></body></html><unstyled xmlns='urn:xmpp:styling:0'/>\
+             <replace xmlns='urn:xmpp:message-correct:0' id='1'/><origin-id xmlns='urn:xmpp:sid:0' id='2'/>\
+             <request xmlns='urn:xmpp:receipts'/></message>"
+        );
+        let room = Target::Room(RoomTarget::new("open@conference.localhost".parse().unwrap()));
+        let part = text_part(&room, &content, Confirm::Room, "3".into(), None).unwrap();
+        assert!(part.xml.contains("type='groupchat'") && !part.xml.contains("receipts"));
+    }
+
+    #[test]
+    fn forbidden_characters_are_replaced_and_counted() {
+        let part = text_part(
+            &user(),
+            &Content::text("a\u{0}b\u{1b}c"),
+            Confirm::Server,
+            "1".into(),
+            None,
+        )
+        .unwrap();
+        assert!(part.xml.contains("a\u{fffd}b\u{fffd}c"));
+        assert_eq!(part.notes, [Note::CharactersReplaced(2)]);
+    }
+
+    #[test]
+    fn the_limit_counts_bytes_on_the_wire() {
+        let fits = "<".repeat(MAX_BODY_WIRE_BYTES / 4);
+        assert!(
+            text_part(
+                &user(),
+                &Content::text(fits.clone()),
+                Confirm::Server,
+                "1".into(),
+                None
+            )
+            .is_ok()
+        );
+        assert_eq!(
+            text_part(
+                &user(),
+                &Content::text(fits + "x"),
+                Confirm::Server,
+                "1".into(),
+                None
+            )
+            .unwrap_err(),
+            XmppError::TooLarge {
+                bytes: MAX_BODY_WIRE_BYTES + 1,
+                limit: MAX_BODY_WIRE_BYTES
+            }
+        );
+        assert_eq!(
+            text_part(&user(), &Content::default(), Confirm::Server, "1".into(), None).unwrap_err(),
+            XmppError::Empty
+        );
+    }
+}

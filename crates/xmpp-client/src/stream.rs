@@ -1,0 +1,293 @@
+//! One XML stream over TCP or TLS: elements in, stanzas out, both at once.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+use crate::error::{Step, XmppError};
+use crate::ns;
+use crate::xml::{Element, Incoming, Reader};
+
+/// How much is read at once, in bytes.
+const READ_BYTES: usize = 16 * 1024;
+
+/// What carries the stream.
+pub(crate) enum Transport {
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+/// How a stream broke.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// End of file, or the connection was reset.
+    Lost,
+    /// Not XML, or not a stream.
+    NotXmpp(String),
+    /// The first bytes are those of TLS.
+    Tls,
+}
+
+impl Broken {
+    pub(crate) fn at(self, step: Step) -> XmppError {
+        match self {
+            Self::Lost => XmppError::ConnectionLost { step },
+            Self::NotXmpp(reason) => XmppError::NotXmpp { reason },
+            Self::Tls => XmppError::PortExpectsTls,
+        }
+    }
+}
+
+/// A stream in both directions. All waiting is cancel safe: nothing is lost when a future is dropped.
+pub(crate) struct Stream {
+    io: Transport,
+    reader: Reader,
+    /// Read and not yet parsed.
+    input: Vec<u8>,
+    parsed: usize,
+    /// To be written.
+    output: Vec<u8>,
+    written: usize,
+    unflushed: bool,
+    /// The first byte came.
+    began: bool,
+    /// The read buffer, kept.
+    scratch: Box<[u8]>,
+}
+
+impl Stream {
+    pub(crate) fn new(io: Transport) -> Self {
+        Self {
+            io,
+            reader: Reader::new(),
+            input: Vec::new(),
+            parsed: 0,
+            output: Vec::new(),
+            written: 0,
+            unflushed: false,
+            began: false,
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
+        }
+    }
+
+    /// Expects a fresh stream header from now on (after TLS or SASL). What was read and not parsed stays.
+    pub(crate) fn restart(&mut self) {
+        self.reader = Reader::new();
+    }
+
+    /// Queues text; it is written whenever the stream is polled.
+    pub(crate) fn queue(&mut self, text: &str) {
+        self.output.extend_from_slice(text.as_bytes());
+    }
+
+    /// Whether everything queued was handed to the operating system.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.output.is_empty() && !self.unflushed
+    }
+
+    /// Whether bytes came that nothing has read yet.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.parsed < self.input.len()
+    }
+
+    /// The connection below, for STARTTLS.
+    pub(crate) fn into_transport(self) -> Transport {
+        self.io
+    }
+
+    /// The next element, writing what is queued meanwhile.
+    pub(crate) async fn next(&mut self) -> Result<Incoming, Broken> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Like [`next`](Self::next), with a limit, and with stream errors and ends turned into errors.
+    pub(crate) async fn expect(
+        &mut self,
+        limit: Duration,
+        step: Step,
+        domain: &str,
+    ) -> Result<Element, XmppError> {
+        loop {
+            let incoming = timeout(limit, self.next())
+                .await
+                .map_err(|_| XmppError::Silent { step, after: limit })?
+                .map_err(|broken| broken.at(step))?;
+            match incoming {
+                Incoming::Open(_) => {}
+                Incoming::Close => return Err(XmppError::ConnectionLost { step }),
+                Incoming::Element(element) if element.is("error", ns::STREAM) => {
+                    return Err(stream_error(&element, domain));
+                }
+                Incoming::Element(element) => return Ok(element),
+            }
+        }
+    }
+
+    /// Waits until everything queued is written; what arrives meanwhile is kept.
+    pub(crate) async fn flush(&mut self) -> Result<(), Broken> {
+        poll_fn(|cx| self.poll_write_out(cx)).await
+    }
+
+    /// Ends the stream without waiting for the other side: ejabberd takes 100 ms to answer.
+    pub(crate) async fn close(mut self, limit: Duration) {
+        self.queue("</stream:stream>");
+        let _ = timeout(limit, async {
+            let _ = self.flush().await;
+            match &mut self.io {
+                Transport::Tcp(tcp) => tcp.shutdown().await,
+                Transport::Tls(tls) => tls.shutdown().await,
+            }
+        })
+        .await;
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, Broken>> {
+        loop {
+            if self.parsed < self.input.len() {
+                let mut rest = &self.input[self.parsed..];
+                let result = self.reader.feed(&mut rest);
+                self.parsed = self.input.len() - rest.len();
+                if self.parsed == self.input.len() {
+                    self.input.clear();
+                    self.parsed = 0;
+                }
+                match result {
+                    Ok(Some(incoming)) => return Poll::Ready(Ok(incoming)),
+                    Ok(None) => {}
+                    Err(reason) => return Poll::Ready(Err(Broken::NotXmpp(reason))),
+                }
+            }
+            // A broken pipe while writing is reported only when nothing is left to read:
+            // the reason for it (a stream error) often stands there.
+            let write_failed = matches!(self.poll_write_out(cx), Poll::Ready(Err(_)));
+            match self.poll_read_in(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Broken::Lost)),
+                Poll::Ready(Ok(_)) if !self.began => {
+                    self.began = true;
+                    // TLS alert or handshake records begin with 0x15 or 0x16 and the major version 3.
+                    if matches!(self.input[..], [0x15 | 0x16, 0x03, ..]) {
+                        return Poll::Ready(Err(Broken::Tls));
+                    }
+                }
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Lost)),
+                Poll::Pending if write_failed => return Poll::Ready(Err(Broken::Lost)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn poll_read_in(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // Prosody leaves Nagle's algorithm on: its second answer waits for our ACK, which Linux
+        // would delay by 40 ms. The switch is not permanent, so it is set before each read.
+        #[cfg(target_os = "linux")]
+        let _ = self.io.tcp().set_quickack(true);
+        let mut buffer = ReadBuf::new(&mut self.scratch);
+        let polled = match &mut self.io {
+            Transport::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut buffer),
+            Transport::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, &mut buffer),
+        };
+        match polled {
+            Poll::Ready(Ok(())) => {
+                self.input.extend_from_slice(buffer.filled());
+                Poll::Ready(Ok(buffer.filled().len()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        while self.written < self.output.len() {
+            let rest = &self.output[self.written..];
+            let polled = match &mut self.io {
+                Transport::Tcp(tcp) => Pin::new(tcp).poll_write(cx, rest),
+                Transport::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, rest),
+            };
+            match polled {
+                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Lost)),
+                Poll::Ready(Ok(count)) => {
+                    self.written += count;
+                    self.unflushed = true;
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        self.output.clear();
+        self.written = 0;
+        if self.unflushed {
+            let polled = match &mut self.io {
+                Transport::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+                Transport::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+            };
+            match polled {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Lost)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The opening tag of our direction. `from` only under encryption: it names the account.
+pub(crate) fn header(domain: &str, from: Option<&str>) -> String {
+    let mut out = String::from("<?xml version='1.0'?><stream:stream to='");
+    crate::xml::escape_into(&mut out, domain);
+    if let Some(from) = from {
+        out.push_str("' from='");
+        crate::xml::escape_into(&mut out, from);
+    }
+    out.push_str(
+        "' version='1.0' xml:lang='en' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>",
+    );
+    out
+}
+
+/// RFC 6120 section 4.9: what the server says before it ends the stream.
+pub(crate) fn stream_error(element: &Element, domain: &str) -> XmppError {
+    const STREAMS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+    let text = element.content_of("text", STREAMS).map(shorten);
+    let condition = element
+        .elements()
+        .find(|child| child.ns == STREAMS && child.name != "text")
+        .map_or_else(
+            || "undefined-condition".to_owned(),
+            |child| child.name.to_string(),
+        );
+    match condition.as_str() {
+        "host-unknown" | "host-gone" => XmppError::HostUnknown {
+            domain: domain.to_owned(),
+            text,
+        },
+        "system-shutdown" => XmppError::ShuttingDown { text },
+        "conflict" => XmppError::Replaced { text },
+        _ => XmppError::StreamError { condition, text },
+    }
+}
+
+/// A server's words, bounded, on one line.
+pub(crate) fn shorten(text: String) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= 200 {
+        line
+    } else {
+        line.chars().take(199).chain(['…']).collect()
+    }
+}

@@ -1,0 +1,260 @@
+//! TLS: which certificates are believed, and what the login can be bound to.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use sha2::{Digest, Sha256, Sha384, Sha512};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::account::Verify;
+use crate::error::XmppError;
+
+/// The length of the tls-exporter binding in bytes (RFC 9266 section 2).
+const EXPORTER_LEN_BYTES: usize = 32;
+
+/// A configuration for this policy. Built once for all connections of an account, so that TLS
+/// sessions can be resumed and the platform's certificates are read once.
+pub(crate) fn config(verify: &Verify) -> Result<ClientConfig, XmppError> {
+    let provider = CryptoProvider::get_default()
+        .cloned()
+        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let unusable = |reason: String| XmppError::BadAuthority { reason };
+    let verifier: Arc<dyn ServerCertVerifier> = match verify {
+        Verify::Platform => Arc::new(
+            rustls_platform_verifier::Verifier::new(provider.clone()).map_err(|e| unusable(e.to_string()))?,
+        ),
+        Verify::Authorities(pem) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(|e| unusable(e.to_string()))?;
+                roots.add(certificate).map_err(|e| unusable(e.to_string()))?;
+            }
+            if roots.is_empty() {
+                return Err(unusable("it holds no certificate".to_owned()));
+            }
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .build()
+                .map_err(|e| unusable(e.to_string()))?
+        }
+        Verify::No => Arc::new(Unverified(provider.clone())),
+    };
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| unusable(e.to_string()))?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// Believes every certificate (`verify=no`); still checks that the server has the key to it.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What a login on this connection can be bound to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bindings {
+    /// RFC 9266; only under TLS 1.3, because TLS 1.2 would need the extended master secret, which
+    /// cannot be asked about.
+    pub(crate) exporter: Option<Vec<u8>>,
+    /// RFC 5929 section 4: the hash of the server's certificate.
+    pub(crate) end_point: Option<Vec<u8>>,
+}
+
+impl Bindings {
+    pub(crate) fn of(tls: &TlsStream<TcpStream>) -> Self {
+        let connection = tls.get_ref().1;
+        let exporter = (connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3))
+            .then(|| {
+                connection
+                    .export_keying_material(vec![0; EXPORTER_LEN_BYTES], b"EXPORTER-Channel-Binding", None)
+                    .ok()
+            })
+            .flatten();
+        let end_point = connection
+            .peer_certificates()
+            .and_then(|chain| end_point(chain.first()?));
+        Self { exporter, end_point }
+    }
+
+    /// The data for a kind of binding, by its registered name.
+    pub(crate) fn get(&self, kind: &str) -> Option<&[u8]> {
+        match kind {
+            "tls-exporter" => self.exporter.as_deref(),
+            "tls-server-end-point" => self.end_point.as_deref(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn any(&self) -> bool {
+        self.exporter.is_some() || self.end_point.is_some()
+    }
+}
+
+/// The certificate hashed with the hash of its own signature, but at least SHA-256. `None` where
+/// RFC 5929 defines nothing (Ed25519).
+fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+    const ECDSA_SHA2: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03];
+    const ECDSA_SHA1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x01];
+    const SHA2: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
+
+    // Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, signature }
+    let (_, body, _) = der(certificate)?;
+    let (_, _, rest) = der(body)?;
+    let (_, algorithm, _) = der(rest)?;
+    let (tag, oid, parameters) = der(algorithm)?;
+    if tag != 0x06 {
+        return None;
+    }
+    let bits = if let Some(last) = oid.strip_prefix(RSA) {
+        match last {
+            [0x04 | 0x05 | 0x0b | 0x0e] => 256, // MD5, SHA-1, SHA-256, SHA-224
+            [0x0c] => 384,
+            [0x0d] => 512,
+            [0x0a] => {
+                // RSASSA-PSS: the hash stands in the parameters, tagged [0]; SHA-1 when left out.
+                let (_, fields, _) = der(parameters)?;
+                match der(fields) {
+                    Some((0xa0, tagged, _)) => {
+                        let (_, hash, _) = der(tagged)?;
+                        let (_, oid, _) = der(hash)?;
+                        match oid.strip_prefix(SHA2) {
+                            Some([2]) => 384,
+                            Some([3]) => 512,
+                            _ => 256,
+                        }
+                    }
+                    _ => 256,
+                }
+            }
+            _ => return None,
+        }
+    } else if let Some(last) = oid.strip_prefix(ECDSA_SHA2) {
+        match last {
+            [1 | 2] => 256,
+            [3] => 384,
+            [4] => 512,
+            _ => return None,
+        }
+    } else if oid.starts_with(ECDSA_SHA1) {
+        256
+    } else {
+        return None;
+    };
+    Some(match bits {
+        384 => Sha384::digest(certificate).to_vec(),
+        512 => Sha512::digest(certificate).to_vec(),
+        _ => Sha256::digest(certificate).to_vec(),
+    })
+}
+
+/// One DER value: tag, content, and what follows it.
+fn der(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = bytes.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (len, rest) = if first < 0x80 {
+        (usize::from(first), rest)
+    } else {
+        let count = usize::from(first & 0x7f);
+        if count == 0 || count > 4 || rest.len() < count {
+            return None;
+        }
+        let (digits, rest) = rest.split_at(count);
+        (
+            digits
+                .iter()
+                .fold(0_usize, |len, &digit| len << 8 | usize::from(digit)),
+            rest,
+        )
+    };
+    (rest.len() >= len).then(|| (tag, &rest[..len], &rest[len..]))
+}
+
+/// What a failed handshake means.
+pub(crate) fn explain(error: &std::io::Error, domain: &str) -> XmppError {
+    let domain = domain.to_owned();
+    let Some(error) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    else {
+        if error.kind() == std::io::ErrorKind::UnexpectedEof {
+            return XmppError::TlsFailed {
+                domain,
+                reason: "the connection was closed".to_owned(),
+            };
+        }
+        return XmppError::TlsFailed {
+            domain,
+            reason: error.to_string(),
+        };
+    };
+    match error {
+        rustls::Error::InvalidCertificate(problem) => match problem {
+            CertificateError::UnknownIssuer => XmppError::CertificateUntrusted { domain },
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                XmppError::CertificateExpired { domain }
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                XmppError::CertificateNotYetValid { domain }
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                XmppError::CertificateWrongName { domain }
+            }
+            CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+                // A certificate that signed itself is its own, untrusted, authority.
+                XmppError::CertificateUntrusted { domain }
+            }
+            other => XmppError::CertificateInvalid {
+                domain,
+                reason: other.to_string(),
+            },
+        },
+        rustls::Error::InvalidMessage(_) => XmppError::PortExpectsClearText,
+        other => XmppError::TlsFailed {
+            domain,
+            reason: other.to_string(),
+        },
+    }
+}
