@@ -115,16 +115,8 @@ impl Request<'_> {
         nonce: &[u8; NONCE_LEN_BYTES],
         timestamp: &str,
     ) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(128 + self.path.len());
-        bytes.extend_from_slice(server.as_bytes());
-        bytes.extend_from_slice(nonce);
-        bytes.extend_from_slice(timestamp.as_bytes());
-        bytes.extend_from_slice(self.method.as_bytes());
-        bytes.extend_from_slice(self.path.as_bytes());
-        if !self.body.is_empty() {
-            bytes.extend_from_slice(&Blake2b512::digest(self.body));
-        }
-        bytes
+        let hash: Option<[u8; 64]> = (!self.body.is_empty()).then(|| Blake2b512::digest(self.body).into());
+        signed_bytes(server, nonce, timestamp, self.method, self.path, hash.as_ref())
     }
 
     /// Signs the request. `nonce` must be fresh randomness, `timestamp` is unix seconds.
@@ -144,6 +136,26 @@ impl Request<'_> {
             signature: b64(signature),
         }
     }
+}
+
+fn signed_bytes(
+    server: &ServerKey,
+    nonce: &[u8; NONCE_LEN_BYTES],
+    timestamp: &str,
+    method: &str,
+    path: &str,
+    body_hash: Option<&[u8; 64]>,
+) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(192 + path.len());
+    bytes.extend_from_slice(server.as_bytes());
+    bytes.extend_from_slice(nonce);
+    bytes.extend_from_slice(timestamp.as_bytes());
+    bytes.extend_from_slice(method.as_bytes());
+    bytes.extend_from_slice(path.as_bytes());
+    if let Some(hash) = body_hash {
+        bytes.extend_from_slice(hash);
+    }
+    bytes
 }
 
 /// The four header values of a signed request.
@@ -327,10 +339,27 @@ impl Unverified {
         self.seconds
     }
 
-    /// Checks the signature; the only way to a [`Verified`].
+    /// Checks the signature. With [`Unverified::verify_hashed`] the only way to a [`Verified`].
     pub fn verify(self, server: &ServerKey, request: &Request<'_>) -> Result<Verified, AuthError> {
         let bytes = request.signed_bytes(server, &self.nonce, &self.timestamp);
-        keys::verify_ed25519(self.key.key(), &bytes, &self.signature)
+        self.verify_bytes(&bytes)
+    }
+
+    /// Checks the signature of a request whose body went elsewhere: `body_hash` is its BLAKE2b-64, `None` for an
+    /// empty body. `path` is as in [`Request::path`].
+    pub fn verify_hashed(
+        self,
+        server: &ServerKey,
+        method: &str,
+        path: &str,
+        body_hash: Option<&[u8; 64]>,
+    ) -> Result<Verified, AuthError> {
+        let bytes = signed_bytes(server, &self.nonce, &self.timestamp, method, path, body_hash);
+        self.verify_bytes(&bytes)
+    }
+
+    fn verify_bytes(self, bytes: &[u8]) -> Result<Verified, AuthError> {
+        keys::verify_ed25519(self.key.key(), bytes, &self.signature)
             .map_err(|_| AuthError::SignatureMismatch)?;
         Ok(Verified {
             key: self.key,

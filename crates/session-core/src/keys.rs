@@ -50,8 +50,8 @@ impl Identity {
         let seed = Zeroizing::new(seed);
         let mut expanded: Zeroizing<[u8; 64]> = Zeroizing::new(Sha512::digest(*seed).into());
         let hash_prefix = *expanded.last_chunk().expect("64 bytes");
-        expanded[0] &= 248;
-        expanded[31] = (expanded[31] & 127) | 64;
+        expanded[0] &= 0b1111_1000;
+        expanded[31] = (expanded[31] & 0b0111_1111) | 0b0100_0000;
         let clamped = *expanded.first_chunk().expect("64 bytes");
         let scalar = Scalar::from_bytes_mod_order(clamped);
         let point = EdwardsPoint::mul_base(&scalar);
@@ -341,9 +341,9 @@ mod tests {
         for n in 0..32 {
             let me = Identity::from_seed([n; 32]);
             if me.is_negative() {
-                negative += 1
+                negative += 1;
             } else {
-                positive += 1
+                positive += 1;
             }
             let signature = me.sign_xed25519(b"post");
             assert_eq!(verify_xed25519(me.x25519_public(), b"post", &signature), Ok(()));

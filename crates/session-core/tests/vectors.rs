@@ -1,6 +1,12 @@
 //! Every item of `vectors/sogs/vectors.json` that concerns bytes and cryptography.
 //!
 //! The tests read the file and take whatever items it has, so that items added to it run without a change here.
+#![expect(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::similar_names,
+    reason = "a test"
+)]
 
 use std::path::Path;
 

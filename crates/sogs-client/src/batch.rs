@@ -90,8 +90,7 @@ impl Batch {
         } else {
             AuthNeed::Optional
         };
-        let mut call: Call<Vec<Answer>> =
-            Call::new("POST", path, auth, |answer| decode_answers(answer)).json(self.to_json());
+        let mut call: Call<Vec<Answer>> = Call::new("POST", path, auth, decode_answers).json(self.to_json());
         call.parts.author = self.parts.iter().find_map(|parts| parts.author);
         let answers = server.run(call).await?;
         if answers.len() > self.parts.len() || (path == "/batch" && answers.len() != self.parts.len()) {
@@ -201,6 +200,7 @@ impl BatchAnswers {
     ///
     /// # Panics
     /// When the ticket is of another batch.
+    #[expect(clippy::needless_pass_by_value, reason = "a ticket is good for one answer")]
     pub fn take<T: Send + 'static>(&mut self, ticket: Ticket<T>) -> Option<Result<T, SogsError>> {
         let result = self.results.get_mut(ticket.index)?.take()?;
         Some(result.map(|answer| *answer.downcast::<T>().expect("a ticket of this batch")))

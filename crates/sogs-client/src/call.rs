@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_own_cause() {
-        let cause = |status, text| check(&answer(status, text)).unwrap_err().cause;
+        let cause = |status, text| check(&answer(status, text)).unwrap_err().into_cause();
         assert_eq!(cause(400, BLINDING_REQUIRED), Cause::BlindingRequired);
         assert_eq!(cause(400, "x"), Cause::BadRequest);
         assert_eq!(

@@ -303,18 +303,7 @@ pub fn ban(user: &SessionId, scope: &Scope, timeout_secs: Option<f64>) -> Call<(
     let mut body = Map::new();
     scope.write_to(&mut body);
     if let Some(timeout) = timeout_secs {
-        // Whole seconds are written as such.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::float_cmp,
-            reason = "the comparison decides whether it is exact"
-        )]
-        let value = if timeout as i64 as f64 == timeout {
-            json!(timeout as i64)
-        } else {
-            json!(timeout)
-        };
-        body.insert("timeout".to_owned(), value);
+        body.insert("timeout".to_owned(), seconds(timeout));
     }
     Call::new("POST", format!("/user/{user}/ban"), AuthNeed::Required, done).json(Value::Object(body))
 }
@@ -384,17 +373,7 @@ pub fn schedule_permissions(
             body.insert(key.to_owned(), value.into());
         }
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::float_cmp,
-        reason = "the comparison decides whether it is exact"
-    )]
-    let seconds = if in_secs as i64 as f64 == in_secs {
-        json!(in_secs as i64)
-    } else {
-        json!(in_secs)
-    };
-    body.insert("in".to_owned(), seconds);
+    body.insert("in".to_owned(), seconds(in_secs));
     Call::for_json(
         "POST",
         format!("/room/{token}/futurePermissions/{user}"),
@@ -444,6 +423,19 @@ pub fn direct_messages(which: DirectBox, since: Option<u64>, limit: Option<u32>)
 /// `DELETE /inbox`.
 pub fn clear_inbox() -> Call<Deleted> {
     Call::for_json("DELETE", "/inbox", AuthNeed::Required)
+}
+
+/// Whole seconds are written without a fraction.
+fn seconds(value: f64) -> Value {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole and within the range of i64"
+    )]
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        json!(value as i64)
+    } else {
+        json!(value)
+    }
 }
 
 /// Success whatever the body says.

@@ -109,26 +109,35 @@ pub enum Cause {
 /// A failed call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SogsError {
-    pub(crate) cause: Cause,
+    /// Boxed, so that results stay small.
+    inner: Box<Inner>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Inner {
+    cause: Cause,
     /// Host (and port) of the server, if one was involved.
-    pub(crate) host: String,
+    host: String,
     /// Method and path, without secrets: SOGS paths hold none.
-    pub(crate) call: String,
-    pub(crate) status: Option<u16>,
-    pub(crate) retry_after: Option<Duration>,
+    call: String,
+    status: Option<u16>,
+    retry_after: Option<Duration>,
     /// What the server wrote, cleaned and cut.
-    pub(crate) text: Option<String>,
+    text: Option<String>,
 }
 
 impl SogsError {
     pub(crate) fn new(cause: Cause) -> Self {
-        Self {
+        let inner = Inner {
             cause,
             host: String::new(),
             call: String::new(),
             status: None,
             retry_after: None,
             text: None,
+        };
+        Self {
+            inner: Box::new(inner),
         }
     }
 
@@ -139,11 +148,11 @@ impl SogsError {
     }
 
     pub(crate) fn at(mut self, host: &str, call: &str) -> Self {
-        if self.host.is_empty() {
-            host.clone_into(&mut self.host);
+        if self.inner.host.is_empty() {
+            host.clone_into(&mut self.inner.host);
         }
-        if self.call.is_empty() {
-            call.clone_into(&mut self.call);
+        if self.inner.call.is_empty() {
+            call.clone_into(&mut self.inner.call);
         }
         self
     }
@@ -156,39 +165,54 @@ impl SogsError {
             .collect::<String>()
             .trim()
             .to_owned();
-        self.text = (!clean.is_empty()).then_some(clean);
+        self.inner.text = (!clean.is_empty()).then_some(clean);
         self
     }
 
     pub(crate) fn with_status(mut self, status: u16) -> Self {
-        self.status = Some(status);
+        self.inner.status = Some(status);
         self
     }
 
     pub(crate) fn with_retry_after(mut self, after: Option<Duration>) -> Self {
-        self.retry_after = after;
+        self.inner.retry_after = after;
         self
     }
 
     /// The cause.
     pub fn cause(&self) -> &Cause {
-        &self.cause
+        &self.inner.cause
+    }
+
+    /// The call that failed: method and path.
+    pub fn call(&self) -> &str {
+        &self.inner.call
+    }
+
+    /// Whether the cause is this.
+    pub(crate) fn is(&self, cause: &Cause) -> bool {
+        self.inner.cause == *cause
+    }
+
+    /// The cause alone.
+    pub(crate) fn into_cause(self) -> Cause {
+        self.inner.cause
     }
 
     /// The HTTP status, if the server answered (inside the onion, the inner one).
     pub fn status(&self) -> Option<u16> {
-        self.status
+        self.inner.status
     }
 
     /// What the server wrote with its refusal, cleaned of control characters and cut at 200 characters.
     pub fn server_text(&self) -> Option<&str> {
-        self.text.as_deref()
+        self.inner.text.as_deref()
     }
 
     /// Whether the same call must fail again until somebody changes something.
     pub fn is_permanent(&self) -> bool {
         !matches!(
-            self.cause,
+            self.inner.cause,
             Cause::ClockSkew { .. }
                 | Cause::NonceReused
                 | Cause::RateLimited
@@ -206,7 +230,7 @@ impl SogsError {
     /// (see `Room::find_own`) before it is sent again.
     pub fn is_ambiguous(&self) -> bool {
         matches!(
-            self.cause,
+            self.inner.cause,
             Cause::Timeout { phase: "answer" }
                 | Cause::Network { .. }
                 | Cause::Proxy { .. }
@@ -218,17 +242,17 @@ impl SogsError {
 
     /// How long to wait before trying again, where the server or its rules say so.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.inner.retry_after
     }
 
     /// What to do about it, one sentence.
     pub fn remedy(&self) -> String {
-        let host = if self.host.is_empty() {
+        let host = if self.inner.host.is_empty() {
             "the server"
         } else {
-            self.host.as_str()
+            self.inner.host.as_str()
         };
-        match &self.cause {
+        match &self.inner.cause {
             Cause::BadRequest => "check the parameters of the call; the server's text above says what it misses".into(),
             Cause::BlindingRequired => "use a blinded id: blind=auto or blind=yes".into(),
             Cause::AuthenticationRequired => "give an identity: this is not open to anonymous requests".into(),
@@ -250,7 +274,7 @@ impl SogsError {
             Cause::TooLarge => "send less: a smaller file, or a shorter message".into(),
             Cause::ClockSkew { .. } => "set this machine's clock (it must be within 24 hours of the server's)".into(),
             Cause::NonceReused => "try again: every request gets a new nonce".into(),
-            Cause::RateLimited => match self.retry_after {
+            Cause::RateLimited => match self.inner.retry_after {
                 Some(after) => format!("wait {} seconds", after.as_secs().max(1)),
                 None => "wait a while".into(),
             },
@@ -342,11 +366,11 @@ impl fmt::Display for Cause {
 
 impl fmt::Display for SogsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.host.is_empty() {
-            write!(f, "{}: ", self.host)?;
+        if !self.inner.host.is_empty() {
+            write!(f, "{}: ", self.inner.host)?;
         }
-        self.cause.fmt(f)?;
-        match (self.status, &self.text) {
+        self.inner.cause.fmt(f)?;
+        match (self.inner.status, &self.inner.text) {
             (Some(status), Some(text)) => write!(f, " ({status} \u{201c}{text}\u{201d})"),
             (Some(status), None) => write!(f, " ({status})"),
             (None, Some(text)) => write!(f, " (\u{201c}{text}\u{201d})"),

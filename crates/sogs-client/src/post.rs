@@ -136,11 +136,11 @@ impl Post {
                 "apps show at most {MAX_ATTACHMENTS} files in one message"
             )));
         }
-        let signed = SignedPost::new(&content, signer, Padding::Block);
+        let sealed = SignedPost::new(&content, signer, Padding::Block);
         Ok(PreparedPost {
             author: signer.shown_id(),
-            data: signed.data,
-            signature: signed.signature,
+            data: sealed.data,
+            signature: sealed.signature,
             files: self.files.iter().map(|file| file.id).collect(),
             whisper_to: self.whisper_to,
             whisper_mods: self.whisper_mods,

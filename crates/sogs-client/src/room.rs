@@ -298,7 +298,7 @@ impl Room {
         match self.post_prepared(&prepared).await {
             // The server began to insist on blinded ids; by now we know, and sign again.
             Err(error)
-                if error.cause == Cause::BlindingRequired
+                if error.is(&Cause::BlindingRequired)
                     && self.server.signer().await?.shown_id() != prepared.author =>
             {
                 let prepared = self.prepare(&post).await?;

@@ -223,7 +223,7 @@ impl Server {
             limits: Limits {
                 connect: Duration::from_secs(10),
                 read: Duration::from_secs(20),
-                total: Duration::from_secs(300),
+                total: Duration::from_mins(5),
                 answer_bytes: 32 * 1024 * 1024,
             },
             user_agent: concat!("sogs-client/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -410,7 +410,7 @@ impl Server {
             ));
         }
         let answer = self.attempt(parts, signer.as_ref()).await?;
-        match crate::call::check(&answer).map_err(|error| error.cause) {
+        match crate::call::check(&answer).map_err(SogsError::into_cause) {
             Err(Cause::BlindingRequired)
                 if self.inner.blinding == Blinding::Auto && matches!(signer, Some(Signer::Account(_))) =>
             {

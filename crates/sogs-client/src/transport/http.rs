@@ -74,7 +74,7 @@ impl Http {
             .connect_timeout(limits.connect)
             .read_timeout(limits.read)
             .timeout(limits.total)
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
             .tcp_nodelay(true)
             .user_agent(user_agent);
         if !use_proxies {

@@ -152,8 +152,8 @@ impl Transport {
             Err(error)
                 if self.path.is_none()
                     && self.encrypt == Encrypt::Auto
-                    && error.cause == Cause::NotASogs
-                    && matches!(error.status, Some(404 | 405 | 501)) =>
+                    && error.is(&Cause::NotASogs)
+                    && matches!(error.status(), Some(404 | 405 | 501)) =>
             {
                 tracing::warn!(host = %host(&self.base), "the server has no onion endpoint; speaking to it unsealed");
                 self.no_onion.store(true, Ordering::Relaxed);
@@ -359,13 +359,11 @@ pub(crate) fn plain_text(answer: &Answer) -> String {
 /// `Retry-After` in seconds or as a date, against the answer's own `Date`.
 pub(crate) fn retry_after(answer: &Answer) -> Option<std::time::Duration> {
     let value = answer.header("retry-after")?.trim();
-    let seconds = match value.parse::<u64>() {
-        Ok(seconds) => seconds,
-        Err(_) => {
-            let until = http_date(value)?;
-            let now = answer.header("date").and_then(http_date).unwrap_or_else(now_secs);
-            u64::try_from(until - now).ok()?
-        }
+    let seconds = if let Ok(seconds) = value.parse::<u64>() {
+        seconds
+    } else {
+        let now = answer.header("date").and_then(http_date).unwrap_or_else(now_secs);
+        u64::try_from(http_date(value)? - now).ok()?
     };
     // A server that asks for more than a day is not believed further than that.
     Some(std::time::Duration::from_secs(seconds.min(86_400)))

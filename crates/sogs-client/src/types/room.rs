@@ -7,6 +7,7 @@ use super::{flag, is_false, list, opt_flag};
 
 /// A room: `GET /room/T`, an element of `GET /rooms`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the wire has them")]
 pub struct RoomInfo {
     /// Its token.
     pub token: RoomToken,
@@ -107,6 +108,7 @@ pub struct Pin {
 
 /// What changes often: `GET /room/T/pollInfo/N`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the wire has them")]
 pub struct PollInfo {
     /// The room's token.
     pub token: RoomToken,
