@@ -1,5 +1,6 @@
 //! XMPP addresses (RFC 7622), prepared as Prosody and ejabberd prepare them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -146,7 +147,7 @@ fn prepare_local(text: &str) -> Result<Box<str>, JidError> {
         part: "local part",
         reason,
     };
-    let prepared = stringprep::nodeprep(text).map_err(|e| invalid(e.to_string()))?;
+    let prepared = prepare(text, stringprep::nodeprep).map_err(&invalid)?;
     if prepared.is_empty() {
         return Err(JidError::EmptyLocal);
     }
@@ -191,14 +192,36 @@ fn prepare_resource(text: &str) -> Result<Box<str>, JidError> {
     if text.is_empty() {
         return Err(JidError::EmptyResource);
     }
-    let prepared = stringprep::resourceprep(text).map_err(|e| JidError::Invalid {
+    let prepared = prepare(text, stringprep::resourceprep).map_err(|reason| JidError::Invalid {
         part: "resource",
-        reason: e.to_string(),
+        reason,
     })?;
     if prepared.is_empty() {
         return Err(JidError::EmptyResource);
     }
     bounded("resource", &prepared)
+}
+
+/// A profile of stringprep, which ended with Unicode 3.2. Characters that came later (emoji in nicks)
+/// are kept as they are, as servers do; everything around them is prepared.
+fn prepare(
+    text: &str,
+    profile: fn(&str) -> Result<Cow<'_, str>, stringprep::Error>,
+) -> Result<String, String> {
+    let is_later = stringprep::tables::unassigned_code_point;
+    if !text.contains(is_later) {
+        return profile(text)
+            .map(Cow::into_owned)
+            .map_err(|error| error.to_string());
+    }
+    let mut prepared = String::with_capacity(text.len());
+    for known in text.split_inclusive(is_later) {
+        let later = known.chars().next_back().filter(|&c| is_later(c));
+        let known = &known[..known.len() - later.map_or(0, char::len_utf8)];
+        prepared.push_str(&profile(known).map_err(|error| error.to_string())?);
+        prepared.extend(later);
+    }
+    Ok(prepared)
 }
 
 fn bounded(part: &'static str, prepared: &str) -> Result<Box<str>, JidError> {

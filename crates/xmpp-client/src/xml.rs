@@ -258,6 +258,13 @@ impl Reader {
 
     /// Consumes bytes until something is complete. `Ok(None)` asks for more.
     pub(crate) fn feed(&mut self, bytes: &mut &[u8]) -> Result<Option<Incoming>, String> {
+        if self.pending == 0 && !self.open {
+            // The parser would wait for a `<` for ever.
+            *bytes = bytes.trim_ascii_start();
+            if bytes.first().is_some_and(|&first| first != b'<') {
+                return Err("it does not begin with <".to_owned());
+            }
+        }
         loop {
             let before = bytes.len();
             let event = self.parser.parse(bytes, false);
