@@ -25,10 +25,16 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Every problem worth telling, in the order they came up.
-    pub(crate) fn problems(&self) -> Vec<Problem> {
+    /// What did not load.
+    pub(crate) fn load_problems(&self) -> Vec<Problem> {
         let mut all = self.remarks.clone();
         all.extend(self.notifier.problems().iter().cloned());
+        all
+    }
+
+    /// Every problem worth telling, in the order they came up: what did not load, and what is odd about what did.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let mut all = self.load_problems();
         for entry in &self.notifier {
             if let Some(service) = entry.service() {
                 let file = entry.file.as_deref();

@@ -39,13 +39,15 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
     let loaded = context.runtime().block_on(sources::load(options, &wanted, context));
     let message = args.content.message(&checked, args.content.body.clone().unwrap_or_default());
     let plan = loaded.notifier.plan(&message, &loaded.filter);
-    let mut problems = loaded.problems();
-    problems.extend(plan.problems.iter().cloned());
-    let nothing = loaded.notifier.is_empty() && problems.is_empty();
-    if nothing {
-        problems.push(Problem::error("there is no service to send to", "give a URL or a configuration file"));
+    // A URL with some bad targets is loaded: that is said, but the preview shows what would be sent.
+    let mut failed = loaded.load_problems();
+    failed.extend(plan.problems.iter().cloned());
+    if loaded.notifier.is_empty() && !failed.iter().any(Problem::is_error) {
+        failed.push(Problem::error("there is no service to send to", "give a URL or a configuration file"));
     }
-    let errors: Vec<&Problem> = problems.iter().filter(|p| p.is_error()).collect();
+    let odd: Vec<Problem> = loaded.problems().into_iter().filter(|p| !failed.contains(p)).collect();
+    output::problems(&odd, context);
+    let errors: Vec<&Problem> = failed.iter().filter(|p| p.is_error()).collect();
     let valid = errors.is_empty();
     if context.json {
         output::json_document(&json!({
@@ -54,7 +56,7 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
             "services": plan.services.iter().map(|s| service_json(s, args.show_secrets)).collect::<Vec<_>>(),
         }));
     } else {
-        output::problems(&problems, context);
+        output::problems(&failed, context);
         for planned in &plan.services {
             print(planned, args.show_secrets);
         }

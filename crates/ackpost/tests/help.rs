@@ -1,0 +1,91 @@
+//! What `--help`, `--version` and wrong command lines print, word for word.
+
+mod support;
+
+use support::{Ran, steady};
+use support::Program;
+
+fn said(ran: &Ran) -> String {
+    format!("exit {}\n--- stdout\n{}--- stderr\n{}", ran.code, ran.stdout, ran.stderr)
+}
+
+#[test]
+fn help_under_both_names() {
+    let own = Program::new();
+    insta::assert_snapshot!("send_help", said(&own.run(&["send", "-h"])));
+    insta::assert_snapshot!("preview_help", said(&own.run(&["preview", "--help"])));
+    let apprise = Program::called("apprise");
+    insta::assert_snapshot!("apprise_help", said(&apprise.run(&["--help"])));
+    // Help and version win over everything else that may be wrong.
+    assert_eq!(apprise.run(&["-h"]).stdout, apprise.run(&["-Z", "--help", "-b"]).stdout);
+    assert_eq!(own.run(&["--help"]).code, 0);
+}
+
+#[test]
+fn version_under_both_names() {
+    let own = Program::new();
+    for flag in ["--version", "-V"] {
+        let ran = own.run(&[flag]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (0, concat!("ackpost ", env!("CARGO_PKG_VERSION"), "\n")));
+    }
+    let ran = Program::called("apprise").run(&["-vV"]);
+    assert_eq!((ran.code, ran.stdout.lines().next()), (0, Some("Apprise v2.2.0")));
+    assert_eq!(ran.stdout.lines().count(), 3);
+}
+
+#[test]
+fn wrong_command_lines() {
+    let mut all = String::new();
+    for name in ["ackpost", "apprise"] {
+        let program = Program::called(name);
+        for args in [
+            &["-b"][..],
+            &["--bod", "x"],
+            &["--bogus"],
+            &["-vZ"],
+            &["--dry-run=yes"],
+            &["-b", "x", ""],
+            &["s"],
+            &["-n", "loud", "-b", "x", "xmpps://u:p@h.org"],
+            &["-i", "rtf", "-b", "x", "xmpps://u:p@h.org"],
+            &["-L", "-1", "-b", "x", "xmpps://u:p@h.org"],
+            &["-SL", "nan", "-b", "x", "xmpps://u:p@h.org"],
+            &["-L", "soon", "xmpps://u:p@h.org"],
+            &["-R", "x"],
+            &["-tv", "x", "-b", "y", "xmpps://u:p@h.org"],
+            &["-tv", "a=1", "-tv", "A=2", "-b", "y", "xmpps://u:p@h.org"],
+            &["-SM", "disk", "-d"],
+            &["-SUL", "1", "-d"],
+            &["storage", "-SPD", "-1"],
+            &["storage", "polish"],
+        ] {
+            let ran = program.run(args);
+            assert_eq!(ran.code, 2, "{name} {args:?}: {}", ran.all());
+            all.push_str(&format!("$ {name} {}\n{}{}\n", args.join(" "), ran.stdout, ran.stderr));
+        }
+    }
+    insta::assert_snapshot!("wrong_command_lines", steady(&all, &[]));
+}
+
+#[test]
+fn storage_is_accepted_and_says_nothing() {
+    for (name, args) in [
+        ("apprise", &["storage"][..]),
+        ("apprise", &["-v", "storage", "list"]),
+        ("apprise", &["storage", "prune", "-SPD", "3"]),
+        ("apprise", &["storage", "clear", "deadbeef"]),
+        ("ackpost", &["storage", "clean"]),
+    ] {
+        let ran = Program::called(name).run(args);
+        assert_eq!((ran.code, ran.all().trim()), (0, ""), "{args:?}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    use std::process::Stdio;
+    let program = Program::new();
+    let mut child = program.command(&["details"]).stdout(Stdio::piped()).stdin(Stdio::null()).spawn().expect("runs");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("ends").success());
+}
