@@ -22,6 +22,7 @@ mod memory;
 mod message;
 mod ns;
 mod oneshot;
+mod probe;
 mod sasl;
 mod stanza;
 mod stream;
@@ -39,4 +40,5 @@ pub use message::{
     Outgoing, RoomTarget, Target,
 };
 pub use oneshot::send;
+pub use probe::{Candidate, ChosenMechanism, Joined, Offered, RoomFacts, Visit, offer, servers};
 pub use xml::wire_len;

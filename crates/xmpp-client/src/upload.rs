@@ -68,7 +68,7 @@ fn check_size(service: &Service, file: &Attachment) -> Result<(), XmppError> {
 }
 
 /// One question on the session.
-async fn ask(
+pub(crate) async fn ask(
     online: &mut Online,
     connector: &Connector,
     to: &str,
@@ -91,6 +91,15 @@ async fn ask(
             return Ok(answer);
         }
     }
+}
+
+/// The upload service and its limit in bytes, without uploading anything.
+pub(crate) async fn service(
+    online: &mut Online,
+    connector: &Connector,
+) -> Result<(String, Option<u64>), XmppError> {
+    let service = find(online, connector).await?;
+    Ok((service.address, service.limit))
 }
 
 /// The server itself, or one of the services it lists.
