@@ -11,6 +11,7 @@ pub struct Environment {
     vars: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
     home: Option<PathBuf>,
     prefixed: Arc<BTreeMap<String, String>>,
+    foreign: bool,
 }
 
 impl Environment {
@@ -26,6 +27,7 @@ impl Environment {
                 .filter(|home| !home.is_empty())
                 .map(PathBuf::from),
             prefixed: Arc::new(templates),
+            foreign: false,
         }
     }
 
@@ -39,7 +41,33 @@ impl Environment {
             vars: Arc::new(move |name| lookup.get(name).cloned()),
             home,
             prefixed: map,
+            foreign: false,
         }
+    }
+
+    /// For URLs and configurations that somebody else handed over (a gateway): no variables, and nothing that looks at
+    /// this machine is allowed, neither `{env:}`, `{file:}`, `seed_file=`, `password_file=`, `ca_file=` nor includes.
+    pub fn foreign() -> Self {
+        Self {
+            foreign: true,
+            ..Self::empty()
+        }
+    }
+
+    /// True when nothing may look at this machine.
+    pub fn is_foreign(&self) -> bool {
+        self.foreign
+    }
+
+    /// The refusal for something that would look at this machine.
+    pub(crate) fn refuse_foreign(&self, what: &str) -> Result<(), crate::Problem> {
+        if self.foreign {
+            return Err(crate::Problem::error(
+                format!("{what} is not allowed here, because this text was handed over by somebody else"),
+                "write the value itself",
+            ));
+        }
+        Ok(())
     }
 
     /// No variables at all.

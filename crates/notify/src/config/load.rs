@@ -233,6 +233,10 @@ impl<'a> Loader<'a> {
                 .key("include")
                 .at(Some(name), include.line, include.column)
         };
+        if let Err(problem) = self.context.env.refuse_foreign("an include") {
+            loaded.problems.push(at(problem));
+            return;
+        }
         if depth == 0 {
             loaded.problems.push(at(Problem::warning(
                 "an include is not followed, the allowed depth is used up",

@@ -27,7 +27,7 @@ pub struct Prepared {
 /// # Ok::<(), notify::Problem>(())
 /// ```
 pub fn prepare(service: &Service, message: &Message) -> Result<Prepared, Problem> {
-    let chunks = render::render(service.common(), service.limits(), message);
+    let chunks = render::render(service.common(), service.limits(), message)?;
     let chunks = service
         .endpoint()
         .finish(service.common(), chunks, message.input_format);

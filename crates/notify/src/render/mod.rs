@@ -1,30 +1,25 @@
 //! From a message to chunks: escapes, emoji, conversion, trimming, title merge, overflow. Pure.
 
-use crate::message::Message;
-use crate::service::{Chunk, Common, Limits};
+mod emoji;
+mod emoji_table;
+mod entities;
+mod escape;
+mod html_markdown;
+mod html_text;
+mod html_tokens;
+mod markdown_html;
+mod markdown_repair;
+mod overflow;
+mod pipeline;
+mod text_markup;
+mod xhtml;
 
-/// Renders a message.
-pub fn render(_common: &Common, _limits: Limits, message: &Message) -> Vec<Chunk> {
-    let body = if message.title.is_empty() {
-        message.body.clone()
-    } else {
-        format!("{}\r\n{}", message.title, message.body)
-    };
-    if body.is_empty() {
-        Vec::new()
-    } else {
-        vec![Chunk {
-            title: String::new(),
-            body,
-            xhtml: None,
-        }]
-    }
-}
-/// HTML to text.
-pub fn html_to_text(html: &str) -> String {
-    html.to_owned()
-}
-/// HTML to XHTML-IM.
-pub fn xhtml(html: &str) -> String {
-    html.to_owned()
-}
+pub use emoji::emojis;
+pub use escape::escapes;
+pub use html_markdown::html_to_markdown;
+pub use html_text::html_to_text;
+pub use markdown_html::markdown_to_html;
+pub use overflow::{Markup, split};
+pub use pipeline::render;
+pub use text_markup::{text_to_html, text_to_markdown};
+pub use xhtml::xhtml;

@@ -85,7 +85,15 @@ pub struct Limits {
 }
 
 /// Names of the parameters that concern the queue; they are read there, kept here as written.
-pub const QUEUE_PARAMETERS: &[&str] = &["queue", "ttl", "dedup", "digest", "budget", "quiet"];
+pub const QUEUE_PARAMETERS: &[&str] = &[
+    "queue",
+    "ttl",
+    "dedup",
+    "digest",
+    "budget",
+    "quiet",
+    "alarm_after",
+];
 
 /// The parameters every service has, with their effective values.
 #[derive(Clone, Debug, PartialEq)]
@@ -318,6 +326,18 @@ impl<'a> Taken<'a> {
             return None;
         }
         Some(value.to_owned())
+    }
+
+    /// A path on this machine.
+    pub(crate) fn local_path(&mut self, name: &'static str) -> Result<Option<String>, Problem> {
+        let path = self.text(name);
+        if path.is_some() {
+            self.context
+                .env
+                .refuse_foreign("a path on this machine")
+                .map_err(|problem| problem.key(name))?;
+        }
+        Ok(path)
     }
 
     /// Where the value of `name` came from, after it was taken.

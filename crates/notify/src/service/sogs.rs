@@ -150,7 +150,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         None => None,
     };
     let name = taken.text("name");
-    let ca_file = taken.text("ca_file");
+    let ca_file = taken.local_path("ca_file")?;
     let origins = ROW
         .parameters
         .iter()

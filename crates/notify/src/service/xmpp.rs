@@ -165,6 +165,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         _ => ScramPlus::No,
     };
     let confirm = confirm(taken)?;
+    let ca_file = taken.local_path("ca_file")?;
     let endpoint = Xmpp {
         secure,
         host: raw.host.clone(),
@@ -189,7 +190,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         create: taken.yes_no("create", false),
         replace: taken.text("replace"),
         fast: taken.yes_no("fast", false),
-        ca_file: taken.text("ca_file"),
+        ca_file,
         plain: taken.yes_no("plain", false),
         places,
         printed,

@@ -30,6 +30,7 @@ impl References {
         if !text.contains("{env:") && !text.contains("{file:") {
             return Ok((text.to_owned(), references));
         }
+        env.refuse_foreign("a reference to {env:…} or {file:…}")?;
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = next_reference(rest) {
@@ -118,6 +119,7 @@ fn lookup(reference: &str, env: &Environment) -> Result<Zeroizing<String>, Probl
 
 /// Reads a secret from a file: at most 64 KiB of UTF-8, one trailing line end removed; `~/` is the home folder.
 pub(crate) fn read_secret_file(path: &str, env: &Environment) -> Result<Zeroizing<String>, Problem> {
+    env.refuse_foreign("a secret file")?;
     let full = match (path.strip_prefix("~/"), env.home()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => Path::new(path).to_path_buf(),

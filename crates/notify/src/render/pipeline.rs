@@ -1,0 +1,144 @@
+//! The order of things: escapes, emoji, conversion, trimming, title merge, overflow.
+
+use crate::message::{Format, Message, Overflow};
+use crate::problem::Problem;
+use crate::service::{Chunk, Common, Limits};
+use crate::url::number::{is_space, trim};
+
+use super::overflow::{self, Markup};
+use super::{
+    emojis, escapes, html_to_markdown, html_to_text, markdown_to_html, text_to_html, text_to_markdown,
+};
+
+/// Renders a message for a service. No chunk means that there is nothing to say; blank pieces are left out (D22).
+pub fn render(common: &Common, limits: Limits, message: &Message) -> Result<Vec<Chunk>, Problem> {
+    let (mut title, mut body) = (message.title.clone(), message.body.clone());
+    if message.interpret_escapes {
+        title = unescape(&title)?;
+        body = unescape(&body)?;
+    }
+    if with_emojis(common, message) {
+        title = emojis(&title);
+        body = emojis(&body);
+    }
+    let merged = limits.title == 0;
+    body = convert(message.input_format, common.format, &body);
+    if merged {
+        title = convert(message.input_format, common.format, &title);
+    }
+    let mut title = trim(&title).to_owned();
+    body.truncate(body.trim_end_matches(is_space).len());
+    if body.is_empty() && !title.is_empty() {
+        // A title alone is the message (D22).
+        body = std::mem::take(&mut title);
+    }
+    if merged && !title.is_empty() {
+        body = merge(&title, &body, common.format, message.input_format);
+        title.clear();
+    }
+    let markup = Markup {
+        format: common.format,
+        declared: message.input_format.is_some(),
+        input: message.input_format,
+    };
+    let mut chunks = overflowed(common.overflow, limits, title, body, markup);
+    chunks.retain(|chunk| !chunk.body.chars().all(is_space));
+    Ok(chunks)
+}
+
+fn unescape(text: &str) -> Result<String, Problem> {
+    escapes(text).ok_or_else(|| {
+        Problem::error(
+            "an escape stands for half of a surrogate pair, which no message can carry",
+            "write the character itself, or \\U with its eight digits",
+        )
+    })
+}
+
+fn with_emojis(common: &Common, message: &Message) -> bool {
+    match message.interpret_emojis {
+        Some(true) => common.emojis || !common.emojis_written,
+        Some(false) => false,
+        None => common.emojis,
+    }
+}
+
+fn convert(from: Option<Format>, to: Format, text: &str) -> String {
+    match (from, to) {
+        (Some(Format::Text), Format::Html) => text_to_html(text),
+        (Some(Format::Text), Format::Markdown) => text_to_markdown(text),
+        (Some(Format::Markdown), Format::Html) => markdown_to_html(text),
+        (Some(Format::Html), Format::Text) => html_to_text(text),
+        (Some(Format::Html), Format::Markdown) => html_to_markdown(text),
+        _ => text.to_owned(),
+    }
+}
+
+fn merge(title: &str, body: &str, format: Format, input: Option<Format>) -> String {
+    match format {
+        Format::Html => format!("<b>{title}</b><br />\r\n{body}"),
+        Format::Markdown if input.is_some() => {
+            let title = title.trim_start_matches(['\r', '\n', ' ', '\t', '\u{b}', '\u{c}', '#', '-']);
+            if title.is_empty() {
+                body.to_owned()
+            } else {
+                format!("# {title}\n{body}")
+            }
+        }
+        _ => format!("{title}\r\n{body}"),
+    }
+}
+
+fn overflowed(
+    overflow: Overflow,
+    limits: Limits,
+    mut title: String,
+    body: String,
+    markup: Markup,
+) -> Vec<Chunk> {
+    if overflow == Overflow::Upstream {
+        return vec![Chunk {
+            title,
+            body,
+            xhtml: None,
+        }];
+    }
+    if limits.title > 0 && title.chars().count() > limits.title {
+        title = title.chars().take(limits.title).collect();
+        title.truncate(title.trim_end_matches(is_space).len());
+    }
+    if overflow == Overflow::Truncate {
+        return vec![Chunk {
+            title,
+            body: overflow::truncate(&body, limits.body, markup),
+            xhtml: None,
+        }];
+    }
+    let pieces = overflow::split(&body, limits.body, markup);
+    let count = pieces.len();
+    let digits = count.to_string().len();
+    let counter = 4 + 2 * digits;
+    if title.is_empty() || count < 2 || counter > 12 {
+        return pieces
+            .into_iter()
+            .map(|body| Chunk {
+                title: title.clone(),
+                body,
+                xhtml: None,
+            })
+            .collect();
+    }
+    let room = limits.title.saturating_sub(counter);
+    if title.chars().count() > room {
+        title = title.chars().take(room).collect();
+    }
+    pieces
+        .into_iter()
+        .enumerate()
+        .map(|(n, body)| Chunk {
+            title: format!("{title} [{:0digits$}/{count:0digits$}]", n + 1),
+            body,
+            xhtml: None,
+        })
+        .collect()
+}

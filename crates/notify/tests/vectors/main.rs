@@ -1,0 +1,65 @@
+//! Every line of the reference vectors runs here. A line that falls under a documented difference stands in
+//! `known.rs` with the number of the difference and the behaviour that is asserted instead; no line is skipped.
+
+mod config;
+mod known;
+mod rendering;
+mod urls;
+
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// The lines of one file.
+fn vectors(kind: &str) -> Vec<Value> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../vectors/apprise")
+        .join(format!("{kind}.jsonl"));
+    let text = std::fs::read_to_string(&path).expect("the vectors belong to the repository");
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("one JSON object a line"))
+        .collect()
+}
+
+/// Runs `check` on every line and fails with all that is wrong.
+fn run(kind: &str, check: impl Fn(&Value) -> Result<(), String>) {
+    let lines = vectors(kind);
+    assert!(!lines.is_empty());
+    let mut wrong = Vec::new();
+    for line in &lines {
+        let id = line["id"].as_str().expect("an id");
+        let outcome = match known::difference(id) {
+            Some(difference) => {
+                (difference.check)(line).map_err(|why| format!("(known as {}) {why}", difference.number))
+            }
+            None => check(line),
+        };
+        if let Err(why) = outcome {
+            wrong.push(format!("{id}: {why}"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} of {} lines of {kind} differ:\n{}",
+        wrong.len(),
+        lines.len(),
+        wrong.join("\n")
+    );
+}
+
+/// A context with nothing of this machine in it.
+fn context() -> notify::Context {
+    notify::Context {
+        env: notify::Environment::empty(),
+        check_permissions: false,
+        ..notify::Context::default()
+    }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: &T, theirs: &T) -> Result<(), String> {
+    if ours == theirs {
+        Ok(())
+    } else {
+        Err(format!("{what}\n   ours   {ours:?}\n   theirs {theirs:?}"))
+    }
+}
