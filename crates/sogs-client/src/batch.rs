@@ -93,14 +93,30 @@ impl Batch {
         let mut call: Call<Vec<Answer>> = Call::new("POST", path, auth, decode_answers).json(self.to_json());
         call.parts.author = self.parts.iter().find_map(|parts| parts.author);
         let answers = server.run(call).await?;
-        if answers.len() > self.parts.len() || (path == "/batch" && answers.len() != self.parts.len()) {
+        self.finish(answers, path == "/batch", server.base_url())
+    }
+
+    /// Reads an answer to [`Batch::to_json`] that came by another way; `sequence` tells which of the two calls it was.
+    pub fn read(self, body: &[u8], sequence: bool) -> Result<BatchAnswers, SogsError> {
+        let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+        let answer = Answer {
+            status: 200,
+            headers,
+            body: Bytes::copy_from_slice(body),
+            truncated: false,
+            clock_offset: None,
+        };
+        self.finish(decode_answers(&answer)?, !sequence, "")
+    }
+
+    fn finish(self, answers: Vec<Answer>, all: bool, host: &str) -> Result<BatchAnswers, SogsError> {
+        if answers.len() > self.parts.len() || (all && answers.len() != self.parts.len()) {
             return Err(SogsError::new(Cause::NotASogs).with_text("the batch has another number of answers"));
         }
-        let labels: Vec<_> = self
+        let labels = self
             .parts
             .iter()
-            .map(|parts| format!("{} {}", parts.method, parts.path))
-            .collect();
+            .map(|parts| format!("{} {}", parts.method, parts.path));
         let mut answers = answers.into_iter();
         let results = self
             .decoders
@@ -108,7 +124,7 @@ impl Batch {
             .zip(labels)
             .map(|(decode, label)| {
                 let answer = answers.next()?;
-                Some(decode(&answer).map_err(|error| error.at(server.base_url(), &label)))
+                Some(decode(&answer).map_err(|error| error.at(host, &label)))
             })
             .collect();
         Ok(BatchAnswers { results })

@@ -119,6 +119,26 @@ impl<T: 'static> Call<T> {
         }
     }
 
+    /// Headers the call needs besides content type and signature; names in lower case.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.parts.headers
+    }
+
+    /// Reads an answer that came by another way than [`crate::Server::run`]: from a recording, say.
+    pub fn read(self, status: u16, headers: Vec<(String, String)>, body: Vec<u8>) -> Result<T, SogsError> {
+        let headers = headers
+            .into_iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), value))
+            .collect();
+        (self.decode)(&Answer {
+            status,
+            headers,
+            body: body.into(),
+            truncated: false,
+            clock_offset: None,
+        })
+    }
+
     /// Changes the answer's type.
     pub fn map<U: 'static>(self, f: impl FnOnce(T) -> U + Send + 'static) -> Call<U> {
         let decode = self.decode;

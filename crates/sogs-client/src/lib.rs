@@ -18,6 +18,8 @@
 //! | a server, an account on it, how to get there | [`Server`], [`ServerBuilder`], [`Encrypt`], [`OnionPath`] |
 //! | rooms: read, post, react, files, moderate | [`Room`], [`Post`], [`Message`] |
 //! | direct messages | [`Inbox`] |
+//! | what happens, as a stream | [`poll`] |
+//! | bots | [`bot`] |
 //! | several calls in one request | [`Batch`], [`calls`] |
 //! | failures, each with cause and remedy | [`SogsError`], [`Cause`] |
 //!
@@ -27,10 +29,12 @@
 //! The crate reads no file and no configuration; secrets are handed in. Only proxies are taken from the environment.
 
 mod batch;
+pub mod bot;
 mod call;
 pub mod calls;
 mod error;
 mod inbox;
+pub mod poll;
 mod post;
 mod room;
 mod server;

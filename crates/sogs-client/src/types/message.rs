@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use session_core::content::Content;
-use session_core::encoding::{array_from_b64, from_b64};
+use session_core::encoding::{array_from_b64, b64, from_b64};
 use session_core::message::{self, VerifyError};
 use session_core::{IdError, SessionId};
 
@@ -319,5 +319,59 @@ impl TryFrom<RawRow> for Message {
             content,
             problem,
         })
+    }
+}
+
+impl From<Message> for RawRow {
+    fn from(message: Message) -> Self {
+        Self {
+            id: message.id,
+            session_id: Some(message.author.to_string()),
+            posted: Some(message.posted),
+            edited: message.edited,
+            seqno: message.seqno,
+            data: Some(b64(&message.data)),
+            signature: Some(b64(&message.signature)),
+            deleted: None,
+            whisper: message.whisper.then_some(true),
+            whisper_mods: message.whisper.then_some(message.whisper_mods),
+            whisper_to: message.whisper_to,
+            filtered: message.filtered.then_some(true),
+            reactions: Some(message.reactions),
+        }
+    }
+}
+
+impl From<Row> for RawRow {
+    fn from(row: Row) -> Self {
+        let empty = |id, seqno| Self {
+            id,
+            session_id: None,
+            posted: None,
+            edited: None,
+            seqno,
+            data: None,
+            signature: None,
+            deleted: None,
+            whisper: None,
+            whisper_mods: None,
+            whisper_to: None,
+            filtered: None,
+            reactions: None,
+        };
+        match row {
+            Row::Message(message) => Self::from(*message),
+            Row::Deleted(tombstone) => Self {
+                session_id: tombstone.author.map(|author| author.to_string()),
+                posted: tombstone.posted,
+                edited: tombstone.deleted_at,
+                deleted: Some(true),
+                ..empty(tombstone.id, tombstone.seqno)
+            },
+            Row::Reactions(row) => Self {
+                reactions: Some(row.reactions),
+                ..empty(row.id, row.seqno)
+            },
+        }
     }
 }

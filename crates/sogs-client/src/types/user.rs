@@ -9,6 +9,7 @@ use super::{flag, is_false, opt_flag};
 
 /// What differs for one user from the room's defaults: `GET /room/T/permissions[/SID]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the wire has them")]
 pub struct Permissions {
     /// May read.
     #[serde(
@@ -102,6 +103,7 @@ pub enum Scheduled {
 
 /// A change of one user's permissions: give a value, take it back to the default, or leave it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the wire has them")]
 pub struct PermissionChange {
     /// Set the permission to read.
     #[serde(skip_serializing_if = "Option::is_none")]

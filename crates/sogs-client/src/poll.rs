@@ -1,0 +1,533 @@
+//! A resumable stream of what happens in rooms and in the inbox.
+//!
+//! One batch request a turn asks for everything that is newer than the [`Cursor`]. The cursor moves with each event
+//! that is handed out, never before, so a cursor saved after an event was dealt with resumes right behind it: nothing
+//! is lost, nothing comes twice.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use futures_util::Stream;
+use serde::{Deserialize, Serialize};
+use session_core::{Prefix, RoomToken, SessionId};
+use tokio::time::Instant;
+
+use crate::batch::{Batch, Ticket};
+use crate::calls::{self, DirectBox};
+use crate::error::SogsError;
+use crate::room::{ListOptions, MAX_LIMIT};
+use crate::server::Server;
+use crate::types::{DirectMessage, InboxItem, Message, PollInfo, ReactionRow, RoomInfo, Row, Tombstone};
+
+/// Rooms asked for in one batch: two calls each, well below what a batch may hold.
+const ROOMS_PER_BATCH: usize = 100;
+/// Longest pause after failures.
+const MAX_BACKOFF: Duration = Duration::from_mins(5);
+
+/// Where a poll stands: save it, and resume from it. Serializes to a small JSON object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// By room.
+    #[serde(default)]
+    pub rooms: BTreeMap<RoomToken, RoomCursor>,
+    /// Number of the last item of the inbox; `None` before the first turn.
+    #[serde(default)]
+    pub inbox: Option<u64>,
+}
+
+/// Where a poll stands in one room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoomCursor {
+    /// Sequence number of the last change seen.
+    pub seqno: i64,
+    /// Highest number of a message seen: what comes with a higher one is new, with a lower one changed.
+    pub last_id: u64,
+    /// The room's `info_updates`.
+    pub info_updates: i64,
+}
+
+/// How to poll.
+#[derive(Debug, Clone)]
+pub struct PollOptions {
+    /// Which rooms.
+    pub rooms: Vec<RoomToken>,
+    /// Whether to look into the inbox (where our id is blinded; other ids have none).
+    pub inbox: bool,
+    /// Pause between turns. Session's apps take 4 to 10 seconds.
+    pub interval: Duration,
+    /// Messages of the past to begin with in a room that the cursor does not know, at most 256.
+    pub backlog: u32,
+    /// Names of reactors per emoji, 0 to 20.
+    pub reactors: u32,
+}
+
+impl PollOptions {
+    /// Polls these rooms and the inbox every four seconds, from now on.
+    pub fn rooms(rooms: impl IntoIterator<Item = RoomToken>) -> Self {
+        Self {
+            rooms: rooms.into_iter().collect(),
+            inbox: true,
+            interval: Duration::from_secs(4),
+            backlog: 0,
+            reactors: 5,
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A new message.
+    Message {
+        /// Where.
+        room: RoomToken,
+        /// What; look at [`Message::problem`].
+        message: Box<Message>,
+    },
+    /// A message was edited (its reactions may have changed too).
+    Edited {
+        /// Where.
+        room: RoomToken,
+        /// The message as it is now.
+        message: Box<Message>,
+    },
+    /// A message was deleted.
+    Deleted {
+        /// Where.
+        room: RoomToken,
+        /// What is left of it.
+        tombstone: Tombstone,
+    },
+    /// The reactions of a message changed.
+    Reactions {
+        /// Where.
+        room: RoomToken,
+        /// The message's number and all its reactions now.
+        row: ReactionRow,
+    },
+    /// Name, description, image, pins or moderators of a room changed.
+    RoomChanged {
+        /// The room as it is now.
+        info: Box<RoomInfo>,
+    },
+    /// A room cannot be read now: gone, or no permission any more. Told once; polling goes on.
+    RoomLost {
+        /// Which.
+        room: RoomToken,
+        /// Why.
+        error: SogsError,
+    },
+    /// A lost room can be read again.
+    RoomBack {
+        /// Which.
+        room: RoomToken,
+    },
+    /// A direct message came.
+    Direct(Box<DirectMessage>),
+    /// A turn failed and will be tried again.
+    Interrupted {
+        /// Why.
+        error: SogsError,
+        /// After how long.
+        retry_in: Duration,
+    },
+}
+
+/// What moves in the cursor when an event is handed out.
+enum Step {
+    Room {
+        room: RoomToken,
+        seqno: i64,
+        last_id: u64,
+    },
+    Begin {
+        room: RoomToken,
+        cursor: RoomCursor,
+    },
+    Info {
+        room: RoomToken,
+        info_updates: i64,
+    },
+    Inbox(u64),
+    Nothing,
+}
+
+/// A running poll. [`Poll::next`] gives one event after the other; [`Poll::into_stream`] makes a stream of it.
+pub struct Poll {
+    server: Server,
+    options: PollOptions,
+    cursor: Cursor,
+    queue: VecDeque<(Step, Event)>,
+    /// What each room looked like last.
+    infos: BTreeMap<RoomToken, RoomInfo>,
+    lost: BTreeSet<RoomToken>,
+    /// Whether everything that lay in the inbox before we came has been passed over.
+    inbox_primed: bool,
+    me: Option<SessionId>,
+    failures: u32,
+    next_turn: Instant,
+}
+
+struct RoomTickets {
+    room: RoomToken,
+    info: Ticket<PollInfo>,
+    rows: Rows,
+}
+
+enum Rows {
+    /// First sight: the newest messages.
+    Recent(Ticket<Vec<Message>>),
+    Since(Ticket<Vec<Row>>),
+}
+
+impl Server {
+    /// Polls from `cursor` on; `Cursor::default()` begins now.
+    pub fn poll(&self, options: PollOptions, cursor: Cursor) -> Poll {
+        Poll {
+            server: self.clone(),
+            inbox_primed: cursor.inbox.is_some() || options.backlog > 0,
+            options,
+            cursor,
+            queue: VecDeque::new(),
+            infos: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            me: None,
+            failures: 0,
+            next_turn: Instant::now(),
+        }
+    }
+}
+
+impl Poll {
+    /// Where the poll stands: behind the last event that [`Poll::next`] gave.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// The server that is polled.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// What a room looked like last; `None` before the first turn.
+    pub fn room_info(&self, room: &RoomToken) -> Option<&RoomInfo> {
+        self.infos.get(room)
+    }
+
+    /// All rooms as they looked last.
+    pub fn room_infos(&self) -> impl Iterator<Item = &RoomInfo> {
+        self.infos.values()
+    }
+
+    /// The next event. An error ends the poll: it would not go away by waiting.
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<Event, SogsError> {
+        loop {
+            if let Some((step, event)) = self.queue.pop_front() {
+                self.advance(step);
+                return Ok(event);
+            }
+            tokio::time::sleep_until(self.next_turn).await;
+            match self.turn().await {
+                Ok(more) => {
+                    self.failures = 0;
+                    // A full page means that more waits: go on at once.
+                    self.next_turn = Instant::now()
+                        + if more {
+                            Duration::ZERO
+                        } else {
+                            self.options.interval
+                        };
+                }
+                Err(error) if error.is_permanent() => return Err(error),
+                Err(error) => {
+                    let retry_in = self.backoff(&error);
+                    self.next_turn = Instant::now() + retry_in;
+                    self.queue
+                        .push_back((Step::Nothing, Event::Interrupted { error, retry_in }));
+                }
+            }
+        }
+    }
+
+    /// The events as a stream that ends after the first error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Event, SogsError>> {
+        futures_util::stream::unfold(Some(self), |poll| async move {
+            let mut poll = poll?;
+            match poll.next().await {
+                Ok(event) => Some((Ok(event), Some(poll))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    fn advance(&mut self, step: Step) {
+        match step {
+            Step::Room { room, seqno, last_id } => {
+                let cursor = self.cursor.rooms.entry(room).or_default();
+                cursor.seqno = cursor.seqno.max(seqno);
+                cursor.last_id = cursor.last_id.max(last_id);
+            }
+            Step::Begin { room, cursor } => {
+                self.cursor.rooms.insert(room, cursor);
+            }
+            Step::Info { room, info_updates } => {
+                self.cursor.rooms.entry(room).or_default().info_updates = info_updates;
+            }
+            Step::Inbox(id) => self.cursor.inbox = Some(self.cursor.inbox.unwrap_or(0).max(id)),
+            Step::Nothing => {}
+        }
+    }
+
+    /// Doubles with each failure, with a little chance so that many clients do not come back at once.
+    fn backoff(&mut self, error: &SogsError) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let base = self.options.interval.max(Duration::from_millis(500));
+        let doubled = base.saturating_mul(1 << self.failures.min(10)).min(MAX_BACKOFF);
+        let chance = getrandom::u32().unwrap_or(0) % 250;
+        let jittered = doubled.mul_f64(1.0 + f64::from(chance) / 1000.0);
+        jittered.max(error.retry_after().unwrap_or_default())
+    }
+
+    /// One turn: asks for everything new. `true` when a page was full.
+    async fn turn(&mut self) -> Result<bool, SogsError> {
+        let me = match self.me {
+            Some(me) => Some(me),
+            None if self.server.identity().is_some() => Some(self.server.my_id().await?),
+            None => None,
+        };
+        self.me = me;
+        let with_inbox = self.options.inbox && me.is_some_and(|me| me.prefix() == Prefix::Blind15);
+        let rooms = self.options.rooms.clone();
+        let mut more = false;
+        let mut chunks = rooms.chunks(ROOMS_PER_BATCH).peekable();
+        if chunks.peek().is_none() && with_inbox {
+            more |= self.ask(&[], true).await?;
+        }
+        for (at, chunk) in chunks.enumerate() {
+            more |= self.ask(chunk, with_inbox && at == 0).await?;
+        }
+        Ok(more)
+    }
+
+    async fn ask(&mut self, rooms: &[RoomToken], with_inbox: bool) -> Result<bool, SogsError> {
+        let mut batch = Batch::new();
+        let tickets: Vec<_> = rooms.iter().map(|room| self.add_room(&mut batch, room)).collect();
+        let since = self.cursor.inbox.filter(|&id| id > 0);
+        let inbox =
+            with_inbox.then(|| batch.add(calls::direct_messages(DirectBox::Inbox, since, Some(MAX_LIMIT))));
+        let mut answers = batch.run(&self.server).await?;
+        let mut more = false;
+        for RoomTickets { room, info, rows } in tickets {
+            let info = answers.take(info).unwrap_or_else(|| Err(missing()));
+            let info = match info {
+                Ok(info) => info,
+                Err(error) => {
+                    self.lose(room, error)?;
+                    continue;
+                }
+            };
+            let (history, changes) = match rows {
+                Rows::Recent(ticket) => (answers.take(ticket), None),
+                Rows::Since(ticket) => (None, answers.take(ticket)),
+            };
+            let outcome = match (history, changes) {
+                (Some(Ok(messages)), _) => self.begin(&room, info, messages),
+                (_, Some(Ok(rows))) => {
+                    more |= rows.len() >= MAX_LIMIT as usize;
+                    self.follow(&room, info, rows);
+                    Ok(())
+                }
+                (Some(Err(error)), _) | (_, Some(Err(error))) => Err(error),
+                (None, None) => Err(missing()),
+            };
+            match outcome {
+                Ok(()) => {
+                    if self.lost.remove(&room) {
+                        self.queue.push_front((Step::Nothing, Event::RoomBack { room }));
+                    }
+                }
+                Err(error) => self.lose(room, error)?,
+            }
+        }
+        if let Some(ticket) = inbox {
+            let items = answers.take(ticket).unwrap_or_else(|| Err(missing()))?;
+            more |= items.len() >= MAX_LIMIT as usize;
+            self.direct(items)?;
+        }
+        Ok(more)
+    }
+
+    fn add_room(&self, batch: &mut Batch, room: &RoomToken) -> RoomTickets {
+        let known = self.cursor.rooms.get(room);
+        // The first turn of a run wants the room itself, for its moderators, even if nothing changed.
+        let info_updates = match known {
+            Some(cursor) if self.infos.contains_key(room) => cursor.info_updates,
+            _ => -1,
+        };
+        let options = ListOptions {
+            limit: Some(MAX_LIMIT),
+            reactors: Some(self.options.reactors),
+            with_reaction_rows: true,
+        };
+        RoomTickets {
+            room: room.clone(),
+            info: batch.add(calls::poll_info(room, info_updates)),
+            rows: if let Some(cursor) = known {
+                Rows::Since(batch.add(calls::since(room, cursor.seqno, options)))
+            } else {
+                // One message at least, to know the highest number.
+                let limit = Some(self.options.backlog.clamp(1, MAX_LIMIT));
+                Rows::Recent(batch.add(calls::recent(room, ListOptions { limit, ..options })))
+            },
+        }
+    }
+
+    /// A room we see for the first time: its backlog, then its present state as the place to go on from.
+    fn begin(&mut self, room: &RoomToken, info: PollInfo, messages: Vec<Message>) -> Result<(), SogsError> {
+        let details = info.details.ok_or_else(missing)?;
+        let newest = messages.iter().map(|message| message.id).max().unwrap_or(0);
+        let seqno = messages.iter().map(|message| message.seqno).max().unwrap_or(0);
+        // With a backlog, what changed between the two answers of the batch must come as a change; without one the
+        // room's own counter says exactly where "now" is.
+        let seqno = if self.options.backlog == 0 {
+            seqno.max(details.message_sequence)
+        } else {
+            seqno
+        };
+        let backlog = self.options.backlog as usize;
+        let mut shown: Vec<_> = messages.into_iter().take(backlog).collect();
+        shown.reverse();
+        let cursor = RoomCursor {
+            seqno,
+            last_id: newest,
+            info_updates: details.info_updates,
+        };
+        self.infos.insert(room.clone(), details);
+        if shown.is_empty() {
+            self.cursor.rooms.insert(room.clone(), cursor);
+            return Ok(());
+        }
+        // The cursor of the room comes into being with the last of the backlog: an earlier stop shows it again whole.
+        let last = shown.len() - 1;
+        for (at, message) in shown.into_iter().enumerate() {
+            let step = if at == last {
+                Step::Begin {
+                    room: room.clone(),
+                    cursor,
+                }
+            } else {
+                Step::Nothing
+            };
+            self.queue.push_back((
+                step,
+                Event::Message {
+                    room: room.clone(),
+                    message: Box::new(message),
+                },
+            ));
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, room: &RoomToken, info: PollInfo, rows: Vec<Row>) {
+        let known = self.cursor.rooms.get(room).copied().unwrap_or_default();
+        if let Some(details) = info.details {
+            if details.message_sequence < known.seqno {
+                // The server went back in time (a restored database): start from where it is now.
+                tracing::warn!(%room, "the room's sequence went backwards; following it from its present state");
+                let cursor = self.cursor.rooms.entry(room.clone()).or_default();
+                cursor.seqno = details.message_sequence;
+                cursor.last_id = 0;
+            }
+            let changed = details.info_updates != known.info_updates;
+            self.infos.insert(room.clone(), details.clone());
+            if changed {
+                let step = Step::Info {
+                    room: room.clone(),
+                    info_updates: details.info_updates,
+                };
+                self.queue.push_back((
+                    step,
+                    Event::RoomChanged {
+                        info: Box::new(details),
+                    },
+                ));
+            }
+        }
+        let RoomCursor {
+            seqno: from,
+            mut last_id,
+            ..
+        } = self.cursor.rooms.get(room).copied().unwrap_or_default();
+        for row in rows {
+            let seqno = row.seqno();
+            if seqno <= from {
+                continue;
+            }
+            let new = row.id() > last_id;
+            last_id = last_id.max(row.id());
+            let room = room.clone();
+            let step = Step::Room {
+                room: room.clone(),
+                seqno,
+                last_id,
+            };
+            let event = match row {
+                Row::Message(message) if new => Event::Message { room, message },
+                Row::Message(message) => Event::Edited { room, message },
+                Row::Deleted(tombstone) => Event::Deleted { room, tombstone },
+                Row::Reactions(row) => Event::Reactions { room, row },
+            };
+            self.queue.push_back((step, event));
+        }
+    }
+
+    fn direct(&mut self, items: Vec<InboxItem>) -> Result<(), SogsError> {
+        let known = self.cursor.inbox.unwrap_or(0);
+        if !self.inbox_primed {
+            // What is there already is passed over page by page: there is no call for the last number alone.
+            self.cursor.inbox = Some(items.iter().map(|item| item.id).max().unwrap_or(0).max(known));
+            self.inbox_primed = items.len() < MAX_LIMIT as usize;
+            return Ok(());
+        }
+        let inbox = self.server.inbox();
+        self.cursor.inbox = Some(known);
+        for item in items {
+            if item.id > known {
+                let step = Step::Inbox(item.id);
+                self.queue
+                    .push_back((step, Event::Direct(Box::new(inbox.open(item)?))));
+            }
+        }
+        Ok(())
+    }
+
+    /// A room that cannot be read is told once; everything but "not there" and "not allowed" concerns the turn.
+    fn lose(&mut self, room: RoomToken, error: SogsError) -> Result<(), SogsError> {
+        if !matches!(error.status(), Some(401 | 403 | 404)) || error.is(&crate::error::Cause::Banned) {
+            return Err(error);
+        }
+        self.infos.remove(&room);
+        if self.lost.insert(room.clone()) {
+            self.queue
+                .push_back((Step::Nothing, Event::RoomLost { room, error }));
+        }
+        Ok(())
+    }
+}
+
+fn missing() -> SogsError {
+    SogsError::new(crate::error::Cause::NotASogs).with_text("the answer to a poll lacks a part")
+}
+
+impl std::fmt::Debug for Poll {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Poll")
+            .field("server", &self.server)
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
+    }
+}
