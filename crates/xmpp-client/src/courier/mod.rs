@@ -10,7 +10,7 @@
 mod room;
 mod settle;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -38,6 +38,8 @@ pub(crate) struct Courier {
     rooms: HashMap<Jid, Room>,
     /// Our own questions, by the id of the iq.
     questions: HashMap<String, Question>,
+    /// Targets on other domains that are known to be no rooms.
+    people: HashSet<Jid>,
     /// Jobs that no barrier follows yet.
     unsealed: Vec<Key>,
     out: Vec<String>,
@@ -57,8 +59,12 @@ struct Job {
     written: bool,
     /// The barrier behind it was passed, so far.
     passed: Passed,
-    /// It came back; we only ask whether the target is a room.
+    /// It came back; the better reason may still be on its way.
     bounced: Option<XmppError>,
+    /// Whether the target is a room after all.
+    identity: Identity,
+    /// The other domain was never reached.
+    unreached: Option<XmppError>,
     /// Not-acceptable answers to expect, because the join before it was refused.
     excused: u32,
     /// It was refused while the room was being set up.
@@ -74,6 +80,16 @@ enum Passed {
     Responsible,
 }
 
+/// What is known about the target of a message to a person. Some servers take a message to the
+/// address of a room without a word and show it to nobody.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Identity {
+    /// On our own domain, or seen before: no room.
+    Person,
+    Asked,
+    Room,
+}
+
 enum Question {
     /// Sent behind messages. `domain` is the other domain asked, `None` for our own.
     Barrier {
@@ -82,8 +98,8 @@ enum Question {
     },
     /// The same, to a room.
     RoomBarrier { covers: Vec<Key> },
-    /// Is the target of this bounced message a room?
-    Identity { job: Key },
+    /// Is the target of these messages a room?
+    Identity { target: Jid, jobs: Vec<Key> },
     /// The room made by our join is being removed.
     Destroy { room: Jid },
     /// The room made by our join is being set up.
@@ -100,6 +116,7 @@ impl Courier {
             by_id: HashMap::new(),
             rooms: HashMap::new(),
             questions: HashMap::new(),
+            people: HashSet::new(),
             unsealed: Vec::new(),
             out: Vec::new(),
             settled: Vec::new(),
@@ -135,6 +152,8 @@ impl Courier {
                 written: false,
                 passed: Passed::Nothing,
                 bounced: None,
+                identity: Identity::Person,
+                unreached: None,
                 excused: 0,
                 again: false,
             },
@@ -156,6 +175,7 @@ impl Courier {
         let mut people = Vec::new();
         let mut foreign: BTreeMap<String, Vec<Key>> = BTreeMap::new();
         let mut rooms: HashMap<Jid, Vec<Key>> = HashMap::new();
+        let mut unknown: BTreeMap<Jid, Vec<Key>> = BTreeMap::new();
         for key in covered {
             let Some(job) = self.jobs.get(&key) else { continue };
             match (&job.target, job.asked) {
@@ -165,9 +185,21 @@ impl Courier {
                     people.push(key);
                     if jid.domain() != self.own.domain() {
                         foreign.entry(jid.domain().to_owned()).or_default().push(key);
+                        if jid.local().is_some() && jid.resource().is_none() && !self.people.contains(jid) {
+                            unknown.entry(jid.clone()).or_default().push(key);
+                        }
                     }
                 }
             }
+        }
+        for (target, jobs) in unknown {
+            for key in &jobs {
+                if let Some(job) = self.jobs.get_mut(key) {
+                    job.identity = Identity::Asked;
+                }
+            }
+            let query = Element::new("query", ns::DISCO_INFO);
+            self.ask(&target.to_string(), query, Question::Identity { target, jobs });
         }
         for (domain, covers) in foreign {
             self.ask(
@@ -293,7 +325,7 @@ impl Courier {
         match question {
             Question::Barrier { domain, covers } => self.barrier_passed(stanza, domain.as_deref(), &covers),
             Question::RoomBarrier { covers } => self.room_barrier_passed(&covers),
-            Question::Identity { job } => self.identified(job, stanza),
+            Question::Identity { target, jobs } => self.identified(&target, &jobs, stanza),
             Question::Destroy { room } => self.destroyed(&room, !failed),
             Question::Configure { room } => self.configured(&room, !failed),
         }

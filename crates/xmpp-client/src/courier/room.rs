@@ -164,6 +164,8 @@ impl Courier {
             job.written = false;
             job.passed = super::Passed::Nothing;
             job.bounced = None;
+            job.unreached = None;
+            job.identity = super::Identity::Person;
             job.excused = 0;
             let hold = match &job.target {
                 Target::Room(target) => self
@@ -336,6 +338,15 @@ impl Courier {
             }
             "registration-required" => XmppError::MembersOnly { room },
             "not-authorized" => XmppError::RoomPassword { room, given },
+            // ejabberd's words for what Prosody calls not-allowed.
+            "forbidden"
+                if problem
+                    .text
+                    .as_deref()
+                    .is_some_and(|text| text.contains("creation")) =>
+            {
+                XmppError::RoomCreationForbidden { room }
+            }
             "forbidden" => XmppError::Banned { room },
             "not-allowed" => XmppError::RoomCreationForbidden { room },
             "item-not-found" => XmppError::NoSuchRoom { room, removed: true },

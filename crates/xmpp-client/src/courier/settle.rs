@@ -1,7 +1,7 @@
 //! Bounces, barriers, receipts, and what is true when time is over.
 
 use super::room::Stage;
-use super::{Courier, Key, Passed, Question, silent};
+use super::{Courier, Identity, Key, Passed, silent};
 use crate::Jid;
 use crate::error::{Step, XmppError};
 use crate::login::StanzaError;
@@ -15,19 +15,20 @@ impl Courier {
         // An error is an answer too, unless it says that the other domain was never reached.
         let unreached = domain
             .filter(|_| answer.get("type") == Some("error"))
-            .and_then(|domain| unreachable(&StanzaError::of(answer), domain));
+            .and_then(|domain| {
+                let problem = StanzaError::of(answer);
+                match problem.condition.as_str() {
+                    "not-allowed" | "forbidden" => Some(XmppError::RemoteNotAllowed {
+                        domain: domain.to_owned(),
+                        text: problem.text,
+                    }),
+                    _ => unreachable(&problem, domain),
+                }
+            });
         for &key in covers {
             let Some(job) = self.jobs.get_mut(&key) else {
                 continue;
             };
-            if job.bounced.is_some() {
-                continue;
-            }
-            if let Some(error) = &unreached {
-                let error = error.clone();
-                self.fail(key, error);
-                continue;
-            }
             let foreign = matches!(&job.target, Target::User(jid) if jid.domain() != self.own.domain());
             let passed = if foreign && domain.is_none() {
                 Passed::Own
@@ -35,9 +36,39 @@ impl Courier {
                 Passed::Responsible
             };
             job.passed = job.passed.max(passed);
-            if job.passed == Passed::Responsible && job.asked != Confirm::Receipt {
-                self.deliver(key, ConfirmedBy::Server);
+            if unreached.is_some() {
+                job.unreached.clone_from(&unreached);
             }
+            self.resolve(key);
+        }
+    }
+
+    /// Ends a message to a person when everything asked about it has been answered.
+    fn resolve(&mut self, key: Key) {
+        let Some(job) = self.jobs.get_mut(&key) else {
+            return;
+        };
+        let Target::User(to) = &job.target else { return };
+        let local = to.domain() == self.own.domain();
+        if job.identity == Identity::Room {
+            let error = XmppError::IsRoom { to: to.clone() };
+            return self.fail(key, error);
+        }
+        let answered = job.identity != Identity::Asked && job.passed == Passed::Responsible;
+        if let Some(error) = &job.bounced {
+            if local || answered {
+                let error = job.unreached.clone().unwrap_or_else(|| error.clone());
+                self.fail(key, error);
+            }
+            return;
+        }
+        if !answered {
+            return;
+        }
+        if let Some(error) = job.unreached.clone() {
+            self.fail(key, error);
+        } else if job.asked != Confirm::Receipt {
+            self.deliver(key, ConfirmedBy::Server);
         }
     }
 
@@ -90,38 +121,28 @@ impl Courier {
             self.room_bounce(key, &to, &problem);
             return true;
         }
-        let error = explain(&problem, &to, self.own.domain());
-        let may_be_room = to.local().is_some()
-            && to.resource().is_none()
-            && to.domain() != self.own.domain()
-            && unreachable(&problem, to.domain()).is_none();
-        if may_be_room {
-            job.bounced = Some(error);
-            let query = Element::new("query", ns::DISCO_INFO);
-            self.ask(&to.to_string(), query, Question::Identity { job: key });
-        } else {
-            self.fail(key, error);
-        }
+        job.bounced = Some(explain(&problem, &to, self.own.domain()));
+        self.resolve(key);
         true
     }
 
-    /// What the target of a bounced message says it is.
-    pub(super) fn identified(&mut self, key: Key, answer: &Element) {
-        let Some(job) = self.jobs.get_mut(&key) else {
-            return;
-        };
+    /// What the target of messages says it is.
+    pub(super) fn identified(&mut self, target: &Jid, jobs: &[Key], answer: &Element) {
+        const PEOPLE_MAX: usize = 10_000;
         let room = answer.find("query", ns::DISCO_INFO).is_some_and(|query| {
             query
                 .find_all("identity", ns::DISCO_INFO)
                 .any(|identity| identity.get("category") == Some("conference"))
         });
-        let to = job.target.address();
-        let error = match job.bounced.take() {
-            Some(_) if room => XmppError::IsRoom { to },
-            Some(error) => error,
-            None => return,
-        };
-        self.fail(key, error);
+        if !room && answer.get("type") == Some("result") && self.people.len() < PEOPLE_MAX {
+            self.people.insert(target.clone());
+        }
+        for &key in jobs {
+            if let Some(job) = self.jobs.get_mut(&key) {
+                job.identity = if room { Identity::Room } else { Identity::Person };
+                self.resolve(key);
+            }
+        }
     }
 
     /// Time is over: each message ends as what is certain about it now.
@@ -145,7 +166,7 @@ impl Courier {
 
     fn outcome_now(&self, key: Key) -> Option<Result<(ConfirmedBy, Option<Note>), XmppError>> {
         let job = self.jobs.get(&key)?;
-        if let Some(error) = &job.bounced {
+        if let Some(error) = job.unreached.as_ref().or(job.bounced.as_ref()) {
             return Some(Err(error.clone()));
         }
         Some(match &job.target {
