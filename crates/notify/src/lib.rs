@@ -22,6 +22,7 @@ mod entry;
 mod env;
 mod message;
 mod notifier;
+pub mod outbox;
 mod outcome;
 mod problem;
 pub mod render;

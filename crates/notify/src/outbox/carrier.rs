@@ -58,7 +58,10 @@ pub struct Job<'a> {
 
 impl fmt::Debug for Job<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").field("route", self.route).field("repeat", &self.repeat).finish_non_exhaustive()
+        f.debug_struct("Job")
+            .field("route", self.route)
+            .field("repeat", &self.repeat)
+            .finish_non_exhaustive()
     }
 }
 
@@ -158,7 +161,10 @@ impl StoredMessage {
         Message {
             title: self.title.reveal().to_owned(),
             body: self.body.reveal().to_owned(),
-            input_format: self.format.as_deref().and_then(|word| word.parse::<Format>().ok()),
+            input_format: self
+                .format
+                .as_deref()
+                .and_then(|word| word.parse::<Format>().ok()),
             kind: self.kind.parse::<Kind>().unwrap_or_default(),
             attachments: Vec::new(),
             interpret_escapes: self.escapes,

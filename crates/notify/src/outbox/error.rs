@@ -30,6 +30,14 @@ pub enum OutboxError {
         /// The largest size in bytes.
         limit: u64,
     },
+    /// There is nothing to send, or it can never be sent.
+    #[error("{cause}")]
+    Unsendable {
+        /// Why.
+        cause: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// A file of the message cannot be read.
     #[error("the file {name} cannot be copied in: {cause}")]
     Attachment {
@@ -104,19 +112,37 @@ impl OutboxError {
     /// What a person can do about it.
     pub fn remedy(&self) -> String {
         match self {
-            Self::Full { .. } => "free some space (`ackpost outbox drop --dead` empties the dead-letter box) and send again".to_owned(),
+            Self::Full { .. } => {
+                "free some space (`ackpost outbox drop --dead` empties the dead-letter box) and send again"
+                    .to_owned()
+            }
             Self::TooManyWaiting { .. } => {
-                "see with `ackpost outbox stats` which target does not answer; drop what is not needed".to_owned()
+                "see with `ackpost outbox stats` which target does not answer; drop what is not needed"
+                    .to_owned()
             }
             Self::TooLarge { .. } => "send less, or put the file somewhere and send a link".to_owned(),
+            Self::Unsendable { remedy, .. } => remedy.clone(),
             Self::Attachment { .. } => "check the name and that the file can be read".to_owned(),
             Self::Rule(error) => error.remedy.clone(),
-            Self::Key { path, .. } => format!("make it readable for its owner only: chmod 600 {}", path.display()),
-            Self::WrongKey { .. } => "bring back the key file that belongs to this outbox, or begin with an empty outbox".to_owned(),
-            Self::Version { .. } => "use a version of this program at least as new as the one that wrote it".to_owned(),
-            Self::Damaged { .. } => "drop the entry; if many are damaged, restore the outbox from a backup".to_owned(),
+            Self::Key { path, .. } => format!(
+                "make it readable for its owner only: chmod 600 {}",
+                path.display()
+            ),
+            Self::WrongKey { .. } => {
+                "bring back the key file that belongs to this outbox, or begin with an empty outbox"
+                    .to_owned()
+            }
+            Self::Version { .. } => {
+                "use a version of this program at least as new as the one that wrote it".to_owned()
+            }
+            Self::Damaged { .. } => {
+                "drop the entry; if many are damaged, restore the outbox from a backup".to_owned()
+            }
             Self::Database { passing: true, .. } => "try again when the database answers".to_owned(),
-            Self::Database { .. } => "check that the folder exists and may be written, or that the database URL is right".to_owned(),
+            Self::Database { .. } => {
+                "check that the folder exists and may be written, or that the database URL is right"
+                    .to_owned()
+            }
             Self::Closed => "open it again".to_owned(),
         }
     }
@@ -128,7 +154,11 @@ impl OutboxError {
             sqlx::Error::Database(inner) => {
                 let code = inner.code().unwrap_or_default().into_owned();
                 // SQLite: primary result codes in the low byte; 13 = FULL. PostgreSQL: 53100 disk_full.
-                let sqlite = code.parse::<i64>().ok().filter(|_| code.len() < 5).map(|code| code & 0xff);
+                let sqlite = code
+                    .parse::<i64>()
+                    .ok()
+                    .filter(|_| code.len() < 5)
+                    .map(|code| code & 0xff);
                 if sqlite == Some(13) || code == "53100" {
                     return Self::Full { location };
                 }
@@ -138,19 +168,33 @@ impl OutboxError {
                     || code.starts_with("53")
                     || code.starts_with("40")
                     || code == "55P03";
-                Self::Database { location, cause: inner.message().to_owned(), passing }
+                Self::Database {
+                    location,
+                    cause: inner.message().to_owned(),
+                    passing,
+                }
             }
-            sqlx::Error::Io(io) => {
-                Self::Database { location, cause: io.to_string(), passing: true }
-            }
-            sqlx::Error::PoolTimedOut => {
-                Self::Database { location, cause: "no answer in time".to_owned(), passing: true }
-            }
+            sqlx::Error::Io(io) => Self::Database {
+                location,
+                cause: io.to_string(),
+                passing: true,
+            },
+            sqlx::Error::PoolTimedOut => Self::Database {
+                location,
+                cause: "no answer in time".to_owned(),
+                passing: true,
+            },
             sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Self::Closed,
-            sqlx::Error::Configuration(cause) => {
-                Self::Database { location, cause: format!("the address is not understood: {cause}"), passing: false }
-            }
-            other => Self::Database { location, cause: other.to_string(), passing: matches!(other, sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) },
+            sqlx::Error::Configuration(cause) => Self::Database {
+                location,
+                cause: format!("the address is not understood: {cause}"),
+                passing: false,
+            },
+            other => Self::Database {
+                location,
+                cause: other.to_string(),
+                passing: matches!(other, sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)),
+            },
         }
     }
 }

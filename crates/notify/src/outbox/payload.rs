@@ -40,9 +40,14 @@ pub(crate) enum Fold {
 impl Payload {
     /// Opens a row.
     pub(crate) fn open(seal: &Seal, id: &str, sealed: Option<&[u8]>) -> Result<Self, OutboxError> {
-        let damaged = |cause: &str| OutboxError::Damaged { id: id.to_owned(), cause: cause.to_owned() };
+        let damaged = |cause: &str| OutboxError::Damaged {
+            id: id.to_owned(),
+            cause: cause.to_owned(),
+        };
         let sealed = sealed.ok_or_else(|| damaged("its content is gone"))?;
-        let plain = seal.open(&place(id), sealed).ok_or_else(|| damaged("the seal is broken"))?;
+        let plain = seal
+            .open(&place(id), sealed)
+            .ok_or_else(|| damaged("the seal is broken"))?;
         serde_json::from_slice(&plain).map_err(|_| damaged("it is written in another way"))
     }
 
@@ -64,7 +69,11 @@ impl Payload {
 
     /// The message to send, `count` being how many were put together.
     pub(crate) fn message(&self, count: u64) -> Message {
-        let first = self.messages.first().map(StoredMessage::to_message).unwrap_or_default();
+        let first = self
+            .messages
+            .first()
+            .map(StoredMessage::to_message)
+            .unwrap_or_default();
         match self.fold {
             Fold::None => first,
             Fold::Repeats => repeats(first, count, &self.rules),
@@ -79,8 +88,16 @@ fn place(id: &str) -> String {
 }
 
 fn repeats(mut message: Message, count: u64, rules: &Rules) -> Message {
-    let window = rules.dedup.as_ref().map(|dedup| span_text(dedup.window)).unwrap_or_default();
-    let times = if count == 1 { "once more".to_owned() } else { format!("{count} more times") };
+    let window = rules
+        .dedup
+        .as_ref()
+        .map(|dedup| span_text(dedup.window))
+        .unwrap_or_default();
+    let times = if count == 1 {
+        "once more".to_owned()
+    } else {
+        format!("{count} more times")
+    };
     let remark = format!("(repeated {times} within {window})");
     let paragraph = match message.input_format {
         Some(Format::Html) => format!("<p>{remark}</p>"),
@@ -93,19 +110,30 @@ fn repeats(mut message: Message, count: u64, rules: &Rules) -> Message {
 
 fn digest(messages: &[StoredMessage], count: u64, rules: &Rules) -> Message {
     let within = rules.digest.map(span_text).unwrap_or_default();
-    let first = messages.first().map(StoredMessage::to_message).unwrap_or_default();
+    let first = messages
+        .first()
+        .map(StoredMessage::to_message)
+        .unwrap_or_default();
     let html = first.input_format == Some(Format::Html);
     let mut lines = Vec::with_capacity(messages.len() + 1);
     let mut kind = first.kind;
     for (number, stored) in (1..).zip(messages) {
         let one = stored.to_message();
-        kind = if severity(one.kind) > severity(kind) { one.kind } else { kind };
+        kind = if severity(one.kind) > severity(kind) {
+            one.kind
+        } else {
+            kind
+        };
         let text = match (one.title.trim(), one.body.trim()) {
             ("", body) => body.to_owned(),
             (title, "") => title.to_owned(),
             (title, body) => format!("{title}: {body}"),
         };
-        lines.push(if html { format!("<li>{text}</li>") } else { format!("{number}. {text}") });
+        lines.push(if html {
+            format!("<li>{text}</li>")
+        } else {
+            format!("{number}. {text}")
+        });
     }
     let unseen = count.saturating_sub(messages.len() as u64);
     let rest = (unseen > 0).then(|| format!("and {unseen} more"));
@@ -116,7 +144,13 @@ fn digest(messages: &[StoredMessage], count: u64, rules: &Rules) -> Message {
         lines.extend(rest);
         lines.join("\n")
     };
-    Message { title: format!("{count} messages in {within}"), body, kind, attachments: Vec::new(), ..first }
+    Message {
+        title: format!("{count} messages in {within}"),
+        body,
+        kind,
+        attachments: Vec::new(),
+        ..first
+    }
 }
 
 fn severity(kind: crate::message::Kind) -> u8 {
@@ -144,19 +178,35 @@ mod tests {
             address: "a".to_owned(),
             target: "test://host/a".to_owned(),
         };
-        Payload { route, rules, fold, messages: Vec::new(), pieces: Vec::new() }
+        Payload {
+            route,
+            rules,
+            fold,
+            messages: Vec::new(),
+            pieces: Vec::new(),
+        }
     }
 
     #[test]
     fn a_digest_counts_what_it_does_not_show() {
         let mut payload = payload(Fold::Digest);
         for number in 1..=25 {
-            payload.collect(StoredMessage::new(&Message::new(format!("text {number}")).title("disk")));
+            payload.collect(StoredMessage::new(
+                &Message::new(format!("text {number}")).title("disk"),
+            ));
         }
         let message = payload.message(25);
         assert_eq!(message.title, "25 messages in 5m");
-        assert!(message.body.starts_with("1. disk: text 1\n2. disk: text 2\n"), "{}", message.body);
-        assert!(message.body.ends_with("20. disk: text 20\nand 5 more"), "{}", message.body);
+        assert!(
+            message.body.starts_with("1. disk: text 1\n2. disk: text 2\n"),
+            "{}",
+            message.body
+        );
+        assert!(
+            message.body.ends_with("20. disk: text 20\nand 5 more"),
+            "{}",
+            message.body
+        );
     }
 
     #[test]
@@ -172,8 +222,14 @@ mod tests {
         let mut payload = payload(Fold::Repeats);
         payload.collect(StoredMessage::new(&Message::new("90 % full")));
         payload.collect(StoredMessage::new(&Message::new("91 % full\n")));
-        assert_eq!(payload.message(1).body, "91 % full\n(repeated once more within 10m)");
-        assert_eq!(payload.message(7).body, "91 % full\n(repeated 7 more times within 10m)");
+        assert_eq!(
+            payload.message(1).body,
+            "91 % full\n(repeated once more within 10m)"
+        );
+        assert_eq!(
+            payload.message(7).body,
+            "91 % full\n(repeated 7 more times within 10m)"
+        );
     }
 
     #[test]

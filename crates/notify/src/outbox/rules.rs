@@ -82,7 +82,10 @@ pub struct RuleError {
 
 impl Rules {
     /// Reads what a URL says. `words` are the parameters as written; those that are not for the queue are ignored.
-    pub fn from_words<'a>(words: impl IntoIterator<Item = (&'a str, &'a str)>, tz: Option<&str>) -> Result<Self, RuleError> {
+    pub fn from_words<'a>(
+        words: impl IntoIterator<Item = (&'a str, &'a str)>,
+        tz: Option<&str>,
+    ) -> Result<Self, RuleError> {
         let words: BTreeMap<&str, &str> = words.into_iter().collect();
         let span = |name: &str| words.get(name).map(|word| parse_span(name, word)).transpose();
         if let Some(name) = tz {
@@ -124,15 +127,25 @@ impl Dedup {
             _ => (text, DEFAULT_DEDUP_WINDOW),
         };
         if key.is_empty() || key.len() > 256 {
-            return Err(rule("dedup", "the key has no or more than 256 characters", "write dedup=KEY or dedup=KEY/10m"));
+            return Err(rule(
+                "dedup",
+                "the key has no or more than 256 characters",
+                "write dedup=KEY or dedup=KEY/10m",
+            ));
         }
-        Ok(Self { key: key.to_owned(), window })
+        Ok(Self {
+            key: key.to_owned(),
+            window,
+        })
     }
 }
 
 impl Budget {
     /// What pysogs and its kin allow: 5 posts in any 16 seconds.
-    pub const SOGS: Self = Self::Limited { count: 5, span: Duration::from_secs(16) };
+    pub const SOGS: Self = Self::Limited {
+        count: 5,
+        span: Duration::from_secs(16),
+    };
 
     /// `5/16s` or `off`.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
@@ -141,19 +154,32 @@ impl Budget {
             return Ok(Self::Unlimited);
         }
         let remedy = "write how many posts in how much time, such as budget=5/16s, or budget=off";
-        let (count, span) = text.split_once('/').ok_or_else(|| rule("budget", "there is no `/` in it", remedy))?;
+        let (count, span) = text
+            .split_once('/')
+            .ok_or_else(|| rule("budget", "there is no `/` in it", remedy))?;
         let count = count
             .trim()
             .parse()
             .ok()
             .filter(|count| (1..=MAX_BUDGET).contains(count))
-            .ok_or_else(|| rule("budget", &format!("the number is not between 1 and {MAX_BUDGET}"), remedy))?;
-        Ok(Self::Limited { count, span: parse_span("budget", span)? })
+            .ok_or_else(|| {
+                rule(
+                    "budget",
+                    &format!("the number is not between 1 and {MAX_BUDGET}"),
+                    remedy,
+                )
+            })?;
+        Ok(Self::Limited {
+            count,
+            span: parse_span("budget", span)?,
+        })
     }
 
     /// When the next post may go, given the times of the latest posts in ascending order. `None`: now.
     pub(crate) fn not_before(self, recent: &[i64], now_ms: i64) -> Option<i64> {
-        let Self::Limited { count, span } = self else { return None };
+        let Self::Limited { count, span } = self else {
+            return None;
+        };
         let oldest = recent.len().checked_sub(count as usize).map(|at| recent[at])?;
         let free = oldest + super::clock::span_ms(span);
         (free > now_ms).then_some(free)
@@ -172,10 +198,16 @@ impl Quiet {
     /// `22:00-07:00`.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         let remedy = "write when it begins and ends, such as quiet=22:00-07:00";
-        let (from, to) = text.trim().split_once('-').ok_or_else(|| rule("quiet", "there is no `-` in it", remedy))?;
+        let (from, to) = text
+            .trim()
+            .split_once('-')
+            .ok_or_else(|| rule("quiet", "there is no `-` in it", remedy))?;
         let minutes = |word: &str| -> Option<u16> {
             let (hours, minutes) = word.trim().split_once(':')?;
-            let digits = |word: &str| (word.len() <= 2 && word.bytes().all(|b| b.is_ascii_digit())).then(|| word.parse::<u16>().ok())?;
+            let digits = |word: &str| {
+                (word.len() <= 2 && word.bytes().all(|b| b.is_ascii_digit()))
+                    .then(|| word.parse::<u16>().ok())?
+            };
             let (hours, minutes) = (digits(hours)?, digits(minutes)?);
             (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
         };
@@ -197,10 +229,25 @@ impl Quiet {
         if !inside {
             return None;
         }
-        let end = Time::new(i8::try_from(self.to / 60).ok()?, i8::try_from(self.to % 60).ok()?, 0, 0).ok()?;
-        let day = if minute < self.to { now.date() } else { now.date().checked_add(1.day()).ok()? };
+        let end = Time::new(
+            i8::try_from(self.to / 60).ok()?,
+            i8::try_from(self.to % 60).ok()?,
+            0,
+            0,
+        )
+        .ok()?;
+        let day = if minute < self.to {
+            now.date()
+        } else {
+            now.date().checked_add(1.day()).ok()?
+        };
         // Where the clocks skip that time, the first moment after the gap counts.
-        let end = day.to_datetime(end).to_zoned(zone.clone()).ok()?.timestamp().as_millisecond();
+        let end = day
+            .to_datetime(end)
+            .to_zoned(zone.clone())
+            .ok()?
+            .timestamp()
+            .as_millisecond();
         Some(end.max(now_ms + 1))
     }
 }
@@ -224,7 +271,9 @@ pub fn parse_span(name: &str, text: &str) -> Result<Duration, RuleError> {
             'd' => 86_400,
             _ => return Err(wrong("it is not a time")),
         };
-        let value: u64 = number.parse().map_err(|_| wrong("a number is missing or too large"))?;
+        let value: u64 = number
+            .parse()
+            .map_err(|_| wrong("a number is missing or too large"))?;
         total = total.saturating_add(value.saturating_mul(factor));
         number.clear();
         units += 1;
@@ -263,13 +312,22 @@ pub(crate) fn span_text(span: Duration) -> String {
 fn zone(name: Option<&str>) -> Result<TimeZone, RuleError> {
     match name {
         None => Ok(TimeZone::system()),
-        Some(name) => TimeZone::get(name)
-            .map_err(|_| rule("tz", "this machine does not know that time zone", "write a name such as Europe/Berlin")),
+        Some(name) => TimeZone::get(name).map_err(|_| {
+            rule(
+                "tz",
+                "this machine does not know that time zone",
+                "write a name such as Europe/Berlin",
+            )
+        }),
     }
 }
 
 fn rule(name: &str, cause: &str, remedy: &str) -> RuleError {
-    RuleError { name: name.to_owned(), cause: cause.to_owned(), remedy: remedy.to_owned() }
+    RuleError {
+        name: name.to_owned(),
+        cause: cause.to_owned(),
+        remedy: remedy.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -288,9 +346,23 @@ mod tests {
         assert_eq!(seconds("1h30m"), Ok(5400));
         assert_eq!(seconds("2d"), Ok(172_800));
         assert_eq!(seconds("90"), Ok(90));
-        for bad in ["", "0", "0s", "m", "5x", "1h5", "61d", "99999999999999999999", "-5m", "1.5h"] {
+        for bad in [
+            "",
+            "0",
+            "0s",
+            "m",
+            "5x",
+            "1h5",
+            "61d",
+            "99999999999999999999",
+            "-5m",
+            "1.5h",
+        ] {
             let error = parse_span("ttl", bad).unwrap_err();
-            assert!(error.to_string().starts_with("`ttl=` is not understood: "), "{bad}: {error}");
+            assert!(
+                error.to_string().starts_with("`ttl=` is not understood: "),
+                "{bad}: {error}"
+            );
             assert!(error.remedy.contains("5m"), "{bad}");
         }
         assert_eq!(span_text(Duration::from_secs(5400)), "1h30m");
@@ -299,11 +371,19 @@ mod tests {
 
     #[test]
     fn budgets_count_in_any_span() {
-        let Ok(budget) = Budget::parse("5/16s") else { panic!() };
+        let Ok(budget) = Budget::parse("5/16s") else {
+            panic!()
+        };
         assert_eq!(budget, Budget::SOGS);
         assert_eq!(budget.not_before(&[1000, 1001, 1002, 1003], 1004), None);
-        assert_eq!(budget.not_before(&[1000, 1001, 1002, 1003, 1004], 1005), Some(17_000));
-        assert_eq!(budget.not_before(&[0, 1000, 1001, 1002, 1003, 1004], 1005), Some(17_000));
+        assert_eq!(
+            budget.not_before(&[1000, 1001, 1002, 1003, 1004], 1005),
+            Some(17_000)
+        );
+        assert_eq!(
+            budget.not_before(&[0, 1000, 1001, 1002, 1003, 1004], 1005),
+            Some(17_000)
+        );
         assert_eq!(budget.not_before(&[1000, 1001, 1002, 1003, 1004], 17_000), None);
         assert_eq!(Budget::parse("OFF").unwrap().not_before(&[1, 1, 1], 1), None);
         for bad in ["", "5", "0/16s", "257/1s", "5/", "/16s", "-1/16s"] {
@@ -329,18 +409,41 @@ mod tests {
         // Winter: Berlin is UTC+1.
         assert_eq!(rules.quiet_until(at("2026-01-10T12:00:00Z")), None);
         assert_eq!(rules.quiet_until(at("2026-01-10T20:59:59Z")), None);
-        assert_eq!(rules.quiet_until(at("2026-01-10T21:00:00Z")), Some(at("2026-01-11T06:00:00Z")));
-        assert_eq!(rules.quiet_until(at("2026-01-11T05:59:59Z")), Some(at("2026-01-11T06:00:00Z")));
+        assert_eq!(
+            rules.quiet_until(at("2026-01-10T21:00:00Z")),
+            Some(at("2026-01-11T06:00:00Z"))
+        );
+        assert_eq!(
+            rules.quiet_until(at("2026-01-11T05:59:59Z")),
+            Some(at("2026-01-11T06:00:00Z"))
+        );
         assert_eq!(rules.quiet_until(at("2026-01-11T06:00:00Z")), None);
         // The night in which the clocks go forward (29 March 2026) is an hour shorter.
-        assert_eq!(rules.quiet_until(at("2026-03-28T21:30:00Z")), Some(at("2026-03-29T05:00:00Z")));
+        assert_eq!(
+            rules.quiet_until(at("2026-03-28T21:30:00Z")),
+            Some(at("2026-03-29T05:00:00Z"))
+        );
         // An end inside the hour that is skipped.
         let rules = Rules::from_words([("quiet", "01:00-02:30")], Some("Europe/Berlin")).unwrap();
-        assert_eq!(rules.quiet_until(at("2026-03-29T00:30:00Z")), Some(at("2026-03-29T01:30:00Z")));
+        assert_eq!(
+            rules.quiet_until(at("2026-03-29T00:30:00Z")),
+            Some(at("2026-03-29T01:30:00Z"))
+        );
         // Within one day.
         let rules = Rules::from_words([("quiet", "12:00-13:00")], Some("UTC")).unwrap();
-        assert_eq!(rules.quiet_until(at("2026-01-10T12:30:00Z")), Some(at("2026-01-10T13:00:00Z")));
-        for bad in ["", "22-7", "22:00", "24:00-07:00", "22:00-22:00", "22:60-07:00", "+2:00-07:00"] {
+        assert_eq!(
+            rules.quiet_until(at("2026-01-10T12:30:00Z")),
+            Some(at("2026-01-10T13:00:00Z"))
+        );
+        for bad in [
+            "",
+            "22-7",
+            "22:00",
+            "24:00-07:00",
+            "22:00-22:00",
+            "22:60-07:00",
+            "+2:00-07:00",
+        ] {
             assert!(Quiet::parse(bad).is_err(), "{bad}");
         }
     }

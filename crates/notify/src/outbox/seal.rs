@@ -25,7 +25,9 @@ pub(crate) struct Seal {
 
 impl std::fmt::Debug for Seal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Seal").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Seal")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -33,12 +35,13 @@ impl Seal {
     /// Reads the key file; makes it when there is none.
     pub(crate) fn from_file(path: &Path) -> Result<Self, OutboxError> {
         let key = match read_key(path) {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => {
-                make_key(path).and_then(|()| read_key(path))
-            }
+            Err(cause) if cause.kind() == ErrorKind::NotFound => make_key(path).and_then(|()| read_key(path)),
             other => other,
         }
-        .map_err(|cause| OutboxError::Key { path: path.to_owned(), cause: cause.to_string() })?;
+        .map_err(|cause| OutboxError::Key {
+            path: path.to_owned(),
+            cause: cause.to_string(),
+        })?;
         let sealing = mac(key.as_slice(), &[b"ackpost outbox seal"]);
         let naming = mac(key.as_slice(), &[b"ackpost outbox name"]);
         Ok(Self {
@@ -58,7 +61,13 @@ impl Seal {
         getrandom::fill(&mut nonce).expect("the operating system has random bytes");
         let sealed = self
             .cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: plain, aad: place.as_bytes() })
+            .encrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: plain,
+                    aad: place.as_bytes(),
+                },
+            )
             .expect("texts are far below the cipher's limit of 256 GiB");
         let mut out = Vec::with_capacity(NONCE_BYTES + sealed.len());
         out.extend_from_slice(&nonce);
@@ -71,7 +80,13 @@ impl Seal {
         let (nonce, rest) = sealed.split_at_checked(NONCE_BYTES)?;
         let nonce: [u8; NONCE_BYTES] = nonce.try_into().ok()?;
         self.cipher
-            .decrypt(&XNonce::from(nonce), Payload { msg: rest, aad: place.as_bytes() })
+            .decrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: rest,
+                    aad: place.as_bytes(),
+                },
+            )
             .ok()
             .map(Zeroizing::new)
     }
@@ -93,16 +108,23 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; KEY_BYTES]> {
 }
 
 fn read_key(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
-    let mut file = fs::File::open(path)?;
+    let file = fs::File::open(path)?;
     let mode = file.metadata()?.mode();
     if mode & 0o077 != 0 {
-        return Err(std::io::Error::other(format!("others may read it (mode {:03o})", mode & 0o777)));
+        return Err(std::io::Error::other(format!(
+            "others may read it (mode {:03o})",
+            mode & 0o777
+        )));
     }
     let mut text = Zeroizing::new(String::new());
-    file.by_ref().take(1024).read_to_string(&mut text)?;
-    let key = Zeroizing::new(hex::decode(text.trim()).map_err(|_| std::io::Error::other("it is not hexadecimal"))?);
+    file.take(1024).read_to_string(&mut text)?;
+    let key =
+        Zeroizing::new(hex::decode(text.trim()).map_err(|_| std::io::Error::other("it is not hexadecimal"))?);
     if key.len() != KEY_BYTES {
-        return Err(std::io::Error::other(format!("it has {} bytes instead of {KEY_BYTES}", key.len())));
+        return Err(std::io::Error::other(format!(
+            "it has {} bytes instead of {KEY_BYTES}",
+            key.len()
+        )));
     }
     Ok(key)
 }
@@ -118,7 +140,11 @@ fn make_key(path: &Path) -> std::io::Result<()> {
     draft.push(format!(".{}", hex::encode(chance)));
     let draft = PathBuf::from(draft);
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)?;
         file.write_all(text.as_bytes())?;
         file.write_all(b"\n")?;
         file.sync_all()?;
@@ -170,15 +196,23 @@ mod tests {
                 std::thread::spawn(move || Seal::from_file(&path).unwrap().name(&[b"x"]))
             })
             .collect();
-        let names: std::collections::HashSet<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let names: std::collections::HashSet<_> =
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect();
         assert_eq!(names.len(), 1, "processes that start together use one key");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "no draft is left"
+        );
 
         use std::os::unix::fs::PermissionsExt as _;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = Seal::from_file(&path).unwrap_err();
-        assert!(error.to_string().contains("others may read it (mode 640)"), "{error}");
+        assert!(
+            error.to_string().contains("others may read it (mode 640)"),
+            "{error}"
+        );
         assert!(error.remedy().contains("chmod 600"), "{}", error.remedy());
     }
 }

@@ -22,7 +22,12 @@ impl OutboxId {
     pub(crate) fn random() -> Self {
         let mut bytes = [0_u8; 16];
         getrandom::fill(&mut bytes).expect("the operating system has random bytes");
-        Self(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect())
+        Self(
+            bytes
+                .iter()
+                .map(|byte| char::from(ALPHABET[usize::from(byte & 31)]))
+                .collect(),
+        )
     }
 
     /// As it is stored.
@@ -53,7 +58,9 @@ impl FromStr for OutboxId {
 
     fn from_str(text: &str) -> Result<Self, BadOutboxId> {
         let text = text.trim().to_ascii_lowercase();
-        (text.len() == 16 && text.bytes().all(|byte| ALPHABET.contains(&byte))).then_some(Self(text)).ok_or(BadOutboxId)
+        (text.len() == 16 && text.bytes().all(|byte| ALPHABET.contains(&byte)))
+            .then_some(Self(text))
+            .ok_or(BadOutboxId)
     }
 }
 
@@ -77,8 +84,14 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 6] =
-        [Self::Collecting, Self::Waiting, Self::Sending, Self::Delivered, Self::Dead, Self::Dropped];
+    pub const ALL: [Self; 6] = [
+        Self::Collecting,
+        Self::Waiting,
+        Self::Sending,
+        Self::Delivered,
+        Self::Dead,
+        Self::Dropped,
+    ];
 
     /// The lower-case word.
     pub fn as_str(self) -> &'static str {
@@ -130,9 +143,12 @@ impl FromStr for State {
 
     fn from_str(text: &str) -> Result<Self, UnknownWord> {
         let wanted = text.trim();
-        Self::ALL.into_iter().find(|state| state.as_str().eq_ignore_ascii_case(wanted)).ok_or_else(|| UnknownWord {
-            expected: Self::ALL.map(Self::as_str).join(", "),
-        })
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str().eq_ignore_ascii_case(wanted))
+            .ok_or_else(|| UnknownWord {
+                expected: Self::ALL.map(Self::as_str).join(", "),
+            })
     }
 }
 
@@ -361,11 +377,13 @@ fn optional_time<S: serde::Serializer>(time: &Option<SystemTime>, serializer: S)
 
 /// RFC 3339 in UTC with milliseconds.
 pub fn time_text(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time)
-        .map_or_else(|_| "out of range".to_owned(), |stamp| format!("{stamp:.3}"))
+    jiff::Timestamp::try_from(time).map_or_else(|_| "out of range".to_owned(), |stamp| format!("{stamp:.3}"))
 }
 
-fn optional_outcome<S: serde::Serializer>(outcome: &Option<Outcome>, serializer: S) -> Result<S::Ok, S::Error> {
+fn optional_outcome<S: serde::Serializer>(
+    outcome: &Option<Outcome>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     outcome.as_ref().map(StoredOutcome::from).serialize(serializer)
 }
 
@@ -373,20 +391,37 @@ fn optional_outcome<S: serde::Serializer>(outcome: &Option<Outcome>, serializer:
 #[derive(Serialize, serde::Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub(crate) enum StoredOutcome {
-    Delivered { confirmed_by: String, id: Option<String> },
-    Deferred { reason: String, remedy: String, retry_after_seconds: Option<u64> },
-    Refused { reason: String, remedy: String },
+    Delivered {
+        confirmed_by: String,
+        id: Option<String>,
+    },
+    Deferred {
+        reason: String,
+        remedy: String,
+        retry_after_seconds: Option<u64>,
+    },
+    Refused {
+        reason: String,
+        remedy: String,
+    },
 }
 
 impl From<&Outcome> for StoredOutcome {
     fn from(outcome: &Outcome) -> Self {
         match outcome.clone() {
-            Outcome::Delivered { confirmed_by, id } => {
-                Self::Delivered { confirmed_by: confirmed_by.as_str().to_owned(), id }
-            }
-            Outcome::Deferred { reason, remedy, retry_after } => {
-                Self::Deferred { reason, remedy, retry_after_seconds: retry_after.map(|after| after.as_secs()) }
-            }
+            Outcome::Delivered { confirmed_by, id } => Self::Delivered {
+                confirmed_by: confirmed_by.as_str().to_owned(),
+                id,
+            },
+            Outcome::Deferred {
+                reason,
+                remedy,
+                retry_after,
+            } => Self::Deferred {
+                reason,
+                remedy,
+                retry_after_seconds: retry_after.map(|after| after.as_secs()),
+            },
             Outcome::Refused { reason, remedy } => Self::Refused { reason, remedy },
         }
     }
@@ -409,9 +444,15 @@ impl From<StoredOutcome> for Outcome {
                 .unwrap_or(Confirmation::Server),
                 id,
             },
-            StoredOutcome::Deferred { reason, remedy, retry_after_seconds } => {
-                Self::Deferred { reason, remedy, retry_after: retry_after_seconds.map(Duration::from_secs) }
-            }
+            StoredOutcome::Deferred {
+                reason,
+                remedy,
+                retry_after_seconds,
+            } => Self::Deferred {
+                reason,
+                remedy,
+                retry_after: retry_after_seconds.map(Duration::from_secs),
+            },
             StoredOutcome::Refused { reason, remedy } => Self::Refused { reason, remedy },
         }
     }

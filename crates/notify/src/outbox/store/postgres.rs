@@ -54,7 +54,10 @@ impl Backend {
             .idle_timeout(Duration::from_secs(60))
             .connect_with(options)
             .await?;
-        let backend = Self { writer: pool.clone(), reader: pool };
+        let backend = Self {
+            writer: pool.clone(),
+            reader: pool,
+        };
         backend.migrate().await?;
         Ok(backend)
     }
@@ -65,12 +68,16 @@ impl Backend {
 
     /// Several processes may open an empty database together.
     async fn lock_schema(tx: &mut Tx) -> Result<(), sqlx::Error> {
-        sqlx::query("SELECT pg_advisory_xact_lock(7165412038)").execute(&mut **tx).await?;
+        sqlx::query("SELECT pg_advisory_xact_lock(7165412038)")
+            .execute(&mut **tx)
+            .await?;
         Ok(())
     }
 
     async fn has_tables(tx: &mut Tx) -> Result<bool, sqlx::Error> {
-        sqlx::query_scalar("SELECT to_regclass('outbox_meta') IS NOT NULL").fetch_one(&mut **tx).await
+        sqlx::query_scalar("SELECT to_regclass('outbox_meta') IS NOT NULL")
+            .fetch_one(&mut **tx)
+            .await
     }
 
     pub(super) async fn close(&self) {

@@ -77,9 +77,11 @@ impl Backend {
     }
 
     async fn has_tables(tx: &mut Tx) -> Result<bool, sqlx::Error> {
-        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'outbox_meta'")
-            .fetch_one(&mut **tx)
-            .await?;
+        let count: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'outbox_meta'",
+        )
+        .fetch_one(&mut **tx)
+        .await?;
         Ok(count > 0)
     }
 

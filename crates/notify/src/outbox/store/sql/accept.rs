@@ -11,12 +11,16 @@ impl Backend {
         let mut tx = self.begin().await?;
         // Lanes are locked in one order everywhere, so that two processes never wait for each other.
         let mut lanes: Vec<(&Draft, i64)> = Vec::new();
-        for (request, draft) in requests.iter().flat_map(|request| request.drafts.iter().map(move |draft| (request, draft))) {
+        for (request, draft) in requests
+            .iter()
+            .flat_map(|request| request.drafts.iter().map(move |draft| (request, draft)))
+        {
             lanes.push((draft, request.now));
         }
         lanes.sort_by(|a, b| a.0.lane.cmp(&b.0.lane));
         lanes.dedup_by(|a, b| a.0.lane == b.0.lane);
-        if lanes.len() > 1 {
+        let folds = |draft: &Draft| draft.dedup.is_some() || matches!(draft.plan, Plan::Digest { .. });
+        if lanes.len() > 1 || requests.iter().flat_map(|request| &request.drafts).any(folds) {
             for (draft, _) in &lanes {
                 add_lane(&mut tx, draft, NEVER, 0).await?;
             }
@@ -40,7 +44,7 @@ async fn accept_one(tx: &mut Tx, request: &AcceptRequest) -> Result<AcceptResult
     let mut files_needed = false;
     for draft in &request.drafts {
         let stored = store(tx, request, draft).await?;
-        files_needed |= !stored.folded && draft.bundle.is_some();
+        files_needed |= stored.with_files;
         result.stored.push(stored);
     }
     if let Some(bundle) = request.bundle.as_ref().filter(|_| files_needed) {
@@ -59,7 +63,9 @@ async fn accept_one(tx: &mut Tx, request: &AcceptRequest) -> Result<AcceptResult
 async fn store(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<Stored, sqlx::Error> {
     let now = request.now;
     if let Some((key, window_ms)) = &draft.dedup {
-        let window = window(tx, &draft.lane, key).await?.filter(|(until, _)| *until > now);
+        let window = window(tx, &draft.lane, key)
+            .await?
+            .filter(|(until, _)| *until > now);
         let Some((until, collecting)) = window else {
             set_window(tx, &draft.lane, key, now + window_ms, 0).await?;
             return fresh(tx, request, draft).await;
@@ -68,7 +74,15 @@ async fn store(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<St
             return Ok(stored);
         }
         let sealed = draft.content.follow_up();
-        let row = NewRow { state: 0, due: until, pieces: 0, fold_key: Some(key), folded: 1, sealed };
+        let row = NewRow {
+            state: 0,
+            due: until,
+            pieces: 0,
+            fold_key: Some(key),
+            folded: 1,
+            bundle: None,
+            sealed,
+        };
         let stored = insert(tx, request, draft, row).await?;
         set_window(tx, &draft.lane, key, until, stored.seq).await?;
         return Ok(stored);
@@ -82,11 +96,22 @@ async fn fresh(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<St
         Plan::Send { pieces } => {
             let first = add_lane(tx, draft, request.now, *pieces).await?;
             let sealed = draft.content.fixed(first);
-            let row = NewRow { state: 1, due: request.now, pieces: *pieces, fold_key: None, folded: 0, sealed };
+            let bundle = draft.bundle.as_ref();
+            let row = NewRow {
+                state: 1,
+                due: request.now,
+                pieces: *pieces,
+                fold_key: None,
+                folded: 0,
+                bundle,
+                sealed,
+            };
             insert(tx, request, draft, row).await
         }
         Plan::Digest { key, span_ms } => {
-            let window = window(tx, &draft.lane, key).await?.filter(|(until, _)| *until > request.now);
+            let window = window(tx, &draft.lane, key)
+                .await?
+                .filter(|(until, _)| *until > request.now);
             if let Some((_, collecting)) = window {
                 if let Some(stored) = collect(tx, draft, collecting, request.now).await? {
                     return Ok(stored);
@@ -94,7 +119,15 @@ async fn fresh(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<St
             }
             let until = request.now + span_ms;
             let sealed = draft.content.fixed(0);
-            let row = NewRow { state: 0, due: until, pieces: 0, fold_key: Some(key), folded: 0, sealed };
+            let row = NewRow {
+                state: 0,
+                due: until,
+                pieces: 0,
+                fold_key: Some(key),
+                folded: 0,
+                bundle: None,
+                sealed,
+            };
             let stored = insert(tx, request, draft, row).await?;
             set_window(tx, &draft.lane, key, until, stored.seq).await?;
             Ok(stored)
@@ -108,16 +141,23 @@ struct NewRow<'a> {
     pieces: i64,
     fold_key: Option<&'a Vec<u8>>,
     folded: i64,
+    bundle: Option<&'a String>,
     sealed: Vec<u8>,
 }
 
-async fn insert(tx: &mut Tx, request: &AcceptRequest, draft: &Draft, row: NewRow<'_>) -> Result<Stored, sqlx::Error> {
+async fn insert(
+    tx: &mut Tx,
+    request: &AcceptRequest,
+    draft: &Draft,
+    row: NewRow<'_>,
+) -> Result<Stored, sqlx::Error> {
     if row.state == 0 {
         add_lane(tx, draft, row.due, 0).await?;
     }
-    let seq: i64 = sqlx::query_scalar(
+    let seq: Option<i64> = sqlx::query_scalar(
         "INSERT INTO outbox_entry (id, lane, service, state, accepted_at, due_at, expires_at, pieces, folded, fold_key, \
-         bundle, label, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING seq",
+         bundle, label, sealed, alarmed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+         ON CONFLICT (id) DO NOTHING RETURNING seq",
     )
     .bind(&draft.id)
     .bind(&draft.lane)
@@ -129,13 +169,34 @@ async fn insert(tx: &mut Tx, request: &AcceptRequest, draft: &Draft, row: NewRow
     .bind(row.pieces)
     .bind(row.folded)
     .bind(row.fold_key)
-    .bind(&draft.bundle)
+    .bind(row.bundle)
     .bind(&draft.label)
     .bind(row.sealed)
-    .fetch_one(&mut **tx)
+    .bind(i64::from(draft.is_alarm))
+    .fetch_optional(&mut **tx)
     .await?;
+    let Some(seq) = seq else {
+        // The connection broke after the commit and before its answer: it is stored already, files and all.
+        let seq = sqlx::query_scalar("SELECT seq FROM outbox_entry WHERE id = $1")
+            .bind(&draft.id)
+            .fetch_one(&mut **tx)
+            .await?;
+        return Ok(Stored {
+            seq,
+            id: draft.id.clone(),
+            collecting: row.state == 0,
+            folded: false,
+            with_files: false,
+        });
+    };
     event(tx, request.now, &draft.id, "accepted").await?;
-    Ok(Stored { seq, id: draft.id.clone(), collecting: row.state == 0, folded: false })
+    Ok(Stored {
+        seq,
+        id: draft.id.clone(),
+        collecting: row.state == 0,
+        folded: false,
+        with_files: row.bundle.is_some(),
+    })
 }
 
 /// Puts a message to an entry that collects, if it still does.
@@ -147,14 +208,22 @@ async fn collect(tx: &mut Tx, draft: &Draft, seq: i64, now: i64) -> Result<Optio
     let Some(found) = found else { return Ok(None) };
     let id: String = found.try_get("id")?;
     let sealed: Option<Vec<u8>> = found.try_get("sealed")?;
-    let Some(sealed) = draft.content.collected(&id, sealed.as_deref()) else { return Ok(None) };
+    let Some(sealed) = draft.content.collected(&id, sealed.as_deref()) else {
+        return Ok(None);
+    };
     sqlx::query("UPDATE outbox_entry SET folded = folded + 1, sealed = $2 WHERE seq = $1")
         .bind(seq)
         .bind(sealed)
         .execute(&mut **tx)
         .await?;
     event(tx, now, &id, "folded").await?;
-    Ok(Some(Stored { seq, id, collecting: true, folded: true }))
+    Ok(Some(Stored {
+        seq,
+        id,
+        collecting: true,
+        folded: true,
+        with_files: false,
+    }))
 }
 
 /// Adds the lane of a draft, or lets it be looked at by `due`; reserves stamps and returns the first.
@@ -175,7 +244,7 @@ async fn add_lane(tx: &mut Tx, draft: &Draft, due: i64, stamps: i64) -> Result<i
     .bind(due)
     .bind(draft.alarm_after_ms)
     .bind(draft.stamp - 1 + stamps)
-    .bind(Vec::new())
+    .bind(Vec::<u8>::new())
     .bind(if stamps == 0 { 0 } else { draft.stamp - 1 })
     .bind(stamps)
     .fetch_one(&mut **tx)
@@ -191,7 +260,13 @@ async fn window(tx: &mut Tx, lane: &[u8], key: &[u8]) -> Result<Option<(i64, i64
         .await
 }
 
-pub(super) async fn set_window(tx: &mut Tx, lane: &[u8], key: &[u8], until: i64, entry: i64) -> Result<(), sqlx::Error> {
+pub(super) async fn set_window(
+    tx: &mut Tx,
+    lane: &[u8],
+    key: &[u8],
+    until: i64,
+    entry: i64,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO outbox_window (lane, fold_key, until_at, entry) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (lane, fold_key) DO UPDATE SET until_at = excluded.until_at, entry = excluded.entry",

@@ -1,0 +1,139 @@
+//! The watchdog: when a target does not answer for long or the dead-letter box grows, somebody else is told.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::accept::Parcel;
+use super::clock::span_ms;
+use super::config::Alarm;
+use super::error::OutboxError;
+use super::outbox::Outbox;
+use super::rules::{Rules, span_text};
+use super::services::route;
+use super::store::{Guard, LaneRow, View};
+use super::types::{AcceptOptions, Accepted};
+use crate::message::{Kind, Message};
+
+/// So many dead letters are named in one alarm; the others are counted.
+const NAMED: usize = 5;
+/// So many dead letters are reported at once.
+const AT_ONCE: i64 = 1000;
+
+impl Outbox {
+    /// Looks once, and tells the first target of the alarm's services that is not in trouble itself. Each trouble is
+    /// reported once, whoever looks; a target that recovers and fails again is a new one.
+    pub async fn watch(&self, alarm: &Alarm) -> Result<Option<Accepted>, OutboxError> {
+        let inner = &self.0;
+        let now = inner.clock.now_ms();
+        let lanes = inner.store.lanes().await?;
+        let (silent, dead) = (
+            overdue(&lanes, alarm, now),
+            inner.store.dead_without_alarm(AT_ONCE).await?,
+        );
+        if silent.is_empty() && dead.is_empty() {
+            return Ok(None);
+        }
+        let failing: HashSet<&[u8]> = lanes
+            .iter()
+            .filter(|lane| lane.failing_since.is_some())
+            .map(|lane| lane.id.as_slice())
+            .collect();
+        let dead_targets: HashSet<String> = dead.iter().map(|view| self.target(view)).collect();
+        let choice = alarm
+            .services
+            .iter()
+            .flat_map(|service| {
+                service
+                    .targets()
+                    .into_iter()
+                    .map(move |target| route(service, &target))
+            })
+            .find(|route| {
+                !failing.contains(inner.lane_of(route).as_slice()) && !dead_targets.contains(&route.target)
+            });
+        let Some(route) = choice else {
+            tracing::warn!(
+                silent = silent.len(),
+                dead = dead.len(),
+                "targets are in trouble and no other is left to be told"
+            );
+            return Ok(None);
+        };
+        let message = self.alarm_text(&silent, &dead, now);
+        let guard = Guard {
+            lanes: silent.iter().map(|lane| lane.id.clone()).collect(),
+            dead: dead.iter().map(|view| view.seq).collect(),
+        };
+        let parcel = Parcel {
+            route,
+            rules: Rules::default(),
+        };
+        let options = AcceptOptions::default();
+        let mut accepted = self
+            .store_parcels(&message, &[], vec![parcel], &options, Some(guard))
+            .await?;
+        let accepted = accepted.pop();
+        if let Some(accepted) = &accepted {
+            let text = format!("{}: told {}", message.title, accepted.target);
+            tracing::warn!(target_told = %accepted.target, "{}", message.title);
+            inner
+                .store
+                .log(now, "alarm", &inner.seal.seal("event", text.as_bytes()))
+                .await?;
+        }
+        Ok(accepted)
+    }
+
+    fn target(&self, view: &View) -> String {
+        self.0.label_target(&view.id, &view.label)
+    }
+
+    fn alarm_text(&self, silent: &[&LaneRow], dead: &[View], now: i64) -> Message {
+        let mut lines = Vec::new();
+        for lane in silent {
+            let shown = self.0.lane_of_row(lane, now);
+            let since = span_text(Duration::from_secs(shown.failing_seconds.unwrap_or(0)));
+            let reason = shown.reason.unwrap_or_else(|| "no reason known".to_owned());
+            lines.push(format!(
+                "{} has not taken anything for {since} ({} waiting): {reason}",
+                shown.target, shown.waiting
+            ));
+        }
+        for view in dead.iter().take(NAMED) {
+            let reason = self.0.open_outcome(&view.id, view.outcome.as_deref());
+            let reason = reason
+                .as_ref()
+                .and_then(|outcome| outcome.reason())
+                .unwrap_or("no reason known");
+            lines.push(format!(
+                "{} was given up for {}: {reason}",
+                view.id,
+                self.target(view)
+            ));
+        }
+        if dead.len() > NAMED {
+            lines.push(format!("and {} more in the dead-letter box", dead.len() - NAMED));
+        }
+        let title = match (silent.len(), dead.len()) {
+            (0, 1) => "1 message was given up".to_owned(),
+            (0, dead) => format!("{dead} messages were given up"),
+            (1, 0) => "1 target does not answer".to_owned(),
+            (silent, 0) => format!("{silent} targets do not answer"),
+            (silent, dead) => format!("{silent} targets do not answer, {dead} messages were given up"),
+        };
+        Message::new(lines.join("\n")).title(title).kind(Kind::Failure)
+    }
+}
+
+/// Lanes that have been failing for too long and about which nobody was told.
+fn overdue<'a>(lanes: &'a [LaneRow], alarm: &Alarm, now: i64) -> Vec<&'a LaneRow> {
+    lanes
+        .iter()
+        .filter(|lane| lane.alarmed_at.is_none())
+        .filter(|lane| {
+            let after = lane.alarm_after.unwrap_or_else(|| span_ms(alarm.after));
+            lane.failing_since
+                .is_some_and(|since| since.saturating_add(after) <= now)
+        })
+        .collect()
+}

@@ -1,0 +1,425 @@
+//! The outbox as a whole: open, look, decide.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, watch};
+
+use super::accept::Door;
+use super::carrier::{Carrier, Route};
+use super::clock::{Clock, Jitter};
+use super::config::{OutboxConfig, OutboxLimits};
+use super::error::OutboxError;
+use super::rules::DEFAULT_TTL;
+use super::seal::Seal;
+use super::store::{EventRow, LaneRow, Prune, Store, VERSION, View, Wanted};
+use super::types::{Entry, Event, Filter, Hold, OutboxId, Selection, State, Stats, StoredOutcome};
+use crate::outcome::Outcome;
+
+/// The most entries a page of [`Outbox::list`] has.
+const PAGE: usize = 10_000;
+/// How often [`Outbox::wait`] looks for what other processes did.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A durable queue of messages. Cheap to clone; every clone is the same outbox.
+#[derive(Clone)]
+pub struct Outbox(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) store: Arc<Store>,
+    pub(super) seal: Arc<Seal>,
+    pub(super) carrier: Arc<dyn Carrier>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) jitter: Arc<dyn Jitter>,
+    pub(super) limits: OutboxLimits,
+    pub(super) door: Door,
+    pub(super) changes: watch::Sender<u64>,
+    /// Something may be due.
+    pub(super) wake: Notify,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox")
+            .field("location", &self.0.store.location())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What lists show of an entry, sealed beside it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Label {
+    url: String,
+    url_id: String,
+    target: String,
+}
+
+impl From<&Route> for Label {
+    fn from(route: &Route) -> Self {
+        Self {
+            url: route.masked.clone(),
+            url_id: route.url_id.clone(),
+            target: route.target.clone(),
+        }
+    }
+}
+
+/// A target with something waiting.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lane {
+    /// The target in full without secrets.
+    pub target: String,
+    /// The service's URL, masked.
+    pub url: String,
+    /// How many entries wait or are being collected.
+    pub waiting: u64,
+    /// Failed attempts in a row.
+    pub failures: u64,
+    /// For how many seconds it has been failing.
+    pub failing_seconds: Option<u64>,
+    /// An alarm was sent about it.
+    pub alarmed: bool,
+    /// What came of the latest attempt, in words.
+    pub reason: Option<String>,
+}
+
+impl Outbox {
+    /// Opens an outbox, and makes it when there is none. Must be called within a tokio runtime.
+    pub async fn open(config: OutboxConfig, carrier: Arc<dyn Carrier>) -> Result<Self, OutboxError> {
+        let seal = Arc::new(Seal::from_file(&config.key_file)?);
+        let store = Arc::new(Store::open(&config.location).await?);
+        check_version(&store).await?;
+        check_key(&store, &seal).await?;
+        let door = Door::open(Arc::clone(&store), config.limits.waiting);
+        Ok(Self(Arc::new(Inner {
+            store,
+            seal,
+            carrier,
+            clock: config.clock,
+            jitter: config.jitter,
+            limits: config.limits,
+            door,
+            changes: watch::Sender::new(0),
+            wake: Notify::new(),
+        })))
+    }
+
+    /// One entry.
+    pub async fn get(&self, id: &OutboxId) -> Result<Option<Entry>, OutboxError> {
+        let view = self.0.store.entry(id.as_str()).await?;
+        Ok(view.map(|view| self.0.entry(view)))
+    }
+
+    /// One entry and its history.
+    pub async fn show(&self, id: &OutboxId) -> Result<Option<(Entry, Vec<Event>)>, OutboxError> {
+        let Some(entry) = self.get(id).await? else {
+            return Ok(None);
+        };
+        let events = self.0.store.events(Some(id.as_str()), 0, 1000).await?;
+        Ok(Some((
+            entry,
+            events.into_iter().map(|event| self.0.event(event)).collect(),
+        )))
+    }
+
+    /// A page of entries, newest first.
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<Entry>, OutboxError> {
+        let limit = if filter.limit == 0 {
+            100
+        } else {
+            filter.limit.min(PAGE)
+        };
+        let mut before = i64::MAX;
+        if let Some(id) = &filter.before {
+            before = self.0.store.entry(id.as_str()).await?.map_or(0, |view| view.seq);
+        }
+        let states: &[State] = if filter.states.is_empty() {
+            &State::ALL
+        } else {
+            &filter.states
+        };
+        let mut codes: Vec<i64> = states.iter().map(|state| state.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        let mut entries = Vec::new();
+        loop {
+            let wanted = Wanted {
+                states: codes.clone(),
+                before,
+                limit: limit.max(200) as i64,
+            };
+            let page = self.0.store.entries(&wanted).await?;
+            let last = page.len() < limit.max(200);
+            for view in page {
+                before = view.seq;
+                let entry = self.0.entry(view);
+                let fits = states.contains(&entry.state)
+                    && filter
+                        .target
+                        .as_ref()
+                        .is_none_or(|part| entry.target.contains(part.as_str()));
+                if fits {
+                    entries.push(entry);
+                    if entries.len() == limit {
+                        return Ok(entries);
+                    }
+                }
+            }
+            if last {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// Waits until these are final or the time is up; what they are then, in the same order. Unknown ids are left out.
+    pub async fn wait(&self, ids: &[OutboxId], longest: Duration) -> Result<Vec<Entry>, OutboxError> {
+        let deadline = tokio::time::Instant::now() + longest;
+        let mut changes = self.changes();
+        loop {
+            let mut entries = Vec::with_capacity(ids.len());
+            for id in ids {
+                entries.extend(self.get(id).await?);
+            }
+            let now = tokio::time::Instant::now();
+            if now >= deadline || entries.iter().all(|entry| entry.state.is_final()) {
+                return Ok(entries);
+            }
+            let _ = tokio::time::timeout_at(deadline.min(now + LOOK), changes.changed()).await;
+        }
+    }
+
+    /// Lets dead entries be tried again with a new time to live, and waiting ones at once. How many.
+    pub async fn retry(&self, selection: &Selection) -> Result<u64, OutboxError> {
+        let ids = self.selected(selection).await?;
+        let ttl = super::clock::span_ms(DEFAULT_TTL);
+        let changed = self.0.store.retry(&ids, self.0.clock.now_ms(), ttl).await?;
+        self.0.changed();
+        Ok(changed)
+    }
+
+    /// Takes entries out that are not delivered. How many. One that is just being sent may still arrive.
+    pub async fn drop_entries(&self, selection: &Selection) -> Result<u64, OutboxError> {
+        let ids = self.selected(selection).await?;
+        let mut changed = 0;
+        // In portions, so that other writers get their turn.
+        for portion in ids.chunks(500) {
+            changed += self.0.store.drop_entries(portion, self.0.clock.now_ms()).await?;
+        }
+        self.0.changed();
+        Ok(changed)
+    }
+
+    async fn selected(&self, selection: &Selection) -> Result<Vec<String>, OutboxError> {
+        match selection {
+            Selection::Ids(ids) => Ok(ids.iter().map(|id| id.as_str().to_owned()).collect()),
+            Selection::Dead => self.0.store.ids(&[State::Dead.code()]).await,
+            Selection::Waiting => {
+                self.0
+                    .store
+                    .ids(&[State::Collecting.code(), State::Waiting.code()])
+                    .await
+            }
+        }
+    }
+
+    /// Counts.
+    pub async fn stats(&self) -> Result<Stats, OutboxError> {
+        self.0.store.stats(self.0.clock.now_ms()).await
+    }
+
+    /// Targets with something waiting.
+    pub async fn lanes(&self) -> Result<Vec<Lane>, OutboxError> {
+        let now = self.0.clock.now_ms();
+        let rows = self.0.store.lanes().await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| self.0.lane_of_row(&row, now))
+            .collect())
+    }
+
+    /// The log after a number, oldest first; without a number its latest lines.
+    pub async fn log(&self, since: Option<i64>, limit: usize) -> Result<Vec<Event>, OutboxError> {
+        let limit = limit.clamp(1, PAGE) as i64;
+        let rows = match since {
+            Some(since) => self.0.store.events(None, since, limit).await?,
+            None => self.0.store.latest_events(limit).await?,
+        };
+        Ok(rows.into_iter().map(|event| self.0.event(event)).collect())
+    }
+
+    /// Counts up with every change that this process makes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// Removes what was settled long ago. The worker does so from time to time.
+    pub async fn prune(&self) -> Result<u64, OutboxError> {
+        self.0.prune().await
+    }
+
+    /// Waits for what is being written and closes the database.
+    pub async fn close(&self) {
+        self.0.door.close().await;
+        self.0.store.close().await;
+    }
+}
+
+impl Inner {
+    /// Something changed and may be due.
+    pub(super) fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        self.wake.notify_one();
+    }
+
+    pub(super) async fn prune(&self) -> Result<u64, OutboxError> {
+        let now = self.clock.now_ms();
+        let before = |keep: Duration| now - super::clock::span_ms(keep);
+        self.store
+            .prune(&Prune {
+                done_before: before(self.limits.keep_done),
+                dead_before: self.limits.keep_dead.map_or(i64::MIN, before),
+                limit: 5_000,
+            })
+            .await
+    }
+
+    pub(super) fn seal_label(&self, id: &str, route: &Route) -> Vec<u8> {
+        let label = serde_json::to_vec(&Label::from(route)).expect("texts can be written");
+        self.seal.seal(&format!("label {id}"), &label)
+    }
+
+    pub(super) fn seal_outcome(&self, id: &str, outcome: &Outcome) -> Vec<u8> {
+        let stored = serde_json::to_vec(&StoredOutcome::from(outcome)).expect("texts can be written");
+        self.seal.seal(&format!("outcome {id}"), &stored)
+    }
+
+    pub(super) fn open_outcome(&self, id: &str, sealed: Option<&[u8]>) -> Option<Outcome> {
+        let plain = self.seal.open(&format!("outcome {id}"), sealed?)?;
+        serde_json::from_slice::<StoredOutcome>(&plain)
+            .ok()
+            .map(Outcome::from)
+    }
+
+    fn open_label(&self, id: &str, sealed: &[u8]) -> Label {
+        self.seal
+            .open(&format!("label {id}"), sealed)
+            .and_then(|plain| serde_json::from_slice(&plain).ok())
+            .unwrap_or_else(|| Label {
+                url: "(damaged)".to_owned(),
+                url_id: String::new(),
+                target: "(damaged)".to_owned(),
+            })
+    }
+
+    pub(super) fn entry(&self, view: View) -> Entry {
+        let label = self.open_label(&view.id, &view.label);
+        let sending =
+            view.maybe_sent && view.due_at <= self.clock.now_ms() && view.leased_until > self.clock.now_ms();
+        let outcome = self.open_outcome(&view.id, view.outcome.as_deref());
+        Entry {
+            id: view.id.parse().unwrap_or_else(|_| OutboxId::random()),
+            service: view.service,
+            url: label.url,
+            url_id: label.url_id,
+            target: label.target,
+            state: State::from_code(view.state, sending),
+            accepted_at: system_time(view.accepted_at),
+            due_at: system_time(view.due_at),
+            expires_at: system_time(view.expires_at),
+            settled_at: view.settled_at.map(system_time),
+            attempts: u32::try_from(view.attempts).unwrap_or(u32::MAX),
+            pieces: u32::try_from(view.pieces).unwrap_or(u32::MAX),
+            pieces_done: u32::try_from(view.pieces_done).unwrap_or(u32::MAX),
+            folded: u64::try_from(view.folded).unwrap_or(0),
+            waits_for: Hold::from_code(view.hold),
+            outcome,
+        }
+    }
+
+    fn event(&self, row: EventRow) -> Event {
+        let text = if row.entry.is_empty() {
+            row.detail
+                .and_then(|sealed| self.seal.open("event", &sealed))
+                .map(|plain| String::from_utf8_lossy(&plain).into_owned())
+        } else {
+            self.open_outcome(&row.entry, row.detail.as_deref())
+                .map(|outcome| match outcome {
+                    Outcome::Delivered {
+                        confirmed_by,
+                        id: Some(id),
+                    } => format!("confirmed by {confirmed_by}, id {id}"),
+                    Outcome::Delivered {
+                        confirmed_by,
+                        id: None,
+                    } => format!("confirmed by {confirmed_by}"),
+                    Outcome::Deferred { reason, .. } | Outcome::Refused { reason, .. } => reason,
+                })
+        };
+        Event {
+            number: row.seq,
+            at: system_time(row.at),
+            entry: row.entry,
+            kind: row.kind,
+            text: text.unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn label_target(&self, id: &str, sealed: &[u8]) -> String {
+        self.open_label(id, sealed).target
+    }
+
+    pub(super) fn lane_of_row(&self, row: &LaneRow, now: i64) -> Lane {
+        let label = self.open_label(&row.head, &row.label);
+        let outcome = self.open_outcome(&row.head, row.outcome.as_deref());
+        Lane {
+            target: label.target,
+            url: label.url,
+            waiting: u64::try_from(row.waiting).unwrap_or(0),
+            failures: u64::try_from(row.failures).unwrap_or(0),
+            failing_seconds: row
+                .failing_since
+                .map(|since| u64::try_from((now - since) / 1000).unwrap_or(0)),
+            alarmed: row.alarmed_at.is_some(),
+            reason: outcome.and_then(|outcome| outcome.reason().map(str::to_owned)),
+        }
+    }
+}
+
+pub(super) fn system_time(ms: i64) -> SystemTime {
+    match u64::try_from(ms) {
+        Ok(ms) => UNIX_EPOCH
+            .checked_add(Duration::from_millis(ms))
+            .unwrap_or(UNIX_EPOCH),
+        Err(_) => UNIX_EPOCH,
+    }
+}
+
+async fn check_version(store: &Store) -> Result<(), OutboxError> {
+    let found = store.meta("version", None).await?;
+    let found = found
+        .and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok())
+        .unwrap_or(0);
+    if found == VERSION {
+        Ok(())
+    } else {
+        Err(OutboxError::Version {
+            found,
+            known: VERSION,
+        })
+    }
+}
+
+/// The key must be the one that the outbox was begun with.
+async fn check_key(store: &Store, seal: &Seal) -> Result<(), OutboxError> {
+    const PLACE: &str = "key check";
+    let ours = seal.seal(PLACE, b"ackpost");
+    let stored = store.meta("key", Some(&ours)).await?.unwrap_or_default();
+    if seal.open(PLACE, &stored).is_some() {
+        Ok(())
+    } else {
+        Err(OutboxError::WrongKey {
+            path: seal.path().to_owned(),
+        })
+    }
+}

@@ -1,0 +1,363 @@
+//! Where entries are kept. The SQL lies in `sql/` and is compiled once for SQLite and once for PostgreSQL; what
+//! differs between the two is in `sqlite.rs` and `postgres.rs`. Everything that is written in one step is one
+//! transaction. Nothing here knows what is under a seal.
+
+mod postgres;
+mod sqlite;
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::error::OutboxError;
+use super::types::Stats;
+
+/// A moment that never comes.
+pub(crate) const NEVER: i64 = i64::MAX;
+pub(crate) const SCHEMA: &str = include_str!("schema.sql");
+pub(crate) const VERSION: i64 = 1;
+
+/// Where an outbox is.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// One file, for the processes of one machine.
+    Sqlite(PathBuf),
+    /// A database by its `postgres://` URL, for workers on several machines.
+    Postgres(SecretString),
+}
+
+impl Location {
+    /// `postgres://…` or `postgresql://…`; anything else is the name of a file, with or without `sqlite:` before it.
+    pub fn parse(text: &str) -> Self {
+        let text = text.trim();
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            return Self::Postgres(text.to_owned().into());
+        }
+        Self::Sqlite(text.strip_prefix("sqlite:").unwrap_or(text).into())
+    }
+
+    /// Without secrets.
+    pub fn masked(&self) -> String {
+        match self {
+            Self::Sqlite(path) => path.display().to_string(),
+            Self::Postgres(url) => {
+                let url = url.expose_secret();
+                let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+                let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+                format!(
+                    "postgres://{}",
+                    rest.rsplit_once('@').map_or(rest, |(_, host)| host)
+                )
+            }
+        }
+    }
+}
+
+/// What a draft holds under its seal; the store only asks for sealed bytes.
+pub(crate) trait Content: Send + Sync {
+    /// The row of its own, its pieces stamped from `first_stamp` on (0: nothing is fixed yet).
+    fn fixed(&self, first_stamp: i64) -> Vec<u8>;
+    /// The row of a first repeat.
+    fn follow_up(&self) -> Vec<u8>;
+    /// The row of another entry with this message put to it; `None` when that row cannot be read.
+    fn collected(&self, id: &str, sealed: Option<&[u8]>) -> Option<Vec<u8>>;
+}
+
+/// A message for one target, about to be stored.
+pub(crate) struct Draft {
+    pub(crate) id: String,
+    pub(crate) lane: Vec<u8>,
+    pub(crate) service: String,
+    pub(crate) label: Vec<u8>,
+    pub(crate) ttl_ms: i64,
+    pub(crate) alarm_after_ms: Option<i64>,
+    pub(crate) bundle: Option<String>,
+    /// An alarm is nothing to raise an alarm about.
+    pub(crate) is_alarm: bool,
+    /// Key and window in milliseconds.
+    pub(crate) dedup: Option<(Vec<u8>, i64)>,
+    pub(crate) plan: Plan,
+    /// The first stamp that `content` is fixed for already.
+    pub(crate) stamp: i64,
+    pub(crate) content: Box<dyn Content>,
+}
+
+/// How a message that is no repeat is stored.
+pub(crate) enum Plan {
+    /// In so many pieces.
+    Send { pieces: i64 },
+    /// Together with others.
+    Digest { key: Vec<u8>, span_ms: i64 },
+}
+
+/// One call of `accept`.
+pub(crate) struct AcceptRequest {
+    pub(crate) now: i64,
+    pub(crate) drafts: Vec<Draft>,
+    pub(crate) bundle: Option<String>,
+    /// Sealed parts of the files.
+    pub(crate) files: Vec<Vec<u8>>,
+    pub(crate) guard: Option<Guard>,
+}
+
+/// Only store the request if it is the first alarm about these.
+pub(crate) struct Guard {
+    pub(crate) lanes: Vec<Vec<u8>>,
+    pub(crate) dead: Vec<i64>,
+}
+
+#[derive(Default)]
+pub(crate) struct AcceptResult {
+    pub(crate) stored: Vec<Stored>,
+}
+
+pub(crate) struct Stored {
+    pub(crate) seq: i64,
+    pub(crate) id: String,
+    pub(crate) collecting: bool,
+    pub(crate) folded: bool,
+    pub(crate) with_files: bool,
+}
+
+/// The first entry of a lane.
+#[derive(Clone)]
+pub(crate) struct Head {
+    pub(crate) seq: i64,
+    pub(crate) id: String,
+    pub(crate) service: String,
+    pub(crate) accepted_at: i64,
+    pub(crate) due_at: i64,
+    pub(crate) expires_at: i64,
+    pub(crate) maybe_sent: bool,
+    pub(crate) pieces: i64,
+    pub(crate) pieces_done: i64,
+    pub(crate) folded: i64,
+    pub(crate) fold_key: Option<Vec<u8>>,
+    pub(crate) bundle: Option<String>,
+    pub(crate) sealed: Option<Vec<u8>>,
+    /// What came of the attempt before, sealed.
+    pub(crate) outcome: Option<Vec<u8>>,
+}
+
+/// What to do next in a lane.
+pub(crate) enum Next {
+    /// Send this; with the failures in a row and the times of the latest posts.
+    Send(Box<Head>, i64, Vec<u8>),
+    /// This has been collecting long enough.
+    Close(Head),
+    /// Nothing now; the lane is let go.
+    Nothing,
+    /// Somebody else has the lane.
+    Lost,
+}
+
+/// An entry is put off without an attempt.
+pub(crate) struct Held<'a> {
+    pub(crate) lane: &'a [u8],
+    pub(crate) owner: &'a str,
+    pub(crate) seq: i64,
+    pub(crate) now: i64,
+    pub(crate) until: i64,
+    pub(crate) hold: i64,
+}
+
+/// What came of an attempt.
+pub(crate) struct Settle<'a> {
+    pub(crate) lane: &'a [u8],
+    pub(crate) owner: &'a str,
+    pub(crate) head: &'a Head,
+    pub(crate) now: i64,
+    /// Until when the lane is kept.
+    pub(crate) until: i64,
+    pub(crate) ending: Ending,
+    /// Sealed.
+    pub(crate) outcome: &'a [u8],
+}
+
+pub(crate) enum Ending {
+    /// A piece arrived, others follow.
+    Piece,
+    /// The last piece arrived.
+    Delivered,
+    /// To be tried again.
+    Deferred { due: i64, hold: i64 },
+    /// Refused for good.
+    Refused,
+    /// Out of time.
+    Expired,
+}
+
+pub(crate) enum Settled {
+    Next(Next),
+    Lost,
+}
+
+/// The end of a collection.
+pub(crate) struct Close<'a> {
+    pub(crate) lane: &'a [u8],
+    pub(crate) owner: &'a str,
+    pub(crate) head: &'a Head,
+    pub(crate) now: i64,
+    pub(crate) pieces: i64,
+    pub(crate) sealed: &'a [u8],
+    /// A new window for repeats begins.
+    pub(crate) window_ms: Option<i64>,
+}
+
+/// An entry as lists show it.
+pub(crate) struct View {
+    pub(crate) seq: i64,
+    pub(crate) id: String,
+    pub(crate) service: String,
+    pub(crate) state: i64,
+    pub(crate) accepted_at: i64,
+    pub(crate) due_at: i64,
+    pub(crate) expires_at: i64,
+    pub(crate) settled_at: Option<i64>,
+    pub(crate) attempts: i64,
+    pub(crate) maybe_sent: bool,
+    pub(crate) leased_until: i64,
+    pub(crate) pieces: i64,
+    pub(crate) pieces_done: i64,
+    pub(crate) folded: i64,
+    pub(crate) hold: i64,
+    pub(crate) label: Vec<u8>,
+    pub(crate) outcome: Option<Vec<u8>>,
+}
+
+pub(crate) struct Wanted {
+    pub(crate) states: Vec<i64>,
+    pub(crate) before: i64,
+    pub(crate) limit: i64,
+}
+
+pub(crate) struct EventRow {
+    pub(crate) seq: i64,
+    pub(crate) at: i64,
+    pub(crate) entry: String,
+    pub(crate) kind: String,
+    pub(crate) detail: Option<Vec<u8>>,
+}
+
+pub(crate) struct LaneRow {
+    pub(crate) id: Vec<u8>,
+    pub(crate) failures: i64,
+    pub(crate) failing_since: Option<i64>,
+    pub(crate) alarm_after: Option<i64>,
+    pub(crate) alarmed_at: Option<i64>,
+    pub(crate) waiting: i64,
+    pub(crate) head: String,
+    pub(crate) label: Vec<u8>,
+    pub(crate) outcome: Option<Vec<u8>>,
+}
+
+pub(crate) struct Prune {
+    pub(crate) done_before: i64,
+    pub(crate) dead_before: i64,
+    pub(crate) limit: i64,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Sqlite(sqlite::Backend),
+    Postgres(postgres::Backend),
+}
+
+/// The store, of either kind.
+#[derive(Debug)]
+pub(crate) struct Store {
+    backend: Backend,
+    location: String,
+}
+
+/// Hands each operation to the back end and sorts its errors.
+macro_rules! operations {
+    ($( fn $name:ident($($arg:ident : $type:ty),*) -> $ret:ty; )+) => {
+        impl Store {
+            $( pub(crate) async fn $name(&self, $($arg: $type),*) -> Result<$ret, OutboxError> {
+                match &self.backend {
+                    Backend::Sqlite(backend) => backend.$name($($arg),*).await,
+                    Backend::Postgres(backend) => backend.$name($($arg),*).await,
+                }
+                .map_err(|error| OutboxError::database(&self.location, &error))
+            } )+
+        }
+    };
+}
+
+operations! {
+    fn accept(requests: &[AcceptRequest]) -> Vec<AcceptResult>;
+    fn claim(owner: &str, now: i64, until: i64, limit: i64) -> Vec<Vec<u8>>;
+    fn next_due(failing: bool) -> Option<i64>;
+    fn next(lane: &[u8], owner: &str, now: i64) -> Next;
+    fn renew(lane: &[u8], owner: &str, until: i64) -> bool;
+    fn release(lane: &[u8], owner: &str, now: i64) -> ();
+    fn hold(held: &Held<'_>) -> Next;
+    fn mark(lane: &[u8], owner: &str, head: &Head, until: i64, recent: &[u8]) -> bool;
+    fn keep(lane: &[u8], owner: &str, seq: i64, sealed: &[u8]) -> bool;
+    fn settle(settle: &Settle<'_>) -> Settled;
+    fn stamps(lane: &[u8], now: i64, count: i64) -> i64;
+    fn close_entry(close: &Close<'_>) -> Next;
+    fn files(bundle: &str) -> Vec<Vec<u8>>;
+    fn entry(id: &str) -> Option<View>;
+    fn entries(wanted: &Wanted) -> Vec<View>;
+    fn events(entry: Option<&str>, since: i64, limit: i64) -> Vec<EventRow>;
+    fn latest_events(limit: i64) -> Vec<EventRow>;
+    fn stats(now: i64) -> Stats;
+    fn count_waiting() -> i64;
+    fn lanes() -> Vec<LaneRow>;
+    fn dead_without_alarm(limit: i64) -> Vec<View>;
+    fn meta(name: &str, default: Option<&[u8]>) -> Option<Vec<u8>>;
+    fn ids(states: &[i64]) -> Vec<String>;
+    fn retry(ids: &[String], now: i64, ttl_ms: i64) -> u64;
+    fn drop_entries(ids: &[String], now: i64) -> u64;
+    fn pull_forward(now: i64) -> ();
+    fn prune(prune: &Prune) -> u64;
+    fn log(now: i64, kind: &str, sealed: &[u8]) -> ();
+}
+
+impl Store {
+    /// Opens it, and makes it when there is none.
+    pub(crate) async fn open(location: &Location) -> Result<Self, OutboxError> {
+        let masked = location.masked();
+        let backend = match location {
+            Location::Sqlite(path) => sqlite::Backend::open(path).await.map(Backend::Sqlite),
+            Location::Postgres(url) => postgres::Backend::open(url.expose_secret())
+                .await
+                .map(Backend::Postgres),
+        }
+        .map_err(|error| OutboxError::database(&masked, &error))?;
+        Ok(Self {
+            backend,
+            location: masked,
+        })
+    }
+
+    pub(crate) fn location(&self) -> &str {
+        &self.location
+    }
+
+    pub(crate) async fn close(&self) {
+        match &self.backend {
+            Backend::Sqlite(backend) => backend.close().await,
+            Backend::Postgres(backend) => backend.close().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_location_shows_no_password() {
+        let location =
+            Location::parse("postgres://user:pass%40word@db.example:5432/ackpost?sslmode=require&password=x");
+        assert_eq!(location.masked(), "postgres://db.example:5432/ackpost");
+        assert!(!format!("{location:?}").contains("pass"), "{location:?}");
+        assert!(
+            matches!(Location::parse("sqlite:/a/b"), Location::Sqlite(path) if path == PathBuf::from("/a/b"))
+        );
+        assert!(matches!(Location::parse("/a/b"), Location::Sqlite(path) if path == PathBuf::from("/a/b")));
+    }
+}

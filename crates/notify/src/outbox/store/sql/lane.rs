@@ -1,0 +1,483 @@
+//! Working a lane: take it, look at its first entry, note each attempt before it is made, settle it, let it go.
+
+use sqlx::Row as _;
+
+use super::accept::{event, set_window};
+use super::{Backend, CLAIM, LOCK, Row, Tx};
+use crate::outbox::store::{Close, Ending, Head, Held, NEVER, Next, Settle, Settled};
+
+const HEAD: &str = "SELECT seq, id, service, state, accepted_at, due_at, expires_at, maybe_sent, pieces, \
+    pieces_done, folded, fold_key, bundle, sealed, outcome FROM outbox_entry ";
+
+impl Backend {
+    /// Takes up to `limit` lanes that are due and that nobody has.
+    pub(crate) async fn claim(
+        &self,
+        owner: &str,
+        now: i64,
+        until: i64,
+        limit: i64,
+    ) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        let lanes = sqlx::query_scalar(CLAIM)
+            .bind(owner)
+            .bind(until)
+            .bind(now)
+            .bind(limit)
+            .fetch_all(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(lanes)
+    }
+
+    /// The earliest moment at which a lane that somebody may take is due. Lanes that pause after a failure count
+    /// only with `failing`.
+    pub(crate) async fn next_due(&self, failing: bool) -> Result<Option<i64>, sqlx::Error> {
+        let due: Option<i64> = sqlx::query_scalar(
+            "SELECT MIN(CASE WHEN leased_until > due_at THEN leased_until ELSE due_at END) FROM outbox_lane \
+             WHERE due_at < $1 AND (failures = 0 OR $2 = 1)",
+        )
+        .bind(NEVER)
+        .bind(i64::from(failing))
+        .fetch_one(&self.reader)
+        .await?;
+        Ok(due)
+    }
+
+    /// What to do next in a lane. When there is nothing to do now, the lane is let go in the same transaction.
+    pub(crate) async fn next(&self, lane: &[u8], owner: &str, now: i64) -> Result<Next, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        let next = next(&mut tx, lane, owner, now).await?;
+        tx.commit().await?;
+        Ok(next)
+    }
+
+    /// Keeps lanes longer; the ones that are still ours.
+    pub(crate) async fn renew(&self, lane: &[u8], owner: &str, until: i64) -> Result<bool, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        let ours = renew(&mut tx, lane, owner, until).await?;
+        tx.commit().await?;
+        Ok(ours)
+    }
+
+    /// Gives a lane back with something left to do.
+    pub(crate) async fn release(&self, lane: &[u8], owner: &str, now: i64) -> Result<(), sqlx::Error> {
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE outbox_lane SET leased_by = NULL, leased_until = 0, due_at = CASE WHEN due_at > $3 THEN $3 ELSE due_at END \
+                     WHERE id = $1 AND leased_by = $2")
+            .bind(lane)
+            .bind(owner)
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await
+    }
+
+    /// Puts the first entry off without an attempt, and says what is next.
+    pub(crate) async fn hold(&self, held: &Held<'_>) -> Result<Next, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        if lock(&mut tx, held.lane).await?.as_deref() != Some(held.owner) {
+            return Ok(Next::Lost);
+        }
+        sqlx::query("UPDATE outbox_entry SET due_at = $2, hold = $3 WHERE seq = $1 AND state = 1")
+            .bind(held.seq)
+            .bind(held.until)
+            .bind(held.hold)
+            .execute(&mut *tx)
+            .await?;
+        let next = next(&mut tx, held.lane, held.owner, held.now).await?;
+        tx.commit().await?;
+        Ok(next)
+    }
+
+    /// Notes durably that an attempt begins. `false`: the lane is no longer ours or the entry no longer waits, and
+    /// nothing may be sent.
+    pub(crate) async fn mark(
+        &self,
+        lane: &[u8],
+        owner: &str,
+        head: &Head,
+        until: i64,
+        recent: &[u8],
+    ) -> Result<bool, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        let ours = sqlx::query(
+            "UPDATE outbox_lane SET leased_until = $3, recent = $4 WHERE id = $1 AND leased_by = $2",
+        )
+        .bind(lane)
+        .bind(owner)
+        .bind(until)
+        .bind(recent)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if ours == 0 {
+            return Ok(false);
+        }
+        let waits = sqlx::query("UPDATE outbox_entry SET attempts = attempts + 1, maybe_sent = 1, hold = 0 WHERE seq = $1 AND state = 1")
+            .bind(head.seq)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+        if waits == 0 {
+            return Ok(false);
+        }
+        count(&mut tx, &head.service, Counter::Attempt, None).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Replaces what is stored of an entry that is being sent.
+    pub(crate) async fn keep(
+        &self,
+        lane: &[u8],
+        owner: &str,
+        seq: i64,
+        sealed: &[u8],
+    ) -> Result<bool, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        if lock(&mut tx, lane).await?.as_deref() != Some(owner) {
+            return Ok(false);
+        }
+        let kept = sqlx::query("UPDATE outbox_entry SET sealed = $2 WHERE seq = $1 AND state = 1")
+            .bind(seq)
+            .bind(sealed)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+        tx.commit().await?;
+        Ok(kept > 0)
+    }
+
+    /// Writes down what came of an attempt, and says what is next in the lane.
+    pub(crate) async fn settle(&self, settle: &Settle<'_>) -> Result<Settled, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        if !renew(&mut tx, settle.lane, settle.owner, settle.until).await? {
+            return Ok(Settled::Lost);
+        }
+        write_down(&mut tx, settle).await?;
+        let next = next(&mut tx, settle.lane, settle.owner, settle.now).await?;
+        tx.commit().await?;
+        Ok(Settled::Next(next))
+    }
+
+    /// Reserves `count` stamps of a lane that is ours and returns the first.
+    pub(crate) async fn stamps(&self, lane: &[u8], now: i64, count: i64) -> Result<i64, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        let last: i64 = sqlx::query_scalar(
+            "UPDATE outbox_lane SET last_stamp = (CASE WHEN last_stamp >= $2 THEN last_stamp ELSE $2 - 1 END) + $3 \
+             WHERE id = $1 RETURNING last_stamp",
+        )
+        .bind(lane)
+        .bind(now)
+        .bind(count)
+        .fetch_one(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(last - count + 1)
+    }
+
+    /// Ends the collecting of an entry: from now on it waits like any other.
+    pub(crate) async fn close_entry(&self, close: &Close<'_>) -> Result<Next, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        if lock(&mut tx, close.lane).await?.as_deref() != Some(close.owner) {
+            return Ok(Next::Lost);
+        }
+        // Only if nothing was put to it since it was read; otherwise it is read again.
+        let changed = sqlx::query(
+            "UPDATE outbox_entry SET state = 1, due_at = $2, pieces = $3, sealed = $4 WHERE seq = $1 AND state = 0 AND folded = $5",
+        )
+        .bind(close.head.seq)
+        .bind(close.now)
+        .bind(close.pieces)
+        .bind(close.sealed)
+        .bind(close.head.folded)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if changed > 0 {
+            event(&mut tx, close.now, &close.head.id, "closed").await?;
+            if let (Some(key), Some(window_ms)) = (&close.head.fold_key, close.window_ms) {
+                set_window(&mut tx, close.lane, key, close.now + window_ms, 0).await?;
+            }
+        }
+        let next = next(&mut tx, close.lane, close.owner, close.now).await?;
+        tx.commit().await?;
+        Ok(next)
+    }
+
+    /// The sealed parts of a bundle of files, in order.
+    pub(crate) async fn files(&self, bundle: &str) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+        sqlx::query_scalar("SELECT sealed FROM outbox_file WHERE bundle = $1 ORDER BY part")
+            .bind(bundle)
+            .fetch_all(&self.reader)
+            .await
+    }
+}
+
+/// Who has a lane; on PostgreSQL its row is locked until the end of the transaction.
+pub(super) async fn lock(tx: &mut Tx, lane: &[u8]) -> Result<Option<String>, sqlx::Error> {
+    let owner: Option<Option<String>> = sqlx::query_scalar(LOCK)
+        .bind(lane)
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(owner.flatten())
+}
+
+async fn renew(tx: &mut Tx, lane: &[u8], owner: &str, until: i64) -> Result<bool, sqlx::Error> {
+    let renewed = sqlx::query("UPDATE outbox_lane SET leased_until = $3 WHERE id = $1 AND leased_by = $2")
+        .bind(lane)
+        .bind(owner)
+        .bind(until)
+        .execute(&mut **tx)
+        .await?;
+    Ok(renewed.rows_affected() > 0)
+}
+
+async fn next(tx: &mut Tx, lane: &[u8], owner: &str, now: i64) -> Result<Next, sqlx::Error> {
+    if lock(tx, lane).await?.as_deref() != Some(owner) {
+        return Ok(Next::Lost);
+    }
+    let closing = one(
+        tx,
+        "WHERE lane = $1 AND state = 0 AND due_at <= $2 ORDER BY seq LIMIT 1",
+        lane,
+        now,
+    )
+    .await?;
+    if let Some(head) = closing {
+        return Ok(Next::Close(head));
+    }
+    // A message that is out of time is not held by anything.
+    let head = one(
+        tx,
+        "WHERE lane = $1 AND state = 1 AND $2 = $2 ORDER BY seq LIMIT 1",
+        lane,
+        now,
+    )
+    .await?;
+    let held = match head {
+        Some(head) if head.due_at <= now || head.expires_at <= now => {
+            let lane_row =
+                sqlx::query("SELECT failures, recent FROM outbox_lane WHERE id = $1")
+                    .bind(lane)
+                    .fetch_one(&mut **tx)
+                    .await?;
+            let failures: i64 = lane_row.try_get("failures")?;
+            let recent: Vec<u8> = lane_row.try_get("recent")?;
+            return Ok(Next::Send(Box::new(head), failures, recent));
+        }
+        Some(head) => head.due_at.min(head.expires_at),
+        None => 0,
+    };
+    let collecting: Option<i64> =
+        sqlx::query_scalar("SELECT MIN(due_at) FROM outbox_entry WHERE lane = $1 AND state = 0")
+            .bind(lane)
+            .fetch_one(&mut **tx)
+            .await?;
+    let due = collecting
+        .unwrap_or(NEVER)
+        .min(if held == 0 { NEVER } else { held });
+    sqlx::query("UPDATE outbox_lane SET leased_by = NULL, leased_until = 0, due_at = $3, held_until = $4 WHERE id = $1 AND leased_by = $2")
+        .bind(lane)
+        .bind(owner)
+        .bind(due)
+        .bind(held)
+        .execute(&mut **tx)
+        .await?;
+    Ok(Next::Nothing)
+}
+
+async fn one(
+    tx: &mut Tx,
+    condition: &'static str,
+    lane: &[u8],
+    now: i64,
+) -> Result<Option<Head>, sqlx::Error> {
+    let sql = format!("{HEAD}{condition}");
+    // Both halves are constants of this file.
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(lane)
+        .bind(now)
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.map(|row| head(&row)).transpose()
+}
+
+fn head(row: &Row) -> Result<Head, sqlx::Error> {
+    Ok(Head {
+        seq: row.try_get("seq")?,
+        id: row.try_get("id")?,
+        service: row.try_get("service")?,
+        accepted_at: row.try_get("accepted_at")?,
+        due_at: row.try_get("due_at")?,
+        expires_at: row.try_get("expires_at")?,
+        maybe_sent: row.try_get::<i64, _>("maybe_sent")? != 0,
+        pieces: row.try_get("pieces")?,
+        pieces_done: row.try_get("pieces_done")?,
+        folded: row.try_get("folded")?,
+        fold_key: row.try_get("fold_key")?,
+        bundle: row.try_get("bundle")?,
+        sealed: row.try_get("sealed")?,
+        outcome: row.try_get("outcome")?,
+    })
+}
+
+async fn write_down(tx: &mut Tx, settle: &Settle<'_>) -> Result<(), sqlx::Error> {
+    let head = settle.head;
+    let now = settle.now;
+    match &settle.ending {
+        Ending::Piece => {
+            sqlx::query("UPDATE outbox_entry SET pieces_done = pieces_done + 1, maybe_sent = 0, due_at = $2, outcome = $3 WHERE seq = $1 AND state = 1")
+                .bind(head.seq)
+                .bind(now)
+                .bind(settle.outcome)
+                .execute(&mut **tx)
+                .await?;
+            recovered(tx, settle.lane).await?;
+        }
+        Ending::Delivered => {
+            // Dropped while it was on its way: it stays dropped, the log says that it arrived.
+            sqlx::query(
+                "UPDATE outbox_entry SET state = CASE WHEN state = 1 THEN 2 ELSE state END, pieces_done = pieces, maybe_sent = 0, \
+                 settled_at = $2, outcome = $3, sealed = NULL, bundle = NULL WHERE seq = $1 AND state <> 2",
+            )
+            .bind(head.seq)
+            .bind(now)
+            .bind(settle.outcome)
+            .execute(&mut **tx)
+            .await?;
+            drop_files(tx, head.bundle.as_deref()).await?;
+            recovered(tx, settle.lane).await?;
+            count(
+                tx,
+                &head.service,
+                Counter::Delivered,
+                Some(now - head.accepted_at),
+            )
+            .await?;
+            note(tx, settle, "delivered").await?;
+        }
+        Ending::Deferred { due, hold } => {
+            sqlx::query(
+                "UPDATE outbox_entry SET due_at = $2, hold = $3, outcome = $4 WHERE seq = $1 AND state = 1",
+            )
+            .bind(head.seq)
+            .bind(due)
+            .bind(hold)
+            .bind(settle.outcome)
+            .execute(&mut **tx)
+            .await?;
+            sqlx::query("UPDATE outbox_lane SET failures = failures + 1, failing_since = COALESCE(failing_since, $2) WHERE id = $1")
+                .bind(settle.lane)
+                .bind(now)
+                .execute(&mut **tx)
+                .await?;
+            count(tx, &head.service, Counter::Deferred, None).await?;
+            note(tx, settle, "deferred").await?;
+        }
+        Ending::Refused | Ending::Expired => {
+            sqlx::query("UPDATE outbox_entry SET state = 3, settled_at = $2, outcome = $3 WHERE seq = $1 AND state IN (0, 1)")
+                .bind(head.seq)
+                .bind(now)
+                .bind(settle.outcome)
+                .execute(&mut **tx)
+                .await?;
+            let refused = matches!(settle.ending, Ending::Refused);
+            if refused {
+                // It answers; what it said is for the dead-letter box.
+                recovered(tx, settle.lane).await?;
+            }
+            count(
+                tx,
+                &head.service,
+                if refused {
+                    Counter::Refused
+                } else {
+                    Counter::Expired
+                },
+                None,
+            )
+            .await?;
+            note(tx, settle, if refused { "refused" } else { "expired" }).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn recovered(tx: &mut Tx, lane: &[u8]) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE outbox_lane SET failures = 0, failing_since = NULL, alarmed_at = NULL WHERE id = $1 AND failures > 0")
+        .bind(lane)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Removes the files of a bundle that no entry needs any more.
+pub(super) async fn drop_files(tx: &mut Tx, bundle: Option<&str>) -> Result<(), sqlx::Error> {
+    let Some(bundle) = bundle else { return Ok(()) };
+    sqlx::query("DELETE FROM outbox_file WHERE bundle = $1 AND NOT EXISTS (SELECT 1 FROM outbox_entry WHERE bundle = $1)")
+        .bind(bundle)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+async fn note(tx: &mut Tx, settle: &Settle<'_>, kind: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO outbox_event (at, entry, kind, detail) VALUES ($1, $2, $3, $4)")
+        .bind(settle.now)
+        .bind(&settle.head.id)
+        .bind(kind)
+        .bind(settle.outcome)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Counter {
+    Attempt,
+    Delivered,
+    Deferred,
+    Refused,
+    Expired,
+}
+
+async fn count(
+    tx: &mut Tx,
+    service: &str,
+    counter: Counter,
+    latency_ms: Option<i64>,
+) -> Result<(), sqlx::Error> {
+    let mut adds = [0_i64; 5];
+    adds[counter as usize] = 1;
+    let latency_ms = latency_ms.map(|ms| ms.max(0));
+    let class = latency_ms.map(|ms| {
+        crate::outbox::types::LATENCY_MS
+            .iter()
+            .position(|end| ms <= *end)
+            .unwrap_or(crate::outbox::types::LATENCY_MS.len())
+    });
+    let mut query = sqlx::query(
+        "INSERT INTO outbox_counter (service, attempts, delivered, deferred, refused, expired, latency_ms, \
+         latency_0, latency_1, latency_2, latency_3, latency_4, latency_5, latency_6) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (service) DO UPDATE SET \
+         attempts = outbox_counter.attempts + $2, delivered = outbox_counter.delivered + $3, \
+         deferred = outbox_counter.deferred + $4, refused = outbox_counter.refused + $5, \
+         expired = outbox_counter.expired + $6, latency_ms = outbox_counter.latency_ms + $7, \
+         latency_0 = outbox_counter.latency_0 + $8, latency_1 = outbox_counter.latency_1 + $9, \
+         latency_2 = outbox_counter.latency_2 + $10, latency_3 = outbox_counter.latency_3 + $11, \
+         latency_4 = outbox_counter.latency_4 + $12, latency_5 = outbox_counter.latency_5 + $13, \
+         latency_6 = outbox_counter.latency_6 + $14",
+    )
+    .bind(service);
+    for add in adds {
+        query = query.bind(add);
+    }
+    query = query.bind(latency_ms.unwrap_or(0));
+    for number in 0..=crate::outbox::types::LATENCY_MS.len() {
+        query = query.bind(i64::from(class == Some(number)));
+    }
+    query.execute(&mut **tx).await?;
+    Ok(())
+}
