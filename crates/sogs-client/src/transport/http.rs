@@ -186,11 +186,7 @@ fn classify(error: &reqwest::Error, phase: &'static str) -> SogsError {
     while let Some(cause) = source {
         if let Some(io) = cause.downcast_ref::<io::Error>() {
             kind = kind.or(Some(io.kind()));
-            // An io::Error names its payload's source as its own, so the payload itself must be looked at here.
-            tls = tls.or_else(|| {
-                io.get_ref()
-                    .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-            });
+            tls = tls.or_else(|| inside(io));
         }
         tls = tls.or_else(|| cause.downcast_ref::<rustls::Error>());
         detail = cause.to_string();
@@ -216,6 +212,16 @@ fn classify(error: &reqwest::Error, phase: &'static str) -> SogsError {
         },
     };
     SogsError::new(cause)
+}
+
+/// The TLS error that an `io::Error` carries. It names its payload's source as its own, so the payload itself must be
+/// looked at, and the TLS library wraps more than once.
+fn inside(io: &io::Error) -> Option<&rustls::Error> {
+    let inner = io.get_ref()?;
+    match inner.downcast_ref::<io::Error>() {
+        Some(io) => inside(io),
+        None => inner.downcast_ref(),
+    }
 }
 
 fn is_proxy(error: &reqwest::Error) -> bool {

@@ -1,0 +1,541 @@
+//! Servers that misbehave in one exact way, and what a caller is told.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+use session_core::onion::v4;
+use session_core::{Identity, RoomToken, ServerSecret};
+use sogs_client::{Blinding, Cause, Encrypt, Post, Room, Server, ServerBuilder, SogsError, Verify};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+fn secret() -> ServerSecret {
+    ServerSecret::from_bytes([0x5e; 32])
+}
+
+fn builder(port: u16) -> ServerBuilder {
+    Server::builder(format!("http://127.0.0.1:{port}"), secret().public())
+        .identity(Identity::from_seed([1; 32]))
+        .blinding(Blinding::Yes)
+        .encrypt(Encrypt::No)
+        .proxies_from_environment(false)
+        .read_timeout(Duration::from_secs(5))
+}
+
+fn room(builder: ServerBuilder) -> Room {
+    builder.build().unwrap().room(&RoomToken::new("main").unwrap())
+}
+
+/// One HTTP request: head and body.
+async fn read_request(socket: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut buffer = [0; 4096];
+        let n = socket.read(&mut buffer).await.ok()?;
+        if n == 0 {
+            return None;
+        }
+        bytes.extend_from_slice(&buffer[..n]);
+        let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else {
+            continue;
+        };
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let length = head
+            .lines()
+            .find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length:")
+                    .map(|v| v.trim().parse::<usize>().unwrap())
+            })
+            .unwrap_or(0);
+        while bytes.len() < end + 4 + length {
+            let n = socket.read(&mut buffer).await.ok()?;
+            if n == 0 {
+                return None;
+            }
+            bytes.extend_from_slice(&buffer[..n]);
+        }
+        return Some((head, bytes[end + 4..].to_vec()));
+    }
+}
+
+/// Answers each request with what `answer` makes of its number, head and body.
+async fn fake(
+    answer: impl Fn(usize, &str, &[u8]) -> Vec<u8> + Send + Sync + 'static,
+) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let count = Arc::new(AtomicUsize::new(0));
+    let seen = count.clone();
+    let answer = Arc::new(answer);
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let (answer, seen) = (answer.clone(), seen.clone());
+            tokio::spawn(async move {
+                while let Some((head, body)) = read_request(&mut socket).await {
+                    let n = seen.fetch_add(1, Ordering::SeqCst);
+                    if socket.write_all(&answer(n, &head, &body)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (port, count)
+}
+
+fn http(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
+    let mut out = format!(
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n",
+        body.len()
+    )
+    .into_bytes();
+    out.extend_from_slice(body);
+    out
+}
+
+async fn refusal(status: u16, headers: &'static str, body: &'static str) -> SogsError {
+    let (port, _) = fake(move |_, _, _| http(status, headers, body.as_bytes())).await;
+    room(builder(port)).post("x").await.unwrap_err()
+}
+
+#[tokio::test]
+async fn each_status_has_its_cause_and_remedy() {
+    let cases = [
+        (400, "", "no data", Cause::BadRequest, true),
+        (
+            401,
+            "",
+            "X-SOGS-* request authentication required",
+            Cause::AuthenticationRequired,
+            true,
+        ),
+        (
+            401,
+            "",
+            "Invalid authentication: X-SOGS-Signature verification failed",
+            Cause::WrongServerKey,
+            true,
+        ),
+        (403, "", "Banned", Cause::Banned, true),
+        (403, "", "Permission denied", Cause::Forbidden, true),
+        (
+            404,
+            "content-type: text/html\r\n",
+            "<!doctype html><title>404</title>",
+            Cause::NotFound,
+            true,
+        ),
+        (405, "", "", Cause::NotASogs, true),
+        (413, "", "", Cause::TooLarge, true),
+        (429, "", "Rate limited", Cause::RateLimited, false),
+        (429, "", "filtration rejected message", Cause::Rejected, true),
+        (500, "", "", Cause::ServerError, false),
+        (503, "retry-after: 7\r\n", "", Cause::ServerError, false),
+        (418, "", "", Cause::UnexpectedStatus, true),
+    ];
+    let mut remedies = std::collections::BTreeSet::new();
+    for (status, headers, body, cause, permanent) in cases {
+        let error = refusal(status, headers, body).await;
+        assert_eq!((error.cause(), error.status()), (&cause, Some(status)), "{error}");
+        assert_eq!(error.is_permanent(), permanent, "{error}");
+        assert!(error.to_string().starts_with("127.0.0.1:"), "{error}");
+        assert!(
+            !error.to_string().contains('<'),
+            "a page is not repeated: {error}"
+        );
+        remedies.insert(error.remedy());
+    }
+    assert!(remedies.len() >= 8);
+    assert_eq!(
+        refusal(503, "retry-after: 7\r\n", "").await.retry_after(),
+        Some(Duration::from_secs(7))
+    );
+    assert_eq!(
+        refusal(429, "", "Rate limited").await.retry_after(),
+        Some(Duration::from_secs(16))
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_clock_is_measured() {
+    let date = "date: Sat, 21 Nov 2015 20:12:55 GMT\r\n";
+    let text = "Invalid authentication: X-SOGS-Timestamp is too far from current time";
+    let error = refusal(425, date, text).await;
+    let Cause::ClockSkew {
+        offset_secs: Some(offset),
+    } = error.cause()
+    else {
+        panic!("{error}")
+    };
+    assert!(*offset < -300_000_000, "{offset}");
+    assert!(
+        error.to_string().contains("days ahead of the server's"),
+        "{error}"
+    );
+    assert!(!error.is_permanent());
+}
+
+#[tokio::test]
+async fn a_used_nonce_is_replaced_once() {
+    let (port, count) = fake(|n, _, _| {
+        if n == 0 {
+            http(425, "", b"X-SOGS-Nonce cannot be reused")
+        } else {
+            http(201, "", br#"{"id":5}"#)
+        }
+    })
+    .await;
+    assert_eq!(room(builder(port)).post("x").await.unwrap().id, 5);
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn posted_is_what_has_a_number_however_long_the_rest() {
+    // A number at the end of a broken answer, at the beginning of one that is too long, and none at all.
+    let (port, _) = fake(|_, _, _| http(201, "", br#"{"reactions":{"id":9},"id": 17, "data""#)).await;
+    assert_eq!(room(builder(port)).post("x").await.unwrap().id, 17);
+    let (port, count) = fake(|_, _, _| {
+        let body = format!(r#"{{"id":18,"data":"{}"}}"#, "A".repeat(200_000));
+        http(201, "", body.as_bytes())
+    })
+    .await;
+    let posted = room(builder(port).max_answer_bytes(10_000))
+        .post("x")
+        .await
+        .unwrap();
+    assert_eq!((posted.id, posted.message), (18, None));
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    let (port, _) = fake(|_, _, _| http(200, "", b"<html>Welcome to nginx</html>")).await;
+    let error = room(builder(port)).post("x").await.unwrap_err();
+    assert_eq!(error.cause(), &Cause::NotASogs);
+    let error = room(builder(port).max_answer_bytes(5))
+        .recent(sogs_client::ListOptions::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.cause(), &Cause::AnswerTooLong { limit: 5 });
+}
+
+#[tokio::test]
+async fn redirects_stay_at_home_and_are_signed_anew() {
+    let (port, count) = fake(|_, head, _| {
+        let line = head.lines().next().unwrap();
+        if line.starts_with("POST /room/main/message ") {
+            http(307, "location: /moved/room/main/message\r\n", b"")
+        } else {
+            assert!(
+                line.starts_with("POST /moved/room/main/message "),
+                "the method stays: {line}"
+            );
+            let value = |name: &str| {
+                head.lines().find_map(|l| {
+                    l.to_ascii_lowercase()
+                        .strip_prefix(name)
+                        .map(|_| l[name.len()..].trim().to_owned())
+                })
+            };
+            assert!(value("x-sogs-signature:").is_some() && value("x-sogs-nonce:").is_some());
+            http(201, "", br#"{"id":3}"#)
+        }
+    })
+    .await;
+    assert_eq!(room(builder(port)).post("x").await.unwrap().id, 3);
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+
+    let (elsewhere, reached) = fake(|_, _, _| http(201, "", br#"{"id":1}"#)).await;
+    for status in [301, 302, 303, 307, 308] {
+        let (port, _) = fake(move |_, _, _| {
+            http(
+                status,
+                &format!("location: http://127.0.0.1:{elsewhere}/room/main/message\r\n"),
+                b"",
+            )
+        })
+        .await;
+        let error = room(builder(port)).post("x").await.unwrap_err();
+        assert_eq!(
+            error.cause(),
+            &Cause::Redirected {
+                to: format!("http://127.0.0.1:{elsewhere}")
+            }
+        );
+        assert!(error.is_permanent());
+    }
+    assert_eq!(
+        reached.load(Ordering::SeqCst),
+        0,
+        "nothing goes to another origin"
+    );
+
+    let (port, count) = fake(|_, _, _| http(302, "location: /again\r\n", b"")).await;
+    let error = room(builder(port)).post("x").await.unwrap_err();
+    assert!(matches!(error.cause(), Cause::Redirected { .. }), "{error}");
+    assert!(count.load(Ordering::SeqCst) <= 4);
+}
+
+#[tokio::test]
+async fn an_account_is_blinded_when_the_server_says_so() {
+    // The capabilities do not tell; the refusal does.
+    let (port, _) = fake(|_, head, _| {
+        let line = head.lines().next().unwrap();
+        let blinded = head.to_ascii_lowercase().contains("x-sogs-pubkey: 15");
+        if line.starts_with("GET /capabilities") {
+            http(200, "", br#"{"capabilities":["sogs"]}"#)
+        } else if blinded {
+            http(201, "", br#"{"id":8}"#)
+        } else {
+            http(
+                400,
+                "",
+                b"Invalid authentication: this server requires the use of blinded ids",
+            )
+        }
+    })
+    .await;
+    let auto = room(builder(port).blinding(Blinding::Auto));
+    assert_eq!(auto.post(Post::text("x")).await.unwrap().id, 8);
+    assert_eq!(
+        auto.server().my_id().await.unwrap().prefix(),
+        session_core::Prefix::Blind15
+    );
+    let never = room(builder(port).blinding(Blinding::No));
+    assert_eq!(
+        never.post("x").await.unwrap_err().cause(),
+        &Cause::BlindingRequired
+    );
+}
+
+#[tokio::test]
+async fn nobody_there_no_name_no_answer() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let error = room(builder(port)).post("x").await.unwrap_err();
+    assert_eq!(error.cause(), &Cause::Refused);
+    assert!(!error.is_permanent() && !error.is_ambiguous());
+
+    let server = Server::builder("http://no-such-host.invalid", secret().public())
+        .identity(Identity::from_seed([1; 32]))
+        .proxies_from_environment(false)
+        .build()
+        .unwrap();
+    assert_eq!(server.rooms().await.unwrap_err().cause(), &Cause::Dns);
+
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let error = room(builder(port).read_timeout(Duration::from_millis(200)))
+        .post("x")
+        .await
+        .unwrap_err();
+    assert_eq!(error.cause(), &Cause::Timeout { phase: "answer" });
+    assert!(error.is_ambiguous(), "the server may have taken it");
+
+    let cutting = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = cutting.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = cutting.accept().await {
+            let _ = read_request(&mut socket).await;
+        }
+    });
+    let error = room(builder(port)).post("x").await.unwrap_err();
+    assert!(matches!(error.cause(), Cause::Network { .. }), "{error}");
+    assert!(error.is_ambiguous());
+}
+
+#[tokio::test]
+async fn tls_and_its_absence() {
+    let certified =
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certified.cert.der().clone()],
+            rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(socket).await else {
+                    return;
+                };
+                let mut buffer = [0; 4096];
+                let _ = stream.read(&mut buffer).await;
+                let _ = stream
+                    .write_all(&http(200, "", br#"{"capabilities":["sogs"]}"#))
+                    .await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    let https = |port: u16| {
+        Server::builder(format!("https://localhost:{port}"), secret().public())
+            .proxies_from_environment(false)
+    };
+    let error = https(port).build().unwrap().capabilities().await.unwrap_err();
+    assert!(matches!(error.cause(), Cause::Tls { .. }), "{error}");
+    assert!(error.is_permanent() && error.remedy().contains("verify=no"));
+    let open = https(port).verify(Verify::No).build().unwrap();
+    assert!(open.capabilities().await.unwrap().has("sogs"));
+    let known = https(port)
+        .verify(Verify::Authorities(certified.cert.pem().into_bytes()))
+        .build()
+        .unwrap();
+    assert!(known.capabilities().await.unwrap().has("sogs"));
+
+    let (plain, _) = fake(|_, _, _| http(200, "", b"{}")).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let chatty = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let _ = socket
+                .write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+                .await;
+        }
+    });
+    let error = https(chatty)
+        .verify(Verify::No)
+        .build()
+        .unwrap()
+        .capabilities()
+        .await
+        .unwrap_err();
+    assert_eq!(error.cause(), &Cause::NotTls, "{error}");
+    let _ = plain;
+}
+
+/// A server that opens sealed requests with one key and answers as told.
+async fn sealed_server(key: ServerSecret) -> (u16, Arc<AtomicUsize>) {
+    fake(move |_, head, body| {
+        if !head.starts_with("POST /oxen/v4/lsrpc ") {
+            return http(404, "", b"");
+        }
+        let Ok((request, reply)) = v4::Request::open(body, &key) else {
+            return http(400, "", b"Invalid request");
+        };
+        assert!(
+            !head.to_ascii_lowercase().contains("x-sogs"),
+            "nothing of the request shows outside"
+        );
+        let body = if request.endpoint == "/capabilities" {
+            json!({"capabilities": ["blind", "sogs"]})
+        } else {
+            json!({"id": 4})
+        };
+        let response = v4::Response {
+            code: if request.method == "POST" { 201 } else { 200 },
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: body.to_string().into_bytes(),
+        };
+        http(
+            200,
+            "",
+            &response.seal(&reply, &mut rand_core::UnwrapErr(getrandom::SysRng)),
+        )
+    })
+    .await
+}
+
+#[tokio::test]
+async fn plain_http_is_sealed_and_a_wrong_key_shows() {
+    let (port, count) = sealed_server(secret()).await;
+    let sealed = room(builder(port).encrypt(Encrypt::Auto).blinding(Blinding::Auto));
+    assert!(sealed.server().is_sealed());
+    assert_eq!(sealed.post("x").await.unwrap().id, 4);
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+    assert!(sealed.server().is_sealed());
+
+    let (port, _) = sealed_server(ServerSecret::from_bytes([3; 32])).await;
+    for encrypt in [Encrypt::Auto, Encrypt::Yes] {
+        let error = room(builder(port).encrypt(encrypt)).post("x").await.unwrap_err();
+        assert_eq!(error.cause(), &Cause::WrongServerKey, "{error}");
+    }
+    // An answer that somebody on the way made up does not open.
+    let (port, _) = fake(|_, _, _| http(200, "", br#"{"id":1}"#)).await;
+    let error = room(builder(port).encrypt(Encrypt::Yes))
+        .post("x")
+        .await
+        .unwrap_err();
+    assert_eq!(error.cause(), &Cause::WrongServerKey);
+}
+
+#[tokio::test]
+async fn a_server_without_onion_is_spoken_to_directly_only_where_that_is_allowed() {
+    let (port, _) = fake(|_, head, _| {
+        if head.starts_with("POST /oxen/") {
+            http(404, "", b"")
+        } else {
+            http(201, "", br#"{"id":2}"#)
+        }
+    })
+    .await;
+    let auto = room(builder(port).encrypt(Encrypt::Auto));
+    assert_eq!(auto.post("x").await.unwrap().id, 2);
+    assert!(!auto.server().is_sealed(), "and that shows");
+    let error = room(builder(port).encrypt(Encrypt::Yes))
+        .post("x")
+        .await
+        .unwrap_err();
+    assert_eq!(error.cause(), &Cause::NotASogs);
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_refused_before_anything_goes_out() {
+    let (port, count) = fake(|_, _, _| http(201, "", br#"{"id":2}"#)).await;
+    let room = room(builder(port));
+    assert!(matches!(
+        room.post("").await.unwrap_err().cause(),
+        Cause::InvalidInput { .. }
+    ));
+    for emoji in ["", "a/b", "x?y", "1234567890123"] {
+        assert!(
+            matches!(
+                room.react(1, emoji).await.unwrap_err().cause(),
+                Cause::InvalidInput { .. }
+            ),
+            "{emoji}"
+        );
+    }
+    assert!(matches!(
+        room.server()
+            .raw("GET", "no-slash", None)
+            .await
+            .unwrap_err()
+            .cause(),
+        Cause::InvalidInput { .. }
+    ));
+    let anonymous = Server::builder(format!("http://127.0.0.1:{port}"), secret().public())
+        .build()
+        .unwrap();
+    let error = anonymous.room(room.token()).post("x").await.unwrap_err();
+    assert_eq!(error.cause(), &Cause::NoIdentity);
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+    for url in ["ftp://host", "not a url", "http://"] {
+        assert!(Server::builder(url, secret().public()).build().is_err(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn secrets_do_not_show() {
+    let identity = Identity::from_seed([0xc1; 32]);
+    let server = Server::builder("http://127.0.0.1:1", secret().public())
+        .identity(identity)
+        .build()
+        .unwrap();
+    let shown = format!(
+        "{server:?} {:?} {:?}",
+        server.inbox(),
+        server.rooms().await.unwrap_err()
+    );
+    assert!(!shown.contains("c1c1c1"), "{shown}");
+}
