@@ -159,7 +159,7 @@ impl Call {
         }
         let mut all = vec![name.as_str().to_owned(), command.get_name().to_owned()];
         if ask == Ask::Help && name == Name::Ackpost {
-            all.push("--help".to_owned());
+            all.push("-h".to_owned());
             return Ok(Self { name, ask: Ask::Command, words: all });
         }
         all.extend(read.options);
@@ -365,6 +365,6 @@ mod tests {
         assert_eq!(good(&["-b", "preview", "a://b"]), "send --body=preview -- a://b");
         assert_eq!(good(&["generate", "man", "-x"]), "generate man -x");
         assert_eq!(good(&["--help"]), "--help");
-        assert_eq!(good(&["send", "--help"]), "send --help");
+        assert_eq!(good(&["send", "--help"]), "send -h");
     }
 }

@@ -56,7 +56,10 @@ fn apprise(command: &str, width: usize) -> String {
             let value = arg.get_value_names().and_then(|names| names.first()).map_or("TEXT", |n| n.as_str());
             let _ = write!(left, " {value}");
         }
-        entry(&mut out, &left, &arg.get_help().map(ToString::to_string).unwrap_or_default(), width);
+        // Here the short name stands on the left.
+        let text = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let text = MULTI_LETTER.iter().fold(text, |text, (multi, _)| text.replace(&format!(" ({multi})"), ""));
+        entry(&mut out, &left, &text, width);
     }
     entry(&mut out, "-V, --version", "Show the version and exit", width);
     entry(&mut out, "-h, --help", "Show this message and exit", width);

@@ -31,7 +31,7 @@ fn preview_shows_what_would_be_sent_where() {
     assert_eq!((&sogs["params"]["retry"], &sogs["params"]["verify"]), (&json!(2), &json!(false)));
     assert_eq!(sogs["chunks"], json!([{ "title": "", "body": "T\r\nhello" }]));
     let xmpp = &document["services"][1];
-    assert_eq!((&xmpp["service"], &xmpp["port"], &xmpp["targets"]), (&json!("xmpp"), &Value::Null, &json!(["j@x.org", "#r@c.x.org"])));
+    assert_eq!((&xmpp["service"], &xmpp["port"], &xmpp["targets"]), (&json!("xmpp"), &Value::Null, &json!(["#r@c.x.org", "j@x.org"])));
 
     let open = program.run(&["preview", "--json", "--show-secrets", "-b", "x", &url]);
     let open = &open.json()[0]["services"][0];

@@ -2,10 +2,8 @@
 
 mod support;
 
-use std::io::BufRead as _;
-use std::process::{Child, Stdio};
-
 use serde_json::{Value, json};
+use support::community::Community;
 use support::{Program, SEED, SERVER_KEY, steady};
 use testkit::{Ejabberd, FakeSogs, FakeXmpp, FakeXmppMode, Prosody, Receiver, XmppServer};
 
@@ -123,47 +121,6 @@ fn failures_of_an_xmpp_server_in_words() {
     insta::assert_snapshot!("xmpp_failures", steady(&all, &[]));
 }
 
-/// A community server of our own, run by the program itself.
-struct Community {
-    child: Child,
-    program: Program,
-    url: String,
-    key: String,
-}
-
-impl Community {
-    fn start(room: &str) -> Self {
-        let program = Program::new();
-        for args in [&["server", "init", "community"][..], &["server", "room", "add", "--dir", "community", room]] {
-            let ran = program.run(args);
-            assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
-        }
-        let mut child = program
-            .command(&["--json", "server", "run", "community", "--listen", "127.0.0.1:0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program runs");
-        let mut line = String::new();
-        std::io::BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a first line");
-        let said: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
-        let text = |key: &str| said[key].as_str().expect("text").to_owned();
-        Self { child, program, url: text("url"), key: text("public_key") }
-    }
-
-    fn target(&self, rooms: &str) -> String {
-        format!("session://{}:{SEED}@{}/{rooms}", self.key, self.url.trim_start_matches("http://"))
-    }
-}
-
-impl Drop for Community {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 fn xmpp(server: &XmppServer, target: &str) -> String {
     format!("xmpps://alice:alicepass@localhost:{}/{target}?verify=no&xmpp=127.0.0.1", server.port)
 }
@@ -180,7 +137,7 @@ fn two_rooms_and_a_user_of_three_servers_at_once() {
         "--json",
         "-b",
         &body,
-        &community.target("lobby"),
+        &format!("{}/lobby", community.server_url()),
         &xmpp(prosody, &format!("#{room}")),
         &xmpp(ejabberd, "bob"),
     ]);

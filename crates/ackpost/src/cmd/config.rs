@@ -56,6 +56,10 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
             problems.extend(service.warnings().iter().map(|p| p.clone().at(entry.file.as_deref(), entry.line, None)));
         }
     }
+    // Who may read a file is no fault of what stands in it.
+    let (remarks, problems): (Vec<_>, Vec<_>) =
+        problems.into_iter().partition(|p| !p.is_error() && p.file.is_some() && p.line.is_none() && p.key.is_none());
+    output::problems(&remarks, context);
     if context.json {
         print_json(&notifier, &problems, args.show_secrets);
     } else {

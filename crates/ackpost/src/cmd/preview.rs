@@ -19,10 +19,10 @@ pub(crate) struct PreviewArgs {
     #[command(flatten)]
     sources: SourceArgs,
     /// Show URLs with their secrets
-    #[arg(long)]
+    #[arg(long, help_heading = "Preview")]
     show_secrets: bool,
     /// Where to send to
-    #[arg(value_name = "URL")]
+    #[arg(value_name = "URL", help_heading = "Arguments")]
     urls: Vec<String>,
 }
 

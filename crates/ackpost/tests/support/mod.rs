@@ -1,6 +1,8 @@
 //! Running the real binary, and hiding what changes from run to run.
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 
+pub(crate) mod community;
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -77,6 +79,15 @@ impl Program {
         command
     }
 
+    /// Runs a shell script in its home, in which the program is called by its name.
+    pub(crate) fn shell(&self, script: &str) -> Ran {
+        let mut command = Command::new("/bin/sh");
+        let path = format!("{}:/usr/bin:/bin", self.dir.path().display());
+        command.args(["-eu", "-c", script]).env_clear().env("HOME", self.home()).env("PATH", path);
+        command.envs(self.env.iter().cloned()).current_dir(self.home()).process_group(0);
+        Self::finish(command, b"", &script)
+    }
+
     /// Runs it with nothing on standard input.
     pub(crate) fn run(&self, args: &[&str]) -> Ran {
         self.run_with(args, b"")
@@ -84,8 +95,11 @@ impl Program {
 
     /// Runs it with these bytes on standard input.
     pub(crate) fn run_with(&self, args: &[&str], stdin: &[u8]) -> Ran {
-        let mut child = self
-            .command(args)
+        Self::finish(self.command(args), stdin, &args)
+    }
+
+    fn finish(mut command: Command, stdin: &[u8], what: &dyn std::fmt::Debug) -> Ran {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -114,7 +128,7 @@ impl Program {
             if Instant::now() > until {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("{args:?} did not end within {PATIENCE:?}; it said: {}", stderr.join().unwrap_or_default());
+                panic!("{what:?} did not end within {PATIENCE:?}; it said: {}", stderr.join().unwrap_or_default());
             }
             std::thread::sleep(Duration::from_millis(3));
         };

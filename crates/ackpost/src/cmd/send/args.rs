@@ -23,21 +23,22 @@ pub(crate) struct SendArgs {
     #[command(flatten)]
     unused: UnusedArgs,
     /// Send to one service after another instead of to all at once (-Da)
-    #[arg(long)]
+    #[arg(long, help_heading = "Sending")]
     pub(crate) disable_async: bool,
     /// Only list the services that would be notified
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Sending")]
     pub(crate) dry_run: bool,
     /// List the supported services and the forms of their URLs
-    #[arg(short = 'l', long)]
+    #[arg(short = 'l', long, help_heading = "Sending")]
     pub(crate) details: bool,
     /// Where to send to: session://, sessions://, sogs://, xmpp:// or xmpps:// URLs, or Session join links
-    #[arg(value_name = "URL")]
+    #[arg(value_name = "URL", help_heading = "Arguments")]
     pub(crate) urls: Vec<String>,
 }
 
 /// The message.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Message")]
 pub(crate) struct ContentArgs {
     /// The message; without it, it is read from standard input
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
@@ -64,6 +65,7 @@ pub(crate) struct ContentArgs {
 
 /// Where the services come from.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Services")]
 pub(crate) struct SourceArgs {
     /// A configuration file or http(s) address; may be repeated
     #[arg(short, long, value_name = "CONFIG_URL")]
@@ -81,6 +83,7 @@ pub(crate) struct SourceArgs {
 
 /// Time limits.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Time limits")]
 struct LimitArgs {
     /// Give up on the whole run after this many seconds (0: no limit)
     #[arg(short = 'L', long, value_name = "SECONDS", allow_hyphen_values = true)]
@@ -92,6 +95,7 @@ struct LimitArgs {
 
 /// Options that Apprise needs for services that are not here.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Accepted for scripts written for Apprise")]
 struct UnusedArgs {
     /// Accepted; there are no Python plugins here
     #[arg(short = 'P', long, value_name = "PATH")]

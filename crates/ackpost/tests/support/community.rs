@@ -1,0 +1,54 @@
+//! A community server, run by the program itself.
+
+use std::io::BufRead as _;
+use std::process::{Child, Stdio};
+
+use super::{Program, SEED};
+
+/// A running community server with one room.
+#[derive(Debug)]
+pub(crate) struct Community {
+    child: Child,
+    /// The program that made it; its home holds the server's folder `community`.
+    pub(crate) program: Program,
+    /// `http://127.0.0.1:PORT`
+    pub(crate) url: String,
+    /// 64 hexadecimal digits.
+    pub(crate) key: String,
+}
+
+impl Community {
+    /// Starts it on a free port.
+    pub(crate) fn start(room: &str) -> Self {
+        let program = Program::new();
+        for args in [&["server", "init", "community"][..], &["server", "room", "add", "--dir", "community", room]] {
+            let ran = program.run(args);
+            assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
+        }
+        let mut child = program
+            .command(&["--json", "server", "run", "community", "--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        let mut line = String::new();
+        let mut stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        stdout.read_line(&mut line).expect("a first line");
+        let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+        let text = |key: &str| said[key].as_str().expect("text").trim_end_matches('/').to_owned();
+        Self { child, program, url: text("url"), key: text("public_key") }
+    }
+
+    /// The URL of a notification without the rooms: `session://KEY:SEED@HOST`.
+    pub(crate) fn server_url(&self) -> String {
+        format!("session://{}:{SEED}@{}", self.key, self.url.trim_start_matches("http://"))
+    }
+}
+
+impl Drop for Community {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
