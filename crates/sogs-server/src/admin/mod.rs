@@ -1,8 +1,22 @@
 //! What an operator does: typed operations, done by the running server or directly on its database.
 
+mod archive;
+mod exec;
+mod messages;
 pub mod operation;
+mod people;
+mod reference;
+mod rooms;
+mod rules;
+mod running;
 mod socket;
+mod stopped;
+mod undo;
 
 pub use operation::{AdminError, AdminErrorKind, AdminRequest, Answer, Operation, PermissionChange, Place};
+pub use reference::{commented_config, config_reference};
+pub(crate) use running::{reload, start};
 pub(crate) use socket::stopped;
 pub use socket::{Asked, SOCKET, ask, bind_private};
+pub use stopped::{InitOptions, Initialised, init, perform};
+pub(crate) use stopped::{private_folder, without_password, write_private};

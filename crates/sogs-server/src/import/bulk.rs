@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use futures_util::TryStreamExt as _;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteConnection};
@@ -241,13 +242,12 @@ impl Conn {
         Ok(())
     }
 
-    /// Reads a table in chunks and gives each to `take`. `rest` is what follows the table name (`WHERE …`, `ORDER BY …`).
-    pub(crate) async fn read(
-        &mut self,
-        table: &Table,
+    /// Reads a table in chunks. `rest` is what follows the table name (`WHERE …`, `ORDER BY …`).
+    pub(crate) fn chunks<'a>(
+        &'a mut self,
+        table: &'a Table,
         rest: &str,
-        mut take: impl AsyncFnMut(Vec<RowValues>) -> Result<(), ImportError>,
-    ) -> Result<(), ImportError> {
+    ) -> BoxStream<'a, Result<Vec<RowValues>, ImportError>> {
         let postgres = self.is_postgres();
         let list: Vec<String> = table
             .columns
@@ -256,9 +256,7 @@ impl Conn {
             .collect();
         let sql = format!("SELECT {} FROM {} {rest}", list.join(", "), quoted(table.name));
         on!(self, conn => {
-            let mut rows = sqlx::query(AssertSqlSafe(sql)).fetch(conn);
-            let mut chunk = Vec::with_capacity(CHUNK);
-            while let Some(row) = rows.try_next().await? {
+            let rows = sqlx::query(AssertSqlSafe(sql)).fetch(conn).map_err(ImportError::from).and_then(move |row| async move {
                 let mut values = Vec::with_capacity(table.columns.len());
                 for (at, (_, kind)) in table.columns.iter().enumerate() {
                     values.push(match kind {
@@ -269,13 +267,9 @@ impl Conn {
                         Kind::Bool => row.try_get_unchecked::<Option<bool>, _>(at)?.map_or(Value::Null, Value::Bool),
                     });
                 }
-                chunk.push(values);
-                if chunk.len() == CHUNK {
-                    take(std::mem::take(&mut chunk)).await?;
-                }
-            }
-            drop(rows);
-            if chunk.is_empty() { Ok(()) } else { take(chunk).await }
+                Ok(values)
+            });
+            rows.try_chunks(CHUNK).map_err(|failed| failed.1).boxed()
         })
     }
 
@@ -285,13 +279,7 @@ impl Conn {
         table: &Table,
         rest: &str,
     ) -> Result<Vec<RowValues>, ImportError> {
-        let mut all = Vec::new();
-        self.read(table, rest, async |mut rows| {
-            all.append(&mut rows);
-            Ok(())
-        })
-        .await?;
-        Ok(all)
+        self.chunks(table, rest).try_concat().await
     }
 
     /// Writes rows into a table, as they are.

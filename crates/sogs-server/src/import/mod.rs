@@ -1,8 +1,20 @@
 //! Taking over other servers' communities, and moving our own: import, backup, restore, verification, migration.
 
-mod bulk;
+pub mod backup;
+pub(crate) mod bulk;
+mod convert;
+mod copy;
+mod foreign;
+mod foreign_tables;
 pub mod ini;
-mod tables;
+pub mod migrate;
+mod settle;
+mod source;
+pub(crate) mod tables;
+mod target;
+pub mod verify;
+
+pub use foreign::{ImportOptions, ImportReport, Origin, TableCount, import};
 
 /// Why a community could not be copied.
 #[derive(Debug, thiserror::Error)]
@@ -31,4 +43,28 @@ pub enum ImportError {
     /// The store of the target failed.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// The configuration of the target failed.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+}
+
+impl ImportError {
+    /// What to do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Database(_) | Self::Store(_) => {
+                "check that the database can be reached and its server is stopped, then try again"
+            }
+            Self::File { .. } => "check the path, its permissions and the free space",
+            Self::Source(_) => "name the folder where the other server's database, key and configuration are",
+            Self::Target(_) => "choose an empty folder or database, or stop the server that uses this one",
+            Self::Differs(_) => "nothing was kept; please report this with the output of the command",
+            Self::Config(_) => "`ackpost server config check` says more",
+        }
+    }
+}
+
+pub(crate) fn file_error(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> ImportError {
+    let path = path.to_path_buf();
+    move |error| ImportError::File { path, error }
 }

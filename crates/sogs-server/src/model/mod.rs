@@ -2,5 +2,6 @@
 
 pub mod filter;
 pub mod gate;
+pub mod permission;
 pub mod raid;
 pub mod rules;

@@ -68,6 +68,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Hub {
+    /// Nobody connected yet.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
     /// Adds a connection; lines for it come out of the receiver until it is removed.
     pub(super) fn join(&self, terms: Terms) -> (Arc<Plugin>, mpsc::Receiver<String>) {
         let (lines, receiver) = mpsc::channel(QUEUE);

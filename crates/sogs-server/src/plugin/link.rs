@@ -16,6 +16,8 @@ use super::hub::{Hub, Terms};
 use super::protocol::{Decision, FromPlugin, MAX_LINE};
 use crate::admin::stopped;
 
+/// Name of the socket in the folder of the server.
+pub const SOCKET: &str = "plugin.sock";
 /// Connections over the socket at a time.
 const MAX_CONNECTIONS: usize = 16;
 /// How long a connection may take to say hello.
@@ -134,13 +136,8 @@ async fn run_child(
     child.wait().await
 }
 
-/// Accepts plugins on a Unix socket (mode 0600) until `stop` changes.
-pub async fn serve_socket(
-    hub: Arc<Hub>,
-    path: PathBuf,
-    mut stop: watch::Receiver<bool>,
-) -> std::io::Result<()> {
-    let listener = crate::admin::bind_private(&path)?;
+/// Accepts plugins on a private Unix socket until `stop` changes.
+pub async fn serve_socket(hub: Arc<Hub>, listener: UnixListener, mut stop: watch::Receiver<bool>) {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let stream = tokio::select! {
@@ -161,9 +158,6 @@ pub async fn serve_socket(
             drop(permit);
         });
     }
-    // Best effort: a socket file without a listener does no harm.
-    let _ = std::fs::remove_file(&path);
-    Ok(())
 }
 
 async fn accept(listener: &UnixListener) -> tokio::net::UnixStream {

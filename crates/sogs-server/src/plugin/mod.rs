@@ -9,6 +9,26 @@ mod hub;
 mod link;
 pub mod protocol;
 
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+
 pub use hub::{Hub, PluginStatus};
-pub use link::{PluginConfig, serve_socket, spawn_children};
+pub use link::{PluginConfig, SOCKET, serve_socket, spawn_children};
 pub use protocol::{Decision, PluginEvent, Question, Verdict};
+
+/// Starts the configured children, and listens on the plugin socket of the server's folder.
+pub(crate) async fn start(
+    app: &Arc<App>,
+    stop: watch::Receiver<bool>,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let config = app.config();
+    let hub = app.guard.hub();
+    let mut tasks = spawn_children(hub, &config.plugins, &config.dir, &stop);
+    let listener = crate::admin::bind_private(&config.dir.join(SOCKET))?;
+    tasks.push(tokio::spawn(serve_socket(Arc::clone(hub), listener, stop)));
+    Ok(tasks)
+}

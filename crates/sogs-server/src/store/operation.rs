@@ -300,4 +300,6 @@ operations! {
     fn put_file(row: FileRow) -> bool;
     /// Numbers of the whole server.
     fn totals() -> Totals;
+    /// Tells every process that anything may have changed.
+    fn announce() -> ();
 }

@@ -435,6 +435,16 @@ impl SqlStore {
         self.write(row, |tx, row| Box::pin(put_file(tx, row))).await
     }
 
+    pub(crate) async fn announce(&self) -> StoreResult<()> {
+        self.write((), |tx, ()| {
+            Box::pin(async move {
+                tx.changes.push(Change::Everything);
+                Ok(())
+            })
+        })
+        .await
+    }
+
     pub(crate) async fn totals(&self) -> StoreResult<Totals> {
         let row = sqlx::query(
             "SELECT (SELECT COUNT(*) FROM rooms), (SELECT COUNT(*) FROM users), (SELECT COUNT(*) FROM messages WHERE data IS NOT NULL), \

@@ -1,0 +1,341 @@
+//! What an undo of something large needs: whole rooms and file contents, kept beside the database for a while.
+
+use std::io::{BufRead as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::TryStreamExt as _;
+
+use super::exec::{Act, Admin, Done};
+use super::operation::{AdminError, Answer};
+use crate::import::bulk::{Conn, Kind, RowValues, Table, Value};
+use crate::import::{ImportError, backup as backups, tables};
+use crate::store::{Id, RoomRow};
+
+/// Folder in the folder of the server.
+const FOLDER: &str = "undo";
+/// How long things are kept for an undo, in days.
+pub(crate) const KEEP_DAYS: f64 = 30.0;
+/// The longest line of an archive, in bytes.
+const MAX_LINE: usize = 256 << 20;
+
+impl From<ImportError> for AdminError {
+    fn from(error: ImportError) -> Self {
+        Self::failed(error)
+    }
+}
+
+fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> AdminError {
+    move |error| AdminError::failed(format!("{}: {error}", path.display()))
+}
+
+/// Tables of a room in the order of writing, each with the condition that selects its rows (`{}` = the room's id).
+const OF_A_ROOM: &[(Table, &str)] = &[
+    (tables::ROOMS, "WHERE id = {}"),
+    (tables::MESSAGES, "WHERE room_id = {} ORDER BY id"),
+    (
+        tables::HISTORY,
+        "WHERE message_id IN (SELECT id FROM messages WHERE room_id = {})",
+    ),
+    (tables::REACTIONS, "WHERE room_id = {} ORDER BY id"),
+    (
+        tables::USER_REACTIONS,
+        "WHERE reaction_id IN (SELECT id FROM reactions WHERE room_id = {})",
+    ),
+    (tables::PINS, "WHERE room_id = {}"),
+    (tables::FILES, "WHERE room_id = {} ORDER BY id"),
+    (tables::ROOM_USERS, "WHERE room_id = {}"),
+    (tables::OVERRIDES, "WHERE room_id = {}"),
+    (tables::PERMISSION_FUTURES, "WHERE room_id = {}"),
+    (tables::BAN_FUTURES, "WHERE room_id = {}"),
+    (tables::SETTINGS, "WHERE room_id = {}"),
+    (tables::FILTERS, "WHERE room_id = {}"),
+    (tables::RAIDS, "WHERE room_id = {}"),
+    (tables::HELD, "WHERE room_id = {}"),
+];
+
+fn condition(text: &str, room_id: Id) -> String {
+    text.replace("{}", &room_id.to_string())
+}
+
+/// How many rows of each table belong to a room.
+pub(super) async fn room_counts(admin: &Admin, room_id: Id) -> Result<Vec<(&'static str, u64)>, AdminError> {
+    let mut conn = Conn::open(&admin.database).await?;
+    let mut counts = Vec::with_capacity(OF_A_ROOM.len());
+    for (table, rest) in OF_A_ROOM {
+        let rest = condition(rest.split(" ORDER BY").next().unwrap_or(rest), room_id);
+        let rows = conn
+            .number(format!("SELECT COUNT(*) FROM {} {rest}", table.name))
+            .await?;
+        counts.push((table.name, u64::try_from(rows).unwrap_or(0)));
+    }
+    conn.close().await?;
+    Ok(counts)
+}
+
+/// Writes everything of a room into an archive; its name.
+pub(super) async fn save_room(admin: &Admin, room: &RoomRow, now: f64) -> Result<String, AdminError> {
+    let folder = admin.folder.join(FOLDER);
+    std::fs::create_dir_all(&folder).map_err(file_error(&folder))?;
+    let name = format!("room-{}-{}-{now:.0}.jsonl", room.id, room.token);
+    let path = folder.join(&name);
+    let file = std::fs::File::create(&path).map_err(file_error(&path))?;
+    let mut out = std::io::BufWriter::new(file);
+    let mut conn = Conn::open(&admin.database).await?;
+    conn.begin(false).await?;
+    for (table, rest) in OF_A_ROOM {
+        let content = table.name == tables::FILES.name;
+        let rest = condition(rest, room.id);
+        let mut chunks = conn.chunks(table, &rest);
+        while let Some(rows) = chunks.try_next().await? {
+            for row in &rows {
+                if content && let Some(content) = row[table.at("content")].text() {
+                    keep(admin, content)?;
+                }
+                let line = serde_json::json!([table.name, to_json(row)]);
+                writeln!(out, "{line}").map_err(file_error(&path))?;
+            }
+        }
+    }
+    // The rules of a room have no reference to it, so they do not go with its row.
+    conn.commit().await?;
+    out.flush().map_err(file_error(&path))?;
+    out.get_ref().sync_all().map_err(file_error(&path))?;
+    for table in [&tables::SETTINGS, &tables::RAIDS] {
+        conn.run(format!("DELETE FROM {} WHERE room_id = {}", table.name, room.id))
+            .await?;
+    }
+    conn.close().await?;
+    Ok(name)
+}
+
+/// Puts an archived room back, with all ids as they were.
+pub(super) async fn restore_room(act: &Act<'_>, name: &str) -> Result<Vec<String>, AdminError> {
+    let path = act
+        .admin
+        .folder
+        .join(FOLDER)
+        .join(Path::new(name).file_name().unwrap_or_default());
+    let file = std::fs::File::open(&path).map_err(|error| {
+        AdminError::not_found(
+            format!("the archive {} cannot be read: {error}", path.display()),
+            format!("archives are kept for {KEEP_DAYS} days on the machine where the room was deleted"),
+        )
+    })?;
+    let mut conn = Conn::open(&act.admin.database).await?;
+    conn.begin(true).await?;
+    let outcome = write_archive(act.admin, &mut conn, std::io::BufReader::new(file)).await;
+    match outcome {
+        Ok(rows) => {
+            conn.commit().await?;
+            conn.close().await?;
+            act.admin.store.announce().await?;
+            Ok(vec![format!("{rows} rows are back")])
+        }
+        Err(error) => {
+            conn.rollback().await?;
+            Err(error)
+        }
+    }
+}
+
+async fn write_archive(
+    admin: &Admin,
+    conn: &mut Conn,
+    mut lines: impl std::io::BufRead,
+) -> Result<u64, AdminError> {
+    let mut written = 0;
+    let mut text = String::new();
+    loop {
+        text.clear();
+        let size = std::io::Read::take(&mut lines, MAX_LINE as u64)
+            .read_line(&mut text)
+            .map_err(AdminError::failed)?;
+        if size == 0 {
+            return Ok(written);
+        }
+        let (table, values): (String, Vec<serde_json::Value>) =
+            serde_json::from_str(&text).map_err(AdminError::failed)?;
+        let Some((table, _)) = OF_A_ROOM.iter().find(|(known, _)| known.name == table) else {
+            continue;
+        };
+        let row = from_json(table, &values)?;
+        if table.name == tables::ROOMS.name {
+            let key = row[table.at("token_key")].text().unwrap_or_default().to_owned();
+            if admin.store.room_by_token(key.clone()).await?.is_some() {
+                return Err(AdminError::conflict(
+                    format!("there is a room '{key}' again"),
+                    "rename or delete that one first: a token belongs to one room",
+                ));
+            }
+        }
+        if table.name == tables::FILES.name
+            && !bring_back(admin, row[table.at("content")].text().unwrap_or_default())?
+        {
+            continue;
+        }
+        conn.write(table, std::slice::from_ref(&row)).await?;
+        written += 1;
+    }
+}
+
+fn to_json(row: &RowValues) -> Vec<serde_json::Value> {
+    row.iter()
+        .map(|value| match value {
+            Value::Null => serde_json::Value::Null,
+            Value::Int(number) => (*number).into(),
+            // Bits, so that a time comes back as exactly the same number.
+            Value::Real(number) => number.to_bits().into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::Blob(bytes) => STANDARD.encode(bytes).into(),
+            Value::Bool(flag) => (*flag).into(),
+        })
+        .collect()
+}
+
+fn from_json(table: &Table, values: &[serde_json::Value]) -> Result<RowValues, AdminError> {
+    let broken = || AdminError::failed(format!("a row of {} in the archive is broken", table.name));
+    if values.len() != table.columns.len() {
+        return Err(broken());
+    }
+    values
+        .iter()
+        .zip(table.columns)
+        .map(|(value, (_, kind))| {
+            if value.is_null() {
+                return Ok(Value::Null);
+            }
+            Ok(match kind {
+                Kind::Int => Value::Int(value.as_i64().ok_or_else(broken)?),
+                Kind::Real => Value::Real(f64::from_bits(value.as_u64().ok_or_else(broken)?)),
+                Kind::Text => Value::Text(value.as_str().ok_or_else(broken)?.to_owned()),
+                Kind::Blob => Value::Blob(
+                    STANDARD
+                        .decode(value.as_str().ok_or_else(broken)?)
+                        .map_err(|_| broken())?,
+                ),
+                Kind::Bool => Value::Bool(value.as_bool().ok_or_else(broken)?),
+            })
+        })
+        .collect()
+}
+
+fn kept_path(admin: &Admin, content: &str) -> PathBuf {
+    // A content is named by hexadecimal digits; anything else is kept from becoming a path.
+    let name: String = content.chars().filter(char::is_ascii_hexdigit).collect();
+    admin.folder.join(FOLDER).join("files").join(name)
+}
+
+/// Keeps a file's content for an undo; nothing happens when it is gone already.
+pub(super) fn keep(admin: &Admin, content: &str) -> Result<(), AdminError> {
+    let (from, to) = (admin.contents().path(content), kept_path(admin, content));
+    if to.exists() || !from.exists() {
+        return Ok(());
+    }
+    let folder = to.parent().unwrap_or(&admin.folder);
+    std::fs::create_dir_all(folder).map_err(file_error(folder))?;
+    link_or_copy(&from, &to)
+}
+
+/// Makes sure that a file's content is in its place; false when it is nowhere any more.
+pub(super) fn bring_back(admin: &Admin, content: &str) -> Result<bool, AdminError> {
+    let (to, from) = (admin.contents().path(content), kept_path(admin, content));
+    if to.exists() {
+        return Ok(true);
+    }
+    if !from.exists() {
+        return Ok(false);
+    }
+    let folder = to.parent().unwrap_or(&admin.folder);
+    std::fs::create_dir_all(folder).map_err(file_error(folder))?;
+    link_or_copy(&from, &to)?;
+    Ok(true)
+}
+
+fn link_or_copy(from: &Path, to: &Path) -> Result<(), AdminError> {
+    // Contents never change, so two names may share one; across file systems it is copied.
+    match std::fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(_) => std::fs::copy(from, to).map(drop).map_err(file_error(to)),
+    }
+}
+
+/// Removes what is older than [`KEEP_DAYS`]; how many files went. For the hourly job of the server.
+pub(crate) fn clean(folder: &Path, now: std::time::SystemTime) -> u64 {
+    let limit = std::time::Duration::from_secs_f64(KEEP_DAYS * 86_400.0);
+    let mut gone = 0;
+    for folder in [folder.join(FOLDER), folder.join(FOLDER).join("files")] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let old = entry.metadata().is_ok_and(|metadata| {
+                // A hard link has the age of its content: the time it was linked is that of the last status change,
+                // which this platform does not offer everywhere; the older of the two errs on keeping less.
+                metadata.is_file()
+                    && metadata
+                        .modified()
+                        .is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > limit))
+            });
+            if old && std::fs::remove_file(entry.path()).is_ok() {
+                gone += 1;
+            }
+        }
+    }
+    gone
+}
+
+/// Writes a backup.
+pub(super) async fn backup(act: &Act<'_>, to: &Path) -> Done {
+    if !to.is_absolute() {
+        return Err(AdminError::usage(
+            "the folder of a backup must be an absolute path",
+            "the command makes it one",
+        ));
+    }
+    if act.dry_run {
+        let mut conn = Conn::open(&act.admin.database).await?;
+        let mut total = 0;
+        for table in &tables::ALL {
+            total += conn.count(table.name).await?;
+        }
+        conn.close().await?;
+        return Ok(Answer::show(
+            serde_json::json!({ "to": to, "rows": total }),
+            vec![format!("{total} rows to {}", to.display())],
+        ));
+    }
+    let source = backups::Source {
+        folder: &act.admin.folder,
+        files: act.admin.contents().root(),
+        database: &act.admin.database,
+    };
+    let report = backups::backup(&source, to).await?;
+    act.log(
+        "backup",
+        None,
+        &to.display().to_string(),
+        format!("{} rows, {} files", report.rows, report.files),
+        None,
+    )
+    .await?;
+    let mut lines = vec![format!(
+        "{} rows and {} files are in {}",
+        report.rows,
+        report.files,
+        to.display()
+    )];
+    lines.extend(report.notes.iter().cloned());
+    Ok(Answer {
+        changed: 0,
+        ..Answer::show(report, lines)
+    })
+}
+
+/// Puts a new content in its place; its name.
+pub(super) async fn put_content(admin: &Admin, bytes: &[u8]) -> Result<String, AdminError> {
+    admin
+        .contents()
+        .store(bytes)
+        .await
+        .map_err(|error| AdminError::failed(format!("the file cannot be stored: {error}")))
+}

@@ -1,0 +1,482 @@
+//! Doing an operation: the dispatcher, and what all operations share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use session_core::blind::{Blinder, absolute15};
+use session_core::{Prefix, RoomToken, ServerKey, SessionId};
+
+use super::operation::{AdminError, AdminRequest, Answer, Operation, Place};
+use super::socket::Answers;
+use super::undo::Undo;
+use super::{archive, messages, people, rooms, rules};
+use crate::contents::Contents;
+use crate::guard::Guard;
+use crate::store::operation::LogEntry;
+use crate::store::{Aliases, DynStore, Id, RoomRow, StoreError, UserFull, Where};
+
+/// What a running server adds: its rules in memory, its numbers, and reading its configuration again.
+pub(crate) trait Live: Send + Sync + 'static {
+    /// Numbers of the process for `status`, as JSON.
+    fn status(&self) -> serde_json::Value;
+    /// The file contents of the process, with the lock that its uploads take.
+    fn contents(&self) -> &Contents;
+    /// Reads the configuration again; what changed, in words.
+    fn reload(&self) -> futures_util::future::BoxFuture<'_, Result<Vec<String>, AdminError>>;
+}
+
+/// Everything the operations work on.
+pub(crate) struct Admin {
+    /// The database.
+    pub(crate) store: DynStore,
+    /// Folder of the server.
+    pub(crate) folder: PathBuf,
+    /// File contents of a stopped server.
+    pub(crate) stored: Contents,
+    /// Where the database is, as configured.
+    pub(crate) database: String,
+    /// Public address.
+    pub(crate) base_url: String,
+    /// Public key of the server.
+    pub(crate) key: ServerKey,
+    /// Whether the server insists on blinded ids.
+    pub(crate) require_blind: bool,
+    /// The rules in memory; none when the server is stopped.
+    pub(crate) guard: Option<Arc<Guard>>,
+    /// The running server; none when it is stopped.
+    pub(crate) live: Option<Arc<dyn Live>>,
+}
+
+/// One operation under way.
+pub(super) struct Act<'a> {
+    pub(super) admin: &'a Admin,
+    pub(super) actor: String,
+    pub(super) dry_run: bool,
+    pub(super) now: f64,
+}
+
+pub(super) type Done = Result<Answer, AdminError>;
+
+impl From<StoreError> for AdminError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::InUse => Self::conflict(
+                "another process is using the database of this server",
+                "if the server runs, its local socket must be reachable: run the command as the same user, or stop the server",
+            ),
+            other => Self::failed(other),
+        }
+    }
+}
+
+pub(super) fn unix_now() -> f64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0.0, |time| time.as_secs_f64())
+}
+
+impl Answers for Admin {
+    async fn answer(&self, request: AdminRequest) -> Done {
+        self.perform(request).await
+    }
+}
+
+impl Admin {
+    /// Where file contents are.
+    pub(crate) fn contents(&self) -> &Contents {
+        self.live.as_ref().map_or(&self.stored, |live| live.contents())
+    }
+
+    /// Does one operation.
+    pub(crate) async fn perform(&self, request: AdminRequest) -> Done {
+        let name: String = request
+            .actor
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(64)
+            .collect();
+        let actor = if name.is_empty() {
+            "operator".to_owned()
+        } else {
+            format!("operator:{name}")
+        };
+        let act = Act {
+            admin: self,
+            actor,
+            dry_run: request.dry_run,
+            now: unix_now(),
+        };
+        act.run(request.operation).await
+    }
+}
+
+impl Act<'_> {
+    async fn run(&self, operation: Operation) -> Done {
+        match operation {
+            Operation::Status => self.status().await,
+            Operation::Reload => self.reload().await,
+            Operation::RoomList => rooms::list(self).await,
+            Operation::RoomShow { room } => rooms::show(self, &room).await,
+            Operation::RoomAdd {
+                room,
+                name,
+                description,
+                permissions,
+            } => rooms::add(self, room, name, description, permissions).await,
+            Operation::RoomEdit {
+                room,
+                name,
+                description,
+                permissions,
+                image,
+            } => {
+                rooms::edit(
+                    self,
+                    &room,
+                    rooms::Edit {
+                        name,
+                        description,
+                        permissions,
+                        image,
+                    },
+                )
+                .await
+            }
+            Operation::RoomDelete { room } => rooms::delete(self, &room).await,
+            Operation::UserList { room, limit } => people::list(self, room.as_deref(), limit).await,
+            Operation::UserShow { user } => people::show(self, &user).await,
+            Operation::UserPermissions {
+                user,
+                room,
+                permissions,
+                clear,
+            } => people::permissions(self, &user, &room, permissions, clear).await,
+            Operation::ModList => people::mods(self).await,
+            Operation::ModAdd {
+                user,
+                place,
+                admin,
+                visible,
+            } => people::mod_add(self, &user, &place, admin, visible).await,
+            Operation::ModRemove { user, place } => people::mod_remove(self, &user, &place).await,
+            Operation::BanList => people::bans(self).await,
+            Operation::BanAdd {
+                user,
+                place,
+                seconds,
+                delete_posts,
+            } => people::ban(self, &user, &place, seconds, delete_posts).await,
+            Operation::BanRemove { user, place } => people::unban(self, &user, &place).await,
+            Operation::MessageList {
+                room,
+                limit,
+                before,
+                user,
+            } => messages::list(self, &room, limit, before, user.as_deref()).await,
+            Operation::MessageDelete { room, ids } => messages::delete(self, &room, ids).await,
+            Operation::MessageDeleteAll {
+                user,
+                place,
+                reactions,
+            } => messages::delete_all(self, &user, &place, reactions).await,
+            Operation::MessageDeleteContaining { place, text } => {
+                messages::delete_containing(self, &place, &text).await
+            }
+            Operation::HeldList { room } => messages::held(self, room.as_deref()).await,
+            Operation::HeldApprove { id } => messages::approve(self, id).await,
+            Operation::HeldRefuse { id } => messages::refuse(self, id).await,
+            Operation::FileList { room, limit } => messages::files(self, &room, limit).await,
+            Operation::FileDelete { id } => messages::file_delete(self, id).await,
+            Operation::FilterList => rules::filters(self).await,
+            Operation::FilterAdd {
+                room,
+                kind,
+                pattern,
+                action,
+                reply,
+            } => rules::filter_add(self, room.as_deref(), kind, pattern, action, reply).await,
+            Operation::FilterRemove { id } => rules::filter_remove(self, id).await,
+            Operation::FilterTest { room, text } => rules::filter_test(self, room.as_deref(), text).await,
+            Operation::SettingList { room } => rules::settings(self, room.as_deref()).await,
+            Operation::SettingSet { room, name, value } => {
+                rules::setting_set(self, room.as_deref(), &name, value).await
+            }
+            Operation::RaidList => rules::raids(self).await,
+            Operation::RaidOn {
+                room,
+                seconds,
+                reach_back,
+            } => rules::raid_on(self, room.as_deref(), seconds, reach_back).await,
+            Operation::RaidOff { room } => rules::raid_off(self, room.as_deref()).await,
+            Operation::LogList {
+                limit,
+                room,
+                actor,
+                target,
+            } => rules::log(self, limit, room, actor, target).await,
+            Operation::Undo { id } => super::undo::undo(self, id).await,
+            Operation::Backup { to } => archive::backup(self, &to).await,
+        }
+    }
+
+    async fn status(&self) -> Done {
+        let totals = self.admin.store.totals().await?;
+        let running = self.admin.live.as_ref().map(|live| live.status());
+        let raids = self
+            .admin
+            .store
+            .raids()
+            .await?
+            .into_iter()
+            .filter(|raid| raid.raid.is_on(self.now))
+            .count();
+        let mut lines = vec![
+            if running.is_some() {
+                "the server is running".to_owned()
+            } else {
+                "the server is stopped".to_owned()
+            },
+            format!("address     {}", self.admin.base_url),
+            format!("public key  {}", self.admin.key),
+            format!("rooms       {}", totals.rooms),
+            format!("people      {}", totals.users),
+            format!("messages    {}", totals.messages),
+            format!("files       {} ({} bytes)", totals.files, totals.file_bytes),
+            format!(
+                "waiting     {} direct messages, {} posts to approve",
+                totals.direct_messages, totals.held
+            ),
+        ];
+        if raids > 0 {
+            lines.push(format!(
+                "raid mode   on in {raids} places; see `ackpost server raid status`"
+            ));
+        }
+        let data = serde_json::json!({
+            "running": running.is_some(),
+            "base_url": self.admin.base_url,
+            "public_key": self.admin.key.to_string(),
+            "totals": totals,
+            "raids": raids,
+            "process": running,
+        });
+        Ok(Answer::show(data, lines))
+    }
+
+    async fn reload(&self) -> Done {
+        let Some(live) = &self.admin.live else {
+            return Err(AdminError::conflict(
+                "the server is stopped, there is nothing to reload",
+                "it reads its configuration when it starts",
+            ));
+        };
+        let lines = if self.dry_run {
+            Vec::new()
+        } else {
+            live.reload().await?
+        };
+        Ok(Answer::show(serde_json::json!({ "changed": lines }), lines))
+    }
+
+    /// The room of a token.
+    pub(super) async fn room(&self, token: &str) -> Result<RoomRow, AdminError> {
+        RoomToken::new(token).map_err(|error| {
+            AdminError::usage(
+                format!("'{token}' is no room token: {error}"),
+                "a token has letters, digits, _ and -, at most 64",
+            )
+        })?;
+        self.admin
+            .store
+            .room_by_token(token.to_owned())
+            .await?
+            .ok_or_else(|| {
+                AdminError::not_found(
+                    format!("there is no room '{token}'"),
+                    "`ackpost server room list` names the rooms",
+                )
+            })
+    }
+
+    /// The room of a token that may be absent.
+    pub(super) async fn maybe_room(&self, token: Option<&str>) -> Result<Option<RoomRow>, AdminError> {
+        match token {
+            Some(token) => self.room(token).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The rooms of a place; `None` for the whole server.
+    pub(super) async fn rooms(&self, place: &Place) -> Result<Option<Vec<RoomRow>>, AdminError> {
+        Ok(match place {
+            Place::Global => None,
+            Place::EveryRoom => Some(self.admin.store.rooms().await?),
+            Place::Rooms(tokens) => {
+                let mut rooms = Vec::with_capacity(tokens.len());
+                for token in tokens {
+                    rooms.push(self.room(token).await?);
+                }
+                if rooms.is_empty() {
+                    return Err(AdminError::usage(
+                        "no room is named",
+                        "name a room, or say --all-rooms or --global",
+                    ));
+                }
+                Some(rooms)
+            }
+        })
+    }
+
+    /// The ids under which a person may be known here.
+    fn aliases(&self, id: &SessionId) -> Aliases {
+        let mut aliases = Aliases::default();
+        if id.prefix() != Prefix::Account {
+            return aliases;
+        }
+        let blinder = Blinder::new(&self.admin.key);
+        if let Ok(candidates) = blinder.candidates15(id) {
+            if self.admin.require_blind {
+                aliases.pending.push(absolute15(&candidates[0]).to_string());
+            }
+            aliases
+                .candidates
+                .extend(candidates.iter().map(ToString::to_string));
+        }
+        if let Ok(id25) = blinder.id25(id) {
+            if self.admin.require_blind {
+                aliases.pending.push(id25.to_string());
+            }
+            aliases.candidates.push(id25.to_string());
+        }
+        if !self.admin.require_blind {
+            // Here people show up under their account id.
+            aliases.candidates.insert(0, id.to_string());
+        }
+        aliases
+    }
+
+    /// A person by any id; made known with `create`.
+    pub(super) async fn person(&self, text: &str, create: bool) -> Result<Option<UserFull>, AdminError> {
+        let id: SessionId = text.trim().parse().map_err(|error| {
+            AdminError::usage(
+                format!("'{text}' is no session id: {error}"),
+                "a session id is 05, 15 or 25 and 64 hexadecimal digits",
+            )
+        })?;
+        if !matches!(id.prefix(), Prefix::Account | Prefix::Blind15 | Prefix::Blind25) {
+            return Err(AdminError::usage(
+                format!("'{text}' names nobody"),
+                "a session id starts with 05, 15 or 25",
+            ));
+        }
+        let create = create && !self.dry_run;
+        if create && id.is_blinded() {
+            // Rights that wait for this id are handed over, as on a first visit.
+            let pending = match id.prefix() {
+                Prefix::Blind15 => absolute15(&id).to_string(),
+                _ => id.to_string(),
+            };
+            return Ok(Some(
+                self.admin
+                    .store
+                    .ensure_user(id.to_string(), Some(pending), self.now)
+                    .await?,
+            ));
+        }
+        let aliases = self.aliases(&id);
+        Ok(self
+            .admin
+            .store
+            .resolve_user(id.to_string(), aliases, create, self.now)
+            .await?)
+    }
+
+    /// A person that must be known.
+    pub(super) async fn known(&self, text: &str) -> Result<UserFull, AdminError> {
+        self.person(text, false).await?.ok_or_else(|| {
+            AdminError::not_found(
+                format!("{text} was never seen on this server"),
+                "`ackpost server user list` names the latest",
+            )
+        })
+    }
+
+    /// Writes the log, unless it is only tried; the number by which it can be undone.
+    pub(super) async fn log(
+        &self,
+        action: &str,
+        room: Option<&str>,
+        target: &str,
+        detail: String,
+        undo: Option<Undo>,
+    ) -> Result<Option<Id>, AdminError> {
+        if self.dry_run {
+            return Ok(None);
+        }
+        let mut entry = LogEntry::new(&self.actor, action, self.now)
+            .target(target)
+            .detail(detail);
+        entry.room = room.map(str::to_owned);
+        entry.undo = undo.as_ref().and_then(|undo| serde_json::to_value(undo).ok());
+        let id = self.admin.store.add_log(entry).await?;
+        if let Some(guard) = &self.admin.guard {
+            guard.tell(&crate::plugin::PluginEvent::Moderated {
+                room: room.map(str::to_owned),
+                action: action.to_owned(),
+                target: target.to_owned(),
+            });
+        }
+        Ok(undo.is_some().then_some(id))
+    }
+
+    /// Makes the running server use changed rules at once.
+    pub(super) async fn rules_changed(&self) -> Result<(), AdminError> {
+        if let Some(guard) = &self.admin.guard {
+            guard.reload().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a store operation applies.
+pub(super) fn place_of(rooms: Option<&[RoomRow]>) -> Where {
+    rooms.map_or(Where::Global, |rooms| {
+        Where::Rooms(rooms.iter().map(|room| room.id).collect())
+    })
+}
+
+/// A place in words.
+pub(super) fn place_words(rooms: Option<&[RoomRow]>) -> String {
+    match rooms {
+        None => "the whole server".to_owned(),
+        Some(rooms) => {
+            let tokens: Vec<&str> = rooms.iter().map(|room| room.token.as_str()).collect();
+            tokens.join(", ")
+        }
+    }
+}
+
+/// The token for the log when one room is meant.
+pub(super) fn one_token(rooms: Option<&[RoomRow]>) -> Option<&str> {
+    match rooms {
+        Some([room]) => Some(&room.token),
+        _ => None,
+    }
+}
+
+/// `1 thing`, `2 things`.
+pub(super) fn count(number: u64, thing: &str) -> String {
+    if number == 1 {
+        format!("1 {thing}")
+    } else {
+        format!("{number} {thing}s")
+    }
+}
+
+/// A time as an operator reads it.
+pub(super) fn time(seconds: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "whole seconds, saturating")]
+    let whole = seconds as i64;
+    jiff::Timestamp::from_second(whole).map_or_else(|_| seconds.to_string(), |at| at.to_string())
+}

@@ -1,0 +1,501 @@
+//! Messages and files: listing, deleting, approving.
+
+use super::archive;
+use super::exec::{Act, Done, count, one_token, place_words, time};
+use super::operation::{AdminError, Answer, Place};
+use super::undo::{KeptFile, KeptReaction, Undo};
+use crate::guard::inspect;
+use crate::store::operation::{MessageQuery, PlainMessage};
+use crate::store::{Changed, Id, RoomRow};
+
+/// Messages looked at in one go when searching.
+const PAGE: i64 = 500;
+/// Messages that one command deletes at most: more is a job for `retention_days` or a ban.
+const MAX_DELETED: usize = 100_000;
+
+fn shown(message: &PlainMessage) -> (String, &'static str) {
+    let text = message
+        .data
+        .as_deref()
+        .map(|data| inspect(data).body)
+        .unwrap_or_default();
+    let mark = match (&message.data, message.filtered) {
+        (None, _) => " [deleted]",
+        (_, true) => " [hidden]",
+        _ => "",
+    };
+    (text, mark)
+}
+
+fn one_line(text: &str) -> String {
+    let mut line: String = text
+        .chars()
+        .take(120)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if text.chars().nth(120).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+pub(super) async fn list(
+    act: &Act<'_>,
+    room: &str,
+    limit: u32,
+    before: Option<i64>,
+    user: Option<&str>,
+) -> Done {
+    let room = act.room(room).await?;
+    let user_id = match user {
+        Some(user) => Some(act.known(user).await?.user.id),
+        None => None,
+    };
+    let query = MessageQuery {
+        room_id: Some(room.id),
+        user_id,
+        before,
+        standing: false,
+        limit: i64::from(limit.min(10_000)),
+    };
+    let messages = act.admin.store.plain_messages(query).await?;
+    let mut lines = Vec::with_capacity(messages.len());
+    let mut data = Vec::with_capacity(messages.len());
+    for message in &messages {
+        let (text, mark) = shown(message);
+        lines.push(format!(
+            "{:>8}  {}  {}{mark}  {}",
+            message.id,
+            time(message.posted),
+            message.session_id,
+            one_line(&text)
+        ));
+        data.push(serde_json::json!({
+            "id": message.id, "session_id": message.session_id, "posted": message.posted, "text": text,
+            "deleted": message.data.is_none(), "hidden": message.filtered,
+        }));
+    }
+    Ok(Answer::show(
+        serde_json::json!({ "room": room.token, "messages": data }),
+        lines,
+    ))
+}
+
+/// What a sweep through somebody's posts found (and removed, unless it is only tried).
+#[derive(Default)]
+pub(super) struct Swept {
+    pub(super) messages: Vec<Id>,
+    pub(super) files: Vec<KeptFile>,
+    pub(super) reactions: Vec<KeptReaction>,
+}
+
+/// Deletes all posts of a person in rooms, and keeps what an undo needs.
+pub(super) async fn sweep(
+    act: &Act<'_>,
+    user_id: Id,
+    rooms: &[RoomRow],
+    reactions: bool,
+) -> Result<Swept, AdminError> {
+    let store = &act.admin.store;
+    let mut swept = Swept::default();
+    for room in rooms {
+        let mut before = None;
+        loop {
+            let query = MessageQuery {
+                room_id: Some(room.id),
+                user_id: Some(user_id),
+                before,
+                standing: true,
+                limit: PAGE,
+            };
+            let page = store.plain_messages(query).await?;
+            let Some(last) = page.last() else { break };
+            before = Some(last.id);
+            swept.messages.extend(page.iter().map(|message| message.id));
+        }
+        if reactions {
+            let given = store.reactions_of(user_id, room.id).await?;
+            swept.reactions.extend(
+                given
+                    .into_iter()
+                    .map(|(message, emoji)| (room.id, message, user_id, emoji)),
+            );
+        }
+    }
+    if act.dry_run {
+        return Ok(swept);
+    }
+    swept.files = keep_files(act, &swept.messages).await?;
+    store
+        .delete_all_posts(rooms.iter().map(|room| room.id).collect(), user_id, act.now)
+        .await?;
+    for (room_id, message_id, user_id, emoji) in &swept.reactions {
+        store
+            .remove_reactions(*room_id, *message_id, Some(*user_id), Some(emoji.clone()))
+            .await?;
+    }
+    Ok(swept)
+}
+
+/// Keeps the contents of the files of messages for an undo.
+async fn keep_files(act: &Act<'_>, messages: &[Id]) -> Result<Vec<KeptFile>, AdminError> {
+    let files = act.admin.store.files_of_messages(messages.to_vec()).await?;
+    for file in &files {
+        archive::keep(act.admin, &file.content)?;
+    }
+    Ok(files.into_iter().map(KeptFile::from).collect())
+}
+
+async fn delete_some(
+    act: &Act<'_>,
+    found: &[(Id, Id)],
+    action: &str,
+    room: Option<&str>,
+    detail: String,
+) -> Result<(u64, Option<Id>), AdminError> {
+    if act.dry_run {
+        return Ok((found.len() as u64, None));
+    }
+    let ids: Vec<Id> = found.iter().map(|(_, id)| *id).collect();
+    let files = keep_files(act, &ids).await?;
+    let mut gone = Vec::new();
+    for (room_id, id) in found {
+        if let Changed::Done(_) = act.admin.store.delete_post(*room_id, *id, None, act.now).await? {
+            gone.push(*id);
+        }
+    }
+    let number = gone.len() as u64;
+    let target = if let [one] = gone[..] {
+        one.to_string()
+    } else {
+        count(number, "message")
+    };
+    let plan = Undo::Messages {
+        messages: gone,
+        files,
+        reactions: Vec::new(),
+    };
+    let undo = if number > 0 {
+        act.log(action, room, &target, detail, Some(plan)).await?
+    } else {
+        None
+    };
+    Ok((number, undo))
+}
+
+pub(super) async fn delete(act: &Act<'_>, room: &str, ids: Vec<i64>) -> Done {
+    let room = act.room(room).await?;
+    let mut found = Vec::new();
+    for id in ids {
+        let query = MessageQuery {
+            room_id: Some(room.id),
+            before: Some(id.saturating_add(1)),
+            standing: true,
+            limit: 1,
+            ..MessageQuery::default()
+        };
+        match act.admin.store.plain_messages(query).await?.first() {
+            Some(message) if message.id == id => found.push((room.id, id)),
+            _ => {
+                return Err(AdminError::not_found(
+                    format!("room {} has no message {id}", room.token),
+                    "`ackpost server message list` shows the numbers; nothing was deleted",
+                ));
+            }
+        }
+    }
+    let (number, undo) = delete_some(
+        act,
+        &found,
+        "message_delete",
+        Some(&room.token),
+        format!("in {}", room.token),
+    )
+    .await?;
+    let data = serde_json::json!({ "room": room.token, "deleted": number });
+    Ok(Answer {
+        changed: number,
+        undo,
+        ..Answer::show(data, vec![format!("{} deleted", count(number, "message"))])
+    })
+}
+
+pub(super) async fn delete_all(act: &Act<'_>, user: &str, place: &Place, reactions: bool) -> Done {
+    let person = act.known(user).await?;
+    let rooms = match act.rooms(place).await? {
+        Some(rooms) => rooms,
+        None => act.admin.store.rooms().await?,
+    };
+    let swept = sweep(act, person.user.id, &rooms, reactions).await?;
+    let (messages, taken) = (swept.messages.len() as u64, swept.reactions.len() as u64);
+    let mut line = format!(
+        "{} of {} deleted in {}",
+        count(messages, "message"),
+        person.user.session_id,
+        place_words(Some(&rooms))
+    );
+    if reactions {
+        line.push_str(&format!(", {}", count(taken, "reaction")));
+    }
+    let plan = Undo::Messages {
+        messages: swept.messages,
+        files: swept.files,
+        reactions: swept.reactions,
+    };
+    let undo = if messages + taken > 0 {
+        act.log(
+            "message_delete_all",
+            one_token(Some(&rooms)),
+            &person.user.session_id,
+            line.clone(),
+            Some(plan),
+        )
+        .await?
+    } else {
+        None
+    };
+    let data =
+        serde_json::json!({ "session_id": person.user.session_id, "deleted": messages, "reactions": taken });
+    Ok(Answer {
+        changed: messages + taken,
+        undo,
+        ..Answer::show(data, vec![line])
+    })
+}
+
+pub(super) async fn delete_containing(act: &Act<'_>, place: &Place, text: &str) -> Done {
+    let phrase = text.to_lowercase();
+    if phrase.trim().chars().count() < 3 {
+        return Err(AdminError::usage(
+            "a phrase has at least three characters",
+            "write more of it: a short one is in every second message",
+        ));
+    }
+    let rooms = match act.rooms(place).await? {
+        Some(rooms) => rooms,
+        None => act.admin.store.rooms().await?,
+    };
+    let mut found = Vec::new();
+    let mut lines = Vec::new();
+    for room in &rooms {
+        let mut before = None;
+        loop {
+            let query = MessageQuery {
+                room_id: Some(room.id),
+                before,
+                standing: true,
+                limit: PAGE,
+                ..MessageQuery::default()
+            };
+            let page = act.admin.store.plain_messages(query).await?;
+            let Some(last) = page.last() else { break };
+            before = Some(last.id);
+            for message in &page {
+                let (body, _) = shown(message);
+                if body.to_lowercase().contains(&phrase) {
+                    found.push((room.id, message.id));
+                    if lines.len() < 20 {
+                        lines.push(format!("{} {}: {}", room.token, message.id, one_line(&body)));
+                    }
+                }
+            }
+        }
+    }
+    if found.len() > MAX_DELETED {
+        return Err(AdminError::usage(
+            format!("{} messages contain this", found.len()),
+            "take a longer phrase, or delete room by room",
+        ));
+    }
+    let (number, undo) = delete_some(
+        act,
+        &found,
+        "message_delete_containing",
+        one_token(Some(&rooms)),
+        format!("containing '{}'", one_line(text)),
+    )
+    .await?;
+    lines.push(format!("{} deleted", count(number, "message")));
+    Ok(Answer {
+        changed: number,
+        undo,
+        ..Answer::show(serde_json::json!({ "deleted": number }), lines)
+    })
+}
+
+pub(super) async fn held(act: &Act<'_>, room: Option<&str>) -> Done {
+    let room = act.maybe_room(room).await?;
+    let rows = act.admin.store.held(room.map(|room| room.id)).await?;
+    let mut lines = Vec::with_capacity(rows.len());
+    let mut data = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let text = row
+            .data
+            .as_deref()
+            .map(|data| inspect(data).body)
+            .unwrap_or_default();
+        lines.push(format!(
+            "{:>8}  {}  {}  {}  ({}) {}",
+            row.message_id,
+            time(row.at),
+            row.token,
+            row.session_id,
+            row.reason,
+            one_line(&text)
+        ));
+        data.push(serde_json::json!({
+            "id": row.message_id, "room": row.token, "session_id": row.session_id, "at": row.at, "reason": row.reason, "text": text,
+        }));
+    }
+    Ok(Answer::show(serde_json::json!({ "held": data }), lines))
+}
+
+async fn held_one(act: &Act<'_>, id: i64) -> Result<crate::store::operation::HeldRow, AdminError> {
+    act.admin
+        .store
+        .held(None)
+        .await?
+        .into_iter()
+        .find(|row| row.message_id == id)
+        .ok_or_else(|| {
+            AdminError::not_found(
+                format!("no post {id} waits for approval"),
+                "`ackpost server message held` lists them",
+            )
+        })
+}
+
+pub(super) async fn approve(act: &Act<'_>, id: i64) -> Done {
+    let row = held_one(act, id).await?;
+    if !act.dry_run {
+        if act.admin.store.show_hidden(id).await? == Changed::NoMessage {
+            return Err(AdminError::not_found(
+                format!("the post {id} was deleted"),
+                "there is nothing to approve any more",
+            ));
+        }
+        act.log(
+            "approve",
+            Some(&row.token),
+            &row.session_id,
+            format!("message {id}"),
+            None,
+        )
+        .await?;
+        if let Some(guard) = &act.admin.guard {
+            let text = row
+                .data
+                .as_deref()
+                .map(|data| inspect(data).body)
+                .unwrap_or_default();
+            guard.tell(&crate::plugin::PluginEvent::Posted {
+                room: row.token.clone(),
+                id,
+                session_id: row.session_id.clone(),
+                posted: row.at,
+                text,
+                files: 0,
+                hidden: false,
+            });
+        }
+    }
+    let data = serde_json::json!({ "id": id, "room": row.token, "session_id": row.session_id });
+    Ok(Answer {
+        changed: 1,
+        ..Answer::show(
+            data,
+            vec![format!(
+                "message {id} of {} is shown in {}",
+                row.session_id, row.token
+            )],
+        )
+    })
+}
+
+pub(super) async fn refuse(act: &Act<'_>, id: i64) -> Done {
+    let row = held_one(act, id).await?;
+    let (number, undo) = delete_some(
+        act,
+        &[(row.room_id, id)],
+        "refuse",
+        Some(&row.token),
+        format!("of {}", row.session_id),
+    )
+    .await?;
+    if !act.dry_run {
+        act.admin.store.drop_held(id).await?;
+    }
+    let data = serde_json::json!({ "id": id, "room": row.token, "session_id": row.session_id });
+    Ok(Answer {
+        changed: number,
+        undo,
+        ..Answer::show(
+            data,
+            vec![format!("message {id} of {} is refused", row.session_id)],
+        )
+    })
+}
+
+pub(super) async fn files(act: &Act<'_>, room: &str, limit: u32) -> Done {
+    let room = act.room(room).await?;
+    let rows = act
+        .admin
+        .store
+        .room_files(room.id, i64::from(limit.min(10_000)))
+        .await?;
+    let mut lines = Vec::with_capacity(rows.len());
+    let mut data = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let until = row
+            .expiry
+            .map_or_else(|| "for good".to_owned(), |at| format!("until {}", time(at)));
+        let name = row.filename.as_deref().unwrap_or("-");
+        lines.push(format!(
+            "{:>8}  {:>10} bytes  {}  {until}  {}",
+            row.id,
+            row.size,
+            time(row.uploaded),
+            one_line(name)
+        ));
+        data.push(serde_json::json!({
+            "id": row.id, "size": row.size, "uploaded": row.uploaded, "expiry": row.expiry, "filename": row.filename, "message": row.message_id,
+        }));
+    }
+    Ok(Answer::show(
+        serde_json::json!({ "room": room.token, "files": data }),
+        lines,
+    ))
+}
+
+pub(super) async fn file_delete(act: &Act<'_>, id: i64) -> Done {
+    let Some(file) = act.admin.store.any_file(id).await? else {
+        return Err(AdminError::not_found(
+            format!("there is no file {id}"),
+            "`ackpost server file list` shows the numbers",
+        ));
+    };
+    let name = file.filename.clone().unwrap_or_else(|| "-".to_owned());
+    let detail = format!("{} ({} bytes)", one_line(&name), file.size);
+    let mut undo = None;
+    if !act.dry_run {
+        archive::keep(act.admin, &file.content)?;
+        act.admin.store.set_file_expiry(id, Some(0.0)).await?;
+        undo = act
+            .log(
+                "file_delete",
+                None,
+                &id.to_string(),
+                detail.clone(),
+                Some(Undo::File { file: file.into() }),
+            )
+            .await?;
+    }
+    Ok(Answer {
+        changed: 1,
+        undo,
+        ..Answer::show(
+            serde_json::json!({ "id": id }),
+            vec![format!("file {id} {detail} is deleted")],
+        )
+    })
+}

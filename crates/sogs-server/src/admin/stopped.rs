@@ -1,0 +1,179 @@
+//! Operations on a server from outside: asked over its socket when it runs, done on its database when it does not.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use session_core::ServerKey;
+
+use super::exec::Admin;
+use super::operation::{AdminError, AdminRequest, Answer};
+use super::reference::commented_config;
+use super::socket::{Asked, ask};
+use crate::config::{CONFIG_FILE, Config, ConfigError};
+use crate::contents::Contents;
+use crate::key::{load_key, load_or_create_key};
+use crate::store;
+
+impl From<ConfigError> for AdminError {
+    fn from(error: ConfigError) -> Self {
+        let remedy = match &error {
+            ConfigError::Read { .. } => "name the folder of a server with --dir, or make one",
+            ConfigError::Key { .. } => "restore the key from a backup: without it every join link breaks",
+            _ => "`ackpost server config check` says more",
+        };
+        Self::usage(error.to_string(), remedy)
+    }
+}
+
+/// Does one operation on the server of a folder, whether it runs or not.
+pub async fn perform(folder: &Path, request: AdminRequest) -> Result<Answer, AdminError> {
+    if !folder.join(CONFIG_FILE).exists() {
+        return Err(AdminError::usage(
+            format!(
+                "{} holds no server: there is no {CONFIG_FILE} in it",
+                folder.display()
+            ),
+            "name the folder of a server with --dir, or make one with `ackpost server init DIR`",
+        ));
+    }
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
+    match ask(&folder, &request).await {
+        Ok(Asked::Answered(answer)) => answer,
+        Ok(Asked::Stopped) => directly(&folder, request).await,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(AdminError::conflict(
+            format!("the local socket of the server cannot be opened: {error}"),
+            "run the command as the user that runs the server, or as root",
+        )),
+        Err(error) => Err(AdminError::failed(error)),
+    }
+}
+
+async fn directly(folder: &Path, request: AdminRequest) -> Result<Answer, AdminError> {
+    let config = Config::load(folder)?;
+    let key = load_key(&config.key_path())?.public();
+    let store = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
+    let admin = Admin {
+        store: Arc::clone(&store),
+        folder: folder.to_path_buf(),
+        stored: Contents::new(config.files_dir()),
+        database: config.database_url(),
+        base_url: base_url(&config),
+        key,
+        require_blind: config.users.require_blind_keys,
+        guard: None,
+        live: None,
+    };
+    let outcome = admin.perform(request).await;
+    store.close().await?;
+    outcome
+}
+
+/// The address for join links when the server does not run.
+fn base_url(config: &Config) -> String {
+    if config.net.base_url.is_empty() {
+        format!("http://{}", config.net.listen)
+    } else {
+        config.net.base_url.trim_end_matches('/').to_owned()
+    }
+}
+
+/// What `init` may be told; everything else is edited in the configuration.
+#[derive(Debug, Clone, Default)]
+pub struct InitOptions {
+    /// Public address.
+    pub base_url: Option<String>,
+    /// Where to listen.
+    pub listen: Option<std::net::SocketAddr>,
+    /// Where the database is.
+    pub database: Option<String>,
+}
+
+/// What `init` made.
+#[derive(Debug, Clone)]
+pub struct Initialised {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// The key file.
+    pub key_file: PathBuf,
+    /// Public key of the server.
+    pub public_key: ServerKey,
+    /// Where the database is, without a password.
+    pub database: String,
+}
+
+/// Makes a server in a folder: configuration, key and database. What is there already stays as it is; a folder
+/// with a configuration is refused.
+pub async fn init(folder: &Path, options: &InitOptions) -> Result<Initialised, AdminError> {
+    let path = folder.join(CONFIG_FILE);
+    if path.exists() {
+        return Err(AdminError::conflict(
+            format!("{} holds a server already", folder.display()),
+            "start it with `ackpost server run`, or choose another folder",
+        ));
+    }
+    let mut config = Config::for_dir(std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf()));
+    if let Some(url) = &options.base_url {
+        url.trim_end_matches('/').clone_into(&mut config.net.base_url);
+    }
+    if let Some(listen) = options.listen {
+        config.net.listen = listen;
+    }
+    if let Some(database) = &options.database {
+        config.database.url.clone_from(database);
+    }
+    config.check()?;
+    private_folder(folder)?;
+    let key_file = config.key_path();
+    let public_key = load_or_create_key(&key_file)?.public();
+    let store = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
+    store.close().await?;
+    // Last, so that a folder with a configuration has everything else.
+    write_private(&path, commented_config(&config).as_bytes())?;
+    Ok(Initialised {
+        config: path,
+        key_file,
+        public_key,
+        database: without_password(&config.database_url()),
+    })
+}
+
+/// Makes a folder that only its owner can enter, unless it is there.
+pub(crate) fn private_folder(folder: &Path) -> Result<(), AdminError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    if folder.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| AdminError::failed(format!("{}: {error}", folder.display())))
+}
+
+/// Writes a file that only its owner can read (it may hold the password of a database).
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AdminError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let attempt = || -> std::io::Result<()> {
+        let mut file = std::fs::File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    attempt().map_err(|error| AdminError::failed(format!("{}: {error}", path.display())))
+}
+
+/// A database URL that can be shown.
+pub(crate) fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    match rest.split_once('@') {
+        Some((user, host)) => format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default()),
+        None => url.to_owned(),
+    }
+}

@@ -1,0 +1,410 @@
+//! Taking something back: what each destructive operation remembers, and how it is restored.
+
+use serde::{Deserialize, Serialize};
+
+use super::exec::{Act, Done, count};
+use super::operation::{AdminError, Answer};
+use super::{archive, rooms};
+use crate::model::filter::{Filter, FilterAction, FilterKind};
+use crate::model::raid::Raid;
+use crate::store::{FileRow, Id, ModChange, PermissionPatch, RoomPatch, Where};
+
+/// Rights of a person in a place, as they were.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Rights {
+    /// The room; `None` = the whole server.
+    pub(super) room_id: Option<Id>,
+    pub(super) moderator: bool,
+    pub(super) admin: bool,
+    pub(super) visible: bool,
+    pub(super) banned: bool,
+    /// When the ban would have ended by itself.
+    pub(super) until: Option<f64>,
+}
+
+/// A file row as it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct KeptFile {
+    id: Id,
+    room_id: Option<Id>,
+    uploader_id: Option<Id>,
+    message_id: Option<Id>,
+    size: i64,
+    uploaded: f64,
+    expiry: Option<f64>,
+    filename: Option<String>,
+    content: String,
+}
+
+impl From<FileRow> for KeptFile {
+    fn from(row: FileRow) -> Self {
+        let FileRow {
+            id,
+            room_id,
+            uploader_id,
+            message_id,
+            size,
+            uploaded,
+            expiry,
+            filename,
+            content,
+        } = row;
+        Self {
+            id,
+            room_id,
+            uploader_id,
+            message_id,
+            size,
+            uploaded,
+            expiry,
+            filename,
+            content,
+        }
+    }
+}
+
+impl KeptFile {
+    fn row(&self) -> FileRow {
+        let Self {
+            id,
+            room_id,
+            uploader_id,
+            message_id,
+            size,
+            uploaded,
+            expiry,
+            filename,
+            content,
+        } = self.clone();
+        FileRow {
+            id,
+            room_id,
+            uploader_id,
+            message_id,
+            size,
+            uploaded,
+            expiry,
+            filename,
+            content,
+        }
+    }
+}
+
+/// A reaction as it was: room, message, person, emoji.
+pub(super) type KeptReaction = (Id, Id, Id, String);
+
+/// What is needed to take something back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Undo {
+    RoomAdd {
+        room_id: Id,
+    },
+    RoomEdit {
+        room_id: Id,
+        name: String,
+        description: Option<String>,
+        read: bool,
+        accessible: bool,
+        write: bool,
+        upload: bool,
+        image: Option<Id>,
+        image_file: Option<KeptFile>,
+    },
+    RoomDelete {
+        archive: String,
+    },
+    Permissions {
+        room_id: Id,
+        user_id: Id,
+        read: Option<bool>,
+        accessible: Option<bool>,
+        write: Option<bool>,
+        upload: Option<bool>,
+    },
+    Rights {
+        user_id: Id,
+        rights: Vec<Rights>,
+        #[serde(default)]
+        messages: Vec<Id>,
+        #[serde(default)]
+        files: Vec<KeptFile>,
+    },
+    Messages {
+        messages: Vec<Id>,
+        #[serde(default)]
+        files: Vec<KeptFile>,
+        #[serde(default)]
+        reactions: Vec<KeptReaction>,
+    },
+    File {
+        file: KeptFile,
+    },
+    FilterAdd {
+        id: Id,
+    },
+    FilterRemove {
+        filter: Filter,
+    },
+    Setting {
+        room_id: Id,
+        name: String,
+        value: Option<String>,
+    },
+    RaidOn {
+        room_id: Id,
+    },
+    RaidOff {
+        room_id: Id,
+        raid: Raid,
+    },
+}
+
+impl Undo {
+    /// The content of the picture that a change of a room replaces.
+    pub(super) fn image_content(&self) -> Option<String> {
+        match self {
+            Self::RoomEdit {
+                image_file: Some(file),
+                ..
+            } => Some(file.content.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// Takes back an entry of the log.
+pub(super) async fn undo(act: &Act<'_>, id: Option<Id>) -> Done {
+    let store = &act.admin.store;
+    let Some(entry) = store.log_entry(id).await? else {
+        return Err(match id {
+            Some(id) => AdminError::not_found(
+                format!("the log has no entry {id}"),
+                "`ackpost server log` shows what was done",
+            ),
+            None => AdminError::not_found(
+                "there is nothing to undo",
+                "`ackpost server log` shows what was done",
+            ),
+        });
+    };
+    if let Some(at) = entry.undone_at {
+        return Err(AdminError::conflict(
+            format!(
+                "entry {} was taken back already at {}",
+                entry.id,
+                super::exec::time(at)
+            ),
+            "do it again by its own command if you want it after all",
+        ));
+    }
+    let Some(text) = &entry.undo else {
+        return Err(AdminError::conflict(
+            format!("entry {} ({}) cannot be undone", entry.id, entry.action),
+            "use the opposite command",
+        ));
+    };
+    let plan: Undo = serde_json::from_str(text)
+        .map_err(|error| AdminError::failed(format!("entry {} cannot be read: {error}", entry.id)))?;
+    let mut lines = vec![format!(
+        "undo of entry {}: {} {}",
+        entry.id, entry.action, entry.detail
+    )];
+    if !act.dry_run {
+        lines.extend(restore(act, plan).await?);
+        store.log_undone(entry.id, act.now).await?;
+        act.log(
+            "undo",
+            entry.room.as_deref(),
+            &entry.id.to_string(),
+            format!("{} {}", entry.action, entry.detail),
+            None,
+        )
+        .await?;
+        act.rules_changed().await?;
+    }
+    let data = serde_json::json!({ "undone": entry.id, "action": entry.action, "detail": entry.detail });
+    Ok(Answer {
+        changed: 1,
+        ..Answer::show(data, lines)
+    })
+}
+
+async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
+    let store = &act.admin.store;
+    let mut lines = Vec::new();
+    match plan {
+        Undo::RoomAdd { room_id } => {
+            let Some(room) = store.rooms().await?.into_iter().find(|room| room.id == room_id) else {
+                return Ok(lines);
+            };
+            if room.message_sequence > 0 {
+                return Err(AdminError::conflict(
+                    format!("people have written in '{}' since", room.token),
+                    "`ackpost server room delete` removes it with its messages",
+                ));
+            }
+            store.delete_room(room_id).await?;
+        }
+        Undo::RoomEdit {
+            room_id,
+            name,
+            description,
+            read,
+            accessible,
+            write,
+            upload,
+            image,
+            image_file,
+        } => {
+            let patch = RoomPatch {
+                name: Some(name),
+                description: Some(description),
+                read: Some(read),
+                accessible: Some(accessible),
+                write: Some(write),
+                upload: Some(upload),
+                image: None,
+            };
+            store.patch_room(room_id, patch).await?;
+            let file = image_file.map(|file| file.row());
+            lines.extend(rooms::restore_image(act, room_id, image, file).await?);
+        }
+        Undo::RoomDelete { archive } => lines.extend(archive::restore_room(act, &archive).await?),
+        Undo::Permissions {
+            room_id,
+            user_id,
+            read,
+            accessible,
+            write,
+            upload,
+        } => {
+            let patch = PermissionPatch {
+                read: Some(read),
+                accessible: Some(accessible),
+                write: Some(write),
+                upload: Some(upload),
+                keep_scheduled: true,
+            };
+            store.set_permissions(room_id, user_id, patch).await?;
+        }
+        Undo::Rights {
+            user_id,
+            rights,
+            messages,
+            files,
+        } => {
+            for right in &rights {
+                restore_rights(act, user_id, right).await?;
+            }
+            lines.extend(restore_messages(act, messages, &files, &[]).await?);
+        }
+        Undo::Messages {
+            messages,
+            files,
+            reactions,
+        } => lines.extend(restore_messages(act, messages, &files, &reactions).await?),
+        Undo::File { file } => {
+            lines.extend(restore_messages(act, Vec::new(), std::slice::from_ref(&file), &[]).await?)
+        }
+        Undo::FilterAdd { id } => {
+            store.remove_filter(id).await?;
+        }
+        Undo::FilterRemove { filter } => {
+            let id = store.add_filter(filter).await?;
+            lines.push(format!("the filter is number {id} now"));
+        }
+        Undo::Setting { room_id, name, value } => store.set_setting(room_id, name, value).await?,
+        Undo::RaidOn { room_id } => store.set_raid(room_id, None).await?,
+        Undo::RaidOff { room_id, raid } => store.set_raid(room_id, Some(raid)).await?,
+    }
+    Ok(lines)
+}
+
+async fn restore_rights(act: &Act<'_>, user_id: Id, right: &Rights) -> Result<(), AdminError> {
+    let store = &act.admin.store;
+    let place = || {
+        right
+            .room_id
+            .map_or(Where::Global, |room| Where::Rooms(vec![room]))
+    };
+    store.unban(user_id, place()).await?;
+    if right.banned {
+        store.ban(user_id, place(), right.until).await?;
+    } else if right.moderator {
+        store
+            .set_moderator(
+                user_id,
+                place(),
+                ModChange::Appoint {
+                    admin: Some(right.admin),
+                    visible: right.visible,
+                },
+            )
+            .await?;
+    } else {
+        store.set_moderator(user_id, place(), ModChange::Dismiss).await?;
+    }
+    Ok(())
+}
+
+async fn restore_messages(
+    act: &Act<'_>,
+    messages: Vec<Id>,
+    files: &[KeptFile],
+    reactions: &[KeptReaction],
+) -> Result<Vec<String>, AdminError> {
+    let store = &act.admin.store;
+    let wanted = messages.len();
+    let restored = store.restore_messages(messages).await?;
+    let mut kept = 0;
+    for file in files {
+        let row = file.row();
+        if archive::bring_back(act.admin, &row.content)? && store.put_file(row).await? {
+            kept += 1;
+        }
+    }
+    let mut reacted = 0;
+    for (room_id, message_id, user_id, reaction) in reactions {
+        if let crate::store::Reacted::Done { .. } = store
+            .add_reaction(*room_id, *message_id, *user_id, reaction.clone(), act.now)
+            .await?
+        {
+            reacted += 1;
+        }
+    }
+    let mut lines = Vec::new();
+    if wanted > 0 {
+        lines.push(format!(
+            "{} of {} stand again",
+            restored,
+            count(wanted as u64, "message")
+        ));
+    }
+    if !files.is_empty() {
+        lines.push(format!(
+            "{kept} of {} are back",
+            count(files.len() as u64, "file")
+        ));
+    }
+    if !reactions.is_empty() {
+        lines.push(format!(
+            "{reacted} of {} are back",
+            count(reactions.len() as u64, "reaction")
+        ));
+    }
+    Ok(lines)
+}
+
+/// A filter in the form of the log.
+pub(super) fn filter_words(kind: FilterKind, action: FilterAction, pattern: &str) -> String {
+    let mut shown: String = pattern
+        .chars()
+        .take(60)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    if pattern.chars().nth(60).is_some() {
+        shown.push('…');
+    }
+    format!("{} {} {shown}", action.as_str(), kind.as_str())
+}

@@ -1,0 +1,289 @@
+//! Backups: a folder with the database as one SQLite file, the file contents, the key and the configuration.
+//!
+//! A backup sees one state of the database, whatever is posted meanwhile. From PostgreSQL it is a SQLite file
+//! too, so that a backup can be restored anywhere.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::bulk::Conn;
+use super::copy::copy_all;
+use super::tables::{ALL, FILES};
+use super::{ImportError, file_error};
+use crate::config::{CONFIG_FILE, Config, KEY_FILE};
+use crate::contents::{Contents, content_name};
+use crate::store::{self, StoreOptions};
+
+const DATABASE: &str = "community.db";
+const UPLOADS: &str = "uploads";
+const MANIFEST: &str = "backup.json";
+
+/// What a backup is made of.
+pub(crate) struct Source<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) files: &'a Path,
+    pub(crate) database: &'a str,
+}
+
+/// What a backup holds, and how to tell that it is whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this layout.
+    pub version: u32,
+    /// When it was made.
+    pub created: String,
+    /// The server's public key.
+    pub public_key: String,
+    /// BLAKE2b-256 of the database file.
+    pub database_hash: String,
+    /// Rows of each table.
+    pub tables: Vec<(String, u64)>,
+    /// File contents.
+    pub files: u64,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BackupReport {
+    /// Where.
+    pub to: PathBuf,
+    /// Rows of all tables.
+    pub rows: u64,
+    /// File contents.
+    pub files: u64,
+    /// Remarks.
+    pub notes: Vec<String>,
+}
+
+/// A folder that may be written into: absent or empty.
+pub(crate) fn empty_folder(path: &Path) -> Result<(), ImportError> {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => {
+            if entries.next().is_some() {
+                return Err(ImportError::Target(format!("{} is not empty", path.display())));
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            crate::admin::private_folder(path).map_err(|error| ImportError::Target(error.cause))
+        }
+        Err(error) => Err(ImportError::File {
+            path: path.to_path_buf(),
+            error,
+        }),
+    }
+}
+
+/// Makes an empty database of the present version.
+pub(crate) async fn new_database(url: &str) -> Result<(), ImportError> {
+    let options = StoreOptions {
+        url: url.to_owned(),
+        readers: 1,
+        migrate: true,
+    };
+    let store = store::open(&options, Arc::new(|_| {})).await?;
+    store.close().await?;
+    Ok(())
+}
+
+/// Writes a backup of a server, running or not.
+pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupReport, ImportError> {
+    empty_folder(to)?;
+    let database = to.join(DATABASE);
+    let mut notes = Vec::new();
+    let mut conn = Conn::open(source.database).await?;
+    if conn.is_postgres() {
+        new_database(&format!("sqlite:{}", database.display())).await?;
+        let mut target = Conn::open(&format!("sqlite:{}", database.display())).await?;
+        conn.begin(false).await?;
+        target.begin(true).await?;
+        copy_all(&mut conn, &mut target).await?;
+        target.commit().await?;
+        conn.commit().await?;
+        // One file, without a log beside it.
+        target.run("PRAGMA journal_mode = DELETE").await?;
+        target.close().await?;
+        let _ = std::fs::remove_file(to.join(format!("{DATABASE}.lock")));
+    } else {
+        let quoted = database.display().to_string().replace('\'', "''");
+        conn.run(format!("VACUUM INTO '{quoted}'")).await?;
+    }
+    conn.close().await?;
+
+    let mut copy = Conn::read_file(&database).await?;
+    let mut tables = Vec::with_capacity(ALL.len());
+    for table in &ALL {
+        tables.push((
+            table.name.to_owned(),
+            u64::try_from(copy.count(table.name).await?).unwrap_or(0),
+        ));
+    }
+    let mut contents = copy
+        .texts(format!("SELECT DISTINCT content FROM {} ORDER BY 1", FILES.name))
+        .await?;
+    copy.close().await?;
+    contents.retain(|content| content.len() == 64 && content.chars().all(|c| c.is_ascii_hexdigit()));
+    let (from, into) = (
+        Contents::new(source.files.to_path_buf()),
+        Contents::new(to.join(UPLOADS)),
+    );
+    let mut files = 0;
+    let mut missing = 0;
+    for content in &contents {
+        match copy_file(&from.path(content), &into.path(content)) {
+            Ok(()) => files += 1,
+            // It expired while the backup was written, or is missing already: the row alone is no reason to fail.
+            Err(ImportError::File { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
+                missing += 1
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if missing > 0 {
+        notes.push(format!(
+            "{missing} files expired meanwhile or are missing on disk"
+        ));
+    }
+    let public_key = crate::key::load_key(&source.folder.join(KEY_FILE))?
+        .public()
+        .to_string();
+    copy_private(&source.folder.join(KEY_FILE), &to.join(KEY_FILE))?;
+    copy_private(&source.folder.join(CONFIG_FILE), &to.join(CONFIG_FILE))?;
+    let manifest = Manifest {
+        version: 1,
+        created: jiff::Timestamp::now().to_string(),
+        public_key,
+        database_hash: hash_file(&database)?,
+        tables,
+        files,
+    };
+    let text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
+    // Last: a backup without it is one that was not finished.
+    crate::admin::write_private(&to.join(MANIFEST), &text)
+        .map_err(|error| ImportError::Target(error.cause))?;
+    let rows = manifest.tables.iter().map(|(_, rows)| rows).sum();
+    Ok(BackupReport {
+        to: to.to_path_buf(),
+        rows,
+        files,
+        notes,
+    })
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<(), ImportError> {
+    if let Some(folder) = to.parent() {
+        std::fs::create_dir_all(folder).map_err(file_error(folder))?;
+    }
+    std::fs::copy(from, to).map(drop).map_err(file_error(from))
+}
+
+fn copy_private(from: &Path, to: &Path) -> Result<(), ImportError> {
+    let bytes = zeroize::Zeroizing::new(std::fs::read(from).map_err(file_error(from))?);
+    crate::admin::write_private(to, &bytes).map_err(|error| ImportError::Target(error.cause))
+}
+
+/// BLAKE2b-256 of a file, in hexadecimal.
+fn hash_file(path: &Path) -> Result<String, ImportError> {
+    use std::io::Read as _;
+
+    use blake2::digest::consts::U32;
+    use blake2::{Blake2b, Digest as _};
+    let mut file = std::fs::File::open(path).map_err(file_error(path))?;
+    let mut hash = Blake2b::<U32>::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let size = file.read(&mut buffer).map_err(file_error(path))?;
+        if size == 0 {
+            return Ok(hex::encode(hash.finalize()));
+        }
+        hash.update(&buffer[..size]);
+    }
+}
+
+/// Checks a backup: every part is there and is what was written.
+pub fn check(from: &Path) -> Result<Manifest, ImportError> {
+    let path = from.join(MANIFEST);
+    let text = std::fs::read(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => ImportError::Source(format!(
+            "{} is no backup, or one that was not finished: it has no {MANIFEST}",
+            from.display()
+        )),
+        _ => ImportError::File {
+            path: path.clone(),
+            error,
+        },
+    })?;
+    let manifest: Manifest = serde_json::from_slice(&text)
+        .map_err(|error| ImportError::Source(format!("{}: {error}", path.display())))?;
+    if manifest.version != 1 {
+        return Err(ImportError::Source(format!(
+            "the backup has the layout {}, which this version does not know",
+            manifest.version
+        )));
+    }
+    let found = hash_file(&from.join(DATABASE))?;
+    if found != manifest.database_hash {
+        return Err(ImportError::Differs(
+            "the database of the backup was changed or damaged".to_owned(),
+        ));
+    }
+    let key = crate::key::load_key(&from.join(KEY_FILE))?.public().to_string();
+    if key != manifest.public_key {
+        return Err(ImportError::Differs(
+            "the key of the backup is another one".to_owned(),
+        ));
+    }
+    Ok(manifest)
+}
+
+/// Makes a server in `folder` out of a backup; with `database` in that database instead of a file.
+pub async fn restore(from: &Path, folder: &Path, database: Option<&str>) -> Result<Manifest, ImportError> {
+    let manifest = check(from)?;
+    empty_folder(folder)?;
+    let mut config = Config::load(from)?;
+    config.dir = std::path::absolute(folder).map_err(file_error(folder))?;
+    config.database.url = database.unwrap_or("sqlite:community.db").to_owned();
+    config.files.directory = PathBuf::from(UPLOADS);
+    let postgres = config.database_url().starts_with("postgres");
+    if postgres {
+        super::migrate::copy_into(
+            &format!("sqlite:{}", from.join(DATABASE).display()),
+            &config.database_url(),
+        )
+        .await?;
+    } else {
+        copy_private(&from.join(DATABASE), &folder.join(DATABASE))?;
+    }
+    let (source, target) = (
+        Contents::new(from.join(UPLOADS)),
+        Contents::new(config.files_dir()),
+    );
+    copy_contents(&source, &target)?;
+    copy_private(&from.join(KEY_FILE), &folder.join(KEY_FILE))?;
+    let text = crate::admin::commented_config(&config);
+    crate::admin::write_private(&folder.join(CONFIG_FILE), text.as_bytes())
+        .map_err(|error| ImportError::Target(error.cause))?;
+    Ok(manifest)
+}
+
+/// Copies every content of a folder whose name is its hash.
+fn copy_contents(source: &Contents, target: &Contents) -> Result<(), ImportError> {
+    for folder in std::fs::read_dir(source.root()).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.len() != 64 {
+                continue;
+            }
+            let bytes = std::fs::read(entry.path()).map_err(file_error(&entry.path()))?;
+            if content_name(&bytes) != name {
+                return Err(ImportError::Differs(format!(
+                    "the file {name} of the backup was changed or damaged"
+                )));
+            }
+            copy_file(&entry.path(), &target.path(&name))?;
+        }
+    }
+    Ok(())
+}

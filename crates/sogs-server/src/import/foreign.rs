@@ -1,0 +1,339 @@
+//! `import`: a pysogs or bunsogs community becomes one of ours, and its clients notice nothing.
+//!
+//! The source is only read, and nothing beside it is created. Everything is written in one transaction, which is
+//! kept only when the counts of all tables and a sample of messages agree with the source.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use futures_util::TryStreamExt as _;
+use serde::Serialize;
+use session_core::ServerKey;
+
+use super::bulk::{Conn, RowValues, Table};
+use super::convert::Known;
+use super::foreign_tables as theirs;
+use super::source::{Files, Source};
+use super::{ImportError, settle, tables, target::Target};
+
+/// Which program the community comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The reference server.
+    Pysogs,
+    /// The server for Bun.
+    Bunsogs,
+}
+
+/// What to import, and where to.
+#[derive(Debug, Clone)]
+pub struct ImportOptions {
+    /// Which program made it.
+    pub origin: Origin,
+    /// Its folder: database, key, configuration, uploads.
+    pub source: PathBuf,
+    /// Folder of our server; made when there is none.
+    pub target: PathBuf,
+    /// Database of our server, when the folder is made; a file in the folder when absent.
+    pub database: Option<String>,
+    /// Reads and converts everything, and writes nothing.
+    pub dry_run: bool,
+    /// Throws away what was written in the target since an earlier import.
+    pub replace: bool,
+}
+
+/// Rows of one table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableCount {
+    /// Name in the source.
+    pub table: String,
+    /// Rows there.
+    pub source: u64,
+    /// Rows copied (or with a dry run: that would be).
+    pub copied: u64,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImportReport {
+    /// Public key of the community: the same as before.
+    pub public_key: String,
+    /// Rows of each table.
+    pub tables: Vec<TableCount>,
+    /// Messages whose signature was checked.
+    pub signatures_checked: u64,
+    /// Of these, messages that apps show; the others were signed wrongly by whoever posted them.
+    pub signatures_good: u64,
+    /// Rows left out, by reason.
+    pub skipped: Vec<(String, u64)>,
+    /// Remarks.
+    pub notes: Vec<String>,
+    /// Whether nothing was written.
+    pub dry_run: bool,
+}
+
+/// Ids of people by database id. The users tables of all three programs begin alike.
+pub(super) async fn people_by_id(
+    conn: &mut Conn,
+    users: &Table,
+) -> Result<HashMap<i64, String>, ImportError> {
+    let (id, name) = (users.at("id"), users.at("session_id"));
+    let mut people = HashMap::new();
+    let mut chunks = conn.chunks(users, "");
+    while let Some(rows) = chunks.try_next().await? {
+        people.extend(
+            rows.into_iter()
+                .filter_map(|row| Some((row[id].int()?, row[name].text()?.to_owned()))),
+        );
+    }
+    drop(chunks);
+    Ok(people)
+}
+
+/// Imports a community.
+pub async fn import(options: &ImportOptions) -> Result<ImportReport, ImportError> {
+    let mut source = Source::open(options.origin, &options.source).await?;
+    let key = source.key()?;
+    let dm_lifetime = source
+        .config
+        .dm_expiry_days
+        .filter(|days| *days > 0.0)
+        .unwrap_or(15.0)
+        * 86_400.0;
+    let mut known = Known::new(&key.public(), dm_lifetime);
+    let mut notes = source.notes.clone();
+    if options.dry_run {
+        let mut files = Files::new(&source, None);
+        let mut tables = Vec::new();
+        for table in &theirs::ALL {
+            tables.push(copy_table(&mut source.conn, None, table, &mut known, &mut files).await?);
+        }
+        notes.extend(files.notes());
+        let (checked, good) = sample_signatures(&mut source.conn).await?;
+        return Ok(report(key.public(), tables, (checked, good), known, notes, true));
+    }
+    let mut target = Target::open(options, &source.config, &key).await?;
+    let outcome = write(&mut source, &mut target, &mut known, options.replace, &mut notes).await;
+    match outcome {
+        Ok((tables, signatures)) => {
+            target.finish(&options.source, options.origin).await?;
+            notes.append(&mut target.notes);
+            Ok(report(key.public(), tables, signatures, known, notes, false))
+        }
+        Err(error) => {
+            target.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+fn report(
+    key: ServerKey,
+    tables: Vec<TableCount>,
+    (signatures_checked, signatures_good): (u64, u64),
+    known: Known,
+    mut notes: Vec<String>,
+    dry_run: bool,
+) -> ImportReport {
+    if known.mended > 0 {
+        notes.push(format!(
+            "{} direct messages had an expiry that makes no sense; they expire as configured",
+            known.mended
+        ));
+    }
+    let skipped = known
+        .skipped
+        .iter()
+        .map(|(reason, rows)| ((*reason).to_owned(), *rows))
+        .collect();
+    ImportReport {
+        public_key: key.to_string(),
+        tables,
+        signatures_checked,
+        signatures_good,
+        skipped,
+        notes,
+        dry_run,
+    }
+}
+
+async fn write(
+    source: &mut Source,
+    target: &mut Target,
+    known: &mut Known,
+    replace: bool,
+    notes: &mut Vec<String>,
+) -> Result<(Vec<TableCount>, (u64, u64)), ImportError> {
+    target.prepare(replace).await?;
+    let mut files = Files::new(source, Some(target.contents()));
+    let mut tables = Vec::new();
+    for table in &theirs::ALL {
+        tables.push(copy_table(&mut source.conn, Some(&mut target.conn), table, known, &mut files).await?);
+    }
+    notes.extend(files.notes());
+    let blind = source.config.require_blind != Some(false);
+    let more = if blind { known.more_blinding() } else { Vec::new() };
+    target.conn.write(&tables::NEEDS_BLINDING, &more).await?;
+    let extra = more.len() as u64;
+    for (count, (_, ours)) in tables.iter().zip(PAIRS) {
+        let expected = count.copied
+            + if ours.name == tables::NEEDS_BLINDING.name {
+                extra
+            } else {
+                0
+            };
+        let there = u64::try_from(target.conn.count(ours.name).await?).unwrap_or(0);
+        if there != expected {
+            return Err(ImportError::Differs(format!(
+                "{} has {there} rows instead of {expected}",
+                ours.name
+            )));
+        }
+        target.conn.follow_keys(ours).await?;
+    }
+    let compared = compare(&mut source.conn, &mut target.conn).await?;
+    notes.push(format!("{compared} messages were compared byte by byte"));
+    let signatures = sample_signatures(&mut source.conn).await?;
+    notes.extend(settle::apply(&mut target.conn, source).await?);
+    Ok((tables, signatures))
+}
+
+/// Their tables and ours, in the order of writing.
+const PAIRS: [(&Table, &Table); 15] = [
+    (&theirs::ROOMS, &tables::ROOMS),
+    (&theirs::USERS, &tables::USERS),
+    (&theirs::NEEDS_BLINDING, &tables::NEEDS_BLINDING),
+    (&theirs::MESSAGES, &tables::MESSAGES),
+    (&theirs::HISTORY, &tables::HISTORY),
+    (&theirs::REACTIONS, &tables::REACTIONS),
+    (&theirs::USER_REACTIONS, &tables::USER_REACTIONS),
+    (&theirs::PINS, &tables::PINS),
+    (&theirs::FILES, &tables::FILES),
+    (&theirs::ROOM_USERS, &tables::ROOM_USERS),
+    (&theirs::OVERRIDES, &tables::OVERRIDES),
+    (&theirs::PERMISSION_FUTURES, &tables::PERMISSION_FUTURES),
+    (&theirs::BAN_FUTURES, &tables::BAN_FUTURES),
+    (&theirs::NONCES, &tables::NONCES),
+    (&theirs::INBOX, &tables::INBOX),
+];
+
+fn ours(table: &Table) -> &'static Table {
+    PAIRS
+        .iter()
+        .find(|(theirs, _)| theirs.name == table.name)
+        .map_or(&tables::ROOMS, |(_, ours)| ours)
+}
+
+async fn copy_table(
+    from: &mut Conn,
+    mut to: Option<&mut Conn>,
+    table: &'static Table,
+    known: &mut Known,
+    files: &mut Files,
+) -> Result<TableCount, ImportError> {
+    known.begin();
+    let (mut rows, mut copied) = (0, 0);
+    let order = if table.columns[0].0 == "id" {
+        "ORDER BY id"
+    } else {
+        ""
+    };
+    let target = ours(table);
+    let mut chunks = from.chunks(table, order);
+    while let Some(chunk) = chunks.try_next().await? {
+        rows += chunk.len() as u64;
+        let mut converted: Vec<RowValues> = Vec::with_capacity(chunk.len());
+        for row in chunk {
+            if table.name == theirs::FILES.name {
+                if let Some((content, size)) = files.take(&row)? {
+                    converted.extend(known.file(row, content, size));
+                }
+            } else {
+                converted.extend(known.convert(table, row));
+            }
+        }
+        copied += converted.len() as u64;
+        if let Some(to) = to.as_deref_mut() {
+            to.write(target, &converted).await?;
+        }
+    }
+    Ok(TableCount {
+        table: table.name.to_owned(),
+        source: rows,
+        copied,
+    })
+}
+
+/// Messages that are compared and whose signatures are checked: at most about this many, spread evenly.
+const SAMPLE: i64 = 2000;
+
+async fn every(conn: &mut Conn) -> Result<i64, ImportError> {
+    let all = conn.count(theirs::MESSAGES.name).await?;
+    Ok((all / SAMPLE).max(1))
+}
+
+async fn sample_signatures(conn: &mut Conn) -> Result<(u64, u64), ImportError> {
+    let people = people_by_id(conn, &theirs::USERS).await?;
+    let step = every(conn).await?;
+    let (mut checked, mut good) = (0, 0);
+    let user = theirs::MESSAGES.at("user");
+    let rest = format!("WHERE data IS NOT NULL AND id % {step} = 0");
+    let mut chunks = conn.chunks(&theirs::MESSAGES, &rest);
+    while let Some(rows) = chunks.try_next().await? {
+        for row in &rows {
+            checked += 1;
+            let author = row[user].int().and_then(|id| people.get(&id));
+            // The columns that matter stand at the same places in both message tables.
+            if author.is_some_and(|author| super::verify::signature_is_good(row, author)) {
+                good += 1;
+            }
+        }
+    }
+    Ok((checked, good))
+}
+
+/// Compares content, signature, times and sequence numbers of a sample of messages.
+async fn compare(from: &mut Conn, to: &mut Conn) -> Result<u64, ImportError> {
+    let step = every(from).await?;
+    let rest = format!("WHERE id % {step} = 0 ORDER BY id");
+    let mut originals: HashMap<i64, RowValues> = HashMap::new();
+    let mut chunks = from.chunks(&theirs::MESSAGES, &rest);
+    while let Some(rows) = chunks.try_next().await? {
+        originals.extend(rows.into_iter().filter_map(|row| Some((row[0].int()?, row))));
+    }
+    drop(chunks);
+    let mut compared = 0;
+    let (size, room) = (tables::MESSAGES.at("data_size"), tables::MESSAGES.at("room_id"));
+    let mut chunks = to.chunks(&tables::MESSAGES, &rest);
+    while let Some(rows) = chunks.try_next().await? {
+        for row in &rows {
+            let id = row[0].int().unwrap_or(0);
+            let same = originals.get(&id).is_some_and(|original| {
+                (room..row.len())
+                    .all(|at| at == size || row[at] == original[at] || is_default(&row[at], &original[at]))
+            });
+            if !same {
+                return Err(ImportError::Differs(format!("message {id}")));
+            }
+            compared += 1;
+        }
+    }
+    Ok(compared)
+}
+
+/// A value that stands for one that the source left out.
+fn is_default(ours: &super::bulk::Value, theirs: &super::bulk::Value) -> bool {
+    use super::bulk::Value;
+    *theirs == Value::Null && matches!(ours, Value::Int(0) | Value::Bool(false))
+}
+
+/// The folder of a path that may be a file.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        path.to_path_buf()
+    } else {
+        path.parent()
+            .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    }
+}

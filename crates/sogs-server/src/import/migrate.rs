@@ -1,0 +1,96 @@
+//! Moving a community to another database: from SQLite to PostgreSQL, or back.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::bulk::Conn;
+use super::copy::copy_all;
+use super::tables::COMMUNITY;
+use super::{ImportError, backup};
+use crate::config::{CONFIG_FILE, Config};
+
+/// What was moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MigrateReport {
+    /// Where the community was.
+    pub from: String,
+    /// Where it is now.
+    pub to: String,
+    /// Rows of each table.
+    pub tables: Vec<(&'static str, u64)>,
+}
+
+/// Copies the database of the server in `folder` to `to`, and makes the configuration name it. The old database
+/// stays as it is. The server must be stopped.
+pub async fn migrate(folder: &Path, to: &str, dry_run: bool) -> Result<MigrateReport, ImportError> {
+    let mut config = Config::load(folder)?;
+    config.dir = std::path::absolute(folder).map_err(super::file_error(folder))?;
+    let from = config.database_url();
+    to.clone_into(&mut config.database.url);
+    let url = config.database_url();
+    if url == from {
+        return Err(ImportError::Target(
+            "the community is in this database already".to_owned(),
+        ));
+    }
+    // Taking the store's own lock shows that no server works on it.
+    backup::new_database(&from).await?;
+    let tables = if dry_run {
+        let mut conn = Conn::open(&from).await?;
+        let mut counts = Vec::new();
+        for table in &super::tables::ALL {
+            counts.push((
+                table.name,
+                u64::try_from(conn.count(table.name).await?).unwrap_or(0),
+            ));
+        }
+        conn.close().await?;
+        counts
+    } else {
+        let tables = copy_into(&from, &url).await?;
+        let text = crate::admin::commented_config(&config);
+        crate::admin::write_private(&folder.join(CONFIG_FILE), text.as_bytes())
+            .map_err(|error| ImportError::Target(error.cause))?;
+        tables
+    };
+    Ok(MigrateReport {
+        from: crate::admin::without_password(&from),
+        to: crate::admin::without_password(&url),
+        tables,
+    })
+}
+
+/// Copies all tables into another database, which must hold no community.
+pub(super) async fn copy_into(from: &str, to: &str) -> Result<Vec<(&'static str, u64)>, ImportError> {
+    backup::new_database(to).await?;
+    let mut source = Conn::open(from).await?;
+    let mut target = Conn::open(to).await?;
+    source.begin(false).await?;
+    target.begin(true).await?;
+    let outcome = async {
+        for table in COMMUNITY {
+            if target.count(table.name).await? > 0 {
+                return Err(ImportError::Target(format!(
+                    "{} holds a community already",
+                    crate::admin::without_password(to)
+                )));
+            }
+        }
+        copy_all(&mut source, &mut target).await
+    }
+    .await;
+    match outcome {
+        Ok(counts) => {
+            target.commit().await?;
+            source.commit().await?;
+            target.close().await?;
+            source.close().await?;
+            Ok(counts)
+        }
+        Err(error) => {
+            target.rollback().await?;
+            Err(error)
+        }
+    }
+}

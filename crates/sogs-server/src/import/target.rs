@@ -1,0 +1,253 @@
+//! Our side of an import: a server's folder, made or found, and its database in one transaction.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use session_core::ServerSecret;
+
+use super::bulk::Conn;
+use super::copy::empty;
+use super::foreign::{ImportOptions, Origin};
+use super::ini::ForeignConfig;
+use super::tables::{COMMUNITY, FILTERS, RAIDS, SETTINGS};
+use super::{ImportError, file_error};
+use crate::config::{CONFIG_FILE, Config};
+use crate::store::{self, DynStore};
+
+/// The word of the audit log for an import.
+const ACTION: &str = "import";
+
+/// What an import writes into.
+pub(super) struct Target {
+    pub(super) conn: Conn,
+    pub(super) notes: Vec<String>,
+    config: Config,
+    key: ServerSecret,
+    contents: PathBuf,
+    /// Open as long as the import runs, so that no server starts on this database meanwhile.
+    lock: DynStore,
+    kept: Vec<(super::bulk::Table, Vec<super::bulk::RowValues>)>,
+    new_key: bool,
+}
+
+impl Target {
+    /// Finds or makes the server, and begins the transaction.
+    pub(super) async fn open(
+        options: &ImportOptions,
+        foreign: &ForeignConfig,
+        key: &ServerSecret,
+    ) -> Result<Self, ImportError> {
+        let folder = std::path::absolute(&options.target).map_err(file_error(&options.target))?;
+        let mut config = if folder.join(CONFIG_FILE).exists() {
+            Config::load(&folder)?
+        } else {
+            crate::admin::private_folder(&folder).map_err(|error| ImportError::Target(error.cause))?;
+            let mut config = Config::for_dir(&folder);
+            if let Some(database) = &options.database {
+                config.database.url.clone_from(database);
+            }
+            config
+        };
+        config.dir.clone_from(&folder);
+        if folder.join(crate::admin::SOCKET).exists()
+            && tokio::net::UnixStream::connect(folder.join(crate::admin::SOCKET))
+                .await
+                .is_ok()
+        {
+            return Err(ImportError::Target("the server of this folder runs".to_owned()));
+        }
+        let mut notes = adopt(&mut config, foreign);
+        config.check()?;
+        let lock = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
+        let mut conn = Conn::open(&config.database_url()).await?;
+        conn.begin(true).await?;
+        let there = crate::key::load_key(&config.key_path()).ok();
+        let new_key = there.as_ref().is_none_or(|there| there.public() != key.public());
+        if new_key && there.is_some() {
+            if conn.count("rooms").await? > 0 {
+                return Err(ImportError::Target(
+                    "the server in this folder has another key and rooms of its own".to_owned(),
+                ));
+            }
+            notes.push("the key of the imported community replaces the one that `init` made".to_owned());
+        }
+        let contents = config.files_dir();
+        Ok(Self {
+            conn,
+            notes,
+            config,
+            key: ServerSecret::from_bytes(*key.expose_bytes()),
+            contents,
+            lock,
+            kept: Vec::new(),
+            new_key,
+        })
+    }
+
+    pub(super) fn contents(&self) -> &Path {
+        &self.contents
+    }
+
+    /// Empties the tables, if nothing of the target's own would be lost.
+    pub(super) async fn prepare(&mut self, replace: bool) -> Result<(), ImportError> {
+        let own = self.conn.number("SELECT (SELECT COUNT(*) FROM rooms) + (SELECT COUNT(*) FROM users) + (SELECT COUNT(*) FROM inbox)").await?;
+        if own > 0 && !replace {
+            let last = self
+                .conn
+                .texts("SELECT detail FROM audit_log WHERE action = 'import' ORDER BY id DESC LIMIT 1")
+                .await?;
+            let mark = mark(&mut self.conn).await?;
+            match last.first() {
+                None => {
+                    return Err(ImportError::Target(
+                        "this server has a community of its own; import into an empty folder, or say --replace to throw it away".to_owned(),
+                    ));
+                }
+                Some(detail) if !detail.ends_with(&mark) => {
+                    return Err(ImportError::Target(
+                        "people have used this server since the last import; --replace throws away what they wrote here".to_owned(),
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        // Rules of the operator stay over a second import: the ids of the rooms do not change.
+        for table in [FILTERS, SETTINGS, RAIDS] {
+            let rows = self.conn.read_all(&table, "").await?;
+            self.kept.push((table, rows));
+        }
+        empty(&mut self.conn, COMMUNITY).await
+    }
+
+    /// Writes key and configuration, notes the import, and keeps everything.
+    pub(super) async fn finish(&mut self, source: &Path, origin: Origin) -> Result<(), ImportError> {
+        for (table, rows) in std::mem::take(&mut self.kept) {
+            let rooms = self.conn.texts("SELECT CAST(id AS TEXT) FROM rooms").await?;
+            let at = table.at("room_id");
+            let rows: Vec<_> = rows
+                .into_iter()
+                .filter(|row| {
+                    row[at]
+                        .int()
+                        .is_none_or(|id| id == 0 || rooms.contains(&id.to_string()))
+                })
+                .collect();
+            if rows.is_empty() {
+                continue;
+            }
+            // The operator's own rules win over those of the imported configuration.
+            self.conn.run(format!("DELETE FROM {}", table.name)).await?;
+            self.conn.write(&table, &rows).await?;
+            self.conn.follow_keys(&table).await?;
+        }
+        let mark = mark(&mut self.conn).await?;
+        let detail = format!("{origin:?} {} {mark}", source.display()).replace('\'', "''");
+        self.conn
+            .run(format!(
+                "INSERT INTO audit_log (at, actor, action, detail) VALUES ({}, 'operator', '{ACTION}', '{detail}')",
+                crate::app::unix_now()
+            ))
+            .await?;
+        if self.new_key {
+            let path = self.config.key_path();
+            if path.exists() {
+                std::fs::rename(&path, path.with_extension("replaced")).map_err(file_error(&path))?;
+            }
+            crate::key::write_key(&path, self.key.expose_bytes())?;
+        }
+        let text = crate::admin::commented_config(&self.config);
+        crate::admin::write_private(&self.config.dir.join(CONFIG_FILE), text.as_bytes())
+            .map_err(|error| ImportError::Target(error.cause))?;
+        self.conn.commit().await?;
+        self.lock.close().await?;
+        Ok(())
+    }
+
+    /// Throws away what was written.
+    pub(super) async fn abandon(&mut self) {
+        // The connection is closed with the program in any case.
+        let _ = self.conn.rollback().await;
+        let _ = self.lock.close().await;
+    }
+}
+
+/// A few numbers that change when people use the server, and not by expiry alone.
+async fn mark(conn: &mut Conn) -> Result<String, ImportError> {
+    let mut parts = Vec::new();
+    for sql in [
+        "SELECT COUNT(*) FROM rooms",
+        "SELECT CAST(COALESCE(SUM(message_sequence), 0) AS BIGINT) FROM rooms",
+        "SELECT CAST(COALESCE(SUM(info_updates), 0) AS BIGINT) FROM rooms",
+        "SELECT COALESCE(MAX(id), 0) FROM messages",
+        "SELECT COUNT(*) FROM users WHERE banned OR moderator",
+    ] {
+        parts.push(conn.number(sql).await?.to_string());
+    }
+    Ok(format!("[{}]", parts.join(" ")))
+}
+
+/// Takes over what the other configuration says, where ours still has its defaults.
+fn adopt(config: &mut Config, foreign: &ForeignConfig) -> Vec<String> {
+    let defaults = Config::default();
+    let mut notes = Vec::new();
+    macro_rules! take {
+        ($($field:ident).+, $value:expr, $name:literal) => {
+            if let Some(value) = $value
+                && config.$($field).+ == defaults.$($field).+
+                && value != config.$($field).+
+            {
+                notes.push(format!("{} = {:?}", $name, value));
+                config.$($field).+ = value;
+            }
+        };
+    }
+    take!(
+        net.base_url,
+        foreign
+            .base_url
+            .as_ref()
+            .map(|url| url.trim_end_matches('/').to_owned()),
+        "[net] base_url"
+    );
+    take!(net.listen, listen(foreign, defaults.net.listen), "[net] listen");
+    take!(
+        users.require_blind_keys,
+        foreign.require_blind,
+        "[users] require_blind_keys"
+    );
+    take!(files.expiry_days, foreign.file_expiry_days, "[files] expiry_days");
+    take!(files.max_size, foreign.file_max_bytes, "[files] max_size");
+    take!(rooms.active_days, foreign.active_days, "[rooms] active_days");
+    take!(
+        rooms.active_prune_days,
+        foreign.active_prune_days,
+        "[rooms] active_prune_days"
+    );
+    take!(
+        direct_messages.expiry_days,
+        foreign.dm_expiry_days,
+        "[direct_messages] expiry_days"
+    );
+    take!(
+        messages.history_days,
+        foreign.history_days,
+        "[messages] history_days"
+    );
+    take!(
+        web.enabled,
+        foreign.show_index.filter(|shown| !shown),
+        "[web] enabled"
+    );
+    notes
+}
+
+/// The port to listen on: that of the other program, or the one in its public address.
+fn listen(foreign: &ForeignConfig, default: std::net::SocketAddr) -> Option<std::net::SocketAddr> {
+    let port = foreign.port.or_else(|| {
+        let rest = foreign.base_url.as_ref()?.strip_prefix("http://")?;
+        rest.split('/').next()?.rsplit_once(':')?.1.parse().ok()
+    })?;
+    let mut address = default;
+    address.set_port(port);
+    Some(address)
+}

@@ -1,0 +1,191 @@
+//! Checking a community: the database itself, references, sequence numbers, files, and signatures.
+
+use std::path::Path;
+
+use futures_util::TryStreamExt as _;
+use serde::Serialize;
+use session_core::SessionId;
+
+use super::bulk::{Conn, RowValues};
+use super::tables::{FILES, MESSAGES};
+use super::{ImportError, file_error};
+use crate::config::Config;
+use crate::contents::{Contents, content_name};
+
+/// The most problems of one kind that are named.
+const MAX_NAMED: usize = 20;
+
+/// What was looked at, and what is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Messages that stand.
+    pub messages: u64,
+    /// Messages whose signature was checked.
+    pub signatures_checked: u64,
+    /// Of these, messages that apps would show; others were signed wrongly by whoever posted them.
+    pub signatures_good: u64,
+    /// File contents whose hash was checked.
+    pub files: u64,
+    /// What is wrong.
+    pub problems: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        self.problems.is_empty()
+    }
+}
+
+/// The padded bytes that a message's signature is over.
+pub(crate) fn padded(data: &[u8], size: i64) -> Vec<u8> {
+    let size = usize::try_from(size).unwrap_or(0);
+    let mut bytes = data.to_vec();
+    if size > bytes.len() {
+        bytes.push(0x80);
+        bytes.resize(size, 0);
+    }
+    bytes
+}
+
+/// Whether apps would show this row of [`MESSAGES`] as a message of `author`.
+pub(super) fn signature_is_good(row: &RowValues, author: &str) -> bool {
+    let value = |name| &row[MESSAGES.at(name)];
+    let (Some(data), Some(signature)) = (value("data").blob(), value("signature").blob()) else {
+        return false;
+    };
+    let Ok(signature) = <[u8; 64]>::try_from(signature) else {
+        return false;
+    };
+    let Ok(author) = author.parse::<SessionId>() else {
+        return false;
+    };
+    let size = value("data_size")
+        .int()
+        .unwrap_or_else(|| i64::try_from(data.len()).unwrap_or(0));
+    session_core::message::verify(&author, &padded(data, size), &signature.into()).is_ok()
+}
+
+/// Checks the community of a folder. `every` = 1 checks every signature, 10 each tenth.
+pub async fn verify(folder: &Path, every: u64) -> Result<VerifyReport, ImportError> {
+    let config = Config::load(folder)?;
+    let mut conn = Conn::open(&config.database_url()).await?;
+    conn.begin(false).await?;
+    let mut report = VerifyReport::default();
+    integrity(&mut conn, &mut report).await?;
+    sequences(&mut conn, &mut report).await?;
+    signatures(&mut conn, every.max(1), &mut report).await?;
+    files(&mut conn, &Contents::new(config.files_dir()), &mut report).await?;
+    conn.commit().await?;
+    conn.close().await?;
+    Ok(report)
+}
+
+async fn integrity(conn: &mut Conn, report: &mut VerifyReport) -> Result<(), ImportError> {
+    if conn.is_postgres() {
+        return Ok(());
+    }
+    for line in conn.texts("PRAGMA integrity_check(20)").await? {
+        if line != "ok" {
+            report
+                .problems
+                .push(format!("the database file is damaged: {line}"));
+        }
+    }
+    for table in conn
+        .texts("SELECT DISTINCT \"table\" FROM pragma_foreign_key_check")
+        .await?
+    {
+        report
+            .problems
+            .push(format!("{table} refers to rows that are not there"));
+    }
+    Ok(())
+}
+
+/// Sequence numbers: none given twice, none beyond the room's counter.
+async fn sequences(conn: &mut Conn, report: &mut VerifyReport) -> Result<(), ImportError> {
+    for token in conn
+        .texts(
+            "SELECT r.token FROM rooms r WHERE r.message_sequence < (SELECT COALESCE(MAX(m.seqno), 0) FROM messages m WHERE m.room_id = r.id) \
+             ORDER BY 1 LIMIT 20",
+        )
+        .await?
+    {
+        report.problems.push(format!("room {token}: a message has a number beyond the room's counter"));
+    }
+    for token in conn
+        .texts(
+            "SELECT r.token FROM rooms r WHERE EXISTS (SELECT 1 FROM messages m WHERE m.room_id = r.id \
+             GROUP BY m.seqno HAVING COUNT(*) > 1) ORDER BY 1 LIMIT 20",
+        )
+        .await?
+    {
+        report
+            .problems
+            .push(format!("room {token}: two messages have the same number"));
+    }
+    let wrong = conn
+        .number("SELECT COUNT(*) FROM messages WHERE seqno < seqno_data OR seqno < seqno_reactions")
+        .await?;
+    if wrong > 0 {
+        report.problems.push(format!(
+            "{wrong} messages have a number below that of their last change"
+        ));
+    }
+    Ok(())
+}
+
+async fn signatures(conn: &mut Conn, every: u64, report: &mut VerifyReport) -> Result<(), ImportError> {
+    let people = super::foreign::people_by_id(conn, &super::tables::USERS).await?;
+    let mut seen = 0;
+    let (mut checked, mut good) = (0, 0);
+    let user = MESSAGES.at("user_id");
+    let mut chunks = conn.chunks(&MESSAGES, "WHERE data IS NOT NULL ORDER BY id");
+    while let Some(rows) = chunks.try_next().await? {
+        for row in &rows {
+            seen += 1;
+            if seen % every != 0 {
+                continue;
+            }
+            checked += 1;
+            let author = row[user].int().and_then(|id| people.get(&id));
+            if author.is_some_and(|author| signature_is_good(row, author)) {
+                good += 1;
+            }
+        }
+    }
+    (report.messages, report.signatures_checked, report.signatures_good) = (seen, checked, good);
+    Ok(())
+}
+
+async fn files(conn: &mut Conn, contents: &Contents, report: &mut VerifyReport) -> Result<(), ImportError> {
+    let names = conn
+        .texts(format!("SELECT DISTINCT content FROM {} ORDER BY 1", FILES.name))
+        .await?;
+    let mut named = 0;
+    for name in names {
+        let path = contents.path(&name);
+        let problem = match std::fs::read(&path) {
+            Ok(bytes) if content_name(&bytes) == name => None,
+            Ok(_) => Some(format!("the file {name} is damaged")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Some(format!("the file {name} is missing"))
+            }
+            Err(error) => return Err(file_error(&path)(error)),
+        };
+        report.files += 1;
+        if let Some(problem) = problem {
+            named += 1;
+            if named <= MAX_NAMED {
+                report.problems.push(problem);
+            }
+        }
+    }
+    if named > MAX_NAMED {
+        report
+            .problems
+            .push(format!("and {} files more", named - MAX_NAMED));
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! Who may do what in a room: the room's defaults, a person's overrides, and the ranks above both.
+
+use crate::store::{OverrideRow, RoomDefaults, UserRow};
+
+/// What somebody may do in one room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent rights")]
+pub struct Rights {
+    /// Banned from the room or the server.
+    pub banned: bool,
+    /// May fetch messages.
+    pub read: bool,
+    /// May see the room although not read it.
+    pub accessible: bool,
+    /// May post.
+    pub write: bool,
+    /// May upload (which needs `write` too).
+    pub upload: bool,
+    /// Moderates the room, by whatever appointment.
+    pub moderator: bool,
+    /// Administers the room, by whatever appointment.
+    pub admin: bool,
+    /// Moderates the whole server.
+    pub global_moderator: bool,
+    /// Administers the whole server.
+    pub global_admin: bool,
+}
+
+impl Rights {
+    /// Whether the room exists for this person.
+    pub fn visible(&self) -> bool {
+        self.read || self.accessible
+    }
+}
+
+/// The rights of a person in a room; `None` is somebody without authentication.
+///
+/// A ban beats everything, moderators may do everything, then the person's override counts, then the default.
+pub fn rights(defaults: &RoomDefaults, user: Option<&UserRow>, own: Option<&OverrideRow>) -> Rights {
+    let Some(user) = user else {
+        return Rights {
+            read: defaults.read,
+            accessible: defaults.accessible,
+            write: defaults.write,
+            upload: defaults.upload && defaults.write,
+            ..Rights::default()
+        };
+    };
+    if user.banned || own.is_some_and(|own| own.banned) {
+        return Rights {
+            banned: true,
+            ..Rights::default()
+        };
+    }
+    let admin = user.admin || own.is_some_and(|own| own.admin);
+    let moderator = admin || user.moderator || own.is_some_and(|own| own.moderator);
+    let pick = |value: Option<bool>, default: bool| moderator || value.unwrap_or(default);
+    let write = pick(own.and_then(|own| own.write), defaults.write);
+    Rights {
+        banned: false,
+        read: pick(own.and_then(|own| own.read), defaults.read),
+        accessible: pick(own.and_then(|own| own.accessible), defaults.accessible),
+        write,
+        upload: write && pick(own.and_then(|own| own.upload), defaults.upload),
+        moderator,
+        admin,
+        global_moderator: user.moderator || user.admin,
+        global_admin: user.admin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user() -> UserRow {
+        UserRow {
+            id: 7,
+            session_id: "15".to_owned(),
+            created: 0.0,
+            last_active: 0.0,
+            banned: false,
+            moderator: false,
+            admin: false,
+            visible_mod: false,
+        }
+    }
+
+    fn own() -> OverrideRow {
+        OverrideRow {
+            room_id: 1,
+            user_id: 7,
+            banned: false,
+            read: None,
+            accessible: None,
+            write: None,
+            upload: None,
+            moderator: false,
+            admin: false,
+            visible_mod: true,
+        }
+    }
+
+    const OPEN: RoomDefaults = RoomDefaults {
+        read: true,
+        accessible: true,
+        write: true,
+        upload: true,
+    };
+    const CLOSED: RoomDefaults = RoomDefaults {
+        read: false,
+        accessible: false,
+        write: false,
+        upload: true,
+    };
+
+    #[test]
+    fn somebody_unknown_has_the_defaults_and_uploads_only_with_write() {
+        let rights = rights(&CLOSED, None, None);
+        assert!(!rights.visible() && !rights.write && !rights.upload);
+    }
+
+    #[test]
+    fn a_ban_beats_everything() {
+        let banned = rights(
+            &OPEN,
+            Some(&user()),
+            Some(&OverrideRow {
+                banned: true,
+                ..own()
+            }),
+        );
+        assert!(banned.banned && !banned.read && !banned.accessible && !banned.write);
+        assert!(
+            rights(
+                &OPEN,
+                Some(&UserRow {
+                    banned: true,
+                    ..user()
+                }),
+                None
+            )
+            .banned
+        );
+    }
+
+    #[test]
+    fn moderators_may_everything_and_admins_are_moderators() {
+        let room_mod = rights(
+            &CLOSED,
+            Some(&user()),
+            Some(&OverrideRow {
+                moderator: true,
+                write: Some(false),
+                ..own()
+            }),
+        );
+        assert!(room_mod.read && room_mod.write && room_mod.upload && room_mod.moderator && !room_mod.admin);
+        let admin = rights(
+            &CLOSED,
+            Some(&UserRow {
+                admin: true,
+                ..user()
+            }),
+            None,
+        );
+        assert!(
+            admin.admin && admin.moderator && admin.global_admin && admin.global_moderator && admin.upload
+        );
+    }
+
+    #[test]
+    fn an_override_wins_over_the_default() {
+        let writer = rights(
+            &CLOSED,
+            Some(&user()),
+            Some(&OverrideRow {
+                write: Some(true),
+                ..own()
+            }),
+        );
+        assert!(writer.write && writer.upload && !writer.read);
+        let muted = rights(
+            &OPEN,
+            Some(&user()),
+            Some(&OverrideRow {
+                write: Some(false),
+                ..own()
+            }),
+        );
+        assert!(muted.read && !muted.write && !muted.upload);
+    }
+}
