@@ -35,6 +35,7 @@ pub(crate) struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct GlobalArgs {
     /// Say more, on standard error: -v warnings, -vv information, -vvv debugging, -vvvv everything
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     Config(cmd::config::ConfigArgs),
     /// Show the whole way of a message: a community server in this process, a post to it, and its verification
     Demo(cmd::demo::DemoArgs),
+    /// Take messages over HTTP, store them, deliver them (compatible with Apprise API)
+    Gateway(cmd::gateway::GatewayArgs),
     /// List the services and the forms of their URLs
     Details(cmd::details::DetailsArgs),
     /// Accepted for Apprise's sake: these services keep nothing on disk
@@ -117,6 +120,7 @@ fn dispatch(command: Command, context: Context) -> Done {
         Command::Preview(args) => Ok(cmd::preview::run(&args, context)),
         Command::Config(args) => Ok(cmd::config::run(&args, context)),
         Command::Demo(args) => cmd::demo::run(&args, context),
+        Command::Gateway(args) => cmd::gateway::run(&args, context),
         Command::Details(args) => Ok(cmd::details::run(&args, context)),
         Command::Storage(args) => Ok(cmd::storage::run(&args, context)),
         Command::Generate(args) => cmd::generate::run(&args, context),

@@ -3,6 +3,7 @@
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod details;
+pub(crate) mod gateway;
 pub(crate) mod generate;
 pub(crate) mod preview;
 pub(crate) mod send;

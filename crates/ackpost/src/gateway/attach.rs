@@ -13,7 +13,7 @@ use notify::Attachment;
 
 use super::address::is_public;
 use super::config::Attach;
-use super::payload::{Given, GivenFile};
+use super::payload::{Given, GivenFile, is_media_type, safe_name};
 use super::reply::Reply;
 use super::units;
 
@@ -100,9 +100,9 @@ async fn follow(text: &str, rules: &Attach) -> Result<Fetched, Reply> {
             .get("content-type")
             .and_then(|value| value.to_str().ok())
             .map(|kind| kind.split(';').next().unwrap_or(kind).trim().to_owned())
-            .filter(|kind| super::payload_media_type(kind));
+            .filter(|kind| is_media_type(kind));
         let name = url.path_segments().and_then(Iterator::last).filter(|name| !name.is_empty()).map(|name| {
-            super::payload_file_name(&percent_encoding::percent_decode_str(name).decode_utf8_lossy())
+            safe_name(&percent_encoding::percent_decode_str(name).decode_utf8_lossy())
         });
         return Ok(Fetched { bytes: read(response, rules.bytes).await?, name, media_type });
     }

@@ -119,6 +119,11 @@ impl Reply {
         self.status
     }
 
+    /// Further lines of the text form.
+    pub(crate) fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
     /// Cause and remedy in one line, for pages.
     pub(crate) fn sentence(&self) -> String {
         match &self.remedy {
@@ -129,7 +134,15 @@ impl Reply {
 
     fn write(self, json: bool) -> Response {
         let mut response = if self.status == StatusCode::NO_CONTENT {
-            self.status.into_response()
+            // There is no body to say why in.
+            let mut response = self.status.into_response();
+            let reason = self.remedy.as_deref().unwrap_or_default().replace(|c: char| !(' '..='~').contains(&c), "?");
+            if let Ok(reason) = HeaderValue::from_str(&reason)
+                && !reason.is_empty()
+            {
+                response.headers_mut().insert("x-ackpost-problem", reason);
+            }
+            response
         } else if json {
             let mut object = Map::new();
             let failed = self.status.is_client_error() || self.status.is_server_error();

@@ -133,6 +133,12 @@ impl Store {
         }
     }
 
+    /// True when a configuration could be saved.
+    pub(crate) fn is_writable(&self) -> bool {
+        let probe = self.folder.join(".probe");
+        private_file::replace(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).is_ok()
+    }
+
     /// A tag that changes whenever the configuration of a key does.
     pub(crate) fn version(&self, key: &Key) -> Option<(std::time::SystemTime, u64)> {
         let meta = std::fs::metadata(self.path(key)).ok()?;

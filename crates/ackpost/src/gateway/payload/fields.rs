@@ -25,11 +25,12 @@ impl Fields {
 
     /// A name that comes again becomes a list.
     pub(crate) fn push(&mut self, name: String, text: String) -> Result<(), Reply> {
+        let full = self.0.len() >= MAX_FIELDS;
         match self.0.get_mut(&name) {
             Some(Value::Array(items)) if items.len() < MAX_FIELDS => items.push(Value::String(text)),
             Some(Value::Array(_)) => return Err(too_many()),
             Some(one) => *one = Value::Array(vec![one.take(), Value::String(text)]),
-            None if self.0.len() >= MAX_FIELDS => return Err(too_many()),
+            None if full => return Err(too_many()),
             None => {
                 self.0.insert(name, Value::String(text));
             }

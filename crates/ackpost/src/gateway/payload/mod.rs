@@ -5,8 +5,8 @@ mod files;
 mod read;
 
 pub(crate) use fields::Fields;
-pub(crate) use files::{Given, GivenFile};
-pub(crate) use read::{body, fields};
+pub(crate) use files::{Given, GivenFile, is_media_type, safe_name};
+pub(crate) use read::{body, fields, parse_json as json};
 
 use std::time::Duration;
 

@@ -1,0 +1,153 @@
+//! `ackpost gateway`: messages over HTTP.
+
+mod token;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use notify::outbox::{Location, Outbox, OutboxConfig};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::exit::{Done, Exit, Failure};
+use crate::gateway::{Config, DEFAULT_TEXT, GatewayError, credential};
+use crate::{gateway, output};
+
+/// `gateway`.
+#[derive(Debug, Args)]
+pub(crate) struct GatewayArgs {
+    #[command(subcommand)]
+    command: GatewayCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum GatewayCommand {
+    /// Take messages over HTTP, store them and deliver them, until SIGTERM (SIGHUP reads everything again)
+    Run(RunArgs),
+    /// Print a configuration file that explains every option
+    Config,
+    /// Read the configuration and say what is wrong with it
+    Check(FileArgs),
+    /// Make, list and remove access tokens
+    Token(token::TokenArgs),
+}
+
+#[derive(Debug, Args)]
+struct FileArgs {
+    /// The configuration file [default: ~/.config/ackpost/gateway.toml, /etc/ackpost/gateway.toml, or none]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The folder of keys and tokens, over the one of the file
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// Where to listen, over what the file says; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Vec<SocketAddr>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &GatewayArgs, context: Context) -> Done {
+    match &args.command {
+        GatewayCommand::Run(args) => start(args, context),
+        GatewayCommand::Config => {
+            output::raw(DEFAULT_TEXT.as_bytes());
+            Ok(Exit::Success)
+        }
+        GatewayCommand::Check(args) => {
+            let (config, file) = args.load()?;
+            let place = file.map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
+            for (key, file) in &config.keys {
+                if !file.is_file() {
+                    return Err(Failure::new(
+                        format!("the file of key {key} is missing: {}", file.display()),
+                        "write it, or take the key out",
+                    ));
+                }
+            }
+            output::line(&format!("{place}: good; listens on {}", list(&config.listen)));
+            Ok(Exit::Success)
+        }
+        GatewayCommand::Token(args) => token::run(args, context),
+    }
+}
+
+impl FileArgs {
+    /// The configuration, and the file it came from.
+    fn load(&self) -> Result<(Config, Option<PathBuf>), Failure> {
+        let env = |name: &str| std::env::var(name).ok();
+        let file = self.config.clone().or_else(default_file);
+        let mut config = match &file {
+            Some(path) => Config::load(path, &env).map_err(|error| failure(&GatewayError::Config(error)))?,
+            None => Config::with_folder(Config::default_folder(&env)),
+        };
+        if let Some(folder) = &self.folder {
+            config.folder.clone_from(folder);
+        }
+        Ok((config, file))
+    }
+}
+
+fn default_file() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".config/ackpost/gateway.toml"));
+    home.into_iter().chain([PathBuf::from("/etc/ackpost/gateway.toml")]).find(|path| path.is_file())
+}
+
+fn failure(error: &GatewayError) -> Failure {
+    Failure::new(error.to_string(), error.remedy())
+}
+
+fn list(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join(", ")
+}
+
+fn start(args: &RunArgs, context: Context) -> Done {
+    let (mut config, file) = args.file.load()?;
+    if !args.listen.is_empty() {
+        config.listen.clone_from(&args.listen);
+    }
+    let announce = |addresses: &[SocketAddr], open: bool| {
+        if context.json {
+            let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            output::json(&json!({"listening": texts, "open": open}));
+        } else {
+            let access = if open { "open to this machine, no token needed" } else { "tokens needed" };
+            output::note(&format!("listening on {} ({access})", list(addresses)));
+        }
+    };
+    context.server_runtime().block_on(async {
+        let outbox = open_outbox(&config).await?;
+        let ended = gateway::run(config, file.as_deref(), outbox.clone(), announce).await;
+        outbox.close().await;
+        ended.map_err(|error| failure(&error))
+    })?;
+    Ok(Exit::Success)
+}
+
+/// The outbox of the configuration, else the one of `ackpost send --queue`.
+async fn open_outbox(config: &Config) -> Result<Outbox, Failure> {
+    make_folder(&config.folder)?;
+    let settings = match &config.outbox {
+        Some(place) => OutboxConfig::new(Location::parse(place), credential("outbox.key", &config.folder)),
+        None => {
+            let folder = config.folder.parent().unwrap_or(&config.folder);
+            OutboxConfig::in_folder(folder)
+        }
+    };
+    Outbox::for_services(settings).await.map_err(|error| {
+        let remedy = error.remedy();
+        Failure::new(error.to_string(), remedy)
+    })
+}
+
+fn make_folder(folder: &Path) -> Result<(), Failure> {
+    gateway::private_folder(folder).map_err(|error| {
+        Failure::new(format!("{}: {error}", folder.display()), "make it writable for this user, or name another folder")
+    })
+}

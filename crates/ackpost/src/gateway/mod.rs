@@ -1,0 +1,40 @@
+//! The gateway: one resident process that takes messages over HTTP, stores them and delivers them over kept
+//! connections.
+//!
+//! ```text
+//! serve ── router ── auth (token, rates) ── payload (json, form, multipart) ── catalog (key -> services)
+//!                                                                                   │
+//!   answer <── reply (json or text) <── routes::send <── notify::outbox::accept <───┘
+//! ```
+
+mod address;
+mod attach;
+mod auth;
+mod catalog;
+mod config;
+mod hook;
+mod key;
+mod login;
+mod metrics;
+mod pages;
+mod payload;
+mod private_file;
+mod rate;
+mod reply;
+mod router;
+mod routes;
+mod run;
+mod serve;
+mod state;
+mod store;
+mod tags;
+mod token;
+mod units;
+
+pub(crate) use config::{Config, DEFAULT_TEXT};
+pub(crate) use key::Key;
+pub(crate) use private_file::create_folder as private_folder;
+pub(crate) use rate::Rate;
+pub(crate) use run::{GatewayError, credential, run};
+pub(crate) use token::{NewToken, Scope, TokenError, Tokens};
+pub(crate) use units::duration;

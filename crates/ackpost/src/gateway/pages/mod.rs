@@ -1,0 +1,86 @@
+//! Pages made on the server: no script, nothing from elsewhere, every secret masked.
+
+mod layout;
+mod login;
+mod outbox;
+mod overview;
+mod service_keys;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header::{LOCATION, SET_COOKIE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+
+use super::auth::{Caller, same_origin};
+use super::payload::{self, Fields};
+use super::reply::Reply;
+use super::state::Gateway;
+
+/// The pages, below `/ui`.
+pub(crate) fn router() -> Router<Arc<Gateway>> {
+    Router::new()
+        .route("/ui", get(overview::show))
+        .route("/ui/style.css", get(layout::style))
+        .route("/ui/login", get(login::form).post(login::enter))
+        .route("/ui/logout", post(login::leave))
+        .route("/ui/keys/{key}", get(service_keys::show))
+        .route("/ui/keys/{key}/send", post(service_keys::send))
+        .route("/ui/outbox", get(outbox::list))
+        .route("/ui/outbox/{id}", get(outbox::one))
+        .route("/ui/outbox/{id}/{action}", post(outbox::change))
+}
+
+/// The caller of a page; without one the way leads to the login.
+fn visitor(gateway: &Gateway, request: &axum::http::request::Parts) -> Result<Caller, Response> {
+    Caller::identify(gateway, request).map_err(|reply| {
+        if reply.status() == StatusCode::UNAUTHORIZED {
+            to("/ui/login")
+        } else {
+            layout::problem(&reply)
+        }
+    })
+}
+
+/// The fields of a form on one of our own pages.
+async fn form(gateway: &Gateway, request: Request) -> Result<(axum::http::request::Parts, Fields), Response> {
+    let (parts, body) = request.into_parts();
+    let read = async {
+        same_origin(&parts.headers)?;
+        let limits = &gateway.config().limits;
+        // A form of ours is small, whatever the gateway takes elsewhere.
+        let bytes = payload::body(&parts.headers, body, limits.body_bytes.min(256 << 10), limits.body_time).await?;
+        payload::fields(&parts.headers, None, bytes).await
+    };
+    match read.await {
+        Ok((fields, _)) => Ok((parts, fields)),
+        Err(reply) => Err(layout::problem(&reply)),
+    }
+}
+
+fn text(fields: &Fields, name: &str) -> String {
+    fields.text(&[name]).ok().flatten().unwrap_or_default()
+}
+
+/// 303 to another page.
+fn to(path: &str) -> Response {
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    if let Ok(value) = HeaderValue::from_str(path) {
+        response.headers_mut().insert(LOCATION, value);
+    }
+    response
+}
+
+fn with_cookie(mut response: Response, cookie: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(cookie) {
+        response.headers_mut().insert(SET_COOKIE, value);
+    }
+    response
+}
+
+fn refused(reply: &Reply) -> Response {
+    layout::problem(reply)
+}

@@ -1,0 +1,137 @@
+//! One key: its services, masked, and a test message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use maud::{Markup, html};
+use notify::Notifier;
+
+use super::{form, layout, refused, text, visitor};
+use crate::gateway::auth::Caller;
+use crate::gateway::key::Key;
+use crate::gateway::payload::Payload;
+use crate::gateway::reply::Reply;
+use crate::gateway::routes::notify::{deliver, key_services};
+use crate::gateway::state::Gateway;
+use crate::gateway::token::Scope;
+
+/// How long a test waits for its outcomes.
+const TEST_WAIT: Duration = Duration::from_secs(15);
+
+pub(super) async fn show(
+    State(gateway): State<Arc<Gateway>>,
+    Path(key): Path<String>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let caller = match visitor(&gateway, &parts) {
+        Ok(caller) => caller,
+        Err(response) => return response,
+    };
+    match content(&gateway, &caller, &key, None).await {
+        Ok(response) => response,
+        Err(reply) => refused(&reply),
+    }
+}
+
+/// Sends a test and shows what became of it.
+pub(super) async fn send(
+    State(gateway): State<Arc<Gateway>>,
+    Path(key): Path<String>,
+    request: Request,
+) -> Response {
+    let (parts, fields) = match form(&gateway, request).await {
+        Ok(read) => read,
+        Err(response) => return response,
+    };
+    let caller = match visitor(&gateway, &parts) {
+        Ok(caller) => caller,
+        Err(response) => return response,
+    };
+    let sent = async {
+        let key = Key::parse(&key)?;
+        caller.may(Scope::Notify, Some(&key))?;
+        let services = services(&gateway, &key).await?;
+        let mut body = text(&fields, "body");
+        if body.trim().is_empty() {
+            "This is a test.".clone_into(&mut body);
+        }
+        let payload = Payload {
+            title: text(&fields, "title"),
+            body,
+            kind: notify::Kind::Info,
+            format: notify::Format::Text,
+            filter: crate::gateway::tags::parse_text(&text(&fields, "tag"))?,
+            urls: Vec::new(),
+            files: Vec::new(),
+            wait: None,
+            ttl: None,
+        };
+        deliver(&gateway, &caller, &services, payload, TEST_WAIT).await
+    };
+    let reply = sent.await.unwrap_or_else(|reply| reply);
+    match content(&gateway, &caller, &key, Some(&reply)).await {
+        Ok(mut response) => {
+            *response.status_mut() = reply.status();
+            response
+        }
+        Err(reply) => refused(&reply),
+    }
+}
+
+async fn services(gateway: &Gateway, key: &Key) -> Result<Arc<Notifier>, Reply> {
+    key_services(gateway, key).await?.ok_or_else(|| Reply::not_found("there is no configuration under this key"))
+}
+
+async fn content(gateway: &Gateway, caller: &Caller, key: &str, sent: Option<&Reply>) -> Result<Response, Reply> {
+    let key = Key::parse(key)?;
+    let readable = [Scope::Read, Scope::Configure, Scope::Notify].iter().any(|s| caller.may(*s, Some(&key)).is_ok());
+    if !readable {
+        caller.may(Scope::Read, Some(&key))?;
+    }
+    let services = services(gateway, &key).await?;
+    let markup = html! {
+        @if let Some(reply) = sent { (outcome(reply)) }
+        (table(caller, &services))
+        @let problems: Vec<_> = services.problems().iter().filter(|problem| problem.is_error()).collect();
+        @if !problems.is_empty() {
+            h2 { "What could not be used" }
+            ul { @for problem in problems { li.bad { (problem) } } }
+        }
+        h2 { "Send a test" }
+        form.stack method="post" action={ "/ui/keys/" (key) "/send" } {
+            label { "Title" input name="title" maxlength="250"; }
+            label { "Text" textarea name="body" rows="3" { "This is a test." } }
+            label { "Tags (empty means all)" input name="tag"; }
+            button type="submit" { "Send" }
+        }
+    };
+    Ok(layout::page(&format!("Key {key}"), matches!(caller, Caller::Token(_)), &markup))
+}
+
+fn outcome(reply: &Reply) -> Markup {
+    let class = if reply.status().is_success() { "good" } else { "bad" };
+    html! {
+        p class=(class) role="status" { (reply.sentence()) }
+        @if !reply.lines().is_empty() { ul { @for line in reply.lines() { li { (line) } } } }
+    }
+}
+
+fn table(caller: &Caller, services: &Notifier) -> Markup {
+    html! {
+        table {
+            thead { tr { th { "Service" } th { "URL (masked)" } th { "Tags" } } }
+            tbody {
+                @for entry in services.iter().filter(|entry| caller.reaches(entry)) {
+                    tr {
+                        td { (entry.service().map_or("template", |service| service.name())) }
+                        td { code { (entry.masked_url()) } }
+                        td { @for tag in &entry.tags { span.tag { (tag) } " " } }
+                    }
+                }
+            }
+        }
+    }
+}

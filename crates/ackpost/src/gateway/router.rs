@@ -1,0 +1,78 @@
+//! Every path of the gateway, and what lies around all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+
+use super::pages;
+use super::reply::{Reply, negotiate};
+use super::routes::{configure, hooks, meta, notify, outbox};
+use super::state::Gateway;
+
+/// The whole service.
+pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
+    let mut router = Router::new();
+    // Apprise API answers with and without the slash at the end.
+    for (path, route) in [
+        ("/notify", post(notify::stateless)),
+        ("/notify/{key}", post(notify::with_key)),
+        ("/add/{key}", post(configure::add)),
+        ("/del/{key}", post(configure::del).delete(configure::del)),
+        ("/get/{key}", post(configure::get).get(configure::get)),
+        ("/cfg", get(configure::list)),
+        ("/cfg/{key}", post(configure::get).get(configure::get)),
+        ("/json/urls/{key}", get(configure::urls).post(configure::urls)),
+        ("/status", get(meta::status)),
+        ("/details", get(meta::details)),
+        ("/hook/{name}", post(hooks::configured)),
+        ("/hook/{kind}/{key}", post(hooks::known)),
+        ("/outbox", get(outbox::list)),
+        ("/outbox/{id}", get(outbox::one)),
+        ("/outbox/{id}/{action}", post(outbox::change)),
+    ] {
+        router = router.route(path, route.clone()).route(&format!("{path}/"), route);
+    }
+    router
+        .route("/", get(|| async { Redirect::to("/ui") }))
+        .route("/healthz", get(meta::healthz))
+        .route("/metrics", get(meta::metrics))
+        .merge(pages::router())
+        .fallback(|| async { Reply::not_found("there is no such path").remedy("see the guide of the gateway") })
+        .method_not_allowed_fallback(|| async {
+            Reply::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+        })
+        .layer(middleware::from_fn_with_state(Arc::clone(&gateway), bounded))
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            Reply::internal(&"a handler panicked").into_response()
+        }))
+        .layer(middleware::from_fn(negotiate))
+        .with_state(gateway)
+}
+
+/// Time for the whole request, and the counters.
+async fn bounded(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    let limit = gateway.config().limits.request_time;
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    gateway.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+    let started = std::time::Instant::now();
+    let response = match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Reply::unavailable("the request took too long", Duration::from_secs(1)).into_response(),
+    };
+    gateway.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+    let status = response.status();
+    gateway.counters.answered(status.as_u16());
+    if status.is_server_error() {
+        tracing::warn!(%method, path, status = status.as_u16(), elapsed = ?started.elapsed(), "request");
+    } else {
+        tracing::debug!(%method, path, status = status.as_u16(), elapsed = ?started.elapsed(), "request");
+    }
+    response
+}

@@ -1,0 +1,91 @@
+//! `POST /hook/…`: what other programs post in their own words.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use notify::outbox::AcceptOptions;
+use notify::{Format, Message, TagFilter};
+use serde_json::Value;
+
+use super::notify::{key_services, order};
+use super::send::{self, Order};
+use super::{Opened, open};
+use crate::gateway::hook::{self, Said};
+use crate::gateway::key::Key;
+use crate::gateway::payload;
+use crate::gateway::reply::{Reply, is_json};
+use crate::gateway::state::Gateway;
+use crate::gateway::token::Scope;
+use crate::gateway::{tags, units};
+
+/// `/hook/alertmanager/KEY`, `/hook/grafana/KEY`, `/hook/json/KEY`.
+pub(crate) async fn known(
+    State(gateway): State<Arc<Gateway>>,
+    Path((kind, key)): Path<(String, String)>,
+    request: Request,
+) -> Result<Reply, Reply> {
+    let opened = open(&gateway, request).await?;
+    let key = Key::parse(&key)?;
+    opened.caller.may(Scope::Notify, Some(&key))?;
+    let value = value(&opened).await?;
+    let said = match kind.as_str() {
+        "alertmanager" => hook::alertmanager(&value)?,
+        "grafana" => hook::grafana(&value)?,
+        "json" => hook::generic(&value)?,
+        _ => {
+            return Err(Reply::not_found("there is no such webhook")
+                .remedy("use alertmanager, grafana or json, or name one in gateway.toml"));
+        }
+    };
+    pass_on(&gateway, &opened, &key, said, None).await
+}
+
+/// `/hook/NAME`, as gateway.toml describes it.
+pub(crate) async fn configured(
+    State(gateway): State<Arc<Gateway>>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Reply, Reply> {
+    let opened = open(&gateway, request).await?;
+    let config = gateway.config();
+    let hook = config.hooks.get(&name).ok_or_else(|| {
+        Reply::not_found("there is no webhook of this name").remedy("name it in gateway.toml under [hooks.NAME]")
+    })?;
+    let key = Key::parse(&hook.key)?;
+    opened.caller.may(Scope::Notify, Some(&key))?;
+    let said = hook::from_hook(hook, &value(&opened).await?)?;
+    pass_on(&gateway, &opened, &key, said, hook.tag.as_deref()).await
+}
+
+/// JSON, or a form as an object.
+async fn value(opened: &Opened) -> Result<Value, Reply> {
+    let content_type = opened.parts.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if is_json(content_type) || opened.body.first().is_some_and(|byte| b"{[\"".contains(byte)) {
+        return payload::json(&opened.body);
+    }
+    let (fields, _) = payload::fields(&opened.parts.headers, None, opened.body.clone()).await?;
+    Ok(fields.into_value())
+}
+
+async fn pass_on(
+    gateway: &Gateway,
+    opened: &Opened,
+    key: &Key,
+    said: Said,
+    tag: Option<&str>,
+) -> Result<Reply, Reply> {
+    let services = key_services(gateway, key)
+        .await?
+        .ok_or_else(|| Reply::not_found("there is no configuration under this key").remedy("save one with /add/KEY"))?;
+    let query = |name: &str| {
+        let pairs = url::form_urlencoded::parse(opened.parts.uri.query().unwrap_or_default().as_bytes());
+        pairs.into_owned().find(|(one, _)| one == name).map(|(_, value)| value)
+    };
+    let tag = query("tag").or_else(|| tag.map(str::to_owned)).unwrap_or_default();
+    let filter = tags::parse_text(&tag)?.unwrap_or(TagFilter::All);
+    let asked = query("wait").and_then(|text| units::duration(&text).ok());
+    let message = Message::new(said.body).title(said.title).kind(said.kind).input_format(Format::Text);
+    let order = order(&opened.caller, &services, &filter, message)?;
+    let wait = send::wait(gateway, &opened.parts, asked);
+    send::accept(gateway, Order { options: AcceptOptions::default(), wait, ..order }).await
+}

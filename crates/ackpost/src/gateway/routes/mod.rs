@@ -1,0 +1,33 @@
+//! The handlers, by what they are about.
+
+pub(crate) mod configure;
+pub(crate) mod hooks;
+pub(crate) mod meta;
+pub(crate) mod notify;
+pub(crate) mod outbox;
+pub(crate) mod send;
+
+use axum::body::Bytes;
+use axum::extract::Request;
+use axum::http::request::Parts;
+
+use super::auth::Caller;
+use super::payload;
+use super::reply::Reply;
+use super::state::Gateway;
+
+/// A request whose caller is known and whose body has been read.
+pub(crate) struct Opened {
+    pub(crate) caller: Caller,
+    pub(crate) parts: Parts,
+    pub(crate) body: Bytes,
+}
+
+/// Identifies the caller first: nobody unknown gets a byte of the body read.
+pub(crate) async fn open(gateway: &Gateway, request: Request) -> Result<Opened, Reply> {
+    let (parts, body) = request.into_parts();
+    let caller = Caller::identify(gateway, &parts)?;
+    let limits = &gateway.config().limits;
+    let body = payload::body(&parts.headers, body, limits.body_bytes, limits.body_time).await?;
+    Ok(Opened { caller, parts, body })
+}

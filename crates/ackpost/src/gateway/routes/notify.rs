@@ -1,0 +1,148 @@
+//! `POST /notify` and `POST /notify/KEY`.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use notify::outbox::AcceptOptions;
+use notify::{Entry, Environment, Message, Notifier, Problem, Service, TagFilter, Values};
+
+use super::send::{self, Order};
+use super::{Opened, open};
+use crate::gateway::auth::Caller;
+use crate::gateway::payload::{self, Payload};
+use crate::gateway::key::Key;
+use crate::gateway::reply::Reply;
+use crate::gateway::state::Gateway;
+use crate::gateway::token::Scope;
+use crate::gateway::{attach, catalog};
+
+/// Most services one request may name.
+const MAX_URLS_BYTES: usize = 64 << 10;
+
+/// To the services of a stored key.
+pub(crate) async fn with_key(
+    State(gateway): State<Arc<Gateway>>,
+    Path(key): Path<String>,
+    request: Request,
+) -> Result<Reply, Reply> {
+    let Opened { caller, parts, body } = open(&gateway, request).await?;
+    let key = Key::parse(&key)?;
+    caller.may(Scope::Notify, Some(&key))?;
+    recursion(&gateway, &parts.headers)?;
+    let (fields, files) = payload::fields(&parts.headers, parts.uri.query(), body).await?;
+    let payload = Payload::from_fields(&fields, files)?;
+    let Some(services) = key_services(&gateway, &key).await? else {
+        return Ok(Reply::no_content().remedy("there is no configuration under this key"));
+    };
+    let wait = send::wait(&gateway, &parts, payload.wait);
+    deliver(&gateway, &caller, &services, payload, wait).await
+}
+
+/// To URLs that come with the request, or to those of the operator.
+pub(crate) async fn stateless(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Reply, Reply> {
+    let Opened { caller, parts, body } = open(&gateway, request).await?;
+    caller.may(Scope::Urls, None)?;
+    recursion(&gateway, &parts.headers)?;
+    let config = gateway.config();
+    if !config.stateless {
+        return Err(Reply::forbidden("sending without a key is switched off").remedy("use /notify/KEY"));
+    }
+    let (fields, files) = payload::fields(&parts.headers, parts.uri.query(), body).await?;
+    let payload = Payload::from_fields(&fields, files)?;
+    if payload.urls.iter().map(String::len).sum::<usize>() > MAX_URLS_BYTES {
+        return Err(Reply::too_large(MAX_URLS_BYTES));
+    }
+    let services = match (payload.urls.is_empty(), &config.stateless_urls) {
+        (false, _) => catalog::load_urls(&payload.urls),
+        (true, Some(file)) => catalog::load_file(file).await?,
+        (true, None) => return Ok(Reply::no_content().remedy("the request names no URLs")),
+    };
+    if services.is_empty() {
+        let causes: Vec<_> = services.problems().iter().map(Problem::to_string).collect();
+        return Ok(Reply::no_content().remedy(format!("no valid URL: {}", causes.join(" | "))));
+    }
+    let wait = send::wait(&gateway, &parts, payload.wait);
+    deliver(&gateway, &caller, &services, payload, wait).await
+}
+
+/// The services of a key, the operator's file first.
+pub(crate) async fn key_services(gateway: &Gateway, key: &Key) -> Result<Option<Arc<Notifier>>, Reply> {
+    let file = gateway.operator_file(key);
+    gateway.catalog.services(key, file.as_deref()).await
+}
+
+/// Hands a payload to the services that its tags choose.
+pub(crate) async fn deliver(
+    gateway: &Gateway,
+    caller: &Caller,
+    services: &Notifier,
+    payload: Payload,
+    wait: std::time::Duration,
+) -> Result<Reply, Reply> {
+    let filter = payload.filter.unwrap_or(TagFilter::All);
+    let attachments = attach::resolve(payload.files, &gateway.config().attach).await?;
+    let mut message =
+        Message::new(payload.body).title(payload.title).kind(payload.kind).input_format(payload.format);
+    message.attachments = attachments;
+    let options = AcceptOptions { ttl: payload.ttl, ..AcceptOptions::default() };
+    let order = order(caller, services, &filter, message)?;
+    send::accept(gateway, Order { options, wait, ..order }).await
+}
+
+/// Chooses the services, and refuses an order that reaches nobody.
+pub(crate) fn order(
+    caller: &Caller,
+    services: &Notifier,
+    filter: &TagFilter,
+    message: Message,
+) -> Result<Order, Reply> {
+    let chosen = caller.choose(services.iter(), filter);
+    let mut problems: Vec<Problem> = services.problems().iter().filter(|problem| problem.is_error()).cloned().collect();
+    let mut usable = Vec::with_capacity(chosen.len());
+    let values = Values::new::<&str, String>([], &Environment::empty());
+    for entry in &chosen {
+        match service_of(entry, &values) {
+            Ok(service) => {
+                problems.extend(service.warnings().iter().filter(|warning| warning.is_error()).cloned());
+                usable.push(service);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if usable.is_empty() {
+        let mut reply = Reply::new(StatusCode::FAILED_DEPENDENCY, "no service is meant by this request")
+            .remedy("check the tags, and the configuration of the key");
+        for problem in problems {
+            reply = reply.line(problem.to_string());
+        }
+        return Err(reply);
+    }
+    Ok(Order {
+        message,
+        services: usable,
+        problems,
+        options: AcceptOptions::default(),
+        wait: std::time::Duration::ZERO,
+    })
+}
+
+fn service_of(entry: &Entry, values: &Values) -> Result<Service, Problem> {
+    entry.resolve(values)
+}
+
+/// Gateways may call one another, but not in a circle.
+fn recursion(gateway: &Gateway, headers: &HeaderMap) -> Result<(), Reply> {
+    let Some(value) = headers.get("x-apprise-recursion-count") else { return Ok(()) };
+    let count: i64 = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .filter(|count| *count >= 0)
+        .ok_or_else(|| Reply::bad_request("X-Apprise-Recursion-Count is no number"))?;
+    if count > i64::from(gateway.config().max_recursion) {
+        return Err(Reply::new(StatusCode::NOT_ACCEPTABLE, "the recursion limit is reached")
+            .remedy("this gateway calls itself over others; see max_recursion in gateway.toml"));
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! From a checked message to the outbox, and what the client is told.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::http::request::Parts;
+use axum::http::StatusCode;
+use notify::outbox::{AcceptOptions, Accepted, Entry as Queued, OutboxError, OutboxId, State};
+use notify::{Message, Problem, Service};
+use serde_json::{Value, json};
+
+use crate::gateway::reply::Reply;
+use crate::gateway::state::Gateway;
+
+/// A message, where it goes, and how the client wants to hear of it.
+pub(crate) struct Order {
+    pub(crate) message: Message,
+    pub(crate) services: Vec<Service>,
+    /// What of the configuration or the URLs did not load.
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) options: AcceptOptions,
+    pub(crate) wait: Duration,
+}
+
+/// Stores the message durably; then, if asked to, waits for what becomes of it.
+pub(crate) async fn accept(gateway: &Gateway, order: Order) -> Result<Reply, Reply> {
+    let services: Vec<&Service> = order.services.iter().collect();
+    let accepted = gateway.outbox.accept(&order.message, &services, &order.options).await.map_err(refusal)?;
+    gateway.counters.accepted.fetch_add(accepted.len() as u64, Ordering::Relaxed);
+    if order.wait.is_zero() || accepted.is_empty() {
+        return Ok(stored(&accepted, &order.problems));
+    }
+    let ids: Vec<OutboxId> = accepted.iter().map(|one| one.id.clone()).collect();
+    let entries = gateway.outbox.wait(&ids, order.wait).await.map_err(refusal)?;
+    Ok(outcomes(&entries, &order.problems))
+}
+
+/// How long to wait: what the request says (`Prefer: wait=10`, `wait`), else what the gateway is set to.
+pub(crate) fn wait(gateway: &Gateway, parts: &Parts, asked: Option<Duration>) -> Duration {
+    let config = gateway.config();
+    let prefer = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    let preferred = prefer
+        .filter_map(|word| word.trim().strip_prefix("wait="))
+        .find_map(|seconds| seconds.trim().parse().ok().map(Duration::from_secs));
+    // The answer must be out before the request's own time is over.
+    let most = config.max_wait.min(config.limits.request_time.saturating_sub(Duration::from_secs(2)));
+    asked.or(preferred).unwrap_or(config.wait).min(most)
+}
+
+/// What the outbox could not do, as an answer.
+pub(crate) fn refusal(error: OutboxError) -> Reply {
+    let remedy = error.remedy();
+    if error.is_full() {
+        tracing::error!(%error, "the outbox is full");
+        return Reply::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string()).remedy(remedy);
+    }
+    if error.is_passing() {
+        tracing::warn!(%error, "the outbox is not available");
+        return Reply::unavailable("the outbox is not available for the moment", Duration::from_secs(2));
+    }
+    match error {
+        error @ (OutboxError::Attachment { .. } | OutboxError::TooLarge { .. } | OutboxError::Rule(_)) => {
+            Reply::bad_request(error.to_string()).remedy(remedy)
+        }
+        error => Reply::internal(&error),
+    }
+}
+
+fn stored(accepted: &[Accepted], problems: &[Problem]) -> Reply {
+    let targets = accepted.len();
+    let text = format!("stored for {targets} {}", if targets == 1 { "target" } else { "targets" });
+    let mut reply = status_of(problems.is_empty() && targets > 0, text, "some of the services could not be used");
+    for one in accepted {
+        reply = reply.line(format!("{} {} {}", one.id, one.state, one.target));
+    }
+    let details = accepted.iter().map(|one| log("INFO", &format!("stored for {} as {}", one.target, one.id)));
+    finish(reply, "queued", json!(accepted), details.collect(), problems)
+}
+
+fn outcomes(entries: &[Queued], problems: &[Problem]) -> Reply {
+    let delivered = entries.iter().filter(|entry| entry.state == State::Delivered).count();
+    let failed = entries.iter().filter(|entry| matches!(entry.state, State::Dead | State::Dropped)).count();
+    let word = match (delivered, failed) {
+        (d, 0) if d == entries.len() => "delivered",
+        (0, f) if f == entries.len() => "refused",
+        (_, 0) => "queued",
+        _ => "partial",
+    };
+    let text = format!("delivered to {delivered} of {} targets", entries.len());
+    let mut reply =
+        status_of(problems.is_empty() && failed == 0, text, "one or more notifications could not be sent");
+    let mut details = Vec::new();
+    for entry in entries {
+        let level = match entry.state {
+            State::Delivered => "INFO",
+            State::Dead | State::Dropped => "ERROR",
+            _ => "WARNING",
+        };
+        let line = describe(entry);
+        details.push(log(level, &line));
+        reply = reply.line(format!("{} {line}", entry.id));
+    }
+    finish(reply, word, json!(entries), details, problems)
+}
+
+fn status_of(good: bool, text: String, failure: &str) -> Reply {
+    if good {
+        Reply::ok(text)
+    } else {
+        // Documented by Apprise API for "one or more notifications could not be sent".
+        Reply::new(StatusCode::FAILED_DEPENDENCY, format!("{failure}; {text}"))
+    }
+}
+
+fn finish(reply: Reply, status: &str, outbox: Value, mut details: Vec<Value>, problems: &[Problem]) -> Reply {
+    let mut reply = reply;
+    for problem in problems {
+        details.push(log("ERROR", &problem.to_string()));
+        reply = reply.line(problem.to_string());
+    }
+    reply.field("status", status).field("outbox", outbox).field("details", details)
+}
+
+/// One line on where an entry stands.
+pub(crate) fn describe(entry: &Queued) -> String {
+    let mut text = format!("{} {}", entry.state, entry.target);
+    if entry.state == State::Delivered {
+        if let Some(notify::Outcome::Delivered { confirmed_by, id }) = &entry.outcome {
+            text.push_str(&format!(", confirmed by {confirmed_by}"));
+            if let Some(id) = id {
+                text.push_str(&format!(", id {id}"));
+            }
+        }
+        return text;
+    }
+    if let Some(outcome) = &entry.outcome {
+        for part in [outcome.reason(), outcome.remedy()].into_iter().flatten().filter(|part| !part.is_empty()) {
+            text.push_str("; ");
+            text.push_str(part);
+        }
+    }
+    text
+}
+
+/// A log line in Apprise API's form: level, time, text.
+fn log(level: &str, text: &str) -> Value {
+    json!([level, notify::outbox::time_text(std::time::SystemTime::now()), text])
+}

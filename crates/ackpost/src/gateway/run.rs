@@ -1,0 +1,202 @@
+//! The life of a gateway: open, listen, deliver, reload, drain.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::outbox::{Alarm, Outbox, OutboxError, WorkerSettings};
+use notify::{Environment, Service, TagFilter, Values};
+use tokio::sync::watch;
+
+use super::catalog::Catalog;
+use super::config::{Config, ConfigError};
+use super::router::router;
+use super::serve;
+use super::state::Gateway;
+use super::store::Store;
+use super::token::{TokenError, Tokens};
+use crate::lifecycle::{Asked, ServiceManager, Signals};
+
+/// How often the token file is looked at.
+const TOKEN_LOOK: Duration = Duration::from_secs(2);
+/// Pause before a worker that failed is started again.
+const WORKER_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GatewayError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Tokens(#[from] TokenError),
+    #[error("{path}: {source}")]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("{address} cannot be listened on: {source}")]
+    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("{0}")]
+    Outbox(#[from] OutboxError),
+    #[error("signals cannot be received: {0}")]
+    Signals(std::io::Error),
+}
+
+impl GatewayError {
+    /// What a person can do about it.
+    pub(crate) fn remedy(&self) -> String {
+        match self {
+            Self::Config(_) => "correct it; `ackpost gateway config` prints a documented file".to_owned(),
+            Self::Tokens(_) => "correct or remove the token file".to_owned(),
+            Self::Folder { .. } => "make the folder writable for this user, or name another with `folder`".to_owned(),
+            Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                "stop the other program, or choose another port with `listen`".to_owned()
+            }
+            Self::Listen { .. } => "choose another address with `listen`".to_owned(),
+            Self::Outbox(error) => error.remedy(),
+            Self::Signals(_) => "check the limits of the process".to_owned(),
+        }
+    }
+}
+
+/// Runs until it is told to stop. `announce` hears the addresses once requests are answered.
+pub(crate) async fn run(
+    config: Config,
+    config_file: Option<&Path>,
+    outbox: Outbox,
+    announce: impl FnOnce(&[std::net::SocketAddr], bool),
+) -> Result<(), GatewayError> {
+    let mut signals = Signals::new().map_err(GatewayError::Signals)?;
+    let manager = ServiceManager::from_env();
+    let folder = config.folder.clone();
+    let store = Store::open(&folder.join("keys"), &credential("gateway.key", &folder))
+        .map_err(|source| GatewayError::Folder { path: folder.clone(), source })?;
+    let tokens = Tokens::open(&folder.join("tokens.toml"))?;
+    let listeners = serve::listen(&config.listen)
+        .await
+        .map_err(|(address, source)| GatewayError::Listen { address, source })?;
+    let drain = config.drain;
+    let file = config_file.map(Path::to_owned);
+    let gateway = Arc::new(Gateway::new(config, file, tokens, Catalog::new(store), outbox));
+    let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    if gateway.is_open() {
+        tracing::info!("no token is asked for; `ackpost gateway token add` changes that");
+    }
+
+    let (stop, stopped) = watch::channel(false);
+    let (reload, reloaded) = watch::channel(0_u64);
+    let served = tokio::spawn(serve::serve(
+        Arc::clone(&gateway),
+        listeners,
+        router(Arc::clone(&gateway)),
+        stopped.clone(),
+    ));
+    let delivered = tokio::spawn(deliver(Arc::clone(&gateway), stopped.clone(), reloaded, drain));
+    let looked = tokio::spawn(look_after_tokens(Arc::clone(&gateway), stopped.clone()));
+    announce(&addresses, gateway.is_open());
+    manager.ready("taking messages");
+
+    let watching = manager.watch(stopped.clone(), || gateway.is_healthy());
+    let commanding = async {
+        loop {
+            match signals.next().await {
+                Asked::Stop => break,
+                Asked::Reload => match gateway.reload() {
+                    Ok(()) => {
+                        reload.send_modify(|count| *count += 1);
+                        tracing::info!("the configuration was read again");
+                        manager.status("taking messages");
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the configuration was not read again; the old one stays");
+                        manager.status("the configuration could not be read again");
+                    }
+                },
+            }
+        }
+        tracing::info!("stopping: no new requests, running ones end");
+        gateway.set_draining();
+        manager.stopping(drain + Duration::from_secs(10));
+        let _ = stop.send(true);
+    };
+    tokio::join!(watching, commanding);
+    // A second signal does not wait.
+    tokio::select! {
+        _ = async {
+            let _ = served.await;
+            let _ = delivered.await;
+            let _ = looked.await;
+        } => {}
+        asked = signals.next() => tracing::warn!(?asked, "ending at once; what is stored stays stored"),
+    }
+    Ok(())
+}
+
+/// A key file: the one systemd hands in (`LoadCredential=`), else the one in the folder.
+pub(crate) fn credential(name: &str, folder: &Path) -> PathBuf {
+    std::env::var_os("CREDENTIALS_DIRECTORY")
+        .map(|credentials| Path::new(&credentials).join(name))
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| folder.join(name))
+}
+
+/// Works the outbox; starts again after a reload, and after a failure of the database.
+async fn deliver(
+    gateway: Arc<Gateway>,
+    stopped: watch::Receiver<bool>,
+    mut reloaded: watch::Receiver<u64>,
+    drain: Duration,
+) {
+    loop {
+        reloaded.mark_unchanged();
+        let settings = WorkerSettings { drain, alarm: alarm(&gateway).await, ..WorkerSettings::default() };
+        let (mut stop, mut again) = (stopped.clone(), reloaded.clone());
+        let end = async move {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => {}
+                _ = again.changed() => {}
+            }
+        };
+        gateway.set_worker_alive(true);
+        let ended = gateway.outbox.run(settings, end).await;
+        if *stopped.borrow() {
+            gateway.set_worker_alive(false);
+            return;
+        }
+        if let Err(error) = ended {
+            gateway.set_worker_alive(false);
+            tracing::error!(%error, remedy = %error.remedy(), "deliveries stopped; they begin again");
+            tokio::time::sleep(WORKER_PAUSE).await;
+        }
+    }
+}
+
+/// The services that hear of trouble.
+async fn alarm(gateway: &Gateway) -> Option<Alarm> {
+    let config = gateway.config();
+    let after = config.alarm_after?;
+    let filter = TagFilter::from_values([&config.alarm_tag]);
+    let values = Values::new::<&str, String>([], &Environment::empty());
+    let mut services: Vec<Service> = Vec::new();
+    for key in gateway.keys().unwrap_or_default() {
+        match super::routes::notify::key_services(gateway, &key).await {
+            Ok(Some(notifier)) => {
+                services.extend(notifier.find(&filter).filter_map(|entry| entry.resolve(&values).ok()));
+            }
+            Ok(None) => {}
+            Err(reply) => tracing::warn!(%key, reason = reply.sentence(), "a key could not be read for alarms"),
+        }
+    }
+    if services.is_empty() {
+        tracing::warn!(tag = config.alarm_tag, "alarm_after is set, but no service carries the alarm tag");
+        return None;
+    }
+    Some(Alarm { after, services })
+}
+
+async fn look_after_tokens(gateway: Arc<Gateway>, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = tokio::time::interval(TOKEN_LOOK);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => gateway.reload_tokens(),
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Living as a service: signals, an orderly end, and what systemd wants to be told.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// SIGTERM or SIGINT: end in good order.
+    Stop,
+    /// SIGHUP: read the configuration again.
+    Reload,
+}
+
+/// Signals of the process, taken over from their default effect as soon as this exists.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Takes over SIGTERM, SIGINT and SIGHUP.
+    #[cfg(unix)]
+    pub(crate) fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one.
+    #[cfg(unix)]
+    pub(crate) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Takes over Ctrl-C.
+    #[cfg(not(unix))]
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Waits for Ctrl-C.
+    #[cfg(not(unix))]
+    pub(crate) async fn next(&mut self) -> Asked {
+        let _ = tokio::signal::ctrl_c().await;
+        Asked::Stop
+    }
+}
+
+/// The socket of the service manager (sd_notify). Without `NOTIFY_SOCKET` every call does nothing.
+#[derive(Debug)]
+pub(crate) struct ServiceManager {
+    #[cfg(unix)]
+    socket: Option<(std::os::unix::net::UnixDatagram, std::os::unix::net::SocketAddr)>,
+    watchdog: Option<Duration>,
+}
+
+impl ServiceManager {
+    /// From the environment that systemd sets for a service with `Type=notify`.
+    pub(crate) fn from_env() -> Self {
+        let watchdog = std::env::var("WATCHDOG_USEC")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .map(Duration::from_micros)
+            .filter(|_| {
+                // Inherited from a parent that is watched itself?
+                std::env::var("WATCHDOG_PID").map_or(true, |pid| pid == std::process::id().to_string())
+            });
+        Self {
+            #[cfg(unix)]
+            socket: std::env::var("NOTIFY_SOCKET").ok().and_then(|path| open_socket(&path)),
+            watchdog,
+        }
+    }
+
+    /// The start is over; requests are answered.
+    pub(crate) fn ready(&self, status: &str) {
+        self.tell(&format!("READY=1\nSTATUS={status}"));
+    }
+
+    /// One line for `systemctl status`.
+    pub(crate) fn status(&self, status: &str) {
+        self.tell(&format!("STATUS={status}"));
+    }
+
+    /// The end has begun, and may take so long.
+    pub(crate) fn stopping(&self, longest: Duration) {
+        let longest = u64::try_from(longest.as_micros()).unwrap_or(u64::MAX);
+        self.tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={longest}"));
+    }
+
+    /// Tells the watchdog twice in its time that the process is well, as long as `is_well` says so; returns when
+    /// `stop` is set. Without a watchdog it only waits.
+    pub(crate) async fn watch(&self, mut stop: watch::Receiver<bool>, is_well: impl Fn() -> bool) {
+        let Some(interval) = self.watchdog else {
+            let _ = stop.wait_for(|stop| *stop).await;
+            return;
+        };
+        let mut ticks = tokio::time::interval(interval / 2);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => if is_well() { self.tell("WATCHDOG=1") },
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    fn tell(&self, state: &str) {
+        if let Some((socket, address)) = &self.socket
+            && let Err(error) = socket.send_to_addr(state.as_bytes(), address)
+        {
+            tracing::warn!(%error, "the service manager could not be told");
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn tell(&self, _state: &str) {}
+}
+
+/// `/path` or `@abstract`.
+#[cfg(unix)]
+fn open_socket(path: &str) -> Option<(std::os::unix::net::UnixDatagram, std::os::unix::net::SocketAddr)> {
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let address = match path.strip_prefix('@') {
+        #[cfg(target_os = "linux")]
+        Some(name) => {
+            use std::os::linux::net::SocketAddrExt as _;
+            SocketAddr::from_abstract_name(name).ok()?
+        }
+        #[cfg(not(target_os = "linux"))]
+        Some(_) => return None,
+        None => SocketAddr::from_pathname(path).ok()?,
+    };
+    let socket = UnixDatagram::unbound().ok()?;
+    socket.set_nonblocking(true).ok()?;
+    Some((socket, address))
+}
