@@ -187,3 +187,10 @@ CREATE TABLE inbox (
 CREATE INDEX inbox_recipient ON inbox (recipient_id, id);
 CREATE INDEX inbox_sender ON inbox (sender_id, id);
 CREATE INDEX inbox_expiry ON inbox (expiry);
+
+-- How many transactions that change something were committed: lets processes that share a database see whether
+-- their memory is behind.
+CREATE TABLE change_counter (
+    value BIGINT NOT NULL
+);
+INSERT INTO change_counter (value) VALUES (0);

@@ -1,8 +1,36 @@
-//! The community server as a library.
+//! The community server as a library: a [`Config`], and [`Server::start`].
+//!
+//! | module | what |
+//! |---|---|
+//! | [`config`] | `server.toml`, every option with its default |
+//! | [`model`] | rules on plain values: permissions, filters, gates, raids |
+//! | [`store`] | one trait, one SQL text, SQLite and PostgreSQL |
+//! | `http` | one router behind three doors: network, onion requests, batches |
+//! | [`guard`] | the rules of the operator, asked before something is stored |
+//! | [`admin`], [`web`], [`plugin`], [`import`] | commands, pages, plugins, moving in |
+
+mod activity;
 pub mod admin;
+mod app;
+mod cache;
+pub mod config;
+mod contents;
 pub mod guard;
+mod http;
 pub mod import;
+mod jobs;
+mod key;
 pub mod model;
+mod nonce;
 pub mod plugin;
+mod server;
+mod shared;
 pub mod store;
 pub mod web;
+
+pub use app::{App, Counters, unix_now};
+pub use cache::{Live, Room, User};
+pub use config::{Config, ConfigError};
+pub use contents::{Contents, content_name};
+pub use key::{load_key, load_or_create_key, write_key};
+pub use server::{Running, Server, StartError};

@@ -145,6 +145,9 @@ macro_rules! store_api {
 
             /// Keeps nonces that no write carried along.
             fn keep_nonces(nonces: Vec<NonceRow>) -> ();
+            /// Uses up nonces in the database that several processes share, and tells how much was committed there.
+            /// A database of one process calls every nonce fresh.
+            fn pass(nonces: Vec<NonceRow>) -> Passed;
             /// Whether a nonce was used.
             fn nonce_used(nonce: [u8; 16]) -> bool;
             /// The latest timestamp among the kept nonces.

@@ -52,8 +52,13 @@ impl SqlStore {
             .test_before_acquire(false)
             .acquire_timeout(Duration::from_secs(20))
             .connect_lazy_with(connect.clone());
-        let sender = conn_pid(&mut conn).await?;
+        let sender = own_number()?;
         listen(&connect, sender, ChangeSink::clone(&sink)).await?;
+        // A nonce need not survive a crash of the database by itself: writes keep theirs in their own transaction.
+        let gate = PoolOptions::<Db>::new()
+            .max_connections(1)
+            .test_before_acquire(false)
+            .connect_lazy_with(connect.clone().options([("synchronous_commit", "off")]));
         let writer = Writer::start(
             WriteSide {
                 conn,
@@ -62,15 +67,14 @@ impl SqlStore {
             },
             sink,
         );
-        Ok(Self::assemble(pool, writer, None))
+        Ok(Self::assemble(pool, writer, Some(gate), None))
     }
 }
 
-async fn conn_pid(conn: &mut Conn) -> StoreResult<i64> {
-    // Not the process id of the connection, which changes when it is opened again: a number of our own.
+/// A number that tells this process from others in notifications.
+fn own_number() -> StoreResult<i64> {
     let mut bytes = [0; 7];
     getrandom::fill(&mut bytes).map_err(|e| StoreError::Unavailable(e.to_string()))?;
-    conn.ping().await?;
     Ok(bytes.iter().fold(0, |all, byte| (all << 8) | i64::from(*byte)))
 }
 
@@ -133,9 +137,13 @@ impl WriteConnection for WriteSide {
     fn commit<'a>(&'a mut self, changes: &'a [Change]) -> BoxFuture<'a, StoreResult<()>> {
         Box::pin(async {
             if !changes.is_empty() {
+                let count: i64 =
+                    sqlx::query_scalar("UPDATE change_counter SET value = value + 1 RETURNING value")
+                        .fetch_one(&mut self.conn)
+                        .await?;
                 sqlx::query("SELECT pg_notify($1, $2)")
                     .bind(CHANNEL)
-                    .bind(encode(self.sender, changes))
+                    .bind(encode(self.sender, count, changes))
                     .execute(&mut self.conn)
                     .await?;
             }
@@ -171,8 +179,8 @@ impl WriteConnection for WriteSide {
 /// Longest payload that PostgreSQL takes, with room to spare.
 const MAX_PAYLOAD: usize = 7000;
 
-fn encode(sender: i64, changes: &[Change]) -> String {
-    let mut text = sender.to_string();
+fn encode(sender: i64, count: i64, changes: &[Change]) -> String {
+    let mut text = format!("{sender} {count}");
     let mut seen = std::collections::HashSet::new();
     for change in changes.iter().rev().filter(|change| match change {
         // Of the messages of a room only the last number matters.
@@ -181,8 +189,10 @@ fn encode(sender: i64, changes: &[Change]) -> String {
         Change::Room(id) => seen.insert((2, *id)),
         Change::Rewritten(id) => seen.insert((3, *id)),
         Change::User(id) => seen.insert((4, *id)),
+        Change::DirectMessage(id) => seen.insert((7, *id)),
         Change::Settings => seen.insert((5, 0)),
         Change::Everything => seen.insert((6, 0)),
+        Change::Counted(_) => false,
     }) {
         let word = match change {
             Change::Room(id) => format!(" r{id}"),
@@ -193,11 +203,12 @@ fn encode(sender: i64, changes: &[Change]) -> String {
                 active_users,
             } => format!(" a{room_id}:{active_users}"),
             Change::User(id) => format!(" u{id}"),
+            Change::DirectMessage(id) => format!(" d{id}"),
             Change::Settings => " s".to_owned(),
-            Change::Everything => " e".to_owned(),
+            Change::Everything | Change::Counted(_) => " e".to_owned(),
         };
         if text.len() + word.len() > MAX_PAYLOAD {
-            return format!("{sender} e");
+            return format!("{sender} {count} e");
         }
         text.push_str(&word);
     }
@@ -206,44 +217,54 @@ fn encode(sender: i64, changes: &[Change]) -> String {
 
 fn decode(own: i64, payload: &str) -> Vec<Change> {
     let mut words = payload.split(' ');
-    if words.next().and_then(|sender| sender.parse::<i64>().ok()) == Some(own) {
-        return Vec::new();
+    let sender = words.next().and_then(|word| word.parse::<i64>().ok());
+    let count = words.next().and_then(|word| word.parse::<i64>().ok());
+    let mut changes = Vec::new();
+    if sender != Some(own) {
+        changes.extend(words.map(|word| parse_change(word).unwrap_or(Change::Everything)));
     }
-    words
-        .map(|word| {
-            let (kind, rest) = word.split_at(word.len().min(1));
-            let (first, second) = rest.split_once(':').unwrap_or((rest, ""));
-            let parsed = match kind {
-                "r" => first.parse().ok().map(Change::Room),
-                "w" => first.parse().ok().map(Change::Rewritten),
-                "u" => first.parse().ok().map(Change::User),
-                "s" => Some(Change::Settings),
-                "m" => first
-                    .parse()
-                    .ok()
-                    .zip(second.parse().ok())
-                    .map(|(room_id, seqno)| Change::Messages { room_id, seqno }),
-                "a" => first
-                    .parse()
-                    .ok()
-                    .zip(second.parse().ok())
-                    .map(|(room_id, active_users)| Change::Activity {
-                        room_id,
-                        active_users,
-                    }),
-                _ => None,
-            };
-            parsed.unwrap_or(Change::Everything)
-        })
-        .collect()
+    match count {
+        Some(count) => changes.push(Change::Counted(count)),
+        None => changes.push(Change::Everything),
+    }
+    changes
+}
+
+fn parse_change(word: &str) -> Option<Change> {
+    let kind = word.get(..1)?;
+    let (first, second) = word.get(1..)?.split_once(':').unwrap_or((word.get(1..)?, ""));
+    Some(match kind {
+        "r" => Change::Room(first.parse().ok()?),
+        "w" => Change::Rewritten(first.parse().ok()?),
+        "u" => Change::User(first.parse().ok()?),
+        "d" => Change::DirectMessage(first.parse().ok()?),
+        "s" => Change::Settings,
+        "m" => Change::Messages {
+            room_id: first.parse().ok()?,
+            seqno: second.parse().ok()?,
+        },
+        "a" => Change::Activity {
+            room_id: first.parse().ok()?,
+            active_users: second.parse().ok()?,
+        },
+        _ => return None,
+    })
+}
+
+async fn counted(pool: &sqlx::Pool<Db>) -> Change {
+    let count: Result<i64, _> = sqlx::query_scalar("SELECT value FROM change_counter")
+        .fetch_one(pool)
+        .await;
+    count.map_or(Change::Everything, Change::Counted)
 }
 
 async fn listen(connect: &PgConnectOptions, own: i64, sink: ChangeSink) -> StoreResult<()> {
     let pool = PoolOptions::<Db>::new()
-        .max_connections(1)
+        .max_connections(2)
         .connect_lazy_with(connect.clone());
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.listen(CHANNEL).await?;
+    sink(&[Change::Everything, counted(&pool).await]);
     // Ends with the process or, at the latest, when nobody holds the sink but this task.
     tokio::spawn(async move {
         loop {
@@ -255,7 +276,7 @@ async fn listen(connect: &PgConnectOptions, own: i64, sink: ChangeSink) -> Store
                     }
                 }
                 // The connection was lost and is open again: what was said meanwhile is unknown.
-                Ok(None) => sink(&[Change::Everything]),
+                Ok(None) => sink(&[Change::Everything, counted(&pool).await]),
                 Err(error) => {
                     tracing::warn!(%error, "listening for changes failed");
                     sink(&[Change::Everything]);
@@ -289,17 +310,22 @@ mod tests {
             Change::Settings,
             Change::Everything,
         ];
-        let text = encode(5, &changes);
-        assert!(decode(5, &text).is_empty());
+        let text = encode(5, 77, &changes);
+        assert_eq!(decode(5, &text), vec![Change::Counted(77)]);
         let heard = decode(6, &text);
-        assert_eq!(heard.len(), 7);
+        assert_eq!(heard.len(), 8);
+        assert_eq!(heard.last(), Some(&Change::Counted(77)));
         assert!(heard.contains(&Change::Messages { room_id: 3, seqno: 9 }));
         assert!(heard.contains(&Change::Activity {
             room_id: 3,
             active_users: 12
         }));
         let many: Vec<Change> = (0..10_000).map(Change::User).collect();
-        assert_eq!(decode(6, &encode(5, &many)), vec![Change::Everything]);
-        assert_eq!(decode(6, "5 zz"), vec![Change::Everything]);
+        assert_eq!(
+            decode(6, &encode(5, 1, &many)),
+            vec![Change::Everything, Change::Counted(1)]
+        );
+        assert_eq!(decode(6, "5 1 zz"), vec![Change::Everything, Change::Counted(1)]);
+        assert_eq!(decode(6, "nonsense"), vec![Change::Everything]);
     }
 }

@@ -72,7 +72,7 @@ impl SqlStore {
             .max_lifetime(None)
             .connect_lazy_with(base.pragma("cache_size", "-2000").pragma("query_only", "on"));
         let writer = Writer::start(WriteSide { conn }, sink);
-        Ok(Self::assemble(readers, writer, Some(lock)))
+        Ok(Self::assemble(readers, writer, None, Some(lock)))
     }
 }
 

@@ -354,15 +354,6 @@ pub enum Page {
     Single(Id),
 }
 
-/// The continuation of a page beyond rows that the viewer may not see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageCut {
-    /// Which messages.
-    pub page: Page,
-    /// How many rows at most.
-    pub limit: i64,
-}
-
 /// A reaction of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReactionRow {
@@ -638,8 +629,21 @@ pub enum Change {
     },
     /// A user's rights, bans or overrides.
     User(Id),
+    /// A direct message was stored for or by this user.
+    DirectMessage(Id),
     /// Settings or filters.
     Settings,
     /// Anything: rooms came or went, or an import ran.
     Everything,
+    /// So many committed transactions of all processes have been followed (PostgreSQL).
+    Counted(i64),
+}
+
+/// What the nonces of requests to a shared database came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// Those that had not been used before.
+    pub fresh: Vec<[u8; 16]>,
+    /// How many transactions of all processes were committed until now.
+    pub changes: i64,
 }

@@ -1,7 +1,7 @@
 //! Direct messages.
 
 use super::SqlStore;
-use crate::store::{Id, InboxRow, Mailbox, NewDm, StoreResult};
+use crate::store::{Change, Id, InboxRow, Mailbox, NewDm, StoreResult};
 
 macro_rules! dm_query {
     ($column:literal) => {
@@ -18,6 +18,10 @@ impl SqlStore {
     pub(crate) async fn add_dm(&self, new: NewDm) -> StoreResult<Id> {
         self.write(new, |tx, new| {
             Box::pin(async move {
+                tx.changes.extend([
+                    Change::DirectMessage(new.recipient_id),
+                    Change::DirectMessage(new.sender_id),
+                ]);
                 Ok(sqlx::query_scalar(
                     "INSERT INTO inbox (recipient_id, sender_id, body, posted_at, expiry) \
                      VALUES ($1, $2, $3, $4, $5) RETURNING id",

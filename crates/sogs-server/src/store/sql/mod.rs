@@ -18,21 +18,29 @@ use sqlx::Pool;
 
 use super::{Conn, Db, Tx};
 use crate::store::writer::Writer;
-use crate::store::{Change, Id, NonceRow, StoreResult};
+use crate::store::{Change, Id, NonceRow, Passed, StoreResult};
 
 /// A store on one kind of database.
 pub struct SqlStore {
     pub(super) readers: Pool<Db>,
     writer: Writer<Conn>,
+    /// Connections of the turnstile, where several processes share the database.
+    gate: Option<Pool<Db>>,
     /// Held as long as the store is open, so that no second process writes.
     _lock: Option<File>,
 }
 
 impl SqlStore {
-    pub(super) fn assemble(readers: Pool<Db>, writer: Writer<Conn>, lock: Option<File>) -> Self {
+    pub(super) fn assemble(
+        readers: Pool<Db>,
+        writer: Writer<Conn>,
+        gate: Option<Pool<Db>>,
+        lock: Option<File>,
+    ) -> Self {
         Self {
             readers,
             writer,
+            gate,
             _lock: lock,
         }
     }
@@ -68,6 +76,22 @@ impl SqlStore {
         )
     }
 
+    pub(crate) async fn pass(&self, nonces: Vec<NonceRow>) -> StoreResult<Passed> {
+        let Some(gate) = &self.gate else {
+            return Ok(Passed {
+                fresh: nonces.into_iter().map(|row| row.nonce).collect(),
+                changes: 0,
+            });
+        };
+        let mut conn = gate.acquire().await?;
+        let fresh = take_nonces(&mut conn, &nonces).await?;
+        // After the nonces: what was committed before these requests came is counted.
+        let changes = sqlx::query_scalar("SELECT value FROM change_counter")
+            .fetch_one(&mut *conn)
+            .await?;
+        Ok(Passed { fresh, changes })
+    }
+
     pub(crate) async fn ping(&self) -> StoreResult<()> {
         sqlx::query("SELECT 1").execute(&self.readers).await?;
         Ok(())
@@ -83,20 +107,23 @@ impl SqlStore {
 /// Most nonces of one INSERT.
 const NONCE_ROWS: usize = 64;
 
+fn nonce_values(rows: usize) -> String {
+    let values: Vec<String> = (0..rows)
+        .map(|n| format!("(${}, ${})", 2 * n + 1, 2 * n + 2))
+        .collect();
+    format!(
+        "INSERT INTO nonces (nonce, stamp) VALUES {} ON CONFLICT DO NOTHING",
+        values.join(", ")
+    )
+}
+
 pub(super) async fn insert_nonces(conn: &mut Conn, nonces: &[NonceRow]) -> StoreResult<()> {
     let mut rest = nonces;
     while !rest.is_empty() {
         // One of two texts, so that both stay prepared.
         let rows = if rest.len() >= NONCE_ROWS { NONCE_ROWS } else { 1 };
         let (now, later) = rest.split_at(rows);
-        let values: Vec<String> = (0..rows)
-            .map(|n| format!("(${}, ${})", 2 * n + 1, 2 * n + 2))
-            .collect();
-        let text = format!(
-            "INSERT INTO nonces (nonce, stamp) VALUES {} ON CONFLICT DO NOTHING",
-            values.join(", ")
-        );
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(nonce_values(rows)));
         for row in now {
             query = query.bind(&row.nonce[..]).bind(row.stamp);
         }
@@ -104,6 +131,29 @@ pub(super) async fn insert_nonces(conn: &mut Conn, nonces: &[NonceRow]) -> Store
         rest = later;
     }
     Ok(())
+}
+
+/// Inserts nonces and returns those that were not there.
+async fn take_nonces(conn: &mut Conn, nonces: &[NonceRow]) -> StoreResult<Vec<[u8; 16]>> {
+    let mut fresh = Vec::with_capacity(nonces.len());
+    let mut rest = nonces;
+    while !rest.is_empty() {
+        // The largest power of two, so that few texts need preparing.
+        let rows = (1 << rest.len().ilog2()).min(NONCE_ROWS);
+        let (now, later) = rest.split_at(rows);
+        let text = format!("{} RETURNING nonce", nonce_values(rows));
+        let mut query = sqlx::query_scalar(sqlx::AssertSqlSafe(text));
+        for row in now {
+            query = query.bind(&row.nonce[..]).bind(row.stamp);
+        }
+        let kept: Vec<Vec<u8>> = query.fetch_all(&mut *conn).await?;
+        fresh.extend(
+            kept.into_iter()
+                .filter_map(|nonce| <[u8; 16]>::try_from(nonce).ok()),
+        );
+        rest = later;
+    }
+    Ok(fresh)
 }
 
 /// Lengths of `IN` lists: a list is filled up to the next, so that few texts need preparing.

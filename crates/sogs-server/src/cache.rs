@@ -1,0 +1,391 @@
+//! Rooms and users as the store last told them, kept true by the changes that every commit announces.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use crate::model::permission::{Rights, rights};
+use crate::store::{Change, DynStore, Id, OverrideRow, RoomFull, StoreResult, UserFull, UserRow};
+
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A room in memory.
+#[derive(Debug)]
+pub struct Room {
+    /// Description, moderators, pins. Its counters are those at loading; see `live` for now.
+    pub full: RoomFull,
+    /// The counters now.
+    pub live: Arc<Live>,
+}
+
+impl Room {
+    /// Database id.
+    pub fn id(&self) -> Id {
+        self.full.room.id
+    }
+
+    /// Token as the operator wrote it.
+    pub fn token(&self) -> &str {
+        &self.full.room.token
+    }
+
+    /// What this user may do here.
+    pub fn rights(&self, user: Option<&User>) -> Rights {
+        rights(
+            &self.full.room.defaults,
+            user.map(|user| &user.row),
+            user.and_then(|user| user.overrides.get(&self.id())),
+        )
+    }
+}
+
+/// Counters of a room that change with every message.
+#[derive(Debug)]
+pub struct Live {
+    /// Last sequence number.
+    pub seqno: AtomicI64,
+    /// Counts changes that leave no trace in the sequence.
+    pub rewritten: AtomicU64,
+    /// Active users.
+    pub active: AtomicI64,
+}
+
+/// A user in memory.
+#[derive(Debug)]
+pub struct User {
+    /// The row.
+    pub row: UserRow,
+    /// Overrides by room.
+    pub overrides: HashMap<Id, OverrideRow>,
+}
+
+impl User {
+    fn new(full: UserFull) -> Self {
+        let overrides = full.overrides.into_iter().map(|row| (row.room_id, row)).collect();
+        Self {
+            row: full.user,
+            overrides,
+        }
+    }
+
+    /// Whether the user is banned from any room.
+    pub fn banned_somewhere(&self) -> bool {
+        self.row.banned || self.overrides.values().any(|row| row.banned)
+    }
+}
+
+/// Users in two generations: when the young one is full it becomes the old one, and what is used comes back.
+#[derive(Default)]
+struct Users {
+    young: HashMap<String, Arc<User>>,
+    old: HashMap<String, Arc<User>>,
+    names: HashMap<Id, String>,
+}
+
+impl Users {
+    fn get(&mut self, session_id: &str, capacity: usize) -> Option<Arc<User>> {
+        if let Some(user) = self.young.get(session_id) {
+            return Some(Arc::clone(user));
+        }
+        let user = self.old.remove(session_id)?;
+        self.put(Arc::clone(&user), capacity);
+        Some(user)
+    }
+
+    fn put(&mut self, user: Arc<User>, capacity: usize) {
+        if self.young.len() >= capacity / 2 {
+            self.old = std::mem::take(&mut self.young);
+            let Self { old, names, .. } = self;
+            names.retain(|_, name| old.contains_key(name));
+        }
+        self.names.insert(user.row.id, user.row.session_id.clone());
+        self.young.insert(user.row.session_id.clone(), user);
+    }
+
+    fn forget(&mut self, id: Id) {
+        if let Some(name) = self.names.remove(&id) {
+            self.young.remove(&name);
+            self.old.remove(&name);
+        }
+    }
+}
+
+/// The caches of one process.
+pub struct World {
+    rooms: RwLock<HashMap<Id, Arc<Room>>>,
+    tokens: RwLock<HashMap<String, Id>>,
+    live: RwLock<HashMap<Id, Arc<Live>>>,
+    list: RwLock<Option<Arc<Vec<Id>>>>,
+    users: Mutex<Users>,
+    /// Highest ids in users' inboxes and outboxes: a poll from there on has nothing new.
+    tops: Mutex<HashMap<Id, (Id, Id)>>,
+    capacity: usize,
+    /// Counts invalidations: what was loaded before one is not kept.
+    epoch: AtomicU64,
+    /// Committed transactions of all processes that were followed.
+    followed: tokio::sync::watch::Sender<i64>,
+}
+
+/// Users whose mailboxes are known to have nothing new.
+const MAX_TOPS: usize = 50_000;
+/// How long a request waits for news of what other processes changed, before memory is forgotten instead.
+const NEWS: std::time::Duration = std::time::Duration::from_millis(25);
+
+impl World {
+    /// Empty caches that keep up to so many users.
+    pub fn new(cached_users: usize) -> Self {
+        Self {
+            rooms: RwLock::default(),
+            tokens: RwLock::default(),
+            live: RwLock::default(),
+            list: RwLock::default(),
+            users: Mutex::default(),
+            tops: Mutex::default(),
+            capacity: cached_users.max(16),
+            epoch: AtomicU64::new(0),
+            followed: tokio::sync::watch::Sender::new(0),
+        }
+    }
+
+    /// Waits until this many transactions were followed, or forgets everything.
+    pub async fn catch_up(&self, count: i64) {
+        if *self.followed.borrow() >= count {
+            return;
+        }
+        let mut news = self.followed.subscribe();
+        if tokio::time::timeout(NEWS, news.wait_for(|followed| *followed >= count))
+            .await
+            .is_err()
+        {
+            self.clear();
+            self.follow(count);
+        }
+    }
+
+    fn follow(&self, count: i64) {
+        self.followed.send_if_modified(|followed| {
+            let newer = count > *followed;
+            *followed = count.max(*followed);
+            newer
+        });
+    }
+
+    /// Follows committed changes.
+    pub fn apply(&self, changes: &[Change]) {
+        for change in changes {
+            match *change {
+                Change::Messages { room_id, seqno } => match self.live(room_id) {
+                    Some(live) => drop(live.seqno.fetch_max(seqno, Ordering::AcqRel)),
+                    None => self.passed(),
+                },
+                Change::Rewritten(room_id) => match self.live(room_id) {
+                    Some(live) => drop(live.rewritten.fetch_add(1, Ordering::AcqRel)),
+                    None => self.passed(),
+                },
+                Change::Activity {
+                    room_id,
+                    active_users,
+                } => match self.live(room_id) {
+                    Some(live) => live.active.store(active_users, Ordering::Release),
+                    None => self.passed(),
+                },
+                Change::Room(id) => {
+                    self.passed();
+                    write(&self.rooms).remove(&id);
+                }
+                Change::User(id) => {
+                    self.passed();
+                    held(&self.users).forget(id);
+                }
+                Change::DirectMessage(id) => {
+                    self.passed();
+                    held(&self.tops).remove(&id);
+                }
+                Change::Settings => {}
+                Change::Counted(count) => self.follow(count),
+                Change::Everything => self.clear(),
+            }
+        }
+    }
+
+    /// Forgets everything; also what was being loaded.
+    pub fn clear(&self) {
+        self.passed();
+        write(&self.rooms).clear();
+        write(&self.tokens).clear();
+        write(&self.live).clear();
+        *write(&self.list) = None;
+        *held(&self.users) = Users::default();
+        held(&self.tops).clear();
+    }
+
+    /// The highest ids in a user's inbox and outbox.
+    pub async fn dm_tops(&self, store: &DynStore, user_id: Id) -> StoreResult<(Id, Id)> {
+        let known = held(&self.tops).get(&user_id).copied();
+        if let Some(tops) = known {
+            return Ok(tops);
+        }
+        let before = self.epoch();
+        let loaded = store.dm_tops(user_id).await?;
+        let mut tops = held(&self.tops);
+        if tops.len() >= MAX_TOPS {
+            tops.clear();
+        }
+        if self.epoch() == before {
+            tops.insert(user_id, loaded);
+        }
+        Ok(loaded)
+    }
+
+    fn passed(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn live(&self, room_id: Id) -> Option<Arc<Live>> {
+        read(&self.live).get(&room_id).cloned()
+    }
+
+    /// The room of a token.
+    pub async fn room(&self, store: &DynStore, token: &str) -> StoreResult<Option<Arc<Room>>> {
+        let key = token.to_ascii_lowercase();
+        let known = read(&self.tokens).get(&key).copied();
+        if let Some(id) = known {
+            return self.room_by_id(store, id).await;
+        }
+        let before = self.epoch.load(Ordering::Acquire);
+        let Some(row) = store.room_by_token(key.clone()).await? else {
+            return Ok(None);
+        };
+        if self.epoch.load(Ordering::Acquire) == before {
+            write(&self.tokens).insert(key, row.id);
+        }
+        self.room_by_id(store, row.id).await
+    }
+
+    /// A room by its database id.
+    pub async fn room_by_id(&self, store: &DynStore, id: Id) -> StoreResult<Option<Arc<Room>>> {
+        let known = read(&self.rooms).get(&id).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let before = self.epoch.load(Ordering::Acquire);
+        let Some(full) = store.room_full(id).await? else {
+            return Ok(None);
+        };
+        let live = self.live(id).unwrap_or_else(|| {
+            Arc::new(Live {
+                seqno: AtomicI64::new(full.room.message_sequence),
+                rewritten: AtomicU64::new(0),
+                active: AtomicI64::new(full.room.active_users),
+            })
+        });
+        let room = Arc::new(Room {
+            full,
+            live: Arc::clone(&live),
+        });
+        let mut rooms = write(&self.rooms);
+        // Checked under the lock: an invalidation between here and the insertion would wait for the lock.
+        if self.epoch.load(Ordering::Acquire) == before {
+            write(&self.live).entry(id).or_insert(live);
+            rooms.insert(id, Arc::clone(&room));
+        }
+        Ok(Some(room))
+    }
+
+    /// All rooms in the order of their tokens.
+    pub async fn all_rooms(&self, store: &DynStore) -> StoreResult<Vec<Arc<Room>>> {
+        let known = read(&self.list).clone();
+        let ids = if let Some(ids) = known {
+            ids
+        } else {
+            let before = self.epoch.load(Ordering::Acquire);
+            let ids: Arc<Vec<Id>> = Arc::new(store.rooms().await?.into_iter().map(|row| row.id).collect());
+            if self.epoch.load(Ordering::Acquire) == before {
+                *write(&self.list) = Some(Arc::clone(&ids));
+            }
+            ids
+        };
+        let mut rooms = Vec::with_capacity(ids.len());
+        for id in ids.iter() {
+            rooms.extend(self.room_by_id(store, *id).await?);
+        }
+        Ok(rooms)
+    }
+
+    /// A user in memory, without asking the store.
+    pub fn known_user(&self, session_id: &str) -> Option<Arc<User>> {
+        held(&self.users).get(session_id, self.capacity)
+    }
+
+    /// A user, if there is one.
+    pub async fn user(&self, store: &DynStore, session_id: &str) -> StoreResult<Option<Arc<User>>> {
+        if let Some(user) = self.known_user(session_id) {
+            return Ok(Some(user));
+        }
+        let before = self.epoch.load(Ordering::Acquire);
+        let Some(full) = store.user(session_id.to_owned()).await? else {
+            return Ok(None);
+        };
+        Ok(Some(self.keep_user(full, before)))
+    }
+
+    /// The count to remember before loading a user for [`World::keep_user`].
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// Keeps a user loaded since `before`, unless something changed meanwhile.
+    pub fn keep_user(&self, full: UserFull, before: u64) -> Arc<User> {
+        let user = Arc::new(User::new(full));
+        let mut users = held(&self.users);
+        if self.epoch.load(Ordering::Acquire) == before {
+            users.put(Arc::clone(&user), self.capacity);
+        }
+        user
+    }
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(id: Id) -> Arc<User> {
+        Arc::new(User::new(UserFull {
+            user: UserRow {
+                id,
+                session_id: format!("15{id}"),
+                created: 0.0,
+                last_active: 0.0,
+                banned: false,
+                moderator: false,
+                admin: false,
+                visible_mod: false,
+            },
+            overrides: Vec::new(),
+        }))
+    }
+
+    #[test]
+    fn users_are_bounded_and_the_used_ones_stay() {
+        let mut users = Users::default();
+        for id in 0..1000 {
+            users.put(user(id), 100);
+            assert!(users.get("150", 100).is_some(), "always in use");
+        }
+        assert!(users.young.len() + users.old.len() <= 101);
+        assert!(users.names.len() <= 200);
+        assert!(users.get("15500", 100).is_none());
+        users.forget(0);
+        assert!(users.get("150", 100).is_none());
+    }
+}

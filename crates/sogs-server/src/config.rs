@@ -1,0 +1,416 @@
+//! The configuration: `server.toml` in the server's folder. Every default is what the reference server does.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the configuration file in the server's folder.
+pub const CONFIG_FILE: &str = "server.toml";
+/// Name of the key file in the server's folder, as the reference server calls it.
+pub const KEY_FILE: &str = "key_x25519";
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}; `ackpost server init DIR` makes one")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not what it should be; the text names line and option.
+    #[error("{path}: {message}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and where.
+        message: String,
+    },
+    /// An option has a value that cannot work.
+    #[error("{option}: {message}")]
+    Value {
+        /// Section and name.
+        option: &'static str,
+        /// What is wrong and what to write instead.
+        message: String,
+    },
+    /// The key file is unusable.
+    #[error("key file {path}: {message}")]
+    Key {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Everything a server can be told. Options marked (reload) follow a SIGHUP, the others need a restart.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The server's folder: relative paths below start here. Not part of the file.
+    #[serde(skip)]
+    pub dir: PathBuf,
+    /// Where it listens and what it calls itself.
+    pub net: Net,
+    /// Where the data is.
+    pub database: Database,
+    /// Uploaded files.
+    pub files: Files,
+    /// Who may come.
+    pub users: Users,
+    /// Activity of rooms.
+    pub rooms: Rooms,
+    /// Messages.
+    pub messages: Messages,
+    /// Direct messages.
+    pub direct_messages: DirectMessages,
+    /// Bounds against abuse.
+    pub limits: Limits,
+    /// Pages for browsers.
+    pub web: Web,
+    /// Health and metrics.
+    pub metrics: Metrics,
+    /// Logging.
+    pub log: Log,
+    /// Programs that hear events and decide about posts.
+    pub plugins: Vec<crate::plugin::PluginConfig>,
+}
+
+/// `[net]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Net {
+    /// Address and port to listen on; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// URL under which people reach the server, for join links; empty: `http://` and the address. (reload)
+    pub base_url: String,
+    /// Proxies whose `X-Forwarded-For` is believed in logs, as addresses. (reload)
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Lets a second process listen on the same port, for a restart without a gap.
+    pub reuse_port: bool,
+    /// Whether the old `/legacy/` routes and onion requests of version 3 are answered. (reload)
+    pub legacy_routes: bool,
+}
+
+impl Default for Net {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            base_url: String::new(),
+            trusted_proxies: Vec::new(),
+            reuse_port: false,
+            legacy_routes: true,
+        }
+    }
+}
+
+/// `[database]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite:PATH` (relative to the server's folder) or `postgres://USER:PASSWORD@HOST/NAME`.
+    pub url: String,
+    /// Connections for reading.
+    pub readers: u32,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            url: "sqlite:community.db".to_owned(),
+            readers: 4,
+        }
+    }
+}
+
+/// `[files]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Files {
+    /// Folder of the contents.
+    pub directory: PathBuf,
+    /// Largest upload in bytes, enforced while it arrives. (reload)
+    pub max_size: u64,
+    /// Days an attached file is kept; 0 = for ever. (reload)
+    pub expiry_days: f64,
+    /// Seconds within which an upload must be attached to a message. (reload)
+    pub unattached_seconds: f64,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            directory: PathBuf::from("uploads"),
+            max_size: 10_000_000,
+            expiry_days: 15.0,
+            unattached_seconds: 3600.0,
+        }
+    }
+}
+
+/// `[users]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Users {
+    /// Refuse account keys (00) and insist on blinded ids (15, 25).
+    pub require_blind_keys: bool,
+    /// Answer requests without authentication where a room's defaults allow it. (reload)
+    pub allow_anonymous: bool,
+}
+
+impl Default for Users {
+    fn default() -> Self {
+        Self {
+            require_blind_keys: true,
+            allow_anonymous: true,
+        }
+    }
+}
+
+/// `[rooms]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rooms {
+    /// Days within which somebody counts as active. (reload)
+    pub active_days: f64,
+    /// Days after which activity is forgotten. (reload)
+    pub active_prune_days: f64,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            active_days: 7.0,
+            active_prune_days: 60.0,
+        }
+    }
+}
+
+/// `[messages]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Messages {
+    /// Days the former contents of edited and deleted messages are kept. (reload)
+    pub history_days: f64,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self { history_days: 30.0 }
+    }
+}
+
+/// `[direct_messages]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DirectMessages {
+    /// Days a direct message is kept. (reload)
+    pub expiry_days: f64,
+    /// Largest encrypted message in bytes. (reload)
+    pub max_bytes: usize,
+}
+
+impl Default for DirectMessages {
+    fn default() -> Self {
+        Self {
+            expiry_days: 15.0,
+            max_bytes: 100_000,
+        }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections at a time; more wait to be accepted.
+    pub connections: usize,
+    /// Largest request body in bytes (uploads have their own limit).
+    pub body_bytes: usize,
+    /// Bytes of request bodies held in memory at a time, over all connections.
+    pub bodies_bytes: usize,
+    /// Seconds for a request's headers to arrive, and for a connection to stay idle.
+    pub header_seconds: f64,
+    /// Seconds for a request's body to arrive, plus one for every 64 KiB of it.
+    pub body_seconds: f64,
+    /// Subrequests of one batch, those of nested batches included.
+    pub batch_requests: usize,
+    /// Batches within batches.
+    pub batch_depth: usize,
+    /// Bytes of rendered answers kept in memory.
+    pub answer_cache_bytes: usize,
+    /// Users kept in memory.
+    pub cached_users: usize,
+    /// Nonces kept in memory; beyond that the accepted clock difference shrinks from 24 hours.
+    pub nonces: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            body_bytes: 15_000_000,
+            bodies_bytes: 64_000_000,
+            header_seconds: 30.0,
+            body_seconds: 30.0,
+            batch_requests: 1000,
+            batch_depth: 3,
+            answer_cache_bytes: 16_000_000,
+            cached_users: 20_000,
+            nonces: 1_000_000,
+        }
+    }
+}
+
+/// `[web]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Web {
+    /// Whether there are pages for browsers at all.
+    pub enabled: bool,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Address of the listener for `/healthz` and `/metrics`; none when absent.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter like `info,sogs_server=debug`. (reload)
+    pub level: String,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            json: false,
+        }
+    }
+}
+
+impl Config {
+    /// The defaults for a folder.
+    pub fn for_dir(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Reads `DIR/server.toml`; absent options have their defaults.
+    pub fn load(dir: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = dir.as_ref().join(CONFIG_FILE);
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        Self::parse(&text, dir.as_ref()).map_err(|error| match error {
+            ConfigError::Parse { message, .. } => ConfigError::Parse {
+                path: path.clone(),
+                message,
+            },
+            other => other,
+        })
+    }
+
+    /// Reads the text of a configuration file.
+    pub fn parse(text: &str, dir: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse {
+            path: PathBuf::from(CONFIG_FILE),
+            message: error.to_string(),
+        })?;
+        config.dir = dir.to_path_buf();
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses values that cannot work together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let value = |option, message: &str| {
+            Err(ConfigError::Value {
+                option,
+                message: message.to_owned(),
+            })
+        };
+        if !self.net.base_url.is_empty()
+            && !(self.net.base_url.starts_with("http://") || self.net.base_url.starts_with("https://"))
+        {
+            return value("net.base_url", "starts with http:// or https://, or is empty");
+        }
+        if self.database.readers == 0 || self.database.readers > 64 {
+            return value("database.readers", "is from 1 to 64");
+        }
+        if self.limits.connections == 0 || self.limits.batch_requests == 0 {
+            return value("limits", "connections and batch_requests are at least 1");
+        }
+        for (option, days) in [
+            ("files.expiry_days", self.files.expiry_days),
+            ("files.unattached_seconds", self.files.unattached_seconds),
+            ("rooms.active_days", self.rooms.active_days),
+            ("rooms.active_prune_days", self.rooms.active_prune_days),
+            ("messages.history_days", self.messages.history_days),
+            ("direct_messages.expiry_days", self.direct_messages.expiry_days),
+            ("limits.header_seconds", self.limits.header_seconds),
+            ("limits.body_seconds", self.limits.body_seconds),
+        ] {
+            if !(0.0..=1e7).contains(&days) {
+                return value(option, "is a number from 0 to 10000000");
+            }
+        }
+        Ok(())
+    }
+
+    /// The file's text.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_default()
+    }
+
+    /// The database URL with a relative SQLite path resolved.
+    pub fn database_url(&self) -> String {
+        let url = &self.database.url;
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return url.clone();
+        }
+        let path = url.strip_prefix("sqlite:").unwrap_or(url);
+        format!("sqlite:{}", self.dir.join(path).display())
+    }
+
+    /// How the store is opened for this configuration.
+    pub fn store_options(&self, migrate: bool) -> crate::store::StoreOptions {
+        crate::store::StoreOptions {
+            url: self.database_url(),
+            readers: self.database.readers,
+            migrate,
+        }
+    }
+
+    /// Folder of the uploaded contents.
+    pub fn files_dir(&self) -> PathBuf {
+        self.dir.join(&self.files.directory)
+    }
+
+    /// The key file.
+    pub fn key_path(&self) -> PathBuf {
+        self.dir.join(KEY_FILE)
+    }
+}

@@ -1,0 +1,152 @@
+//! Who is asking: the four headers become a verified user, or one row of the table of refusals.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use session_core::auth::{self, AuthError, RawHeaders, Request, Unverified, Verified};
+use session_core::blind::absolute15;
+
+use super::reply::Refusal;
+use super::request::{Body, Req};
+use crate::app::{App, unix_now};
+use crate::cache::User;
+use crate::nonce::Seen;
+use crate::plugin::PluginEvent;
+use crate::store::NonceRow;
+
+/// A user whose signature was checked. There is no other way to get one.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) user: Arc<User>,
+    /// What this request used up.
+    pub(crate) nonce: NonceRow,
+}
+
+const NONCE_REUSED: &str = "Invalid authentication: X-SOGS-Nonce cannot be reused";
+
+fn refusal(error: AuthError) -> Refusal {
+    let status = match error {
+        AuthError::TimestampTooFar => 425,
+        AuthError::SignatureMismatch => 401,
+        _ => 400,
+    };
+    Refusal::text(status, error.to_string())
+}
+
+fn raw(headers: &HeaderMap) -> RawHeaders<'_> {
+    let get = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("\u{fffd}"))
+    };
+    RawHeaders {
+        pubkey: get(auth::PUBKEY_HEADER),
+        nonce: get(auth::NONCE_HEADER),
+        timestamp: get(auth::TIMESTAMP_HEADER),
+        signature: get(auth::SIGNATURE_HEADER),
+    }
+}
+
+/// The checks that need no body: everything but the signature.
+pub(crate) async fn claim(app: &App, headers: &HeaderMap) -> Result<Option<Unverified>, Refusal> {
+    let now = whole(unix_now());
+    let require = app.config().users.require_blind_keys;
+    let parsed = Unverified::parse_with(raw(headers), require, now.unsigned_abs(), |id| {
+        app.was_verified(id)
+    });
+    let Some(claim) = parsed.map_err(refusal)? else {
+        return Ok(None);
+    };
+    // Whoever is banned is told so before anything is spent on the signature.
+    let known = app.user(&claim.claimed_id().to_string()).await?;
+    if known.is_some_and(|user| user.row.banned) {
+        return Err(banned());
+    }
+    let stamp = i64::try_from(claim.timestamp()).unwrap_or(i64::MAX);
+    match app.nonces.peek(claim.nonce(), stamp, now) {
+        Seen::New => {}
+        Seen::Used => return Err(Refusal::text(425, NONCE_REUSED)),
+        Seen::TooFar => return Err(refusal(AuthError::TimestampTooFar)),
+    }
+    if app.may_be_former(stamp) && app.store.nonce_used(*claim.nonce()).await? {
+        return Err(Refusal::text(425, NONCE_REUSED));
+    }
+    Ok(Some(claim))
+}
+
+/// The whole check of a request.
+pub(crate) async fn authenticate(app: &App, req: &Req) -> Result<Option<Caller>, Refusal> {
+    let Some(claim) = claim(app, &req.headers).await? else {
+        if let Some(turnstile) = &app.turnstile {
+            turnstile.pass(None).await?;
+        }
+        return Ok(None);
+    };
+    let target = req.signed_target();
+    let verified = match &req.body {
+        Body::Memory(body) => claim.verify(
+            &app.key,
+            &Request {
+                method: req.method.as_str(),
+                path: &target,
+                body,
+            },
+        ),
+        Body::Spooled(spooled) => {
+            let hash = (spooled.size > 0).then_some(&spooled.auth_hash);
+            claim.verify_hashed(&app.key, req.method.as_str(), &target, hash)
+        }
+    }
+    .map_err(refusal)?;
+    admit(app, &verified).await.map(Some)
+}
+
+/// Uses up the nonce and finds or makes the user.
+async fn admit(app: &App, verified: &Verified) -> Result<Caller, Refusal> {
+    let now = unix_now();
+    let stamp = i64::try_from(verified.timestamp()).unwrap_or(i64::MAX);
+    let nonce = NonceRow {
+        nonce: *verified.nonce(),
+        stamp,
+    };
+    match app.nonces.take(&nonce.nonce, stamp, whole(now)) {
+        Seen::New => {}
+        Seen::Used => return Err(Refusal::text(425, NONCE_REUSED)),
+        Seen::TooFar => return Err(refusal(AuthError::TimestampTooFar)),
+    }
+    if let Some(turnstile) = &app.turnstile
+        && !turnstile.pass(Some(nonce)).await?
+    {
+        return Err(Refusal::text(425, NONCE_REUSED));
+    }
+    app.note_verified(verified.header_id());
+    let id = verified.id();
+    let text = id.to_string();
+    let user = match app.user(&text).await? {
+        Some(user) => user,
+        None => {
+            let pending = id.is_blinded().then(|| absolute15(&id).to_string());
+            let before = app.world.epoch();
+            let full = app.store.ensure_user(text.clone(), pending, now).await?;
+            app.guard.tell(&PluginEvent::Joined {
+                session_id: text,
+                at: now,
+            });
+            app.world.keep_user(full, before)
+        }
+    };
+    if user.row.banned {
+        return Err(banned());
+    }
+    app.activity.note(user.row.id, None, now);
+    Ok(Caller { user, nonce })
+}
+
+fn banned() -> Refusal {
+    Refusal::text(403, "Banned")
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
+fn whole(seconds: f64) -> i64 {
+    seconds.floor() as i64
+}

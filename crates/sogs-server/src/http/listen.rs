@@ -1,0 +1,403 @@
+//! The door to the network: connections, their limits and times, and the reading of bodies.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Response, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::Instant;
+
+use super::claim;
+use super::reply::{Refusal, Reply, ReplyBody};
+use super::request::{Body, Req};
+use super::route::{Way, serve};
+use crate::app::App;
+
+/// Most bytes of a request's line and headers; more is refused by closing the connection.
+const MAX_HEAD: usize = 32 * 1024;
+/// Most headers of a request.
+const MAX_HEADERS: usize = 64;
+/// Bytes of a body that need no share of the common budget.
+const FREE_BODY: usize = 8 * 1024;
+/// Uploads above this go to the disk as they arrive.
+const SPOOL_FROM: u64 = 256 * 1024;
+/// How long a request waits for a share of the memory for bodies.
+const BUDGET_WAIT: Duration = Duration::from_secs(5);
+/// Pieces in which files are sent.
+const CHUNK: usize = 64 * 1024;
+
+/// A running listener.
+pub(crate) struct Listening {
+    stop: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+    connections: Arc<Semaphore>,
+    capacity: u32,
+}
+
+impl Listening {
+    /// Takes no more connections, lets running requests finish for as long as `grace`, then closes the rest.
+    pub(crate) async fn stop(self, grace: Duration) {
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+        // Every connection holds a permit; all of them back means all are closed.
+        if tokio::time::timeout(grace, self.connections.acquire_many(self.capacity))
+            .await
+            .is_err()
+        {
+            tracing::warn!("some requests were still running after {} s", grace.as_secs());
+        }
+    }
+}
+
+/// Accepts connections until stopped.
+pub(crate) fn listen(app: Arc<App>, listener: TcpListener) -> Listening {
+    let capacity = u32::try_from(app.config().limits.connections)
+        .unwrap_or(u32::MAX)
+        .min(1 << 20);
+    let connections = Arc::new(Semaphore::new(capacity as usize));
+    let (stop, stopped) = watch::channel(false);
+    let task = tokio::spawn(accept(app, listener, Arc::clone(&connections), stopped));
+    Listening {
+        stop,
+        task,
+        connections,
+        capacity,
+    }
+}
+
+async fn accept(
+    app: Arc<App>,
+    listener: TcpListener,
+    connections: Arc<Semaphore>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+                () = stopping(&mut stopped) => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (app, stopped) = (Arc::clone(&app), stopped.clone());
+                tokio::spawn(async move {
+                    app.counters.connections.fetch_add(1, Ordering::Relaxed);
+                    connection(&app, stream, peer, stopped).await;
+                    app.counters.connections.fetch_sub(1, Ordering::Relaxed);
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors or the like: others must close something first.
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+/// Ends when the server stops.
+async fn stopping(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
+}
+
+async fn connection(app: &Arc<App>, stream: TcpStream, peer: SocketAddr, mut stopped: watch::Receiver<bool>) {
+    let _ = stream.set_nodelay(true);
+    let limits = app.config().limits.clone();
+    let service = service_fn(|request| {
+        let app = Arc::clone(app);
+        async move { Ok::<_, Infallible>(answer(&app, request, peer).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_secs_f64(limits.header_seconds.max(0.1)))
+        .max_buf_size(MAX_HEAD)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping(&mut stopped) => {
+            // What is being answered is answered; then the connection closes.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "a connection ended early");
+    }
+}
+
+async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAddr) -> Response<OutBody> {
+    let (head, body) = request.into_parts();
+    let method = head.method;
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or("/", |target| target.as_str())
+        .to_owned();
+    let mut req = Req::new(method, &target, head.headers, Body::Memory(Bytes::new()));
+    let config = app.config();
+    let deadline = Instant::now() + Duration::from_secs_f64(config.limits.body_seconds.max(0.1));
+    let mut budget = Budget {
+        app,
+        share: None,
+        kib: 0,
+    };
+    let received = if is_upload(&req) && body.size_hint().upper().is_none_or(|size| size > SPOOL_FROM) {
+        spool(app, &req, body, config.files.max_size, deadline).await
+    } else {
+        collect(body, config.limits.body_bytes, deadline, &mut budget)
+            .await
+            .map(Body::Memory)
+    };
+    let reply = match received {
+        Ok(body) => {
+            req.body = body;
+            serve(app, &req, &Way::direct(app)).await
+        }
+        Err(refusal) => {
+            tracing::debug!(status = refusal.status(), %peer, path = %req.path, "a body was refused");
+            let mut reply = Reply::from(refusal);
+            // What is left of the body would be taken for the next request.
+            reply
+                .headers
+                .push((header::CONNECTION, http::HeaderValue::from_static("close")));
+            reply
+        }
+    };
+    drop(budget);
+    into_response(reply).await
+}
+
+/// `POST /room/T/file`
+fn is_upload(req: &Req) -> bool {
+    req.method == Method::POST && req.path.starts_with("/room/") && req.path.ends_with("/file")
+}
+
+/// A request's share of the memory for bodies.
+struct Budget<'a> {
+    app: &'a App,
+    share: Option<SemaphorePermit<'a>>,
+    kib: u32,
+}
+
+impl Budget<'_> {
+    /// Takes what a body of this length needs.
+    async fn cover(&mut self, length: usize) -> Result<(), Refusal> {
+        let needed = u32::try_from(length.saturating_sub(FREE_BODY).div_ceil(1024)).unwrap_or(u32::MAX);
+        let more = needed.saturating_sub(self.kib);
+        if more == 0 {
+            return Ok(());
+        }
+        let busy = || Refusal::text(503, "The server is busy; please try again later");
+        let permit = tokio::time::timeout(BUDGET_WAIT, self.app.bodies.acquire_many(more))
+            .await
+            .map_err(|_| busy())?
+            .map_err(|_| busy())?;
+        self.kib = needed;
+        match &mut self.share {
+            Some(share) => share.merge(permit),
+            None => self.share = Some(permit),
+        }
+        Ok(())
+    }
+}
+
+/// The time a body may take: more for a longer one.
+fn allowed_until(deadline: Instant, received: usize) -> Instant {
+    deadline + Duration::from_secs((received / (64 * 1024)) as u64)
+}
+
+async fn collect(
+    mut body: Incoming,
+    limit: usize,
+    deadline: Instant,
+    budget: &mut Budget<'_>,
+) -> Result<Bytes, Refusal> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(Refusal::page(413));
+    }
+    let mut first: Option<Bytes> = None;
+    let mut all = BytesMut::new();
+    loop {
+        let length = all.len() + first.as_ref().map_or(0, Bytes::len);
+        let frame = tokio::time::timeout_at(allowed_until(deadline, length), body.frame()).await;
+        let Some(frame) = frame.map_err(|_| Refusal::page(408))? else {
+            break;
+        };
+        let Ok(data) = frame.map_err(|_| Refusal::page(400))?.into_data() else {
+            continue;
+        };
+        if length + data.len() > limit {
+            return Err(Refusal::page(413));
+        }
+        budget.cover(length + data.len()).await?;
+        // Most bodies come in one piece, which needs no copy.
+        if first.is_none() && all.is_empty() {
+            first = Some(data);
+            continue;
+        }
+        if let Some(first) = first.take() {
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&data);
+    }
+    Ok(first.unwrap_or_else(|| all.freeze()))
+}
+
+/// Receives an upload on the disk. What can be refused without its bytes is refused before them.
+async fn spool(
+    app: &App,
+    req: &Req,
+    mut body: Incoming,
+    limit: u64,
+    deadline: Instant,
+) -> Result<Body, Refusal> {
+    let token = req.path.trim_start_matches("/room/").trim_end_matches("/file");
+    let Some(room) = app.room(token).await? else {
+        return Err(Refusal::not_found());
+    };
+    let Some(claim) = claim(app, &req.headers).await? else {
+        return Err(Refusal::unauthenticated());
+    };
+    let user = app.user(&claim.claimed_id().to_string()).await?;
+    if user.as_ref().is_some_and(|user| !room.rights(Some(user)).upload) {
+        return Err(Refusal::permission_denied());
+    }
+    let limit = app.guard.limits(room.id()).file_bytes.unwrap_or(limit);
+    let too_large = || Refusal::text(413, format!("Files in this room are at most {limit} bytes"));
+    if body.size_hint().lower() > limit {
+        return Err(too_large());
+    }
+    let disk = |error: io::Error| Refusal::from(crate::store::StoreError::Unwritable(error.to_string()));
+    let mut spool = app.contents.spool().await.map_err(disk)?;
+    loop {
+        let received = usize::try_from(spool.size()).unwrap_or(usize::MAX);
+        let frame = tokio::time::timeout_at(allowed_until(deadline, received), body.frame()).await;
+        let Some(frame) = frame.map_err(|_| Refusal::page(408))? else {
+            break;
+        };
+        let Ok(data) = frame.map_err(|_| Refusal::page(400))?.into_data() else {
+            continue;
+        };
+        if spool.size() + data.len() as u64 > limit {
+            return Err(too_large());
+        }
+        spool.write(&data).await.map_err(disk)?;
+    }
+    Ok(Body::Spooled(spool.finish().await.map_err(disk)?))
+}
+
+async fn into_response(reply: Reply) -> Response<OutBody> {
+    let body = match reply.body {
+        ReplyBody::Bytes(bytes) => OutBody::Whole(Some(bytes)),
+        ReplyBody::File { ref path, size } => match File::open(path).await {
+            Ok(file) => OutBody::File(Box::pin(FileBody { file, left: size })),
+            Err(error) => {
+                tracing::error!(%error, path = %path.display(), "an uploaded file cannot be opened");
+                let Reply {
+                    body: ReplyBody::Bytes(bytes),
+                    headers,
+                    status,
+                } = Reply::from(Refusal::not_found())
+                else {
+                    return Response::new(OutBody::Whole(None));
+                };
+                return build(status, headers, OutBody::Whole(Some(bytes)));
+            }
+        },
+    };
+    build(reply.status, reply.headers, body)
+}
+
+fn build(
+    status: http::StatusCode,
+    headers: Vec<(header::HeaderName, header::HeaderValue)>,
+    body: OutBody,
+) -> Response<OutBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().extend(headers);
+    response
+}
+
+/// The body of an answer on the wire.
+enum OutBody {
+    Whole(Option<Bytes>),
+    File(Pin<Box<FileBody>>),
+}
+
+struct FileBody {
+    file: File,
+    left: u64,
+}
+
+impl HttpBody for OutBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(
+                bytes
+                    .take()
+                    .filter(|bytes| !bytes.is_empty())
+                    .map(|bytes| Ok(Frame::data(bytes))),
+            ),
+            Self::File(body) => {
+                if body.left == 0 {
+                    return Poll::Ready(None);
+                }
+                let size = usize::try_from(body.left).unwrap_or(CHUNK).min(CHUNK);
+                let mut buffer = BytesMut::with_capacity(size);
+                let read = std::pin::pin!(body.file.read_buf(&mut buffer)).poll(cx);
+                match read {
+                    Poll::Pending => Poll::Pending,
+                    Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
+                    Poll::Ready(Ok(0)) => Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
+                    Poll::Ready(Ok(count)) => {
+                        let count = usize::try_from(body.left).unwrap_or(count).min(count);
+                        buffer.truncate(count);
+                        body.left -= count as u64;
+                        Poll::Ready(Some(Ok(Frame::data(buffer.freeze()))))
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            Self::File(body) => body.left == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::File(body) => SizeHint::with_exact(body.left),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! HTTP: one router behind three doors (the network, onion requests, batches), authentication, limits.
+
+pub(crate) mod answers;
+mod auth;
+mod batch;
+mod listen;
+mod onion;
+pub(crate) mod render;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod route;
+mod routes;
+
+pub(crate) use auth::claim;
+pub(crate) use listen::{Listening, listen};

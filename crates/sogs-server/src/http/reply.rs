@@ -1,0 +1,265 @@
+//! Answers, and the one table of refusals.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::store::StoreError;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum ReplyBody {
+    /// In memory.
+    Bytes(Bytes),
+    /// A file, sent as it is read.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// Its length.
+        size: u64,
+    },
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: ReplyBody,
+}
+
+impl Reply {
+    pub(crate) fn bytes(status: StatusCode, kind: HeaderValue, body: impl Into<Bytes>) -> Self {
+        Self {
+            status,
+            headers: vec![(header::CONTENT_TYPE, kind)],
+            body: ReplyBody::Bytes(body.into()),
+        }
+    }
+
+    /// 200 with JSON that is rendered already.
+    pub(crate) fn raw_json(body: impl Into<Bytes>) -> Self {
+        Self::bytes(StatusCode::OK, JSON, body)
+    }
+
+    /// JSON of a value.
+    pub(crate) fn json(value: &impl Serialize) -> Self {
+        Self::raw_json(serde_json::to_vec(value).unwrap_or_default())
+    }
+
+    /// The same with another status.
+    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// An answer without type and body.
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: ReplyBody::Bytes(Bytes::new()),
+        }
+    }
+
+    /// The whole body in memory; a file is read, which its limit of size bounds.
+    pub(crate) async fn into_bytes(self) -> (StatusCode, Vec<(HeaderName, HeaderValue)>, Bytes) {
+        match self.body {
+            ReplyBody::Bytes(bytes) => (self.status, self.headers, bytes),
+            ReplyBody::File { path, .. } => match tokio::fs::read(&path).await {
+                Ok(bytes) => (self.status, self.headers, bytes.into()),
+                Err(error) => {
+                    tracing::error!(%error, path = %path.display(), "an uploaded file cannot be read");
+                    let reply = Reply::from(Refusal::page(404));
+                    let ReplyBody::Bytes(bytes) = reply.body else {
+                        return (reply.status, reply.headers, Bytes::new());
+                    };
+                    (reply.status, reply.headers, bytes)
+                }
+            },
+        }
+    }
+}
+
+/// Why a request gets no answer: status and body are those of the reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    status: u16,
+    body: RefusalBody,
+    retry_after: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum RefusalBody {
+    /// The general page of the status.
+    Page,
+    /// text/plain: what is missing.
+    Text(String),
+    /// A bare sentence that the reference sends as HTML.
+    Sentence(&'static str),
+}
+
+impl Refusal {
+    /// The general page of a status.
+    pub(crate) const fn page(status: u16) -> Self {
+        Self {
+            status,
+            body: RefusalBody::Page,
+            retry_after: None,
+        }
+    }
+
+    /// A plain text.
+    pub(crate) fn text(status: u16, text: impl Into<String>) -> Self {
+        Self {
+            status,
+            body: RefusalBody::Text(text.into()),
+            retry_after: None,
+        }
+    }
+
+    /// There is no such thing, or not for the caller.
+    pub(crate) const fn not_found() -> Self {
+        Self::page(404)
+    }
+
+    /// Needs authentication.
+    pub(crate) fn unauthenticated() -> Self {
+        Self::text(401, "X-SOGS-* request authentication required")
+    }
+
+    /// A right is missing, found out while doing it.
+    pub(crate) const fn permission_denied() -> Self {
+        Self {
+            status: 403,
+            body: RefusalBody::Sentence("Permission denied"),
+            retry_after: None,
+        }
+    }
+
+    /// Too many posts.
+    pub(crate) const fn rate_limited() -> Self {
+        Self {
+            status: 429,
+            body: RefusalBody::Sentence("Rate limited"),
+            retry_after: None,
+        }
+    }
+
+    /// The HTTP status.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error.retry_after() {
+            Some(wait) => {
+                tracing::error!(%error, "the store cannot do it now");
+                let text = match error {
+                    StoreError::Unwritable(_) => {
+                        "The server cannot store anything at the moment; please try again later"
+                    }
+                    _ => "The server is not available at the moment; please try again later",
+                };
+                Self {
+                    retry_after: Some(wait.as_secs()),
+                    ..Self::text(503, text)
+                }
+            }
+            None => {
+                tracing::error!(%error, "the store refused");
+                Self::page(500)
+            }
+        }
+    }
+}
+
+impl From<Refusal> for Reply {
+    fn from(refusal: Refusal) -> Self {
+        let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut reply = match refusal.body {
+            RefusalBody::Page => Self::bytes(status, HTML, page(status)),
+            RefusalBody::Text(text) => Self::bytes(status, TEXT, text),
+            RefusalBody::Sentence(text) => Self::bytes(status, HTML, text),
+        };
+        if let Some(seconds) = refusal.retry_after {
+            reply
+                .headers
+                .push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        reply
+    }
+}
+
+/// The general page of a status, as clients of the reference know it.
+fn page(status: StatusCode) -> String {
+    let text = match status.as_u16() {
+        400 => "The browser (or proxy) sent a request that this server could not understand.",
+        403 => {
+            "You don&#39;t have the permission to access the requested resource. It is either read-protected or not \
+             readable by the server."
+        }
+        404 => {
+            "The requested URL was not found on the server. If you entered the URL manually please check your \
+             spelling and try again."
+        }
+        405 => "The method is not allowed for the requested URL.",
+        406 => {
+            "The resource identified by the request is only capable of generating response entities which have \
+             content characteristics not acceptable according to the accept headers sent in the request."
+        }
+        408 => {
+            "The server closed the network connection because the browser didn&#39;t finish the request within the \
+                specified time."
+        }
+        413 => "The data value transmitted exceeds the capacity limit.",
+        _ => "The server could not answer this request.",
+    };
+    let code = status.as_u16();
+    let reason = match code {
+        405 => "Method Not Allowed",
+        413 => "Request Entity Too Large",
+        _ => status.canonical_reason().unwrap_or("Error"),
+    };
+    format!(
+        "<!doctype html>\n<html lang=en>\n<title>{code} {reason}</title>\n<h1>{reason}</h1>\n<p>{text}</p>\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_404_is_the_known_one() {
+        let ReplyBody::Bytes(body) = Reply::from(Refusal::not_found()).body else {
+            panic!("in memory")
+        };
+        assert_eq!(
+            body,
+            "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n<p>The requested URL \
+             was not found on the server. If you entered the URL manually please check your spelling and try \
+             again.</p>\n"
+        );
+    }
+
+    #[test]
+    fn a_full_disk_says_when_to_come_back() {
+        let reply = Reply::from(Refusal::from(StoreError::Unwritable("disk full".to_owned())));
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(
+            reply
+                .headers
+                .iter()
+                .any(|(name, value)| name == header::RETRY_AFTER && value == "5")
+        );
+    }
+}

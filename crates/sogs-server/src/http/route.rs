@@ -1,0 +1,317 @@
+//! The one router: requests from the network, from onions and from batches all come through here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future::BoxFuture;
+use http::{Method, StatusCode, header};
+use session_core::SessionId;
+
+use super::auth::{Caller, authenticate};
+use super::reply::{Refusal, Reply};
+use super::request::{Req, path_int};
+use super::routes::{files, general, inbox, legacy, messages, permissions, pins, reactions, rooms, users};
+use super::{batch, onion};
+use crate::app::{App, unix_now};
+use crate::cache::{Room, User};
+use crate::model::permission::Rights;
+use crate::store::with_nonce;
+
+/// How a request came here.
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    /// Through an onion: another onion inside is refused.
+    pub(crate) onion: bool,
+    /// How many batches it is inside of.
+    pub(crate) depth: usize,
+    /// Subrequests that may still be made on behalf of the outermost request.
+    pub(crate) allowance: Arc<AtomicUsize>,
+}
+
+impl Way {
+    /// Straight from the network.
+    pub(crate) fn direct(app: &App) -> Self {
+        Self {
+            onion: false,
+            depth: 0,
+            allowance: Arc::new(AtomicUsize::new(app.config().limits.batch_requests)),
+        }
+    }
+}
+
+/// What a handler works with.
+pub(crate) struct Cx<'a> {
+    pub(crate) app: &'a Arc<App>,
+    pub(crate) req: &'a Req,
+    pub(crate) caller: Option<Arc<User>>,
+    pub(crate) way: &'a Way,
+    /// Unix seconds.
+    pub(crate) now: f64,
+}
+
+/// Result of a handler.
+pub(crate) type Answer = Result<Reply, Refusal>;
+
+impl Cx<'_> {
+    /// The caller, or 401.
+    pub(crate) fn user(&self) -> Result<&Arc<User>, Refusal> {
+        self.caller.as_ref().ok_or_else(Refusal::unauthenticated)
+    }
+
+    /// The room of a path, or 404; with the caller's rights in it.
+    pub(crate) async fn room(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
+        let room = self.app.room(token).await?.ok_or(Refusal::not_found())?;
+        let rights = room.rights(self.caller.as_deref());
+        Ok((room, rights))
+    }
+
+    /// A room whose messages the caller may read.
+    pub(crate) async fn readable(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
+        let (room, rights) = self.room(token).await?;
+        if !rights.read {
+            return Err(Refusal::text(
+                403,
+                "This endpoint requires room message 'read' permission",
+            ));
+        }
+        Ok((room, rights))
+    }
+
+    /// A room that the caller moderates.
+    pub(crate) async fn moderated(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
+        let (room, rights) = self.room(token).await?;
+        self.user()?;
+        if !rights.moderator {
+            return Err(Refusal::text(
+                403,
+                "This endpoint requires moderator room permissions",
+            ));
+        }
+        Ok((room, rights))
+    }
+
+    /// A room that the caller administers.
+    pub(crate) async fn administered(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
+        let (room, rights) = self.room(token).await?;
+        self.user()?;
+        if !rights.admin {
+            return Err(Refusal::text(
+                403,
+                "This endpoint requires admin room permissions",
+            ));
+        }
+        Ok((room, rights))
+    }
+
+    /// Writes a moderator's act into the audit log.
+    pub(crate) async fn audit(
+        &self,
+        action: &str,
+        room: Option<&str>,
+        target: &str,
+        detail: &str,
+    ) -> Result<(), Refusal> {
+        let actor = self.user()?.row.session_id.clone();
+        Ok(self
+            .app
+            .guard
+            .audit(&actor, action, room, target, detail, self.now)
+            .await?)
+    }
+}
+
+/// An id in a path: 66 hexadecimal digits that begin with a kind of user.
+fn path_id(segment: &str) -> Option<SessionId> {
+    let id: SessionId = segment.parse().ok()?;
+    (id.prefix() == session_core::Prefix::Account || id.is_blinded()).then_some(id)
+}
+
+/// Authenticates and answers a request.
+pub(crate) fn serve<'a>(app: &'a Arc<App>, req: &'a Req, way: &'a Way) -> BoxFuture<'a, Reply> {
+    Box::pin(async move {
+        let reply = match authenticate(app, req).await {
+            Err(refusal) => refusal.into(),
+            Ok(None) => dispatch(app, req, None, way).await,
+            Ok(Some(Caller { user, nonce })) => {
+                let (reply, unwritten) = with_nonce(nonce, dispatch(app, req, Some(user), way)).await;
+                if let Some(nonce) = unwritten {
+                    app.keep_nonce_later(nonce);
+                }
+                reply
+            }
+        };
+        tracing::debug!(method = %req.method, path = %req.path, status = reply.status.as_u16(), "answered");
+        reply
+    })
+}
+
+/// Answers a request of a caller who is known already (or nobody).
+pub(crate) async fn dispatch(app: &Arc<App>, req: &Req, caller: Option<Arc<User>>, way: &Way) -> Reply {
+    let now = unix_now();
+    let cx = Cx {
+        app,
+        req,
+        caller,
+        way,
+        now,
+    };
+    let reply = route(&cx).await.unwrap_or_else(Reply::from);
+    app.counters.requests.fetch_add(1, Ordering::Relaxed);
+    if reply.status.as_u16() >= 400 {
+        app.counters.refused.fetch_add(1, Ordering::Relaxed);
+    }
+    if reply.status.as_u16() >= 500 {
+        app.counters.failed.fetch_add(1, Ordering::Relaxed);
+    }
+    reply
+}
+
+/// 404 for a path that is none, 405 for one that has other methods.
+fn no_route(methods: &'static str) -> Answer {
+    let mut reply = Reply::from(Refusal::page(405));
+    reply
+        .headers
+        .push((header::ALLOW, http::HeaderValue::from_static(methods)));
+    Ok(reply)
+}
+
+async fn route(cx: &Cx<'_>) -> Answer {
+    let Some(path) = cx.req.path.strip_prefix('/') else {
+        return Err(Refusal::not_found());
+    };
+    // An emoji may contain slashes as far as the path is concerned: it is the rest.
+    let parts: Vec<&str> = path.split('/').collect();
+    let method = if cx.req.method == Method::HEAD {
+        &Method::GET
+    } else {
+        &cx.req.method
+    };
+    if parts.iter().any(|part| part.is_empty()) && path.len() != 0 && parts.get(2) != Some(&"reaction") {
+        return other(cx).await;
+    }
+    match (parts.as_slice(), method) {
+        (["capabilities"], &Method::GET) => general::capabilities(cx),
+        (["batch"], &Method::POST) => batch::batch(cx, false).await,
+        (["sequence"], &Method::POST) => batch::batch(cx, true).await,
+        (["rooms"], &Method::GET) => rooms::list(cx).await,
+        (["rooms", "all", id], &Method::DELETE) => match path_id(id) {
+            Some(id) => messages::delete_everywhere(cx, &id).await,
+            None => Err(Refusal::not_found()),
+        },
+        (["room", token, rest @ ..], _) => room_route(cx, token, rest, method).await,
+        (["user", id, act], &Method::POST) => match (path_id(id), *act) {
+            (Some(id), "moderator") => users::moderator(cx, &id).await,
+            (Some(id), "ban") => users::ban(cx, &id).await,
+            (Some(id), "unban") => users::unban(cx, &id).await,
+            _ => Err(Refusal::not_found()),
+        },
+        (["inbox"], &Method::GET) => inbox::list(cx, true, None).await,
+        (["outbox"], &Method::GET) => inbox::list(cx, false, None).await,
+        (["inbox"], &Method::DELETE) => inbox::empty(cx).await,
+        ([mailbox @ ("inbox" | "outbox"), "since", id], &Method::GET) => match path_int(id) {
+            Some(id) => inbox::list(cx, *mailbox == "inbox", Some(id)).await,
+            None => Err(Refusal::not_found()),
+        },
+        (["inbox", id], &Method::POST) => match path_id(id) {
+            Some(id) => inbox::send(cx, &id).await,
+            None => Err(Refusal::not_found()),
+        },
+        (["oxen", "v4", "lsrpc"], &Method::POST) if !cx.way.onion && cx.way.depth == 0 => onion::v4(cx).await,
+        (["oxen" | "loki", "v3", "lsrpc"], &Method::POST) if !cx.way.onion && cx.way.depth == 0 => {
+            onion::v3(cx).await
+        }
+        (["legacy", rest @ ..], _) if cx.app.config().net.legacy_routes => {
+            legacy::route(cx, rest, method).await
+        }
+        (["capabilities" | "rooms"] | ["outbox"], _) => no_route("GET, HEAD, OPTIONS"),
+        (["batch" | "sequence"], _) => no_route("POST, OPTIONS"),
+        (["inbox"], _) => no_route("DELETE, GET, HEAD, OPTIONS"),
+        _ => other(cx).await,
+    }
+}
+
+async fn room_route(cx: &Cx<'_>, token: &str, rest: &[&str], method: &Method) -> Answer {
+    let number = |segment: &str| path_int(segment).ok_or(Refusal::not_found());
+    let person = |segment: &str| path_id(segment).ok_or(Refusal::not_found());
+    match (rest, method) {
+        ([], &Method::GET) => rooms::info(cx, token).await,
+        ([], &Method::PUT) => rooms::update(cx, token).await,
+        (["pollInfo", known], &Method::GET) => rooms::poll(cx, token, number(known)?).await,
+        (["messages", "recent"], &Method::GET) => messages::recent(cx, token).await,
+        (["messages", "before", id], &Method::GET) => messages::before(cx, token, number(id)?).await,
+        (["messages", "since", seqno], &Method::GET) => messages::since(cx, token, number(seqno)?).await,
+        (["message"], &Method::POST) => messages::post(cx, token).await,
+        (["message", id], &Method::GET) => messages::single(cx, token, number(id)?).await,
+        (["message", id], &Method::PUT) => messages::edit(cx, token, number(id)?).await,
+        (["message", id], &Method::DELETE) => messages::delete(cx, token, number(id)?).await,
+        (["all", id], &Method::DELETE) => messages::delete_all(cx, token, &person(id)?).await,
+        (["pin", id], &Method::POST) => pins::pin(cx, token, number(id)?).await,
+        (["unpin", "all"], &Method::POST) => pins::unpin(cx, token, None).await,
+        (["unpin", id], &Method::POST) => pins::unpin(cx, token, Some(number(id)?)).await,
+        (["reaction", id, emoji @ ..], &Method::PUT) if !emoji.is_empty() => {
+            reactions::add(cx, token, number(id)?, &emoji.join("/")).await
+        }
+        (["reaction", id, emoji @ ..], &Method::DELETE) if !emoji.is_empty() => {
+            reactions::remove(cx, token, number(id)?, &emoji.join("/")).await
+        }
+        (["reactions", id], &Method::DELETE) => reactions::remove_all(cx, token, number(id)?, None).await,
+        (["reactions", id, emoji @ ..], &Method::DELETE) => {
+            reactions::remove_all(cx, token, number(id)?, Some(emoji.join("/"))).await
+        }
+        (["reactors", id, emoji @ ..], &Method::GET) if !emoji.is_empty() => {
+            reactions::reactors(cx, token, number(id)?, &emoji.join("/")).await
+        }
+        (["file"], &Method::POST) => files::upload(cx, token).await,
+        (["file", id] | ["file", id, _], &Method::GET) => files::download(cx, token, number(id)?).await,
+        (["permissions"], &Method::GET) => permissions::list(cx, token, None).await,
+        (["permissions", id], &Method::GET) => permissions::list(cx, token, Some(&person(id)?)).await,
+        (["permissions", id], &Method::POST) => permissions::set(cx, token, &person(id)?).await,
+        (["futurePermissions"], &Method::GET) => permissions::futures(cx, token, None).await,
+        (["futurePermissions", id], &Method::GET) => {
+            permissions::futures(cx, token, Some(&person(id)?)).await
+        }
+        (["futurePermissions", id], &Method::POST) => permissions::schedule(cx, token, &person(id)?).await,
+        ([], _)
+        | (["message" | "permissions" | "futurePermissions" | "file", ..], _)
+        | (["messages", "recent"] | ["pollInfo", _], _)
+        | (
+            [
+                "reaction" | "reactions" | "reactors" | "pin" | "unpin" | "all",
+                _,
+                ..,
+            ],
+            _,
+        ) => no_route(methods(rest)),
+        _ => Err(Refusal::not_found()),
+    }
+}
+
+/// The methods of a path below a room.
+fn methods(rest: &[&str]) -> &'static str {
+    match rest {
+        [] => "GET, HEAD, OPTIONS, PUT",
+        ["message" | "file"] => "OPTIONS, POST",
+        ["message", _] => "DELETE, GET, HEAD, OPTIONS, PUT",
+        ["reaction", ..] => "DELETE, OPTIONS, PUT",
+        ["reactions" | "all", ..] => "DELETE, OPTIONS",
+        ["pin" | "unpin", ..] => "OPTIONS, POST",
+        ["permissions" | "futurePermissions", _] => "GET, HEAD, OPTIONS, POST",
+        _ => "GET, HEAD, OPTIONS",
+    }
+}
+
+/// Pages for browsers, if they are switched on; else nothing is there.
+async fn other(cx: &Cx<'_>) -> Answer {
+    if cx.way.onion || cx.way.depth > 0 || !matches!(cx.req.method, Method::GET | Method::HEAD) {
+        return Err(Refusal::not_found());
+    }
+    match crate::web::respond(cx.app, &cx.req.path).await {
+        Some(page) => Ok(page),
+        None => Err(Refusal::not_found()),
+    }
+}
+
+/// Whether a status ends a sequence.
+pub(crate) fn is_success(status: StatusCode) -> bool {
+    status.is_success()
+}

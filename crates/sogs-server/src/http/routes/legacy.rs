@@ -1,0 +1,88 @@
+//! What is left of the API before version 4: a room directory that old link previews and directories still read.
+//!
+//! Posting and moderating through it needed tokens that were encrypted to an account id. Servers that insist on
+//! blinded ids cannot serve that, and no current client asks for it.
+
+use std::sync::atomic::Ordering;
+
+use http::Method;
+use serde_json::{Value, json};
+use session_core::encoding::b64;
+
+use crate::cache::Room;
+use crate::http::reply::{Refusal, Reply};
+use crate::http::route::{Answer, Cx};
+
+fn describe(room: &Room) -> Value {
+    let row = &room.full.room;
+    let mut out = json!({ "id": row.token, "name": row.name });
+    if let Some(image) = row.image_id {
+        out["image_id"] = json!(image);
+    }
+    out
+}
+
+/// Everything below `/legacy/`.
+pub(crate) async fn route(cx: &Cx<'_>, parts: &[&str], method: &Method) -> Answer {
+    if *method != Method::GET {
+        return Err(Refusal::not_found());
+    }
+    match parts {
+        ["rooms"] => {
+            let rooms = cx.app.rooms().await?;
+            let shown: Vec<Value> = rooms
+                .iter()
+                .filter(|room| room.rights(cx.caller.as_deref()).visible())
+                .map(|room| describe(room))
+                .collect();
+            Ok(Reply::json(&json!({ "rooms": shown, "status_code": 200 })))
+        }
+        ["rooms", token] => {
+            let (room, rights) = cx.room(token).await?;
+            if !rights.visible() {
+                return Err(Refusal::not_found());
+            }
+            Ok(Reply::json(
+                &json!({ "room": describe(&room), "status_code": 200 }),
+            ))
+        }
+        ["rooms", token, "image"] => {
+            let (room, rights) = cx.room(token).await?;
+            let image = room
+                .full
+                .room
+                .image_id
+                .filter(|_| rights.visible())
+                .ok_or(Refusal::not_found())?;
+            let file = cx
+                .app
+                .store
+                .file(room.id(), image)
+                .await?
+                .ok_or(Refusal::not_found())?;
+            let bytes = tokio::fs::read(cx.app.contents.path(&file.content))
+                .await
+                .map_err(|_| Refusal::not_found())?;
+            Ok(Reply::json(&json!({ "result": b64(bytes), "status_code": 200 })))
+        }
+        ["member_count"] => {
+            let token = cx.req.header("room").ok_or_else(|| Refusal::page(400))?;
+            let (room, _) = cx.readable(token).await?;
+            let count = room.live.active.load(Ordering::Acquire);
+            Ok(Reply::json(&json!({ "member_count": count, "status_code": 200 })))
+        }
+        ["moderators"] => {
+            let token = cx.req.header("room").ok_or_else(|| Refusal::page(400))?;
+            let (room, _) = cx.readable(token).await?;
+            let mods: Vec<&str> = room
+                .full
+                .mods
+                .iter()
+                .filter(|one| one.visible && !one.session_id.starts_with("ff"))
+                .map(|one| one.session_id.as_str())
+                .collect();
+            Ok(Reply::json(&json!({ "moderators": mods, "status_code": 200 })))
+        }
+        _ => Err(Refusal::not_found()),
+    }
+}

@@ -1,0 +1,432 @@
+//! Messages: reading, posting, editing, deleting.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use session_core::SessionId;
+use session_core::encoding::from_b64;
+use session_core::padding::unpad;
+
+use super::page;
+use crate::cache::{Room, User};
+use crate::guard::{Judgement, PostFacts};
+use crate::http::reply::{Refusal, Reply};
+use crate::http::route::{Answer, Cx};
+use crate::model::permission::Rights;
+use crate::plugin::PluginEvent;
+use crate::store::{Changed, Id, NewPost, Page, PostEdit, PostWindow, Posted};
+
+fn seen(cx: &Cx<'_>, room: &Room) {
+    if let Some(user) = &cx.caller {
+        cx.app.activity.note(user.row.id, Some(room.id()), cx.now);
+    }
+}
+
+fn named(cx: &Cx<'_>) -> Result<i64, Refusal> {
+    cx.req.int_param("reactors", 4, 0, 20)
+}
+
+async fn list(cx: &Cx<'_>, token: &str, which: Page) -> Answer {
+    let (room, rights) = cx.readable(token).await?;
+    let limit = cx.req.int_param("limit", 100, 1, 256)?;
+    let named = named(cx)?;
+    seen(cx, &room);
+    Ok(Reply::raw_json(
+        page::page(cx, &room, &rights, which, limit, named).await?,
+    ))
+}
+
+/// `GET /room/T/messages/recent`
+pub(crate) async fn recent(cx: &Cx<'_>, token: &str) -> Answer {
+    list(cx, token, Page::Recent).await
+}
+
+/// `GET /room/T/messages/before/ID`
+pub(crate) async fn before(cx: &Cx<'_>, token: &str, id: Id) -> Answer {
+    list(cx, token, Page::Before(id)).await
+}
+
+/// `GET /room/T/messages/since/SEQNO?t=r`
+pub(crate) async fn since(cx: &Cx<'_>, token: &str, seqno: i64) -> Answer {
+    let with_reactions = cx.req.param("t").is_some_and(|kinds| kinds.contains('r'));
+    list(cx, token, Page::Since(seqno, with_reactions)).await
+}
+
+/// `GET /room/T/message/ID`
+pub(crate) async fn single(cx: &Cx<'_>, token: &str, id: Id) -> Answer {
+    let (room, rights) = cx.readable(token).await?;
+    let named = named(cx)?;
+    seen(cx, &room);
+    Ok(Reply::raw_json(
+        page::single(cx, &room, &rights, id, named).await?,
+    ))
+}
+
+#[derive(Deserialize)]
+struct PostBody {
+    data: Option<Value>,
+    signature: Option<Value>,
+    whisper_to: Option<Value>,
+    whisper_mods: Option<Value>,
+    files: Option<Value>,
+}
+
+struct Content {
+    data: Bytes,
+    unpadded: Bytes,
+    signature: Bytes,
+    files: Vec<Id>,
+}
+
+/// Most files of one message.
+const MAX_FILES: usize = 256;
+
+impl PostBody {
+    fn content(&self) -> Result<Content, Refusal> {
+        let bad = || Refusal::page(400);
+        let bytes = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).and_then(from_b64);
+        let data = Bytes::from(bytes(&self.data).ok_or_else(bad)?);
+        let signature = Bytes::from(
+            bytes(&self.signature)
+                .filter(|bytes| bytes.len() == 64)
+                .ok_or_else(bad)?,
+        );
+        let files = match &self.files {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(list)) if list.len() <= MAX_FILES => {
+                list.iter().map(file_id).collect::<Option<_>>().ok_or_else(bad)?
+            }
+            Some(_) => return Err(bad()),
+        };
+        let unpadded = data.slice(..unpad(&data).len());
+        Ok(Content {
+            data,
+            unpadded,
+            signature,
+            files,
+        })
+    }
+}
+
+/// File ids come as numbers, and from some clients as text.
+fn file_id(value: &Value) -> Option<Id> {
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// Python's idea of truth, which the reference applies here.
+fn truthy(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => false,
+        Some(Value::Bool(value)) => *value,
+        Some(Value::Number(value)) => value.as_f64() != Some(0.0),
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(list)) => !list.is_empty(),
+        Some(Value::Object(map)) => !map.is_empty(),
+    }
+}
+
+async fn judge(
+    cx: &Cx<'_>,
+    room: &Room,
+    rights: &Rights,
+    user: &User,
+    content: &Content,
+    edit: bool,
+) -> Result<Judgement, Refusal> {
+    let facts = PostFacts {
+        room_id: room.id(),
+        token: room.token(),
+        user_id: user.row.id,
+        session_id: &user.row.session_id,
+        first_seen: user.row.created,
+        moderator: rights.moderator,
+        admin: rights.admin,
+        data: &content.unpadded,
+        size: content.data.len(),
+        now: cx.now,
+        edit,
+    };
+    match cx.app.guard.before_post(facts).await? {
+        Judgement::Reject { status, text } => Err(Refusal::text(status, text)),
+        judgement => Ok(judgement),
+    }
+}
+
+fn files_expire(cx: &Cx<'_>) -> Option<f64> {
+    let days = cx.app.config().files.expiry_days;
+    (days > 0.0).then_some(cx.now + days * 86_400.0)
+}
+
+/// The user a whisper is for, or why it cannot be sent.
+async fn whisper_target(
+    cx: &Cx<'_>,
+    rights: &Rights,
+    body: &PostBody,
+) -> Result<(Option<Arc<User>>, bool), Refusal> {
+    let to = body.whisper_to.as_ref().filter(|value| truthy(Some(value)));
+    let mods = truthy(body.whisper_mods.as_ref());
+    if to.is_none() && !mods {
+        return Ok((None, false));
+    }
+    if !rights.moderator {
+        return Err(Refusal::permission_denied());
+    }
+    let Some(to) = to else { return Ok((None, mods)) };
+    let id: SessionId = to
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Refusal::page(400))?;
+    let user = cx.app.resolve(&id, false).await?.ok_or(Refusal::not_found())?;
+    Ok((Some(user), mods))
+}
+
+/// `POST /room/T/message`
+pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
+    let user = Arc::clone(cx.user()?);
+    let (room, rights) = cx.room(token).await?;
+    let body: PostBody = cx.req.json()?;
+    if !rights.write {
+        return Err(Refusal::permission_denied());
+    }
+    let content = body.content()?;
+    let (whisper_to, whisper_mods) = whisper_target(cx, &rights, &body).await?;
+    let judgement = judge(cx, &room, &rights, &user, &content, false).await?;
+    let filtered = judgement != Judgement::Accept;
+    let windows = if rights.admin {
+        Vec::new()
+    } else {
+        let limits = cx.app.guard.limits(room.id());
+        limits
+            .windows
+            .iter()
+            .filter(|window| window.posts > 0 && !(window.moderators_exempt && rights.moderator))
+            .map(|window| PostWindow {
+                posts: window.posts,
+                seconds: window.seconds,
+            })
+            .collect()
+    };
+    let new = NewPost {
+        room_id: room.id(),
+        user_id: user.row.id,
+        now: cx.now,
+        data: content.unpadded.clone(),
+        data_size: i64::try_from(content.data.len()).unwrap_or(i64::MAX),
+        signature: content.signature.clone(),
+        filtered,
+        whisper_to: whisper_to.as_ref().map(|user| user.row.id),
+        whisper_mods,
+        files: content.files.clone(),
+        files_expire: files_expire(cx),
+        windows,
+    };
+    let (id, seqno) = match cx.app.store.post(new).await? {
+        Posted::Done { id, seqno } => (id, seqno),
+        Posted::RateLimited => return Err(Refusal::rate_limited()),
+        Posted::NoRoom => return Err(Refusal::not_found()),
+    };
+    cx.app.counters.posts.fetch_add(1, Ordering::Relaxed);
+    if let Judgement::Hold(reason) = &judgement {
+        cx.app.guard.hold(id, room.id(), reason, cx.now).await?;
+    }
+    tell_posted(
+        cx,
+        &room,
+        &user,
+        &content,
+        id,
+        filtered || whisper_to.is_some() || whisper_mods,
+    );
+    // The texts that came in are the base64 of what is stored, unless their padding differed.
+    let mut out = Map::new();
+    out.insert("id".into(), json!(id));
+    out.insert("session_id".into(), json!(user.row.session_id));
+    out.insert("posted".into(), json!(cx.now));
+    out.insert("seqno".into(), json!(seqno));
+    out.insert("data".into(), json!(session_core::encoding::b64(&content.data)));
+    out.insert(
+        "signature".into(),
+        json!(session_core::encoding::b64(&content.signature)),
+    );
+    out.insert("reactions".into(), json!({}));
+    if filtered {
+        out.insert("filtered".into(), json!(true));
+    }
+    if whisper_to.is_some() || whisper_mods {
+        out.insert("whisper".into(), json!(true));
+        out.insert("whisper_mods".into(), json!(whisper_mods));
+        if let Some(to) = &whisper_to {
+            out.insert("whisper_to".into(), json!(to.row.session_id));
+        }
+    }
+    Ok(Reply::json(&out).status(StatusCode::CREATED))
+}
+
+fn tell_posted(cx: &Cx<'_>, room: &Room, user: &User, content: &Content, id: Id, hidden: bool) {
+    if !cx.app.guard.hub().listens() {
+        return;
+    }
+    cx.app.guard.tell(&PluginEvent::Posted {
+        room: room.token().to_owned(),
+        id,
+        session_id: user.row.session_id.clone(),
+        posted: cx.now,
+        text: crate::guard::inspect(&content.unpadded).body,
+        files: content.files.len(),
+        hidden,
+    });
+}
+
+/// `PUT /room/T/message/ID`
+pub(crate) async fn edit(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
+    let user = Arc::clone(cx.user()?);
+    let (room, rights) = cx.room(token).await?;
+    let body: PostBody = cx.req.json()?;
+    if !rights.write {
+        return Err(Refusal::permission_denied());
+    }
+    let content = body.content()?;
+    let judgement = judge(cx, &room, &rights, &user, &content, true).await?;
+    let edit = PostEdit {
+        room_id: room.id(),
+        message_id,
+        user_id: user.row.id,
+        now: cx.now,
+        data: content.unpadded.clone(),
+        data_size: i64::try_from(content.data.len()).unwrap_or(i64::MAX),
+        signature: content.signature.clone(),
+        filtered: judgement != Judgement::Accept,
+        files: content.files.clone(),
+        files_expire: files_expire(cx),
+    };
+    match cx.app.store.edit_post(edit).await? {
+        Changed::Done(_) => {
+            cx.app.guard.tell(&PluginEvent::Edited {
+                room: room.token().to_owned(),
+                id: message_id,
+            });
+            Ok(Reply::json(&json!({})))
+        }
+        Changed::NoMessage => Err(Refusal::not_found()),
+        Changed::NotYours => Err(Refusal::permission_denied()),
+    }
+}
+
+/// `DELETE /room/T/message/ID`
+pub(crate) async fn delete(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
+    let user = Arc::clone(cx.user()?);
+    let (room, rights) = cx.room(token).await?;
+    if !rights.moderator && !rights.write {
+        return Err(Refusal::permission_denied());
+    }
+    let only = (!rights.moderator).then_some(user.row.id);
+    match cx
+        .app
+        .store
+        .delete_post(room.id(), message_id, only, cx.now)
+        .await?
+    {
+        Changed::Done(_) => {
+            if rights.moderator {
+                cx.audit("message_delete", Some(room.token()), &message_id.to_string(), "")
+                    .await?;
+            }
+            cx.app.guard.tell(&PluginEvent::Deleted {
+                room: room.token().to_owned(),
+                id: message_id,
+            });
+            Ok(Reply::json(&json!({})))
+        }
+        Changed::NoMessage => Err(Refusal::not_found()),
+        Changed::NotYours => Err(Refusal::permission_denied()),
+    }
+}
+
+/// Whether somebody may delete all messages of another (or oneself) in a room.
+fn may_delete_all(room: &Room, rights: &Rights, caller: &User, target: &User) -> bool {
+    if caller.row.id == target.row.id {
+        return !rights.banned;
+    }
+    if room.rights(Some(target)).admin {
+        rights.admin
+    } else {
+        rights.moderator
+    }
+}
+
+/// `DELETE /room/T/all/SID`
+pub(crate) async fn delete_all(cx: &Cx<'_>, token: &str, id: &SessionId) -> Answer {
+    let user = Arc::clone(cx.user()?);
+    let (room, rights) = cx.room(token).await?;
+    let Some(target) = cx.app.resolve(id, false).await? else {
+        return Err(if rights.moderator {
+            Refusal::not_found()
+        } else {
+            Refusal::permission_denied()
+        });
+    };
+    if !may_delete_all(&room, &rights, &user, &target) {
+        return Err(Refusal::permission_denied());
+    }
+    let counts = cx
+        .app
+        .store
+        .delete_all_posts(vec![room.id()], target.row.id, cx.now)
+        .await?;
+    let count = counts.first().map_or(0, |(_, count)| *count);
+    if count == 0 {
+        return Err(Refusal::not_found());
+    }
+    if target.row.id != user.row.id {
+        cx.audit(
+            "messages_delete",
+            Some(room.token()),
+            &target.row.session_id,
+            &count.to_string(),
+        )
+        .await?;
+    }
+    Ok(Reply::json(&json!({})))
+}
+
+/// `DELETE /rooms/all/SID`
+pub(crate) async fn delete_everywhere(cx: &Cx<'_>, id: &SessionId) -> Answer {
+    let user = Arc::clone(cx.user()?);
+    let rooms = cx.app.rooms().await?;
+    let target = cx.app.resolve(id, false).await?;
+    let allowed: Vec<&Arc<Room>> = rooms
+        .iter()
+        .filter(|room| {
+            let rights = room.rights(Some(&user));
+            target.as_ref().map_or(rights.moderator, |target| {
+                may_delete_all(room, &rights, &user, target)
+            })
+        })
+        .collect();
+    if allowed.is_empty() {
+        return Err(Refusal::permission_denied());
+    }
+    let target = target.ok_or(Refusal::not_found())?;
+    let ids = allowed.iter().map(|room| room.id()).collect();
+    let counts = cx.app.store.delete_all_posts(ids, target.row.id, cx.now).await?;
+    let mut by_token = Map::new();
+    let mut total = 0;
+    for (room, (_, count)) in allowed.iter().zip(&counts) {
+        total += count;
+        by_token.insert(room.token().to_owned(), json!(count));
+    }
+    if target.row.id != user.row.id && total > 0 {
+        cx.audit(
+            "messages_delete",
+            None,
+            &target.row.session_id,
+            &total.to_string(),
+        )
+        .await?;
+    }
+    Ok(Reply::json(&json!({ "rooms": by_token, "total": total })))
+}

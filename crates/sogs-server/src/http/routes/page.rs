@@ -1,0 +1,232 @@
+//! A page of messages for one viewer: from memory if it can be, else read, rendered and kept.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use crate::cache::Room;
+use crate::http::answers::{Except, Question, Stamp};
+use crate::http::render::{self, ReactionView};
+use crate::http::reply::Refusal;
+use crate::http::route::Cx;
+use crate::model::permission::Rights;
+use crate::store::{Id, MessageRow, Page, Reactions};
+
+/// Rows read beyond the limit at first, so that a whisper or two need no second reading.
+const SPARE: i64 = 8;
+/// Rows read at most for one page, however many of them are whispers to others.
+const MAX_ROWS: i64 = 8192;
+
+/// Who looks.
+#[derive(Clone, Copy)]
+struct Viewer {
+    id: Option<Id>,
+    moderator: bool,
+}
+
+impl Viewer {
+    /// Moderators see what is whispered to them all, by them and to them; others what is whispered to them.
+    fn sees(self, row: &MessageRow) -> bool {
+        if !row.is_whisper() {
+            return true;
+        }
+        let Some(id) = self.id else { return false };
+        row.whisper_to == Some(id) || (self.moderator && (row.whisper_mods || row.user_id == id))
+    }
+}
+
+/// The users to whom a page looks different from what others of their rank see.
+fn special(rows: &[MessageRow], reactions: &Reactions, moderator: bool) -> Except {
+    let Some(reactors) = &reactions.reactors else {
+        return Except::Known;
+    };
+    let mut users: HashSet<Id> = reactors.iter().copied().collect();
+    for row in rows.iter().filter(|row| row.is_whisper()) {
+        users.extend(row.whisper_to);
+        if moderator {
+            users.insert(row.user_id);
+        }
+    }
+    Except::Users(users)
+}
+
+fn stamp(room: &Room) -> Stamp {
+    Stamp {
+        seqno: room.live.seqno.load(Ordering::Acquire),
+        rewritten: room.live.rewritten.load(Ordering::Acquire),
+    }
+}
+
+/// Renders a page for the caller.
+pub(crate) async fn page(
+    cx: &Cx<'_>,
+    room: &Arc<Room>,
+    rights: &Rights,
+    page: Page,
+    limit: i64,
+    named: i64,
+) -> Result<Bytes, Refusal> {
+    if let Page::Since(seqno, _) = page
+        && seqno >= room.live.seqno.load(Ordering::Acquire)
+    {
+        return Ok(Bytes::from_static(b"[]"));
+    }
+    let viewer = Viewer {
+        id: cx.caller.as_ref().map(|user| user.row.id),
+        moderator: rights.moderator,
+    };
+    let question = Question {
+        room_id: room.id(),
+        page,
+        limit,
+        reactors: named,
+        moderator: viewer.moderator && viewer.id.is_some(),
+    };
+    let answers = &cx.app.answers;
+    if let Some(body) = answers.get(&question, stamp(room), viewer.id) {
+        cx.app.counters.page_hits.fetch_add(1, Ordering::Relaxed);
+        return Ok(body);
+    }
+    let _turn = answers.turn(&question).lock().await;
+    let before = stamp(room);
+    if let Some(body) = answers.get(&question, before, viewer.id) {
+        cx.app.counters.page_hits.fetch_add(1, Ordering::Relaxed);
+        return Ok(body);
+    }
+    cx.app.counters.page_misses.fetch_add(1, Ordering::Relaxed);
+    let (rows, shown) = rows(cx, room.id(), page, limit, viewer).await?;
+    let reacted: Vec<Id> = shown
+        .iter()
+        .map(|at| &rows[*at])
+        .filter(|row| row.seqno_reactions > 0 && row.data.is_some())
+        .map(|row| row.id)
+        .collect();
+    let reactions = if reacted.is_empty() {
+        Reactions {
+            rows: Vec::new(),
+            reactors: Some(Vec::new()),
+        }
+    } else {
+        cx.app.store.reactions(room.id(), reacted.clone(), named).await?
+    };
+    let except = special(&rows, &reactions, viewer.moderator);
+    let takes_part = |id: &Id| match &except {
+        Except::Known => true,
+        Except::Users(users) => users.contains(id),
+    };
+    let own = match viewer.id.filter(takes_part) {
+        Some(id) if !reacted.is_empty() => cx.app.store.own_reactions(room.id(), reacted, id).await?,
+        _ => Vec::new(),
+    };
+    let shareable = !viewer.id.is_some_and(|id| takes_part(&id));
+    let body = write(&rows, &shown, page, &reactions, own, named);
+    if shareable {
+        answers.put(question, before, body.clone(), except);
+    }
+    Ok(body)
+}
+
+/// Rows of a page, and which of them the viewer sees.
+async fn rows(
+    cx: &Cx<'_>,
+    room_id: Id,
+    page: Page,
+    limit: i64,
+    viewer: Viewer,
+) -> Result<(Vec<MessageRow>, Vec<usize>), Refusal> {
+    let wanted = usize::try_from(limit).unwrap_or(0);
+    let mut asked = limit + SPARE;
+    loop {
+        let mut rows = cx.app.store.messages(room_id, page, asked).await?;
+        let got = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let shown: Vec<usize> = rows
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| viewer.sees(row))
+            .map(|(at, _)| at)
+            .take(wanted)
+            .collect();
+        if shown.len() >= wanted || got < asked || asked >= MAX_ROWS {
+            // What lies beyond the last shown row does not make the page anybody's own.
+            if shown.len() >= wanted
+                && let Some(last) = shown.last()
+            {
+                rows.truncate(last + 1);
+            }
+            return Ok((rows, shown));
+        }
+        asked = (asked * 4).min(MAX_ROWS);
+    }
+}
+
+fn write(
+    rows: &[MessageRow],
+    shown: &[usize],
+    page: Page,
+    reactions: &Reactions,
+    own: Vec<Id>,
+    named: i64,
+) -> Bytes {
+    let mut by_message: HashMap<Id, Vec<_>> = HashMap::new();
+    for row in &reactions.rows {
+        by_message.entry(row.message_id).or_default().push(row);
+    }
+    let view = ReactionView {
+        by_message,
+        own,
+        named: usize::try_from(named).unwrap_or(0),
+    };
+    let since = match page {
+        Page::Since(seqno, true) => Some(seqno),
+        _ => None,
+    };
+    let mut out = String::with_capacity(64 + shown.len() * 640);
+    out.push('[');
+    for (place, at) in shown.iter().enumerate() {
+        if place > 0 {
+            out.push(',');
+        }
+        render::message(&mut out, &rows[*at], since, &view);
+    }
+    out.push(']');
+    Bytes::from(out)
+}
+
+/// Renders one message for the caller, or 404.
+pub(crate) async fn single(
+    cx: &Cx<'_>,
+    room: &Arc<Room>,
+    rights: &Rights,
+    message_id: Id,
+    named: i64,
+) -> Result<Bytes, Refusal> {
+    let viewer = Viewer {
+        id: cx.caller.as_ref().map(|user| user.row.id),
+        moderator: rights.moderator,
+    };
+    let rows = cx
+        .app
+        .store
+        .messages(room.id(), Page::Single(message_id), 1)
+        .await?;
+    let row = rows
+        .first()
+        .filter(|row| viewer.sees(row))
+        .ok_or(Refusal::not_found())?;
+    let mut reactions = Reactions::default();
+    let mut own = Vec::new();
+    if row.seqno_reactions > 0 {
+        reactions = cx.app.store.reactions(room.id(), vec![message_id], named).await?;
+        if let Some(id) = viewer.id {
+            own = cx
+                .app
+                .store
+                .own_reactions(room.id(), vec![message_id], id)
+                .await?;
+        }
+    }
+    let list = write(&rows[..1], &[0], Page::Single(message_id), &reactions, own, named);
+    Ok(list.slice(1..list.len() - 1))
+}

@@ -1,0 +1,111 @@
+//! Reactions.
+
+use serde_json::json;
+
+use crate::http::reply::{Refusal, Reply};
+use crate::http::route::{Answer, Cx};
+use crate::plugin::PluginEvent;
+use crate::store::{Id, Reacted};
+
+/// Longest reaction in code points.
+const MAX_POINTS: usize = 12;
+
+fn checked(emoji: &str) -> Result<&str, Refusal> {
+    let points = emoji.chars().count();
+    if (1..=MAX_POINTS).contains(&points) {
+        Ok(emoji)
+    } else {
+        Err(Refusal::page(400))
+    }
+}
+
+fn told(cx: &Cx<'_>, token: &str, message_id: Id) {
+    cx.app.guard.tell(&PluginEvent::Reacted {
+        room: token.to_owned(),
+        id: message_id,
+    });
+}
+
+/// `PUT /room/T/reaction/ID/EMOJI`
+pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
+    let user_id = cx.user()?.row.id;
+    let (room, _) = cx.readable(token).await?;
+    let emoji = checked(emoji)?.to_owned();
+    match cx
+        .app
+        .store
+        .add_reaction(room.id(), message_id, user_id, emoji, cx.now)
+        .await?
+    {
+        Reacted::Done { changed, seqno } => {
+            if changed > 0 {
+                told(cx, room.token(), message_id);
+            }
+            Ok(Reply::json(&json!({ "added": changed > 0, "seqno": seqno })))
+        }
+        Reacted::NoMessage => Err(Refusal::not_found()),
+    }
+}
+
+/// `DELETE /room/T/reaction/ID/EMOJI`: the caller's own.
+pub(crate) async fn remove(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
+    let user_id = cx.user()?.row.id;
+    let (room, _) = cx.readable(token).await?;
+    let emoji = checked(emoji)?.to_owned();
+    match cx
+        .app
+        .store
+        .remove_reactions(room.id(), message_id, Some(user_id), Some(emoji))
+        .await?
+    {
+        Reacted::Done { changed, seqno } => {
+            if changed > 0 {
+                told(cx, room.token(), message_id);
+            }
+            Ok(Reply::json(&json!({ "removed": changed > 0, "seqno": seqno })))
+        }
+        Reacted::NoMessage => Err(Refusal::not_found()),
+    }
+}
+
+/// `DELETE /room/T/reactions/ID[/EMOJI]`: everybody's.
+pub(crate) async fn remove_all(cx: &Cx<'_>, token: &str, message_id: Id, emoji: Option<String>) -> Answer {
+    let (room, _) = cx.moderated(token).await?;
+    if let Some(emoji) = &emoji {
+        checked(emoji)?;
+    }
+    match cx
+        .app
+        .store
+        .remove_reactions(room.id(), message_id, None, emoji.clone())
+        .await?
+    {
+        Reacted::Done { changed, seqno } => {
+            if changed > 0 {
+                told(cx, room.token(), message_id);
+                cx.audit(
+                    "reactions_delete",
+                    Some(room.token()),
+                    &message_id.to_string(),
+                    emoji.as_deref().unwrap_or(""),
+                )
+                .await?;
+            }
+            Ok(Reply::json(&json!({ "removed": changed, "seqno": seqno })))
+        }
+        Reacted::NoMessage => Err(Refusal::not_found()),
+    }
+}
+
+/// `GET /room/T/reactors/ID/EMOJI[?limit]`
+pub(crate) async fn reactors(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
+    let (room, _) = cx.readable(token).await?;
+    let emoji = checked(emoji)?.to_owned();
+    let limit = cx
+        .req
+        .int_param("limit", i64::from(i32::MAX), 1, i64::from(i32::MAX))?;
+    match cx.app.store.reactors(room.id(), message_id, emoji, limit).await? {
+        Some(rows) => Ok(Reply::json(&rows)),
+        None => Err(Refusal::not_found()),
+    }
+}

@@ -1,0 +1,145 @@
+//! Rooms: list, description, polling, changes.
+
+use serde_json::{Map, Value, json};
+
+use crate::http::render;
+use crate::http::reply::{Refusal, Reply};
+use crate::http::route::{Answer, Cx};
+use crate::store::{RoomPatch, RoomPatched};
+
+/// `GET /rooms`
+pub(crate) async fn list(cx: &Cx<'_>) -> Answer {
+    let days = cx.app.config().rooms.active_days;
+    let rooms = cx.app.rooms().await?;
+    let shown: Vec<Value> = rooms
+        .iter()
+        .filter_map(|room| {
+            let rights = room.rights(cx.caller.as_deref());
+            rights.visible().then(|| render::room(room, &rights, days))
+        })
+        .collect();
+    Ok(Reply::json(&shown))
+}
+
+/// `GET /room/T`
+pub(crate) async fn info(cx: &Cx<'_>, token: &str) -> Answer {
+    let (room, rights) = cx.room(token).await?;
+    if !rights.visible() {
+        return Err(Refusal::not_found());
+    }
+    Ok(Reply::json(&render::room(
+        &room,
+        &rights,
+        cx.app.config().rooms.active_days,
+    )))
+}
+
+/// `GET /room/T/pollInfo/N`
+pub(crate) async fn poll(cx: &Cx<'_>, token: &str, known: i64) -> Answer {
+    let (room, rights) = cx.readable(token).await?;
+    if let Some(user) = &cx.caller {
+        cx.app.activity.note(user.row.id, Some(room.id()), cx.now);
+    }
+    Ok(Reply::json(&render::poll_info(
+        &room,
+        &rights,
+        known,
+        cx.app.config().rooms.active_days,
+    )))
+}
+
+/// A name on one line.
+fn clean_name(name: &str) -> String {
+    name.chars().filter(|c| *c >= ' ').collect()
+}
+
+/// A description: lines and tabs stay.
+fn clean_description(text: &str) -> Option<String> {
+    let clean: String = text
+        .chars()
+        .filter(|c| *c >= ' ' || matches!(c, '\t' | '\n'))
+        .collect();
+    (!clean.is_empty()).then_some(clean)
+}
+
+fn patch(body: &Map<String, Value>) -> Option<RoomPatch> {
+    let mut patch = RoomPatch::default();
+    let mut any = false;
+    if let Some(name) = body.get("name") {
+        patch.name = Some(clean_name(name.as_str()?));
+        any = true;
+    }
+    match body.get("description") {
+        None => {}
+        Some(Value::Null) => {
+            patch.description = Some(None);
+            any = true;
+        }
+        Some(value) => {
+            patch.description = Some(clean_description(value.as_str()?));
+            any = true;
+        }
+    }
+    for (key, target) in [
+        ("default_read", &mut patch.read),
+        ("default_accessible", &mut patch.accessible),
+        ("default_write", &mut patch.write),
+        ("default_upload", &mut patch.upload),
+    ] {
+        if let Some(value) = body.get(key).filter(|value| !value.is_null()) {
+            *target = Some(value.as_bool()?);
+            any = true;
+        }
+    }
+    if let Some(image) = body.get("image").filter(|value| !value.is_null()) {
+        // Anything that is no file of the room is answered as such.
+        patch.image = Some(Some(image.as_i64().unwrap_or(-1)));
+        any = true;
+    }
+    any.then_some(patch)
+}
+
+/// `PUT /room/T`
+pub(crate) async fn update(cx: &Cx<'_>, token: &str) -> Answer {
+    let (room, _) = cx.administered(token).await?;
+    let body: Map<String, Value> = cx.req.json()?;
+    let patch = patch(&body).ok_or_else(|| Refusal::page(400))?;
+    match cx.app.store.patch_room(room.id(), patch).await? {
+        RoomPatched::Done(info_updates) => {
+            let keys: Vec<&str> = body.keys().map(String::as_str).collect();
+            cx.audit("room_edit", Some(room.token()), room.token(), &keys.join(", "))
+                .await?;
+            Ok(Reply::json(&json!({ "info_updates": info_updates })))
+        }
+        RoomPatched::NoRoom => Err(Refusal::not_found()),
+        RoomPatched::NoFile => Err(Refusal::page(406)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_one_line_and_descriptions_keep_theirs() {
+        assert_eq!(clean_name("a\nb\tc\u{7}é"), "abcé");
+        assert_eq!(clean_description("a\nb\tc\u{7}").as_deref(), Some("a\nb\tc"));
+        assert_eq!(clean_description("\u{7}"), None);
+    }
+
+    #[test]
+    fn wrong_types_and_nothing_are_refused() {
+        let read = |text: &str| patch(&serde_json::from_str(text).expect("json"));
+        assert!(
+            read("{}").is_none()
+                && read(r#"{"name":1}"#).is_none()
+                && read(r#"{"default_read":"yes"}"#).is_none()
+        );
+        assert!(read(r#"{"description":5}"#).is_none() && read(r#"{"other":1}"#).is_none());
+        assert_eq!(
+            read(r#"{"description":null}"#).expect("patch").description,
+            Some(None)
+        );
+        assert_eq!(read(r#"{"image":"x"}"#).expect("patch").image, Some(Some(-1)));
+    }
+}

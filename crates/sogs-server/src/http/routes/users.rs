@@ -1,0 +1,269 @@
+//! Moderators and bans.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use session_core::SessionId;
+
+use crate::cache::{Room, User};
+use crate::http::reply::{Refusal, Reply};
+use crate::http::route::{Answer, Cx};
+use crate::model::permission::Rights;
+use crate::store::{ModChange, Where};
+
+/// Where an act applies: these rooms, or the server.
+enum Place {
+    Rooms(Vec<Arc<Room>>),
+    Global,
+}
+
+impl Place {
+    fn to_store(&self) -> Where {
+        match self {
+            Self::Rooms(rooms) => Where::Rooms(rooms.iter().map(|room| room.id()).collect()),
+            Self::Global => Where::Global,
+        }
+    }
+
+    /// The rooms' tokens for the log; nothing for the server.
+    fn tokens(&self) -> Vec<Option<String>> {
+        match self {
+            Self::Rooms(rooms) => rooms.iter().map(|room| Some(room.token().to_owned())).collect(),
+            Self::Global => vec![None],
+        }
+    }
+}
+
+/// Most rooms named in one request.
+const MAX_ROOMS: usize = 10_000;
+
+/// Reads where an act applies and checks the caller's right to it there.
+async fn place(
+    cx: &Cx<'_>,
+    body: &Map<String, Value>,
+    allowed: impl Fn(&Rights) -> bool,
+    allowed_globally: bool,
+) -> Result<Place, Refusal> {
+    let global = matches!(body.get("global"), Some(value) if truthy(value));
+    let rooms = match body.get("rooms") {
+        None | Some(Value::Null) => &[][..],
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(_) => return Err(Refusal::page(400)),
+    };
+    let caller = cx.user()?;
+    if rooms.len() > MAX_ROOMS || rooms.is_empty() != global {
+        return Err(Refusal::page(400));
+    }
+    if global {
+        return if allowed_globally {
+            Ok(Place::Global)
+        } else {
+            Err(Refusal::page(403))
+        };
+    }
+    let tokens: Vec<&str> = rooms
+        .iter()
+        .map(Value::as_str)
+        .collect::<Option<_>>()
+        .ok_or_else(|| Refusal::page(400))?;
+    if tokens.contains(&"*") {
+        if tokens.len() > 1 {
+            return Err(Refusal::page(400));
+        }
+        let mine: Vec<Arc<Room>> = cx
+            .app
+            .rooms()
+            .await?
+            .into_iter()
+            .filter(|room| allowed(&room.rights(Some(caller))))
+            .collect();
+        return if mine.is_empty() {
+            Err(Refusal::page(403))
+        } else {
+            Ok(Place::Rooms(mine))
+        };
+    }
+    let mut found: Vec<Arc<Room>> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        // A room that is not there is answered like one that is not the caller's: neither is told apart.
+        let room = cx.app.room(token).await?.ok_or(Refusal::page(403))?;
+        if !allowed(&room.rights(Some(caller))) {
+            return Err(Refusal::page(403));
+        }
+        if !found.iter().any(|known| known.id() == room.id()) {
+            found.push(room);
+        }
+    }
+    Ok(Place::Rooms(found))
+}
+
+fn truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(value) => *value,
+        Value::Number(value) => value.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+fn object(cx: &Cx<'_>) -> Result<Map<String, Value>, Refusal> {
+    cx.req.json()
+}
+
+/// The change that `moderator` and `admin` mean together, or `None` when they contradict each other or say nothing.
+fn change(moderator: Option<bool>, admin: Option<bool>, visible: bool) -> Option<ModChange> {
+    match (admin, moderator) {
+        (Some(true), None | Some(true)) => Some(ModChange::Appoint {
+            admin: Some(true),
+            visible,
+        }),
+        (Some(false), Some(true)) => Some(ModChange::Appoint {
+            admin: Some(false),
+            visible,
+        }),
+        (None, Some(true)) => Some(ModChange::Appoint { admin: None, visible }),
+        (Some(false), None) => Some(ModChange::Demote),
+        (None | Some(false), Some(false)) => Some(ModChange::Dismiss),
+        (Some(true), Some(false)) | (None, None) => None,
+    }
+}
+
+/// `POST /user/SID/moderator`
+pub(crate) async fn moderator(cx: &Cx<'_>, id: &SessionId) -> Answer {
+    let caller = Arc::clone(cx.user()?);
+    let body = object(cx)?;
+    let place = place(cx, &body, |rights| rights.admin, caller.row.admin).await?;
+    let flag = |name: &str| body.get(name).filter(|value| !value.is_null()).map(truthy);
+    let visible = flag("visible").unwrap_or(matches!(place, Place::Rooms(_)));
+    let change = change(flag("moderator"), flag("admin"), visible).ok_or_else(|| Refusal::page(400))?;
+    let target = cx.app.resolve(id, true).await?.ok_or(Refusal::not_found())?;
+    let updates = cx
+        .app
+        .store
+        .set_moderator(target.row.id, place.to_store(), change)
+        .await?;
+    let (action, detail) = match change {
+        ModChange::Appoint {
+            admin: Some(true), ..
+        } => ("mod_add", "admin"),
+        ModChange::Appoint { .. } => ("mod_add", "moderator"),
+        ModChange::Demote => ("mod_add", "no longer admin"),
+        ModChange::Dismiss => ("mod_remove", ""),
+    };
+    for room in place.tokens() {
+        cx.audit(action, room.as_deref(), &target.row.session_id, detail)
+            .await?;
+    }
+    let mut by_token = Map::new();
+    for (room_id, info_updates) in updates {
+        if let Some(room) = cx.app.world.room_by_id(&cx.app.store, room_id).await? {
+            by_token.insert(room.token().to_owned(), json!(info_updates));
+        }
+    }
+    Ok(Reply::json(&json!({ "info_updates": by_token })))
+}
+
+/// Whether `caller` may ban `target` there: not oneself, no global moderator, and room moderators only as admin.
+fn bannable(caller: &User, target: &User, place: &Place) -> bool {
+    if caller.row.id == target.row.id || target.row.moderator || target.row.admin {
+        return false;
+    }
+    match place {
+        Place::Global => true,
+        Place::Rooms(rooms) => rooms
+            .iter()
+            .all(|room| !room.rights(Some(target)).moderator || room.rights(Some(caller)).admin),
+    }
+}
+
+/// `POST /user/SID/ban`
+pub(crate) async fn ban(cx: &Cx<'_>, id: &SessionId) -> Answer {
+    let caller = Arc::clone(cx.user()?);
+    let body = object(cx)?;
+    let global = caller.row.moderator || caller.row.admin;
+    let place = place(cx, &body, |rights| rights.moderator, global).await?;
+    let timeout = match body.get("timeout") {
+        None | Some(Value::Null) => None,
+        Some(value) => {
+            // Longer than a human life is for good; zero and less is a mistake.
+            let seconds = value
+                .as_f64()
+                .filter(|seconds| seconds.is_finite() && *seconds > 0.0);
+            Some(seconds.ok_or_else(|| Refusal::page(400))?.min(1e10))
+        }
+    };
+    let target = cx.app.resolve(id, true).await?.ok_or(Refusal::not_found())?;
+    if !bannable(&caller, &target, &place) {
+        return Err(Refusal::permission_denied());
+    }
+    cx.app
+        .store
+        .ban(
+            target.row.id,
+            place.to_store(),
+            timeout.map(|seconds| cx.now + seconds),
+        )
+        .await?;
+    cx.app.activity.forget(target.row.id);
+    let detail = timeout
+        .map(|seconds| format!("for {seconds} seconds"))
+        .unwrap_or_default();
+    for room in place.tokens() {
+        cx.audit("ban", room.as_deref(), &target.row.session_id, &detail)
+            .await?;
+    }
+    Ok(Reply::json(&json!({})))
+}
+
+/// `POST /user/SID/unban`
+pub(crate) async fn unban(cx: &Cx<'_>, id: &SessionId) -> Answer {
+    let caller = Arc::clone(cx.user()?);
+    let body = object(cx)?;
+    let global = caller.row.moderator || caller.row.admin;
+    let place = place(cx, &body, |rights| rights.moderator, global).await?;
+    let Some(target) = cx.app.resolve(id, false).await? else {
+        return Ok(Reply::json(&json!({})));
+    };
+    cx.app.store.unban(target.row.id, place.to_store()).await?;
+    for room in place.tokens() {
+        cx.audit("unban", room.as_deref(), &target.row.session_id, "")
+            .await?;
+    }
+    Ok(Reply::json(&json!({})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contradictions_and_silence_are_refused() {
+        assert_eq!(change(Some(false), Some(true), true), None);
+        assert_eq!(change(None, None, true), None);
+        assert_eq!(
+            change(None, Some(true), false),
+            Some(ModChange::Appoint {
+                admin: Some(true),
+                visible: false
+            })
+        );
+        assert_eq!(
+            change(Some(true), None, true),
+            Some(ModChange::Appoint {
+                admin: None,
+                visible: true
+            })
+        );
+        assert_eq!(change(None, Some(false), true), Some(ModChange::Demote));
+        assert_eq!(change(Some(false), None, true), Some(ModChange::Dismiss));
+        assert_eq!(
+            change(Some(true), Some(false), true),
+            Some(ModChange::Appoint {
+                admin: Some(false),
+                visible: true
+            })
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! What the server does by itself: activity and nonces every few seconds, cleanup every ten.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval_at};
+
+use crate::app::{App, unix_now};
+use crate::store::CleanupPlan;
+
+/// Seconds between two rounds of cleanup.
+const CLEANUP: Duration = Duration::from_secs(10);
+/// Seconds between two writings of nonces.
+const NONCES: Duration = Duration::from_secs(1);
+/// Rounds of cleanup between two looks for messages that are too old.
+const RETENTION_ROUNDS: u32 = 30;
+
+/// Starts the jobs; they end when `stopped` says so.
+pub(crate) fn start(app: Arc<App>, stopped: watch::Receiver<bool>) -> [tokio::task::JoinHandle<()>; 2] {
+    [
+        tokio::spawn(keep_nonces(Arc::clone(&app), stopped.clone())),
+        tokio::spawn(cleanup(app, stopped)),
+    ]
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    // Not at once: what is due since the last run gets one round's time, like on the reference server.
+    let mut ticks = interval_at(tokio::time::Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn keep_nonces(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = ticks(NONCES);
+    loop {
+        let stop = tokio::select! {
+            _ = ticks.tick() => false,
+            _ = stopped.wait_for(|stop| *stop) => true,
+        };
+        let nonces = app.take_backlog();
+        // Where several processes share them, they are written already.
+        if !nonces.is_empty()
+            && !app.store.is_shared()
+            && let Err(error) = app.store.keep_nonces(nonces).await
+        {
+            tracing::warn!(%error, "nonces were not written; they are kept in memory");
+        }
+        if stop {
+            return;
+        }
+    }
+}
+
+async fn cleanup(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = ticks(CLEANUP);
+    let mut round = 0_u32;
+    loop {
+        let stop = tokio::select! {
+            _ = ticks.tick() => false,
+            _ = stopped.wait_for(|stop| *stop) => true,
+        };
+        let seen = app.activity.take();
+        if !seen.is_empty()
+            && let Err(error) = app.store.touch(seen).await
+        {
+            tracing::warn!(%error, "activity was not written");
+        }
+        if stop {
+            return;
+        }
+        if let Err(error) = clean_once(&app).await {
+            tracing::warn!(%error, "cleanup did not finish");
+        }
+        round = round.wrapping_add(1);
+        if round % RETENTION_ROUNDS == 1
+            && let Err(error) = retention(&app).await
+        {
+            tracing::warn!(%error, "old messages were not removed");
+        }
+    }
+}
+
+/// One round of cleanup. Several processes may do it at once: the writer lock makes them take turns, and the
+/// second finds nothing left to do.
+pub(crate) async fn clean_once(app: &App) -> crate::store::StoreResult<()> {
+    let config = app.config();
+    let now = unix_now();
+    let day = 86_400.0;
+    #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
+    let plan = CleanupPlan {
+        now,
+        history_before: now - config.messages.history_days * day,
+        activity_before: now - config.rooms.active_prune_days * day,
+        nonces_before: now as i64 - crate::nonce::TOLERANCE - 3600,
+        active_since: now - config.rooms.active_days * day,
+    };
+    let done = app.store.cleanup(plan).await?;
+    app.contents.remove_unused(&app.store, &done.contents).await?;
+    if done != crate::store::Cleaned::default() {
+        tracing::debug!(?done, "cleaned up");
+    }
+    Ok(())
+}
+
+/// Removes messages that are older than a room keeps them.
+async fn retention(app: &App) -> crate::store::StoreResult<()> {
+    app.contents.sweep().await;
+    for room in app.rooms().await? {
+        let days = app
+            .guard
+            .book()
+            .room(room.id())
+            .rules
+            .retention_days
+            .filter(|days| *days > 0.0);
+        if let Some(days) = days {
+            let gone = app
+                .store
+                .prune_messages(room.id(), unix_now() - days * 86_400.0)
+                .await?;
+            if gone > 0 {
+                tracing::info!(room = room.token(), gone, "removed old messages");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! Starting and stopping a server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use session_core::ServerKey;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use crate::activity::Activity;
+use crate::app::{App, Parts};
+use crate::cache::World;
+use crate::config::{Config, ConfigError};
+use crate::guard::Guard;
+use crate::http::{Listening, listen};
+use crate::key::load_or_create_key;
+use crate::plugin::Hub;
+use crate::shared::Turnstile;
+use crate::store::{self, Change, ChangeSink, StoreError};
+use crate::{admin, jobs, plugin, web};
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration or the key file is unusable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database is unusable.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another address or end the program that uses it")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Something else of the operating system failed.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+/// The server. See [`Server::start`].
+#[derive(Debug, Clone, Copy)]
+pub struct Server;
+
+impl Server {
+    /// Opens the database (migrating it), reads or makes the key, listens, and answers from then on.
+    pub async fn start(config: Config) -> Result<Running, StartError> {
+        let listener = bind(&config)?;
+        Self::start_on(config, listener).await
+    }
+
+    /// Like [`Server::start`] on a socket that is bound already, for instance one that a service manager handed over.
+    pub async fn start_on(config: Config, listener: std::net::TcpListener) -> Result<Running, StartError> {
+        config.check()?;
+        let system = |what| move |source| StartError::System { what, source };
+        std::fs::create_dir_all(&config.dir).map_err(system("cannot make the server's folder"))?;
+        let secret = load_or_create_key(&config.key_path())?;
+        let world = Arc::new(World::new(config.limits.cached_users));
+        let activity = Arc::new(Activity::default());
+        let settings = Arc::new(Notify::new());
+        let sink = sink(&world, &settings);
+        let store = store::open(&config.store_options(true), sink).await?;
+        let former_stamp = store.last_nonce_stamp().await?.unwrap_or(0);
+        let hub = Arc::new(Hub::default());
+        let guard = Arc::new(Guard::load(Arc::clone(&store), hub).await?);
+        let turnstile = store
+            .is_shared()
+            .then(|| Turnstile::start(Arc::clone(&store), Arc::clone(&world)));
+        let app = Arc::new(App::new(Parts {
+            config,
+            store,
+            world,
+            guard,
+            activity,
+            secret,
+            former_stamp,
+            turnstile,
+        }));
+
+        listener
+            .set_nonblocking(true)
+            .map_err(system("cannot prepare the socket"))?;
+        let listener = TcpListener::from_std(listener).map_err(system("cannot prepare the socket"))?;
+        let address = listener.local_addr().map_err(system("cannot read the address"))?;
+        app.set_local_url(format!("http://{address}"));
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks: Vec<JoinHandle<()>> = jobs::start(Arc::clone(&app), stopped.clone()).into();
+        tasks.push(tokio::spawn(follow_settings(
+            Arc::clone(&app),
+            settings,
+            stopped.clone(),
+        )));
+        tasks.extend(
+            plugin::start(&app, stopped.clone())
+                .await
+                .map_err(system("cannot start the plugins"))?,
+        );
+        tasks.extend(
+            admin::start(&app, stopped.clone())
+                .await
+                .map_err(system("cannot open the control socket"))?,
+        );
+        tasks.extend(
+            web::start_metrics(&app, stopped)
+                .await
+                .map_err(system("cannot listen for metrics"))?,
+        );
+        let listening = listen(Arc::clone(&app), listener);
+        tracing::info!(%address, key = %app.public_key(), "serving");
+        Ok(Running {
+            app,
+            address,
+            listening,
+            stop,
+            tasks,
+        })
+    }
+}
+
+fn bind(config: &Config) -> Result<std::net::TcpListener, StartError> {
+    let address = config.net.listen;
+    let failed = |source| StartError::Listen { address, source };
+    let socket =
+        Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(failed)?;
+    socket.set_reuse_address(true).map_err(failed)?;
+    #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+    if config.net.reuse_port {
+        socket.set_reuse_port(true).map_err(failed)?;
+    }
+    socket.bind(&address.into()).map_err(failed)?;
+    socket.listen(1024).map_err(failed)?;
+    Ok(socket.into())
+}
+
+fn sink(world: &Arc<World>, settings: &Arc<Notify>) -> ChangeSink {
+    let (world, settings) = (Arc::clone(world), Arc::clone(settings));
+    Arc::new(move |changes: &[Change]| {
+        world.apply(changes);
+        if changes
+            .iter()
+            .any(|change| matches!(change, Change::Settings | Change::Everything))
+        {
+            settings.notify_one();
+        }
+    })
+}
+
+/// Rules that another process (or a command) changed are read again.
+async fn follow_settings(app: Arc<App>, settings: Arc<Notify>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = settings.notified() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        if let Err(error) = app.guard.reload().await {
+            tracing::warn!(%error, "the rules could not be read again");
+        }
+    }
+}
+
+/// A server that answers requests.
+pub struct Running {
+    app: Arc<App>,
+    address: SocketAddr,
+    listening: Listening,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// How long running requests get when the server stops.
+const GRACE: Duration = Duration::from_secs(20);
+
+impl Running {
+    /// The URL people reach the server under: `[net] base_url`, or the address it listens on.
+    pub fn url(&self) -> String {
+        self.app.base_url()
+    }
+
+    /// The server's public key.
+    pub fn public_key(&self) -> ServerKey {
+        self.app.public_key()
+    }
+
+    /// The address it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The state behind it.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Stops: no new connections, running requests finish, everything is written, the database is closed.
+    pub async fn shutdown(self) {
+        self.listening.stop(GRACE).await;
+        let _ = self.stop.send(true);
+        for task in self.tasks {
+            let abort = task.abort_handle();
+            if tokio::time::timeout(Duration::from_secs(10), task).await.is_err() {
+                abort.abort();
+            }
+        }
+        if let Err(error) = self.app.store.close().await {
+            tracing::warn!(%error, "the database did not close");
+        }
+        tracing::info!("stopped");
+    }
+}
