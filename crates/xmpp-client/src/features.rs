@@ -24,8 +24,6 @@ pub(crate) struct Sasl2 {
     pub(crate) offer: Offer,
     /// The token mechanisms of XEP-0484.
     pub(crate) fast: Vec<String>,
-    /// XEP-0198 inside the login.
-    pub(crate) resumable: bool,
 }
 
 impl Features {
@@ -74,7 +72,6 @@ impl Sasl2 {
                 .find("fast", ns::FAST)
                 .map(|fast| names(fast, ns::FAST))
                 .unwrap_or_default(),
-            resumable: inline.find("sm", ns::SM).is_some(),
         })
     }
 }

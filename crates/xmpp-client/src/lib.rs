@@ -24,6 +24,7 @@ mod ns;
 mod oneshot;
 mod probe;
 mod sasl;
+mod session;
 mod stanza;
 mod stream;
 mod tls;
@@ -41,4 +42,5 @@ pub use message::{
 };
 pub use oneshot::send;
 pub use probe::{Candidate, ChosenMechanism, Joined, Offered, RoomFacts, Visit, offer, servers};
+pub use session::{ArchivePlace, Event, Events, Received, Session, SessionOptions};
 pub use xml::wire_len;

@@ -20,15 +20,16 @@ use crate::stream::{Stream, header, shorten};
 use crate::xml::Element;
 
 /// Stanzas sent before the login is over must be small: Prosody 13 takes 10 000 bytes each then.
-pub(crate) const EARLY_STANZA_MAX_BYTES: usize = 9_000;
+/// Servers that say what they take (XEP-0478) are believed.
+const EARLY_STANZA_MAX_BYTES: usize = 9_000;
 
 /// What to do besides logging in.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     /// Stanzas, already written out, to send as early as possible.
     pub(crate) early: String,
-    /// One of them is too large to be sent before the login is over.
-    pub(crate) large: bool,
+    /// The size of the largest of them in bytes.
+    pub(crate) largest: usize,
     /// Ask for a session that can be resumed (XEP-0198), or resume one.
     pub(crate) resumption: Resumption,
 }
@@ -168,7 +169,7 @@ impl Attempt<'_> {
         let features = self.features().await?;
         self.check_encryption(&features)?;
         match &features.sasl2 {
-            Some(offer) => self.sasl2(offer, &features).await,
+            Some(offer) => self.sasl2(offer).await,
             None => self.sasl1(&features).await,
         }
     }
@@ -453,7 +454,7 @@ impl Attempt<'_> {
             let first = login.first(self.user());
             let request = self.authenticate(&choice, &first, Some(remembered), None, true);
             self.link.stream.queue(&request);
-            if !self.plan.large {
+            if self.plan.largest <= EARLY_STANZA_MAX_BYTES {
                 self.link.stream.queue(&self.plan.early);
             }
             return self
@@ -493,7 +494,7 @@ impl Attempt<'_> {
             .map(Some)
     }
 
-    async fn sasl2(&mut self, offer: &Sasl2, features: &Features) -> Result<Done, XmppError> {
+    async fn sasl2(&mut self, offer: &Sasl2) -> Result<Done, XmppError> {
         let choice = self.choose(&offer.offer)?;
         tracing::debug!(mechanism = %choice.mechanism, binding = choice.binding_kind, "logging in (SASL2)");
         let (exchange, first) = self.begin(&choice)?;
@@ -511,7 +512,6 @@ impl Attempt<'_> {
             .and_then(|_| sasl::token_mechanism(&offer.fast, &self.link.bindings));
         let request = self.authenticate(&choice, &first, remembered.as_ref(), token_for, false);
         self.link.stream.queue(&request);
-        let _ = features;
         self.sasl2_rest(exchange, &choice, Some((offer, token_for)), remembered.as_ref())
             .await
     }
@@ -569,7 +569,8 @@ impl Attempt<'_> {
         remembered: Option<&Remembered>,
     ) -> Result<Done, XmppError> {
         let limit = self.account.answer_timeout;
-        let mut early_sent = matches!(exchange, Exchange::Fast(_)) && !self.plan.large;
+        let mut early_limit = EARLY_STANZA_MAX_BYTES;
+        let mut early_sent = matches!(exchange, Exchange::Fast(_)) && self.plan.largest <= early_limit;
         // In a remembered login the features arrive only now, ahead of the challenge.
         let mut seen: Option<Sasl2> = offered.map(|(offer, _)| offer.clone());
         loop {
@@ -577,6 +578,7 @@ impl Attempt<'_> {
             if element.is("features", ns::STREAM) {
                 let features = Features::read(&element);
                 self.check_encryption(&features)?;
+                early_limit = features.max_bytes.unwrap_or(EARLY_STANZA_MAX_BYTES);
                 seen = features.sasl2;
                 continue;
             }
@@ -594,7 +596,7 @@ impl Attempt<'_> {
                     self.link
                         .stream
                         .queue(&format!("<response xmlns='{}'>{text}</response>", ns::SASL2));
-                    if !early_sent && !self.plan.large {
+                    if !early_sent && self.plan.largest <= early_limit {
                         early_sent = true;
                         self.link.stream.queue(&self.plan.early);
                     }

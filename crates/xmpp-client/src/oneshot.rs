@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use tokio::time::timeout_at;
 
+use crate::Account;
 use crate::connect::Connector;
 use crate::courier::Courier;
 use crate::error::{Step, XmppError};
 use crate::id;
-use crate::login::{self, EARLY_STANZA_MAX_BYTES, Online, Plan};
+use crate::login::{self, Online, Plan};
 use crate::message::{Note, Outcome, Outgoing};
 use crate::ns;
 use crate::stanza::text_part;
 use crate::stream::{Broken, stream_error};
 use crate::upload;
 use crate::xml::{Element, Incoming};
-use crate::{Account, Verify};
 
 /// A ping follows after so many messages, so that a long batch is confirmed as it goes.
 pub(crate) const SEAL_EVERY: usize = 100;
@@ -64,7 +64,7 @@ async fn run(
         plan.early.push_str(&iq.to_xml());
     }
     for stanza in courier.take_out() {
-        plan.large |= stanza.len() > EARLY_STANZA_MAX_BYTES;
+        plan.largest = plan.largest.max(stanza.len());
         plan.early.push_str(&stanza);
     }
     let written_ahead = !plan.early.is_empty();
@@ -82,12 +82,16 @@ async fn run(
     if online.without_binding {
         notes.push(Note::WithoutChannelBinding);
     }
-    if online.encrypted && matches!(account.verify, Verify::No) {
+    if online.encrypted && !online.verified {
         notes.push(Note::CertificateNotVerified);
     }
     courier.touch();
     if files_first {
-        match upload::all(&mut online, &connector, &batch.files()).await {
+        let mut alone = upload::Alone {
+            online: &mut online,
+            account,
+        };
+        match upload::all(&mut alone, &connector, &batch.files()).await {
             Ok(urls) => batch.hand_over_all(courier, &urls),
             Err(error) => {
                 batch.fail_files(&error);

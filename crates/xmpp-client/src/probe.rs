@@ -29,7 +29,7 @@ use crate::message::RoomTarget;
 use crate::ns;
 use crate::sasl::{self, Rules};
 use crate::stream::{Transport, header};
-use crate::upload;
+use crate::upload::{self, Ask as _};
 use crate::xml::Element;
 
 /// A server that would be tried for an account.
@@ -47,7 +47,14 @@ pub struct Candidate {
 /// (RFC 2782, XEP-0368), or the domain itself.
 pub async fn servers(account: &Account) -> Result<Vec<Candidate>, XmppError> {
     let found = dns::endpoints(account).await?;
-    Ok(found.into_iter().map(|one| Candidate { host: one.host, port: one.port, mode: one.mode }).collect())
+    Ok(found
+        .into_iter()
+        .map(|one| Candidate {
+            host: one.host,
+            port: one.port,
+            mode: one.mode,
+        })
+        .collect())
 }
 
 /// What a server offers before the login.
@@ -88,12 +95,18 @@ pub async fn offer(account: &Account) -> Result<Offered, XmppError> {
     let mut link = connector.connect().await?;
     let domain = account.jid.domain();
     let bare = account.jid.to_bare().to_string();
-    link.stream.queue(&header(domain, link.encrypted.then_some(bare.as_str())));
+    link.stream
+        .queue(&header(domain, link.encrypted.then_some(bare.as_str())));
     let features = read_features(&mut link.stream, account.answer_timeout, domain).await?;
     let nothing = features.sasl.mechanisms.is_empty() && features.sasl2.is_none();
-    let offer = features.sasl2.as_ref().map_or(&features.sasl, |sasl2| &sasl2.offer);
+    let offer = features
+        .sasl2
+        .as_ref()
+        .map_or(&features.sasl, |sasl2| &sasl2.offer);
     let choice = if !link.encrypted && features.starttls && (features.starttls_required || nothing) {
-        Err(XmppError::TlsRequired { domain: domain.to_owned() })
+        Err(XmppError::TlsRequired {
+            domain: domain.to_owned(),
+        })
     } else {
         sasl::choose(
             offer,
@@ -189,7 +202,9 @@ pub struct Visit {
 
 impl std::fmt::Debug for Visit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Visit").field("jid", &self.online.jid).finish_non_exhaustive()
+        f.debug_struct("Visit")
+            .field("jid", &self.online.jid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -213,17 +228,26 @@ impl Visit {
 
     /// The upload service and the largest file in bytes it says it takes (XEP-0363).
     pub async fn upload_service(&mut self) -> Result<(String, Option<u64>), XmppError> {
-        upload::service(&mut self.online, &self.connector).await
+        let mut alone = upload::Alone {
+            online: &mut self.online,
+            account: &self.connector.account,
+        };
+        upload::service(&mut alone, &self.connector).await
     }
 
     /// What a room says about itself, before it is entered.
     pub async fn room(&mut self, room: &Jid) -> Result<RoomFacts, XmppError> {
         let bare = room.to_bare();
-        let answer = self.ask(&bare.to_string(), Element::new("query", ns::DISCO_INFO)).await?;
+        let answer = self
+            .ask(&bare.to_string(), Element::new("query", ns::DISCO_INFO))
+            .await?;
         if answer.get("type") == Some("error") {
             let problem = StanzaError::of(&answer);
             return Err(match problem.condition.as_str() {
-                "item-not-found" => XmppError::NoSuchRoom { room: bare, removed: true },
+                "item-not-found" => XmppError::NoSuchRoom {
+                    room: bare,
+                    removed: true,
+                },
                 "remote-server-not-found" => XmppError::RemoteServerNotFound {
                     domain: bare.domain().to_owned(),
                     text: problem.text,
@@ -244,7 +268,9 @@ impl Visit {
         let query = answer.find("query", ns::DISCO_INFO);
         let has = |feature: &str| {
             query.is_some_and(|query| {
-                query.find_all("feature", ns::DISCO_INFO).any(|one| one.get("var") == Some(feature))
+                query
+                    .find_all("feature", ns::DISCO_INFO)
+                    .any(|one| one.get("var") == Some(feature))
             })
         };
         Ok(RoomFacts {
@@ -270,7 +296,9 @@ impl Visit {
             .or(target.room.resource())
             .unwrap_or_else(|| self.connector.account.default_nick())
             .to_owned();
-        let occupant = bare.with_resource(&nick).map_err(|_| XmppError::BadNick { room: bare.clone() })?;
+        let occupant = bare
+            .with_resource(&nick)
+            .map_err(|_| XmppError::BadNick { room: bare.clone() })?;
         let id = format!("join-{}", id::short());
         let password = target
             .password
@@ -287,16 +315,25 @@ impl Visit {
         loop {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             if left.is_zero() {
-                return Err(XmppError::Silent { step: Step::Joining, after: limit });
+                return Err(XmppError::Silent {
+                    step: Step::Joining,
+                    after: limit,
+                });
             }
             let domain = self.connector.account.jid.domain();
             let stanza = self.online.stream.expect(left, Step::Joining, domain).await?;
             let from = stanza.get("from").and_then(|from| from.parse::<Jid>().ok());
-            if !stanza.is("presence", ns::CLIENT) || !from.as_ref().is_some_and(|from| from.same_bare(&bare)) {
+            if !stanza.is("presence", ns::CLIENT) || !from.as_ref().is_some_and(|from| from.same_bare(&bare))
+            {
                 continue;
             }
             if stanza.get("type") == Some("error") {
-                return Err(refused(&bare, &nick, target.password.is_some(), StanzaError::of(&stanza)));
+                return Err(refused(
+                    &bare,
+                    &nick,
+                    target.password.is_some(),
+                    StanzaError::of(&stanza),
+                ));
             }
             if let Some(joined) = ourselves(&stanza, from.as_ref(), &nick) {
                 return Ok(joined);
@@ -306,8 +343,12 @@ impl Visit {
 
     /// True when an address that is meant as a person is a room.
     pub async fn is_room(&mut self, jid: &Jid) -> Result<bool, XmppError> {
-        let answer = self.ask(&jid.to_bare().to_string(), Element::new("query", ns::DISCO_INFO)).await?;
-        let identity = answer.find("query", ns::DISCO_INFO).and_then(|query| query.find("identity", ns::DISCO_INFO));
+        let answer = self
+            .ask(&jid.to_bare().to_string(), Element::new("query", ns::DISCO_INFO))
+            .await?;
+        let identity = answer
+            .find("query", ns::DISCO_INFO)
+            .and_then(|query| query.find("identity", ns::DISCO_INFO));
         Ok(identity.and_then(|identity| identity.get("category")) == Some("conference"))
     }
 
@@ -321,10 +362,16 @@ impl Visit {
             let domain = domain.to_owned();
             match problem.condition.as_str() {
                 "remote-server-not-found" => {
-                    return Err(XmppError::RemoteServerNotFound { domain, text: problem.text });
+                    return Err(XmppError::RemoteServerNotFound {
+                        domain,
+                        text: problem.text,
+                    });
                 }
                 "remote-server-timeout" => {
-                    return Err(XmppError::RemoteServerTimeout { domain, text: problem.text });
+                    return Err(XmppError::RemoteServerTimeout {
+                        domain,
+                        text: problem.text,
+                    });
                 }
                 _ => {}
             }
@@ -338,26 +385,42 @@ impl Visit {
     }
 
     async fn ask(&mut self, to: &str, payload: Element) -> Result<Element, XmppError> {
-        upload::ask(&mut self.online, &self.connector, to, payload).await
+        upload::Alone {
+            online: &mut self.online,
+            account: &self.connector.account,
+        }
+        .ask(to, payload)
+        .await
     }
 }
 
 fn ourselves(stanza: &Element, from: Option<&Jid>, nick: &str) -> Option<Joined> {
     let about = stanza.find("x", ns::MUC_USER)?;
-    let has = |code: &str| about.find_all("status", ns::MUC_USER).any(|one| one.get("code") == Some(code));
+    let has = |code: &str| {
+        about
+            .find_all("status", ns::MUC_USER)
+            .any(|one| one.get("code") == Some(code))
+    };
     let shown = from.and_then(Jid::resource).unwrap_or_default();
     if !has("110") && shown != nick {
         return None;
     }
     let item = about.find("item", ns::MUC_USER);
     let word = |name: &str| item.and_then(|item| item.get(name)).unwrap_or("none").to_owned();
-    Some(Joined { nick: shown.to_owned(), affiliation: word("affiliation"), role: word("role") })
+    Some(Joined {
+        nick: shown.to_owned(),
+        affiliation: word("affiliation"),
+        role: word("role"),
+    })
 }
 
 fn refused(room: &Jid, nick: &str, given: bool, problem: StanzaError) -> XmppError {
     let room = room.clone();
     match problem.condition.as_str() {
-        "conflict" => XmppError::NickTaken { room, nick: nick.to_owned() },
+        "conflict" => XmppError::NickTaken {
+            room,
+            nick: nick.to_owned(),
+        },
         "registration-required" => XmppError::MembersOnly { room },
         "not-authorized" => XmppError::RoomPassword { room, given },
         "forbidden" => XmppError::Banned { room },

@@ -1,11 +1,13 @@
 //! Files: HTTP File Upload (XEP-0363).
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
 
+use crate::account::Account;
 use crate::connect::Connector;
 use crate::error::{Step, XmppError};
 use crate::id;
@@ -35,20 +37,55 @@ struct Slot {
     headers: Vec<(String, String)>,
 }
 
-/// Uploads every file; nothing else happens on the session meanwhile.
+/// Something that can put a question to the server and wait for the answer.
+pub(crate) trait Ask {
+    /// Sends an `<iq type='get'/>` with this payload; the answer may be an error stanza.
+    fn ask(&mut self, to: &str, payload: Element) -> impl Future<Output = Result<Element, XmppError>> + Send;
+}
+
+/// A session nobody else uses.
+pub(crate) struct Alone<'a> {
+    pub(crate) online: &'a mut Online,
+    pub(crate) account: &'a Account,
+}
+
+impl Ask for Alone<'_> {
+    async fn ask(&mut self, to: &str, payload: Element) -> Result<Element, XmppError> {
+        let id = format!("q-{}", id::short());
+        let iq = Element::new("iq", ns::CLIENT)
+            .attr("type", "get")
+            .attr("to", to)
+            .attr("id", id.clone())
+            .child(payload);
+        self.online.stream.queue(&iq.to_xml());
+        loop {
+            let domain = self.account.jid.domain();
+            let answer = self
+                .online
+                .stream
+                .expect(self.account.answer_timeout, Step::Upload, domain)
+                .await?;
+            if answer.is("iq", ns::CLIENT) && answer.get("id") == Some(&id) {
+                return Ok(answer);
+            }
+        }
+    }
+}
+
+/// Uploads every file.
 pub(crate) async fn all(
-    online: &mut Online,
+    server: &mut impl Ask,
     connector: &Connector,
     files: &[Arc<Attachment>],
 ) -> Result<Vec<(Arc<Attachment>, String)>, XmppError> {
-    let service = find(online, connector).await?;
+    let service = find(server, connector).await?;
     // What is too large is refused before anything is sent.
     for file in files {
         check_size(&service, file)?;
     }
     let mut done = Vec::new();
     for file in files {
-        let slot = slot(online, connector, &service, file).await?;
+        let slot = slot(server, &service, file).await?;
         put(connector, file, &slot).await?;
         done.push((file.clone(), slot.get));
     }
@@ -67,45 +104,22 @@ fn check_size(service: &Service, file: &Attachment) -> Result<(), XmppError> {
     }
 }
 
-/// One question on the session.
-pub(crate) async fn ask(
-    online: &mut Online,
-    connector: &Connector,
-    to: &str,
-    payload: Element,
-) -> Result<Element, XmppError> {
-    let id = format!("q-{}", id::short());
-    let iq = Element::new("iq", ns::CLIENT)
-        .attr("type", "get")
-        .attr("to", to)
-        .attr("id", id.clone())
-        .child(payload);
-    online.stream.queue(&iq.to_xml());
-    let domain = connector.account.jid.domain();
-    loop {
-        let answer = online
-            .stream
-            .expect(connector.account.answer_timeout, Step::Upload, domain)
-            .await?;
-        if answer.is("iq", ns::CLIENT) && answer.get("id") == Some(&id) {
-            return Ok(answer);
-        }
-    }
-}
-
-/// The upload service and its limit in bytes, without uploading anything.
+/// The upload service's address and its limit in bytes.
 pub(crate) async fn service(
-    online: &mut Online,
+    server: &mut impl Ask,
     connector: &Connector,
 ) -> Result<(String, Option<u64>), XmppError> {
-    let service = find(online, connector).await?;
-    Ok((service.address, service.limit))
+    find(server, connector)
+        .await
+        .map(|service| (service.address, service.limit))
 }
 
 /// The server itself, or one of the services it lists.
-async fn find(online: &mut Online, connector: &Connector) -> Result<Service, XmppError> {
+async fn find(server: &mut impl Ask, connector: &Connector) -> Result<Service, XmppError> {
     let domain = connector.account.jid.domain().to_owned();
-    let items = ask(online, connector, &domain, Element::new("query", ns::DISCO_ITEMS)).await?;
+    let items = server
+        .ask(&domain, Element::new("query", ns::DISCO_ITEMS))
+        .await?;
     let mut candidates: Vec<String> = items
         .find("query", ns::DISCO_ITEMS)
         .map(|query| {
@@ -122,7 +136,9 @@ async fn find(online: &mut Online, connector: &Connector) -> Result<Service, Xmp
     candidates.truncate(20);
     candidates.push(domain.clone());
     for address in candidates {
-        let info = ask(online, connector, &address, Element::new("query", ns::DISCO_INFO)).await?;
+        let info = server
+            .ask(&address, Element::new("query", ns::DISCO_INFO))
+            .await?;
         let Some(query) = info.find("query", ns::DISCO_INFO) else {
             continue;
         };
@@ -148,17 +164,12 @@ fn size_limit(query: &Element) -> Option<u64> {
         .and_then(|bytes| bytes.trim().parse().ok())
 }
 
-async fn slot(
-    online: &mut Online,
-    connector: &Connector,
-    service: &Service,
-    file: &Attachment,
-) -> Result<Slot, XmppError> {
+async fn slot(server: &mut impl Ask, service: &Service, file: &Attachment) -> Result<Slot, XmppError> {
     let request = Element::new("request", ns::UPLOAD)
         .attr("filename", file.name.clone())
         .attr("size", file.data.len().to_string())
         .attr("content-type", file.media_type.clone());
-    let answer = ask(online, connector, &service.address, request).await?;
+    let answer = server.ask(&service.address, request).await?;
     let name = file.name.clone();
     if answer.get("type") == Some("error") {
         let problem = StanzaError::of(&answer);

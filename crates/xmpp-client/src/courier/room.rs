@@ -86,6 +86,17 @@ impl Courier {
         self.touch();
     }
 
+    /// The room no longer knows us: enter it again.
+    pub(crate) fn enter_again(&mut self, bare: &Jid) {
+        if self
+            .rooms
+            .get(bare)
+            .is_some_and(|room| room.stage == Stage::Inside)
+        {
+            self.join(bare);
+        }
+    }
+
     /// The rooms we are in or want to be in.
     pub(crate) fn rooms(&self) -> impl Iterator<Item = (&Jid, RoomView)> {
         self.rooms.iter().map(|(jid, room)| {

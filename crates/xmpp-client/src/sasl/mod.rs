@@ -8,7 +8,7 @@ mod scram;
 pub(crate) use choice::{Choice, Kind, Offer, Rules, choose};
 pub(crate) use fast::{FastLogin, token_mechanism};
 pub(crate) use hash::Hash;
-pub(crate) use scram::{MAX_ITERATIONS, MIN_ITERATIONS, Proof, Scram, salted_password};
+pub(crate) use scram::{Proof, Scram, salted_password};
 
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;

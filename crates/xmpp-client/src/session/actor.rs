@@ -1,0 +1,829 @@
+//! The task behind a kept session: the only owner of its connection.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::archive::{Archives, Page};
+use super::event::{self, Found};
+use super::sm::Resumable;
+use super::{Event, SessionOptions};
+use crate::connect::Connector;
+use crate::courier::{Courier, Key};
+use crate::error::{Step, XmppError};
+use crate::id;
+use crate::login::{self, Online, Plan, Resumption, StanzaError};
+use crate::ns;
+use crate::oneshot::SEAL_EVERY;
+use crate::stanza::Part;
+use crate::stream::{Stream, stream_error};
+use crate::xml::{Element, Incoming};
+use crate::{Jid, Outcome, RoomTarget};
+
+/// The pause before the first new attempt.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// A session that stood this long starts its pauses anew.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// No more messages than this are on their way at once.
+const IN_FLIGHT_MAX: usize = 2_000;
+/// How far back the history of a room is searched for our own messages: clocks differ.
+const CLOCK_SLACK: Duration = Duration::from_secs(120);
+
+pub(super) enum Command {
+    Send(Vec<(Part, oneshot::Sender<Outcome>)>),
+    Ask {
+        to: String,
+        payload: Element,
+        reply: oneshot::Sender<Result<Element, XmppError>>,
+    },
+    Join(RoomTarget),
+    Close(oneshot::Sender<()>),
+}
+
+/// How the time on one connection ended.
+enum End {
+    Closed(Option<oneshot::Sender<()>>),
+    Broken(XmppError),
+}
+
+struct Waiting {
+    reply: oneshot::Sender<Outcome>,
+    give_up: Instant,
+}
+
+pub(super) struct Actor {
+    connector: Arc<Connector>,
+    options: SessionOptions,
+    commands: mpsc::Receiver<Command>,
+    events: mpsc::Sender<Event>,
+    lagged: u64,
+    courier: Courier,
+    next_key: Key,
+    waiting: HashMap<Key, Waiting>,
+    asked: HashMap<String, (oneshot::Sender<Result<Element, XmppError>>, Instant)>,
+    archives: Archives,
+    sm: Option<Resumable>,
+    own: Jid,
+    /// When the oldest message that may be unconfirmed was written.
+    unconfirmed_since: Option<SystemTime>,
+    last_error: Option<XmppError>,
+}
+
+impl Actor {
+    pub(super) fn new(
+        connector: Arc<Connector>,
+        options: SessionOptions,
+        commands: mpsc::Receiver<Command>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let mut archives = Archives::default();
+        for (archive, after) in &options.catch_up {
+            archives.follow(archive.clone(), after.clone());
+        }
+        Self {
+            courier: Courier::new(&connector.account),
+            own: connector.account.jid.clone(),
+            connector,
+            options,
+            commands,
+            events,
+            lagged: 0,
+            next_key: 0,
+            waiting: HashMap::new(),
+            asked: HashMap::new(),
+            archives,
+            sm: None,
+            unconfirmed_since: None,
+            last_error: None,
+        }
+    }
+
+    /// Runs until the session is closed or refused for good.
+    pub(super) async fn run(mut self, ready: oneshot::Sender<Result<Jid, XmppError>>) {
+        let mut ready = Some(ready);
+        let mut pause = FIRST_PAUSE;
+        let ended = loop {
+            match self.connect().await {
+                Err(End::Closed(done)) => break (None, done),
+                Err(End::Broken(error)) => {
+                    if let Some(ready) = ready.take() {
+                        let _ = ready.send(Err(error));
+                        return;
+                    }
+                    if error.is_permanent() {
+                        break (Some(error), None);
+                    }
+                    if let Some(done) = self.rest(error, pause).await {
+                        break (None, done);
+                    }
+                    pause = (pause * 2).min(self.options.longest_pause);
+                }
+                Ok(online) => {
+                    self.own = online.jid.clone();
+                    if let Some(ready) = ready.take() {
+                        let _ = ready.send(Ok(online.jid.clone()));
+                    }
+                    let began = Instant::now();
+                    match self.live(online).await {
+                        End::Closed(done) => break (None, done),
+                        End::Broken(error) => {
+                            if began.elapsed() > STABLE_AFTER {
+                                pause = FIRST_PAUSE;
+                            }
+                            self.last_error = Some(error.clone());
+                            if error.is_permanent() {
+                                break (Some(error), None);
+                            }
+                            if let Some(done) = self.rest(error, pause).await {
+                                break (None, done);
+                            }
+                            pause = (pause * 2).min(self.options.longest_pause);
+                        }
+                    }
+                }
+            }
+        };
+        let (reason, done) = ended;
+        self.finish(reason, done);
+    }
+
+    fn finish(mut self, reason: Option<XmppError>, done: Option<oneshot::Sender<()>>) {
+        let error = reason.clone().unwrap_or(XmppError::SessionClosed);
+        self.courier.fail_all(&error);
+        self.report();
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Send(parts) => {
+                    for (_, reply) in parts {
+                        let _ = reply.send(Outcome::failed(error.clone()));
+                    }
+                }
+                Command::Ask { reply, .. } => {
+                    let _ = reply.send(Err(error.clone()));
+                }
+                Command::Join(_) => {}
+                Command::Close(done) => {
+                    let _ = done.send(());
+                }
+            }
+        }
+        self.emit(Event::Ended { reason });
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+
+    // --- between two connections ---
+
+    /// Connects while commands keep coming in.
+    async fn connect(&mut self) -> Result<Online, End> {
+        let resumption = match &self.sm {
+            Some(sm) => Resumption::Resume {
+                id: sm.id.clone(),
+                handled: sm.handled,
+            },
+            None => Resumption::Wanted,
+        };
+        let plan = Plan {
+            resumption,
+            ..Plan::default()
+        };
+        let connector = self.connector.clone();
+        let mut opening = std::pin::pin!(login::open(&connector, &plan));
+        loop {
+            let until = self.next_give_up();
+            tokio::select! {
+                opened = &mut opening => return opened.map_err(End::Broken),
+                command = self.commands.recv() => {
+                    if let Some(done) = self.queue_up(command) {
+                        return Err(End::Closed(done));
+                    }
+                }
+                () = maybe_sleep(until) => self.give_up(),
+            }
+        }
+    }
+
+    /// Waits before the next attempt. `Some` when the session is to be closed.
+    async fn rest(&mut self, error: XmppError, pause: Duration) -> Option<Option<oneshot::Sender<()>>> {
+        // Many clients lose a server at the same moment; they should not come back at the same moment.
+        let jitter = getrandom::u64().unwrap_or_default() % 1000;
+        let pause =
+            pause.mul_f64(0.75 + 0.5 * (f64::from(u32::try_from(jitter).unwrap_or_default()) / 1000.0));
+        tracing::debug!(%error, ?pause, "session lost");
+        for (_, (reply, _)) in self.asked.drain() {
+            let _ = reply.send(Err(error.clone()));
+        }
+        self.last_error = Some(error.clone());
+        self.emit(Event::Offline {
+            reason: error,
+            retry_in: pause,
+        });
+        let until = Instant::now() + pause;
+        loop {
+            let give_up = self.next_give_up();
+            tokio::select! {
+                () = sleep_until(until) => return None,
+                command = self.commands.recv() => {
+                    if let Some(done) = self.queue_up(command) {
+                        return Some(done);
+                    }
+                }
+                () = maybe_sleep(give_up) => self.give_up(),
+            }
+        }
+    }
+
+    /// Takes a command while there is no connection. `Some` when the session is to be closed.
+    fn queue_up(&mut self, command: Option<Command>) -> Option<Option<oneshot::Sender<()>>> {
+        match command {
+            None => return Some(None),
+            Some(Command::Close(done)) => return Some(Some(done)),
+            Some(Command::Send(parts)) => {
+                for (part, reply) in parts {
+                    self.accept(part, reply);
+                }
+                self.courier.seal();
+            }
+            Some(Command::Join(room)) => self.keep_room(room),
+            Some(Command::Ask { reply, .. }) => {
+                let error = self
+                    .last_error
+                    .clone()
+                    .unwrap_or(XmppError::ConnectionLost { step: Step::Query });
+                let _ = reply.send(Err(error));
+            }
+        }
+        None
+    }
+
+    fn accept(&mut self, part: Part, reply: oneshot::Sender<Outcome>) {
+        self.next_key += 1;
+        let key = self.next_key;
+        self.unconfirmed_since.get_or_insert_with(SystemTime::now);
+        self.waiting.insert(
+            key,
+            Waiting {
+                reply,
+                give_up: Instant::now() + self.options.patience,
+            },
+        );
+        self.courier.add(key, part);
+    }
+
+    fn keep_room(&mut self, room: RoomTarget) {
+        self.courier.visit(&room);
+        if !self
+            .options
+            .rooms
+            .iter()
+            .any(|kept| kept.room.same_bare(&room.room))
+        {
+            self.options.rooms.push(room);
+        }
+    }
+
+    fn next_give_up(&self) -> Option<Instant> {
+        self.waiting.values().map(|waiting| waiting.give_up).min()
+    }
+
+    /// Messages whose time is over end, and are not sent later behind their owner's back.
+    fn give_up(&mut self) {
+        let now = Instant::now();
+        let over: Vec<Key> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| waiting.give_up <= now)
+            .map(|(&key, _)| key)
+            .collect();
+        let last = self.last_error.clone().unwrap_or(XmppError::Silent {
+            step: Step::Confirming,
+            after: self.options.patience,
+        });
+        for key in over {
+            let error = XmppError::GaveUp {
+                after: self.options.patience,
+                last: Box::new(last.clone()),
+            };
+            self.courier.cancel(key, Outcome::failed(error));
+        }
+        self.report();
+    }
+
+    /// Hands the ended messages to those who wait for them.
+    fn report(&mut self) {
+        for (key, outcome) in self.courier.take_settled() {
+            if let Some(waiting) = self.waiting.remove(&key) {
+                let _ = waiting.reply.send(outcome);
+            }
+        }
+        if self.waiting.is_empty() {
+            self.unconfirmed_since = None;
+        }
+    }
+
+    fn emit(&mut self, event: Event) {
+        if self.lagged > 0 && self.events.try_send(Event::Lagged(self.lagged)).is_ok() {
+            self.lagged = 0;
+        }
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
+            self.lagged += 1;
+        }
+    }
+
+    // --- on a connection ---
+
+    async fn live(&mut self, online: Online) -> End {
+        let mut live = Live::new(
+            online.stream,
+            self.connector.account.answer_timeout,
+            self.options.ping_after,
+        );
+        self.begin(&mut live, online.resumed, online.resumable_as, &online.jid);
+        let end = self.work(&mut live).await;
+        if let End::Closed(_) = end {
+            live.stream.close(Duration::from_secs(1)).await;
+            self.sm = None;
+        }
+        end
+    }
+
+    /// The first words on a connection: go on where the old one ended, or start over.
+    fn begin(&mut self, live: &mut Live, resumed: Option<u32>, resumable_as: Option<String>, jid: &Jid) {
+        let was_resumed = match (resumed, self.sm.as_mut()) {
+            (Some(handled), Some(sm)) => {
+                sm.acknowledged(handled);
+                for stanza in sm.unacked() {
+                    live.stream.queue(stanza);
+                }
+                self.courier.touch();
+                true
+            }
+            _ => {
+                self.sm = resumable_as.map(Resumable::new);
+                if self.options.presence {
+                    self.say(live, "<presence/>");
+                    let enable = Element::new("enable", ns::CARBONS);
+                    let iq = Element::new("iq", ns::CLIENT)
+                        .attr("type", "set")
+                        .attr("id", format!("carbons-{}", id::short()))
+                        .child(enable);
+                    self.say(live, &iq.to_xml());
+                }
+                self.courier.start_over(&self.history_since());
+                for room in self.options.rooms.clone() {
+                    self.courier.visit(&room);
+                }
+                for question in self.archives.catch_up(&self.own.clone()) {
+                    self.say(live, &question.to_xml());
+                }
+                false
+            }
+        };
+        self.emit(Event::Online {
+            jid: jid.clone(),
+            resumed: was_resumed,
+        });
+    }
+
+    /// XEP-0082: the time from which on our own messages are looked for in rooms.
+    fn history_since(&self) -> String {
+        let since = self.unconfirmed_since.unwrap_or_else(SystemTime::now) - CLOCK_SLACK;
+        jiff::Timestamp::try_from(since)
+            .map(|stamp| stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+            .unwrap_or_default()
+    }
+
+    /// Queues a stanza and counts it.
+    fn say(&mut self, live: &mut Live, stanza: &str) {
+        live.stream.queue(stanza);
+        if let Some(sm) = &mut self.sm {
+            sm.sent(stanza);
+            live.unasked = true;
+        }
+    }
+
+    async fn work(&mut self, live: &mut Live) -> End {
+        loop {
+            for stanza in self.courier.take_out() {
+                self.say(live, &stanza);
+            }
+            if live.unasked && self.sm.is_some() {
+                live.unasked = false;
+                live.stream.queue("<r xmlns='urn:xmpp:sm:3'/>");
+            }
+            if !live.stream.is_flushed() {
+                let _ = futures_util::poll!(std::pin::pin!(live.stream.flush()));
+            }
+            if live.stream.is_flushed() {
+                self.courier.flushed();
+            }
+            self.report();
+            let deadline = self.deadline(live);
+            let room_for_more = self.waiting.len() < IN_FLIGHT_MAX;
+            tokio::select! {
+                biased;
+                incoming = live.stream.next() => match incoming {
+                    Ok(Incoming::Open(_)) => {}
+                    Ok(Incoming::Close) => return End::Broken(XmppError::ConnectionLost { step: Step::Confirming }),
+                    Ok(Incoming::Element(element)) => {
+                        live.heard();
+                        if let Some(end) = self.take(live, &element) {
+                            return end;
+                        }
+                    }
+                    Err(broken) => return End::Broken(broken.at(Step::Confirming)),
+                },
+                command = self.commands.recv(), if room_for_more => {
+                    if let Some(end) = self.obey(live, command) {
+                        return end;
+                    }
+                }
+                () = sleep_until(deadline) => {
+                    if let Some(end) = self.tick(live) {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    fn deadline(&self, live: &Live) -> Instant {
+        [
+            self.courier.deadline(),
+            self.next_give_up(),
+            self.asked.values().map(|(_, until)| *until).min(),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(live.ping_due(), Instant::min)
+    }
+
+    fn obey(&mut self, live: &mut Live, command: Option<Command>) -> Option<End> {
+        let mut next = command;
+        let mut unsealed = 0;
+        // Whatever waits goes out together, with one question behind it.
+        loop {
+            match next {
+                None => return Some(End::Closed(None)),
+                Some(Command::Close(done)) => return Some(End::Closed(Some(done))),
+                Some(Command::Send(parts)) => {
+                    for (part, reply) in parts {
+                        self.accept(part, reply);
+                        unsealed += 1;
+                    }
+                }
+                Some(Command::Join(room)) => self.keep_room(room),
+                Some(Command::Ask { to, payload, reply }) => {
+                    let id = format!("a-{}", id::short());
+                    let iq = Element::new("iq", ns::CLIENT)
+                        .attr("type", "get")
+                        .attr("to", to)
+                        .attr("id", id.clone())
+                        .child(payload);
+                    self.asked.insert(id, (reply, Instant::now() + live.limit));
+                    self.say(live, &iq.to_xml());
+                }
+            }
+            if unsealed >= SEAL_EVERY || self.waiting.len() >= IN_FLIGHT_MAX {
+                break;
+            }
+            next = match self.commands.try_recv() {
+                Ok(command) => Some(command),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => {
+                    // Nobody can send any more; what was sent is still carried out.
+                    if self.waiting.is_empty() {
+                        return Some(End::Closed(None));
+                    }
+                    break;
+                }
+            };
+        }
+        if unsealed > 0 {
+            self.courier.seal();
+        }
+        None
+    }
+
+    /// A stanza or another element arrived.
+    fn take(&mut self, live: &mut Live, element: &Element) -> Option<End> {
+        if element.is("error", ns::STREAM) {
+            let error = stream_error(element, self.own.domain());
+            // After a clean end by the server nothing can be resumed.
+            if matches!(error, XmppError::Replaced { .. }) {
+                self.sm = None;
+            }
+            return Some(End::Broken(error));
+        }
+        if element.ns == ns::SM {
+            match &*element.name {
+                "r" => {
+                    if let Some(sm) = &self.sm {
+                        live.stream
+                            .queue(&format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", sm.handled));
+                    }
+                }
+                "a" => {
+                    if let (Some(sm), Some(handled)) =
+                        (&mut self.sm, element.get("h").and_then(|h| h.parse().ok()))
+                    {
+                        sm.acknowledged(handled);
+                    }
+                }
+                _ => {}
+            }
+            return None;
+        }
+        if element.ns != ns::CLIENT {
+            return None;
+        }
+        if let Some(sm) = &mut self.sm {
+            sm.received();
+        }
+        let settled_something = self.courier.handle(element);
+        match &*element.name {
+            "message" if !settled_something => self.take_message(live, element),
+            "presence" => self.take_presence(element),
+            "iq" if !settled_something => self.take_iq(live, element),
+            _ => {}
+        }
+        None
+    }
+
+    fn take_message(&mut self, live: &mut Live, stanza: &Element) {
+        let own = self.own.to_bare();
+        let archived = self.archives.result(stanza, &own);
+        let from_archive = archived.is_some();
+        let (message, archive, stamp) = match archived {
+            Some((message, place, stamp)) => (message, Some(place), stamp),
+            None => (event::carbon(stanza, &own).unwrap_or(stanza), None, None),
+        };
+        let from: Option<Jid> = message.get("from").and_then(|from| from.parse().ok());
+        let nick = from.as_ref().and_then(|from| self.nick_in(&from.to_bare()));
+        let Some(event) = event::of_message(
+            message,
+            Found {
+                own: &own,
+                nick: nick.as_deref(),
+                archive,
+                stamp,
+            },
+        ) else {
+            return;
+        };
+        if let Event::Chat(received)
+        | Event::Room(received)
+        | Event::Correction(received)
+        | Event::File(received) = &event
+        {
+            if received.wants_receipt && self.options.receipts && !received.own && !from_archive {
+                self.acknowledge(live, received);
+            }
+            let place_is_new = received
+                .archive
+                .as_ref()
+                .is_none_or(|place| self.archives.note(place));
+            let id = received.origin_id.as_ref().or(received.id.as_ref());
+            let id_is_new = match (&received.from, id) {
+                (Some(from), Some(id)) => {
+                    let author = if received.is_room_like(message) {
+                        from.clone()
+                    } else {
+                        from.to_bare()
+                    };
+                    self.archives.first_time(&author, id)
+                }
+                _ => true,
+            };
+            if !(place_is_new && id_is_new) {
+                return;
+            }
+        }
+        self.emit(event);
+    }
+
+    /// XEP-0184.
+    fn acknowledge(&mut self, live: &mut Live, received: &super::Received) {
+        let (Some(from), Some(id)) = (&received.from, &received.id) else {
+            return;
+        };
+        let receipt = Element::new("message", ns::CLIENT)
+            .attr("type", "chat")
+            .attr("to", from.to_string())
+            .attr("id", id::uuid())
+            .child(Element::new("received", ns::RECEIPTS).attr("id", id.clone()));
+        self.say(live, &receipt.to_xml());
+    }
+
+    fn take_presence(&mut self, stanza: &Element) {
+        let Some(from) = stanza.get("from").and_then(|from| from.parse::<Jid>().ok()) else {
+            return;
+        };
+        let nick = self.nick_in(&from.to_bare());
+        if let Some(event) = event::of_presence(stanza, nick.as_deref()) {
+            self.emit(event);
+        }
+    }
+
+    fn nick_in(&self, room: &Jid) -> Option<String> {
+        self.courier
+            .rooms()
+            .find(|(jid, _)| *jid == room)
+            .map(|(_, view)| view.nick)
+    }
+
+    fn take_iq(&mut self, live: &mut Live, stanza: &Element) {
+        let id = stanza.get("id").unwrap_or_default();
+        match stanza.get("type") {
+            Some("get" | "set") => self.answer(live, stanza, id),
+            Some("result" | "error") => {
+                if let Some((reply, _)) = self.asked.remove(id) {
+                    let _ = reply.send(Ok(stanza.clone()));
+                } else if let Some(room) = live.self_pings.remove(id) {
+                    let gone = stanza.get("type") == Some("error")
+                        && matches!(
+                            StanzaError::of(stanza).condition.as_str(),
+                            "not-acceptable" | "item-not-found"
+                        );
+                    if gone {
+                        self.courier.enter_again(&room);
+                    }
+                } else {
+                    let own = self.own.to_bare();
+                    match self.archives.page(stanza, &own) {
+                        Some(Page::More(question)) => self.say(live, &question.to_xml()),
+                        Some(Page::Gap(archive, question)) => {
+                            self.emit(Event::Gap { archive });
+                            self.say(live, &question.to_xml());
+                        }
+                        Some(Page::Done | Page::Failed) | None => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Questions of others are always answered (RFC 6120 section 8.2.3).
+    fn answer(&mut self, live: &mut Live, stanza: &Element, id: &str) {
+        let base = |kind: &str| {
+            Element::new("iq", ns::CLIENT)
+                .attr("type", kind)
+                .attr("id", id)
+                .attr_opt("to", stanza.get("from"))
+        };
+        let reply = if stanza.find("ping", ns::PING).is_some() {
+            base("result")
+        } else if stanza.find("query", ns::DISCO_INFO).is_some() && stanza.get("type") == Some("get") {
+            let identity = Element::new("identity", ns::DISCO_INFO)
+                .attr("category", "client")
+                .attr("type", "bot")
+                .attr("name", self.connector.account.software.clone());
+            let mut query = Element::new("query", ns::DISCO_INFO).child(identity);
+            for feature in [ns::DISCO_INFO, ns::PING, ns::RECEIPTS, ns::CORRECT] {
+                query.push(Element::new("feature", ns::DISCO_INFO).attr("var", feature));
+            }
+            base("result").child(query)
+        } else {
+            let condition = Element::new("service-unavailable", ns::STANZAS);
+            base("error").child(
+                Element::new("error", ns::CLIENT)
+                    .attr("type", "cancel")
+                    .child(condition),
+            )
+        };
+        self.say(live, &reply.to_xml());
+    }
+
+    /// Some time is over: a message's, an answer's, or it is time for a ping.
+    fn tick(&mut self, live: &mut Live) -> Option<End> {
+        let now = Instant::now();
+        if self.courier.deadline().is_some_and(|deadline| deadline <= now) {
+            if live.last_heard + live.limit <= now {
+                // Nothing at all came: it is the connection, not the message.
+                return Some(End::Broken(XmppError::Silent {
+                    step: Step::Confirming,
+                    after: live.limit,
+                }));
+            }
+            self.courier.expire();
+            self.report();
+        }
+        let late: Vec<String> = self
+            .asked
+            .iter()
+            .filter(|(_, (_, until))| *until <= now)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in late {
+            if let Some((reply, _)) = self.asked.remove(&id) {
+                let _ = reply.send(Err(XmppError::Silent {
+                    step: Step::Query,
+                    after: live.limit,
+                }));
+            }
+        }
+        self.give_up();
+        if live.ping_due() <= now {
+            if live.pinged.is_some() {
+                return Some(End::Broken(XmppError::Silent {
+                    step: Step::Query,
+                    after: live.limit,
+                }));
+            }
+            live.pinged = Some(now);
+            let ping = Element::new("iq", ns::CLIENT)
+                .attr("type", "get")
+                .attr("to", self.own.domain())
+                .attr("id", format!("alive-{}", id::short()))
+                .child(Element::new("ping", ns::PING));
+            self.say(live, &ping.to_xml());
+            self.look_after_rooms(live);
+        }
+        None
+    }
+
+    /// XEP-0410: are we still in our rooms? And those we were thrown out of are tried again.
+    fn look_after_rooms(&mut self, live: &mut Live) {
+        let inside: Vec<(Jid, String)> = self
+            .courier
+            .rooms()
+            .filter(|(_, view)| view.inside)
+            .map(|(jid, view)| (jid.clone(), view.nick))
+            .collect();
+        for (room, nick) in inside {
+            let Ok(occupant) = room.with_resource(&nick) else {
+                continue;
+            };
+            let id = format!("self-{}", id::short());
+            let ping = Element::new("iq", ns::CLIENT)
+                .attr("type", "get")
+                .attr("to", occupant.to_string())
+                .attr("id", id.clone())
+                .child(Element::new("ping", ns::PING));
+            live.self_pings.insert(id, room);
+            self.say(live, &ping.to_xml());
+        }
+        for room in self.options.rooms.clone() {
+            self.courier.visit(&room);
+        }
+    }
+}
+
+/// What belongs to one connection.
+struct Live {
+    stream: Stream,
+    limit: Duration,
+    ping_after: Duration,
+    last_heard: Instant,
+    pinged: Option<Instant>,
+    /// Stanzas were sent that the server was not asked about.
+    unasked: bool,
+    self_pings: HashMap<String, Jid>,
+}
+
+impl Live {
+    fn new(stream: Stream, limit: Duration, ping_after: Duration) -> Self {
+        Self {
+            stream,
+            limit,
+            ping_after,
+            last_heard: Instant::now(),
+            pinged: None,
+            unasked: false,
+            self_pings: HashMap::new(),
+        }
+    }
+
+    fn heard(&mut self) {
+        self.last_heard = Instant::now();
+        self.pinged = None;
+    }
+
+    /// When the next ping is due, or when the one that was sent should have been answered.
+    fn ping_due(&self) -> Instant {
+        match self.pinged {
+            Some(at) => at + self.limit,
+            None => self.last_heard + self.ping_after,
+        }
+    }
+}
+
+async fn maybe_sleep(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl super::Received {
+    /// In rooms the nick is part of who wrote.
+    fn is_room_like(&self, stanza: &Element) -> bool {
+        self.from.is_some() && stanza.get("type") == Some("groupchat")
+    }
+}
