@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Demo(cmd::demo::DemoArgs),
     /// Take messages over HTTP, store them, deliver them (compatible with Apprise API)
     Gateway(cmd::gateway::GatewayArgs),
+    /// Look at stored messages, decide about them, deliver them
+    Outbox(cmd::outbox::OutboxArgs),
     /// List the services and the forms of their URLs
     Details(cmd::details::DetailsArgs),
     /// Accepted for Apprise's sake: these services keep nothing on disk
@@ -121,6 +123,7 @@ fn dispatch(command: Command, context: Context) -> Done {
         Command::Config(args) => Ok(cmd::config::run(&args, context)),
         Command::Demo(args) => cmd::demo::run(&args, context),
         Command::Gateway(args) => cmd::gateway::run(&args, context),
+        Command::Outbox(args) => cmd::outbox::run(&args, context),
         Command::Details(args) => Ok(cmd::details::run(&args, context)),
         Command::Storage(args) => Ok(cmd::storage::run(&args, context)),
         Command::Generate(args) => cmd::generate::run(&args, context),

@@ -5,6 +5,7 @@ pub(crate) mod demo;
 pub(crate) mod details;
 pub(crate) mod gateway;
 pub(crate) mod generate;
+pub(crate) mod outbox;
 pub(crate) mod preview;
 pub(crate) mod send;
 pub(crate) mod storage;

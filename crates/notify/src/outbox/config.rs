@@ -138,6 +138,9 @@ pub struct FlushSettings {
     /// Try at once what pauses after a failed attempt. Default yes. What a server asked for, budgets and quiet hours
     /// count in any case.
     pub now: bool,
+    /// Wait for what becomes due before the deadline: budgets, digests, the leases of workers that are gone. Default
+    /// yes.
+    pub wait: bool,
     /// Go on with what fails, pause after pause, until the deadline. Default no.
     pub retries: bool,
 }
@@ -146,9 +149,7 @@ impl Default for FlushSettings {
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(60),
-            now: true,
-            retries: false,
-        }
+            now: true, wait: true, retries: false }
     }
 }
 

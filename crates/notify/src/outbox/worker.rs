@@ -48,6 +48,8 @@ struct Idle {
     /// By the clock of the outbox, in milliseconds.
     deadline_ms: i64,
     deadline: Instant,
+    /// What becomes due before the deadline is waited for.
+    wait: bool,
     /// Lanes that pause after a failure are waited for.
     retries: bool,
 }
@@ -75,6 +77,7 @@ impl Outbox {
         let idle = Idle {
             deadline_ms: self.0.clock.now_ms().saturating_add(span_ms(settings.deadline)),
             deadline: Instant::now() + settings.deadline,
+            wait: settings.wait,
             retries: settings.retries,
         };
         self.drive(worker, Some(idle), std::future::pending()).await
@@ -208,7 +211,8 @@ impl Worker<'_> {
             .next_due(self.idle.is_none_or(|idle| idle.retries))
             .await?;
         if let Some(idle) = self.idle {
-            if self.lanes.is_empty() && due.is_none_or(|due| due > idle.deadline_ms) {
+            let last = if idle.wait { idle.deadline_ms } else { inner.clock.now_ms() };
+            if self.lanes.is_empty() && due.is_none_or(|due| due > last) {
                 return Ok(Turn::Done);
             }
         }

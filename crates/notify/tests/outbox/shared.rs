@@ -19,7 +19,7 @@ async fn two_workers_share_the_lanes(place: Place) {
         }
     }
     let few = || WorkerSettings { lanes_at_once: 2, turn: 3, ..worker() };
-    let settings = notify::outbox::FlushSettings { deadline: Duration::from_secs(30), now: false, retries: true };
+    let settings = notify::outbox::FlushSettings { deadline: Duration::from_secs(60), now: false, wait: true, retries: true };
     let (one, two) = tokio::join!(first.flush(few(), settings), second.flush(few(), settings));
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(one.delivered + two.delivered, 240);

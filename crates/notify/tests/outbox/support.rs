@@ -213,7 +213,7 @@ pub(crate) async fn accept(outbox: &Outbox, address: &str, words: &[(&str, &str)
 
 /// Works until nothing is due at the time the clock shows.
 pub(crate) async fn flush(outbox: &Outbox) -> Summary {
-    let settings = FlushSettings { deadline: Duration::from_millis(900), now: false, retries: true };
+    let settings = FlushSettings { deadline: Duration::from_secs(60), now: false, wait: false, retries: true };
     outbox.flush(worker(), settings).await.unwrap()
 }
 

@@ -1,0 +1,288 @@
+//! `ackpost outbox`: look at stored messages, decide about them, deliver them.
+
+mod place;
+mod queue;
+mod show;
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use notify::Options;
+use notify::outbox::{Alarm, Filter, FlushSettings, Outbox, OutboxId, Selection, State, Summary, WorkerSettings, parse_span};
+use serde_json::json;
+
+use self::place::{PlaceArgs, failure};
+pub(crate) use self::queue::QueueArgs;
+use crate::context::Context;
+use crate::exit::{Done, Exit, Failure};
+use crate::lifecycle::{Asked, ServiceManager, Signals};
+use crate::output;
+use crate::sources::{self, Wanted};
+
+/// `outbox`.
+#[derive(Debug, Args)]
+pub(crate) struct OutboxArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(subcommand)]
+    command: OutboxCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum OutboxCommand {
+    /// List messages, newest first
+    List(ListArgs),
+    /// Show one message and its history
+    Show {
+        /// Its id
+        id: OutboxId,
+    },
+    /// Try messages again that were given up, with a new time to live; waiting ones at once
+    Retry(SelectArgs),
+    /// Take messages out that are not delivered
+    Drop(SelectArgs),
+    /// Deliver now what can be delivered. Exit code 0: nothing is left, 1: something waits or was given up
+    Flush(FlushArgs),
+    /// Deliver until SIGTERM
+    Run(RunArgs),
+    /// Count messages by state, service and target
+    Stats,
+    /// Show what happened, oldest first
+    Log(LogArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Only messages in this state: collecting, waiting, sending, delivered, dead or dropped; may be repeated
+    #[arg(long, value_name = "STATE")]
+    state: Vec<State>,
+    /// Only targets with this text in them
+    #[arg(long, value_name = "TEXT")]
+    target: Option<String>,
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+    /// Only messages older than this one (for the next page)
+    #[arg(long, value_name = "ID")]
+    before: Option<OutboxId>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct SelectArgs {
+    /// These messages
+    ids: Vec<OutboxId>,
+    /// Every message that was given up
+    #[arg(long)]
+    dead: bool,
+    /// Every message that waits
+    #[arg(long)]
+    waiting: bool,
+}
+
+#[derive(Debug, Args)]
+struct FlushArgs {
+    /// Stop after this time
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    deadline: String,
+    /// Go on with targets that fail, pause after pause, until the deadline
+    #[arg(long)]
+    retries: bool,
+    #[command(flatten)]
+    worker: WorkerArgs,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    worker: WorkerArgs,
+    /// Tell somebody when a target has failed for this long or a message was given up; needs --config or --alarm-url
+    #[arg(long, value_name = "TIME")]
+    alarm_after: Option<String>,
+    /// Who is told
+    #[arg(long, value_name = "URL", requires = "alarm_after")]
+    alarm_url: Vec<String>,
+    /// Who is told: services of this configuration
+    #[arg(short, long, value_name = "CONFIG_URL", requires = "alarm_after")]
+    config: Vec<String>,
+    /// Only services with this tag
+    #[arg(short = 'g', long, value_name = "TAG", requires = "alarm_after")]
+    tag: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+struct WorkerArgs {
+    /// So many targets at the same time
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    lanes: usize,
+    /// After this time without a sign, what a worker had in hand is taken over by another
+    #[arg(long, value_name = "TIME", default_value = "15s")]
+    lease: String,
+}
+
+#[derive(Debug, Args)]
+struct LogArgs {
+    /// Only lines after this number
+    #[arg(long, value_name = "NUMBER")]
+    since: Option<i64>,
+    /// At most this many; without --since the latest
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &OutboxArgs, context: Context) -> Done {
+    let runtime = match args.command {
+        OutboxCommand::Run(_) => context.server_runtime(),
+        _ => context.runtime(),
+    };
+    runtime.block_on(async {
+        let outbox = args.place.open().await?;
+        let done = act(&args.command, &outbox, context).await;
+        outbox.close().await;
+        done
+    })
+}
+
+async fn act(command: &OutboxCommand, outbox: &Outbox, context: Context) -> Done {
+    match command {
+        OutboxCommand::List(args) => {
+            let filter = Filter {
+                states: args.state.clone(),
+                target: args.target.clone(),
+                limit: args.limit,
+                before: args.before.clone(),
+            };
+            let entries = outbox.list(&filter).await.map_err(|error| failure(&error))?;
+            for entry in &entries {
+                show::row(entry, context);
+            }
+            if entries.is_empty() && !context.json {
+                output::note("nothing fits");
+            }
+        }
+        OutboxCommand::Show { id } => {
+            let found = outbox.show(id).await.map_err(|error| failure(&error))?;
+            let Some((entry, events)) = found else {
+                return Err(Failure::new(format!("there is no message {id}"), "see `ackpost outbox list`"));
+            };
+            show::whole(&entry, &events, context);
+        }
+        OutboxCommand::Retry(args) => {
+            let changed = outbox.retry(&args.selection()).await.map_err(|error| failure(&error))?;
+            return Ok(changes("retried", changed, args, context));
+        }
+        OutboxCommand::Drop(args) => {
+            let changed = outbox.drop_entries(&args.selection()).await.map_err(|error| failure(&error))?;
+            return Ok(changes("dropped", changed, args, context));
+        }
+        OutboxCommand::Flush(args) => return flush(args, outbox, context).await,
+        OutboxCommand::Run(args) => return work(args, outbox, context).await,
+        OutboxCommand::Stats => {
+            let stats = outbox.stats().await.map_err(|error| failure(&error))?;
+            let lanes = outbox.lanes().await.map_err(|error| failure(&error))?;
+            show::stats(&stats, &lanes, context);
+        }
+        OutboxCommand::Log(args) => {
+            let events = outbox.log(args.since, args.limit).await.map_err(|error| failure(&error))?;
+            for event in &events {
+                show::event(event, context);
+            }
+        }
+    }
+    Ok(Exit::Success)
+}
+
+impl SelectArgs {
+    fn selection(&self) -> Selection {
+        match (self.dead, self.waiting) {
+            (true, _) => Selection::Dead,
+            (_, true) => Selection::Waiting,
+            _ => Selection::Ids(self.ids.clone()),
+        }
+    }
+}
+
+/// Says how many; ids that nothing could be done about are a failure.
+fn changes(word: &str, changed: u64, args: &SelectArgs, context: Context) -> Exit {
+    if context.json {
+        output::json(&json!({ word: changed }));
+    } else {
+        output::note(&format!("{changed} {word}"));
+    }
+    if changed < args.ids.len() as u64 {
+        output::error("some of them are not there, or are delivered or dropped already; see `ackpost outbox show ID`");
+        return Exit::Failure;
+    }
+    Exit::Success
+}
+
+impl WorkerArgs {
+    fn settings(&self) -> Result<WorkerSettings, Failure> {
+        Ok(WorkerSettings {
+            lanes_at_once: self.lanes.clamp(1, 1000),
+            lease: time("--lease", &self.lease)?,
+            ..WorkerSettings::default()
+        })
+    }
+}
+
+fn time(flag: &str, text: &str) -> Result<Duration, Failure> {
+    parse_span("time", text).map_err(|error| Failure::usage(format!("{flag} {text}: {}", error.cause), error.remedy))
+}
+
+async fn flush(args: &FlushArgs, outbox: &Outbox, context: Context) -> Done {
+    let settings = FlushSettings {
+        deadline: time("--deadline", &args.deadline)?,
+        retries: args.retries,
+        ..FlushSettings::default()
+    };
+    let done = outbox.flush(args.worker.settings()?, settings).await.map_err(|error| failure(&error))?;
+    summary(&done, context);
+    let clean = done.remaining + done.refused + done.expired == 0;
+    Ok(if clean { Exit::Success } else { Exit::Failure })
+}
+
+async fn work(args: &RunArgs, outbox: &Outbox, context: Context) -> Done {
+    let mut settings = args.worker.settings()?;
+    settings.alarm = alarm(args, context).await?;
+    let mut signals = Signals::new()
+        .map_err(|error| Failure::new(format!("signals cannot be received: {error}"), "check the limits of the process"))?;
+    let manager = ServiceManager::from_env();
+    manager.ready("delivering");
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let until_told = async {
+        // There is nothing to read again: only Stop ends it.
+        while signals.next().await != Asked::Stop {}
+        manager.stopping(settings.drain);
+        let _ = stop.send(true);
+    };
+    let (done, ()) = tokio::join!(outbox.run(settings.clone(), until_told), manager.watch(stopped, || true));
+    summary(&done.map_err(|error| failure(&error))?, context);
+    Ok(Exit::Success)
+}
+
+async fn alarm(args: &RunArgs, context: Context) -> Result<Option<Alarm>, Failure> {
+    let Some(after) = &args.alarm_after else { return Ok(None) };
+    let after = time("--alarm-after", after)?;
+    let wanted = Wanted { urls: &args.alarm_url, configs: &args.config, tags: &args.tag };
+    let loaded = sources::load(Options::default(), &wanted, context).await;
+    output::problems(&loaded.problems(), context);
+    let services: Vec<_> =
+        loaded.notifier.find(&loaded.filter).filter_map(|entry| entry.service().cloned()).collect();
+    if services.is_empty() {
+        return Err(Failure::usage("--alarm-after has nobody to tell", "give --alarm-url or --config"));
+    }
+    Ok(Some(Alarm { after, services }))
+}
+
+fn summary(done: &Summary, context: Context) {
+    if context.json {
+        output::json(done);
+    } else {
+        let Summary { delivered, deferred, refused, expired, remaining } = done;
+        output::note(&format!(
+            "{delivered} delivered, {deferred} attempts put off, {refused} refused, {expired} out of time, {remaining} left"
+        ));
+    }
+}

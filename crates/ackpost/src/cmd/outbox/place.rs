@@ -1,0 +1,98 @@
+//! Which outbox.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use notify::outbox::{Location, Outbox, OutboxConfig, OutboxError};
+
+use crate::exit::Failure;
+
+/// Which outbox, for every command that has one.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Outbox")]
+pub(crate) struct PlaceArgs {
+    /// The outbox: a file, or a postgres:// URL [default: $ACKPOST_OUTBOX, else outbox.db in the state folder]
+    #[arg(long, value_name = "FILE|URL", id = "outbox_place")]
+    outbox: Option<String>,
+    /// The file with the key of the outbox; made when it is not there [default: $ACKPOST_OUTBOX_KEY, else beside the
+    /// outbox, with PostgreSQL outbox.key in the state folder]
+    #[arg(long, value_name = "FILE")]
+    outbox_key: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// Opens it, and makes it when there is none.
+    pub(crate) async fn open(&self) -> Result<Outbox, Failure> {
+        Outbox::for_services(self.config(true)?).await.map_err(|error| failure(&error))
+    }
+
+    /// Opens it if it is there: no file, no outbox.
+    pub(crate) async fn open_existing(&self) -> Result<Option<Outbox>, Failure> {
+        let config = self.config(false)?;
+        if let Location::Sqlite(file) = &config.location {
+            if !file.exists() {
+                return Ok(None);
+            }
+        }
+        Outbox::for_services(config).await.map(Some).map_err(|error| failure(&error))
+    }
+
+    fn config(&self, make: bool) -> Result<OutboxConfig, Failure> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let key = self.outbox_key.clone().or_else(|| variable("ACKPOST_OUTBOX_KEY").map(PathBuf::from));
+        let location = self.outbox.clone().or_else(|| variable("ACKPOST_OUTBOX")).map(|text| Location::parse(&text));
+        let folder = match &location {
+            Some(Location::Sqlite(file)) => parent(file),
+            _ => state_folder(&variable),
+        };
+        if make {
+            private_folder(&folder).map_err(|error| {
+                Failure::new(
+                    format!("the folder {} cannot be made: {error}", folder.display()),
+                    "make it yourself, or name another outbox with --outbox",
+                )
+            })?;
+        }
+        let mut config = OutboxConfig::in_folder(&folder);
+        if let Some(location) = location {
+            if let Location::Sqlite(file) = &location {
+                config.key_file = file.with_extension("key");
+            }
+            config.location = location;
+        }
+        if let Some(key) = key {
+            config.key_file = key;
+        }
+        Ok(config)
+    }
+}
+
+/// `$STATE_DIRECTORY` (systemd), else `ackpost` in the state folder of the user.
+fn state_folder(variable: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+    if let Some(folders) = variable("STATE_DIRECTORY") {
+        return PathBuf::from(folders.split(':').next().unwrap_or(&folders));
+    }
+    let base = variable("XDG_STATE_HOME").filter(|folder| folder.starts_with('/')).map_or_else(
+        || PathBuf::from(variable("HOME").unwrap_or_else(|| "/var/lib".to_owned())).join(".local/state"),
+        PathBuf::from,
+    );
+    base.join("ackpost")
+}
+
+fn parent(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Nobody else may look into a folder that we make; one that is there stays as it is.
+fn private_folder(folder: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// An error of the outbox, with what to do about it.
+pub(crate) fn failure(error: &OutboxError) -> Failure {
+    Failure::new(error.to_string(), error.remedy())
+}

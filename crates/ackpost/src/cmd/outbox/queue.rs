@@ -1,0 +1,141 @@
+//! `send --queue`, and what every `send` does for messages that still wait.
+
+use std::time::Duration;
+
+use clap::Args;
+use notify::outbox::{AcceptOptions, Accepted, Budget, Dedup, FlushSettings, Outbox, Quiet, RuleError, WorkerSettings, parse_span};
+use notify::{Message, Service};
+
+use super::place::{PlaceArgs, failure};
+use crate::context::{Context, Name};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+/// How long a `send` goes on with what waited before it.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Sending by way of the outbox.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Outbox")]
+pub(crate) struct QueueArgs {
+    /// Only store the message, durably: exit code 0 means stored. It is delivered by `ackpost gateway run`, `ackpost
+    /// outbox run`, `ackpost outbox flush` or the next `send`. In a URL: queue=yes
+    #[arg(long)]
+    pub(crate) queue: bool,
+    /// Give up on a stored message after this time, such as 90s, 2h or 3d (default 24h). In a URL: ttl=
+    #[arg(long, value_name = "TIME", requires = "queue")]
+    ttl: Option<String>,
+    /// Fold messages with the same key within a time (default 1h): KEY or KEY/10m; "auto" compares the text. In a URL:
+    /// dedup=
+    #[arg(long, value_name = "KEY[/TIME]", requires = "queue")]
+    dedup: Option<String>,
+    /// Collect messages for this time and send one that says how many. In a URL: digest=
+    #[arg(long, value_name = "TIME", requires = "queue")]
+    digest: Option<String>,
+    /// Post no more than this to one target, such as 5/16s, or off. In a URL: budget=
+    #[arg(long, value_name = "N/TIME", requires = "queue")]
+    budget: Option<String>,
+    /// Send nothing in these hours, such as 22:00-07:00. In a URL: quiet= (and tz=)
+    #[arg(long, value_name = "FROM-TO", requires = "queue")]
+    quiet_hours: Option<String>,
+    /// Do not try to deliver what waits in the outbox on this occasion
+    #[arg(long)]
+    no_drain: bool,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+impl QueueArgs {
+    /// What the flags say about the message.
+    fn options(&self) -> Result<AcceptOptions, Failure> {
+        let usage = |error: RuleError| Failure::usage(error.to_string().replace('`', "'"), error.remedy);
+        let span = |name: &str, text: &Option<String>| {
+            text.as_ref().map(|text| parse_span(name, text)).transpose().map_err(usage)
+        };
+        Ok(AcceptOptions {
+            ttl: span("ttl", &self.ttl)?,
+            digest: span("digest", &self.digest)?,
+            dedup: self.dedup.as_ref().map(|text| Dedup::parse(text)).transpose().map_err(usage)?,
+            budget: self.budget.as_ref().map(|text| Budget::parse(text)).transpose().map_err(usage)?,
+            quiet: self.quiet_hours.as_ref().map(|text| Quiet::parse(text)).transpose().map_err(usage)?,
+        })
+    }
+
+    /// True when a service is sent to by way of the outbox.
+    pub(crate) fn takes(&self, service: &Service) -> bool {
+        self.queue
+            || service.common().queue.get("queue").is_some_and(|word| {
+                let word = word.trim().to_ascii_lowercase();
+                ["y", "t", "1", "on", "en", "al"].iter().any(|yes| word.starts_with(yes))
+            })
+    }
+
+    /// Stores a message for these services, in one commit, and says so.
+    pub(crate) async fn store(&self, message: &Message, services: &[&Service], context: Context) -> Result<Exit, Failure> {
+        let options = self.options()?;
+        let outbox = self.place.open().await?;
+        let stored = outbox.accept(message, services, &options).await;
+        let shown = match &stored {
+            Ok(accepted) => {
+                for one in accepted {
+                    print(one, context);
+                }
+                Ok(Exit::Success)
+            }
+            Err(error) => Err(failure(error)),
+        };
+        outbox.close().await;
+        shown
+    }
+
+    /// Tries once what waits in the outbox, if there is one. Whatever comes of it, the exit code of the command that
+    /// does it on the side stays.
+    pub(crate) async fn drain(&self, context: Context) {
+        if self.no_drain {
+            return;
+        }
+        match self.place.open_existing().await {
+            Ok(None) => {}
+            Ok(Some(outbox)) => {
+                drain(&outbox, context).await;
+                outbox.close().await;
+            }
+            Err(error) => drop(error.print()),
+        }
+    }
+}
+
+async fn drain(outbox: &Outbox, context: Context) {
+    // Only what is due: somebody waits for this command to end.
+    let settings = FlushSettings { deadline: DRAIN, now: false, wait: false, retries: false };
+    match outbox.flush(WorkerSettings::default(), settings).await {
+        Ok(done) => {
+            if done.delivered + done.refused + done.expired > 0 {
+                let lost = done.refused + done.expired;
+                let mut text = format!("outbox: {} delivered", done.delivered);
+                if lost > 0 {
+                    text.push_str(&format!(", {lost} given up (see `ackpost outbox list --state dead`)"));
+                }
+                output::note_own(context, &text);
+            }
+        }
+        Err(error) => output::warning(&format!("the outbox could not be emptied: {error}; {}", error.remedy())),
+    }
+}
+
+fn print(one: &Accepted, context: Context) {
+    if context.json {
+        output::json(&serde_json::json!({
+            "target": one.target,
+            "service": one.service,
+            "outcome": "queued",
+            "id": one.id,
+            "state": one.state,
+            "folded": one.folded,
+        }));
+    }
+    if context.name == Name::Ackpost || context.verbosity >= 2 {
+        let how = if one.folded { " (with others)" } else { "" };
+        output::note(&format!("stored    {} as {}{how}", one.target, one.id));
+    }
+}

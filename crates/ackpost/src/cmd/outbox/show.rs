@@ -1,0 +1,161 @@
+//! How entries, events and counts are shown.
+
+use std::time::Duration;
+
+use notify::Outcome;
+use notify::outbox::{Entry, Event, LATENCY_MS, Lane, State, Stats, time_text};
+use serde_json::json;
+
+use crate::context::Context;
+use crate::output;
+
+/// One entry on one line.
+pub(crate) fn row(entry: &Entry, context: Context) {
+    if context.json {
+        output::json(entry);
+        return;
+    }
+    let mut text = format!("{}  {:<10}  {}  {}", entry.id, entry.state.as_str(), time_text(entry.accepted_at), entry.target);
+    if entry.pieces > 1 {
+        text.push_str(&format!("  {} of {} parts", entry.pieces_done, entry.pieces));
+    }
+    if entry.folded > 0 {
+        text.push_str(&format!("  +{}", entry.folded));
+    }
+    if let Some(reason) = entry.outcome.as_ref().and_then(Outcome::reason) {
+        text.push_str(&format!("  {}", plain(reason)));
+    }
+    output::line(&text);
+}
+
+/// One entry with its history.
+pub(crate) fn whole(entry: &Entry, events: &[Event], context: Context) {
+    if context.json {
+        let mut value = serde_json::to_value(entry).expect("plain values have a JSON form");
+        value["events"] = json!(events);
+        output::json_document(&value);
+        return;
+    }
+    let mut lines = vec![
+        ("id", entry.id.to_string()),
+        ("target", plain(&entry.target)),
+        ("url", plain(&entry.url)),
+        ("state", entry.state.as_str().to_owned()),
+        ("accepted", time_text(entry.accepted_at)),
+    ];
+    match entry.state {
+        State::Waiting => {
+            lines.push(("waits for", format!("{}, until {}", entry.waits_for.as_str(), time_text(entry.due_at))));
+            lines.push(("given up", time_text(entry.expires_at)));
+        }
+        State::Collecting => lines.push(("closes", time_text(entry.due_at))),
+        _ => lines.extend(entry.settled_at.map(|at| ("settled", time_text(at)))),
+    }
+    lines.push(("attempts", entry.attempts.to_string()));
+    if entry.pieces > 1 {
+        lines.push(("parts", format!("{} of {}", entry.pieces_done, entry.pieces)));
+    }
+    if entry.folded > 0 {
+        lines.push(("folded", format!("{} further messages", entry.folded)));
+    }
+    match &entry.outcome {
+        Some(Outcome::Delivered { confirmed_by, id }) => {
+            let id = id.as_ref().map(|id| format!(", id {}", plain(id))).unwrap_or_default();
+            lines.push(("confirmed", format!("by {confirmed_by}{id}")));
+        }
+        Some(Outcome::Deferred { reason, remedy, .. } | Outcome::Refused { reason, remedy }) => {
+            lines.push(("reason", plain(reason)));
+            if !remedy.is_empty() {
+                lines.push(("remedy", plain(remedy)));
+            }
+        }
+        None => {}
+    }
+    for (name, value) in lines {
+        output::line(&format!("{name:<10}  {value}"));
+    }
+    for one in events {
+        event(one, context);
+    }
+}
+
+/// One line of the log.
+pub(crate) fn event(event: &Event, context: Context) {
+    if context.json {
+        output::json(event);
+        return;
+    }
+    let entry = if event.entry.is_empty() { "-" } else { &event.entry };
+    let mut text = format!("{:>6}  {}  {entry:<16}  {}", event.number, time_text(event.at), event.kind);
+    if !event.text.is_empty() {
+        text.push_str(&format!("  {}", plain(&event.text)));
+    }
+    output::line(&text);
+}
+
+/// Counts.
+pub(crate) fn stats(stats: &Stats, lanes: &[Lane], context: Context) {
+    if context.json {
+        let mut value = serde_json::to_value(stats).expect("plain values have a JSON form");
+        value["targets"] = json!(lanes);
+        value["latency_ms"] = json!(LATENCY_MS);
+        output::json_document(&value);
+        return;
+    }
+    for (name, count) in [
+        ("waiting", stats.waiting),
+        ("collecting", stats.collecting),
+        ("delivered", stats.delivered),
+        ("dead", stats.dead),
+        ("dropped", stats.dropped),
+    ] {
+        output::line(&format!("{name:<10}  {count}"));
+    }
+    if let Some(seconds) = stats.oldest_waiting_seconds {
+        output::line(&format!("{:<10}  {}", "oldest", age(seconds)));
+    }
+    for service in &stats.services {
+        let mean = service.latency_ms_sum.checked_div(service.delivered);
+        let mean = mean.map(|ms| format!(", {} on average", output::elapsed(Duration::from_millis(ms)))).unwrap_or_default();
+        output::line(&format!(
+            "{:<10}  {} delivered{mean}, {} attempts, {} put off, {} refused, {} out of time",
+            service.service, service.delivered, service.attempts, service.deferred, service.refused, service.expired
+        ));
+    }
+    for lane in lanes {
+        let mut text = format!("{}: {} waiting", plain(&lane.target), lane.waiting);
+        if let Some(seconds) = lane.failing_seconds {
+            text.push_str(&format!(", failing for {}", age(seconds)));
+        }
+        if let Some(reason) = &lane.reason {
+            text.push_str(&format!(": {}", plain(reason)));
+        }
+        output::line(&text);
+    }
+}
+
+/// `2h 5m`: an age, in the two largest units.
+fn age(seconds: u64) -> String {
+    let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
+    parts[first..].iter().take(2).filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Text from another machine may not break the line or move the cursor.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_in_two_units() {
+        assert_eq!(age(7), "7s");
+        assert_eq!(age(125), "2m 5s");
+        assert_eq!(age(3600), "1h");
+        assert_eq!(age(90_061), "1d 1h");
+        assert_eq!(plain("a\n\u{1b}[31mb"), "a  [31mb");
+    }
+}
