@@ -21,7 +21,11 @@ fn options(origin: Origin, source: &Path, target: &Path) -> ImportOptions {
 }
 
 fn copied(report: &ImportReport, table: &str) -> (u64, u64) {
-    let count = report.tables.iter().find(|count| count.table == table).expect(table);
+    let count = report
+        .tables
+        .iter()
+        .find(|count| count.table == table)
+        .expect(table);
     (count.source, count.copied)
 }
 
@@ -61,14 +65,19 @@ fn timeless(mut value: Value) -> Value {
 }
 
 fn body_of(got: &Got) -> Value {
-    let kind = got.headers.get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = got
+        .headers
+        .get("content-type")
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
     match kind {
         "application/json" => got.json(),
         "application/octet-stream" => {
             use sha2::Digest as _;
             json!({ "sha256": hex::encode(sha2::Sha256::digest(&got.body)), "length": got.body.len() })
         }
-        _ => got.text().into(),
+        // The golden answers hold the first 200 characters of texts.
+        _ => got.text().chars().take(200).collect::<String>().into(),
     }
 }
 
@@ -79,9 +88,16 @@ async fn every_member_of_the_pysogs_sample_gets_the_same_answers_as_before() {
     let folder = tempfile::tempdir().expect("folder");
     let target = folder.path().join("server");
 
-    let tried = import(&ImportOptions { dry_run: true, ..options(Origin::Pysogs, &source, &target) }).await.expect("dry run");
+    let tried = import(&ImportOptions {
+        dry_run: true,
+        ..options(Origin::Pysogs, &source, &target)
+    })
+    .await
+    .expect("dry run");
     assert!(!target.exists(), "a dry run writes nothing");
-    let report = import(&options(Origin::Pysogs, &source, &target)).await.expect("import");
+    let report = import(&options(Origin::Pysogs, &source, &target))
+        .await
+        .expect("import");
     assert_eq!(tried.tables, report.tables);
     assert_eq!(snapshot(&source), before, "the source is only read");
     for (table, rows) in [
@@ -116,16 +132,30 @@ async fn every_member_of_the_pysogs_sample_gets_the_same_answers_as_before() {
     let answers: Vec<Value> = serde_json::from_slice(&text).expect("answers");
     assert_eq!(answers.len(), 240);
     for expected in &answers {
-        let who = expected["seed"].as_str().map(|seed| Identity::from_seed_hex(seed).expect("seed"));
+        let who = expected["seed"]
+            .as_str()
+            .map(|seed| Identity::from_seed_hex(seed).expect("seed"));
         let path = expected["path"].as_str().expect("path");
-        let got = request(running.local_addr(), &running.public_key(), http::Method::GET, path, who.as_ref(), None).await;
+        let got = request(
+            running.local_addr(),
+            &running.public_key(),
+            http::Method::GET,
+            path,
+            who.as_ref(),
+            None,
+        )
+        .await;
         let name = format!("{} {path}", expected["as"]);
         assert_eq!(got.status.as_u16(), expected["status"], "{name}: {}", got.text());
         for (header, value) in expected["headers"].as_object().expect("headers") {
             let found = got.headers.get(header).and_then(|value| value.to_str().ok());
             assert_eq!(found, value.as_str(), "{name}: {header}");
         }
-        assert_eq!(timeless(body_of(&got)), timeless(expected["body"].clone()), "{name}");
+        assert_eq!(
+            timeless(body_of(&got)),
+            timeless(expected["body"].clone()),
+            "{name}"
+        );
     }
     running.shutdown().await;
 }
@@ -135,10 +165,21 @@ async fn an_import_can_be_run_again_until_people_use_the_new_server() {
     let source = vectors().join("pysogs-sample");
     let folder = tempfile::tempdir().expect("folder");
     let target = folder.path().join("server");
-    import(&options(Origin::Pysogs, &source, &target)).await.expect("first");
-    let again = import(&options(Origin::Pysogs, &source, &target)).await.expect("second");
+    import(&options(Origin::Pysogs, &source, &target))
+        .await
+        .expect("first");
+    let again = import(&options(Origin::Pysogs, &source, &target))
+        .await
+        .expect("second");
     assert_eq!(copied(&again, "messages"), (118, 118));
-    assert!(again.notes.iter().all(|note| !note.contains("key of the imported")), "{:?}", again.notes);
+    assert!(
+        again
+            .notes
+            .iter()
+            .all(|note| !note.contains("key of the imported")),
+        "{:?}",
+        again.notes
+    );
 
     let running = start(&target).await;
     let admin = Identity::from_seed([0xad; 32]);
@@ -155,12 +196,23 @@ async fn an_import_can_be_run_again_until_people_use_the_new_server() {
     .await;
     assert_eq!(got.status, 201, "{}", got.text());
     let posted = got.json();
-    assert_eq!((posted["id"].as_i64(), posted["seqno"].as_i64()), (Some(119), Some(68)), "numbers go on");
+    assert_eq!(
+        (posted["id"].as_i64(), posted["seqno"].as_i64()),
+        (Some(119), Some(68)),
+        "numbers go on"
+    );
     running.shutdown().await;
 
-    let refused = import(&options(Origin::Pysogs, &source, &target)).await.expect_err("somebody wrote here");
+    let refused = import(&options(Origin::Pysogs, &source, &target))
+        .await
+        .expect_err("somebody wrote here");
     assert!(refused.to_string().contains("--replace"), "{refused}");
-    let replaced = import(&ImportOptions { replace: true, ..options(Origin::Pysogs, &source, &target) }).await.expect("replaced");
+    let replaced = import(&ImportOptions {
+        replace: true,
+        ..options(Origin::Pysogs, &source, &target)
+    })
+    .await
+    .expect("replaced");
     assert_eq!(copied(&replaced, "messages"), (118, 118));
 }
 
@@ -169,18 +221,50 @@ async fn the_bunsogs_sample_is_taken_over_and_its_orphans_are_named() {
     let source = vectors().join("bunsogs-sample");
     let folder = tempfile::tempdir().expect("folder");
     let target = folder.path().join("server");
-    let report = import(&options(Origin::Bunsogs, &source, &target)).await.expect("import");
+    let report = import(&options(Origin::Bunsogs, &source, &target))
+        .await
+        .expect("import");
     assert_eq!(copied(&report, "messages"), (51, 51));
-    assert_eq!(copied(&report, "pinned_messages"), (2, 1), "one pin is of a message that never was");
-    assert_eq!(copied(&report, "reactions"), (9, 8), "one reaction is to a message that never was");
+    assert_eq!(
+        copied(&report, "pinned_messages"),
+        (2, 1),
+        "one pin is of a message that never was"
+    );
+    assert_eq!(
+        copied(&report, "reactions"),
+        (9, 8),
+        "one reaction is to a message that never was"
+    );
     assert_eq!(copied(&report, "inbox"), (3, 3));
-    assert!(report.notes.iter().any(|note| note.contains("3 direct messages had an expiry")), "{:?}", report.notes);
-    assert!(report.notes.iter().any(|note| note.contains("max_size = 6000000")), "{:?}", report.notes);
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("3 direct messages had an expiry")),
+        "{:?}",
+        report.notes
+    );
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("max_size = 6000000")),
+        "{:?}",
+        report.notes
+    );
     assert!(report.signatures_checked > 0);
     assert!(verify::verify(&target, 1).await.expect("verify").is_good());
 
     let running = start(&target).await;
-    let list = request(running.local_addr(), &running.public_key(), http::Method::GET, "/room/test/messages/recent?limit=256", None, None).await;
+    let list = request(
+        running.local_addr(),
+        &running.public_key(),
+        http::Method::GET,
+        "/room/test/messages/recent?limit=256",
+        None,
+        None,
+    )
+    .await;
     assert_eq!(list.status, 200, "{}", list.text());
     let list = list.json();
     let list = list.as_array().expect("a list");
@@ -193,28 +277,57 @@ async fn the_bunsogs_sample_is_taken_over_and_its_orphans_are_named() {
 async fn what_is_no_community_is_refused_with_what_is_missing() {
     let folder = tempfile::tempdir().expect("folder");
     let target = folder.path().join("server");
-    let error = import(&options(Origin::Pysogs, folder.path(), &target)).await.expect_err("nothing there");
+    let error = import(&options(Origin::Pysogs, folder.path(), &target))
+        .await
+        .expect_err("nothing there");
     assert!(error.to_string().contains("no database"), "{error}");
 
     // A database without its key.
     let source = folder.path().join("keyless");
     std::fs::create_dir(&source).expect("folder");
     std::fs::copy(vectors().join("pysogs-sample/sogs.db"), source.join("sogs.db")).expect("copy");
-    let error = import(&options(Origin::Pysogs, &source, &target)).await.expect_err("no key");
+    let error = import(&options(Origin::Pysogs, &source, &target))
+        .await
+        .expect_err("no key");
     assert!(error.to_string().contains("key"), "{error}");
     assert!(!target.exists());
 
     // Uploads that are gone are named, and the community comes without them.
-    std::fs::copy(vectors().join("pysogs-sample/key_x25519"), source.join("key_x25519")).expect("copy");
-    let report = import(&options(Origin::Pysogs, &source, &target)).await.expect("import");
+    std::fs::copy(
+        vectors().join("pysogs-sample/key_x25519"),
+        source.join("key_x25519"),
+    )
+    .expect("copy");
+    let report = import(&options(Origin::Pysogs, &source, &target))
+        .await
+        .expect("import");
     assert_eq!(copied(&report, "files"), (2, 0));
-    assert!(report.notes.iter().any(|note| note.contains("2 files are not on the disk")), "{:?}", report.notes);
-    assert!(report.notes.iter().any(|note| note.contains("lose their picture")), "{:?}", report.notes);
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("2 files are not on the disk")),
+        "{:?}",
+        report.notes
+    );
+    assert!(
+        report
+            .notes
+            .iter()
+            .any(|note| note.contains("lose their picture")),
+        "{:?}",
+        report.notes
+    );
 
     // A server with rooms of its own is not overwritten.
     let own = support::Community::new().await;
     let mut own = own;
     own.stop().await;
-    let error = import(&options(Origin::Pysogs, &source, &own.dir())).await.expect_err("own rooms");
-    assert!(error.to_string().contains("another key and rooms of its own"), "{error}");
+    let error = import(&options(Origin::Pysogs, &source, &own.dir()))
+        .await
+        .expect_err("own rooms");
+    assert!(
+        error.to_string().contains("another key and rooms of its own"),
+        "{error}"
+    );
 }

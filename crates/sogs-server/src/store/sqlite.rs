@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -43,8 +42,7 @@ impl SqlStore {
             std::fs::create_dir_all(folder).map_err(|e| StoreError::Unwritable(e.to_string()))?;
         }
         let lock = lock(&path)?;
-        let base = SqliteConnectOptions::from_str("sqlite::memory:")
-            .map_err(StoreError::from)?
+        let base = SqliteConnectOptions::new()
             .filename(&path)
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(true)

@@ -1,5 +1,10 @@
 //! What the tests of whole servers share: a folder with a server, and signed requests to it.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each test file uses its own part"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -66,8 +71,19 @@ impl Community {
         let mut config = Config::load(&dir).expect("configuration");
         change(&mut config);
         std::fs::write(dir.join("server.toml"), config.to_toml()).expect("written");
-        let mut all = Self { folder, running: None, key: ServerKey::from_bytes([0; 32]), address: ([127, 0, 0, 1], 0).into() };
-        all.act(Operation::RoomAdd { room: "test".into(), name: None, description: None, permissions: Default::default() }).await;
+        let mut all = Self {
+            folder,
+            running: None,
+            key: ServerKey::from_bytes([0; 32]),
+            address: ([127, 0, 0, 1], 0).into(),
+        };
+        all.act(Operation::RoomAdd {
+            room: "test".into(),
+            name: None,
+            description: None,
+            permissions: Default::default(),
+        })
+        .await;
         all.start().await;
         all
     }
@@ -91,40 +107,75 @@ impl Community {
 
     /// Does an operation, over the socket or on the database.
     pub async fn act(&self, operation: Operation) -> Answer {
-        self.try_act(operation, false).await.unwrap_or_else(|error| panic!("{error}: {}", error.remedy))
+        self.try_act(operation, false)
+            .await
+            .unwrap_or_else(|error| panic!("{error}: {}", error.remedy))
     }
 
-    pub async fn try_act(&self, operation: Operation, dry_run: bool) -> Result<Answer, sogs_server::admin::AdminError> {
-        perform(&self.dir(), AdminRequest { actor: "tester".into(), dry_run, operation }).await
+    pub async fn try_act(
+        &self,
+        operation: Operation,
+        dry_run: bool,
+    ) -> Result<Answer, sogs_server::admin::AdminError> {
+        perform(
+            &self.dir(),
+            AdminRequest {
+                actor: "tester".into(),
+                dry_run,
+                operation,
+            },
+        )
+        .await
     }
 
     pub async fn get(&self, path: &str, who: Option<&Identity>) -> Got {
         self.request(Method::GET, path, who, None).await
     }
 
-    pub async fn request(&self, method: Method, path: &str, who: Option<&Identity>, body: Option<(&str, Vec<u8>)>) -> Got {
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        who: Option<&Identity>,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Got {
         request(self.address, &self.key, method, path, who, body).await
     }
 
     /// Posts a text; the answer.
     pub async fn post(&self, room: &str, who: &Identity, text: &str) -> Got {
         let body = post_body(&self.key, who, text);
-        self.request(Method::POST, &format!("/room/{room}/message"), Some(who), Some(("application/json", body))).await
+        self.request(
+            Method::POST,
+            &format!("/room/{room}/message"),
+            Some(who),
+            Some(("application/json", body)),
+        )
+        .await
     }
 
     /// Texts of a room as somebody sees it, newest first.
     pub async fn texts(&self, room: &str, who: Option<&Identity>) -> Vec<String> {
         let got = self.get(&format!("/room/{room}/messages/recent"), who).await;
         assert_eq!(got.status, 200, "{}", got.text());
-        got.json().as_array().expect("a list").iter().map(text_of).collect()
+        got.json()
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(text_of)
+            .collect()
     }
 }
 
 /// The text of a message of the protocol.
 pub fn text_of(message: &serde_json::Value) -> String {
-    let data = session_core::encoding::from_b64(message["data"].as_str().unwrap_or_default()).expect("base64");
+    let data =
+        session_core::encoding::from_b64(message["data"].as_str().unwrap_or_default()).expect("base64");
     let content = session_core::message::open(&data).expect("content");
-    content.data_message.and_then(|message| message.body).unwrap_or_default()
+    content
+        .data_message
+        .and_then(|message| message.body)
+        .unwrap_or_default()
 }
 
 /// The JSON of a signed post.
@@ -132,12 +183,21 @@ pub fn post_body(key: &ServerKey, who: &Identity, text: &str) -> Vec<u8> {
     let signer = Signer::blind15(who, key);
     let content = Content::text(text, Some("Tester"), now_ms());
     let post = SignedPost::new(&content, &signer, Padding::Block);
-    let (data, signature) = (session_core::encoding::b64(&post.data), session_core::encoding::b64(post.signature));
+    let (data, signature) = (
+        session_core::encoding::b64(&post.data),
+        session_core::encoding::b64(post.signature),
+    );
     serde_json::to_vec(&serde_json::json!({ "data": data, "signature": signature })).expect("JSON")
 }
 
 pub fn now_ms() -> u64 {
-    u64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("clock").as_millis()).expect("small")
+    u64::try_from(
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("clock")
+            .as_millis(),
+    )
+    .expect("small")
 }
 
 /// A person made from a number.
@@ -160,14 +220,21 @@ pub async fn request(
     body: Option<(&str, Vec<u8>)>,
 ) -> Got {
     let (kind, body) = body.map_or((None, Vec::new()), |(kind, body)| (Some(kind), body));
-    let mut builder = Request::builder().method(&method).uri(path).header("host", address.to_string());
+    let mut builder = Request::builder()
+        .method(&method)
+        .uri(path)
+        .header("host", address.to_string());
     if let Some(kind) = kind {
         builder = builder.header("content-type", kind);
     }
     if let Some(who) = who {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce).expect("randomness");
-        let signed = Signed { method: method.as_str(), path, body: &body };
+        let signed = Signed {
+            method: method.as_str(),
+            path,
+            body: &body,
+        };
         let headers = signed.sign(&Signer::blind15(who, key), key, &nonce, now_ms() / 1000);
         for (name, value) in headers.pairs() {
             builder = builder.header(name, value);
@@ -175,9 +242,18 @@ pub async fn request(
     }
     let stream = tokio::net::TcpStream::connect(address).await.expect("connect");
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.expect("handshake");
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream))
+            .await
+            .expect("handshake");
     tokio::spawn(connection);
-    let response = sender.send_request(builder.body(Full::new(Bytes::from(body))).expect("request")).await.expect("an answer");
+    let response = sender
+        .send_request(builder.body(Full::new(Bytes::from(body))).expect("request"))
+        .await
+        .expect("an answer");
     let (parts, body) = response.into_parts();
-    Got { status: parts.status, headers: parts.headers, body: body.collect().await.expect("a body").to_bytes() }
+    Got {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.collect().await.expect("a body").to_bytes(),
+    }
 }
