@@ -35,6 +35,6 @@ pub(crate) use config::{Config, DEFAULT_TEXT};
 pub(crate) use key::Key;
 pub(crate) use private_file::create_folder as private_folder;
 pub(crate) use rate::Rate;
-pub(crate) use run::{GatewayError, credential, run};
+pub(crate) use run::{GatewayError, run};
 pub(crate) use token::{NewToken, Scope, TokenError, Tokens};
 pub(crate) use units::duration;

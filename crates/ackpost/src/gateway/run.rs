@@ -130,7 +130,7 @@ pub(crate) async fn run(
 }
 
 /// A key file: the one systemd hands in (`LoadCredential=`), else the one in the folder.
-pub(crate) fn credential(name: &str, folder: &Path) -> PathBuf {
+fn credential(name: &str, folder: &Path) -> PathBuf {
     std::env::var_os("CREDENTIALS_DIRECTORY")
         .map(|credentials| Path::new(&credentials).join(name))
         .filter(|path| path.is_file())

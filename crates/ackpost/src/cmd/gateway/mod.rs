@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use notify::outbox::{Location, Outbox, OutboxConfig};
 use serde_json::json;
 
+use crate::cmd::outbox::place::PlaceArgs;
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::gateway::{Config, DEFAULT_TEXT, GatewayError, credential};
+use crate::gateway::{Config, DEFAULT_TEXT, GatewayError};
 use crate::{gateway, output};
 
 /// `gateway`.
@@ -50,6 +50,8 @@ struct RunArgs {
     /// Where to listen, over what the file says; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<SocketAddr>,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 /// Runs the command.
@@ -122,28 +124,13 @@ fn start(args: &RunArgs, context: Context) -> Done {
         }
     };
     context.server_runtime().block_on(async {
-        let outbox = open_outbox(&config).await?;
+        make_folder(&config.folder)?;
+        let outbox = args.place.clone().or(config.outbox.as_deref()).open().await?;
         let ended = gateway::run(config, file.as_deref(), outbox.clone(), announce).await;
         outbox.close().await;
         ended.map_err(|error| failure(&error))
     })?;
     Ok(Exit::Success)
-}
-
-/// The outbox of the configuration, else the one of `ackpost send --queue`.
-async fn open_outbox(config: &Config) -> Result<Outbox, Failure> {
-    make_folder(&config.folder)?;
-    let settings = match &config.outbox {
-        Some(place) => OutboxConfig::new(Location::parse(place), credential("outbox.key", &config.folder)),
-        None => {
-            let folder = config.folder.parent().unwrap_or(&config.folder);
-            OutboxConfig::in_folder(folder)
-        }
-    };
-    Outbox::for_services(settings).await.map_err(|error| {
-        let remedy = error.remedy();
-        Failure::new(error.to_string(), remedy)
-    })
 }
 
 fn make_folder(folder: &Path) -> Result<(), Failure> {

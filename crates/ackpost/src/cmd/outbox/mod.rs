@@ -1,6 +1,6 @@
 //! `ackpost outbox`: look at stored messages, decide about them, deliver them.
 
-mod place;
+pub(crate) mod place;
 mod queue;
 mod show;
 

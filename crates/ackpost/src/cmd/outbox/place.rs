@@ -22,6 +22,14 @@ pub(crate) struct PlaceArgs {
 }
 
 impl PlaceArgs {
+    /// The one a configuration names, unless the command line names one.
+    pub(crate) fn or(mut self, configured: Option<&str>) -> Self {
+        if self.outbox.is_none() {
+            self.outbox = configured.map(str::to_owned);
+        }
+        self
+    }
+
     /// Opens it, and makes it when there is none.
     pub(crate) async fn open(&self) -> Result<Outbox, Failure> {
         Outbox::for_services(self.config(true)?).await.map_err(|error| failure(&error))
