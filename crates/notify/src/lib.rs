@@ -35,7 +35,7 @@ pub mod url;
 pub use asset::Asset;
 pub use config::{ConfigReport, Source, Syntax};
 pub use dispatch::{
-    Courier, CourierOptions, File, Parcel, Piece, Plan, Planned, Prepared, WireIdentity, prepare,
+    Attempt, Courier, CourierOptions, File, Fixed, Parcel, Plan, Planned, Prepared, Progress, Stamp, prepare,
 };
 pub use entry::{Entry, EntryBody};
 pub use env::Environment;
@@ -44,7 +44,10 @@ pub use notifier::{Details, Notifier, Options};
 pub use outcome::{Confirmation, Outcome};
 pub use problem::{AddError, Problem, Severity};
 pub use report::{Pieces, Report, Status, TargetReport};
-pub use service::{Chunk, Context, LoadedUrls, Origin, ParamValue, Parameter, Service, Target};
+pub use service::{
+    Chunk, Context, LoadedUrls, Origin, ParamValue, Parameter, Service, SogsAccess, SogsParts, Target, Wire,
+    XmppAccess, XmppParts,
+};
 pub use tag::{Tag, TagFilter, Wanted, parse_tags};
 pub use template::{Template, Values};
 pub use url::split_urls;

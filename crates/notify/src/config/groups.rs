@@ -22,7 +22,12 @@ impl Groups {
         let resolved: BTreeMap<&String, BTreeSet<&str>> =
             self.0.keys().map(|group| (group, self.reach(group))).collect();
         for entry in entries {
-            let names: BTreeSet<String> = entry.tags.iter().map(|tag| tag.name.clone()).collect();
+            let names: BTreeSet<String> = entry
+                .tags
+                .iter()
+                .filter(|tag| tag.priority == 0)
+                .map(|tag| tag.name.clone())
+                .collect();
             for (group, reached) in &resolved {
                 if names.iter().any(|name| reached.contains(name.as_str())) && !names.contains(*group) {
                     entry.tags.push(Tag::new((*group).clone()));
@@ -36,7 +41,13 @@ impl Groups {
     pub(super) fn idle(&self, entries: &[Entry]) -> Vec<String> {
         let used: BTreeSet<&str> = entries
             .iter()
-            .flat_map(|entry| entry.tags.iter().map(|tag| tag.name.as_str()))
+            .flat_map(|entry| {
+                entry
+                    .tags
+                    .iter()
+                    .filter(|tag| tag.priority == 0)
+                    .map(|tag| tag.name.as_str())
+            })
             .collect();
         self.0
             .keys()

@@ -10,6 +10,16 @@ use crate::problem::Problem;
 
 use super::{CourierOptions, File};
 
+impl Attachment {
+    /// Reads it into memory.
+    pub async fn load(&self, options: &CourierOptions) -> Result<File, Problem> {
+        let mut files = load(std::slice::from_ref(self), options, &Asset::default()).await?;
+        files
+            .pop()
+            .ok_or_else(|| Problem::error("there is no attachment", "name a file"))
+    }
+}
+
 /// Reads every attachment; a missing one is an error before anything is sent.
 pub(super) async fn load(
     all: &[Attachment],

@@ -2,23 +2,46 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use sogs_client::Server;
+
 use crate::asset::Asset;
+use crate::problem::Problem;
 use crate::service::Service;
 
-use super::{Attempt, Parcel};
+use super::accounts::Accounts;
+use super::lane::Pace;
+use super::{Attempt, File, Parcel};
 
 /// How connections are made.
 #[derive(Clone, Debug)]
 pub struct CourierOptions {
     /// Proxies from `http_proxy`, `https_proxy`, `no_proxy` are used for http(s).
     pub proxies: bool,
-    /// Trust exactly this TLS configuration instead of the platform's roots (tests, embedders).
+    /// Trust exactly this TLS configuration for http(s) instead of the platform's roots (tests, embedders).
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Largest attachment that is read, in bytes.
     pub attachment_bytes: u64,
+    /// The process stays: XMPP sessions are kept between messages.
+    pub resident: bool,
+    /// Where login tokens (`fast=yes`) and replaced messages (`replace=`) are kept; `None` keeps nothing.
+    pub state_folder: Option<PathBuf>,
+    /// Called as files are uploaded to XMPP servers: name, bytes sent, bytes in all.
+    pub progress: Option<Progress>,
+}
+
+/// Told how far an upload is.
+#[derive(Clone)]
+pub struct Progress(pub Arc<dyn Fn(&str, u64, u64) + Send + Sync>);
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Progress")
+    }
 }
 
 impl Default for CourierOptions {
@@ -27,6 +50,9 @@ impl Default for CourierOptions {
             proxies: true,
             tls: None,
             attachment_bytes: 64 * 1024 * 1024,
+            resident: false,
+            state_folder: None,
+            progress: None,
         }
     }
 }
@@ -70,11 +96,18 @@ impl CourierOptions {
     }
 }
 
-/// Holds the connections of a run (or of a resident process), so that URLs of one account share one.
-pub struct Courier {
-    pub(crate) options: CourierOptions,
-    pub(crate) asset: Asset,
-    pub(crate) paces: Mutex<HashMap<String, super::lane::Pace>>,
+/// Holds the connections of a run (or of a resident process), so that URLs of one account share one. Clones share it.
+#[derive(Clone)]
+pub struct Courier(Arc<Inner>);
+
+struct Inner {
+    options: CourierOptions,
+    asset: Asset,
+    paces: Mutex<HashMap<String, Pace>>,
+    servers: Mutex<HashMap<String, Server>>,
+    accounts: Accounts,
+    /// Files as XMPP takes them, so that one given to several targets is uploaded once.
+    files: Mutex<Vec<(Bytes, Arc<xmpp_client::Attachment>)>>,
 }
 
 impl fmt::Debug for Courier {
@@ -83,30 +116,48 @@ impl fmt::Debug for Courier {
     }
 }
 
+/// Most files that are remembered as uploaded.
+const REMEMBERED_FILES: usize = 16;
+
 impl Courier {
     /// No connection is made yet.
     pub fn new(options: CourierOptions, asset: Asset) -> Self {
-        Self {
+        Self(Arc::new(Inner {
             options,
             asset,
             paces: Mutex::default(),
-        }
+            servers: Mutex::default(),
+            accounts: Accounts::default(),
+            files: Mutex::default(),
+        }))
     }
 
-    /// Sends the pieces of one parcel, in order, once, and says what became of each. Waits only for the server's own
-    /// rate limit. What a repeat needs to be recognised is in the pieces' [`super::WireIdentity`].
+    /// Its options.
+    pub fn options(&self) -> &CourierOptions {
+        &self.0.options
+    }
+
+    /// The settings of the run.
+    pub fn asset(&self) -> &Asset {
+        &self.0.asset
+    }
+
+    /// Sends the pieces of one parcel, in order, once, and says what became of each: one attempt, no pause, no pacing.
+    /// What a repeat needs to be recognised is in the wires.
     pub async fn deliver(&self, service: &Service, parcel: &Parcel) -> Vec<Attempt> {
         service.endpoint().deliver(service.common(), self, parcel).await
     }
 
     /// Ends every kept connection in good order.
-    pub async fn close(&self) {}
+    pub async fn close(&self) {
+        self.0.accounts.close().await;
+    }
 
     /// Waits until one more piece may go to `lane` by the server's own limit.
     pub(crate) async fn pace(&self, lane: &str, posts: u32, window: Duration) {
         loop {
             let wait = {
-                let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut paces = self.0.paces.lock().unwrap_or_else(PoisonError::into_inner);
                 paces
                     .entry(lane.to_owned())
                     .or_default()
@@ -118,4 +169,65 @@ impl Courier {
             }
         }
     }
+
+    /// The community server for a key; made once.
+    pub(crate) fn sogs_server(
+        &self,
+        key: &str,
+        secret: &str,
+        make: impl FnOnce() -> Result<Server, Problem>,
+    ) -> Result<Server, Problem> {
+        let key = format!("{key}|{}", fingerprint(secret));
+        let mut servers = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = servers.get(&key) {
+            return Ok(server.clone());
+        }
+        let server = make()?;
+        servers.insert(key, server.clone());
+        Ok(server)
+    }
+
+    /// Hands messages to the one connection of an account.
+    pub(crate) async fn xmpp_send(
+        &self,
+        key: &str,
+        keep: bool,
+        account: impl FnOnce() -> Result<xmpp_client::Account, Problem>,
+        messages: Vec<xmpp_client::Outgoing>,
+    ) -> Result<Vec<xmpp_client::Outcome>, Problem> {
+        self.0.accounts.send(key, keep, account, messages).await
+    }
+
+    /// A file as XMPP takes it; the same one for every target.
+    pub(crate) fn xmpp_file(&self, file: &File) -> Arc<xmpp_client::Attachment> {
+        let mut files = self.0.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = files.iter().find(|(bytes, known)| {
+            bytes.as_ptr() == file.bytes.as_ptr()
+                && bytes.len() == file.bytes.len()
+                && known.name == file.name
+        });
+        if let Some((_, known)) = known {
+            return Arc::clone(known);
+        }
+        let mut attachment =
+            xmpp_client::Attachment::new(file.name.clone(), file.media_type.clone(), file.bytes.clone());
+        if let Some(Progress(tell)) = self.0.options.progress.clone() {
+            let name = file.name.clone();
+            attachment.progress = Some(Box::new(move |sent, total| tell(&name, sent, total)));
+        }
+        let attachment = Arc::new(attachment);
+        if files.len() >= REMEMBERED_FILES {
+            files.remove(0);
+        }
+        files.push((file.bytes.clone(), Arc::clone(&attachment)));
+        attachment
+    }
+}
+
+/// A short mark that tells secrets apart without showing them.
+pub(crate) fn fingerprint(secret: &str) -> String {
+    use sha2::Digest as _;
+    let mut text = hex::encode(sha2::Sha256::digest(secret.as_bytes()));
+    text.truncate(32);
+    text
 }

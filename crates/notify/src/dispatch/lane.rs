@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use crate::outcome::{Confirmation, Outcome};
 use crate::report::Pieces;
-use crate::service::Service;
+use crate::service::{Service, Wire};
 
-use super::{Attempt, Courier, File, Parcel, Piece};
+use super::{Attempt, Courier, File, Parcel};
 
 /// Longest wait that a server may ask for within one run; longer ones end the attempts.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
@@ -77,7 +77,7 @@ pub(super) struct Lane<'a> {
     pub(super) service: &'a Service,
     pub(super) courier: &'a Courier,
     pub(super) target: crate::service::Target,
-    pub(super) pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Wire>,
     pub(super) files: Arc<[File]>,
     pub(super) retry: u32,
 }
@@ -87,21 +87,13 @@ impl Lane<'_> {
     /// accepted is never sent again.
     pub(super) async fn run(self, state: &Shared) {
         with(state, |state| state.started = Instant::now());
-        let mut pending = self.pieces;
+        let mut pending = self.pieces.clone();
         let mut accepted: Vec<(Confirmation, Option<String>)> = Vec::new();
+        let mut repeat = false;
         for attempt in 0..=self.retry {
             with(state, |state| state.attempts = attempt + 1);
-            let first = accepted.is_empty();
-            let parcel = Parcel {
-                target: self.target.clone(),
-                pieces: pending.clone(),
-                attachments: if first {
-                    Arc::clone(&self.files)
-                } else {
-                    Arc::default()
-                },
-            };
-            let results = self.courier.deliver(self.service, &parcel).await;
+            let results = self.attempt(&pending, accepted.is_empty(), repeat).await;
+            repeat = results.iter().any(|result| result.may_have_arrived);
             let (left, failure) = settle(pending, results, &mut accepted, state);
             pending = left;
             let outcome = failure.unwrap_or_else(|| delivered(&accepted));
@@ -122,15 +114,57 @@ impl Lane<'_> {
             }
         }
     }
+
+    /// One attempt. Where a server limits posts, pieces go one by one, each when there is room for it.
+    async fn attempt(&self, pending: &[Wire], first: bool, repeat: bool) -> Vec<Attempt> {
+        let parcel = |wires: Vec<Wire>, files: Arc<[File]>| Parcel {
+            target: self.target.clone(),
+            wires,
+            files,
+            repeat,
+            fixed: None,
+        };
+        let files = if first {
+            Arc::clone(&self.files)
+        } else {
+            Arc::default()
+        };
+        let Some((posts, window)) = self.service.pace() else {
+            return self
+                .courier
+                .deliver(self.service, &parcel(pending.to_vec(), files))
+                .await;
+        };
+        let lane = format!("{}/{}", self.service.url_id(16), self.target.address);
+        let mut results = Vec::with_capacity(pending.len());
+        for (n, wire) in pending.iter().enumerate() {
+            self.courier.pace(&lane, posts, window).await;
+            let files = if n == 0 {
+                Arc::clone(&files)
+            } else {
+                Arc::default()
+            };
+            let result = self
+                .courier
+                .deliver(self.service, &parcel(vec![wire.clone()], files))
+                .await;
+            let accepted = result.iter().all(|result| result.outcome.is_delivered());
+            results.extend(result);
+            if !accepted {
+                break;
+            }
+        }
+        results
+    }
 }
 
 /// Sorts the results of one attempt: what was accepted, what is left, and the first failure.
 fn settle(
-    pending: Vec<Piece>,
+    pending: Vec<Wire>,
     results: Vec<Attempt>,
     accepted: &mut Vec<(Confirmation, Option<String>)>,
     state: &Shared,
-) -> (Vec<Piece>, Option<Outcome>) {
+) -> (Vec<Wire>, Option<Outcome>) {
     let mut left = Vec::new();
     let mut failure: Option<Outcome> = None;
     let mut results = results.into_iter();

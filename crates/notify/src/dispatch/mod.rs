@@ -1,12 +1,14 @@
 //! From a rendered message to outcomes: lanes, attempts, limits, and the connections they share.
 
+mod accounts;
 mod attach;
 mod courier;
 pub(crate) mod lane;
 mod plan;
 mod run;
 
-pub use courier::{Courier, CourierOptions};
+pub(crate) use courier::fingerprint;
+pub use courier::{Courier, CourierOptions, Progress};
 pub use plan::{Plan, Planned, Prepared, prepare};
 pub(crate) use run::run;
 
@@ -14,42 +16,53 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 
 use crate::outcome::Outcome;
-use crate::service::{Chunk, Target};
+use crate::service::{Target, Wire};
+
+/// Called with the number of a piece and its final form before it is posted, when that form only came into being on
+/// the way (files were uploaded, the quoted message was looked up). `false` means that it could not be stored: the
+/// piece is then not posted.
+pub type Fixed = Arc<dyn Fn(usize, Wire) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// What goes to one target in one attempt.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Parcel {
     /// Where to.
     pub target: Target,
     /// What, in order. Pieces the other side already has are left out.
-    pub pieces: Vec<Piece>,
-    /// Files, sent before the first piece (and only with it).
-    pub attachments: Arc<[File]>,
+    pub wires: Vec<Wire>,
+    /// Files that go with the first piece.
+    pub files: Arc<[File]>,
+    /// An earlier attempt may have arrived: look for it before posting again.
+    pub repeat: bool,
+    /// Told about forms that were fixed on the way.
+    pub fixed: Option<Fixed>,
 }
 
-/// One piece of text, with what identifies it on the wire.
-#[derive(Clone, Debug)]
-pub struct Piece {
-    /// The text.
-    pub chunk: Chunk,
-    /// Its identity, the same in every attempt.
-    pub wire: WireIdentity,
+impl std::fmt::Debug for Parcel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parcel")
+            .field("target", &self.target)
+            .field("wires", &self.wires.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// What identifies a message on the wire, fixed before the first attempt so that a repeat can be recognised:
-/// XMPP's origin-id, and the time that a SOGS message carries and signs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct WireIdentity {
+/// XMPP's id and origin-id, and the time that a SOGS message carries and signs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stamp {
     /// A random id.
     pub id: String,
     /// Milliseconds since the epoch.
-    pub timestamp_ms: u64,
+    pub sent_at_ms: u64,
 }
 
-impl WireIdentity {
-    /// A fresh identity.
+impl Stamp {
+    /// A fresh stamp.
     pub fn new(now: SystemTime) -> Self {
         let mut random = [0_u8; 16];
         // Without randomness from the system the id is only as unique as the clock; still better than not sending.
@@ -60,7 +73,7 @@ impl WireIdentity {
             .as_millis();
         Self {
             id: hex::encode(random),
-            timestamp_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+            sent_at_ms: u64::try_from(millis).unwrap_or(u64::MAX),
         }
     }
 }
@@ -83,6 +96,8 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// Remarks that are no failures.
     pub notes: Vec<String>,
+    /// It failed, but the other side may have it all the same: the next attempt should look first.
+    pub may_have_arrived: bool,
 }
 
 impl Attempt {
@@ -91,6 +106,7 @@ impl Attempt {
         Self {
             outcome,
             notes: Vec::new(),
+            may_have_arrived: false,
         }
     }
 }

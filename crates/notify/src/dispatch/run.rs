@@ -12,11 +12,11 @@ use crate::notifier::Options;
 use crate::outcome::Outcome;
 use crate::problem::Problem;
 use crate::report::{Report, Status, TargetReport};
-use crate::service::Service;
+use crate::service::{Chunk, Service};
 use crate::tag::{ALWAYS_TAG, Tag, TagFilter, Wanted};
 
 use super::lane::{Lane, LaneState, Shared, with};
-use super::{Courier, File, Piece, Plan, Prepared, WireIdentity, attach};
+use super::{Courier, File, Plan, Prepared, Stamp, attach};
 
 /// One service of the run.
 struct Job {
@@ -75,18 +75,18 @@ pub(crate) async fn run(
             }
         }
     }
-    let files: Arc<[File]> = match attach::load(&message.attachments, &courier.options, &courier.asset).await
-    {
-        Ok(files) => files.into(),
-        Err(problem) => {
-            problems.push(problem);
-            return Report {
-                targets: Vec::new(),
-                problems,
-                status: Status::Failure,
-            };
-        }
-    };
+    let files: Arc<[File]> =
+        match attach::load(&message.attachments, courier.options(), courier.asset()).await {
+            Ok(files) => files.into(),
+            Err(problem) => {
+                problems.push(problem);
+                return Report {
+                    targets: Vec::new(),
+                    problems,
+                    status: Status::Failure,
+                };
+            }
+        };
     let chains = chains(&jobs, filter);
     let runner = Runner {
         jobs: &jobs,
@@ -94,7 +94,7 @@ pub(crate) async fn run(
         files,
         deadline: options.limit.map(|limit| started + limit),
         service_limit: options.service_limit,
-        sequential: options.sequential || !courier.asset.async_mode,
+        sequential: options.sequential || !courier.asset().async_mode,
         done: Mutex::new(BTreeMap::new()),
         starting: jobs.iter().map(|_| tokio::sync::OnceCell::new()).collect(),
     };
@@ -177,20 +177,18 @@ impl Runner<'_> {
             .map(|target| {
                 (
                     target.clone(),
-                    Arc::new(Mutex::new(LaneState::new(job.prepared.chunks.len()))),
+                    Arc::new(Mutex::new(LaneState::new(job.prepared.chunks.len().max(1)))),
                 )
             })
             .collect();
         let work = join_all(lanes.iter().map(|(target, state)| {
-            let pieces = job
-                .prepared
-                .chunks
-                .iter()
-                .map(|chunk| Piece {
-                    chunk: chunk.clone(),
-                    wire: WireIdentity::new(now),
-                })
-                .collect();
+            let chunks = &job.prepared.chunks;
+            let fix = |chunk: &Chunk| job.service.fix(target, chunk, &Stamp::new(now));
+            let pieces = if chunks.is_empty() {
+                vec![fix(&Chunk::default())]
+            } else {
+                chunks.iter().map(fix).collect()
+            };
             Lane {
                 service: &job.service,
                 courier: self.courier,

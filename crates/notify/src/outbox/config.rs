@@ -149,7 +149,10 @@ impl Default for FlushSettings {
     fn default() -> Self {
         Self {
             deadline: Duration::from_secs(60),
-            now: true, wait: true, retries: false }
+            now: true,
+            wait: true,
+            retries: false,
+        }
     }
 }
 

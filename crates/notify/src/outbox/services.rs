@@ -126,20 +126,22 @@ impl Carrier for Services {
             let Ok(piece) = serde_json::from_value::<StoredPiece>(job.wire.clone()) else {
                 return Outcome::refused("the stored message is written in another way", "send it again");
             };
+            let chunk = Chunk {
+                title: piece.title,
+                body: piece.body,
+                xhtml: piece.xhtml,
+            };
+            let stamp = crate::dispatch::Stamp {
+                id: piece.id,
+                sent_at_ms: piece.sent_at_ms,
+            };
+            let wire = service.fix(&target, &chunk, &stamp);
             let parcel = crate::dispatch::Parcel {
                 target,
-                pieces: vec![crate::dispatch::Piece {
-                    chunk: Chunk {
-                        title: piece.title,
-                        body: piece.body,
-                        xhtml: piece.xhtml,
-                    },
-                    wire: crate::dispatch::WireIdentity {
-                        id: piece.id,
-                        timestamp_ms: piece.sent_at_ms,
-                    },
-                }],
-                attachments: Arc::new([]),
+                wires: vec![wire],
+                files: Arc::new([]),
+                repeat: false,
+                fixed: None,
             };
             let mut attempts = self.courier.deliver(&service, &parcel).await;
             attempts.pop().map_or_else(

@@ -211,7 +211,11 @@ impl Worker<'_> {
             .next_due(self.idle.is_none_or(|idle| idle.retries))
             .await?;
         if let Some(idle) = self.idle {
-            let last = if idle.wait { idle.deadline_ms } else { inner.clock.now_ms() };
+            let last = if idle.wait {
+                idle.deadline_ms
+            } else {
+                inner.clock.now_ms()
+            };
             if self.lanes.is_empty() && due.is_none_or(|due| due > last) {
                 return Ok(Turn::Done);
             }

@@ -37,7 +37,7 @@ pub fn html_to_text(html: &str) -> String {
                 match name.as_str() {
                     "li" => lines.push("- "),
                     "br" => lines.push("\n"),
-                    "hr" => lines.push("\n---\n"),
+                    "hr" => lines.rule(),
                     "blockquote" => lines.push(" >"),
                     "pre" => preformatted = true,
                     _ => {}
@@ -92,6 +92,13 @@ struct Lines {
 impl Lines {
     fn push(&mut self, text: &str) {
         self.open.get_or_insert_default().push_str(text);
+    }
+
+    /// A rule; blanks in front of it are dropped.
+    fn rule(&mut self) {
+        let line = self.open.get_or_insert_default();
+        line.truncate(line.trim_end_matches(' ').len());
+        line.push_str("\n---\n");
     }
 
     /// Ends the line; ends that follow each other directly count once.

@@ -1,5 +1,7 @@
 //! Markdown that is cut: links stay whole, open emphasis is closed and reopened.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 /// Moves a cut in front of a link (`[text](address)`, `![text](address)`, `<address|label>`) that it would cut
 /// through, when the link's end is in sight within one more window.
 pub(super) fn outside_links(rest: &str, window: &str, cut: usize, limit: usize) -> usize {
@@ -8,20 +10,19 @@ pub(super) fn outside_links(rest: &str, window: &str, cut: usize, limit: usize) 
         .nth(limit)
         .map_or(rest.len(), |(at, _)| window.len() + at);
     let seen = &rest[..sight];
+    // Without a `)` ahead no `[…](` can be a link; looking for one at every bracket would take for ever.
+    let last_close = seen.rfind([')', '>']).unwrap_or(0);
     let mut at = 0;
-    while at < cut {
-        let tail = &seen[at..];
-        let length = if tail.starts_with('\\') {
-            1 + tail[1..].chars().next().map_or(0, char::len_utf8)
-        } else if let Some(length) = link_length(tail) {
-            if at + length > cut {
-                return if at > 0 { at } else { cut };
-            }
-            length
-        } else {
-            tail.chars().next().map_or(1, char::len_utf8)
+    while at < cut.min(last_close) {
+        let Some(found) = seen[at..cut].find(['[', '<']) else {
+            return cut;
         };
-        at += length;
+        at += found;
+        match link_length(&seen[at..]) {
+            Some(length) if at + length > cut => return if at > 0 { at } else { cut },
+            Some(length) => at += length,
+            None => at += 1,
+        }
     }
     cut
 }
@@ -29,82 +30,295 @@ pub(super) fn outside_links(rest: &str, window: &str, cut: usize, limit: usize) 
 /// Length of the link at the beginning of a text.
 fn link_length(text: &str) -> Option<usize> {
     if let Some(inner) = text.strip_prefix('<') {
-        let end = inner.find('>')?;
-        let body = &inner[..end];
-        return (body.contains('|') && !body.contains(['<', '\n'])).then_some(end + 2);
+        let end = inner.find(['>', '<'])?;
+        return (inner[end..].starts_with('>') && inner[..end].contains('|')).then_some(end + 2);
     }
-    let bang = usize::from(text.starts_with('!'));
-    let label = text[bang..].strip_prefix('[')?;
-    let label_end = label.find(']')?;
-    if label[..label_end].contains(['[', '\n']) {
-        return None;
+    let bytes = text.as_bytes();
+    let mut at = 1;
+    loop {
+        match bytes.get(at)? {
+            b'\\' => at += 2,
+            b'[' => return None,
+            b']' => break,
+            _ => at += 1,
+        }
     }
-    let address = label[label_end + 1..].strip_prefix('(')?;
-    let address_end = address.find(')')?;
-    if address[..address_end].contains('\n') {
-        return None;
-    }
-    Some(bang + 1 + label_end + 2 + address_end + 1)
+    let rest = &text[at + 1..];
+    let address = rest.trim_start().strip_prefix('(')?;
+    let end = address.find(')')?;
+    Some(text.len() - address.len() + end + 1)
 }
 
-/// Markers that are open at the end of a text, outermost first.
-fn open_markers(text: &str) -> Vec<String> {
-    let mut open: Vec<String> = Vec::new();
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let code = open.last().filter(|marker| marker.starts_with('`')).cloned();
-        if c == '\\' && code.is_none() {
-            rest = &rest[1..];
-            rest = &rest[rest.chars().next().map_or(0, char::len_utf8)..];
-        } else if c == '`' {
-            let run = rest.bytes().take_while(|byte| *byte == b'`').count();
-            match code {
-                Some(marker) if marker.len() == run => {
-                    open.pop();
-                }
-                Some(_) => {}
-                None => open.push("`".repeat(run)),
+/// Rewrites the pieces of a Markdown text so that none has broken markup: emphasis that is cut through is closed in the
+/// piece where it begins, markers without a partner are escaped, code marks that are cut through are dropped.
+#[derive(Debug, Default)]
+pub(super) struct Repair {
+    /// Offsets in the whole text of closing markers whose emphasis was closed in an earlier piece.
+    dropped: BTreeSet<usize>,
+}
+
+/// What happens to one byte position of a piece.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Keep,
+    Escape,
+    Drop,
+}
+
+impl Repair {
+    /// One piece: `seen` begins with it, stands at `base` in the whole text and reaches as far as may be looked; the
+    /// piece ends at `cut`. `tidy` trims it before what is open is closed.
+    pub(super) fn piece(
+        &mut self,
+        base: usize,
+        seen: &str,
+        cut: usize,
+        tidy: impl Fn(&str) -> String,
+    ) -> String {
+        let marks = scan(seen);
+        let mut fates: BTreeMap<usize, Fate> = BTreeMap::new();
+        for (start, length, whole) in &marks.code {
+            let inside = whole.is_some_and(|end| end <= cut);
+            let crossing = *start < cut && !inside;
+            if crossing {
+                (0..*length).for_each(|n| {
+                    fates.insert(start + n, Fate::Drop);
+                });
             }
-            rest = &rest[run..];
-        } else if code.is_none() && rest.starts_with("**") {
-            toggle(&mut open, "**");
-            rest = &rest[2..];
+        }
+        for bracket in marks.brackets.iter().filter(|at| **at < cut) {
+            fates.insert(*bracket, Fate::Escape);
+        }
+        for run in &marks.runs {
+            (run.start..run.start + run.length)
+                .filter(|at| *at < cut)
+                .for_each(|at| {
+                    let fate = if self.dropped.contains(&(base + at)) {
+                        Fate::Drop
+                    } else {
+                        Fate::Escape
+                    };
+                    fates.insert(at, fate);
+                });
+        }
+        let mut closing: Option<&Pair> = None;
+        for pair in &marks.pairs {
+            let inside = pair.close + pair.length <= cut;
+            let crossing = pair.open < cut && !inside;
+            if inside {
+                for at in (pair.open..pair.open + pair.length).chain(pair.close..pair.close + pair.length) {
+                    fates.insert(at, Fate::Keep);
+                }
+            } else if crossing && closing.is_none_or(|outer| pair.open < outer.open) {
+                closing = Some(pair);
+            }
+        }
+        let mut tail = String::new();
+        if let Some(pair) = closing {
+            for n in 0..pair.length {
+                fates.insert(pair.open + n, Fate::Keep);
+                self.dropped.insert(base + pair.close + n);
+            }
+            tail.push_str(&seen[pair.open..pair.open + pair.length]);
+        }
+        let mut out = String::with_capacity(cut + 16);
+        for (at, c) in seen[..cut].char_indices() {
+            match fates.get(&at).copied().unwrap_or(Fate::Keep) {
+                Fate::Keep => out.push(c),
+                Fate::Escape => {
+                    out.push('\\');
+                    out.push(c);
+                }
+                Fate::Drop => {}
+            }
+        }
+        tidy(&out) + &tail
+    }
+}
+
+/// Everything in a text that markup could hang on.
+#[derive(Default)]
+struct Marks {
+    /// Runs of backticks: start, length, and where the span they open ends (none for a run without partner).
+    code: Vec<(usize, usize, Option<usize>)>,
+    /// `[` that begin no link.
+    brackets: Vec<usize>,
+    runs: Vec<Run>,
+    pairs: Vec<Pair>,
+}
+
+/// A run of `*` or `_`.
+struct Run {
+    start: usize,
+    length: usize,
+    mark: u8,
+    /// Characters not yet used by a pair; an opener is used from its end, a closer from its start.
+    left: usize,
+    used_front: usize,
+    opens: bool,
+    closes: bool,
+}
+
+/// A matched pair of markers.
+struct Pair {
+    open: usize,
+    close: usize,
+    length: usize,
+}
+
+fn scan(text: &str) -> Marks {
+    let bytes = text.as_bytes();
+    let mut marks = Marks::default();
+    let fences = backtick_runs(text);
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' => at += 2,
+            b'`' => {
+                let length = bytes[at..].iter().take_while(|byte| **byte == b'`').count();
+                let partner = fences.get(&length).and_then(|starts| {
+                    let next = starts.partition_point(|start| *start <= at);
+                    starts.get(next).copied()
+                });
+                marks.code.push((at, length, partner.map(|start| start + length)));
+                if let Some(start) = partner {
+                    marks.code.push((start, length, Some(start + length)));
+                    at = start;
+                }
+                at += length;
+            }
+            b'<' => at += angle(&text[at..]),
+            b'[' => {
+                if !link_like(&text[at..]) {
+                    marks.brackets.push(at);
+                }
+                at += 1;
+            }
+            b']' if text[at + 1..].starts_with('(') => {
+                // The address of a link is no text.
+                let address = &text[at + 2..];
+                let end = address
+                    .find([')', '\n', ' '])
+                    .filter(|end| address[*end..].starts_with(')'));
+                at += 2 + end.unwrap_or(0);
+            }
+            mark @ (b'*' | b'_') => {
+                let length = bytes[at..].iter().take_while(|byte| **byte == mark).count();
+                marks.runs.push(run(text, at, length, mark));
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    marks.pairs = pair(&mut marks.runs);
+    marks
+}
+
+/// Where runs of backticks begin, by their length.
+fn backtick_runs(text: &str) -> BTreeMap<usize, Vec<usize>> {
+    let bytes = text.as_bytes();
+    let mut runs: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut at = 0;
+    while let Some(found) = text[at..].find('`') {
+        let start = at + found;
+        let length = bytes[start..].iter().take_while(|byte| **byte == b'`').count();
+        runs.entry(length).or_default().push(start);
+        at = start + length;
+    }
+    runs
+}
+
+/// Length of `<…>` without blanks, whose inside is no text; else 1.
+fn angle(text: &str) -> usize {
+    let end = text
+        .as_bytes()
+        .iter()
+        .take(2048)
+        .position(|byte| *byte == b'>' || byte.is_ascii_whitespace());
+    end.filter(|end| text.as_bytes()[*end] == b'>')
+        .map_or(1, |end| end + 1)
+}
+
+/// `[…](`.
+fn link_like(text: &str) -> bool {
+    let label = &text[1..];
+    let end = label
+        .as_bytes()
+        .iter()
+        .take(4096)
+        .position(|byte| matches!(byte, b'[' | b']' | b'\n'));
+    end.is_some_and(|end| label[end..].starts_with("]("))
+}
+
+fn run(text: &str, start: usize, length: usize, mark: u8) -> Run {
+    let before = text[..start].chars().next_back();
+    let after = text[start + length..].chars().next();
+    let blank = |c: Option<char>| c.is_none_or(char::is_whitespace);
+    let punctuation = |c: Option<char>| c.is_some_and(|c| !c.is_alphanumeric() && !c.is_whitespace());
+    let left = !blank(after) && (!punctuation(after) || blank(before) || punctuation(before));
+    let right = !blank(before) && (!punctuation(before) || blank(after) || punctuation(after));
+    let (opens, closes) = if mark == b'*' {
+        (left, right)
+    } else {
+        (
+            left && (!right || punctuation(before)),
+            right && (!left || punctuation(after)),
+        )
+    };
+    Run {
+        start,
+        length,
+        mark,
+        left: length,
+        used_front: 0,
+        opens,
+        closes,
+    }
+}
+
+/// CommonMark's rule for which marker belongs to which.
+fn pair(runs: &mut [Run]) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    // Below these indices no opener is left, by marker, kind of closer and length modulo three.
+    let mut bottom = [0_usize; 12];
+    let mut closer = 0;
+    while closer < runs.len() {
+        if !runs[closer].closes || runs[closer].left == 0 {
+            closer += 1;
+            continue;
+        }
+        let key = usize::from(runs[closer].mark == b'_') * 6
+            + usize::from(runs[closer].opens) * 3
+            + runs[closer].length % 3;
+        let found = (bottom[key]..closer)
+            .rev()
+            .find(|opener| fits(&runs[*opener], &runs[closer]));
+        let Some(opener) = found else {
+            bottom[key] = closer;
+            closer += 1;
+            continue;
+        };
+        let length = if runs[opener].left >= 2 && runs[closer].left >= 2 {
+            2
         } else {
-            rest = &rest[c.len_utf8()..];
+            1
+        };
+        runs[opener].left -= length;
+        let open = runs[opener].start + runs[opener].used_front + runs[opener].left;
+        let close = runs[closer].start + runs[closer].used_front;
+        runs[closer].used_front += length;
+        runs[closer].left -= length;
+        for between in &mut runs[opener + 1..closer] {
+            between.left = 0;
         }
+        pairs.push(Pair { open, close, length });
     }
-    open
+    pairs
 }
 
-fn toggle(open: &mut Vec<String>, marker: &str) {
-    match open.iter().rposition(|one| one == marker) {
-        Some(at) => {
-            open.remove(at);
-        }
-        None => open.push(marker.to_owned()),
-    }
-}
-
-/// Closes what is open at the end.
-pub(super) fn close(text: &str) -> String {
-    let mut out = text.to_owned();
-    for marker in open_markers(text).iter().rev() {
-        out.push_str(marker);
-    }
-    out
-}
-
-/// Closes what is open at the end of each piece and opens it again in the next.
-pub(super) fn carry(pieces: Vec<String>) -> Vec<String> {
-    let mut carried: Vec<String> = Vec::new();
-    let count = pieces.len();
-    pieces
-        .into_iter()
-        .enumerate()
-        .map(|(n, piece)| {
-            let piece = carried.concat() + &piece;
-            carried = open_markers(&piece);
-            if n + 1 == count { piece } else { close(&piece) }
-        })
-        .collect()
+fn fits(opener: &Run, closer: &Run) -> bool {
+    let odd = (opener.closes || closer.opens)
+        && (opener.length + closer.length).is_multiple_of(3)
+        && !(opener.length.is_multiple_of(3) && closer.length.is_multiple_of(3));
+    opener.mark == closer.mark && opener.opens && opener.left > 0 && !odd
 }

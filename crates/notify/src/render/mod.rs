@@ -12,7 +12,6 @@ mod markdown_repair;
 mod overflow;
 mod pipeline;
 mod text_markup;
-mod xhtml;
 
 pub use emoji::emojis;
 pub use escape::escapes;
@@ -22,4 +21,3 @@ pub use markdown_html::markdown_to_html;
 pub use overflow::{Markup, split};
 pub use pipeline::render;
 pub use text_markup::{text_to_html, text_to_markdown};
-pub use xhtml::xhtml;

@@ -3,6 +3,8 @@
 use crate::message::Format;
 use crate::url::number::is_space;
 
+use super::markdown_repair::Repair;
+
 /// What a text is written in, as far as cutting must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Markup {
@@ -33,13 +35,12 @@ const LINE_ENDS: [char; 4] = ['\r', '\n', '\u{b}', '\u{c}'];
 /// The first `limit` code points.
 pub(super) fn truncate(text: &str, limit: usize, markup: Markup) -> String {
     let Some((end, _)) = text.char_indices().nth(limit) else {
-        return tidy(text);
+        return text.to_owned();
     };
-    let piece = tidy(&text[..end]);
     if markup.repairs() {
-        super::markdown_repair::close(&piece)
+        Repair::default().piece(0, text, end, tidy)
     } else {
-        piece
+        tidy(&text[..end])
     }
 }
 
@@ -52,10 +53,11 @@ pub(super) fn truncate(text: &str, limit: usize, markup: Markup) -> String {
 /// assert_eq!(split("one two\nthree", 9, Markup::TEXT), ["one two", "three"]);
 /// ```
 pub fn split(text: &str, limit: usize, markup: Markup) -> Vec<String> {
-    if limit == 0 {
-        return vec![tidy(text)];
+    if limit == 0 || nth_char(text, limit).is_none() {
+        return vec![text.to_owned()];
     }
     let mut pieces = Vec::new();
+    let mut repair = Repair::default();
     let mut rest = text;
     // The byte offset just behind the window; none when the rest fits.
     while let Some(window_end) = nth_char(rest, limit) {
@@ -67,17 +69,22 @@ pub fn split(text: &str, limit: usize, markup: Markup) -> Vec<String> {
             Format::Markdown => markdown_cut(rest, window, cut, limit),
         };
         let cut = if cut == 0 { window_end } else { cut };
-        pieces.push(tidy(&rest[..cut]));
+        pieces.push(if markup.repairs() {
+            let sight = nth_char(&rest[window_end..], limit).map_or(rest.len(), |more| window_end + more);
+            repair.piece(text.len() - rest.len(), &rest[..sight], cut, tidy)
+        } else {
+            tidy(&rest[..cut])
+        });
         rest = &rest[cut..];
     }
-    if !rest.is_empty() || pieces.is_empty() {
-        pieces.push(tidy(rest));
+    if !rest.is_empty() {
+        pieces.push(if markup.repairs() {
+            repair.piece(text.len() - rest.len(), rest, rest.len(), tidy)
+        } else {
+            tidy(rest)
+        });
     }
-    if markup.repairs() {
-        super::markdown_repair::carry(pieces)
-    } else {
-        pieces
-    }
+    pieces
 }
 
 /// Byte offset of the code point number `limit`; quick for texts that are plainly shorter.
@@ -100,43 +107,55 @@ fn soft_cut(window: &str) -> usize {
     };
     after(&|c| c == '\n' || c == '\r')
         .or_else(|| after(&|c| c == ' ' || c == '\t'))
-        .or_else(|| after(&|c| matches!(c, '.' | '!' | '?' | ':' | ';' | '\u{b}' | '\u{c}')))
+        .or_else(|| after_sentence(body).map(|at| lead + at))
         .unwrap_or(window.len())
+}
+
+/// Behind the last sentence that a vertical tab or form feed ends.
+fn after_sentence(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    let at = bytes
+        .windows(2)
+        .rposition(|pair| b".!?:;".contains(&pair[0]) && matches!(pair[1], 0x0b | 0x0c))?;
+    Some(at + 2)
 }
 
 /// Moves a cut out of a character reference or a tag.
 fn html_cut(rest: &str, window: &str, cut: usize) -> usize {
     let cut = entity_cut(rest, cut);
-    let Some(open) = rest[..cut].rfind('<') else {
-        return cut;
-    };
-    if rest[open..cut].contains('>') {
-        return cut;
+    match open_tag(&rest[..cut]) {
+        None => cut,
+        Some(open) if open > 0 => open,
+        // The tag opens the piece: take it whole when it fits.
+        Some(_) => window.find('>').map_or(cut, |close| close + 1),
     }
-    if open > 0 {
-        return open;
-    }
-    // The tag opens the piece: take it whole when it fits.
-    window.find('>').map_or(cut, |close| close + 1)
 }
 
-/// A cut inside `&…;` moves before the `&`.
+/// Where the tag begins that is still open at the end of a text.
+fn open_tag(text: &str) -> Option<usize> {
+    let mut open = None;
+    let mut quote = None;
+    for (at, byte) in text.bytes().enumerate() {
+        match (open, quote, byte) {
+            (None, _, b'<') => open = Some(at),
+            (Some(_), None, b'>') => open = None,
+            (Some(_), None, b'"' | b'\'') => quote = Some(byte),
+            (Some(_), Some(mark), byte) if mark == byte => quote = None,
+            _ => {}
+        }
+    }
+    open
+}
+
+/// A cut between `&` and a `;` that stands at most this far behind the cut moves before the `&`.
+const ENTITY_SIGHT: usize = 33;
+
 fn entity_cut(rest: &str, cut: usize) -> usize {
-    let Some(at) = rest[..cut].rfind('&') else {
+    let Some(at) = rest[..cut].rfind('&').filter(|at| *at > 0) else {
         return cut;
     };
-    let body = &rest[at + 1..];
-    let length = body
-        .bytes()
-        .take(32)
-        .take_while(|b| b.is_ascii_alphanumeric() || *b == b'#')
-        .count();
-    let complete = length > 0 && body[length..].starts_with(';');
-    if complete && at + 1 + length >= cut && at > 0 {
-        at
-    } else {
-        cut
-    }
+    let ends_later = !rest[at..cut].contains(';') && rest[cut..].chars().take(ENTITY_SIGHT).any(|c| c == ';');
+    if ends_later { at } else { cut }
 }
 
 /// Moves a cut out of a character reference, a link, or a backslash and its partner.

@@ -1,23 +1,30 @@
 //! The services: one row in [`SERVICES`] and one module each.
 
+mod access;
 mod common;
 mod parse;
-mod pending;
 pub(crate) mod sogs;
+mod sogs_deliver;
+mod styling;
+mod wire;
 pub(crate) mod xmpp;
+mod xmpp_deliver;
+mod xmpp_memory;
 
 use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+pub use access::{SogsAccess, SogsParts, XmppAccess, XmppParts};
 pub use common::QUEUE_PARAMETERS;
 pub use common::{Common, Limits, Origin, ParamValue, Parameter};
 pub(crate) use common::{Query, Taken, boolean_word};
 pub(crate) use parse::with_overrides;
 pub use parse::{Context, LoadedUrls};
+pub use wire::{FixedPost, SogsWire, Wire, XmppWire};
 
-use crate::dispatch::{Attempt, Courier, Parcel};
+use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};
 use crate::problem::Problem;
 use crate::url::RawUrl;
 
@@ -58,7 +65,7 @@ pub fn row_of(schema: &str) -> Option<&'static Row> {
 }
 
 /// What a service module provides; everything else (parameters, rendering, lanes, retries) is shared.
-pub(crate) trait Endpoint: Send + Sync + fmt::Debug {
+pub(crate) trait Endpoint: Send + Sync + fmt::Debug + 'static {
     /// Its row.
     fn row(&self) -> &'static Row;
     /// `schema://credentials@host:port/targets`, with or without secrets.
@@ -89,6 +96,10 @@ pub(crate) trait Endpoint: Send + Sync + fmt::Debug {
     fn finish(&self, _common: &Common, chunks: Vec<Chunk>, _input: Option<crate::Format>) -> Vec<Chunk> {
         chunks
     }
+    /// Fixes what a chunk is on the wire. Pure.
+    fn fix(&self, common: &Common, target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire;
+    /// Itself, when it is the service that a caller wants to look at more closely.
+    fn as_any(&self) -> &dyn std::any::Any;
     /// Sends the pieces of one parcel, in order, and says what became of each. One attempt, no waiting between tries.
     fn deliver<'a>(
         &'a self,
@@ -224,6 +235,47 @@ impl Service {
     /// How much fits into one message.
     pub fn limits(&self) -> Limits {
         self.0.endpoint.limits()
+    }
+
+    /// Fixes what a chunk is on the wire: bytes, signatures, ids. Pure; the same wire sent again is recognised.
+    pub fn fix(&self, target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire {
+        self.0.endpoint.fix(&self.0.common, target, chunk, stamp)
+    }
+
+    /// How many messages one target takes in how long, by the server's own rule.
+    pub fn pace(&self) -> Option<(u32, std::time::Duration)> {
+        self.0.endpoint.pace()
+    }
+
+    /// A SOGS service's server and rooms, built as a delivery builds them.
+    pub fn sogs(&self) -> Option<Result<SogsAccess, Problem>> {
+        Some(
+            self.sogs_parts(&CourierOptions::default())?
+                .and_then(SogsParts::connect),
+        )
+    }
+
+    /// A SOGS service's settings as the client takes them.
+    pub fn sogs_parts(&self, options: &CourierOptions) -> Option<Result<SogsParts, Problem>> {
+        let sogs = self.0.endpoint.as_any().downcast_ref::<sogs::Sogs>()?;
+        Some(sogs.parts(&self.0.common, options, "Ackpost"))
+    }
+
+    /// An XMPP service's account and rooms, built as a delivery builds them.
+    pub fn xmpp(&self) -> Option<Result<XmppAccess, Problem>> {
+        Some(
+            self.xmpp_parts(&CourierOptions::default())?
+                .map(|parts| XmppAccess {
+                    account: parts.account,
+                    rooms: parts.rooms,
+                }),
+        )
+    }
+
+    /// An XMPP service's settings as the client takes them.
+    pub fn xmpp_parts(&self, options: &CourierOptions) -> Option<Result<XmppParts, Problem>> {
+        let xmpp = self.0.endpoint.as_any().downcast_ref::<xmpp::Xmpp>()?;
+        Some(xmpp.parts(&self.0.common, options, "Ackpost"))
     }
 
     pub(crate) fn endpoint(&self) -> &dyn Endpoint {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::dispatch::{Attempt, Courier, Parcel};
+use crate::dispatch::{Attempt, Courier, Parcel, Stamp};
 use crate::problem::Problem;
 use crate::url::{RawUrl, percent, targets};
 
 use super::common::{shown_word, yes_no};
-use super::{Common, Endpoint, Limits, Origin, ParamValue, Parameter, Row, Taken, Target};
+use super::{Chunk, Common, Endpoint, Limits, Origin, ParamValue, Parameter, Row, Taken, Target, Wire};
 
 /// The row of this service.
 pub(super) static ROW: Row = Row {
@@ -455,12 +455,20 @@ impl Endpoint for Sogs {
         Some((PACE_POSTS, PACE_WINDOW))
     }
 
+    fn fix(&self, _common: &Common, _target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire {
+        Wire::Sogs(self.wire(chunk, stamp))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+
     fn deliver<'a>(
         &'a self,
         common: &'a Common,
         courier: &'a Courier,
         parcel: &'a Parcel,
     ) -> BoxFuture<'a, Vec<Attempt>> {
-        Box::pin(courier.sogs(self, common, parcel))
+        Box::pin(self.send(common, courier, parcel))
     }
 }

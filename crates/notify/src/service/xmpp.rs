@@ -3,13 +3,13 @@
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::dispatch::{Attempt, Courier, Parcel};
+use crate::dispatch::{Attempt, Courier, Parcel, Stamp};
 use crate::message::Format;
 use crate::problem::Problem;
 use crate::url::{RawUrl, jid, percent, targets};
 
 use super::common::{shown_word, yes_no};
-use super::{Chunk, Common, Endpoint, Limits, Origin, ParamValue, Parameter, Row, Taken, Target};
+use super::{Chunk, Common, Endpoint, Limits, Origin, ParamValue, Parameter, Row, Taken, Target, Wire};
 
 /// The row of this service.
 pub(super) static ROW: Row = Row {
@@ -107,7 +107,11 @@ pub(crate) struct Xmpp {
     /// Login JID.
     pub(crate) jid: String,
     pub(crate) password: SecretString,
+    /// A password was written, be it empty (the uid tells the two apart).
+    has_password: bool,
     pub(crate) mode: Mode,
+    /// `mode=` was written; else service records may choose (D16).
+    pub(crate) mode_written: bool,
     pub(crate) connect_host: Option<String>,
     pub(crate) nick: String,
     name: Option<String>,
@@ -152,7 +156,11 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         )
         .key("user")
     })?;
-    let (mode, secure) = mode(raw.schema == "xmpps", taken)?;
+    let mode_written = taken
+        .query
+        .get("mode")
+        .is_some_and(|mode| !mode.trim().is_empty());
+    let (mode, secure) = written_mode(raw.schema == "xmpps", taken)?;
     let to = taken.text("to").map(|to| percent::decode(&to));
     let written = targets(raw.path.iter().map(String::as_str).chain(to.as_deref()));
     let (places, printed) = places(written, &raw.host, taken)?;
@@ -178,6 +186,8 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
                 .unwrap_or_default(),
         ),
         mode,
+        mode_written,
+        has_password: raw.password.is_some(),
         connect_host,
         nick,
         name: name.filter(|name| *name != user),
@@ -205,7 +215,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
 }
 
 /// A case-insensitive prefix of `starttls`, `tls`, `none`, tried in that order.
-fn mode(secure: bool, taken: &mut Taken<'_>) -> Result<(Mode, bool), Problem> {
+fn written_mode(secure: bool, taken: &mut Taken<'_>) -> Result<(Mode, bool), Problem> {
     let Some(word) = taken.text("mode") else {
         return Ok(if secure {
             (Mode::StartTls, true)
@@ -486,12 +496,16 @@ impl Endpoint for Xmpp {
             .port
             .map_or_else(|| "None".to_owned(), |port| port.to_string());
         let connect = self.connect_host.as_deref().unwrap_or("");
+        let password = if self.has_password {
+            self.password.expose_secret()
+        } else {
+            "None"
+        };
         format!(
-            "{}{}{connect}{}{}{port}",
+            "{}{}{connect}{}{password}{port}",
             self.schema(),
             self.host,
-            self.user,
-            self.password.expose_secret()
+            self.user
         )
     }
 
@@ -575,11 +589,19 @@ impl Endpoint for Xmpp {
         chunks
             .into_iter()
             .map(|chunk| Chunk {
-                xhtml: Some(crate::render::xhtml(&chunk.body)),
+                xhtml: Some(chunk.body.clone()),
                 body: crate::render::html_to_text(&chunk.body),
                 title: chunk.title,
             })
             .collect()
+    }
+
+    fn fix(&self, common: &Common, _target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire {
+        Wire::Xmpp(self.wire(common, chunk, stamp))
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
     }
 
     fn deliver<'a>(
@@ -588,6 +610,6 @@ impl Endpoint for Xmpp {
         courier: &'a Courier,
         parcel: &'a Parcel,
     ) -> BoxFuture<'a, Vec<Attempt>> {
-        Box::pin(courier.xmpp(self, common, parcel))
+        Box::pin(self.send(common, courier, parcel))
     }
 }

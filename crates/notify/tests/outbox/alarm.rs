@@ -7,7 +7,10 @@ use notify::{Context, Outcome, Service};
 
 use crate::support::{Place, Reaction, Sink, accept, flush, later, parcel, stamped};
 
-stamped!(trouble_is_told_once_through_another_target, an_alarm_is_nothing_to_raise_an_alarm_about);
+stamped!(
+    trouble_is_told_once_through_another_target,
+    an_alarm_is_nothing_to_raise_an_alarm_about
+);
 
 fn alarm() -> Alarm {
     let service = |url: &str| Service::parse(url, &Context::default()).unwrap();
@@ -30,29 +33,59 @@ async fn trouble_is_told_once_through_another_target(place: Place) {
     accept(&outbox, "slow", &[("alarm_after", "2h")], "text").await;
     sink.next("slow", std::iter::repeat_n(later(None), 100));
     flush(&outbox).await;
-    assert!(outbox.watch(&alarm).await.unwrap().is_none(), "nothing is wrong yet");
+    assert!(
+        outbox.watch(&alarm).await.unwrap().is_none(),
+        "nothing is wrong yet"
+    );
     place.advance(599);
     assert!(outbox.watch(&alarm).await.unwrap().is_none());
     place.advance(1);
-    let told = outbox.watch(&alarm).await.unwrap().expect("the target has been dead for ten minutes");
+    let told = outbox
+        .watch(&alarm)
+        .await
+        .unwrap()
+        .expect("the target has been dead for ten minutes");
     assert!(told.target.contains("jane@first.example"), "{}", told.target);
     assert!(outbox.watch(&alarm).await.unwrap().is_none(), "once is enough");
 
     accept(&outbox, "refusing", &[], "text").await;
     flush(&outbox).await;
-    let told = outbox.watch(&alarm).await.unwrap().expect("the dead-letter box has grown");
+    let told = outbox
+        .watch(&alarm)
+        .await
+        .unwrap()
+        .expect("the dead-letter box has grown");
     flush(&outbox).await;
     let arrived = sink.texts("jane@first.example");
     assert_eq!(arrived.len(), 2);
     assert!(
-        arrived[0].starts_with("1 target does not answer: test://host/dead has not taken anything for 10m (1 waiting): busy"),
+        arrived[0].starts_with(
+            "1 target does not answer: test://host/dead has not taken anything for 10m (1 waiting): busy"
+        ),
         "{}",
         arrived[0]
     );
-    assert!(arrived[1].starts_with("1 message was given up: "), "{}", arrived[1]);
-    assert!(arrived[1].ends_with("was given up for test://host/refusing: banned"), "{}", arrived[1]);
-    assert_eq!(outbox.get(&told.id).await.unwrap().unwrap().state, State::Delivered);
-    let alarms = outbox.log(None, 100).await.unwrap().into_iter().filter(|event| event.kind == "alarm").count();
+    assert!(
+        arrived[1].starts_with("1 message was given up: "),
+        "{}",
+        arrived[1]
+    );
+    assert!(
+        arrived[1].ends_with("was given up for test://host/refusing: banned"),
+        "{}",
+        arrived[1]
+    );
+    assert_eq!(
+        outbox.get(&told.id).await.unwrap().unwrap().state,
+        State::Delivered
+    );
+    let alarms = outbox
+        .log(None, 100)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter(|event| event.kind == "alarm")
+        .count();
     assert_eq!(alarms, 2);
 
     // The one with the longer patience, and not through a target that is in trouble itself.
@@ -61,11 +94,17 @@ async fn trouble_is_told_once_through_another_target(place: Place) {
     sink.next("jane@first.example", std::iter::repeat_n(later(None), 100));
     let message = notify::Message::new("text");
     let services = &alarm.services;
-    outbox.accept(&message, &[&services[0]], &Default::default()).await.unwrap();
+    outbox
+        .accept(&message, &[&services[0]], &Default::default())
+        .await
+        .unwrap();
     place.advance(1);
     flush(&outbox).await;
     place.advance(2 * 3600 - 602);
-    assert!(outbox.watch(&alarm).await.unwrap().is_some(), "the alarm target itself has been silent for long");
+    assert!(
+        outbox.watch(&alarm).await.unwrap().is_some(),
+        "the alarm target itself has been silent for long"
+    );
     place.advance(2);
     let told = outbox.watch(&alarm).await.unwrap().expect("two hours are over");
     assert!(told.target.contains("joe@second.example"), "{}", told.target);

@@ -28,12 +28,18 @@ impl Carrier for Paper {
         Box::pin(async move {
             let line = job.wire.as_str().unwrap();
             let path = self.0.join(&job.route.address);
-            if job.repeat && std::fs::read_to_string(&path).is_ok_and(|text| text.lines().any(|known| known == line)) {
+            if job.repeat
+                && std::fs::read_to_string(&path).is_ok_and(|text| text.lines().any(|known| known == line))
+            {
                 return delivered();
             }
             // On the way there, and on the way back, it may be killed.
             tokio::time::sleep(Duration::from_millis(2)).await;
-            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+            let mut file = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .unwrap();
             file.write_all(format!("{line}\n").as_bytes()).unwrap();
             tokio::time::sleep(Duration::from_millis(2)).await;
             delivered()
@@ -53,11 +59,17 @@ async fn sender() {
 
 async fn open(folder: &Path, location: Location) -> Outbox {
     let config = OutboxConfig::new(location, folder.join("outbox.key"));
-    Outbox::open(config, Arc::new(Paper(folder.join("paper")))).await.unwrap()
+    Outbox::open(config, Arc::new(Paper(folder.join("paper"))))
+        .await
+        .unwrap()
 }
 
 fn settings() -> WorkerSettings {
-    WorkerSettings { poll: Duration::from_millis(20), lease: Duration::from_millis(300), ..WorkerSettings::default() }
+    WorkerSettings {
+        poll: Duration::from_millis(20),
+        lease: Duration::from_millis(300),
+        ..WorkerSettings::default()
+    }
 }
 
 async fn kills_lose_nothing_and_double_nothing(place: Place) {
@@ -89,7 +101,12 @@ async fn kills_lose_nothing_and_double_nothing(place: Place) {
             for address in ["a", "b"] {
                 let message = Message::new(accepted.to_string());
                 let parcels = vec![parcel(address, &[])];
-                ids.extend(outbox.accept_parcels(&message, &[], parcels, &AcceptOptions::default()).await.unwrap());
+                ids.extend(
+                    outbox
+                        .accept_parcels(&message, &[], parcels, &AcceptOptions::default())
+                        .await
+                        .unwrap(),
+                );
             }
             accepted += 1;
         }
@@ -110,6 +127,9 @@ async fn kills_lose_nothing_and_double_nothing(place: Place) {
     for address in ["a", "b"] {
         let text = std::fs::read_to_string(folder.join("paper").join(address)).unwrap();
         let bodies: Vec<&str> = text.lines().map(|line| line.split_once(' ').unwrap().1).collect();
-        assert_eq!(bodies, expected, "lane {address}: none lost, none doubled, in order");
+        assert_eq!(
+            bodies, expected,
+            "lane {address}: none lost, none doubled, in order"
+        );
     }
 }

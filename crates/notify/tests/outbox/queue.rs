@@ -7,7 +7,9 @@ use notify::outbox::{
 };
 use notify::{Message, Outcome};
 
-use crate::support::{NOON, Place, Reaction, Sink, accept, delivered, flush, later, parcel, stamped, state, worker};
+use crate::support::{
+    NOON, Place, Reaction, Sink, accept, delivered, flush, later, parcel, stamped, state, worker,
+};
 
 stamped!(
     what_was_accepted_arrives_once_and_in_order,
@@ -39,7 +41,10 @@ async fn what_was_accepted_arrives_once_and_in_order(place: Place) {
     for number in 0..20 {
         let parcels = vec![parcel("a", &[]), parcel("b", &[])];
         let message = Message::new(format!("text {number}"));
-        let accepted = outbox.accept_parcels(&message, &[], parcels, &AcceptOptions::default()).await.unwrap();
+        let accepted = outbox
+            .accept_parcels(&message, &[], parcels, &AcceptOptions::default())
+            .await
+            .unwrap();
         assert_eq!(accepted.len(), 2);
         assert_eq!(accepted[1].target, "test://host/b");
         assert_eq!(accepted[0].state, State::Waiting);
@@ -55,15 +60,21 @@ async fn what_was_accepted_arrives_once_and_in_order(place: Place) {
     let expected: Vec<String> = (0..20).map(|number| format!("text {number}")).collect();
     assert_eq!(sink.texts("a"), expected);
     assert_eq!(sink.texts("b"), expected);
-    let stamps: std::collections::HashSet<_> =
-        sink.arrived().into_iter().map(|one| (one.address, one.sent_at)).collect();
+    let stamps: std::collections::HashSet<_> = sink
+        .arrived()
+        .into_iter()
+        .map(|one| (one.address, one.sent_at))
+        .collect();
     assert_eq!(stamps.len(), 40, "no two pieces for a target have one stamp");
     for id in &ids {
         let entry = outbox.get(id).await.unwrap().unwrap();
         assert_eq!(entry.state, State::Delivered);
         assert_eq!(entry.attempts, 1);
         assert_eq!(entry.outcome, Some(delivered()));
-        assert_eq!(entry.url, entry.target.replace("test://host", "test://user:****@host"));
+        assert_eq!(
+            entry.url,
+            entry.target.replace("test://host", "test://user:****@host")
+        );
     }
     assert_eq!(flush(&outbox).await.delivered, 0);
     assert_eq!(sink.arrived().len(), 40);
@@ -78,12 +89,21 @@ async fn a_lane_that_waits_holds_no_other(place: Place) {
         accept(&outbox, "alive", &[], &format!("a{number}")).await;
     }
     let summary = flush(&outbox).await;
-    assert_eq!((summary.delivered, summary.deferred, summary.remaining), (3, 1, 3));
+    assert_eq!(
+        (summary.delivered, summary.deferred, summary.remaining),
+        (3, 1, 3)
+    );
     assert_eq!(sink.texts("alive"), ["a0", "a1", "a2"]);
-    assert!(sink.texts("dead").is_empty(), "what is behind the first waits with it");
+    assert!(
+        sink.texts("dead").is_empty(),
+        "what is behind the first waits with it"
+    );
     let lanes = outbox.lanes().await.unwrap();
     assert_eq!(lanes.len(), 1);
-    assert_eq!((lanes[0].target.as_str(), lanes[0].waiting, lanes[0].failures), ("test://host/dead", 3, 1));
+    assert_eq!(
+        (lanes[0].target.as_str(), lanes[0].waiting, lanes[0].failures),
+        ("test://host/dead", 3, 1)
+    );
     assert_eq!(lanes[0].reason.as_deref(), Some("busy"));
     place.advance(2);
     flush(&outbox).await;
@@ -114,12 +134,19 @@ async fn pauses_double_and_a_server_may_ask_for_longer(place: Place) {
     assert_eq!(due().await, (6 + 60, "the time the server asked for"));
     // Neither impatience nor a further message shortens what the server asked for.
     accept(&outbox, "a", &[], "another").await;
-    let settings = FlushSettings { wait: false, ..FlushSettings::default() };
+    let settings = FlushSettings {
+        wait: false,
+        ..FlushSettings::default()
+    };
     outbox.flush(worker(), settings).await.unwrap();
     assert_eq!(sink.attempts().len(), 3);
     place.advance(60);
     flush(&outbox).await;
-    assert_eq!(due().await, (66 + 16, "the pause after a failed attempt"), "it asked for less than the pause");
+    assert_eq!(
+        due().await,
+        (66 + 16, "the pause after a failed attempt"),
+        "it asked for less than the pause"
+    );
     place.advance(16);
     flush(&outbox).await;
     assert_eq!(sink.texts("a"), ["text", "another"]);
@@ -144,7 +171,11 @@ async fn a_refused_message_lies_in_the_dead_letter_box(place: Place) {
     flush(&outbox).await;
     assert_eq!(sink.texts("a"), ["two", "one"]);
     assert_eq!(state(&outbox, &id).await, State::Delivered);
-    assert_eq!(outbox.retry(&Selection::Ids(vec![id])).await.unwrap(), 0, "what is delivered stays delivered");
+    assert_eq!(
+        outbox.retry(&Selection::Ids(vec![id])).await.unwrap(),
+        0,
+        "what is delivered stays delivered"
+    );
 }
 
 async fn a_message_out_of_time_is_given_up_with_its_last_reason(place: Place) {
@@ -160,9 +191,21 @@ async fn a_message_out_of_time_is_given_up_with_its_last_reason(place: Place) {
     }
     let entry = outbox.get(&short).await.unwrap().unwrap();
     assert_eq!(entry.state, State::Dead);
-    let reason = entry.outcome.as_ref().and_then(Outcome::reason).unwrap().to_owned();
-    assert!(reason.starts_with("not delivered within 10m; last: busy"), "{reason}");
-    assert_eq!(state(&outbox, &usual).await, State::Waiting, "others have 24 hours");
+    let reason = entry
+        .outcome
+        .as_ref()
+        .and_then(Outcome::reason)
+        .unwrap()
+        .to_owned();
+    assert!(
+        reason.starts_with("not delivered within 10m; last: busy"),
+        "{reason}"
+    );
+    assert_eq!(
+        state(&outbox, &usual).await,
+        State::Waiting,
+        "others have 24 hours"
+    );
     place.advance(24 * 3600);
     flush(&outbox).await;
     assert_eq!(state(&outbox, &usual).await, State::Dead);
@@ -177,12 +220,18 @@ async fn pieces_that_arrived_are_not_sent_again(place: Place) {
     accept(&outbox, "a", &[], "behind").await;
     flush(&outbox).await;
     let entry = outbox.get(&id).await.unwrap().unwrap();
-    assert_eq!((entry.state, entry.pieces_done, entry.pieces), (State::Waiting, 1, 3));
+    assert_eq!(
+        (entry.state, entry.pieces_done, entry.pieces),
+        (State::Waiting, 1, 3)
+    );
     place.advance(2);
     flush(&outbox).await;
     assert_eq!(sink.texts("a"), ["one", "two", "three", "behind"]);
     let ids: Vec<String> = sink.arrived().into_iter().map(|one| one.id).collect();
-    assert_eq!(ids[..3], [format!("{id}-0"), format!("{id}-1"), format!("{id}-2")]);
+    assert_eq!(
+        ids[..3],
+        [format!("{id}-0"), format!("{id}-1"), format!("{id}-2")]
+    );
     assert_eq!(state(&outbox, &id).await, State::Delivered);
 }
 
@@ -191,14 +240,28 @@ async fn an_attempt_without_an_outcome_is_repeated_with_a_look_first(place: Plac
     let outbox = place.open(&sink).await;
     sink.next("a", [Reaction::TakeAndSilence]);
     accept(&outbox, "a", &[], "one").await;
-    let settings = WorkerSettings { attempt: Duration::from_millis(100), ..worker() };
-    let flush_settings = FlushSettings { deadline: Duration::from_secs(60), now: false, wait: false, retries: false };
+    let settings = WorkerSettings {
+        attempt: Duration::from_millis(100),
+        ..worker()
+    };
+    let flush_settings = FlushSettings {
+        deadline: Duration::from_secs(60),
+        now: false,
+        wait: false,
+        retries: false,
+    };
     let summary = outbox.flush(settings, flush_settings).await.unwrap();
     assert_eq!((summary.deferred, summary.remaining), (1, 1));
     place.advance(2);
     flush(&outbox).await;
     assert_eq!(sink.texts("a"), ["one"]);
-    assert_eq!(sink.attempts().iter().map(|(_, repeat)| *repeat).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(
+        sink.attempts()
+            .iter()
+            .map(|(_, repeat)| *repeat)
+            .collect::<Vec<_>>(),
+        [false, true]
+    );
 }
 
 async fn a_lost_answer_does_not_double(place: Place) {
@@ -234,7 +297,11 @@ async fn a_killed_worker_leaves_its_lane_to_the_next(place: Place) {
 
     let second = place.open(&sink).await;
     flush(&second).await;
-    assert_eq!(sink.attempts().len(), 1, "the lease of the first counts until it is over");
+    assert_eq!(
+        sink.attempts().len(),
+        1,
+        "the lease of the first counts until it is over"
+    );
     place.advance(16);
     flush(&second).await;
     assert_eq!(sink.texts("a"), ["one", "two"]);
@@ -253,15 +320,34 @@ async fn files_are_copied_in_and_go_when_they_are_sent(place: Place) {
     let files = [file.clone()];
     sink.next("b", [later(None)]);
     let parcels = vec![parcel("a", &[]), parcel("b", &[("digest", "5m")])];
-    outbox.accept_parcels(&Message::new("see|more"), &files, parcels, &AcceptOptions::default()).await.unwrap();
+    outbox
+        .accept_parcels(
+            &Message::new("see|more"),
+            &files,
+            parcels,
+            &AcceptOptions::default(),
+        )
+        .await
+        .unwrap();
     flush(&outbox).await;
     assert_eq!(sink.arrived()[0].files, files);
-    assert!(sink.arrived()[1].files.is_empty(), "files go with the first piece");
+    assert!(
+        sink.arrived()[1].files.is_empty(),
+        "files go with the first piece"
+    );
     place.advance(2);
     flush(&outbox).await;
-    assert_eq!(sink.texts("b"), ["see", "more"], "a message with files is in no digest");
+    assert_eq!(
+        sink.texts("b"),
+        ["see", "more"],
+        "a message with files is in no digest"
+    );
     assert_eq!(sink.arrived()[2].files, files);
-    assert_eq!(count(&place, "outbox_file").await, 0, "nobody needs them any more");
+    assert_eq!(
+        count(&place, "outbox_file").await,
+        0,
+        "nobody needs them any more"
+    );
 }
 
 async fn count(place: &Place, table: &str) -> i64 {
@@ -271,8 +357,13 @@ async fn count(place: &Place, table: &str) -> i64 {
         Some(database) => database.sql(&sql).trim().parse().unwrap(),
         None => {
             let path = place.folder.path().join("outbox.db");
-            let mut one = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut one).await.unwrap()
+            let mut one = sqlx::SqliteConnection::connect(path.to_str().unwrap())
+                .await
+                .unwrap();
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+                .fetch_one(&mut one)
+                .await
+                .unwrap()
         }
     }
 }
@@ -289,7 +380,15 @@ async fn nothing_is_readable_in_the_database(place: Place) {
     };
     let message = Message::new("body-in-clear").title("title-in-clear");
     let words = [("dedup", "key-in-clear")];
-    outbox.accept_parcels(&message, &[file], vec![parcel("a", &words)], &AcceptOptions::default()).await.unwrap();
+    outbox
+        .accept_parcels(
+            &message,
+            &[file],
+            vec![parcel("a", &words)],
+            &AcceptOptions::default(),
+        )
+        .await
+        .unwrap();
     accept(&outbox, "b", &[("digest", "1h")], "collected-in-clear").await;
     for _ in 0..3 {
         flush(&outbox).await;
@@ -298,8 +397,10 @@ async fn nothing_is_readable_in_the_database(place: Place) {
     let raw = match &place.database {
         Some(database) => {
             let tables = ["lane", "entry", "window", "file", "event", "meta", "counter"];
-            let text: String =
-                tables.iter().map(|table| database.sql(&format!("SELECT t::text FROM outbox_{table} t"))).collect();
+            let text: String = tables
+                .iter()
+                .map(|table| database.sql(&format!("SELECT t::text FROM outbox_{table} t")))
+                .collect();
             // Bytes are shown in hexadecimal.
             assert!(text.contains("\\x"));
             let mut raw = text.clone().into_bytes();
@@ -316,7 +417,10 @@ async fn nothing_is_readable_in_the_database(place: Place) {
     };
     assert!(raw.len() > 1000);
     for secret in ["in-clear", "topsecretpassword", "test://"] {
-        assert!(!raw.windows(secret.len()).any(|part| part == secret.as_bytes()), "{secret} can be read");
+        assert!(
+            !raw.windows(secret.len()).any(|part| part == secret.as_bytes()),
+            "{secret} can be read"
+        );
     }
 }
 
@@ -326,20 +430,46 @@ async fn limits_are_kept_and_nothing_is_half_stored(place: Place) {
     config.limits.waiting = 3;
     config.limits.text_bytes = 100;
     config.limits.file_bytes = 1000;
-    let outbox = Outbox::open(config, std::sync::Arc::new(sink.clone())).await.unwrap();
+    let outbox = Outbox::open(config, std::sync::Arc::new(sink.clone()))
+        .await
+        .unwrap();
     let put = |text: String, targets: usize| {
         let outbox = outbox.clone();
         async move {
-            let parcels = ["a", "b", "c", "d"][..targets].iter().map(|address| parcel(address, &[])).collect();
-            outbox.accept_parcels(&Message::new(text), &[], parcels, &AcceptOptions::default()).await
+            let parcels = ["a", "b", "c", "d"][..targets]
+                .iter()
+                .map(|address| parcel(address, &[]))
+                .collect();
+            outbox
+                .accept_parcels(&Message::new(text), &[], parcels, &AcceptOptions::default())
+                .await
         }
     };
     let error = put("x".repeat(101), 1).await.unwrap_err();
-    assert!(matches!(error, OutboxError::TooLarge { bytes: 101, limit: 100, .. }), "{error}");
-    let file = StoredFile { name: "f".to_owned(), media_type: "t".to_owned(), bytes: vec![0; 1001].into() };
+    assert!(
+        matches!(
+            error,
+            OutboxError::TooLarge {
+                bytes: 101,
+                limit: 100,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let file = StoredFile {
+        name: "f".to_owned(),
+        media_type: "t".to_owned(),
+        bytes: vec![0; 1001].into(),
+    };
     let files = [file];
     let error = outbox
-        .accept_parcels(&Message::new("x"), &files, vec![parcel("a", &[])], &AcceptOptions::default())
+        .accept_parcels(
+            &Message::new("x"),
+            &files,
+            vec![parcel("a", &[])],
+            &AcceptOptions::default(),
+        )
         .await
         .unwrap_err();
     assert!(matches!(error, OutboxError::TooLarge { .. }), "{error}");
@@ -347,7 +477,10 @@ async fn limits_are_kept_and_nothing_is_half_stored(place: Place) {
     assert!(matches!(error, OutboxError::Unsendable { .. }), "{error}");
     put("fits".to_owned(), 2).await.unwrap();
     let error = put("no room".to_owned(), 2).await.unwrap_err();
-    assert!(matches!(error, OutboxError::TooManyWaiting { waiting: 2, limit: 3 }), "{error}");
+    assert!(
+        matches!(error, OutboxError::TooManyWaiting { waiting: 2, limit: 3 }),
+        "{error}"
+    );
     assert!(error.is_full() && !error.remedy().is_empty());
     put("fits".to_owned(), 1).await.unwrap();
     assert_eq!(outbox.stats().await.unwrap().waiting, 3);
@@ -362,7 +495,9 @@ async fn another_key_is_noticed(place: Place) {
     accept(&outbox, "a", &[], "text").await;
     outbox.close().await;
     std::fs::remove_file(place.key_file()).unwrap();
-    let error = Outbox::open(place.config(), std::sync::Arc::new(sink.clone())).await.unwrap_err();
+    let error = Outbox::open(place.config(), std::sync::Arc::new(sink.clone()))
+        .await
+        .unwrap_err();
     assert!(matches!(error, OutboxError::WrongKey { .. }), "{error}");
     assert!(error.remedy().contains("key file"), "{}", error.remedy());
 }
@@ -377,12 +512,21 @@ async fn waiting_for_an_outcome(place: Place) {
         let outbox = outbox.clone();
         async move { outbox.run(worker(), std::future::pending()).await }
     });
-    let entries = outbox.wait(&[quick.clone()], Duration::from_secs(20)).await.unwrap();
+    let entries = outbox
+        .wait(&[quick.clone()], Duration::from_secs(20))
+        .await
+        .unwrap();
     assert_eq!(entries[0].state, State::Delivered);
     let begun = std::time::Instant::now();
-    let entries = outbox.wait(&[quick, slow], Duration::from_millis(300)).await.unwrap();
+    let entries = outbox
+        .wait(&[quick, slow], Duration::from_millis(300))
+        .await
+        .unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(300));
-    assert_eq!(entries.iter().map(|entry| entry.state).collect::<Vec<_>>(), [State::Delivered, State::Waiting]);
+    assert_eq!(
+        entries.iter().map(|entry| entry.state).collect::<Vec<_>>(),
+        [State::Delivered, State::Waiting]
+    );
     running.abort();
 }
 
@@ -394,21 +538,52 @@ async fn lists_are_pages(place: Place) {
         let address = if number % 2 == 0 { "even" } else { "odd" };
         ids.push(accept(&outbox, address, &[], "text").await.id);
     }
-    outbox.drop_entries(&Selection::Ids(vec![ids[0].clone()])).await.unwrap();
+    outbox
+        .drop_entries(&Selection::Ids(vec![ids[0].clone()]))
+        .await
+        .unwrap();
     let list = |filter: Filter| {
         let outbox = outbox.clone();
-        async move { outbox.list(&filter).await.unwrap().into_iter().map(|entry| entry.id).collect::<Vec<_>>() }
+        async move {
+            outbox
+                .list(&filter)
+                .await
+                .unwrap()
+                .into_iter()
+                .map(|entry| entry.id)
+                .collect::<Vec<_>>()
+        }
     };
     let mut newest_first = ids.clone();
     newest_first.reverse();
     assert_eq!(list(Filter::default()).await, newest_first);
-    let page = list(Filter { limit: 3, ..Filter::default() }).await;
+    let page = list(Filter {
+        limit: 3,
+        ..Filter::default()
+    })
+    .await;
     assert_eq!(page, newest_first[..3]);
-    let next = list(Filter { limit: 3, before: page.last().cloned(), ..Filter::default() }).await;
+    let next = list(Filter {
+        limit: 3,
+        before: page.last().cloned(),
+        ..Filter::default()
+    })
+    .await;
     assert_eq!(next, newest_first[3..6]);
-    let odd = list(Filter { target: Some("/odd".to_owned()), ..Filter::default() }).await;
+    let odd = list(Filter {
+        target: Some("/odd".to_owned()),
+        ..Filter::default()
+    })
+    .await;
     assert_eq!(odd.len(), 3);
-    assert_eq!(list(Filter { states: vec![State::Dropped], ..Filter::default() }).await, ids[..1]);
+    assert_eq!(
+        list(Filter {
+            states: vec![State::Dropped],
+            ..Filter::default()
+        })
+        .await,
+        ids[..1]
+    );
 }
 
 async fn old_rows_go(place: Place) {
@@ -422,7 +597,11 @@ async fn old_rows_go(place: Place) {
     let fresh = accept(&outbox, "a", &[], "fresh").await.id;
     assert_eq!(outbox.prune().await.unwrap(), 1);
     assert!(outbox.get(&done).await.unwrap().is_none());
-    assert_eq!(state(&outbox, &dead).await, State::Dead, "dead letters stay until somebody drops them");
+    assert_eq!(
+        state(&outbox, &dead).await,
+        State::Dead,
+        "dead letters stay until somebody drops them"
+    );
     assert_eq!(state(&outbox, &fresh).await, State::Waiting);
 }
 
@@ -431,7 +610,10 @@ async fn flush_tries_at_once_what_pauses(place: Place) {
     let outbox = place.open(&sink).await;
     sink.next("a", [later(None), later(None)]);
     accept(&outbox, "a", &[], "text").await;
-    let settings = FlushSettings { wait: false, ..FlushSettings::default() };
+    let settings = FlushSettings {
+        wait: false,
+        ..FlushSettings::default()
+    };
     for (deferred, delivered) in [(1, 0), (1, 0), (0, 1)] {
         let summary = outbox.flush(worker(), settings).await.unwrap();
         assert_eq!((summary.deferred, summary.delivered), (deferred, delivered));
@@ -445,10 +627,26 @@ async fn a_dropped_entry_is_not_sent(place: Place) {
     let first = accept(&outbox, "a", &[], "first").await.id;
     accept(&outbox, "a", &[], "second").await;
     flush(&outbox).await;
-    assert_eq!(outbox.drop_entries(&Selection::Ids(vec![first.clone()])).await.unwrap(), 1);
-    assert_eq!(outbox.drop_entries(&Selection::Ids(vec![first.clone()])).await.unwrap(), 0);
+    assert_eq!(
+        outbox
+            .drop_entries(&Selection::Ids(vec![first.clone()]))
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        outbox
+            .drop_entries(&Selection::Ids(vec![first.clone()]))
+            .await
+            .unwrap(),
+        0
+    );
     flush(&outbox).await;
-    assert_eq!(sink.texts("a"), ["second"], "what is behind it need not wait for its pause");
+    assert_eq!(
+        sink.texts("a"),
+        ["second"],
+        "what is behind it need not wait for its pause"
+    );
     assert_eq!(state(&outbox, &first).await, State::Dropped);
     assert_eq!(outbox.drop_entries(&Selection::Waiting).await.unwrap(), 0);
 }
@@ -463,17 +661,36 @@ async fn the_log_tells_the_story(place: Place) {
     flush(&outbox).await;
     let (entry, events) = outbox.show(&id).await.unwrap().unwrap();
     assert_eq!(entry.state, State::Delivered);
-    let told: Vec<(&str, &str)> = events.iter().map(|event| (event.kind.as_str(), event.text.as_str())).collect();
-    assert_eq!(told, [("accepted", ""), ("deferred", "busy"), ("delivered", "confirmed by server, id 7")]);
+    let told: Vec<(&str, &str)> = events
+        .iter()
+        .map(|event| (event.kind.as_str(), event.text.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("accepted", ""),
+            ("deferred", "busy"),
+            ("delivered", "confirmed by server, id 7")
+        ]
+    );
     let log = outbox.log(None, 2).await.unwrap();
-    assert_eq!(log.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(), ["deferred", "delivered"]);
+    assert_eq!(
+        log.iter().map(|event| event.kind.as_str()).collect::<Vec<_>>(),
+        ["deferred", "delivered"]
+    );
     let rest = outbox.log(Some(log[0].number), 100).await.unwrap();
     assert_eq!(rest.len(), 1);
     let stats = outbox.stats().await.unwrap();
-    assert_eq!((stats.delivered, stats.waiting, stats.oldest_waiting_seconds), (1, 0, None));
+    assert_eq!(
+        (stats.delivered, stats.waiting, stats.oldest_waiting_seconds),
+        (1, 0, None)
+    );
     let service = &stats.services[0];
     assert_eq!((service.delivered, service.deferred, service.attempts), (1, 1, 2));
-    assert_eq!((service.latency_ms_sum, service.latency), (2000, [0, 0, 1, 0, 0, 0, 0]));
+    assert_eq!(
+        (service.latency_ms_sum, service.latency),
+        (2000, [0, 0, 1, 0, 0, 0, 0])
+    );
 }
 
 async fn a_worker_stops_when_told(place: Place) {

@@ -8,7 +8,11 @@ use notify::outbox::{AcceptOptions, WorkerSettings};
 
 use crate::support::{Place, Sink, accept, flush, parcel, stamped, worker};
 
-stamped!(two_workers_share_the_lanes, senders_at_the_same_time_get_stamps_of_their_own, accepts_and_sends_mix);
+stamped!(
+    two_workers_share_the_lanes,
+    senders_at_the_same_time_get_stamps_of_their_own,
+    accepts_and_sends_mix
+);
 
 async fn two_workers_share_the_lanes(place: Place) {
     let sink = Sink::new();
@@ -18,8 +22,17 @@ async fn two_workers_share_the_lanes(place: Place) {
             accept(&first, &format!("lane{lane}"), &[], &number.to_string()).await;
         }
     }
-    let few = || WorkerSettings { lanes_at_once: 2, turn: 3, ..worker() };
-    let settings = notify::outbox::FlushSettings { deadline: Duration::from_secs(60), now: false, wait: true, retries: true };
+    let few = || WorkerSettings {
+        lanes_at_once: 2,
+        turn: 3,
+        ..worker()
+    };
+    let settings = notify::outbox::FlushSettings {
+        deadline: Duration::from_secs(60),
+        now: false,
+        wait: true,
+        retries: true,
+    };
     let (one, two) = tokio::join!(first.flush(few(), settings), second.flush(few(), settings));
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(one.delivered + two.delivered, 240);
@@ -27,7 +40,10 @@ async fn two_workers_share_the_lanes(place: Place) {
     for lane in 0..8 {
         assert_eq!(sink.texts(&format!("lane{lane}")), expected, "lane {lane}");
     }
-    assert!(sink.attempts().iter().all(|(_, repeat)| !repeat), "nobody had to take over from the other");
+    assert!(
+        sink.attempts().iter().all(|(_, repeat)| !repeat),
+        "nobody had to take over from the other"
+    );
 }
 
 async fn senders_at_the_same_time_get_stamps_of_their_own(place: Place) {
@@ -39,7 +55,10 @@ async fn senders_at_the_same_time_get_stamps_of_their_own(place: Place) {
         tasks.push(tokio::spawn(async move {
             let parcels = vec![parcel("b", &[]), parcel("a", &[]), parcel("c", &[])];
             let message = Message::new("the same text|for everybody");
-            outbox.accept_parcels(&message, &[], parcels, &AcceptOptions::default()).await.unwrap()
+            outbox
+                .accept_parcels(&message, &[], parcels, &AcceptOptions::default())
+                .await
+                .unwrap()
         }));
     }
     for task in tasks {
@@ -49,7 +68,11 @@ async fn senders_at_the_same_time_get_stamps_of_their_own(place: Place) {
     let arrived = sink.arrived();
     assert_eq!(arrived.len(), 360);
     for address in ["a", "b", "c"] {
-        let stamps: HashSet<u64> = arrived.iter().filter(|one| one.address == address).map(|one| one.sent_at).collect();
+        let stamps: HashSet<u64> = arrived
+            .iter()
+            .filter(|one| one.address == address)
+            .map(|one| one.sent_at)
+            .collect();
         assert_eq!(stamps.len(), 120, "{address}");
     }
 }

@@ -40,7 +40,10 @@ async fn repeats_are_folded_and_counted(place: Place) {
 
     place.advance(600);
     flush(&outbox).await;
-    assert_eq!(sink.texts("a"), ["90 %", "another key", "93 %\n(repeated 3 more times within 10m)"]);
+    assert_eq!(
+        sink.texts("a"),
+        ["90 %", "another key", "93 %\n(repeated 3 more times within 10m)"]
+    );
     // The report began a new window.
     place.advance(60);
     accept(&outbox, "a", &words, "94 %").await;
@@ -48,7 +51,10 @@ async fn repeats_are_folded_and_counted(place: Place) {
     assert_eq!(sink.texts("a").len(), 3);
     place.advance(540);
     flush(&outbox).await;
-    assert_eq!(sink.texts("a").last().unwrap(), "94 %\n(repeated once more within 10m)");
+    assert_eq!(
+        sink.texts("a").last().unwrap(),
+        "94 %\n(repeated once more within 10m)"
+    );
     // Without repeats the window just ends.
     place.advance(601);
     accept(&outbox, "a", &words, "95 %").await;
@@ -70,7 +76,10 @@ async fn repeats_of_a_text_are_found_without_a_key(place: Place) {
     flush(&outbox).await;
     assert_eq!(
         sink.texts("a")[2..],
-        ["a\n(repeated 2 more times within 1h)", "b\n(repeated once more within 1h)"]
+        [
+            "a\n(repeated 2 more times within 1h)",
+            "b\n(repeated once more within 1h)"
+        ]
     );
 }
 
@@ -91,7 +100,11 @@ async fn a_digest_is_one_message_that_says_how_many(place: Place) {
     flush(&outbox).await;
     let texts = sink.texts("a");
     assert_eq!(texts.len(), 1);
-    assert!(texts[0].starts_with("30 messages in 5m: 1. text 0\n2. text 1\n"), "{}", texts[0]);
+    assert!(
+        texts[0].starts_with("30 messages in 5m: 1. text 0\n2. text 1\n"),
+        "{}",
+        texts[0]
+    );
     assert!(texts[0].ends_with("\nand 10 more"), "{}", texts[0]);
     assert_eq!(outbox.get(&ids[0]).await.unwrap().unwrap().folded, 29);
     // A single message is sent as it is.
@@ -114,7 +127,10 @@ async fn a_digest_closes_while_its_target_is_dead(place: Place) {
     accept(&outbox, "a", &[("digest", "1m")], "three").await;
     place.advance(61);
     flush(&outbox).await;
-    assert_eq!(sink.texts("a"), ["head", "2 messages in 1m: 1. one\n2. two", "three"]);
+    assert_eq!(
+        sink.texts("a"),
+        ["head", "2 messages in 1m: 1. one\n2. two", "three"]
+    );
 }
 
 async fn a_budget_spreads_posts(place: Place) {
@@ -127,11 +143,18 @@ async fn a_budget_spreads_posts(place: Place) {
     let arrived = || sink.texts("a").len();
     flush(&outbox).await;
     assert_eq!(arrived(), 2);
-    assert_eq!(outbox.lanes().await.unwrap()[0].failures, 0, "holding back is no failure");
+    assert_eq!(
+        outbox.lanes().await.unwrap()[0].failures,
+        0,
+        "holding back is no failure"
+    );
     place.advance(9);
     // Impatience does not break it, neither does another process.
     let other = place.open(&sink).await;
-    let settings = notify::outbox::FlushSettings { wait: false, ..Default::default() };
+    let settings = notify::outbox::FlushSettings {
+        wait: false,
+        ..Default::default()
+    };
     other.flush(crate::support::worker(), settings).await.unwrap();
     assert_eq!(arrived(), 2);
     place.advance(1);
@@ -152,7 +175,10 @@ async fn quiet_hours_hold_and_let_go(place: Place) {
     accept(&outbox, "b", &[("quiet", "22:00-07:00")], "other").await;
     flush(&outbox).await;
     assert_eq!(sink.arrived().len(), 1);
-    assert_eq!(outbox.get(&id).await.unwrap().unwrap().waits_for.as_str(), "the end of the quiet hours");
+    assert_eq!(
+        outbox.get(&id).await.unwrap().unwrap().waits_for.as_str(),
+        "the end of the quiet hours"
+    );
     place.advance(89 * 60);
     flush(&outbox).await;
     assert!(sink.texts("a").is_empty());
@@ -165,17 +191,30 @@ async fn options_win_over_the_url(place: Place) {
     let sink = Sink::new();
     let outbox = place.open(&sink).await;
     let options = AcceptOptions {
-        dedup: Some(Dedup { key: "x".to_owned(), window: Duration::from_secs(60) }),
+        dedup: Some(Dedup {
+            key: "x".to_owned(),
+            window: Duration::from_secs(60),
+        }),
         ..AcceptOptions::default()
     };
     for text in ["one", "two"] {
         let words = [("dedup", text), ("digest", "1h")];
-        let options = AcceptOptions { digest: Some(Duration::from_secs(10)), ..options.clone() };
-        outbox.accept_parcels(&Message::new(text), &[], vec![parcel("a", &words)], &options).await.unwrap();
+        let options = AcceptOptions {
+            digest: Some(Duration::from_secs(10)),
+            ..options.clone()
+        };
+        outbox
+            .accept_parcels(&Message::new(text), &[], vec![parcel("a", &words)], &options)
+            .await
+            .unwrap();
     }
     place.advance(10);
     flush(&outbox).await;
-    assert_eq!(sink.texts("a"), ["one"], "a digest may begin with the first of a series");
+    assert_eq!(
+        sink.texts("a"),
+        ["one"],
+        "a digest may begin with the first of a series"
+    );
     place.advance(50);
     flush(&outbox).await;
     assert_eq!(sink.texts("a")[1], "two\n(repeated once more within 1m)");

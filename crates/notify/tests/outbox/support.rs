@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use notify::outbox::{
-    AcceptOptions, Accepted, Carrier, FixedJitter, FlushSettings, Hidden, Job, Location, ManualClock, Outbox, OutboxConfig,
-    OutboxId, Parcel, Route, Rules, Stamp, State, StoredFile, Summary, Wire, WorkerSettings,
+    AcceptOptions, Accepted, Carrier, FixedJitter, FlushSettings, Hidden, Job, Location, ManualClock, Outbox,
+    OutboxConfig, OutboxId, Parcel, Route, Rules, Stamp, State, StoredFile, Summary, Wire, WorkerSettings,
 };
 use notify::{Confirmation, Message, Outcome};
 use serde_json::json;
@@ -40,11 +40,18 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn sqlite() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), clock: Arc::new(ManualClock::at(NOON)), database: None }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock: Arc::new(ManualClock::at(NOON)),
+            database: None,
+        }
     }
 
     pub(crate) fn postgres() -> Self {
-        Self { database: Some(testkit::Postgres::shared().database()), ..Self::sqlite() }
+        Self {
+            database: Some(testkit::Postgres::shared().database()),
+            ..Self::sqlite()
+        }
     }
 
     pub(crate) fn config(&self) -> OutboxConfig {
@@ -110,11 +117,21 @@ impl Sink {
 
     /// What the next attempts at an address meet with; then everything is taken.
     pub(crate) fn next(&self, address: &str, reactions: impl IntoIterator<Item = Reaction>) {
-        self.0.lock().unwrap().reactions.entry(address.to_owned()).or_default().extend(reactions);
+        self.0
+            .lock()
+            .unwrap()
+            .reactions
+            .entry(address.to_owned())
+            .or_default()
+            .extend(reactions);
     }
 
     pub(crate) fn texts(&self, address: &str) -> Vec<String> {
-        self.arrived().into_iter().filter(|one| one.address == address).map(|one| one.text).collect()
+        self.arrived()
+            .into_iter()
+            .filter(|one| one.address == address)
+            .map(|one| one.text)
+            .collect()
     }
 
     pub(crate) fn arrived(&self) -> Vec<Arrived> {
@@ -128,7 +145,10 @@ impl Sink {
 }
 
 pub(crate) fn delivered() -> Outcome {
-    Outcome::Delivered { confirmed_by: Confirmation::Server, id: Some("7".to_owned()) }
+    Outcome::Delivered {
+        confirmed_by: Confirmation::Server,
+        id: Some("7".to_owned()),
+    }
 }
 
 pub(crate) fn later(seconds: Option<u64>) -> Reaction {
@@ -145,7 +165,11 @@ impl Carrier for Sink {
         if message.body.is_empty() && message.title.is_empty() {
             return Err(Outcome::refused("there is nothing to send", "give a body"));
         }
-        let text = if message.title.is_empty() { message.body.clone() } else { format!("{}: {}", message.title, message.body) };
+        let text = if message.title.is_empty() {
+            message.body.clone()
+        } else {
+            format!("{}: {}", message.title, message.body)
+        };
         Ok(text
             .split('|')
             .enumerate()
@@ -172,7 +196,10 @@ impl Carrier for Sink {
                 if job.repeat && inside.arrived.iter().any(|one| one.id == arrived.id) {
                     return delivered();
                 }
-                let reaction = inside.reactions.get_mut(&arrived.address).and_then(VecDeque::pop_front);
+                let reaction = inside
+                    .reactions
+                    .get_mut(&arrived.address)
+                    .and_then(VecDeque::pop_front);
                 if !matches!(reaction, Some(Reaction::Answer(_))) {
                     inside.arrived.push(arrived);
                 }
@@ -204,7 +231,12 @@ pub(crate) fn parcel(address: &str, words: &[(&str, &str)]) -> Parcel {
 /// Accepts a text for one address.
 pub(crate) async fn accept(outbox: &Outbox, address: &str, words: &[(&str, &str)], text: &str) -> Accepted {
     let mut accepted = outbox
-        .accept_parcels(&Message::new(text), &[], vec![parcel(address, words)], &AcceptOptions::default())
+        .accept_parcels(
+            &Message::new(text),
+            &[],
+            vec![parcel(address, words)],
+            &AcceptOptions::default(),
+        )
         .await
         .unwrap();
     assert_eq!(accepted.len(), 1);
@@ -213,12 +245,20 @@ pub(crate) async fn accept(outbox: &Outbox, address: &str, words: &[(&str, &str)
 
 /// Works until nothing is due at the time the clock shows.
 pub(crate) async fn flush(outbox: &Outbox) -> Summary {
-    let settings = FlushSettings { deadline: Duration::from_secs(60), now: false, wait: false, retries: true };
+    let settings = FlushSettings {
+        deadline: Duration::from_secs(60),
+        now: false,
+        wait: false,
+        retries: true,
+    };
     outbox.flush(worker(), settings).await.unwrap()
 }
 
 pub(crate) fn worker() -> WorkerSettings {
-    WorkerSettings { poll: Duration::from_millis(20), ..WorkerSettings::default() }
+    WorkerSettings {
+        poll: Duration::from_millis(20),
+        ..WorkerSettings::default()
+    }
 }
 
 pub(crate) async fn state(outbox: &Outbox, id: &OutboxId) -> State {

@@ -258,11 +258,10 @@ async fn next(tx: &mut Tx, lane: &[u8], owner: &str, now: i64) -> Result<Next, s
     .await?;
     let held = match head {
         Some(head) if head.due_at <= now || head.expires_at <= now => {
-            let lane_row =
-                sqlx::query("SELECT failures, recent FROM outbox_lane WHERE id = $1")
-                    .bind(lane)
-                    .fetch_one(&mut **tx)
-                    .await?;
+            let lane_row = sqlx::query("SELECT failures, recent FROM outbox_lane WHERE id = $1")
+                .bind(lane)
+                .fetch_one(&mut **tx)
+                .await?;
             let failures: i64 = lane_row.try_get("failures")?;
             let recent: Vec<u8> = lane_row.try_get("recent")?;
             return Ok(Next::Send(Box::new(head), failures, recent));

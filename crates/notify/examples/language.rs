@@ -1,0 +1,137 @@
+//! Reads JSON lines and says what the URL language makes of them; or measures itself.
+//!
+//! `language lines` answers one line per line: `{"url"}` with what loads, `{"url", "title", "body", "input_format"}`
+//! with the chunks, `{"config", "syntax"}` with the services. The comparison with Apprise feeds it generated input.
+//! `language bench FOLDER` prints seconds for the three measurements of `benches/language.py`.
+
+use std::io::{BufRead as _, Write as _};
+use std::time::Instant;
+
+use notify::{
+    Context, EntryBody, Environment, Format, LoadedUrls, Message, Notifier, Options, Service, Syntax, prepare,
+};
+use serde_json::{Value, json};
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    match (args.next().as_deref(), args.next()) {
+        (Some("lines"), None) => lines(),
+        (Some("bench"), Some(folder)) => bench(&folder),
+        _ => eprintln!("usage: language lines | language bench FOLDER"),
+    }
+}
+
+fn context() -> Context {
+    Context {
+        env: Environment::empty(),
+        check_permissions: false,
+        ..Context::default()
+    }
+}
+
+fn lines() {
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let line: Value = serde_json::from_str(&line.expect("a line")).expect("JSON");
+        let answer = if line.get("config").is_some() {
+            config(&line)
+        } else if line.get("body").is_some() {
+            chunks(&line)
+        } else {
+            urls(&line)
+        };
+        writeln!(out, "{answer}").expect("standard output");
+    }
+}
+
+fn urls(line: &Value) -> Value {
+    let loaded = LoadedUrls::from_text(line["url"].as_str().unwrap_or_default(), &context());
+    let services: Vec<Value> = loaded.services.iter().map(describe).collect();
+    json!({"valid": loaded.problems.is_empty(), "services": services, "why": loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>()})
+}
+
+fn describe(service: &Service) -> Value {
+    json!({
+        "url": service.expose_url(),
+        "privacy": service.masked_url(),
+        "url_id": service.url_id(8),
+        "host": service.host(),
+        "port": service.port(),
+        "secure": service.secure(),
+    })
+}
+
+fn chunks(line: &Value) -> Value {
+    let service = match Service::parse(line["url"].as_str().unwrap_or_default(), &context()) {
+        Ok(service) => service,
+        Err(problem) => return json!({"result": problem.to_string(), "chunks": []}),
+    };
+    let mut message = Message::new(line["body"].as_str().unwrap_or_default())
+        .title(line["title"].as_str().unwrap_or_default());
+    message.input_format = line["input_format"]
+        .as_str()
+        .and_then(|word| word.parse::<Format>().ok());
+    message.interpret_escapes = line["escapes"].as_bool().unwrap_or_default();
+    message.interpret_emojis = line["emojis"].as_bool();
+    match prepare(&service, &message) {
+        Ok(prepared) => json!({
+            "result": "SUCCESS",
+            "chunks": prepared.chunks.iter().map(|chunk| json!({"title": chunk.title, "body": chunk.body})).collect::<Vec<_>>(),
+        }),
+        Err(problem) => json!({"result": problem.to_string(), "chunks": []}),
+    }
+}
+
+fn config(line: &Value) -> Value {
+    let syntax = match line["syntax"].as_str() {
+        Some("yaml") => Some(Syntax::Yaml),
+        Some("text") => Some(Syntax::Text),
+        _ => None,
+    };
+    let notifier = load(line["config"].as_str().unwrap_or_default(), syntax);
+    let services: Vec<Value> = notifier
+        .iter()
+        .map(|entry| {
+            let mut tags: Vec<String> = entry.tags.iter().map(|tag| tag.name.clone()).collect();
+            tags.sort();
+            tags.dedup();
+            json!({"url": entry.expose_url(), "tags": tags, "template": matches!(entry.body, EntryBody::Template(_))})
+        })
+        .collect();
+    json!({"services": services, "why": notifier.problems().iter().map(ToString::to_string).collect::<Vec<_>>()})
+}
+
+fn load(text: &str, syntax: Option<Syntax>) -> Notifier {
+    let mut notifier = Notifier::with_options(Options {
+        context: context(),
+        ..Options::default()
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(notifier.add_config_text(text, syntax));
+    notifier
+}
+
+fn bench(folder: &str) {
+    let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}")).expect("an input file");
+    let (urls, yaml, text) = (read("urls.txt"), read("config.yml"), read("long.txt"));
+    let context = context();
+    let start = Instant::now();
+    let loaded = urls
+        .lines()
+        .filter(|url| Service::parse(url, &context).is_ok())
+        .count();
+    println!("{} {loaded} urls", start.elapsed().as_secs_f64());
+    let start = Instant::now();
+    let entries = load(&yaml, Some(Syntax::Yaml)).len();
+    println!("{} {entries} yaml", start.elapsed().as_secs_f64());
+    let url = urls.lines().next().expect("a URL").to_owned() + "?overflow=split";
+    let service = Service::parse(&url, &context).expect("a service");
+    let start = Instant::now();
+    let chunks = prepare(&service, &Message::new(text).input_format(Format::Text))
+        .expect("a text")
+        .chunks
+        .len();
+    println!("{} {chunks} split", start.elapsed().as_secs_f64());
+}

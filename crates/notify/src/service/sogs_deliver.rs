@@ -1,0 +1,339 @@
+//! Posts to community rooms.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use session_core::auth::Signer;
+use session_core::{Identity, RoomToken, ServerKey, SessionId};
+use sogs_client::{Blinding, Post, PreparedPost, Room, Server, SogsError, Upload, UploadedFile};
+
+use crate::dispatch::{Attempt, Courier, CourierOptions, File, Parcel, Stamp};
+use crate::outcome::{Confirmation, Outcome};
+use crate::problem::Problem;
+
+use super::access::{SogsParts, authorities};
+use super::sogs::{Blind, DEFAULT_NAME, Encrypt, Sogs};
+use super::wire::{FixedPost, SogsWire};
+use super::{Chunk, Common, Wire};
+
+/// Longest time for one call, files included.
+const TOTAL: Duration = Duration::from_mins(5);
+
+impl Sogs {
+    fn identity(&self) -> Result<Identity, Problem> {
+        Identity::from_seed_hex(self.seed.expose_secret()).ok_or_else(|| {
+            Problem::error("the seed is not 64 hex digits", "write the seed of the account").key("seed")
+        })
+    }
+
+    fn server_key(&self) -> Result<ServerKey, Problem> {
+        self.public_key.parse().map_err(|_| {
+            Problem::error("the server's public key is no key", "copy it from the join link")
+                .key("public_key")
+        })
+    }
+
+    /// Settings, as a delivery uses them.
+    pub(super) fn parts(
+        &self,
+        common: &Common,
+        options: &CourierOptions,
+        agent: &str,
+    ) -> Result<SogsParts, Problem> {
+        let key = self.server_key()?;
+        let verify = if let Some(path) = &self.ca_file {
+            sogs_client::Verify::Authorities(authorities(path)?)
+        } else if !common.verify {
+            sogs_client::Verify::No
+        } else if let Some(tls) = &options.tls {
+            sogs_client::Verify::Config(tls.clone())
+        } else {
+            sogs_client::Verify::Platform
+        };
+        let builder = Server::builder(self.base_url(), key)
+            .identity(self.identity()?)
+            .blinding(match self.blind {
+                Blind::Auto => Blinding::Auto,
+                Blind::Yes => Blinding::Yes,
+                Blind::No => Blinding::No,
+            })
+            .encrypt(match self.encrypt {
+                Encrypt::Auto => sogs_client::Encrypt::Auto,
+                Encrypt::Yes => sogs_client::Encrypt::Yes,
+                Encrypt::No => sogs_client::Encrypt::No,
+            })
+            .verify(verify)
+            .connect_timeout(common.connect_timeout())
+            .read_timeout(common.read_timeout())
+            .total_timeout(TOTAL)
+            .proxies_from_environment(options.proxies)
+            .user_agent(agent);
+        let rooms = self
+            .rooms
+            .iter()
+            .filter_map(|room| RoomToken::new(room.as_str()).ok())
+            .collect();
+        Ok(SogsParts {
+            builder,
+            base_url: self.base_url(),
+            key,
+            rooms,
+            name: self.name.clone(),
+            ca_file: self.ca_file.clone(),
+        })
+    }
+
+    /// What a chunk is on the wire. Bytes and signatures are fixed here unless a quoted message must be looked up first.
+    pub(super) fn wire(&self, chunk: &Chunk, stamp: &Stamp) -> SogsWire {
+        let mut wire = SogsWire {
+            body: chunk.body.clone(),
+            sent_at_ms: stamp.sent_at_ms,
+            fixed: None,
+        };
+        if self.reply_to.is_none() && !chunk.body.is_empty() {
+            wire.fixed = self.seal(&self.post(&wire.body), wire.sent_at_ms).ok();
+        }
+        wire
+    }
+
+    fn post(&self, body: &str) -> Post {
+        let mut post = Post::text(body).name(self.name.as_deref().unwrap_or(DEFAULT_NAME));
+        if let Some(id) = self
+            .whisper
+            .as_deref()
+            .and_then(|id| id.parse::<SessionId>().ok())
+        {
+            post = post.whisper_to(id).whisper_mods();
+        }
+        post
+    }
+
+    /// Signs under both ids that a server may want to show.
+    fn seal(&self, post: &Post, sent_at_ms: u64) -> Result<FixedPost, Attempt> {
+        let identity = self.identity().map_err(refused)?;
+        let key = self.server_key().map_err(refused)?;
+        let account = post
+            .prepare(&Signer::account(&identity), sent_at_ms)
+            .map_err(|error| failed(&error))?;
+        let blinded = Signer::blind15(&identity, &key).sign_message(&account.data);
+        Ok(FixedPost {
+            data: hex::encode(&account.data),
+            account_signature: hex::encode(account.signature),
+            blinded_signature: hex::encode(blinded),
+            files: account.files,
+        })
+    }
+
+    /// The post under the id that the server shows.
+    fn prepared(&self, fixed: &FixedPost, signer: &Signer, sent_at_ms: u64) -> Result<PreparedPost, Attempt> {
+        let author = signer.shown_id();
+        let signature = if author.is_blinded() {
+            &fixed.blinded_signature
+        } else {
+            &fixed.account_signature
+        };
+        let broken = || refused(Problem::error("the stored message is damaged", "send it again"));
+        let data = hex::decode(&fixed.data).map_err(|_| broken())?;
+        let signature = hex::decode(signature)
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .ok_or_else(broken)?;
+        Ok(PreparedPost {
+            author,
+            data,
+            signature,
+            files: fixed.files.clone(),
+            whisper_to: self.whisper.as_deref().and_then(|id| id.parse().ok()),
+            whisper_mods: self.whisper.is_some(),
+            signed_at_ms: sent_at_ms,
+        })
+    }
+
+    /// Posts the pieces of a parcel one after another; after a failure the rest is not tried, so that order is kept.
+    pub(super) async fn send(&self, common: &Common, courier: &Courier, parcel: &Parcel) -> Vec<Attempt> {
+        let room = match self.room(common, courier, parcel) {
+            Ok(room) => room,
+            Err(attempt) => return vec![attempt; parcel.wires.len()],
+        };
+        let mut attempts = Vec::with_capacity(parcel.wires.len());
+        let mut stopped = false;
+        for (n, wire) in parcel.wires.iter().enumerate() {
+            let Wire::Sogs(wire) = wire else {
+                attempts.push(refused(Problem::error(
+                    "the stored message belongs to another service",
+                    "send it again",
+                )));
+                continue;
+            };
+            if stopped {
+                attempts.push(Attempt::new(Outcome::deferred(
+                    "it was not tried, because a piece before it failed",
+                    "it is sent when the piece before it is accepted",
+                )));
+                continue;
+            }
+            let files: &[File] = if n == 0 { &parcel.files } else { &[] };
+            let attempt = match self.post_one(&room, wire, files, parcel, n).await {
+                Ok(attempt) | Err(attempt) => attempt,
+            };
+            stopped = !attempt.outcome.is_delivered();
+            attempts.push(attempt);
+        }
+        attempts
+    }
+
+    fn room(&self, common: &Common, courier: &Courier, parcel: &Parcel) -> Result<Room, Attempt> {
+        let key = format!(
+            "{}|{}|{}",
+            self.base_url(),
+            self.public_key,
+            self.server_settings(common)
+        );
+        let server = courier
+            .sogs_server(&key, self.seed.expose_secret(), || {
+                let parts = self.parts(common, courier.options(), &courier.asset().app_id)?;
+                parts.connect().map(|access| access.server)
+            })
+            .map_err(refused)?;
+        let token = RoomToken::new(parcel.target.address.as_str()).map_err(|_| {
+            refused(Problem::error(
+                "this is no room token",
+                "check the room in the URL",
+            ))
+        })?;
+        Ok(server.room(&token))
+    }
+
+    /// What makes two URLs of one account need connections of their own.
+    fn server_settings(&self, common: &Common) -> String {
+        format!(
+            "{:?}|{:?}|{}|{:?}|{:?}|{:?}",
+            self.blind,
+            self.encrypt,
+            common.verify,
+            common.connect_timeout(),
+            common.read_timeout(),
+            self.ca_file
+        )
+    }
+
+    async fn post_one(
+        &self,
+        room: &Room,
+        wire: &SogsWire,
+        files: &[File],
+        parcel: &Parcel,
+        n: usize,
+    ) -> Result<Attempt, Attempt> {
+        let with_files = !files.is_empty() && wire.fixed.as_ref().is_none_or(|fixed| fixed.files.is_empty());
+        let fixed = match &wire.fixed {
+            Some(fixed) if !with_files => fixed.clone(),
+            _ => self.fix_on_the_way(room, wire, files, parcel, n).await?,
+        };
+        let signer = room.server().signer().await.map_err(|error| failed(&error))?;
+        let prepared = self.prepared(&fixed, &signer, wire.sent_at_ms)?;
+        if parcel.repeat
+            && let Some(found) = room.find_own(&prepared).await.map_err(|error| failed(&error))?
+        {
+            let mut attempt = delivered(found.id);
+            attempt
+                .notes
+                .push("an earlier attempt had arrived; it was not posted again".to_owned());
+            return Ok(attempt);
+        }
+        match room.post_prepared(&prepared).await {
+            Ok(posted) => Ok(delivered(posted.id)),
+            // The server began to insist on blinded ids; by now we know, and sign again.
+            Err(error)
+                if matches!(error.cause(), sogs_client::Cause::BlindingRequired)
+                    && !prepared.author.is_blinded() =>
+            {
+                let signer = room.server().signer().await.map_err(|error| failed(&error))?;
+                if signer.shown_id() == prepared.author {
+                    return Err(failed(&error));
+                }
+                let prepared = self.prepared(&fixed, &signer, wire.sent_at_ms)?;
+                let posted = room
+                    .post_prepared(&prepared)
+                    .await
+                    .map_err(|error| failed(&error))?;
+                Ok(delivered(posted.id))
+            }
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// Uploads files and looks up the quoted message, then signs, and tells who asked to be told.
+    async fn fix_on_the_way(
+        &self,
+        room: &Room,
+        wire: &SogsWire,
+        files: &[File],
+        parcel: &Parcel,
+        n: usize,
+    ) -> Result<FixedPost, Attempt> {
+        let mut post = self.post(&wire.body);
+        if let Some(id) = self.reply_to.and_then(|id| u64::try_from(id).ok()) {
+            let quoted = room.message(id).await.map_err(|error| failed(&error))?;
+            post = post.reply_to(&quoted);
+        }
+        for file in files {
+            post = post.file(upload(room, file).await.map_err(|error| failed(&error))?);
+        }
+        let fixed = self.seal(&post, wire.sent_at_ms)?;
+        if let Some(tell) = &parcel.fixed {
+            let stored = tell(
+                n,
+                Wire::Sogs(SogsWire {
+                    fixed: Some(fixed.clone()),
+                    ..wire.clone()
+                }),
+            )
+            .await;
+            if !stored {
+                return Err(Attempt::new(Outcome::deferred(
+                    "the finished message could not be stored, so it was not posted",
+                    "check the disk of the outbox",
+                )));
+            }
+        }
+        Ok(fixed)
+    }
+}
+
+async fn upload(room: &Room, file: &File) -> Result<UploadedFile, SogsError> {
+    room.upload(
+        Upload::new(file.bytes.clone())
+            .name(file.name.clone())
+            .content_type(file.media_type.clone()),
+    )
+    .await
+}
+
+fn delivered(id: u64) -> Attempt {
+    Attempt::new(Outcome::Delivered {
+        confirmed_by: Confirmation::Server,
+        id: Some(id.to_string()),
+    })
+}
+
+fn refused(problem: Problem) -> Attempt {
+    Attempt::new(Outcome::refused(problem.cause, problem.remedy))
+}
+
+fn failed(error: &SogsError) -> Attempt {
+    let outcome = if error.is_permanent() {
+        Outcome::refused(error.to_string(), error.remedy())
+    } else {
+        Outcome::Deferred {
+            reason: error.to_string(),
+            remedy: error.remedy(),
+            retry_after: error.retry_after(),
+        }
+    };
+    Attempt {
+        outcome,
+        notes: Vec::new(),
+        may_have_arrived: error.is_ambiguous(),
+    }
+}

@@ -1,0 +1,305 @@
+//! Messages to people and rooms over XMPP.
+
+use std::sync::Arc;
+
+use secrecy::ExposeSecret as _;
+use xmpp_client::{
+    Account, Attachment, ChannelBinding, ConfirmedBy, Content, Jid, Mode as StreamMode, Outgoing, Plain,
+    RoomTarget, Target as StanzaTarget, Verify, XmppError,
+};
+
+use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};
+use crate::message::Format;
+use crate::outcome::{Confirmation, Outcome};
+use crate::problem::Problem;
+
+use super::access::{XmppParts, authorities};
+use super::wire::XmppWire;
+use super::xmpp::{Confirm, Mode, Place, ScramPlus, Xmpp};
+use super::xmpp_memory::{memory_for, remember_replaced, replaced};
+use super::{Chunk, Common, Wire, styling};
+
+impl Xmpp {
+    /// The account, as a delivery uses it.
+    pub(super) fn account(
+        &self,
+        common: &Common,
+        options: &CourierOptions,
+        agent: &str,
+    ) -> Result<Account, Problem> {
+        let jid: Jid = self.jid.parse().map_err(|error: xmpp_client::JidError| {
+            Problem::error(
+                format!("the login address is no JID: {error}"),
+                "check user and host",
+            )
+            .key("user")
+        })?;
+        let foreign = !jid.domain().eq_ignore_ascii_case(&self.host);
+        let mut account = Account::new(jid, self.password.expose_secret().to_owned().into())
+            .connect_timeout(common.connect_timeout())
+            .answer_timeout(common.read_timeout())
+            .channel_binding(match self.scramplus {
+                ScramPlus::Yes => ChannelBinding::Auto,
+                ScramPlus::No => ChannelBinding::Never,
+                ScramPlus::Require => ChannelBinding::Require,
+            })
+            .plain(if self.plain {
+                Plain::Anywhere
+            } else {
+                Plain::Protected
+            })
+            .roster(self.roster)
+            .nick(self.nick.clone())
+            .software(agent);
+        account = if let Some(path) = &self.ca_file {
+            account.verify(Verify::Authorities(authorities(path)?.into()))
+        } else if common.verify {
+            account.verify(Verify::Platform)
+        } else {
+            account.verify(Verify::No)
+        };
+        let connect = self
+            .connect_host
+            .as_deref()
+            .or(foreign.then_some(self.host.as_str()));
+        if let Some(host) = connect {
+            account = account.host(host.trim_start_matches('[').trim_end_matches(']'));
+        } else if self.host.starts_with('[') {
+            account = account.host(self.host.trim_start_matches('[').trim_end_matches(']'));
+        }
+        if let Some(port) = self.port {
+            account = account.port(port);
+        }
+        let fixed_place = connect.is_some() || self.port.is_some();
+        account = match self.mode {
+            Mode::None => account.mode(StreamMode::None),
+            Mode::Tls => account.mode(StreamMode::Tls),
+            Mode::StartTls if self.mode_written || fixed_place => account.mode(StreamMode::StartTls),
+            Mode::StartTls => account,
+        };
+        if self.fast || options.resident || self.keepalive {
+            account = account.memory(memory_for(&self.memory_key(), self.fast, options));
+        }
+        Ok(account)
+    }
+
+    /// The account, its rooms and its people.
+    pub(super) fn parts(
+        &self,
+        common: &Common,
+        options: &CourierOptions,
+        agent: &str,
+    ) -> Result<XmppParts, Problem> {
+        let account = self.account(common, options, agent)?;
+        let mut parts = XmppParts {
+            account,
+            rooms: Vec::new(),
+            people: Vec::new(),
+        };
+        for place in &self.places {
+            match self.stanza_target(place)? {
+                StanzaTarget::Room(room) => parts.rooms.push(room),
+                other => parts.people.push(other.address()),
+            }
+        }
+        if self.places.is_empty() {
+            parts.people.push(parts.account.jid().to_bare());
+        }
+        Ok(parts)
+    }
+
+    fn stanza_target(&self, place: &Place) -> Result<StanzaTarget, Problem> {
+        let jid: Jid = place.jid.parse().map_err(|error: xmpp_client::JidError| {
+            Problem::error(format!("`{}` is no JID: {error}", place.jid), "check the target").key("to")
+        })?;
+        if !place.room {
+            return Ok(StanzaTarget::User(jid));
+        }
+        let mut room = RoomTarget::new(jid);
+        room.password = place.password.clone().or_else(|| self.room_password.clone());
+        room.create = self.create;
+        Ok(StanzaTarget::Room(room))
+    }
+
+    fn memory_key(&self) -> String {
+        format!("{}@{}:{}", self.jid, self.host, self.port.unwrap_or_default())
+    }
+
+    /// What a chunk is on the wire.
+    pub(super) fn wire(&self, common: &Common, chunk: &Chunk, stamp: &Stamp) -> XmppWire {
+        let body = if common.format == Format::Markdown {
+            styling::from_markdown(&chunk.body)
+        } else {
+            chunk.body.clone()
+        };
+        XmppWire {
+            id: stamp.id.clone(),
+            // CR LF of the title merge is one line end in XML.
+            body: body.replace("\r\n", "\n").replace('\r', "\n"),
+            subject: Some(chunk.title.clone()).filter(|title| self.subject && !title.is_empty()),
+            html: chunk.xhtml.clone(),
+            unstyled: common.format == Format::Text,
+        }
+    }
+
+    /// Hands the pieces of a parcel to the account's connection, in order, and waits for what becomes of each.
+    pub(super) async fn send(&self, common: &Common, courier: &Courier, parcel: &Parcel) -> Vec<Attempt> {
+        match self.outgoing(courier, parcel) {
+            Ok(messages) => {
+                let account = || self.account(common, courier.options(), &courier.asset().app_id);
+                let keep = self.keepalive || courier.options().resident;
+                let outcomes = courier
+                    .xmpp_send(&self.account_key(common), keep, account, messages)
+                    .await;
+                let outcomes = match outcomes {
+                    Ok(outcomes) => outcomes,
+                    Err(problem) => return vec![refused(problem); parcel.wires.len()],
+                };
+                let attempts: Vec<Attempt> = outcomes.into_iter().map(attempt).collect();
+                self.remember(courier, parcel, &attempts);
+                attempts
+            }
+            Err(problem) => vec![refused(problem); parcel.wires.len()],
+        }
+    }
+
+    fn outgoing(&self, courier: &Courier, parcel: &Parcel) -> Result<Vec<Outgoing>, Problem> {
+        let own = Place {
+            jid: self.bare_jid().to_owned(),
+            room: false,
+            password: None,
+        };
+        let address = parcel
+            .target
+            .address
+            .strip_prefix('#')
+            .filter(|_| parcel.target.room)
+            .unwrap_or(&parcel.target.address);
+        let place = self
+            .places
+            .iter()
+            .find(|place| place.jid == address && place.room == parcel.target.room)
+            .unwrap_or(&own);
+        let target = self.stanza_target(place)?;
+        let files: Vec<Arc<Attachment>> = parcel.files.iter().map(|file| courier.xmpp_file(file)).collect();
+        let mut messages = Vec::with_capacity(parcel.wires.len());
+        for (n, wire) in parcel.wires.iter().enumerate() {
+            let Wire::Xmpp(wire) = wire else {
+                return Err(Problem::error(
+                    "the stored message belongs to another service",
+                    "send it again",
+                ));
+            };
+            let content = Content {
+                body: wire.body.clone(),
+                subject: wire.subject.clone(),
+                html: wire.html.clone(),
+                lang: Some(courier.asset().language.clone()).filter(|language| !language.is_empty()),
+                unstyled: wire.unstyled && wire.html.is_none() && looks_styled(&wire.body),
+                attachments: if n == 0 { files.clone() } else { Vec::new() },
+                ..Content::default()
+            };
+            let mut message = Outgoing::new(target.clone(), content);
+            message.id = Some(wire.id.clone());
+            message.confirm = self.confirm.map(|confirm| match confirm {
+                Confirm::Sent => xmpp_client::Confirm::Sent,
+                Confirm::Server => xmpp_client::Confirm::Server,
+                Confirm::Room => xmpp_client::Confirm::Room,
+                Confirm::Receipt => xmpp_client::Confirm::Receipt,
+            });
+            if n == 0
+                && let Some(key) = &self.replace
+            {
+                message.replaces = replaced(&self.replace_key(key, parcel), courier.options());
+            }
+            messages.push(message);
+        }
+        Ok(messages)
+    }
+
+    fn replace_key(&self, key: &str, parcel: &Parcel) -> String {
+        format!("{}|{}|{key}", self.bare_jid(), parcel.target.address)
+    }
+
+    /// The first message under a key is the one that later ones replace.
+    fn remember(&self, courier: &Courier, parcel: &Parcel, attempts: &[Attempt]) {
+        let (Some(key), Some(first)) = (&self.replace, attempts.first()) else {
+            return;
+        };
+        if let Outcome::Delivered { id: Some(id), .. } = &first.outcome {
+            let key = self.replace_key(key, parcel);
+            if replaced(&key, courier.options()).is_none() {
+                remember_replaced(&key, id, courier.options());
+            }
+        }
+    }
+
+    /// URLs with the same key share a connection: everything that the login and the stream depend on.
+    fn account_key(&self, common: &Common) -> String {
+        format!(
+            "{}|{}|{:?}|{:?}|{:?}|{:?}|{}|{:?}|{:?}|{:?}|{}|{}|{}|{}",
+            self.jid,
+            self.host,
+            self.port,
+            self.connect_host,
+            self.mode,
+            self.scramplus,
+            common.verify,
+            common.connect_timeout(),
+            common.read_timeout(),
+            self.ca_file,
+            self.plain,
+            self.roster,
+            self.nick,
+            crate::dispatch::fingerprint(self.password.expose_secret()),
+        )
+    }
+}
+
+/// A plain text in which a program that knows message styling (XEP-0393) would see some.
+fn looks_styled(body: &str) -> bool {
+    body.contains(['*', '_', '~', '`']) || body.lines().any(|line| line.starts_with('>'))
+}
+
+fn attempt(outcome: xmpp_client::Outcome) -> Attempt {
+    match outcome {
+        xmpp_client::Outcome::Delivered(proof) => Attempt {
+            outcome: Outcome::Delivered {
+                confirmed_by: match proof.confirmed_by {
+                    ConfirmedBy::Sent => Confirmation::Sent,
+                    ConfirmedBy::HandedOver => Confirmation::HandedOver,
+                    ConfirmedBy::Room => Confirmation::Room,
+                    ConfirmedBy::Receipt => Confirmation::Receipt,
+                    _ => Confirmation::Server,
+                },
+                id: Some(proof.id),
+            },
+            notes: proof.notes.iter().map(ToString::to_string).collect(),
+            may_have_arrived: false,
+        },
+        xmpp_client::Outcome::Refused(error) => failed(&error, true),
+        xmpp_client::Outcome::Deferred(error) => failed(&error, false),
+        _ => Attempt::new(Outcome::deferred("nothing is known about it", "send again")),
+    }
+}
+
+fn failed(error: &XmppError, permanent: bool) -> Attempt {
+    let outcome = if permanent {
+        Outcome::refused(error.to_string(), error.remedy())
+    } else {
+        Outcome::Deferred {
+            reason: error.to_string(),
+            remedy: error.remedy().into_owned(),
+            retry_after: error.retry_after(),
+        }
+    };
+    Attempt {
+        outcome,
+        notes: Vec::new(),
+        may_have_arrived: error.may_have_arrived(),
+    }
+}
+
+fn refused(problem: Problem) -> Attempt {
+    Attempt::new(Outcome::refused(problem.cause, problem.remedy))
+}

@@ -1,0 +1,125 @@
+//! What an XMPP account remembers between two runs: FAST tokens, and the messages that `replace=` replaces.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use xmpp_client::{FastToken, Memory, ProcessMemory, Remembered};
+
+use crate::dispatch::{CourierOptions, fingerprint};
+
+/// The memory of an account: a file in the state folder when tokens are wanted and there is one, else the process.
+pub(super) fn memory_for(key: &str, fast: bool, options: &CourierOptions) -> Arc<dyn Memory> {
+    match &options.state_folder {
+        Some(folder) if fast => Arc::new(FileMemory {
+            path: folder.join("xmpp").join(format!("{}.json", fingerprint(key))),
+        }),
+        _ => Arc::new(ProcessMemory::default()),
+    }
+}
+
+/// A memory in a file that only its owner may read.
+struct FileMemory {
+    path: PathBuf,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    user_agent: String,
+    mechanism: Option<String>,
+    binding: Option<String>,
+    token: Option<StoredToken>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredToken {
+    mechanism: String,
+    secret: String,
+    expiry: Option<String>,
+}
+
+impl Memory for FileMemory {
+    fn recall(&self) -> Option<Remembered> {
+        let text = zeroize::Zeroizing::new(std::fs::read_to_string(&self.path).ok()?);
+        let stored: Stored = serde_json::from_str(&text).ok()?;
+        Some(Remembered {
+            user_agent: stored.user_agent,
+            mechanism: stored.mechanism,
+            binding: stored.binding,
+            token: stored.token.map(|token| FastToken {
+                mechanism: token.mechanism,
+                secret: SecretString::from(token.secret),
+                expiry: token.expiry,
+            }),
+        })
+    }
+
+    fn store(&self, remembered: Remembered) {
+        let stored = Stored {
+            user_agent: remembered.user_agent,
+            mechanism: remembered.mechanism,
+            binding: remembered.binding,
+            token: remembered.token.map(|token| StoredToken {
+                mechanism: token.mechanism,
+                secret: token.secret.expose_secret().to_owned(),
+                expiry: token.expiry,
+            }),
+        };
+        if let Ok(text) = serde_json::to_vec(&stored)
+            && let Err(error) = write_private(&self.path, &text)
+        {
+            tracing::warn!(%error, "the login token could not be stored; the next login takes longer");
+        }
+    }
+
+    fn forget(&self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Replaces a file as a whole, readable by its owner only.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let fresh = path.with_extension(format!("{}.new", std::process::id()));
+    let _ = std::fs::remove_file(&fresh);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+    }
+    let mut file = options.open(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)
+}
+
+fn replace_file(key: &str, options: &CourierOptions) -> Option<PathBuf> {
+    Some(
+        options
+            .state_folder
+            .as_ref()?
+            .join("xmpp-replace")
+            .join(fingerprint(key)),
+    )
+}
+
+/// The id of the message that a key stands for, when state is kept.
+pub(super) fn replaced(key: &str, options: &CourierOptions) -> Option<String> {
+    let id = std::fs::read_to_string(replace_file(key, options)?).ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty() && id.len() <= 256)
+}
+
+/// Notes the id of the message that a key stands for.
+pub(super) fn remember_replaced(key: &str, id: &str, options: &CourierOptions) {
+    if let Some(path) = replace_file(key, options)
+        && let Err(error) = write_private(&path, id.as_bytes())
+    {
+        tracing::warn!(%error, "the id of the message could not be stored; the next one will not replace it");
+    }
+}
