@@ -33,4 +33,4 @@ pub use cache::{Live, Room, User};
 pub use config::{Config, ConfigError};
 pub use contents::{Contents, content_name};
 pub use key::{load_key, load_or_create_key, write_key};
-pub use server::{Running, Server, StartError};
+pub use server::{Running, Server, StartError, bind};

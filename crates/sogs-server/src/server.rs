@@ -129,7 +129,8 @@ impl Server {
     }
 }
 
-fn bind(config: &Config) -> Result<std::net::TcpListener, StartError> {
+/// Listens where the configuration says, without answering yet; for [`Server::start_on`].
+pub fn bind(config: &Config) -> Result<std::net::TcpListener, StartError> {
     let address = config.net.listen;
     let failed = |source| StartError::Listen { address, source };
     let socket =

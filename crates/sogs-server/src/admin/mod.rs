@@ -15,7 +15,8 @@ mod undo;
 
 pub use operation::{AdminError, AdminErrorKind, AdminRequest, Answer, Operation, PermissionChange, Place};
 pub use reference::{commented_config, config_reference};
-pub(crate) use running::{reload, start};
+pub use running::reload;
+pub(crate) use running::start;
 pub(crate) use socket::stopped;
 pub use socket::{Asked, SOCKET, ask, bind_private};
 pub use stopped::{InitOptions, Initialised, init, perform};

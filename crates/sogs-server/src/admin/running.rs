@@ -44,7 +44,7 @@ impl Live for LiveApp {
 }
 
 /// Takes over what may change while the server runs; what changed, and what waits for a restart, in words.
-pub(crate) async fn reload(app: &Arc<App>) -> Result<Vec<String>, AdminError> {
+pub async fn reload(app: &Arc<App>) -> Result<Vec<String>, AdminError> {
     let old = app.config();
     let new = Config::load(&old.dir)?;
     let (lines, merged) = super::reference::merge_reloadable(&old, &new)?;

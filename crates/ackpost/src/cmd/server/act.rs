@@ -16,10 +16,18 @@ pub(crate) fn act(context: Context, at: &At, operation: Operation) -> Done {
 
 /// Does one operation.
 pub(crate) fn ask(context: Context, at: &At, operation: Operation) -> Result<Answer, Failure> {
-    let request = AdminRequest { actor: actor(), dry_run: at.dry_run, operation };
+    let request = AdminRequest {
+        actor: actor(),
+        dry_run: at.dry_run,
+        operation,
+    };
     let outcome = context.runtime().block_on(admin::perform(&at.dir, request));
     outcome.map_err(|error| {
-        if error.kind == AdminErrorKind::Usage { Failure::usage(error.cause, error.remedy) } else { Failure::new(error.cause, error.remedy) }
+        if error.kind == AdminErrorKind::Usage {
+            Failure::usage(error.cause, error.remedy)
+        } else {
+            Failure::new(error.cause, error.remedy)
+        }
     })
 }
 
@@ -50,10 +58,15 @@ fn print(context: Context, dry_run: bool, answer: &Answer) {
 
 /// Text that people wrote may not move the cursor of the operator.
 fn printable(line: &str) -> String {
-    line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    line.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// The person at the terminal, for the audit log.
 fn actor() -> String {
-    ["SUDO_USER", "LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty())).unwrap_or_default()
+    ["SUDO_USER", "LOGNAME", "USER"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .unwrap_or_default()
 }

@@ -107,16 +107,48 @@ pub(crate) enum FileCommand {
 impl MessageCommand {
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
-            Self::List { at, room, limit, before, user } => {
-                (at, Operation::MessageList { room: room.clone(), limit: *limit, before: *before, user: user.clone() })
-            }
-            Self::Delete { at, room, ids } => (at, Operation::MessageDelete { room: room.clone(), ids: ids.clone() }),
-            Self::DeleteAll { at, session_id, place, reactions } => {
-                (at, Operation::MessageDeleteAll { user: session_id.clone(), place: place.place(), reactions: *reactions })
-            }
-            Self::DeleteContaining { at, text, place } => {
-                (at, Operation::MessageDeleteContaining { place: place.place(), text: text.clone() })
-            }
+            Self::List {
+                at,
+                room,
+                limit,
+                before,
+                user,
+            } => (
+                at,
+                Operation::MessageList {
+                    room: room.clone(),
+                    limit: *limit,
+                    before: *before,
+                    user: user.clone(),
+                },
+            ),
+            Self::Delete { at, room, ids } => (
+                at,
+                Operation::MessageDelete {
+                    room: room.clone(),
+                    ids: ids.clone(),
+                },
+            ),
+            Self::DeleteAll {
+                at,
+                session_id,
+                place,
+                reactions,
+            } => (
+                at,
+                Operation::MessageDeleteAll {
+                    user: session_id.clone(),
+                    place: place.place(),
+                    reactions: *reactions,
+                },
+            ),
+            Self::DeleteContaining { at, text, place } => (
+                at,
+                Operation::MessageDeleteContaining {
+                    place: place.place(),
+                    text: text.clone(),
+                },
+            ),
             Self::Held { at, room } => (at, Operation::HeldList { room: room.clone() }),
             Self::Approve { at, id } => (at, Operation::HeldApprove { id: *id }),
             Self::Refuse { at, id } => (at, Operation::HeldRefuse { id: *id }),
@@ -127,7 +159,13 @@ impl MessageCommand {
 impl FileCommand {
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
-            Self::List { at, room, limit } => (at, Operation::FileList { room: room.clone(), limit: *limit }),
+            Self::List { at, room, limit } => (
+                at,
+                Operation::FileList {
+                    room: room.clone(),
+                    limit: *limit,
+                },
+            ),
             Self::Delete { at, id } => (at, Operation::FileDelete { id: *id }),
         })
     }

@@ -7,7 +7,7 @@ mod act;
 mod config;
 mod content;
 mod data;
-mod notify_systemd;
+mod logging;
 mod people;
 mod rooms;
 mod rules;
@@ -138,7 +138,9 @@ pub(crate) fn run(command: &ServerCommand, context: Context) -> Done {
         ServerCommand::File(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Filter(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Settings(rules::SettingsCommand::Names) => rules::names(context),
-        ServerCommand::Settings(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
+        ServerCommand::Settings(command) => {
+            command.operation().and_then(|(at, operation)| act(at, operation))
+        }
         ServerCommand::Raid(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Log(args) => act(&args.at, args.operation()),
         ServerCommand::Undo(args) => act(&args.at, args.operation()),
@@ -160,7 +162,9 @@ pub(crate) fn span(text: &str) -> Result<f64, String> {
         "w" => 604_800.0,
         unit => return Err(format!("'{unit}' is no unit of time: write s, m, h, d or w")),
     };
-    let number: f64 = digits.parse().map_err(|_| format!("'{text}' is no span of time: write 90s, 15m, 12h or 7d"))?;
+    let number: f64 = digits
+        .parse()
+        .map_err(|_| format!("'{text}' is no span of time: write 90s, 15m, 12h or 7d"))?;
     let seconds = number * factor;
     if seconds.is_finite() && seconds > 0.0 && seconds <= 1e9 {
         Ok(seconds)
@@ -175,7 +179,10 @@ mod tests {
 
     #[test]
     fn spans() {
-        assert_eq!(["90", "90s", "15m", "12h", "7d", "2w"].map(|text| span(text).expect(text)), [90.0, 90.0, 900.0, 43200.0, 604_800.0, 1_209_600.0]);
+        assert_eq!(
+            ["90", "90s", "15m", "12h", "7d", "2w"].map(|text| span(text).expect(text)),
+            [90.0, 90.0, 900.0, 43200.0, 604_800.0, 1_209_600.0]
+        );
         for bad in ["", "-1", "1y", "x", "0", "1e300d", "nan"] {
             assert!(span(bad).is_err(), "{bad}");
         }

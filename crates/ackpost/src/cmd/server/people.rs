@@ -116,11 +116,33 @@ pub(crate) enum BanCommand {
 impl UserCommand {
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
-            Self::List { at, room, limit } => (at, Operation::UserList { room: room.clone(), limit: *limit }),
-            Self::Show { at, session_id } => (at, Operation::UserShow { user: session_id.clone() }),
-            Self::Permissions { at, session_id, room, permissions, clear } => (
+            Self::List { at, room, limit } => (
                 at,
-                Operation::UserPermissions { user: session_id.clone(), room: room.clone(), permissions: permissions.change(), clear: *clear },
+                Operation::UserList {
+                    room: room.clone(),
+                    limit: *limit,
+                },
+            ),
+            Self::Show { at, session_id } => (
+                at,
+                Operation::UserShow {
+                    user: session_id.clone(),
+                },
+            ),
+            Self::Permissions {
+                at,
+                session_id,
+                room,
+                permissions,
+                clear,
+            } => (
+                at,
+                Operation::UserPermissions {
+                    user: session_id.clone(),
+                    room: room.clone(),
+                    permissions: permissions.change(),
+                    clear: *clear,
+                },
             ),
         })
     }
@@ -143,7 +165,17 @@ impl ModCommand {
                     },
                 },
             ),
-            Self::Remove { at, session_id, place } => (at, Operation::ModRemove { user: session_id.clone(), place: place.place() }),
+            Self::Remove {
+                at,
+                session_id,
+                place,
+            } => (
+                at,
+                Operation::ModRemove {
+                    user: session_id.clone(),
+                    place: place.place(),
+                },
+            ),
         })
     }
 }
@@ -152,11 +184,32 @@ impl BanCommand {
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
             Self::List(at) => (at, Operation::BanList),
-            Self::Add { at, session_id, place, seconds, delete_posts } => (
+            Self::Add {
                 at,
-                Operation::BanAdd { user: session_id.clone(), place: place.place(), seconds: *seconds, delete_posts: *delete_posts },
+                session_id,
+                place,
+                seconds,
+                delete_posts,
+            } => (
+                at,
+                Operation::BanAdd {
+                    user: session_id.clone(),
+                    place: place.place(),
+                    seconds: *seconds,
+                    delete_posts: *delete_posts,
+                },
             ),
-            Self::Remove { at, session_id, place } => (at, Operation::BanRemove { user: session_id.clone(), place: place.place() }),
+            Self::Remove {
+                at,
+                session_id,
+                place,
+            } => (
+                at,
+                Operation::BanRemove {
+                    user: session_id.clone(),
+                    place: place.place(),
+                },
+            ),
         })
     }
 }

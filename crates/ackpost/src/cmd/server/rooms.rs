@@ -52,7 +52,12 @@ pub(crate) struct PermissionArgs {
 
 impl PermissionArgs {
     pub(crate) fn change(&self) -> PermissionChange {
-        PermissionChange { read: self.read, accessible: self.accessible, write: self.write, upload: self.upload }
+        PermissionChange {
+            read: self.read,
+            accessible: self.accessible,
+            write: self.write,
+            upload: self.upload,
+        }
     }
 }
 
@@ -142,9 +147,17 @@ impl EditArgs {
         let Some(path) = &self.image else { return Ok(None) };
         let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         if size > 10_000_000 {
-            return Err(Failure::usage(format!("{} is larger than 10 MB", path.display()), "take a smaller picture"));
+            return Err(Failure::usage(
+                format!("{} is larger than 10 MB", path.display()),
+                "take a smaller picture",
+            ));
         }
-        let bytes = std::fs::read(path).map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display()), "check the path"))?;
+        let bytes = std::fs::read(path).map_err(|error| {
+            Failure::new(
+                format!("{} cannot be read: {error}", path.display()),
+                "check the path",
+            )
+        })?;
         Ok(Some(base64::engine::general_purpose::STANDARD.encode(bytes)))
     }
 }

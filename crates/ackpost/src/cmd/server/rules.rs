@@ -96,7 +96,13 @@ impl FilterCommand {
             Self::List(at) => (at, Operation::FilterList),
             Self::Add(args) => (&args.at, args.operation()?),
             Self::Remove { at, id } => (at, Operation::FilterRemove { id: *id }),
-            Self::Test { at, text, room } => (at, Operation::FilterTest { room: room.clone(), text: text.clone() }),
+            Self::Test { at, text, room } => (
+                at,
+                Operation::FilterTest {
+                    room: room.clone(),
+                    text: text.clone(),
+                },
+            ),
         })
     }
 }
@@ -105,14 +111,22 @@ impl FilterAddArgs {
     fn operation(&self) -> Result<Operation, Failure> {
         let pattern = match &self.file {
             None => self.pattern.clone(),
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| Failure::new(format!("{} cannot be read: {error}", path.display()), "check the path; the file must be text in UTF-8"))?,
+            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+                Failure::new(
+                    format!("{} cannot be read: {error}", path.display()),
+                    "check the path; the file must be text in UTF-8",
+                )
+            })?,
         };
         Ok(Operation::FilterAdd {
             room: self.room.clone(),
             kind: self.kind.into(),
             pattern,
-            action: if self.hide { FilterAction::Hide } else { FilterAction::Reject },
+            action: if self.hide {
+                FilterAction::Hide
+            } else {
+                FilterAction::Reject
+            },
             reply: self.reply.clone(),
         })
     }
@@ -159,11 +173,33 @@ impl SettingsCommand {
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
             Self::List { at, room } => (at, Operation::SettingList { room: room.clone() }),
-            Self::Set { at, name, value, room } => {
-                (at, Operation::SettingSet { room: room.clone(), name: name.clone(), value: Some(value.clone()) })
+            Self::Set {
+                at,
+                name,
+                value,
+                room,
+            } => (
+                at,
+                Operation::SettingSet {
+                    room: room.clone(),
+                    name: name.clone(),
+                    value: Some(value.clone()),
+                },
+            ),
+            Self::Clear { at, name, room } => (
+                at,
+                Operation::SettingSet {
+                    room: room.clone(),
+                    name: name.clone(),
+                    value: None,
+                },
+            ),
+            Self::Names => {
+                return Err(Failure::usage(
+                    "`settings names` asks no server",
+                    "run it without --dir",
+                ));
             }
-            Self::Clear { at, name, room } => (at, Operation::SettingSet { room: room.clone(), name: name.clone(), value: None }),
-            Self::Names => return Err(Failure::usage("`settings names` asks no server", "run it without --dir")),
         })
     }
 }
@@ -175,7 +211,10 @@ pub(crate) fn names(context: Context) -> Done {
         return Ok(Exit::Success);
     }
     for rule in RULES {
-        output::line(&format!("{:<20} {} (default: {})", rule.name, rule.unit, rule.default));
+        output::line(&format!(
+            "{:<20} {} (default: {})",
+            rule.name, rule.unit, rule.default
+        ));
         output::line(&format!("{:<20} {}", "", rule.text.trim()));
     }
     Ok(Exit::Success)
@@ -214,9 +253,19 @@ impl RaidCommand {
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
             Self::Status(at) => (at, Operation::RaidList),
-            Self::On { at, room, seconds, reach_back } => {
-                (at, Operation::RaidOn { room: room.clone(), seconds: *seconds, reach_back: reach_back.unwrap_or(0.0) })
-            }
+            Self::On {
+                at,
+                room,
+                seconds,
+                reach_back,
+            } => (
+                at,
+                Operation::RaidOn {
+                    room: room.clone(),
+                    seconds: *seconds,
+                    reach_back: reach_back.unwrap_or(0.0),
+                },
+            ),
             Self::Off { at, room } => (at, Operation::RaidOff { room: room.clone() }),
         })
     }
@@ -243,7 +292,12 @@ pub(crate) struct LogArgs {
 
 impl LogArgs {
     pub(crate) fn operation(&self) -> Operation {
-        Operation::LogList { limit: self.limit, room: self.room.clone(), actor: self.actor.clone(), target: self.target.clone() }
+        Operation::LogList {
+            limit: self.limit,
+            room: self.room.clone(),
+            actor: self.actor.clone(),
+            target: self.target.clone(),
+        }
     }
 }
 

@@ -1,0 +1,242 @@
+//! `ackpost server backup|restore|verify|import|migrate`
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use sogs_server::admin::Operation;
+use sogs_server::import::{self, ImportError, ImportOptions, Origin};
+
+use super::At;
+use super::act::act;
+use crate::context::Context;
+use crate::exit::{Done, Exit, Failure};
+use crate::output;
+
+fn failure(error: ImportError) -> Failure {
+    Failure::new(error.to_string(), error.remedy())
+}
+
+/// Words of `server backup`.
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    at: At,
+    /// Folder to write; it must not exist or be empty
+    to: PathBuf,
+}
+
+/// `ackpost server backup`
+pub(crate) fn backup(args: &BackupArgs, context: Context) -> Done {
+    let to =
+        std::path::absolute(&args.to).map_err(|error| Failure::usage(error.to_string(), "check the path"))?;
+    act(context, &args.at, Operation::Backup { to })
+}
+
+/// Words of `server restore`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// Folder of the backup
+    from: PathBuf,
+    /// Folder to make the server in; it must not exist or be empty
+    dir: PathBuf,
+    /// Restore into this database instead of a file in the folder
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Only check the backup
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// `ackpost server restore`
+pub(crate) fn restore(args: &RestoreArgs, context: Context) -> Done {
+    let outcome = if args.dry_run {
+        import::backup::check(&args.from)
+    } else {
+        context.runtime().block_on(import::backup::restore(
+            &args.from,
+            &args.dir,
+            args.database.as_deref(),
+        ))
+    };
+    let manifest = outcome.map_err(failure)?;
+    if context.json {
+        output::json(&manifest);
+    } else {
+        let rows: u64 = manifest.tables.iter().map(|(_, rows)| rows).sum();
+        output::line(&format!(
+            "backup of {}: {rows} rows, {} files",
+            manifest.created, manifest.files
+        ));
+        output::note(if args.dry_run {
+            "the backup is whole; nothing was written (dry run)"
+        } else {
+            "the server can be started"
+        });
+    }
+    Ok(Exit::Success)
+}
+
+/// Words of `server verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Folder of the server
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// Check the signature of every Nth message
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    every: u64,
+}
+
+/// `ackpost server verify`
+pub(crate) fn verify(args: &VerifyArgs, context: Context) -> Done {
+    let report = context
+        .runtime()
+        .block_on(import::verify::verify(&args.dir, args.every))
+        .map_err(failure)?;
+    if context.json {
+        output::json(&report);
+    } else {
+        output::line(&format!("messages    {}", report.messages));
+        output::line(&format!(
+            "signatures  {} of {} are those of their authors",
+            report.signatures_good, report.signatures_checked
+        ));
+        output::line(&format!("files       {}", report.files));
+        for problem in &report.problems {
+            output::warning(problem);
+        }
+        if report.is_good() {
+            output::line("nothing is wrong");
+        }
+    }
+    Ok(if report.is_good() {
+        Exit::Success
+    } else {
+        Exit::Failure
+    })
+}
+
+/// Which program a community comes from.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum OriginArg {
+    /// The reference server
+    Pysogs,
+    /// The server for Bun
+    Bunsogs,
+}
+
+/// Words of `server import`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Which program the community comes from
+    #[arg(long, value_enum, value_name = "PROGRAM")]
+    from: OriginArg,
+    /// Folder of the other server (database, key file, uploads), or its configuration file
+    source: PathBuf,
+    /// Folder of our server; made when there is none
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// Database, when the folder is made: postgres://USER:PASSWORD@HOST/NAME
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Read and convert everything, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Throw away what was written in our server since an earlier import
+    #[arg(long)]
+    replace: bool,
+}
+
+/// `ackpost server import`
+pub(crate) fn import(args: &ImportArgs, context: Context) -> Done {
+    let options = ImportOptions {
+        origin: match args.from {
+            OriginArg::Pysogs => Origin::Pysogs,
+            OriginArg::Bunsogs => Origin::Bunsogs,
+        },
+        source: args.source.clone(),
+        target: args.dir.clone(),
+        database: args.database.clone(),
+        dry_run: args.dry_run,
+        replace: args.replace,
+    };
+    let report = context
+        .runtime()
+        .block_on(import::import(&options))
+        .map_err(failure)?;
+    if context.json {
+        output::json(&report);
+        return Ok(Exit::Success);
+    }
+    output::line(&format!(
+        "{:<28} {:>10} {:>10}",
+        "table",
+        "there",
+        if args.dry_run { "to copy" } else { "copied" }
+    ));
+    for count in &report.tables {
+        output::line(&format!(
+            "{:<28} {:>10} {:>10}",
+            count.table, count.source, count.copied
+        ));
+    }
+    output::line(&format!("public key  {}", report.public_key));
+    output::line(&format!(
+        "signatures  {} of {} checked are those of their authors",
+        report.signatures_good, report.signatures_checked
+    ));
+    for (reason, rows) in &report.skipped {
+        output::warning(&format!("{rows} left out: {reason}"));
+    }
+    for note in &report.notes {
+        output::note(note);
+    }
+    if args.dry_run {
+        output::note("nothing was written (dry run)");
+    } else {
+        output::note(&format!(
+            "the community is in {}; start it with `ackpost server run {}`",
+            shown(&args.dir),
+            shown(&args.dir)
+        ));
+    }
+    Ok(Exit::Success)
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Words of `server migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    #[command(flatten)]
+    at: At,
+    /// Database to move to: postgres://USER:PASSWORD@HOST/NAME or sqlite:PATH; it must hold no community
+    #[arg(long, value_name = "URL")]
+    to: String,
+}
+
+/// `ackpost server migrate`
+pub(crate) fn migrate(args: &MigrateArgs, context: Context) -> Done {
+    let report = context
+        .runtime()
+        .block_on(import::migrate::migrate(&args.at.dir, &args.to, args.at.dry_run))
+        .map_err(failure)?;
+    if context.json {
+        output::json(&report);
+        return Ok(Exit::Success);
+    }
+    for (table, rows) in &report.tables {
+        output::line(&format!("{table:<28} {rows:>10}"));
+    }
+    if args.at.dry_run {
+        output::note("nothing was written (dry run)");
+    } else {
+        output::note(&format!(
+            "the configuration names {} now; {} is left as it was",
+            report.to, report.from
+        ));
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,261 @@
+//! `ackpost server init` and `ackpost server run`.
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use sogs_server::admin::{self, AdminError, InitOptions};
+use sogs_server::{Config, Running, Server, StartError};
+use tokio::sync::watch;
+
+use super::logging;
+use crate::context::Context;
+use crate::exit::{Done, Exit, Failure};
+use crate::lifecycle::{Asked, ServiceManager, Signals};
+use crate::output;
+
+/// How long a start waits for the process before it to let go of the database.
+const TAKEOVER: Duration = Duration::from_secs(40);
+/// How long the end of a server may take: open requests, then the last writes.
+const LONGEST_END: Duration = Duration::from_secs(40);
+
+/// Words of `server init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Folder to make the server in
+    dir: PathBuf,
+    /// Public address, for join links: https://sogs.example
+    #[arg(long, value_name = "URL")]
+    base_url: Option<String>,
+    /// Address and port to listen on
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    listen: Option<SocketAddr>,
+    /// Database: sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+}
+
+/// Words of `server run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Folder of the server
+    dir: PathBuf,
+    /// Address and port to listen on, instead of the configured one; `stdin` takes a listening socket that is
+    /// handed over as standard input (systemd: StandardInput=socket)
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen)]
+    listen: Option<Listen>,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listen {
+    At(SocketAddr),
+    Stdin,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = if text.starts_with(':') {
+        format!("0.0.0.0{text}")
+    } else {
+        text.to_owned()
+    };
+    text.to_socket_addrs()
+        .map_err(|error| format!("'{text}' is no address and port: {error}"))?
+        .next()
+        .ok_or_else(|| format!("'{text}' names no address"))
+}
+
+fn listen(text: &str) -> Result<Listen, String> {
+    if text == "stdin" {
+        Ok(Listen::Stdin)
+    } else {
+        address(text).map(Listen::At)
+    }
+}
+
+pub(super) fn failure(error: AdminError) -> Failure {
+    Failure::new(error.cause, error.remedy)
+}
+
+/// `ackpost server init`
+pub(crate) fn init(args: &InitArgs, context: Context) -> Done {
+    let options = InitOptions {
+        base_url: args.base_url.clone(),
+        listen: args.listen,
+        database: args.database.clone(),
+    };
+    let made = context
+        .runtime()
+        .block_on(admin::init(&args.dir, &options))
+        .map_err(failure)?;
+    if context.json {
+        output::json(&serde_json::json!({
+            "config": made.config, "key_file": made.key_file, "public_key": made.public_key.to_string(), "database": made.database,
+        }));
+        return Ok(Exit::Success);
+    }
+    output::line(&format!("configuration  {}", made.config.display()));
+    output::line(&format!(
+        "key            {} (keep a copy: without it every join link breaks)",
+        made.key_file.display()
+    ));
+    output::line(&format!("public key     {}", made.public_key));
+    output::line(&format!("database       {}", made.database));
+    let dir = args.dir.display();
+    output::note(&format!(
+        "next: ackpost server room add --dir {dir} TOKEN --name NAME; ackpost server run {dir}"
+    ));
+    Ok(Exit::Success)
+}
+
+/// `ackpost server run`
+pub(crate) fn run(args: &RunArgs, context: Context) -> Done {
+    let mut config = Config::load(&args.dir)
+        .map_err(|error| Failure::new(error.to_string(), "`ackpost server init DIR` makes a server"))?;
+    config.dir =
+        std::path::absolute(&args.dir).map_err(|error| Failure::new(error.to_string(), "check the path"))?;
+    let mut handed = None;
+    match args.listen {
+        Some(Listen::At(address)) => config.net.listen = address,
+        Some(Listen::Stdin) => handed = Some(socket_of_stdin()?),
+        None => {}
+    }
+    let level = logging::start(&config, context.verbosity)
+        .map_err(|error| Failure::usage(error, "write error, warn, info, debug or trace"))?;
+    context
+        .server_runtime()
+        .block_on(serve(config, handed, &level, context))
+}
+
+/// The listening socket that whoever started this process gave as standard input.
+fn socket_of_stdin() -> Result<TcpListener, Failure> {
+    let remedy = "start it from a service manager with StandardInput=socket, or name an address";
+    let socket = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| Failure::new(error.to_string(), remedy))?;
+    let listener = TcpListener::from(socket);
+    listener
+        .local_addr()
+        .map_err(|_| Failure::new("standard input is no listening socket", remedy))?;
+    Ok(listener)
+}
+
+async fn serve(
+    config: Config,
+    handed: Option<TcpListener>,
+    level: &logging::Level,
+    context: Context,
+) -> Done {
+    let system = |error: std::io::Error| Failure::new(error.to_string(), "check the limits of the system");
+    let mut signals = Signals::new().map_err(system)?;
+    let mut successor =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined2()).map_err(system)?;
+    let manager = ServiceManager::from_env();
+    let listener = match handed {
+        Some(listener) => listener,
+        None => sogs_server::bind(&config).map_err(start_failure)?,
+    };
+    // Whoever comes next gets this one: the queue of connections that wait is never without a reader.
+    let spare = listener.try_clone().map_err(system)?;
+    let running = start(config, listener).await?;
+    announce(&running, context);
+    manager.ready(&format!("serving {}", running.url()));
+    let (stop, stopped) = watch::channel(false);
+    let well = running.app().clone();
+    let watchdog = tokio::spawn(async move {
+        let manager = ServiceManager::from_env();
+        manager
+            .watch(stopped, move || std::sync::Arc::strong_count(&well) > 0)
+            .await;
+    });
+    loop {
+        tokio::select! {
+            asked = signals.next() => match asked {
+                Asked::Stop => break,
+                Asked::Reload => reload(&running, level, context).await,
+            },
+            _ = successor.recv() => match spawn_successor(&running, &spare) {
+                Ok(child) => {
+                    tracing::info!(child, "a successor takes over the listening socket");
+                    break;
+                }
+                Err(error) => tracing::error!(%error, "no successor could be started; serving on"),
+            },
+        }
+    }
+    manager.stopping(LONGEST_END);
+    // Closed here, the socket stays open where a successor or the service manager holds it.
+    drop(spare);
+    running.shutdown().await;
+    let _ = stop.send(true);
+    let _ = watchdog.await;
+    Ok(Exit::Success)
+}
+
+fn start_failure(error: StartError) -> Failure {
+    let remedy = match &error {
+        StartError::Config(_) => "`ackpost server config check` says more",
+        StartError::Store(_) => "check `[database] url` and that no other server uses this database",
+        StartError::Listen { .. } => "`--listen ADDR:PORT` chooses another address",
+        _ => "check permissions and limits of the system",
+    };
+    Failure::new(error.to_string(), remedy)
+}
+
+/// Starts; while the process before this one still finishes its requests, its database is waited for.
+async fn start(config: Config, listener: TcpListener) -> Result<Running, Failure> {
+    let began = Instant::now();
+    loop {
+        let again = listener
+            .try_clone()
+            .map_err(|error| Failure::new(error.to_string(), "check the limits of the system"))?;
+        match Server::start_on(config.clone(), again).await {
+            Err(StartError::Store(sogs_server::store::StoreError::InUse)) if began.elapsed() < TAKEOVER => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            outcome => return outcome.map_err(start_failure),
+        }
+    }
+}
+
+/// With `--json` the first line on standard output; scripts wait for it.
+fn announce(running: &Running, context: Context) {
+    let (url, key) = (running.url(), running.public_key());
+    if context.json {
+        output::json(&serde_json::json!({
+            "url": url,
+            "public_key": key.to_string(),
+            "listen": running.local_addr().to_string(),
+            "pid": std::process::id(),
+        }));
+    } else {
+        output::line(&format!("serving {url}"));
+        output::line(&format!("public key {key}"));
+    }
+}
+
+async fn reload(running: &Running, level: &logging::Level, context: Context) {
+    match admin::reload(running.app()).await {
+        Ok(lines) => {
+            level.follow(&running.app().config(), context.verbosity);
+            tracing::info!(changes = lines.len(), "the configuration was read again");
+        }
+        Err(error) => tracing::error!(cause = %error, "the configuration stays as it was"),
+    }
+}
+
+/// Starts this program again with the listening socket as its standard input.
+fn spawn_successor(running: &Running, spare: &TcpListener) -> std::io::Result<u32> {
+    let program = std::env::current_exe()?;
+    let socket = spare.try_clone()?;
+    let child = std::process::Command::new(program)
+        .args(["server", "run", "--listen", "stdin"])
+        .arg(&running.app().config().dir)
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
+        .spawn()?;
+    Ok(child.id())
+}
