@@ -54,8 +54,17 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
         number: 0,
         parsed: &mut parsed,
     };
-    if let Some(urls) = root.get("urls") {
-        reader.urls(urls);
+    match root.get("urls") {
+        Some(urls) => reader.urls(urls),
+        None if root.get("include").is_some() => {}
+        None => parsed.problems.push(
+            Problem::warning(
+                "the file holds no `urls:`",
+                "write `urls:` and the URLs as a list below it",
+            )
+            .key("urls")
+            .at(Some(name), Some(root.line), Some(root.column)),
+        ),
     }
     let groups = groups(&root, name, &mut parsed.problems);
     groups.apply(&mut parsed.entries);

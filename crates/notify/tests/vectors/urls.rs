@@ -103,7 +103,20 @@ pub(crate) fn check_service(ours: &Service, theirs: &Value) -> Result<(), String
     // What is printed reads back as the same.
     let again =
         Service::parse(&ours.expose_url(), &context()).map_err(|problem| format!("not stable: {problem}"))?;
-    same("stable", &again.expose_url(), &ours.expose_url())
+    // The canonical URL has the rooms sorted, a delivery has them as written (D3).
+    let places = |service: &Service| {
+        let mut places: Vec<String> = service
+            .targets()
+            .into_iter()
+            .map(|target| target.address)
+            .collect();
+        places.sort();
+        places
+    };
+    same("stable targets", &places(&again), &places(ours))?;
+    let third = Service::parse(&again.expose_url(), &context())
+        .map_err(|problem| format!("not stable: {problem}"))?;
+    same("stable", &third.expose_url(), &again.expose_url())
 }
 
 fn check_params(line: &Value) -> Result<(), String> {
