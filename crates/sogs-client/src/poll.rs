@@ -21,6 +21,8 @@ use crate::types::{DirectMessage, InboxItem, Message, PollInfo, ReactionRow, Roo
 
 /// Rooms asked for in one batch: two calls each, well below what a batch may hold.
 const ROOMS_PER_BATCH: usize = 100;
+/// A counter that no room has, so that its whole description comes; negative ones are not in the servers' paths.
+const NEVER: i64 = 0xffff_ffff;
 /// Longest pause after failures.
 const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
@@ -365,7 +367,7 @@ impl Poll {
         // The first turn of a run wants the room itself, for its moderators, even if nothing changed.
         let info_updates = match known {
             Some(cursor) if self.infos.contains_key(room) => cursor.info_updates,
-            _ => -1,
+            _ => NEVER,
         };
         let options = ListOptions {
             limit: Some(MAX_LIMIT),
