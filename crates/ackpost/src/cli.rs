@@ -73,10 +73,15 @@ pub(crate) enum Command {
     Config(cmd::config::ConfigArgs),
     /// Show the whole way of a message: a community server in this process, a post to it, and its verification
     Demo(cmd::demo::DemoArgs),
+    /// Walk the way of a message and say what stands in it, step by step
+    Doctor(cmd::doctor::DoctorArgs),
     /// Take messages over HTTP, store them, deliver them (compatible with Apprise API)
     Gateway(cmd::gateway::GatewayArgs),
     /// Look at stored messages, decide about them, deliver them
     Outbox(cmd::outbox::OutboxArgs),
+    /// Host a Session community: set up, run, moderate, import, back up
+    #[command(subcommand)]
+    Server(cmd::server::ServerCommand),
     /// List the services and the forms of their URLs
     Details(cmd::details::DetailsArgs),
     /// Accepted for Apprise's sake: these services keep nothing on disk
@@ -89,7 +94,7 @@ pub(crate) enum Command {
 pub(crate) fn run(call: &Call) -> Exit {
     match call.ask {
         Ask::Help => {
-            help::print_apprise(&call.words[1]);
+            help::print_apprise();
             return Exit::Success;
         }
         Ask::Version => {
@@ -112,7 +117,10 @@ pub(crate) fn run(call: &Call) -> Exit {
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
     let context = Context::new(call.name, &cli.global);
-    log::start(context.verbosity);
+    // A running community server logs as its configuration says.
+    if !matches!(cli.command, Command::Server(cmd::server::ServerCommand::Run(_))) {
+        log::start(context.verbosity);
+    }
     dispatch(cli.command, context).unwrap_or_else(|failure| failure.print())
 }
 
@@ -122,8 +130,10 @@ fn dispatch(command: Command, context: Context) -> Done {
         Command::Preview(args) => Ok(cmd::preview::run(&args, context)),
         Command::Config(args) => Ok(cmd::config::run(&args, context)),
         Command::Demo(args) => cmd::demo::run(&args, context),
+        Command::Doctor(args) => cmd::doctor::run(&args, context),
         Command::Gateway(args) => cmd::gateway::run(&args, context),
         Command::Outbox(args) => cmd::outbox::run(&args, context),
+        Command::Server(command) => cmd::server::run(&command, context),
         Command::Details(args) => Ok(cmd::details::run(&args, context)),
         Command::Storage(args) => Ok(cmd::storage::run(&args, context)),
         Command::Generate(args) => cmd::generate::run(&args, context),

@@ -175,6 +175,12 @@ async fn write_archive(
         {
             continue;
         }
+        if table.name == tables::FILES.name {
+            // The row stays without its room until the next cleanup.
+            let id = row[0].int().unwrap_or(0);
+            conn.run(format!("DELETE FROM files WHERE id = {id} AND room_id IS NULL"))
+                .await?;
+        }
         conn.write(table, std::slice::from_ref(&row)).await?;
         written += 1;
     }

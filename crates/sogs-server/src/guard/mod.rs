@@ -209,7 +209,7 @@ impl Guard {
                 LogEntry::new("server", "raid_on", facts.now)
                     .room(facts.token)
                     .detail(reason.clone())
-                    .undo(serde_json::json!({"raid_off": facts.token})),
+                    .undo(serde_json::json!({ "kind": "raid_on", "room_id": facts.room_id })),
             )
             .await?;
         self.reload().await?;
