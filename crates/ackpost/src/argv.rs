@@ -144,7 +144,10 @@ impl Call {
 
     fn normal(name: Name, command: &Command, tree: &Command, words: &[String]) -> Result<Self, Usage> {
         let read = read(words, command, tree);
-        // As in Apprise, these two win over everything else that may be wrong.
+        if let Some((text, header)) = read.error {
+            return Err(Usage::new(name, text, header));
+        }
+        // As in Apprise, these two win over values that are not accepted.
         let ask = if read.asks("help") {
             Ask::Help
         } else if read.asks("version") {
@@ -152,11 +155,6 @@ impl Call {
         } else {
             Ask::Command
         };
-        if ask == Ask::Command
-            && let Some((text, header)) = read.error
-        {
-            return Err(Usage::new(name, text, header));
-        }
         let mut all = vec![name.as_str().to_owned(), command.get_name().to_owned()];
         if ask == Ask::Help && name == Name::Ackpost {
             all.push("-h".to_owned());

@@ -30,14 +30,14 @@ pub(crate) fn print_version(name: Name) {
 }
 
 /// `apprise --help`.
-pub(crate) fn print_apprise(command: &str) {
+pub(crate) fn print_apprise() {
     let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(80usize).clamp(60, 80);
-    output::line(apprise(command, width).trim_end());
+    output::line(apprise(width).trim_end());
 }
 
-fn apprise(command: &str, width: usize) -> String {
+fn apprise(width: usize) -> String {
     let tree = Cli::command();
-    let send = tree.find_subcommand(command).expect("only known commands get here");
+    let send = tree.find_subcommand("send").expect("the tree has `send`");
     let mut out = String::from(
         "Usage:\n   apprise [OPTIONS] [APPRISE_URL [APPRISE_URL2 [APPRISE_URL3]]]\n   \
          apprise storage [OPTIONS] [ACTION] [UID1 [UID2 [UID3]]]\n\n\

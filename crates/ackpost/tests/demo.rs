@@ -17,7 +17,7 @@ fn the_demo_goes_the_whole_way() {
     assert_eq!(ran.code, 0, "{}", ran.all());
     let steps: Vec<String> =
         ran.json().iter().filter_map(|o| o["step"].as_str().map(str::to_owned)).collect();
-    assert_eq!(steps, ["server", "room", "sent", "read", "verified", "end"]);
+    assert_eq!(steps, ["room", "server", "sent", "read", "verified", "end"]);
     let verified = ran.json().into_iter().find(|o| o["step"] == "verified").expect("there");
     assert!(verified["text"].as_str().expect("text").contains("under 15"), "{verified}");
     assert_eq!(std::fs::read_dir(&temporary).expect("a folder").count(), 0, "something is left behind");

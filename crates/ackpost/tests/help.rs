@@ -16,8 +16,8 @@ fn help_under_both_names() {
     insta::assert_snapshot!("preview_help", said(&own.run(&["preview", "--help"])));
     let apprise = Program::called("apprise");
     insta::assert_snapshot!("apprise_help", said(&apprise.run(&["--help"])));
-    // Help and version win over everything else that may be wrong.
-    assert_eq!(apprise.run(&["-h"]).stdout, apprise.run(&["-Z", "--help", "-b"]).stdout);
+    // Help wins over values that are not accepted.
+    assert_eq!(apprise.run(&["-h"]).stdout, apprise.run(&["-n", "loud", "-V", "--help", "-R", "x"]).stdout);
     assert_eq!(own.run(&["--help"]).code, 0);
 }
 
@@ -79,6 +79,10 @@ fn storage_is_accepted_and_says_nothing() {
         let ran = Program::called(name).run(args);
         assert_eq!((ran.code, ran.all().trim()), (0, ""), "{args:?}");
     }
+    let list = Program::called("apprise").run(&["storage", "xmpps://u:p@x.org/j", "-SUL", "4"]);
+    let want = "   1. 587e                                                 0.00B    unused\n      \
+                - xmpps://u%40x.org:****@x.org/j%40x.org?mode=starttls&roster=no&subjec...\n";
+    assert_eq!((list.code, list.stdout.as_str()), (0, want));
 }
 
 #[test]

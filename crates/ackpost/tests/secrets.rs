@@ -75,7 +75,6 @@ fn no_secret_is_shown_at_any_verbosity() {
         commands.push(vec!["preview", "-b", "x", "-g", "all", "-c", config]);
         commands.push(vec!["config", "check", config]);
     }
-    commands.push(vec!["-b", "x", "-tv", PASSWORD, "xmpps://u:p@h.org"]);
     let secrets = spellings();
     let check = |args: &[&str]| {
         let mut command = program.command(args);

@@ -11,7 +11,7 @@ use clap::Args;
 use notify::{Message, Notifier};
 use session_core::Identity;
 use sogs_client::{ListOptions, RoomToken, ServerKey};
-use sogs_server::admin::{self, AdminRequest, Operation};
+use sogs_server::admin::{self, AdminRequest, InitOptions, Operation};
 use sogs_server::{Config, Running};
 
 use crate::context::Context;
@@ -35,10 +35,10 @@ pub(crate) fn run(args: &DemoArgs, context: Context) -> Done {
 
 async fn show(keep: bool, folder: &Path, context: Context) -> Done {
     let mut steps = Steps { begun: Instant::now(), json: context.json, number: 0 };
-    let running = start(folder).await?;
-    let (url, key) = (running.url().to_owned(), running.public_key().to_string());
-    steps.done("server", &format!("a community server listens on {url}, its key is {key}"));
-
+    let failed = |e: admin::AdminError| Failure::new(e.cause, e.remedy);
+    let options = InitOptions { listen: Some(([127, 0, 0, 1], 0).into()), ..InitOptions::default() };
+    // `ackpost server init`, `ackpost server room add` and `ackpost server run` do the same.
+    admin::init(folder, &options).await.map_err(failed)?;
     let operation = Operation::RoomAdd {
         room: ROOM.to_owned(),
         name: Some("Lobby".to_owned()),
@@ -46,8 +46,12 @@ async fn show(keep: bool, folder: &Path, context: Context) -> Done {
         permissions: admin::PermissionChange::default(),
     };
     let request = AdminRequest { actor: "demo".to_owned(), dry_run: false, operation };
-    admin::perform(folder, request).await.map_err(|e| Failure::new(e.cause, e.remedy))?;
-    steps.done("room", &format!("the room {ROOM} is open"));
+    admin::perform(folder, request).await.map_err(failed)?;
+    steps.done("room", &format!("a community server is made, with the room {ROOM}"));
+
+    let running = start(folder).await?;
+    let (url, key) = (running.url().trim_end_matches('/').to_owned(), running.public_key().to_string());
+    steps.done("server", &format!("it listens on {url}, its key is {key}"));
 
     let sender = fresh_identity()?;
     let said = format!("Hello from ackpost {}.", env!("CARGO_PKG_VERSION"));
@@ -71,8 +75,7 @@ async fn show(keep: bool, folder: &Path, context: Context) -> Done {
 
 /// The server, with a database of its own and a free port.
 async fn start(folder: &Path) -> Result<Running, Failure> {
-    let mut config = Config { dir: folder.to_owned(), ..Config::default() };
-    config.net.listen = ([127, 0, 0, 1], 0).into();
+    let config = Config::load(folder).map_err(|e| Failure::new(e.to_string(), "report this as a bug"))?;
     sogs_server::Server::start(config)
         .await
         .map_err(|e| Failure::new(format!("the community server does not start: {e}"), "see that the temporary folder is writable"))

@@ -1,45 +1,101 @@
-//! `ackpost storage`: accepted for Apprise's sake. Neither service keeps anything on disk.
+//! `ackpost storage`: accepted for Apprise's sake. Neither service keeps anything on disk, so the list shows
+//! which ids the given URLs have, and that nothing is stored for them.
+
+use std::collections::BTreeMap;
 
 use clap::Args;
+use notify::{Options, TagFilter};
 
+use super::send::{SendArgs, columns, cut};
 use crate::cli::refuse_value;
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::output;
+use crate::sources::{self, Wanted};
 
+/// Every flag of `send` is accepted; the words are an action, ids and URLs.
 #[derive(Debug, Args)]
 pub(crate) struct StorageArgs {
-    /// Where Apprise would keep its files; nothing is kept here
-    #[arg(short = 'S', long, value_name = "PATH")]
-    storage_path: Option<String>,
-    /// Age in days after which Apprise would remove them
-    #[arg(long, value_name = "INTEGER")]
-    storage_prune_days: Option<String>,
-    /// Length of the ids
-    #[arg(long, value_name = "INTEGER")]
-    storage_uid_length: Option<String>,
-    /// auto, flush or memory
-    #[arg(long, value_name = "MODE")]
-    storage_mode: Option<String>,
-    /// Configuration files, as in `send`
-    #[arg(short, long, value_name = "CONFIG_URL")]
-    config: Vec<String>,
-    /// Tags, as in `send`
-    #[arg(short = 'g', long, value_name = "TAG")]
-    tag: Vec<String>,
-    /// list, prune, clear or clean, then ids or URLs
-    #[arg(value_name = "ACTION")]
-    action: Vec<String>,
+    #[command(flatten)]
+    send: SendArgs,
 }
 
+/// What Apprise can do with its storage.
+const ACTIONS: [&str; 4] = ["list", "prune", "clear", "clean"];
+
 pub(crate) fn run(args: &StorageArgs, context: Context) -> Exit {
-    let (days, length, mode) = (&args.storage_prune_days, &args.storage_uid_length, &args.storage_mode);
-    if let Err(refused) = super::send::check_storage(days.as_deref(), length.as_deref(), mode.as_deref(), true) {
-        return refuse_value(context, &refused);
+    let checked = match args.send.check_for_storage(context) {
+        Ok(checked) => checked,
+        Err(exit) => return exit,
+    };
+    let mut words = args.send.urls.iter().peekable();
+    // As in Apprise, the beginning of an action is enough, and no action is `list`.
+    let action = words
+        .next_if(|word| !word.contains("://"))
+        .map(|word| ACTIONS.iter().find(|a| !word.is_empty() && a.starts_with(&word.to_lowercase())).copied().ok_or(word));
+    let mut ids: Vec<String> = Vec::new();
+    let action = match action {
+        None => "list",
+        Some(Ok(action)) => action,
+        Some(Err(word)) if is_id(word) => {
+            ids.push(word.to_lowercase());
+            "list"
+        }
+        Some(Err(word)) => {
+            return refuse_value(context, &format!("The storage action '{word}' is not one of list, prune, clear, clean."));
+        }
+    };
+    let (urls, others): (Vec<String>, Vec<String>) = words.cloned().partition(|word| word.contains("://"));
+    if let Some(word) = others.iter().find(|word| !is_id(word)) {
+        return refuse_value(context, &format!("The storage id '{word}' is not a hexadecimal number."));
     }
-    if let Some(word) = args.action.first()
-        && !["list", "prune", "clear", "clean"].contains(&word.as_str())
-    {
-        return refuse_value(context, &format!("The storage action '{word}' is not one of list, prune, clear, clean."));
+    ids.extend(others.iter().map(|id| id.to_lowercase()));
+    if action == "list" {
+        list(args, &urls, &ids, checked.uid_length, context);
     }
     Exit::Success
+}
+
+fn is_id(word: &str) -> bool {
+    !word.is_empty() && word.len() <= 64 && word.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// The ids of the chosen services, in Apprise's layout.
+fn list(args: &StorageArgs, urls: &[String], ids: &[String], uid_length: usize, context: Context) {
+    let wanted = Wanted { urls, configs: &args.send.sources.config, tags: &args.send.sources.tag };
+    let loaded = context.runtime().block_on(sources::load(Options::default(), &wanted, context));
+    output::problems(&loaded.load_problems(), context);
+    let filter = if wanted.tags.is_empty() { TagFilter::All } else { loaded.filter };
+    // In the order in which the ids came up first.
+    let mut order: Vec<String> = Vec::new();
+    let mut found: BTreeMap<String, (Vec<String>, Vec<String>)> = BTreeMap::new();
+    for entry in loaded.notifier.find(&filter) {
+        let Some(service) = entry.service() else { continue };
+        let id = service.url_id(uid_length);
+        if !ids.is_empty() && !ids.iter().any(|wanted| id.starts_with(wanted)) {
+            continue;
+        }
+        if !order.contains(&id) {
+            order.push(id.clone());
+        }
+        let (urls, tags) = found.entry(id).or_default();
+        urls.push(service.masked_url());
+        tags.extend(entry.tag_names());
+    }
+    let width = columns();
+    for (n, id) in order.iter().enumerate() {
+        let (urls, tags) = &mut found.get_mut(id).expect("put there above");
+        if n > 0 {
+            output::line("");
+        }
+        output::line(&format!("{:>4}. {id:<53}0.00B    unused", n + 1));
+        for url in urls {
+            output::line(&format!("      - {}", cut(url, width - 2)));
+        }
+        tags.sort();
+        tags.dedup();
+        if !tags.is_empty() {
+            output::line(&format!("      tags: {}", tags.join(", ")));
+        }
+    }
 }

@@ -8,14 +8,14 @@ use crate::output;
 use crate::sources::Loaded;
 
 /// Columns of a terminal that does not say.
-const COLUMNS: usize = 80;
+const COLUMNS: isize = 80;
 
 /// Lists the chosen services on standard output.
 pub(super) fn print(loaded: &Loaded, uid_length: usize, context: Context) -> Exit {
     let notifier = &loaded.notifier;
     let given = notifier.options().template_values.iter().map(|(n, v)| (n.as_str(), v.as_str()));
     let values = Values::new(given, &notifier.options().context.env);
-    let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(COLUMNS);
+    let width = columns();
     let (mut listed, mut unresolved) = (0, 0);
     for entry in notifier.find(&loaded.filter) {
         listed += 1;
@@ -76,12 +76,19 @@ fn label(name: &str, value: &str) -> String {
     format!("{name:>10}: {value}")
 }
 
-/// Apprise's cut: a URL that does not fit loses its end.
-fn cut(url: &str, columns: usize) -> String {
-    if url.chars().count() <= columns.saturating_sub(8) {
+/// The width of the output: `COLUMNS`, or 80.
+pub(crate) fn columns() -> isize {
+    std::env::var("COLUMNS").ok().and_then(|c| c.trim().parse().ok()).filter(|c| *c > 0).unwrap_or(COLUMNS)
+}
+
+/// Apprise's cut: a URL that does not fit loses its end. In a terminal narrower than anyone has, it counts from the end.
+pub(crate) fn cut(url: &str, columns: isize) -> String {
+    let length = isize::try_from(url.chars().count()).unwrap_or(isize::MAX);
+    if length <= columns - 8 {
         return url.to_owned();
     }
-    let mut short: String = url.chars().take(columns.saturating_sub(9)).collect();
+    let keep = if columns < 9 { length + columns - 9 } else { columns - 9 };
+    let mut short: String = url.chars().take(usize::try_from(keep).unwrap_or(0)).collect();
     short.push_str("...");
     short
 }

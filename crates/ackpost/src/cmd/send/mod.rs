@@ -8,7 +8,8 @@ use std::io::{IsTerminal as _, Read as _};
 use notify::{Options, TagFilter};
 
 use self::args::Checked;
-pub(crate) use self::args::{ContentArgs, SendArgs, SourceArgs, check_storage};
+pub(crate) use self::args::{ContentArgs, SendArgs, SourceArgs};
+pub(crate) use self::dry_run::{columns, cut};
 use crate::cmd::details;
 use crate::context::{Context, Name};
 use crate::exit::{Done, Exit, Failure};
