@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{mpsc, oneshot};
 
 use super::accept::Parcel;
 use super::carrier::{Carrier, Hidden, Job, Route, Stamp, StoredFile, Wire};
@@ -17,7 +17,7 @@ use super::rules::{Budget, Rules};
 use super::types::{AcceptOptions, Accepted};
 use crate::asset::Asset;
 use crate::dispatch::{Courier, CourierOptions};
-use crate::message::{AttachmentSource, Message};
+use crate::message::Message;
 use crate::outcome::Outcome;
 use crate::service::{Chunk, Context, Service, Target};
 
@@ -26,7 +26,7 @@ const KEPT: usize = 1024;
 
 /// Carries by the services of this crate, over connections that all deliveries share.
 pub struct Services {
-    courier: Arc<Courier>,
+    courier: Courier,
     context: Context,
     loaded: Mutex<HashMap<[u8; 32], Service>>,
 }
@@ -39,7 +39,7 @@ impl fmt::Debug for Services {
 
 impl Services {
     /// Over these connections.
-    pub fn new(courier: Arc<Courier>) -> Self {
+    pub fn new(courier: Courier) -> Self {
         Self {
             courier,
             context: Context::default(),
@@ -77,86 +77,93 @@ impl Services {
     }
 }
 
-/// A piece as it is stored.
-#[derive(Serialize, Deserialize)]
-struct StoredPiece {
-    title: String,
-    body: String,
-    xhtml: Option<String>,
-    id: String,
-    sent_at_ms: u64,
-}
-
 impl Carrier for Services {
     fn prepare(&self, route: &Route, message: &Message, stamp: &Stamp) -> Result<Vec<Wire>, Outcome> {
         let service = self.service(route)?;
-        let prepared = crate::dispatch::prepare(&service, message)
-            .map_err(|problem| Outcome::refused(problem.cause, problem.remedy))?;
-        let mut chunks = prepared.chunks;
+        let target = Self::target(&service, route)?;
+        let mut chunks = match crate::dispatch::prepare(&service, message) {
+            Ok(prepared) => prepared.chunks,
+            Err(problem) => return Err(Outcome::refused(problem.cause, problem.remedy)),
+        };
         if chunks.is_empty() {
+            // Nothing but files.
             chunks.push(Chunk::default());
         }
-        Ok(chunks
-            .into_iter()
-            .enumerate()
-            .map(|(n, chunk)| {
-                let (sent_at_ms, id) = stamp.piece(n);
-                let piece = StoredPiece {
-                    title: chunk.title,
-                    body: chunk.body,
-                    xhtml: chunk.xhtml,
-                    id,
-                    sent_at_ms,
-                };
-                serde_json::to_value(piece).expect("texts and numbers can be written")
+        let fix = |(n, chunk): (usize, Chunk)| {
+            let (sent_at_ms, id) = stamp.piece(n);
+            let wire = service.fix(&target, &chunk, &crate::dispatch::Stamp { id, sent_at_ms });
+            serde_json::to_value(wire).map_err(|error| {
+                Outcome::refused(
+                    format!("the message cannot be written down: {error}"),
+                    "send it without the outbox",
+                )
             })
-            .collect())
+        };
+        chunks.into_iter().enumerate().map(fix).collect()
     }
 
     fn deliver<'a>(&'a self, job: Job<'a>) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let service = match self.service(job.route) {
-                Ok(service) => service,
-                Err(outcome) => return outcome,
-            };
-            let target = match Self::target(&service, job.route) {
-                Ok(target) => target,
-                Err(outcome) => return outcome,
-            };
-            let Ok(piece) = serde_json::from_value::<StoredPiece>(job.wire.clone()) else {
-                return Outcome::refused("the stored message is written in another way", "send it again");
-            };
-            let chunk = Chunk {
-                title: piece.title,
-                body: piece.body,
-                xhtml: piece.xhtml,
-            };
-            let stamp = crate::dispatch::Stamp {
-                id: piece.id,
-                sent_at_ms: piece.sent_at_ms,
-            };
-            let wire = service.fix(&target, &chunk, &stamp);
-            let parcel = crate::dispatch::Parcel {
-                target,
-                wires: vec![wire],
-                files: Arc::new([]),
-                repeat: false,
-                fixed: None,
-            };
-            let mut attempts = self.courier.deliver(&service, &parcel).await;
-            attempts.pop().map_or_else(
-                || Outcome::deferred("there was no outcome", "try again"),
-                |attempt| attempt.outcome,
-            )
+            match self.attempt(job).await {
+                Ok(outcome) | Err(outcome) => outcome,
+            }
         })
+    }
+}
+
+impl Services {
+    async fn attempt(&self, job: Job<'_>) -> Result<Outcome, Outcome> {
+        let service = self.service(job.route)?;
+        let target = Self::target(&service, job.route)?;
+        let wire = serde_json::from_value(job.wire.clone())
+            .map_err(|_| Outcome::refused("the stored message is written in another way", "send it again"))?;
+        let files = job.files.iter().map(|file| crate::dispatch::File {
+            name: file.name.clone(),
+            media_type: file.media_type.clone(),
+            bytes: file.bytes.clone(),
+        });
+        // A piece that is finished on the way comes back through a channel, because whoever finishes it may hold on
+        // to its callback for longer than this attempt lasts.
+        let (finished, mut pieces) = mpsc::channel::<(Wire, oneshot::Sender<bool>)>(1);
+        let parcel = crate::dispatch::Parcel {
+            target,
+            wires: vec![wire],
+            files: files.collect(),
+            repeat: job.repeat,
+            fixed: Some(Arc::new(move |_, wire| {
+                let finished = finished.clone();
+                Box::pin(async move {
+                    let (answer, kept) = oneshot::channel();
+                    let Ok(wire) = serde_json::to_value(wire) else { return false };
+                    finished.send((wire, answer)).await.is_ok() && kept.await.unwrap_or(false)
+                })
+            })),
+        };
+        let keeping = async {
+            while let Some((wire, answer)) = pieces.recv().await {
+                let _ = answer.send(job.keep.keep(wire).await);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            mut attempts = self.courier.deliver(&service, &parcel) => Ok(match attempts.pop() {
+                Some(attempt) => attempt.outcome,
+                None => Outcome::deferred("there was no outcome", "try again"),
+            }),
+            () = keeping => Err(Outcome::deferred("there was no outcome", "try again")),
+        }
     }
 }
 
 impl Outbox {
     /// Opens an outbox for the services of this crate, with connections of its own.
     pub async fn for_services(config: OutboxConfig) -> Result<Self, OutboxError> {
-        let courier = Courier::new(CourierOptions::default(), Asset::default());
-        Self::open(config, Arc::new(Services::new(Arc::new(courier)))).await
+        let options = CourierOptions {
+            resident: true,
+            ..CourierOptions::default()
+        };
+        let courier = Courier::new(options, Asset::default());
+        Self::open(config, Arc::new(Services::new(courier))).await
     }
 
     /// Stores a message for every target of these services in one durable commit, its files copied in: after this it
@@ -188,43 +195,20 @@ impl Outbox {
     }
 
     async fn copy_in(&self, message: &Message) -> Result<Vec<StoredFile>, OutboxError> {
-        let limit = self.0.limits.file_bytes;
+        let options = CourierOptions {
+            attachment_bytes: self.0.limits.file_bytes,
+            ..CourierOptions::default()
+        };
         let mut files = Vec::with_capacity(message.attachments.len());
         for attachment in &message.attachments {
-            let name = attachment.file_name();
-            let failed = |cause: String| OutboxError::Attachment {
-                name: name.clone(),
-                cause,
-            };
-            let bytes = match &attachment.source {
-                AttachmentSource::Bytes(bytes) => bytes.clone(),
-                AttachmentSource::File(path) => {
-                    let size = tokio::fs::metadata(path)
-                        .await
-                        .map_err(|error| failed(error.to_string()))?
-                        .len();
-                    if size > limit {
-                        return Err(OutboxError::TooLarge {
-                            what: format!("the file {name}"),
-                            bytes: size,
-                            limit,
-                        });
-                    }
-                    tokio::fs::read(path)
-                        .await
-                        .map_err(|error| failed(error.to_string()))?
-                        .into()
-                }
-                AttachmentSource::Url(_) => return Err(failed("addresses are not fetched".to_owned())),
-            };
-            let media_type = attachment
-                .media_type
-                .clone()
-                .unwrap_or_else(|| "application/octet-stream".to_owned());
+            let file = attachment.load(&options).await.map_err(|problem| OutboxError::Unsendable {
+                cause: problem.cause,
+                remedy: problem.remedy,
+            })?;
             files.push(StoredFile {
-                name,
-                media_type,
-                bytes,
+                name: file.name,
+                media_type: file.media_type,
+                bytes: file.bytes,
             });
         }
         Ok(files)
@@ -238,7 +222,6 @@ pub(super) fn rules(service: &Service) -> Result<Rules, OutboxError> {
     let mut rules = Rules::from_words(words, common.tz.as_deref())?;
     if rules.budget.is_none() {
         rules.budget = service
-            .endpoint()
             .pace()
             .map(|(count, span)| Budget::Limited { count, span });
     }
