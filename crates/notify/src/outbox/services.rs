@@ -134,7 +134,9 @@ impl Services {
                 let finished = finished.clone();
                 Box::pin(async move {
                     let (answer, kept) = oneshot::channel();
-                    let Ok(wire) = serde_json::to_value(wire) else { return false };
+                    let Ok(wire) = serde_json::to_value(wire) else {
+                        return false;
+                    };
                     finished.send((wire, answer)).await.is_ok() && kept.await.unwrap_or(false)
                 })
             })),
@@ -201,10 +203,13 @@ impl Outbox {
         };
         let mut files = Vec::with_capacity(message.attachments.len());
         for attachment in &message.attachments {
-            let file = attachment.load(&options).await.map_err(|problem| OutboxError::Unsendable {
-                cause: problem.cause,
-                remedy: problem.remedy,
-            })?;
+            let file = attachment
+                .load(&options)
+                .await
+                .map_err(|problem| OutboxError::Unsendable {
+                    cause: problem.cause,
+                    remedy: problem.remedy,
+                })?;
             files.push(StoredFile {
                 name: file.name,
                 media_type: file.media_type,
