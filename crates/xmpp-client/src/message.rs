@@ -221,6 +221,11 @@ pub struct Outgoing {
     pub id: Option<String>,
     /// The id of the earlier message that this one corrects (XEP-0308).
     pub replaces: Option<String>,
+    /// An earlier attempt with the same `id` may have arrived, no sooner than this. The history of the
+    /// room is looked through while it is entered, and what is found there is not said again. People
+    /// have no such history; a room that a kept session is in already is not entered, so repeat
+    /// with [`send`](crate::send).
+    pub repeat_since: Option<std::time::SystemTime>,
 }
 
 impl Outgoing {
@@ -232,6 +237,7 @@ impl Outgoing {
             confirm: None,
             id: None,
             replaces: None,
+            repeat_since: None,
         }
     }
 

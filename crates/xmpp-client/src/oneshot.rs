@@ -19,6 +19,8 @@ use crate::xml::{Element, Incoming};
 
 /// A ping follows after so many messages, so that a long batch is confirmed as it goes.
 pub(crate) const SEAL_EVERY: usize = 100;
+/// How far the clock of the server may be behind ours.
+const CLOCK_SLACK: Duration = Duration::from_secs(120);
 
 /// Sends messages to people and rooms over one connection and reports each, in the order given.
 ///
@@ -294,6 +296,8 @@ pub(crate) fn parts_of(
     let asked = message.asked();
     let mut parts = Vec::new();
     let mut own_id = message.id.clone();
+    // Files of a message with an id of its own are as recognisable as its text.
+    let file_id = |number: usize| message.id.as_ref().map(|id| format!("{id}.{number}"));
     let has_text =
         !content.body.is_empty() || content.subject.as_deref().is_some_and(|text| !text.is_empty());
     if has_text || content.attachments.is_empty() {
@@ -306,14 +310,27 @@ pub(crate) fn parts_of(
             message.replaces.as_deref(),
         )?);
     }
-    for file in &content.attachments {
+    for (number, file) in content.attachments.iter().enumerate() {
         let Some((_, url)) = urls.iter().find(|(known, _)| std::sync::Arc::ptr_eq(known, file)) else {
             continue;
         };
-        let id = own_id.take().unwrap_or_else(id::uuid);
+        let id = own_id.take().or_else(|| file_id(number)).unwrap_or_else(id::uuid);
         parts.push(crate::stanza::file_part(&message.target, content, asked, id, url));
     }
+    if let Some(since) = message.repeat_since {
+        let since = history_stamp(since);
+        for part in &mut parts {
+            part.repeat_since = Some(since.clone());
+        }
+    }
     Ok(parts)
+}
+
+/// A time as XEP-0082 writes it, earlier by what clocks may differ.
+pub(crate) fn history_stamp(since: std::time::SystemTime) -> String {
+    jiff::Timestamp::try_from(since - CLOCK_SLACK)
+        .map(|stamp| stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        .unwrap_or_default()
 }
 
 /// A message is delivered when all its parts are; the first failure is its failure.

@@ -14,6 +14,10 @@ pub(crate) struct Part {
     pub(crate) xml: String,
     pub(crate) asked: Confirm,
     pub(crate) notes: Vec<Note>,
+    /// The new topic, when the message is nothing but that: rooms do not always keep its id.
+    pub(crate) topic: Option<String>,
+    /// It may have been said before, since this time (XEP-0082): look into the history of the room first.
+    pub(crate) repeat_since: Option<String>,
 }
 
 /// The text part: body, subject, formatting.
@@ -44,10 +48,10 @@ pub(crate) fn text_part(
     }
     let mut message = envelope(target, content, &id);
     if !subject.is_empty() {
-        message.push(Element::new("subject", ns::CLIENT).text(subject));
+        message.push(Element::new("subject", ns::CLIENT).text(&*subject));
     }
     if !body.is_empty() {
-        message.push(Element::new("body", ns::CLIENT).text(body));
+        message.push(Element::new("body", ns::CLIENT).text(&*body));
     }
     if let Some(html) = content.html.as_deref().and_then(xhtml::from_html) {
         message.push(html);
@@ -59,6 +63,7 @@ pub(crate) fn text_part(
         message.push(Element::new("replace", ns::CORRECT).attr("id", replaces));
     }
     let mut part = finish(target, asked, id, message);
+    part.topic = (body.is_empty() && matches!(target, Target::Room(_))).then(|| subject.to_string());
     if in_body + in_subject > 0 {
         part.notes.push(Note::CharactersReplaced(in_body + in_subject));
     }
@@ -98,6 +103,8 @@ fn finish(target: &Target, asked: Confirm, id: String, mut message: Element) -> 
         xml: message.to_xml(),
         asked,
         notes: Vec::new(),
+        topic: None,
+        repeat_since: None,
     }
 }
 

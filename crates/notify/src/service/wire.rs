@@ -41,6 +41,8 @@ pub struct FixedPost {
 pub struct XmppWire {
     /// Stanza id and origin-id.
     pub id: String,
+    /// When it was fixed, milliseconds since the epoch: a repeat is looked for from then on.
+    pub sent_at_ms: u64,
     /// The plain text.
     pub body: String,
     /// The subject.

@@ -1,6 +1,7 @@
 //! Messages to people and rooms over XMPP.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use secrecy::ExposeSecret as _;
 use xmpp_client::{
@@ -134,6 +135,7 @@ impl Xmpp {
         };
         XmppWire {
             id: stamp.id.clone(),
+            sent_at_ms: stamp.sent_at_ms,
             // CR LF of the title merge is one line end in XML.
             body: body.replace("\r\n", "\n").replace('\r', "\n"),
             subject: Some(chunk.title.clone()).filter(|title| self.subject && !title.is_empty()),
@@ -147,7 +149,10 @@ impl Xmpp {
         match self.outgoing(courier, parcel) {
             Ok(messages) => {
                 let account = || self.account(common, courier.options(), &courier.asset().app_id);
-                let keep = self.keepalive || courier.options().resident;
+                // What may have arrived is looked for in the history of the room while it is entered, which a kept
+                // session has done already.
+                let look = parcel.repeat && parcel.target.room;
+                let keep = (self.keepalive || courier.options().resident) && !look;
                 let outcomes = courier
                     .xmpp_send(&self.account_key(common), keep, account, messages)
                     .await;
@@ -201,6 +206,9 @@ impl Xmpp {
             };
             let mut message = Outgoing::new(target.clone(), content);
             message.id = Some(wire.id.clone());
+            message.repeat_since = parcel
+                .repeat
+                .then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(wire.sent_at_ms));
             message.confirm = self.confirm.map(|confirm| match confirm {
                 Confirm::Sent => xmpp_client::Confirm::Sent,
                 Confirm::Server => xmpp_client::Confirm::Server,

@@ -53,6 +53,7 @@ struct Job {
     xml: String,
     asked: Confirm,
     notes: Vec<Note>,
+    topic: Option<String>,
     /// Its stanza was put into `out`.
     released: bool,
     /// Everything up to it was handed to the operating system.
@@ -134,6 +135,8 @@ impl Courier {
             xml,
             asked,
             notes,
+            topic,
+            repeat_since,
         } = part;
         self.by_id.insert(id.clone(), key);
         let room = match &target {
@@ -148,6 +151,7 @@ impl Courier {
                 xml,
                 asked,
                 notes,
+                topic,
                 released: false,
                 written: false,
                 passed: Passed::Nothing,
@@ -160,7 +164,7 @@ impl Courier {
         );
         match room {
             Some(room) => {
-                if self.enter(&room) {
+                if self.enter(&room, repeat_since) {
                     self.release(key);
                 }
             }

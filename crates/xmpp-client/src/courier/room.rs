@@ -11,6 +11,8 @@ use crate::xml::Element;
 
 /// How many nicks are tried: `name`, `name_2`, … `name_5`.
 const NICKS_MAX: u32 = 5;
+/// How much history is asked for when a message of ours may be in it.
+const HISTORY_MAX: &str = "500";
 
 /// A room we are in, or entering.
 pub(super) struct Room {
@@ -46,7 +48,8 @@ pub(crate) struct RoomView {
 
 impl Courier {
     /// Makes sure that we are in the room or entering it. `false` when messages must wait.
-    pub(super) fn enter(&mut self, target: &RoomTarget) -> bool {
+    /// With `history_since` they wait until the history is here, unless the room was entered before.
+    pub(super) fn enter(&mut self, target: &RoomTarget, history_since: Option<String>) -> bool {
         let bare = target.room.to_bare();
         if let Some(room) = self.rooms.get(&bare) {
             match room.stage {
@@ -64,6 +67,7 @@ impl Courier {
             .clone()
             .or_else(|| target.room.resource().map(ToOwned::to_owned))
             .unwrap_or_else(|| self.nick.clone());
+        let looks = history_since.is_some();
         let room = Room {
             wanted_nick: nick.clone(),
             nick,
@@ -73,16 +77,16 @@ impl Courier {
             join_id: String::new(),
             stage: Stage::Outside,
             created: false,
-            history_since: None,
+            history_since,
         };
         self.rooms.insert(bare.clone(), room);
         self.join(&bare);
-        true
+        !looks
     }
 
     /// Enters a room without a message, for receiving.
     pub(crate) fn visit(&mut self, target: &RoomTarget) {
-        self.enter(target);
+        self.enter(target, None);
         self.touch();
     }
 
@@ -125,7 +129,10 @@ impl Courier {
         room.join_id = format!("join-{}", id::short());
         let mut history = Element::new("history", ns::MUC);
         history = match &room.history_since {
-            Some(since) => history.attr("since", since.clone()),
+            // Servers that keep little of it send no more than that.
+            Some(since) => history
+                .attr("since", since.clone())
+                .attr("maxstanzas", HISTORY_MAX),
             None => history.attr("maxstanzas", "0"),
         };
         let password = room
@@ -447,7 +454,9 @@ impl Courier {
                     .get(key)
                     .is_some_and(|job| matches!(&job.target, Target::Room(t) if t.room.same_bare(&bare)))
             });
-        let Some(key) = key else { return false };
+        let Some(key) = key.or_else(|| self.topic_job(&bare, stanza)) else {
+            return false;
+        };
         if let Some(job) = self.jobs.get_mut(&key) {
             job.notes.extend(nick_note);
             if created {
@@ -457,6 +466,18 @@ impl Courier {
         self.deliver(key, ConfirmedBy::Room);
         // Whoever keeps the session may want to see it too.
         false
+    }
+
+    /// A change of the topic that we asked for.
+    fn topic_job(&self, bare: &Jid, stanza: &Element) -> Option<Key> {
+        let topic = stanza
+            .content_of("subject", ns::CLIENT)
+            .filter(|_| stanza.find("body", ns::CLIENT).is_none())?;
+        self.jobs_of(bare).into_iter().find(|key| {
+            self.jobs
+                .get(key)
+                .is_some_and(|job| job.topic.as_ref() == Some(&topic))
+        })
     }
 
     /// What the history does not hold was not shown, and is said now.
