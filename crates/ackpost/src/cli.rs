@@ -82,6 +82,14 @@ pub(crate) enum Command {
     /// Host a Session community: set up, run, moderate, import, back up
     #[command(subcommand)]
     Server(cmd::server::ServerCommand),
+    /// Session accounts: make, show, import them
+    Identity(cmd::identity::IdentityArgs),
+    /// Session communities: read, post, react, moderate
+    Room(cmd::room::RoomArgs),
+    /// Direct messages to people of a Session community
+    Dm(cmd::dm::DmArgs),
+    /// Follow communities and XMPP accounts: one event after the other
+    Watch(cmd::watch::WatchArgs),
     /// List the services and the forms of their URLs
     Details(cmd::details::DetailsArgs),
     /// Accepted for Apprise's sake: these services keep nothing on disk
@@ -134,6 +142,10 @@ fn dispatch(command: Command, context: Context) -> Done {
         Command::Gateway(args) => cmd::gateway::run(&args, context),
         Command::Outbox(args) => cmd::outbox::run(&args, context),
         Command::Server(command) => cmd::server::run(&command, context),
+        Command::Identity(args) => cmd::identity::run(&args, context),
+        Command::Room(args) => cmd::room::run(&args, context),
+        Command::Dm(args) => cmd::dm::run(&args, context),
+        Command::Watch(args) => cmd::watch::run(&args, context),
         Command::Details(args) => Ok(cmd::details::run(&args, context)),
         Command::Storage(args) => Ok(cmd::storage::run(&args, context)),
         Command::Generate(args) => cmd::generate::run(&args, context),

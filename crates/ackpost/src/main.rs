@@ -7,6 +7,7 @@ mod argv;
 mod cli;
 mod cmd;
 mod context;
+mod doctor;
 mod exit;
 mod gateway;
 mod help;

@@ -3,11 +3,15 @@
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod details;
+pub(crate) mod dm;
 pub(crate) mod doctor;
 pub(crate) mod gateway;
 pub(crate) mod generate;
+pub(crate) mod identity;
 pub(crate) mod outbox;
 pub(crate) mod preview;
+pub(crate) mod room;
 pub(crate) mod send;
 pub(crate) mod server;
 pub(crate) mod storage;
+pub(crate) mod watch;

@@ -4,11 +4,14 @@ mod token;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use notify::outbox::{Outbox, Services};
+use notify::{Asset, Courier, CourierOptions};
 use serde_json::json;
 
-use crate::cmd::outbox::place::PlaceArgs;
+use crate::cmd::outbox::place::{self, PlaceArgs};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::gateway::{Config, DEFAULT_TEXT, GatewayError};
@@ -98,7 +101,9 @@ impl FileArgs {
 
 fn default_file() -> Option<PathBuf> {
     let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".config/ackpost/gateway.toml"));
-    home.into_iter().chain([PathBuf::from("/etc/ackpost/gateway.toml")]).find(|path| path.is_file())
+    home.into_iter()
+        .chain([PathBuf::from("/etc/ackpost/gateway.toml")])
+        .find(|path| path.is_file())
 }
 
 fn failure(error: &GatewayError) -> Failure {
@@ -106,7 +111,11 @@ fn failure(error: &GatewayError) -> Failure {
 }
 
 fn list(addresses: &[SocketAddr]) -> String {
-    addresses.iter().map(|address| format!("http://{address}")).collect::<Vec<_>>().join(", ")
+    addresses
+        .iter()
+        .map(|address| format!("http://{address}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn start(args: &RunArgs, context: Context) -> Done {
@@ -119,14 +128,25 @@ fn start(args: &RunArgs, context: Context) -> Done {
             let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             output::json(&json!({"listening": texts, "open": open}));
         } else {
-            let access = if open { "open to this machine, no token needed" } else { "tokens needed" };
+            let access = if open {
+                "open to this machine, no token needed"
+            } else {
+                "tokens needed"
+            };
             output::note(&format!("listening on {} ({access})", list(addresses)));
         }
     };
     context.server_runtime().block_on(async {
         make_folder(&config.folder)?;
-        let outbox = args.place.clone().or(config.outbox.as_deref()).open().await?;
+        let settings = args.place.clone().or(config.outbox.as_deref()).config(true)?;
+        // A resident process: XMPP sessions and connections are kept between messages.
+        let options =
+            CourierOptions { resident: true, state_folder: Some(config.folder.clone()), ..CourierOptions::default() };
+        let courier = Courier::new(options, Asset::default());
+        let carrier = Arc::new(Services::new(courier.clone()));
+        let outbox = Outbox::open(settings, carrier).await.map_err(|error| place::failure(&error))?;
         let ended = gateway::run(config, file.as_deref(), outbox.clone(), announce).await;
+        courier.close().await;
         outbox.close().await;
         ended.map_err(|error| failure(&error))
     })?;
@@ -135,6 +155,9 @@ fn start(args: &RunArgs, context: Context) -> Done {
 
 fn make_folder(folder: &Path) -> Result<(), Failure> {
     gateway::private_folder(folder).map_err(|error| {
-        Failure::new(format!("{}: {error}", folder.display()), "make it writable for this user, or name another folder")
+        Failure::new(
+            format!("{}: {error}", folder.display()),
+            "make it writable for this user, or name another folder",
+        )
     })
 }

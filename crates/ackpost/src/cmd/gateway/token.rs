@@ -66,7 +66,9 @@ pub(super) fn run(args: &TokenArgs, context: Context) -> Done {
         }
         TokenCommand::Remove { name } => {
             tokens.remove(name).map_err(|error| failure(&error))?;
-            output::note(&format!("removed {name}; a running gateway refuses it from now on"));
+            output::note(&format!(
+                "removed {name}; a running gateway refuses it from now on"
+            ));
             Ok(Exit::Success)
         }
     }
@@ -80,12 +82,18 @@ fn add(tokens: &Tokens, args: &AddArgs, context: Context) -> Done {
     for key in &args.keys {
         let plain = key.strip_suffix('*').unwrap_or(key);
         if !plain.is_empty() && Key::parse(plain).is_err() {
-            return Err(Failure::usage(format!("`{key}` is no key"), "a key has letters, digits, - and _"));
+            return Err(Failure::usage(
+                format!("`{key}` is no key"),
+                "a key has letters, digits, - and _",
+            ));
         }
     }
     let name = args.name.trim();
     if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(Failure::usage("the name of a token cannot be empty", "give it the name of who uses it"));
+        return Err(Failure::usage(
+            "the name of a token cannot be empty",
+            "give it the name of who uses it",
+        ));
     }
     let mut allow = args.allow.clone();
     allow.sort_unstable();
@@ -98,7 +106,9 @@ fn add(tokens: &Tokens, args: &AddArgs, context: Context) -> Done {
         rate: args.rate,
         lifetime: args.expires,
     };
-    let token = tokens.add(new, SystemTime::now()).map_err(|error| failure(&error))?;
+    let token = tokens
+        .add(new, SystemTime::now())
+        .map_err(|error| failure(&error))?;
     if context.json {
         output::json(&json!({"name": name, "token": token.expose_secret()}));
     } else {
@@ -118,7 +128,12 @@ fn list(tokens: &Tokens, context: Context) {
             }));
             continue;
         }
-        let mut line = format!("{}  {}  keys {}", grant.name, allow.join("+"), grant.keys.join(","));
+        let mut line = format!(
+            "{}  {}  keys {}",
+            grant.name,
+            allow.join("+"),
+            grant.keys.join(",")
+        );
         for (what, value) in [
             ("tags", (!grant.tags.is_empty()).then(|| grant.tags.join(","))),
             ("rate", grant.rate.clone()),
@@ -133,6 +148,8 @@ fn list(tokens: &Tokens, context: Context) {
 }
 
 fn until(seconds: u64) -> String {
-    let time = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    let time = i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     time.map_or_else(|| "never".to_owned(), |time| time.to_string())
 }

@@ -46,7 +46,8 @@ impl PlaceArgs {
         Outbox::for_services(config).await.map(Some).map_err(|error| failure(&error))
     }
 
-    fn config(&self, make: bool) -> Result<OutboxConfig, Failure> {
+    /// How it is opened; `make` makes the folder.
+    pub(crate) fn config(&self, make: bool) -> Result<OutboxConfig, Failure> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let key = self.outbox_key.clone().or_else(|| variable("ACKPOST_OUTBOX_KEY").map(PathBuf::from));
         let location = self.outbox.clone().or_else(|| variable("ACKPOST_OUTBOX")).map(|text| Location::parse(&text));

@@ -1,0 +1,152 @@
+//! Tokens, and what they are bound to.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::process::{Gateway, dead_url};
+use crate::support::Program;
+
+#[test]
+fn tokens_are_bound_to_keys_tags_scopes_and_rates() {
+    let gateway = Gateway::start();
+    let text = format!("a={}\nb={}\n", dead_url(), dead_url());
+    for key in ["ops", "other"] {
+        assert_eq!(
+            gateway
+                .json(&format!("/add/{key}"), &json!({"config": text, "format": "text"}))
+                .status,
+            200
+        );
+    }
+    let token = gateway.token(&["ci", "--key", "ops", "--tag", "a", "--rate", "20/1h"]);
+    let bearer = format!("Bearer {token}");
+    let with = |path: &str, body: &str| {
+        let headers = [
+            ("Authorization", bearer.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        gateway.request("POST", path, &headers, body.as_bytes())
+    };
+    // From now on nothing goes without one.
+    let answer = gateway.json("/notify/ops", &json!({"body": "x"}));
+    assert_eq!(answer.status, 401);
+    assert!(
+        answer
+            .header("www-authenticate")
+            .expect("a challenge")
+            .starts_with("Basic")
+    );
+    // Its key, and of it only its tag.
+    let answer = with("/notify/ops", "{\"body\":\"x\"}");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["outbox"].as_array().map(Vec::len), Some(1));
+    assert_eq!(with("/notify/ops", "{\"body\":\"x\",\"tag\":\"b\"}").status, 424);
+    // Not another key, nor another thing.
+    assert_eq!(with("/notify/other", "{\"body\":\"x\"}").status, 403);
+    assert_eq!(with("/notify/nokey", "{\"body\":\"x\"}").status, 403);
+    assert_eq!(
+        with("/notify", "{\"body\":\"x\",\"urls\":\"xmpp://u:p@h\"}").status,
+        403
+    );
+    assert_eq!(with("/add/ops", "{\"urls\":\"xmpp://u:p@h\"}").status, 403);
+    assert_eq!(with("/get/ops", "").status, 403);
+    assert_eq!(with("/outbox/0000000000000000/drop", "").status, 403);
+    let get = |path: &str| {
+        gateway
+            .request("GET", path, &[("Authorization", bearer.as_str())], b"")
+            .status
+    };
+    assert_eq!(get("/outbox"), 403);
+    assert_eq!(get("/metrics"), 403);
+    // As the password of HTTP Basic, the way apprise:// sends it.
+    use base64::Engine as _;
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("user:{token}"));
+    let headers = [
+        ("Authorization", format!("Basic {basic}")),
+        ("Content-Type", "application/json".to_owned()),
+    ];
+    let headers: Vec<(&str, &str)> = headers
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    assert_eq!(
+        gateway
+            .request("POST", "/notify/ops", &headers, b"{\"body\":\"x\"}")
+            .status,
+        200
+    );
+    // Its rate.
+    let answers: Vec<u16> = (0..20)
+        .map(|_| with("/notify/ops", "{\"body\":\"x\"}").status)
+        .collect();
+    assert!(answers.contains(&429), "{answers:?}");
+    assert!(
+        with("/notify/ops", "{\"body\":\"x\"}")
+            .header("retry-after")
+            .is_some()
+    );
+    // The file holds no token.
+    let file = gateway
+        .program
+        .home()
+        .join(".local/state/ackpost/gateway/tokens.toml");
+    let stored = std::fs::read_to_string(file).expect("the token file");
+    assert!(stored.contains("sha256") && !stored.contains(&token[14..]));
+    // Removed means refused.
+    let ran = gateway
+        .program
+        .run(&["gateway", "token", "--config", "gateway.toml", "remove", "ci"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    std::thread::sleep(Duration::from_secs(5));
+    let answer = with("/notify/other", "{\"body\":\"x\"}");
+    assert_ne!(
+        answer.status, 403,
+        "the token is void; without any token the gateway is open again"
+    );
+}
+
+#[test]
+fn guessing_tokens_is_braked() {
+    let gateway = Gateway::with(Program::new(), "[limits]\nguess_rate = \"5/10m\"\n");
+    let token = gateway.token(&["ci"]);
+    let status = |token: &str| {
+        gateway
+            .request(
+                "GET",
+                "/outbox",
+                &[("Authorization", &format!("Bearer {token}"))],
+                b"",
+            )
+            .status
+    };
+    let mut wrong = token.clone();
+    wrong.replace_range(20..21, if &token[20..21] == "A" { "B" } else { "A" });
+    let guesses: Vec<u16> = (0..8).map(|_| status(&wrong)).collect();
+    assert_eq!(guesses[..4], [401; 4], "{guesses:?}");
+    assert_eq!(guesses[6..], [429; 2], "{guesses:?}");
+    assert_eq!(
+        status(&token),
+        429,
+        "the brake is on the address: no guess is looked at any more"
+    );
+}
+
+#[test]
+fn an_open_gateway_answers_under_its_own_names_only() {
+    let gateway = Gateway::with(Program::new(), "hosts = [\"notify.example.org\"]\n");
+    let from = |headers: &[(&str, &str)]| gateway.request("GET", "/outbox", headers, b"").status;
+    assert_eq!(from(&[("Host", "localhost:8000")]), 200);
+    assert_eq!(from(&[("Host", "notify.example.org")]), 200);
+    assert_eq!(from(&[("Host", "evil.example")]), 421, "a rebound name");
+    assert_eq!(from(&[("Origin", "http://evil.example")]), 403);
+    assert_eq!(from(&[("Sec-Fetch-Site", "cross-site")]), 403);
+}
+
+#[test]
+fn other_machines_need_a_token() {
+    let gateway = Gateway::with(Program::new(), "access = \"tokens\"\n");
+    assert_eq!(gateway.get("/outbox").status, 401);
+    assert_eq!(gateway.get("/healthz").status, 200);
+    assert_eq!(gateway.get("/status").status, 200);
+}

@@ -1,0 +1,152 @@
+//! A client nobody here wrote: the Python `apprise` of PyPI.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::api::room_texts;
+use crate::process::Gateway;
+use crate::support::community::Community;
+
+/// The version whose language is spoken here.
+const VERSION: &str = "2.2.0";
+
+/// `apprise` in a virtual environment that is made once and kept beside the build (`ACKPOST_TEST_APPRISE` names a
+/// ready one).
+fn apprise() -> PathBuf {
+    if let Some(ready) = std::env::var_os("ACKPOST_TEST_APPRISE") {
+        return ready.into();
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("apprise-{VERSION}"));
+    let program = folder.join("bin/apprise");
+    if !program.exists() {
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&folder).status();
+        assert!(
+            made.is_ok_and(|status| status.success()),
+            "python3 with venv is needed (Debian: python3-venv)"
+        );
+        let installed = Command::new(folder.join("bin/pip"))
+            .args([
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                &format!("apprise=={VERSION}"),
+            ])
+            .status();
+        assert!(
+            installed.is_ok_and(|status| status.success()),
+            "apprise {VERSION} could not be installed from PyPI"
+        );
+    }
+    program
+}
+
+#[test]
+fn the_apprise_command_posts_and_the_messages_arrive() {
+    let apprise = apprise();
+    let community = Community::start("lobby");
+    let gateway = Gateway::start();
+    let config = format!("ops={}/lobby", community.server_url());
+    assert_eq!(
+        gateway
+            .json("/add/ops", &json!({"config": config, "format": "text"}))
+            .status,
+        200
+    );
+    let file = gateway.program.home().join("note.txt");
+    std::fs::write(&file, "attached").expect("written");
+    let run = |args: &[&str]| {
+        let output = Command::new(&apprise)
+            .args(args)
+            .env("HOME", gateway.program.home())
+            .output()
+            .expect("it runs");
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    let port = gateway.port;
+
+    let (code, said) = run(&[
+        "-vv",
+        "-t",
+        "T1",
+        "-b",
+        "by apprise json",
+        &format!("apprise://127.0.0.1:{port}/ops"),
+    ]);
+    assert_eq!(code, Some(0), "{said}");
+    let form = format!("apprise://127.0.0.1:{port}/ops?method=form&tags=ops");
+    let (code, said) = run(&["-vv", "-t", "T2", "-b", "by apprise form", &form]);
+    assert_eq!(code, Some(0), "{said}");
+    let file = file.display().to_string();
+    let (code, said) = run(&[
+        "-vv",
+        "-b",
+        "by apprise file",
+        "-a",
+        &file,
+        &format!("apprise://127.0.0.1:{port}/ops"),
+    ]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&[
+        "-vv",
+        "-t",
+        "T3",
+        "-b",
+        "by json service",
+        &format!("json://127.0.0.1:{port}/notify/ops"),
+    ]);
+    assert_eq!(code, Some(0), "{said}");
+    // It reads the configuration back with a POST, and sends by itself.
+    let (code, said) = run(&[
+        "-vv",
+        "--dry-run",
+        "-g",
+        "ops",
+        &format!("--config=http://127.0.0.1:{port}/get/ops"),
+    ]);
+    assert_eq!(code, Some(0), "{said}");
+    // What fails here fails there.
+    let (code, said) = run(&[
+        "-vv",
+        "-b",
+        "x",
+        &format!("apprise://127.0.0.1:{port}/ops?tags=nobody"),
+    ]);
+    assert_eq!(code, Some(1), "{said}");
+
+    // A token, as the password of the URL.
+    let token = gateway.token(&["apprise", "--key", "ops"]);
+    let (code, said) = run(&[
+        "-vv",
+        "-b",
+        "by token",
+        &format!("apprise://user:{token}@127.0.0.1:{port}/ops"),
+    ]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, _) = run(&["-b", "x", &format!("apprise://127.0.0.1:{port}/ops")]);
+    assert_eq!(code, Some(1));
+
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let texts = room_texts(&community);
+        let wanted = [
+            "by apprise json",
+            "by apprise form",
+            "by apprise file",
+            "by json service",
+            "by token",
+        ];
+        if wanted
+            .iter()
+            .all(|part| texts.iter().any(|text| text.contains(part)))
+        {
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{texts:?}");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+    }
+}
