@@ -1,0 +1,161 @@
+//! Identities in the user's configuration folder: one file each, readable by its owner alone.
+
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use session_core::Identity;
+use zeroize::Zeroizing;
+
+use crate::exit::Failure;
+use crate::output;
+
+/// The identity that is used when none is named.
+pub(crate) const DEFAULT: &str = "default";
+/// Longest file that is read for a seed or phrase, bytes.
+const MAX_SECRET_BYTES: u64 = 4096;
+
+/// `$XDG_CONFIG_HOME/ackpost/identities`, or below `~/.config`.
+pub(crate) fn folder() -> Result<PathBuf, Failure> {
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    set("XDG_CONFIG_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| set("HOME").map(|home| home.join(".config")))
+        .map(|config| config.join("ackpost").join("identities"))
+        .ok_or_else(|| Failure::new("there is no configuration folder", "set HOME or XDG_CONFIG_HOME"))
+}
+
+/// The file of a stored identity.
+pub(crate) fn path_of(name: &str) -> Result<PathBuf, Failure> {
+    let clean = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.');
+    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !clean {
+        return Err(Failure::usage(
+            format!("{name:?} is no name for an identity"),
+            "use up to 64 letters, digits, '-', '_' and '.'",
+        ));
+    }
+    Ok(folder()?.join(name))
+}
+
+/// Names of the stored identities, sorted.
+pub(crate) fn names() -> Result<Vec<String>, Failure> {
+    let folder = folder()?;
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(trouble(&folder, &error)),
+    };
+    let mut names: Vec<_> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| path_of(name).is_ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Stores an identity under a name that is free.
+pub(crate) fn save(name: &str, identity: &Identity) -> Result<PathBuf, Failure> {
+    let path = path_of(name)?;
+    let folder = folder()?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .map_err(|error| trouble(&folder, &error))?;
+    // Created for its owner from the first moment on, and never over another one.
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => Failure::new(
+                format!("there is an identity {name:?} already"),
+                format!("choose another name, or move {} away", path.display()),
+            ),
+            _ => trouble(&path, &error),
+        })?;
+    let mut text = Zeroizing::new(hex::encode(identity.expose_seed()));
+    text.push('\n');
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(|error| trouble(&path, &error))?;
+    Ok(path)
+}
+
+/// A stored identity; `None` if there is none of that name.
+pub(crate) fn load(name: &str) -> Result<Option<Identity>, Failure> {
+    let path = path_of(name)?;
+    match read_secret(&path) {
+        Ok(text) => {
+            warn_if_open(&path);
+            parse(&text, &path.display().to_string()).map(Some)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(trouble(&path, &error)),
+    }
+}
+
+/// A seed or a phrase.
+pub(crate) fn parse(text: &str, place: &str) -> Result<Identity, Failure> {
+    let text = text.trim();
+    if let Some(identity) = Identity::from_seed_hex(text) {
+        return Ok(identity);
+    }
+    Identity::from_mnemonic(text).map_err(|error| {
+        let cause = if text.contains(char::is_whitespace) {
+            format!("{place}: {error}")
+        } else {
+            format!("{place} holds neither a recovery phrase nor a seed of 32 or 64 hexadecimal digits")
+        };
+        Failure::new(cause, "check it against the phrase in the app, word by word")
+    })
+}
+
+/// A seed or phrase from a file, bounded.
+pub(crate) fn read_secret(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::with_capacity(256));
+    fs::File::open(path)?
+        .take(MAX_SECRET_BYTES)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// A seed or phrase from standard input, bounded.
+pub(crate) fn read_stdin() -> Result<Zeroizing<String>, Failure> {
+    let mut text = Zeroizing::new(String::with_capacity(256));
+    std::io::stdin()
+        .take(MAX_SECRET_BYTES)
+        .read_to_string(&mut text)
+        .map_err(|error| {
+            Failure::new(
+                format!("standard input: {error}"),
+                "give a recovery phrase as text",
+            )
+        })?;
+    Ok(text)
+}
+
+fn warn_if_open(path: &Path) {
+    let others_read = fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0);
+    if others_read {
+        output::warning(&format!(
+            "{} can be read by others; run `chmod 600` on it",
+            path.display()
+        ));
+    }
+}
+
+fn trouble(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(
+        format!("{}: {error}", path.display()),
+        "check the permissions of the configuration folder",
+    )
+}

@@ -1,0 +1,215 @@
+//! Posting, editing, deleting, reacting, pinning.
+
+use serde_json::json;
+use sogs_client::Post;
+
+use super::place::{Needs, Place, failed};
+use super::{DeleteArgs, EditArgs, PinArgs, PostArgs, ReactArgs, all_of, body_of, files, show};
+use crate::context::Context;
+use crate::exit::{Done, Exit, Failure};
+use crate::output;
+
+pub(super) async fn post(args: &PostArgs, context: Context) -> Done {
+    let mut places = Vec::new();
+    for link in &args.links {
+        places.extend(args.way.places(link, Needs::Identity)?);
+    }
+    let body = if args.text.body.is_none() && !args.attach.is_empty() {
+        String::new()
+    } else {
+        body_of(&args.text)?
+    };
+    // Everything is looked at before anything goes out.
+    let attachments = files::read_all(&args.attach)?;
+    let (mut worked, mut lost) = (0, 0);
+    for place in &places {
+        match post_one(place, args, &body, &attachments, context).await {
+            Ok(id) => {
+                worked += 1;
+                if context.json {
+                    output::json(&json!({ "room": place.shown, "id": id }));
+                } else {
+                    output::line(&format!("{}  #{id}", place.shown));
+                }
+            }
+            Err(failure) => {
+                lost += 1;
+                failure.print();
+            }
+        }
+    }
+    Ok(all_of(worked, lost))
+}
+
+async fn post_one(
+    place: &Place,
+    args: &PostArgs,
+    body: &str,
+    attachments: &[files::Piece],
+    context: Context,
+) -> Result<u64, Failure> {
+    let mut post = Post::text(body).name(name(args.text.name.as_deref(), place));
+    if let Some(id) = args.reply_to {
+        post = post.reply_to(&place.room.message(id).await.map_err(failed)?);
+    }
+    for piece in attachments {
+        post = post.file(files::upload_one(place, piece, context).await?);
+    }
+    if let Some(user) = args.whisper {
+        post = post.whisper_to(user);
+    }
+    if args.whisper_mods {
+        post = post.whisper_mods();
+    }
+    let prepared = place.room.prepare(&post).await.map_err(failed)?;
+    match place.room.post_prepared(&prepared).await {
+        Ok(posted) => Ok(posted.id),
+        // The answer was lost: the message itself tells whether it is there.
+        Err(error) if error.is_ambiguous() => match place.room.find_own(&prepared).await {
+            Ok(Some(message)) => Ok(message.id),
+            _ => Err(failed(error)),
+        },
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The name to show: of the command line, of the URL, or none.
+fn name(given: Option<&str>, place: &Place) -> String {
+    given.or(place.name.as_deref()).unwrap_or_default().to_owned()
+}
+
+pub(super) async fn edit(args: &EditArgs, context: Context) -> Done {
+    let place = args.way.place(&args.link, Needs::Identity)?;
+    let post = Post::text(body_of(&args.text)?).name(name(args.text.name.as_deref(), &place));
+    place.room.edit(args.id, post).await.map_err(failed)?;
+    done(context, &place, args.id, "edited");
+    Ok(Exit::Success)
+}
+
+fn done(context: Context, place: &Place, id: u64, what: &str) {
+    if context.json {
+        output::json(&json!({ "room": place.shown, "id": id, "done": what }));
+    } else {
+        output::line(&format!("{}  #{id}  {what}", place.shown));
+    }
+}
+
+pub(super) async fn delete(args: &DeleteArgs, context: Context) -> Done {
+    let place = args.way.place(&args.link, Needs::Identity)?;
+    if let Some(user) = &args.all_of {
+        if args.everywhere {
+            let deleted = place
+                .room
+                .server()
+                .delete_everywhere(user)
+                .await
+                .map_err(failed)?;
+            if context.json {
+                output::json(&deleted);
+            } else {
+                output::line(&format!("{} messages of {} deleted", deleted.total, user.short()));
+            }
+        } else {
+            place.room.delete_all(user).await.map_err(failed)?;
+            if context.json {
+                output::json(&json!({ "room": place.shown, "user": user, "done": "deleted" }));
+            } else {
+                output::line(&format!(
+                    "{}  all messages of {} deleted",
+                    place.shown,
+                    user.short()
+                ));
+            }
+        }
+        return Ok(Exit::Success);
+    }
+    let (mut worked, mut lost) = (0, 0);
+    for &id in &args.ids {
+        match place.room.delete(id).await {
+            Ok(()) => {
+                worked += 1;
+                done(context, &place, id, "deleted");
+            }
+            Err(error) => {
+                lost += 1;
+                failed(error).print();
+            }
+        }
+    }
+    Ok(all_of(worked, lost))
+}
+
+pub(super) async fn react(args: &ReactArgs, context: Context) -> Done {
+    let needs = if args.who { Needs::Nothing } else { Needs::Identity };
+    let place = args.way.place(&args.link, needs)?;
+    let room = &place.room;
+    let emoji = args.emoji.as_deref().unwrap_or_default();
+    if args.who {
+        for (user, time) in room.reactors(args.id, emoji, None).await.map_err(failed)? {
+            if context.json {
+                output::json(&json!({ "from": user, "time": show::utc_time(time) }));
+            } else {
+                output::line(&format!("{}  {user}", show::local_time(time)));
+            }
+        }
+        return Ok(Exit::Success);
+    }
+    let (changed, what) = if args.clear {
+        let removed = room
+            .clear_reactions(args.id, args.emoji.as_deref())
+            .await
+            .map_err(failed)?
+            .removed;
+        (removed, "reactions removed")
+    } else if args.remove {
+        (
+            u64::from(room.unreact(args.id, emoji).await.map_err(failed)?.removed),
+            "reaction removed",
+        )
+    } else {
+        (
+            u64::from(room.react(args.id, emoji).await.map_err(failed)?.added),
+            "reaction added",
+        )
+    };
+    if context.json {
+        output::json(&json!({ "room": place.shown, "id": args.id, "done": what, "changed": changed }));
+    } else if changed == 0 {
+        output::line(&format!("{}  #{}  nothing to change", place.shown, args.id));
+    } else {
+        output::line(&format!("{}  #{}  {what}", place.shown, args.id));
+    }
+    Ok(Exit::Success)
+}
+
+pub(super) async fn pin(args: &PinArgs, context: Context) -> Done {
+    let place = args.way.place(&args.link, Needs::Identity)?;
+    match args.id {
+        Some(id) if args.remove => {
+            let unpinned = place.room.unpin(id).await.map_err(failed)?.unpinned;
+            done(
+                context,
+                &place,
+                id,
+                if unpinned == 0 {
+                    "was not pinned"
+                } else {
+                    "unpinned"
+                },
+            );
+        }
+        Some(id) => {
+            place.room.pin(id).await.map_err(failed)?;
+            done(context, &place, id, "pinned");
+        }
+        None => {
+            let unpinned = place.room.unpin_all().await.map_err(failed)?.unpinned;
+            if context.json {
+                output::json(&json!({ "room": place.shown, "unpinned": unpinned }));
+            } else {
+                output::line(&format!("{}  {unpinned} messages unpinned", place.shown));
+            }
+        }
+    }
+    Ok(Exit::Success)
+}

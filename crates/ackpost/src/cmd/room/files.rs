@@ -1,0 +1,228 @@
+//! Files up and down.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use sogs_client::{Upload, UploadedFile};
+
+use super::place::{Needs, Place, failed};
+use super::{DownloadArgs, UploadArgs, all_of};
+use crate::context::Context;
+use crate::exit::{Done, Exit, Failure};
+use crate::output;
+
+/// Largest file that is read, bytes; servers take 6 to 10 MB.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A file that has been read.
+pub(super) struct Piece {
+    name: String,
+    content_type: &'static str,
+    bytes: Bytes,
+}
+
+pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<Piece>, Failure> {
+    paths.iter().map(|path| read(path)).collect()
+}
+
+fn read(path: &Path) -> Result<Piece, Failure> {
+    let trouble =
+        |e: std::io::Error| Failure::new(format!("{}: {e}", path.display()), "name a file that can be read");
+    let length = std::fs::metadata(path).map_err(trouble)?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(Failure::new(
+            format!("{} has {length} bytes", path.display()),
+            "send a smaller file: community servers take 6 to 10 MB",
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(trouble)?;
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    Ok(Piece {
+        content_type: content_type(&name),
+        name,
+        bytes: bytes.into(),
+    })
+}
+
+/// The media type by the name's ending; apps show pictures and play sound by it.
+fn content_type(name: &str) -> &'static str {
+    match name
+        .rsplit('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase()
+        .as_str()
+    {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "svg" => "image/svg+xml",
+        "mp4" => "video/mp4",
+        "webm" => "video/webm",
+        "mp3" => "audio/mpeg",
+        "ogg" | "oga" => "audio/ogg",
+        "m4a" => "audio/mp4",
+        "wav" => "audio/wav",
+        "pdf" => "application/pdf",
+        "txt" | "log" | "md" => "text/plain",
+        "json" => "application/json",
+        "zip" => "application/zip",
+        "gz" => "application/gzip",
+        _ => "application/octet-stream",
+    }
+}
+
+/// A bar on standard error, where somebody looks at it.
+fn bar(total: u64, name: &str, context: Context) -> ProgressBar {
+    let target = if context.json {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    };
+    let style = ProgressStyle::with_template("{msg:30} [{bar:30}] {bytes}/{total_bytes}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(total), target)
+        .with_style(style)
+        .with_message(name.to_owned())
+}
+
+pub(super) async fn upload_one(
+    place: &Place,
+    piece: &Piece,
+    context: Context,
+) -> Result<UploadedFile, Failure> {
+    let progress = bar(piece.bytes.len() as u64, &piece.name, context);
+    let shown = progress.clone();
+    let upload = Upload::new(piece.bytes.clone())
+        .name(&piece.name)
+        .content_type(piece.content_type)
+        .on_progress(move |sent, total| {
+            shown.set_length(total);
+            shown.set_position(sent);
+        });
+    let uploaded = place.room.upload(upload).await.map_err(failed);
+    progress.finish_and_clear();
+    uploaded
+}
+
+pub(super) async fn upload(args: &UploadArgs, context: Context) -> Done {
+    let place = args.way.place(&args.link, Needs::Identity)?;
+    let pieces = read_all(&args.files)?;
+    let (mut worked, mut lost) = (0, 0);
+    for piece in &pieces {
+        match upload_one(&place, piece, context).await {
+            Ok(file) => {
+                worked += 1;
+                if context.json {
+                    output::json(&json!({
+                        "room": place.shown, "id": file.id, "url": file.url, "name": file.name, "size": file.size,
+                    }));
+                } else {
+                    output::line(&format!("file {}  {}  {}", file.id, piece.name, file.url));
+                }
+            }
+            Err(failure) => {
+                lost += 1;
+                failure.print();
+            }
+        }
+    }
+    if worked > 0 && !context.json {
+        output::note("a file that no message refers to is dropped after an hour");
+    }
+    Ok(all_of(worked, lost))
+}
+
+pub(super) async fn download(args: &DownloadArgs, context: Context) -> Done {
+    let place = args.way.place(&args.link, Needs::Nothing)?;
+    let progress = bar(0, &format!("file {}", args.file), context);
+    let shown = progress.clone();
+    let result = place
+        .room
+        .download_with(args.file, move |got, total| {
+            shown.set_length(total);
+            shown.set_position(got);
+        })
+        .await;
+    progress.finish_and_clear();
+    let file = result.map_err(failed)?;
+    if args.output.as_deref() == Some(Path::new("-")) {
+        output::raw(&file.bytes);
+        return Ok(Exit::Success);
+    }
+    let path = args
+        .output
+        .clone()
+        .unwrap_or_else(|| local_name(file.name.as_deref(), args.file));
+    // A name that somebody else chose never replaces a file of ours.
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true);
+    if args.output.is_some() {
+        options.create(true).truncate(true)
+    } else {
+        options.create_new(true)
+    };
+    options
+        .open(&path)
+        .and_then(|mut out| out.write_all(&file.bytes))
+        .map_err(|e| {
+            Failure::new(
+                format!("{}: {e}", path.display()),
+                "name another place with --output",
+            )
+        })?;
+    if context.json {
+        output::json(&json!({
+            "room": place.shown, "id": args.file, "path": path, "name": file.name, "size": file.bytes.len(),
+            "expires": file.expires,
+        }));
+    } else {
+        output::line(&format!("{}  {} bytes", path.display(), file.bytes.len()));
+    }
+    Ok(Exit::Success)
+}
+
+/// The uploader's name for the file, as a plain name in the current folder.
+fn local_name(name: Option<&str>, id: u64) -> PathBuf {
+    let clean: String = name
+        .unwrap_or_default()
+        .chars()
+        .map(|c| {
+            if c.is_control() || matches!(c, '/' | '\\' | ':') {
+                '_'
+            } else {
+                c
+            }
+        })
+        .take(100)
+        .collect();
+    let clean = clean.trim_start_matches('.').trim();
+    if clean.is_empty() {
+        PathBuf::from(format!("file-{id}"))
+    } else {
+        PathBuf::from(clean)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_others_stay_in_the_folder() {
+        assert_eq!(
+            local_name(Some("../../etc/passwd"), 1),
+            PathBuf::from("_.._etc_passwd")
+        );
+        assert_eq!(local_name(Some("..."), 7), PathBuf::from("file-7"));
+        assert_eq!(local_name(Some("my 🎂.txt"), 7), PathBuf::from("my 🎂.txt"));
+        assert_eq!(local_name(None, 7), PathBuf::from("file-7"));
+    }
+}

@@ -1,0 +1,448 @@
+//! `ackpost room …`: everything one can do in a Session community, from the command line.
+
+mod act;
+mod files;
+mod moderate;
+pub(crate) mod place;
+mod read;
+pub(crate) mod show;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use session_core::SessionId;
+
+use crate::context::Context;
+use crate::exit::{Done, Exit, Failure};
+use place::Way;
+
+/// Session communities: read, post, moderate.
+#[derive(Debug, Args)]
+pub(crate) struct RoomArgs {
+    #[command(subcommand)]
+    command: RoomCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RoomCommand {
+    /// Show name, description, counters, pins and rights of rooms
+    Info(LinksArgs),
+    /// List the rooms of a server
+    List(LinkArgs),
+    /// Read messages, oldest first
+    Read(ReadArgs),
+    /// Post a message
+    Post(PostArgs),
+    /// Replace one's own message
+    Edit(EditArgs),
+    /// Delete messages, or all messages of somebody
+    Delete(DeleteArgs),
+    /// React to a message, or look at and remove reactions
+    React(ReactArgs),
+    /// Pin a message, or unpin it
+    Pin(PinArgs),
+    /// Upload files, without a message
+    Upload(UploadArgs),
+    /// Download a file
+    Download(DownloadArgs),
+    /// List admins, moderators and everybody with rights of their own
+    Members(LinkArgs),
+    /// Ban people
+    Ban(BanArgs),
+    /// Lift bans
+    Unban(UnbanArgs),
+    /// List, appoint and dismiss moderators and admins
+    Mods(ModsArgs),
+    /// Show and change people's rights
+    Permissions(PermissionsArgs),
+    /// Show and change name, description, image and default rights
+    Settings(SettingsArgs),
+}
+
+#[derive(Debug, Args)]
+struct LinksArgs {
+    /// Join link (https://host/room?public_key=…) or sessions:// URL
+    #[arg(value_name = "LINK", required = true)]
+    links: Vec<String>,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+struct LinkArgs {
+    /// Join link (https://host/room?public_key=…) or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+struct ReadArgs {
+    /// Join links (https://host/room?public_key=…) or sessions:// URLs
+    #[arg(value_name = "LINK", required = true)]
+    links: Vec<String>,
+    /// How many messages
+    #[arg(short = 'n', long, value_name = "COUNT", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=256))]
+    limit: u32,
+    /// Only this message
+    #[arg(long, value_name = "ID", conflicts_with_all = ["before", "since"])]
+    message: Option<u64>,
+    /// Messages before this one
+    #[arg(long, value_name = "ID", conflicts_with = "since")]
+    before: Option<u64>,
+    /// What changed after this sequence number: messages, edits, deletions, reactions
+    #[arg(long, value_name = "SEQNO")]
+    since: Option<i64>,
+    #[command(flatten)]
+    way: Way,
+}
+
+/// What is said.
+#[derive(Debug, Args)]
+struct TextArgs {
+    /// The message; from standard input when left out
+    #[arg(short, long, value_name = "TEXT")]
+    body: Option<String>,
+    /// Name to be shown under
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct PostArgs {
+    /// Join links (https://host/room?public_key=…) or sessions:// URLs
+    #[arg(value_name = "LINK", required = true)]
+    links: Vec<String>,
+    #[command(flatten)]
+    text: TextArgs,
+    /// Answer this message
+    #[arg(long, value_name = "ID")]
+    reply_to: Option<u64>,
+    /// Attach a file; can be given several times
+    #[arg(short, long = "attach", value_name = "FILE", action = clap::ArgAction::Append)]
+    attach: Vec<PathBuf>,
+    /// Only this person will see it (for moderators)
+    #[arg(long, value_name = "SESSION_ID", value_parser = parse_id)]
+    whisper: Option<SessionId>,
+    /// Only moderators will see it (for moderators)
+    #[arg(long)]
+    whisper_mods: bool,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+struct EditArgs {
+    /// Join link or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// Number of the message
+    id: u64,
+    #[command(flatten)]
+    text: TextArgs,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+struct DeleteArgs {
+    /// Join link or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// Numbers of the messages
+    #[arg(value_name = "ID", required_unless_present = "all_of")]
+    ids: Vec<u64>,
+    /// All messages of this person instead
+    #[arg(long, value_name = "SESSION_ID", value_parser = parse_id, conflicts_with = "ids")]
+    all_of: Option<SessionId>,
+    /// In all rooms of the server where we may
+    #[arg(long, requires = "all_of")]
+    everywhere: bool,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+struct ReactArgs {
+    /// Join link or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// Number of the message
+    id: u64,
+    /// The emoji; with --clear it may be left out, for all
+    #[arg(required_unless_present = "clear")]
+    emoji: Option<String>,
+    /// Take the reaction back
+    #[arg(long, conflicts_with_all = ["clear", "who"])]
+    remove: bool,
+    /// Remove everybody's reactions (for moderators)
+    #[arg(long, conflicts_with = "who")]
+    clear: bool,
+    /// List who reacted
+    #[arg(long)]
+    who: bool,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+struct PinArgs {
+    /// Join link or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// Number of the message
+    #[arg(required_unless_present = "remove_all")]
+    id: Option<u64>,
+    /// Unpin the message
+    #[arg(long, conflicts_with = "remove_all")]
+    remove: bool,
+    /// Unpin all messages
+    #[arg(long, conflicts_with = "id")]
+    remove_all: bool,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+struct UploadArgs {
+    /// Join link or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// Files
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+struct DownloadArgs {
+    /// Join link or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// Number of the file
+    file: u64,
+    /// Where to; - for standard output. Without it the file's own name in the current folder
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    way: Way,
+}
+
+/// Where it holds.
+#[derive(Debug, Args)]
+struct ScopeArgs {
+    /// In every room where we may
+    #[arg(long, conflicts_with = "global")]
+    all_rooms: bool,
+    /// On the whole server
+    #[arg(long)]
+    global: bool,
+}
+
+#[derive(Debug, Args)]
+struct BanArgs {
+    /// Join link or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// Who
+    #[arg(value_name = "SESSION_ID", required = true, value_parser = parse_id)]
+    users: Vec<SessionId>,
+    /// For how long: 30m, 12h, 7d. For ever when left out
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
+    time: Option<std::time::Duration>,
+    /// Delete their messages too
+    #[arg(long)]
+    delete: bool,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+struct UnbanArgs {
+    /// Join link or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// Who
+    #[arg(value_name = "SESSION_ID", required = true, value_parser = parse_id)]
+    users: Vec<SessionId>,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+struct ModsArgs {
+    /// Join link or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// Make this person a moderator; can be given several times
+    #[arg(long, value_name = "SESSION_ID", value_parser = parse_id, action = clap::ArgAction::Append)]
+    add: Vec<SessionId>,
+    /// Take the role away from this person; can be given several times
+    #[arg(long, value_name = "SESSION_ID", value_parser = parse_id, action = clap::ArgAction::Append)]
+    remove: Vec<SessionId>,
+    /// With --add: an admin. With --remove: an admin becomes a moderator
+    #[arg(long)]
+    admin: bool,
+    /// With --add: not shown to others
+    #[arg(long, conflicts_with = "visible")]
+    hidden: bool,
+    /// With --add: shown to others (the default in rooms)
+    #[arg(long)]
+    visible: bool,
+    #[command(flatten)]
+    scope: ScopeArgs,
+    #[command(flatten)]
+    way: Way,
+}
+
+#[derive(Debug, Args)]
+struct PermissionsArgs {
+    /// Join link or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// Whose; everybody's when left out
+    #[arg(value_name = "SESSION_ID", value_parser = parse_id)]
+    user: Option<SessionId>,
+    /// Rights to give: any of r(ead) w(rite) u(pload) a(ccess)
+    #[arg(long, value_name = "RIGHTS", value_parser = parse_rights, requires = "user")]
+    allow: Option<Rights>,
+    /// Rights to take away
+    #[arg(long, value_name = "RIGHTS", value_parser = parse_rights, requires = "user")]
+    deny: Option<Rights>,
+    /// Rights to set back to the room's default
+    #[arg(long, value_name = "RIGHTS", value_parser = parse_rights, requires = "user")]
+    reset: Option<Rights>,
+    /// Do so later: 30m, 12h, 7d from now
+    #[arg(long = "in", value_name = "TIME", value_parser = parse_time, conflicts_with = "reset")]
+    later: Option<std::time::Duration>,
+    /// Show what is scheduled
+    #[arg(long, conflicts_with_all = ["allow", "deny", "reset"])]
+    scheduled: bool,
+    #[command(flatten)]
+    way: Way,
+}
+
+/// Any of the four rights.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rights {
+    read: bool,
+    write: bool,
+    upload: bool,
+    access: bool,
+}
+
+#[derive(Debug, Args)]
+struct SettingsArgs {
+    /// Join link or sessions:// URL
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// New name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// New description; an empty one removes it
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// New image: a picture to upload
+    #[arg(long, value_name = "FILE")]
+    image: Option<PathBuf>,
+    /// Whether everybody may read
+    #[arg(long, value_name = "BOOL")]
+    default_read: Option<bool>,
+    /// Whether the room exists for those who may not read
+    #[arg(long, value_name = "BOOL")]
+    default_access: Option<bool>,
+    /// Whether everybody may post
+    #[arg(long, value_name = "BOOL")]
+    default_write: Option<bool>,
+    /// Whether everybody may upload files
+    #[arg(long, value_name = "BOOL")]
+    default_upload: Option<bool>,
+    #[command(flatten)]
+    way: Way,
+}
+
+/// Runs one command.
+pub(crate) fn run(args: &RoomArgs, context: Context) -> Done {
+    context.runtime().block_on(async {
+        match &args.command {
+            RoomCommand::Info(args) => read::info(args, context).await,
+            RoomCommand::List(args) => read::list(args, context).await,
+            RoomCommand::Read(args) => read::read(args, context).await,
+            RoomCommand::Post(args) => act::post(args, context).await,
+            RoomCommand::Edit(args) => act::edit(args, context).await,
+            RoomCommand::Delete(args) => act::delete(args, context).await,
+            RoomCommand::React(args) => act::react(args, context).await,
+            RoomCommand::Pin(args) => act::pin(args, context).await,
+            RoomCommand::Upload(args) => files::upload(args, context).await,
+            RoomCommand::Download(args) => files::download(args, context).await,
+            RoomCommand::Members(args) => moderate::members(args, context).await,
+            RoomCommand::Ban(args) => moderate::ban(args, context).await,
+            RoomCommand::Unban(args) => moderate::unban(args, context).await,
+            RoomCommand::Mods(args) => moderate::mods(args, context).await,
+            RoomCommand::Permissions(args) => moderate::permissions(args, context).await,
+            RoomCommand::Settings(args) => moderate::settings(args, context).await,
+        }
+    })
+}
+
+/// The exit code of several independent pieces of work, of which each failure has been printed.
+fn all_of(worked: usize, failed: usize) -> Exit {
+    match (worked, failed) {
+        (_, 0) => Exit::Success,
+        (0, _) => Exit::Failure,
+        _ => Exit::Partial,
+    }
+}
+
+pub(crate) fn parse_id(text: &str) -> Result<SessionId, String> {
+    text.trim_start_matches('@').parse().map_err(|e: session_core::IdError| e.to_string())
+}
+
+/// `90s`, `30m`, `12h`, `7d`.
+fn parse_time(text: &str) -> Result<std::time::Duration, String> {
+    const FORM: &str = "write a number and s, m, h or d, as in 12h";
+    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
+    let number: u64 = number.parse().map_err(|_| FORM.to_owned())?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(FORM.to_owned()),
+    };
+    number
+        .checked_mul(seconds)
+        .filter(|&seconds| seconds <= 1_000_000_000)
+        .map(std::time::Duration::from_secs)
+        .ok_or_else(|| "that is more than thirty years".to_owned())
+}
+
+fn parse_rights(text: &str) -> Result<Rights, String> {
+    let mut rights = Rights::default();
+    for c in text.chars() {
+        match c {
+            'r' => rights.read = true,
+            'w' => rights.write = true,
+            'u' => rights.upload = true,
+            'a' => rights.access = true,
+            _ => return Err(format!("{c:?} is none of r, w, u, a")),
+        }
+    }
+    Ok(rights)
+}
+
+/// The message to post: given, or from standard input.
+fn body_of(text: &TextArgs) -> Result<String, Failure> {
+    match &text.body {
+        Some(body) => Ok(body.clone()),
+        None => std::io::read_to_string(std::io::stdin())
+            .map(|body| body.trim_end().to_owned())
+            .map_err(|e| Failure::new(format!("standard input: {e}"), "give the message as text (UTF-8)")),
+    }
+}

@@ -1,0 +1,154 @@
+//! `ackpost watch …`: what happens in communities and on XMPP accounts, as it happens.
+//!
+//! Both services give events of one shape: `service`, `source`, `event`, `time`, and, where they apply, `room`,
+//! `from`, `name`, `id`, `body`, `verified`, `own`. `docs/guide/session-sdk.md` lists them.
+
+mod place;
+mod sogs;
+mod xmpp;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use notify::Service;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::cmd::room::place::{Needs, Way};
+use crate::context::Context;
+use crate::exit::{Done, Exit, Failure};
+use crate::output;
+use place::Cursors;
+
+/// Follow communities and XMPP accounts.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// sessions:// or xmpps:// URLs, or join links of communities
+    #[arg(value_name = "URL", required = true)]
+    urls: Vec<String>,
+    /// Remember in this file what has been seen, and go on from there
+    #[arg(long, value_name = "FILE")]
+    cursor: Option<PathBuf>,
+    /// Begin with this many messages of the past in each community room
+    #[arg(long, value_name = "COUNT", default_value = "0", value_parser = clap::value_parser!(u32).range(0..=256))]
+    backlog: u32,
+    /// Seconds between two looks at a community server
+    #[arg(long, value_name = "SECONDS", default_value = "4", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    interval: u64,
+    /// End after so many events
+    #[arg(long, value_name = "COUNT")]
+    count: Option<u64>,
+    #[command(flatten)]
+    way: Way,
+}
+
+/// One event of one source, ready to be printed.
+struct Seen {
+    /// For programs.
+    value: Value,
+    /// For people; `None` for what only programs want to know.
+    text: Option<String>,
+    /// Key and place to remember once it is printed.
+    mark: Option<(String, Value)>,
+}
+
+/// What a source ends with; `None` when it was closed.
+type Ended = Option<Failure>;
+
+pub(crate) fn run(args: &WatchArgs, context: Context) -> Done {
+    context.runtime().block_on(watch(args, context))
+}
+
+async fn watch(args: &WatchArgs, context: Context) -> Done {
+    let mut cursors = Cursors::load(args.cursor.clone())?;
+    let (sender, mut events) = mpsc::channel::<Seen>(64);
+    let mut sources = tokio::task::JoinSet::new();
+    for url in &args.urls {
+        let scheme = url
+            .split_once("://")
+            .map_or("", |(scheme, _)| scheme)
+            .to_ascii_lowercase();
+        if matches!(scheme.as_str(), "xmpp" | "xmpps") {
+            let access = Service::parse(url, &notify::Context::default())
+                .map_err(unusable)?
+                .xmpp()
+                .ok_or_else(|| Failure::usage("this is no XMPP account", "give an xmpps:// URL"))?
+                .map_err(unusable)?;
+            let source = xmpp::Source::new(access, &cursors);
+            sources.spawn(source.run(sender.clone()));
+        } else {
+            let places = args.way.places(url, Needs::Nothing)?;
+            let options = sogs::Options {
+                backlog: args.backlog,
+                interval: Duration::from_secs(args.interval),
+            };
+            let source = sogs::Source::new(&places, options, &cursors).await?;
+            sources.spawn(source.run(sender.clone()));
+        }
+    }
+    drop(sender);
+    let mut left = args.count;
+    let mut failed = false;
+    let mut stop = std::pin::pin!(stopped());
+    loop {
+        if left == Some(0) {
+            return Ok(Exit::Success);
+        }
+        tokio::select! {
+            () = &mut stop => return Ok(Exit::Success),
+            Some(ended) = sources.join_next() => {
+                if let Ok(Some(failure)) = ended {
+                    failure.print();
+                    failed = true;
+                }
+            }
+            seen = events.recv() => {
+                let Some(seen) = seen else {
+                    // The last source has ended; its reason is told before we end too.
+                    while let Some(ended) = sources.join_next().await {
+                        if let Ok(Some(failure)) = ended {
+                            failure.print();
+                            failed = true;
+                        }
+                    }
+                    return Ok(if failed { Exit::Failure } else { Exit::Success });
+                };
+                print(&seen, context);
+                if let Some((key, place)) = seen.mark {
+                    cursors.set(&key, place)?;
+                }
+                left = left.map(|left| left - 1);
+            }
+        }
+    }
+}
+
+fn print(seen: &Seen, context: Context) {
+    if context.json {
+        output::json(&seen.value);
+    } else if let Some(text) = &seen.text {
+        output::line(text);
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
+fn unusable(problem: notify::Problem) -> Failure {
+    Failure::usage(problem.to_string(), "see `ackpost details` for the forms")
+}
+
+/// Until the person or the system says stop.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
