@@ -260,20 +260,6 @@ async fn messages_are_deleted_by_number_by_author_and_by_phrase() {
                 .expect("id"),
         );
     }
-    let path = format!("/room/test/reaction/{}/%F0%9F%91%8D", ids[3]);
-    assert_eq!(
-        all.request(
-            Method::PUT,
-            &format!("/room/test/reaction/{}/👍", ids[3]),
-            None,
-            None
-        )
-        .await
-        .status,
-        401
-    );
-    let _ = path;
-
     let phrase = Operation::MessageDeleteContaining {
         place: Place::EveryRoom,
         text: "coins".into(),

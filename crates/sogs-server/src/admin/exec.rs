@@ -112,6 +112,7 @@ impl Admin {
 }
 
 impl Act<'_> {
+    #[expect(clippy::too_many_lines, reason = "one line for each operation")]
     async fn run(&self, operation: Operation) -> Done {
         match operation {
             Operation::Status => self.status().await,

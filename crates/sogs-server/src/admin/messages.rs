@@ -235,7 +235,8 @@ pub(super) async fn delete_all(act: &Act<'_>, user: &str, place: &Place, reactio
         place_words(Some(&rooms))
     );
     if reactions {
-        line.push_str(&format!(", {}", count(taken, "reaction")));
+        line.push_str(", ");
+        line.push_str(&count(taken, "reaction"));
     }
     let plan = Undo::Messages {
         messages: swept.messages,

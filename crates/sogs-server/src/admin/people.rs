@@ -376,18 +376,15 @@ pub(super) async fn ban(
     let mut swept = messages::Swept::default();
     if let (true, Some(person)) = (delete_posts, &person) {
         let everywhere;
-        let of = match rooms.as_deref() {
-            Some(rooms) => rooms,
-            None => {
-                everywhere = act.admin.store.rooms().await?;
-                &everywhere
-            }
+        let of = if let Some(rooms) = rooms.as_deref() {
+            rooms
+        } else {
+            everywhere = act.admin.store.rooms().await?;
+            &everywhere
         };
         swept = messages::sweep(act, person.user.id, of, false).await?;
-        detail.push_str(&format!(
-            ", {} deleted",
-            count(swept.messages.len() as u64, "post")
-        ));
+        detail.push_str(", deleted ");
+        detail.push_str(&count(swept.messages.len() as u64, "post"));
     }
     let mut undo = None;
     if let (false, Some(person)) = (act.dry_run, &person) {

@@ -11,6 +11,7 @@ use crate::store::{FileRow, Id, ModChange, PermissionPatch, RoomPatch, Where};
 
 /// Rights of a person in a place, as they were.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "one column each")]
 pub(super) struct Rights {
     /// The room; `None` = the whole server.
     pub(super) room_id: Option<Id>,
@@ -230,6 +231,7 @@ pub(super) async fn undo(act: &Act<'_>, id: Option<Id>) -> Done {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of undo")]
 async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
     let store = &act.admin.store;
     let mut lines = Vec::new();
@@ -305,7 +307,7 @@ async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
             reactions,
         } => lines.extend(restore_messages(act, messages, &files, &reactions).await?),
         Undo::File { file } => {
-            lines.extend(restore_messages(act, Vec::new(), std::slice::from_ref(&file), &[]).await?)
+            lines.extend(restore_messages(act, Vec::new(), std::slice::from_ref(&file), &[]).await?);
         }
         Undo::FilterAdd { id } => {
             store.remove_filter(id).await?;

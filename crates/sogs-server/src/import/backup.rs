@@ -136,7 +136,7 @@ pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupRepor
             Ok(()) => files += 1,
             // It expired while the backup was written, or is missing already: the row alone is no reason to fail.
             Err(ImportError::File { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
-                missing += 1
+                missing += 1;
             }
             Err(error) => return Err(error),
         }

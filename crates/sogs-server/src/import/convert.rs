@@ -108,7 +108,7 @@ impl Known {
         match table.name {
             "rooms" => self.room(row),
             "users" => self.user(row),
-            "needs_blinding" => self.needs_blinding(row),
+            "needs_blinding" => self.needs_blinding(&row),
             "messages" => self.message(row),
             "message_history" => self.history(row),
             "reactions" => self.reaction(row),
@@ -182,7 +182,7 @@ impl Known {
         ])
     }
 
-    fn needs_blinding(&mut self, row: Row<'_>) -> Option<RowValues> {
+    fn needs_blinding(&mut self, row: &Row<'_>) -> Option<RowValues> {
         let user = row.int("user");
         let Some(blinded) = row.text("blinded_abs").map(str::to_owned) else {
             return self.skip("waiting rights without an id");

@@ -111,7 +111,7 @@ pub async fn import(options: &ImportOptions) -> Result<ImportReport, ImportError
         }
         notes.extend(files.notes());
         let (checked, good) = sample_signatures(&mut source.conn).await?;
-        return Ok(report(key.public(), tables, (checked, good), known, notes, true));
+        return Ok(report(key.public(), tables, (checked, good), &known, notes, true));
     }
     let mut target = Target::open(options, &source.config, &key).await?;
     let outcome = write(&mut source, &mut target, &mut known, options.replace, &mut notes).await;
@@ -119,7 +119,7 @@ pub async fn import(options: &ImportOptions) -> Result<ImportReport, ImportError
         Ok((tables, signatures)) => {
             target.finish(&options.source, options.origin).await?;
             notes.append(&mut target.notes);
-            Ok(report(key.public(), tables, signatures, known, notes, false))
+            Ok(report(key.public(), tables, signatures, &known, notes, false))
         }
         Err(error) => {
             target.abandon().await;
@@ -132,7 +132,7 @@ fn report(
     key: ServerKey,
     tables: Vec<TableCount>,
     (signatures_checked, signatures_good): (u64, u64),
-    known: Known,
+    known: &Known,
     mut notes: Vec<String>,
     dry_run: bool,
 ) -> ImportReport {

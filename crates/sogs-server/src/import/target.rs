@@ -187,6 +187,7 @@ async fn mark(conn: &mut Conn) -> Result<String, ImportError> {
 }
 
 /// Takes over what the other configuration says, where ours still has its defaults.
+#[expect(clippy::float_cmp, reason = "a default is one exact number")]
 fn adopt(config: &mut Config, foreign: &ForeignConfig) -> Vec<String> {
     let defaults = Config::default();
     let mut notes = Vec::new();

@@ -63,7 +63,7 @@ pub(super) fn signature_is_good(row: &RowValues, author: &str) -> bool {
     let size = value("data_size")
         .int()
         .unwrap_or_else(|| i64::try_from(data.len()).unwrap_or(0));
-    session_core::message::verify(&author, &padded(data, size), &signature.into()).is_ok()
+    session_core::message::verify(&author, &padded(data, size), &signature).is_ok()
 }
 
 /// Checks the community of a folder. `every` = 1 checks every signature, 10 each tenth.

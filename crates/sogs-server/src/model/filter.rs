@@ -189,7 +189,7 @@ enum Matcher {
 /// Whole words by hash, phrases by search on the normalised text, wildcards by one pattern.
 #[derive(Debug)]
 struct Words {
-    words: HashSet<String>,
+    single: HashSet<String>,
     phrases: Vec<String>,
     wildcards: Option<Regex>,
 }
@@ -331,12 +331,13 @@ impl Words {
         if words.is_empty() && phrases.is_empty() && wildcards.is_empty() {
             return Err(FilterError::NoWords);
         }
-        let wildcards = match wildcards.is_empty() {
-            true => None,
-            false => Some(build(&format!(r"(?:^|\W)(?:{})(?:$|\W)", wildcards.join("|")))?),
+        let wildcards = if wildcards.is_empty() {
+            None
+        } else {
+            Some(build(&format!(r"(?:^|\W)(?:{})(?:$|\W)", wildcards.join("|")))?)
         };
         Ok(Self {
-            words,
+            single: words,
             phrases,
             wildcards,
         })
@@ -344,7 +345,7 @@ impl Words {
 
     fn found_in(&self, text: &str) -> bool {
         let normal = normalise(text);
-        if normal.split(' ').any(|word| self.words.contains(word)) {
+        if normal.split(' ').any(|word| self.single.contains(word)) {
             return true;
         }
         if !self.phrases.is_empty() {

@@ -38,11 +38,14 @@ pub(super) struct Terms {
     pub(super) otherwise: Decision,
 }
 
+/// Who waits for an answer: the decision and the text of a refusal.
+type Asker = oneshot::Sender<(Decision, Option<String>)>;
+
 #[derive(Debug)]
 pub(super) struct Plugin {
     terms: Terms,
     lines: mpsc::Sender<String>,
-    questions: Mutex<HashMap<u64, oneshot::Sender<(Decision, Option<String>)>>>,
+    questions: Mutex<HashMap<u64, Asker>>,
     lost: AtomicU64,
     asked: AtomicU64,
     late: AtomicU64,

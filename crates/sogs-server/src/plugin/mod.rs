@@ -21,6 +21,10 @@ pub use link::{PluginConfig, SOCKET, serve_socket, spawn_children};
 pub use protocol::{Decision, PluginEvent, Question, Verdict};
 
 /// Starts the configured children, and listens on the plugin socket of the server's folder.
+#[expect(
+    clippy::unused_async,
+    reason = "binding a socket and spawning need the runtime around them"
+)]
 pub(crate) async fn start(
     app: &Arc<App>,
     stop: watch::Receiver<bool>,

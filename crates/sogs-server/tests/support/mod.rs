@@ -16,7 +16,7 @@ use session_core::content::Content;
 use session_core::message::SignedPost;
 use session_core::padding::Padding;
 use session_core::{Identity, ServerKey};
-use sogs_server::admin::{AdminRequest, Answer, InitOptions, Operation, init, perform};
+use sogs_server::admin::{AdminRequest, Answer, InitOptions, Operation, PermissionChange, init, perform};
 use sogs_server::{Config, Running, Server};
 
 /// Reference material in the repository.
@@ -81,7 +81,7 @@ impl Community {
             room: "test".into(),
             name: None,
             description: None,
-            permissions: Default::default(),
+            permissions: PermissionChange::default(),
         })
         .await;
         all.start().await;

@@ -11,6 +11,8 @@ use crate::store::operation::{
 };
 use crate::store::{Change, Changed, FileRow, Id, StoreError, StoreResult};
 
+/// A row of the history: when it was replaced, content, size, signature.
+type Former = (f64, Vec<u8>, Option<i64>, Option<Vec<u8>>);
 type DbRow = <super::Db as sqlx::Database>::Row;
 
 impl SqlStore {
@@ -550,7 +552,7 @@ async fn restore(tx: &mut Tx<'_>, message_id: Id) -> StoreResult<u64> {
         .fetch_optional(&mut *tx.conn)
         .await?;
     let Some(room_id) = room else { return Ok(0) };
-    let kept: Option<(f64, Vec<u8>, Option<i64>, Option<Vec<u8>>)> = sqlx::query_as(
+    let kept: Option<Former> = sqlx::query_as(
         "SELECT replaced, data, data_size, signature FROM message_history WHERE message_id = $1 ORDER BY replaced DESC LIMIT 1",
     )
     .bind(message_id)

@@ -1,0 +1,252 @@
+//! Backup while people write, restore, verification, and the way to PostgreSQL and back.
+
+mod support;
+
+use std::path::Path;
+
+use http::Method;
+use serde_json::Value;
+use sogs_server::Config;
+use sogs_server::admin::Operation;
+use sogs_server::import::{ImportOptions, Origin, backup, import, migrate, verify};
+use support::{Community, person, request, start, vectors};
+
+async fn recent(folder: &Path, room: &str) -> Value {
+    let running = start(folder).await;
+    let path = format!("/room/{room}/messages/recent?limit=256&reactors=20");
+    let got = request(
+        running.local_addr(),
+        &running.public_key(),
+        Method::GET,
+        &path,
+        None,
+        None,
+    )
+    .await;
+    assert_eq!(got.status, 200, "{}", got.text());
+    running.shutdown().await;
+    got.json()
+}
+
+#[tokio::test]
+async fn a_backup_of_a_running_server_is_a_whole_community() {
+    let mut all = Community::new().await;
+    all.act(Operation::SettingSet {
+        room: None,
+        name: "rate_posts".into(),
+        value: Some("1000".into()),
+    })
+    .await;
+    let alice = person(1);
+    let file = ("application/octet-stream", b"kept bytes".to_vec());
+    let uploaded = all
+        .request(Method::POST, "/room/test/file", Some(&alice), Some(file))
+        .await
+        .json()["id"]
+        .clone();
+    let to = all.folder.path().join("backup");
+    let writing = async {
+        for number in 0..60 {
+            assert_eq!(
+                all.post("test", &alice, &format!("number {number}")).await.status,
+                201
+            );
+        }
+    };
+    let saving = async {
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        all.act(Operation::Backup { to: to.clone() }).await
+    };
+    let ((), saved) = tokio::join!(writing, saving);
+    assert!(saved.data["rows"].as_u64().expect("rows") > 3, "{}", saved.data);
+    let again = all
+        .try_act(Operation::Backup { to: to.clone() }, false)
+        .await
+        .expect_err("not into a full folder");
+    assert!(again.cause.contains("not empty"), "{again}");
+
+    let restored = all.folder.path().join("restored");
+    let manifest = backup::restore(&to, &restored, None).await.expect("restore");
+    assert_eq!(manifest.public_key, all.key.to_string());
+    let report = verify::verify(&restored, 1).await.expect("verify");
+    assert!(report.is_good(), "{:?}", report.problems);
+    assert_eq!((report.files, report.signatures_checked), (1, report.messages));
+    assert_eq!(report.signatures_good, report.signatures_checked);
+    // What is there is a beginning of what was written, without gaps.
+    let texts: Vec<String> = recent(&restored, "test")
+        .await
+        .as_array()
+        .expect("list")
+        .iter()
+        .rev()
+        .map(support::text_of)
+        .collect();
+    let expected: Vec<String> = (0..texts.len())
+        .map(|number| format!("number {number}"))
+        .collect();
+    assert!(!texts.is_empty() && texts == expected, "{texts:?}");
+    let running = start(&restored).await;
+    let path = format!("/room/test/file/{uploaded}");
+    let got = request(
+        running.local_addr(),
+        &running.public_key(),
+        Method::GET,
+        &path,
+        None,
+        None,
+    )
+    .await;
+    assert_eq!(&got.body[..], b"kept bytes");
+    running.shutdown().await;
+    all.stop().await;
+
+    // A damaged backup is found out before anything is written.
+    let database = to.join("community.db");
+    let mut bytes = std::fs::read(&database).expect("database");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    std::fs::write(&database, bytes).expect("written");
+    let target = all.folder.path().join("never");
+    let error = backup::restore(&to, &target, None).await.expect_err("damaged");
+    assert!(error.to_string().contains("changed or damaged"), "{error}");
+    assert!(!target.exists());
+}
+
+#[tokio::test]
+async fn verification_names_what_is_missing_or_damaged() {
+    let folder = tempfile::tempdir().expect("folder");
+    let target = folder.path().join("server");
+    let options = ImportOptions {
+        origin: Origin::Pysogs,
+        source: vectors().join("pysogs-sample"),
+        target: target.clone(),
+        database: None,
+        dry_run: false,
+        replace: false,
+    };
+    import(&options).await.expect("import");
+    let uploads = target.join("uploads");
+    let mut files: Vec<_> = std::fs::read_dir(&uploads)
+        .expect("uploads")
+        .flatten()
+        .flat_map(|entry| std::fs::read_dir(entry.path()).into_iter().flatten().flatten())
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    assert_eq!(files.len(), 2);
+    std::fs::remove_file(&files[0]).expect("removed");
+    std::fs::write(&files[1], b"something else").expect("written");
+    let report = verify::verify(&target, 10).await.expect("verify");
+    let problems = report.problems.join("; ");
+    assert!(
+        problems.contains("is missing") && problems.contains("is damaged"),
+        "{problems}"
+    );
+    assert!(report.signatures_checked < report.messages);
+}
+
+#[tokio::test]
+async fn a_community_moves_to_postgresql_and_back_and_answers_the_same() {
+    let postgres = testkit::Postgres::shared();
+    let database = postgres.database();
+    let folder = tempfile::tempdir().expect("folder");
+    let target = folder.path().join("server");
+    let options = ImportOptions {
+        origin: Origin::Pysogs,
+        source: vectors().join("pysogs-sample"),
+        target: target.clone(),
+        database: None,
+        dry_run: false,
+        replace: false,
+    };
+    import(&options).await.expect("import");
+    let before = recent(&target, "quiet").await;
+
+    let tried = migrate::migrate(&target, database.url(), true)
+        .await
+        .expect("dry run");
+    let moved = migrate::migrate(&target, database.url(), false)
+        .await
+        .expect("migrate");
+    assert_eq!(tried.tables, moved.tables);
+    assert!(moved.tables.contains(&("messages", 118)), "{:?}", moved.tables);
+    let config = Config::load(&target).expect("configuration");
+    assert_eq!(config.database.url, database.url());
+    assert_eq!(recent(&target, "quiet").await, before);
+
+    // New rows come after the moved ones, on this database too.
+    let running = start(&target).await;
+    let (key, admin) = (
+        running.public_key(),
+        session_core::Identity::from_seed([0xad; 32]),
+    );
+    let body = Some((
+        "application/json",
+        support::post_body(&key, &admin, "on PostgreSQL"),
+    ));
+    let posted = request(
+        running.local_addr(),
+        &key,
+        Method::POST,
+        "/room/quiet/message",
+        Some(&admin),
+        body,
+    )
+    .await;
+    assert_eq!(posted.status, 201, "{}", posted.text());
+    assert_eq!(
+        (&posted.json()["id"], &posted.json()["seqno"]),
+        (&119.into(), &68.into())
+    );
+    running.shutdown().await;
+
+    // A backup of it is a file again, and a second community is not poured into the first.
+    let occupied = import(&ImportOptions {
+        target: folder.path().join("second"),
+        database: Some(database.url().to_owned()),
+        ..options.clone()
+    })
+    .await;
+    assert!(occupied.is_err());
+    let to = folder.path().join("backup");
+    let request = sogs_server::admin::AdminRequest {
+        actor: String::new(),
+        dry_run: false,
+        operation: Operation::Backup { to: to.clone() },
+    };
+    sogs_server::admin::perform(&target, request)
+        .await
+        .expect("backup");
+    let back = folder.path().join("back");
+    backup::restore(&to, &back, None).await.expect("restore");
+    assert!(verify::verify(&back, 1).await.expect("verify").is_good());
+    let list = recent(&back, "quiet").await;
+    assert_eq!(
+        list.as_array().expect("list").len(),
+        before.as_array().expect("list").len() + 1
+    );
+}
+
+#[tokio::test]
+async fn an_import_straight_into_postgresql_answers_like_one_into_a_file() {
+    let postgres = testkit::Postgres::shared();
+    let database = postgres.database();
+    let folder = tempfile::tempdir().expect("folder");
+    let options = |name: &str, database: Option<String>| ImportOptions {
+        origin: Origin::Bunsogs,
+        source: vectors().join("bunsogs-sample"),
+        target: folder.path().join(name),
+        database,
+        dry_run: false,
+        replace: false,
+    };
+    import(&options("file", None)).await.expect("import");
+    import(&options("postgres", Some(database.url().to_owned())))
+        .await
+        .expect("import");
+    import(&options("postgres", None)).await.expect("again");
+    assert_eq!(
+        recent(&folder.path().join("postgres"), "test").await,
+        recent(&folder.path().join("file"), "test").await
+    );
+}
