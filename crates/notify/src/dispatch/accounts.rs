@@ -98,9 +98,20 @@ impl Accounts {
     }
 }
 
+/// Lets the other lanes of a run hand their messages over before the connection is made. With one thread they have done
+/// so before this task gets its turn; with several they may be a moment behind.
+async fn gather() {
+    if tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::CurrentThread {
+        tokio::task::yield_now().await;
+    } else {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
 /// A connection for each batch: everything that waits goes out together.
 async fn one_shot(account: Account, mut requests: mpsc::Receiver<Request>) {
     while let Some(first) = requests.recv().await {
+        gather().await;
         let mut batch = vec![first];
         let mut count = batch[0].messages.len();
         while count < BATCH

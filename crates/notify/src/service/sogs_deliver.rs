@@ -232,14 +232,25 @@ impl Sogs {
         };
         let signer = room.server().signer().await.map_err(|error| failed(&error))?;
         let prepared = self.prepared(&fixed, &signer, wire.sent_at_ms)?;
-        if parcel.repeat
-            && let Some(found) = room.find_own(&prepared).await.map_err(|error| failed(&error))?
-        {
-            let mut attempt = delivered(found.id);
-            attempt
-                .notes
-                .push("an earlier attempt had arrived; it was not posted again".to_owned());
-            return Ok(attempt);
+        if parcel.repeat {
+            match room.find_own(&prepared).await {
+                Ok(Some(found)) => {
+                    let mut attempt = delivered(found.id);
+                    attempt
+                        .notes
+                        .push("an earlier attempt had arrived; it was not posted again".to_owned());
+                    return Ok(attempt);
+                }
+                Ok(None) => {}
+                // A room that may be written but not read cannot be looked through.
+                Err(error) if error.is_permanent() => {}
+                Err(error) => {
+                    return Err(Attempt {
+                        may_have_arrived: true,
+                        ..failed(&error)
+                    });
+                }
+            }
         }
         match room.post_prepared(&prepared).await {
             Ok(posted) => Ok(delivered(posted.id)),
@@ -334,6 +345,7 @@ fn failed(error: &SogsError) -> Attempt {
     Attempt {
         outcome,
         notes: Vec::new(),
-        may_have_arrived: error.is_ambiguous(),
+        // These two are the server's own word that it did not take it; a gateway's word is none.
+        may_have_arrived: error.is_ambiguous() && !matches!(error.status(), Some(500 | 503)),
     }
 }

@@ -1,0 +1,348 @@
+//! SOGS.
+
+use std::time::{Duration, Instant};
+
+use notify::{Attachment, Confirmation, Message, Options, Outcome, Status, TagFilter};
+use sogs_client::ListOptions;
+use testkit::FakeSogs;
+
+use super::{notifier, unique};
+
+const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
+
+fn fake_url(fake: &FakeSogs, rest: &str) -> String {
+    format!(
+        "session://{KEY}:{SEED}@127.0.0.1:{}/{rest}{}encrypt=no",
+        fake.port(),
+        if rest.contains('?') { '&' } else { '?' }
+    )
+}
+
+/// A community server with the rooms `lobby` and `ops`, in a folder of its own.
+async fn community() -> (tempfile::TempDir, sogs_server::Running) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = sogs_server::Config::for_dir(folder.path());
+    config.net.listen = "127.0.0.1:0".parse().expect("an address");
+    let running = sogs_server::Server::start(config).await.expect("a server");
+    for token in ["lobby", "ops"] {
+        running
+            .app()
+            .store
+            .create_room(sogs_server::store::NewRoom {
+                token: token.to_owned(),
+                name: token.to_owned(),
+                description: None,
+                defaults: sogs_server::store::RoomDefaults {
+                    read: true,
+                    accessible: true,
+                    write: true,
+                    upload: true,
+                },
+                now: sogs_server::unix_now(),
+            })
+            .await
+            .expect("a store")
+            .expect("a room");
+    }
+    (folder, running)
+}
+
+async fn texts(url: &str, room: &str) -> Vec<(String, Option<String>)> {
+    let service = notify::Service::parse(url, &notify::Context::default()).expect("a service");
+    let access = service.sogs().expect("a SOGS service").expect("usable");
+    let room = access.server.room(&room.parse().expect("a token"));
+    let options = ListOptions {
+        limit: Some(50),
+        reactors: None,
+        with_reaction_rows: false,
+    };
+    let mut messages = room.recent(options).await.expect("messages");
+    messages.reverse();
+    messages
+        .into_iter()
+        .map(|message| {
+            assert!(
+                message.problem().is_none(),
+                "the signature verifies: {:?}",
+                message.problem()
+            );
+            let data = message
+                .content()
+                .expect("content")
+                .data_message
+                .clone()
+                .expect("a message");
+            let name = data.profile.and_then(|profile| profile.display_name);
+            (data.body.unwrap_or_default(), name)
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_message_stands_in_both_rooms_of_a_real_community() {
+    let (_folder, running) = community().await;
+    let key = running.public_key().to_string();
+    let base = running
+        .url()
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
+    for blind in ["auto", "yes"] {
+        let url = format!("session://{key}:{SEED}@{base}/ops/lobby?name=CI&blind={blind}&encrypt=no");
+        let mut list = notifier(Options::default());
+        list.add(&url).expect("a URL");
+        let text = unique(blind);
+        let report = list.notify(Message::new(&text).title("Build")).await;
+        assert_eq!(report.status, Status::Success, "{report:?}");
+        let rooms: Vec<&str> = report
+            .targets
+            .iter()
+            .map(|target| target.address.as_str())
+            .collect();
+        assert_eq!(rooms, ["ops", "lobby"], "delivered in the order written");
+        for target in &report.targets {
+            let Outcome::Delivered {
+                confirmed_by: Confirmation::Server,
+                id: Some(id),
+            } = &target.outcome
+            else {
+                panic!("{target:?}");
+            };
+            assert!(id.parse::<u64>().is_ok());
+            assert!(!target.target.contains(SEED) && !target.url.contains(SEED));
+        }
+        for room in ["lobby", "ops"] {
+            let found = texts(&url, room).await;
+            assert!(
+                found.contains(&(format!("Build\r\n{text}"), Some("CI".to_owned()))),
+                "{found:?}"
+            );
+        }
+    }
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_sealed_message_with_a_file_and_a_wire_sent_twice() {
+    let (_folder, running) = community().await;
+    let key = running.public_key().to_string();
+    let base = running
+        .url()
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
+    let url = format!("session://{key}:{SEED}@{base}/lobby");
+    let mut list = notifier(Options::default());
+    list.add(&url).expect("a URL");
+    let text = unique("with a file");
+    let file = Attachment::bytes("log.txt", "it went well\n");
+    let report = list.notify(Message::new(&text).attach(file)).await;
+    assert_eq!(report.status, Status::Success, "{report:?}");
+
+    // The same wire delivered again is found, not posted again.
+    let service = list
+        .iter()
+        .next()
+        .and_then(|entry| entry.service())
+        .expect("a service")
+        .clone();
+    let target = service.targets().remove(0);
+    let again = unique("twice");
+    let chunk = notify::Chunk {
+        body: again.clone(),
+        ..notify::Chunk::default()
+    };
+    let wire = service.fix(&target, &chunk, &notify::Stamp::new(std::time::SystemTime::now()));
+    let stored = serde_json::to_string(&wire).expect("a wire can be stored");
+    let courier = notify::Courier::new(list.options().courier.clone(), list.asset().clone());
+    for repeat in [false, true] {
+        let parcel = notify::Parcel {
+            target: target.clone(),
+            wires: vec![serde_json::from_str(&stored).expect("and read")],
+            files: std::sync::Arc::new([]),
+            repeat,
+            fixed: None,
+        };
+        let attempts = courier.deliver(&service, &parcel).await;
+        assert!(attempts[0].outcome.is_delivered(), "{attempts:?}");
+    }
+    let found = texts(&url, "lobby").await;
+    assert_eq!(found.iter().filter(|(body, _)| *body == again).count(), 1);
+    assert_eq!(found.iter().filter(|(body, _)| *body == text).count(), 1);
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn permanent_refusals_are_final_and_passing_ones_are_tried_again() {
+    let fake = FakeSogs::start(KEY);
+    let mut list = notifier(Options::default());
+    list.add_tagged(&fake_url(&fake, "e403?retry=3&wait=0"), "refused")
+        .expect("a URL");
+    list.add_tagged(&fake_url(&fake, "flaky2?retry=3&wait=0"), "flaky")
+        .expect("a URL");
+    list.add_tagged(&fake_url(&fake, "e500?retry=2&wait=0"), "dead")
+        .expect("a URL");
+    list.add_tagged(&fake_url(&fake, "e500?optional=yes&wait=0"), "optional")
+        .expect("a URL");
+    let send = async |tag: &str| {
+        list.notify_to(Message::new("x"), &TagFilter::from_values([tag]))
+            .await
+    };
+
+    let refused = send("refused").await;
+    assert_eq!(
+        (refused.status, refused.targets[0].attempts),
+        (Status::Failure, 1),
+        "D11: {refused:?}"
+    );
+    assert_eq!(refused.targets[0].outcome.word(), "refused");
+    assert!(!refused.targets[0].outcome.remedy().expect("a remedy").is_empty());
+
+    let flaky = send("flaky").await;
+    assert_eq!(
+        (flaky.status, flaky.targets[0].attempts),
+        (Status::Success, 3),
+        "{flaky:?}"
+    );
+
+    let dead = send("dead").await;
+    assert_eq!((dead.status, dead.targets[0].attempts), (Status::Failure, 3));
+    assert_eq!(dead.targets[0].outcome.word(), "deferred");
+
+    assert_eq!(
+        send("optional").await.status,
+        Status::Success,
+        "an optional failure does not count"
+    );
+    assert_eq!(
+        send("dead:0").await.targets[0].attempts,
+        1,
+        "the filter overrides the retries"
+    );
+    assert_eq!(send("nobody").await.status, Status::NoMatch);
+}
+
+#[tokio::test]
+async fn escalation_stops_at_the_first_group_that_succeeds() {
+    let fake = FakeSogs::start(KEY);
+    let mut list = notifier(Options::default());
+    for (tags, room) in [
+        ("1:f", "e500"),
+        ("2:f", "f2"),
+        ("3:f", "f3"),
+        ("always", "ralways"),
+        ("p", "p1"),
+    ] {
+        list.add_tagged(&fake_url(&fake, room), tags).expect("a URL");
+    }
+    let report = list
+        .notify_to(Message::new("x"), &TagFilter::from_values(["f"]))
+        .await;
+    assert_eq!(report.status, Status::Success, "{report:?}");
+    let mut rooms: Vec<String> = fake.posts().iter().map(|post| post.path.clone()).collect();
+    rooms.sort();
+    assert_eq!(
+        rooms,
+        ["/room/e500/message", "/room/f2/message", "/room/ralways/message"]
+    );
+    let flat = list
+        .notify_to(Message::new("x"), &TagFilter::from_values(["1:f"]))
+        .await;
+    assert_eq!(
+        flat.status,
+        Status::Partial,
+        "the priority alone does not escalate, `always` was delivered"
+    );
+}
+
+#[tokio::test]
+async fn a_time_limit_names_what_it_cut_off() {
+    let fake = FakeSogs::start(KEY);
+    let mut list = notifier(Options {
+        service_limit: Some(Duration::from_millis(700)),
+        ..Options::default()
+    });
+    list.add(&fake_url(&fake, "quick/slow5?rto=20")).expect("a URL");
+    let started = Instant::now();
+    let report = list.notify(Message::new("x")).await;
+    assert!(started.elapsed() < Duration::from_secs(4));
+    assert_eq!(report.status, Status::Timeout, "{report:?}");
+    let by = |address: &str| {
+        report
+            .targets
+            .iter()
+            .find(|target| target.address == address)
+            .expect("the room")
+    };
+    assert!(by("quick").outcome.is_delivered() && !by("quick").timed_out);
+    assert!(
+        by("slow5").timed_out
+            && by("slow5")
+                .outcome
+                .reason()
+                .expect("a reason")
+                .contains("time limit")
+    );
+}
+
+#[tokio::test]
+async fn pieces_arrive_in_order_within_the_limit_of_the_server() {
+    let fake = FakeSogs::start(KEY);
+    let mut list = notifier(Options::default());
+    list.add(&fake_url(&fake, "long/short?overflow=split"))
+        .expect("a URL");
+    let body: String = (0..4).map(|n| format!("{n}{}\n", "x".repeat(1990))).collect();
+    let report = list.notify(Message::new(body)).await;
+    assert_eq!(report.status, Status::Success, "{report:?}");
+    assert_eq!(
+        (report.targets[0].pieces.total, report.targets[0].pieces.accepted),
+        (4, 4)
+    );
+    let texts: Vec<String> = fake
+        .posts()
+        .iter()
+        .filter(|post| post.path.contains("/long/"))
+        .filter_map(|post| post.text.clone())
+        .collect();
+    let order: String = texts.iter().filter_map(|text| text.chars().next()).collect();
+    assert_eq!(order, "0123");
+    assert!(
+        fake.posts()
+            .iter()
+            .all(|post| post.authenticated && post.signature_valid && post.message_signature_valid)
+    );
+}
+
+#[tokio::test]
+async fn what_did_not_load_or_was_dropped_keeps_a_run_from_success() {
+    let fake = FakeSogs::start(KEY);
+    let mut list = notifier(Options::default());
+    assert!(
+        list.add(&format!("{}, bogus://x", fake_url(&fake, "ok")))
+            .is_err()
+    );
+    let report = list.notify(Message::new("x")).await;
+    assert_eq!(report.status, Status::Partial, "D7");
+    assert!(report.problems[0].cause.contains("bogus"));
+
+    let mut list = notifier(Options::default());
+    list.add(&fake_url(&fake, "good/bad!"))
+        .expect("the good room loads");
+    let report = list.notify(Message::new("x")).await;
+    assert_eq!(report.status, Status::Partial, "D6: a dropped room shows");
+    assert!(report.problems[0].cause.contains("bad!"));
+
+    let empty = notifier(Options::default());
+    assert_eq!(empty.notify(Message::new("x")).await.status, Status::Failure);
+    let mut list = notifier(Options::default());
+    list.add(&fake_url(&fake, "ok")).expect("a URL");
+    let missing = Message::new("x").attach(Attachment::file("/nowhere/at/all"));
+    let before = fake.posts().len();
+    let report = list.notify(missing).await;
+    assert_eq!(
+        (report.status, fake.posts().len()),
+        (Status::Failure, before),
+        "D21: an error before anything is sent"
+    );
+}

@@ -1,0 +1,118 @@
+//! XMPP, against Prosody.
+
+use notify::{Attachment, Confirmation, Message, Options, Outcome, Status};
+use testkit::{Prosody, Receiver, XmppServer};
+
+use super::{notifier, unique};
+
+fn url(server: &XmppServer, targets: &str, query: &str) -> String {
+    let ca = server.ca.display();
+    format!(
+        "xmpps://alice:alicepass@{}:{}/{targets}?xmpp={}&rto=10&ca_file={ca}{query}",
+        server.domain, server.port, server.host
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_and_a_room_over_one_connection() {
+    let server = Prosody::shared();
+    let room = server.room("open");
+    let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[&room]);
+    let mut list = notifier(Options::default());
+    // Two URLs of one account.
+    list.add(&url(server, "bob", "")).expect("a URL");
+    list.add(&url(server, &format!("%23{room}"), "")).expect("a URL");
+    let before = server.log_text().matches("Authenticated as alice").count();
+    let text = unique("both");
+    let report = list.notify(Message::new(&text).title("Title")).await;
+    assert_eq!(report.status, Status::Success, "{report:?}");
+    let by = |n: usize| match &report.targets[n].outcome {
+        Outcome::Delivered {
+            confirmed_by,
+            id: Some(id),
+        } => (*confirmed_by, id.clone()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(by(0).0, Confirmation::Server);
+    assert_eq!(by(1).0, Confirmation::Room);
+    let wanted = format!("Title\n{text}");
+    tokio::task::spawn_blocking(move || {
+        let mut kinds = Vec::new();
+        for _ in 0..2 {
+            kinds.push(bob.wait_body(&wanted).attr("type").to_owned());
+        }
+        kinds.sort();
+        assert_eq!(kinds, ["chat", "groupchat"]);
+    })
+    .await
+    .expect("the receiver");
+    let logins = server.log_text().matches("Authenticated as alice").count() - before;
+    assert!(logins <= 1, "one login for both URLs, not {logins}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subject_html_and_a_kept_session() {
+    let server = Prosody::shared();
+    let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
+    let mut list = notifier(Options::default());
+    list.add(&url(server, "bob", "&subject=yes&format=html&keepalive=yes"))
+        .expect("a URL");
+    let word = unique("bold").replace(' ', "-");
+    let message = Message::new(format!("<p>a <b>{word}</b></p>"))
+        .title("Head")
+        .input_format(notify::Format::Html);
+    let report = list.notify(message).await;
+    assert_eq!(report.status, Status::Success, "{report:?}");
+    tokio::task::spawn_blocking(move || {
+        let stanza = bob.wait_body(&format!("a {word}"));
+        let xml = format!("{stanza:?}");
+        assert!(xml.contains("Head") && xml.contains("xhtml"), "{xml}");
+    })
+    .await
+    .expect("the receiver");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_are_final_and_name_a_remedy() {
+    let server = Prosody::shared();
+    let mut list = notifier(Options::default());
+    let wrong = url(server, "bob", "&retry=3&wait=0").replace("alicepass", "wrong");
+    list.add(&wrong).expect("a URL");
+    let report = list.notify(Message::new("x")).await;
+    assert_eq!(report.status, Status::Failure);
+    let target = &report.targets[0];
+    assert_eq!(
+        (target.outcome.word(), target.attempts),
+        ("refused", 1),
+        "{target:?}"
+    );
+    assert!(!target.outcome.remedy().expect("a remedy").is_empty());
+    assert!(!format!("{report:?}").contains("wrong@") && !format!("{report:?}").contains(":wrong"));
+
+    let mut list = notifier(Options::default());
+    list.add(&url(server, &format!("%23{}", server.room("typo-room")), ""))
+        .expect("a URL");
+    let report = list.notify(Message::new("x")).await;
+    assert_eq!(
+        report.targets[0].outcome.word(),
+        "refused",
+        "a room made by a typo is no delivery: {report:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_uploaded_once_for_all_targets() {
+    let server = Prosody::shared();
+    let mut list = notifier(Options::default());
+    list.add(
+        &url(server, &format!("bob/%23{}", server.room("open")), "&verify=no").replace("&ca_file", "&x"),
+    )
+    .expect("a URL");
+    let report = list
+        .notify(Message::new(unique("file")).attach(Attachment::bytes("a.txt", "hello")))
+        .await;
+    assert_eq!(report.targets.len(), 2);
+    for target in &report.targets {
+        assert!(target.outcome.is_delivered(), "{target:?}");
+    }
+}
