@@ -69,7 +69,9 @@ impl Usage {
     pub(crate) fn print(&self) -> Exit {
         if self.header {
             let name = self.name.as_str();
-            output::note(&format!("Usage: {name} [OPTIONS] URL [URL2 [URL3]]\nTry '{name} --help' for help.\n"));
+            output::note(&format!(
+                "Usage: {name} [OPTIONS] URL [URL2 [URL3]]\nTry '{name} --help' for help.\n"
+            ));
         }
         output::note(&format!("Error: {}", self.text));
         Exit::Usage
@@ -81,13 +83,23 @@ impl Call {
     pub(crate) fn from_process() -> Result<Self, Usage> {
         let mut words = std::env::args_os();
         let program = words.next().unwrap_or_default();
-        let stem = Path::new(&program).file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-        let name = if stem == "apprise" { Name::Apprise } else { Name::Ackpost };
+        let stem = Path::new(&program)
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .unwrap_or_default();
+        let name = if stem == "apprise" {
+            Name::Apprise
+        } else {
+            Name::Ackpost
+        };
         let words: Result<Vec<String>, _> = words.map(std::ffi::OsString::into_string).collect();
         match words {
             Ok(words) => Self::new(name, &words),
             Err(word) => {
-                let text = format!("the argument {:?} is not UTF-8", word.to_string_lossy().chars().take(8).collect::<String>());
+                let text = format!(
+                    "the argument {:?} is not UTF-8",
+                    word.to_string_lossy().chars().take(8).collect::<String>()
+                );
                 Err(Usage::new(name, text, false))
             }
         }
@@ -112,7 +124,9 @@ impl Call {
             }
             // `ackpost help …`, `ackpost --help`: clap's own.
             let first = words.first().map(String::as_str);
-            if first == Some("help") || (read.error.is_none() && read.positionals.is_empty() && read.asks("help")) {
+            if first == Some("help")
+                || (read.error.is_none() && read.positionals.is_empty() && read.asks("help"))
+            {
                 return Ok(Self::plain(name, words));
             }
         }
@@ -139,7 +153,11 @@ impl Call {
     fn plain(name: Name, words: &[String]) -> Self {
         let mut all = vec![name.as_str().to_owned()];
         all.extend_from_slice(words);
-        Self { name, ask: Ask::Command, words: all }
+        Self {
+            name,
+            ask: Ask::Command,
+            words: all,
+        }
     }
 
     fn normal(name: Name, command: &Command, tree: &Command, words: &[String]) -> Result<Self, Usage> {
@@ -158,12 +176,20 @@ impl Call {
         let mut all = vec![name.as_str().to_owned(), command.get_name().to_owned()];
         if ask == Ask::Help && name == Name::Ackpost {
             all.push("-h".to_owned());
-            return Ok(Self { name, ask: Ask::Command, words: all });
+            return Ok(Self {
+                name,
+                ask: Ask::Command,
+                words: all,
+            });
         }
         all.extend(read.options);
         all.push("--".to_owned());
         all.extend(read.positionals);
-        Ok(Self { name, ask, words: all })
+        Ok(Self {
+            name,
+            ask,
+            words: all,
+        })
     }
 }
 
@@ -210,11 +236,17 @@ impl<'a> Known<'a> {
     }
 
     fn long(&self, name: &str) -> Option<(&'a str, bool)> {
-        self.options.iter().find(|(long, ..)| *long == name).map(|(long, _, value)| (*long, *value))
+        self.options
+            .iter()
+            .find(|(long, ..)| *long == name)
+            .map(|(long, _, value)| (*long, *value))
     }
 
     fn short(&self, letter: char) -> Option<(&'a str, bool)> {
-        self.options.iter().find(|(_, short, _)| *short == Some(letter)).map(|(long, _, value)| (*long, *value))
+        self.options
+            .iter()
+            .find(|(_, short, _)| *short == Some(letter))
+            .map(|(long, _, value)| (*long, *value))
     }
 
     /// Every way to write an option that is not one letter.
@@ -247,7 +279,10 @@ fn read(words: &[String], command: &Command, tree: &Command) -> Read {
             continue;
         }
         let (name, given) = word.split_once('=').map_or((word, None), |(n, v)| (n, Some(v)));
-        let multi = MULTI_LETTER.iter().find(|(multi, _)| *multi == name).map(|(_, long)| *long);
+        let multi = MULTI_LETTER
+            .iter()
+            .find(|(multi, _)| *multi == name)
+            .map(|(_, long)| *long);
         let used_next = match multi.or_else(|| name.strip_prefix("--")) {
             Some(long) => read_long(&mut out, &known, (name, long), given, next),
             None => read_short(&mut out, &known, &word[1..], next),
@@ -258,7 +293,13 @@ fn read(words: &[String], command: &Command, tree: &Command) -> Read {
 }
 
 /// `--long`, `--long value`, `--long=value`; true when the next word was the value.
-fn read_long(out: &mut Read, known: &Known<'_>, (written, long): (&str, &str), given: Option<&str>, next: Option<&String>) -> bool {
+fn read_long(
+    out: &mut Read,
+    known: &Known<'_>,
+    (written, long): (&str, &str),
+    given: Option<&str>,
+    next: Option<&String>,
+) -> bool {
     match (known.long(long), given, next) {
         (None, ..) => {
             let names: Vec<String> = known.names().collect();
@@ -266,7 +307,13 @@ fn read_long(out: &mut Read, known: &Known<'_>, (written, long): (&str, &str), g
             let hint = match close.as_slice() {
                 [] => String::new(),
                 [one] => format!(" Did you mean '{one}'?"),
-                many => format!(" (Did you mean one of: {}?)", many.iter().map(|m| format!("'{m}'")).collect::<Vec<_>>().join(", ")),
+                many => format!(
+                    " (Did you mean one of: {}?)",
+                    many.iter()
+                        .map(|m| format!("'{m}'"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
             };
             out.fail(format!("No such option '{written}'.{hint}"), true);
             false
@@ -327,18 +374,35 @@ mod tests {
 
     fn call(name: Name, words: &[&str]) -> Result<Vec<String>, String> {
         let words: Vec<String> = words.iter().map(|&w| w.to_owned()).collect();
-        Call::new(name, &words).map(|c| c.words[1..].to_vec()).map_err(|u| u.text)
+        Call::new(name, &words)
+            .map(|c| c.words[1..].to_vec())
+            .map_err(|u| u.text)
     }
 
     #[test]
     fn apprise_syntax_becomes_plain() {
         let good = |words: &[&str]| call(Name::Apprise, words).expect("a good call").join(" ");
-        assert_eq!(good(&["-vb", "hello", "a://b"]), "send --verbose --body=hello -- a://b");
-        assert_eq!(good(&["-bhello", "-b=x", "a://b"]), "send --body=hello --body==x -- a://b");
-        assert_eq!(good(&["-b", "--x", "--title=T=1", "a://b"]), "send --body=--x --title=T=1 -- a://b");
-        assert_eq!(good(&["-tv", "a=b", "-tv=c=d", "-Da", "-SL", "2"]), "send --template-var=a=b --template-var=c=d --disable-async --service-limit=2 --");
+        assert_eq!(
+            good(&["-vb", "hello", "a://b"]),
+            "send --verbose --body=hello -- a://b"
+        );
+        assert_eq!(
+            good(&["-bhello", "-b=x", "a://b"]),
+            "send --body=hello --body==x -- a://b"
+        );
+        assert_eq!(
+            good(&["-b", "--x", "--title=T=1", "a://b"]),
+            "send --body=--x --title=T=1 -- a://b"
+        );
+        assert_eq!(
+            good(&["-tv", "a=b", "-tv=c=d", "-Da", "-SL", "2"]),
+            "send --template-var=a=b --template-var=c=d --disable-async --service-limit=2 --"
+        );
         assert_eq!(good(&["-tvx", "-L", "-1"]), "send --title=vx --limit=-1 --");
-        assert_eq!(good(&["a://b", "-b", "x", "--", "-c"]), "send --body=x -- a://b -c");
+        assert_eq!(
+            good(&["a://b", "-b", "x", "--", "-c"]),
+            "send --body=x -- a://b -c"
+        );
         assert_eq!(good(&["-v", "storage", "list"]), "storage --verbose -- list");
         assert_eq!(good(&["doctor"]), "send -- doctor");
     }
@@ -347,9 +411,15 @@ mod tests {
     fn what_makes_no_sense_is_said_in_the_words_users_know() {
         let bad = |words: &[&str]| call(Name::Apprise, words).expect_err("a bad call");
         assert_eq!(bad(&["-b"]), "Option '-b' requires an argument.");
-        assert_eq!(bad(&["--bod", "x"]), "No such option '--bod'. Did you mean '--body'?");
+        assert_eq!(
+            bad(&["--bod", "x"]),
+            "No such option '--bod'. Did you mean '--body'?"
+        );
         assert_eq!(bad(&["-vZ"]), "No such option '-Z'.");
-        assert_eq!(bad(&["--dry-run=yes"]), "Option '--dry-run' does not take a value.");
+        assert_eq!(
+            bad(&["--dry-run=yes"]),
+            "Option '--dry-run' does not take a value."
+        );
         for words in [&["-b", "x", ""][..], &["s"]] {
             assert!(call(Name::Apprise, words).is_err() && call(Name::Ackpost, words).is_err());
         }
@@ -359,7 +429,10 @@ mod tests {
     fn commands_are_found_behind_options() {
         let good = |words: &[&str]| call(Name::Ackpost, words).expect("a good call").join(" ");
         assert_eq!(good(&["-t", "T", "a://b"]), "send --title=T -- a://b");
-        assert_eq!(good(&["-v", "send", "-b", "send", "a://b"]), "send --verbose --body=send -- a://b");
+        assert_eq!(
+            good(&["-v", "send", "-b", "send", "a://b"]),
+            "send --verbose --body=send -- a://b"
+        );
         assert_eq!(good(&["-b", "preview", "a://b"]), "send --body=preview -- a://b");
         assert_eq!(good(&["generate", "man", "-x"]), "generate man -x");
         assert_eq!(good(&["--help"]), "--help");

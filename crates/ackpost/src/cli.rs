@@ -47,7 +47,13 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Colour on standard error and in help
-    #[arg(long, value_name = "WHEN", default_value = "auto", hide_default_value = true, global = true)]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        global = true
+    )]
     pub(crate) color: Color,
 }
 
@@ -116,7 +122,11 @@ pub(crate) fn run(call: &Call) -> Exit {
         Err(e) => {
             // A closed pipe is no reason to fail.
             let _ = e.print();
-            return if e.use_stderr() { Exit::Usage } else { Exit::Success };
+            return if e.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            };
         }
     };
     match cli.global.color {

@@ -33,8 +33,16 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(name: Name, global: &GlobalArgs) -> Self {
-        let verbosity = if global.debug { global.verbose.max(3) } else { global.verbose.min(4) };
-        Self { name, verbosity, json: global.json }
+        let verbosity = if global.debug {
+            global.verbose.max(3)
+        } else {
+            global.verbose.min(4)
+        };
+        Self {
+            name,
+            verbosity,
+            json: global.json,
+        }
     }
 
     /// A runtime with one thread: enough for a command that sends, and up in microseconds.

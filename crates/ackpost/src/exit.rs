@@ -67,12 +67,19 @@ pub(crate) struct Failure {
 impl Failure {
     /// Ends the command with exit code 1. Both texts are lower-case fragments without a full stop.
     pub(crate) fn new(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { cause: cause.into(), remedy: remedy.into(), exit: Exit::Failure }
+        Self {
+            cause: cause.into(),
+            remedy: remedy.into(),
+            exit: Exit::Failure,
+        }
     }
 
     /// The command line makes no sense: exit code 2.
     pub(crate) fn usage(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, ..Self::new(cause, remedy) }
+        Self {
+            exit: Exit::Usage,
+            ..Self::new(cause, remedy)
+        }
     }
 
     /// Prints it to standard error and gives the exit code.

@@ -31,7 +31,11 @@ pub(crate) fn print_version(name: Name) {
 
 /// `apprise --help`.
 pub(crate) fn print_apprise() {
-    let width = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok()).unwrap_or(80usize).clamp(60, 80);
+    let width = std::env::var("COLUMNS")
+        .ok()
+        .and_then(|c| c.parse().ok())
+        .unwrap_or(80usize)
+        .clamp(60, 80);
     output::line(apprise(width).trim_end());
 }
 
@@ -45,7 +49,9 @@ fn apprise(width: usize) -> String {
          This is Ackpost under the name of Apprise; `ackpost --help` shows what else it can do.\n\nOptions:\n",
     );
     for arg in send.get_arguments().chain(tree.get_arguments()) {
-        let Some(long) = arg.get_long().filter(|l| !OWN.contains(l) && !arg.is_hide_set()) else { continue };
+        let Some(long) = arg.get_long().filter(|l| !OWN.contains(l) && !arg.is_hide_set()) else {
+            continue;
+        };
         let short = MULTI_LETTER
             .iter()
             .find(|(_, l)| *l == long)
@@ -53,18 +59,27 @@ fn apprise(width: usize) -> String {
             .or_else(|| arg.get_short().map(|s| format!("-{s}")));
         let mut left = short.map_or_else(|| format!("--{long}"), |s| format!("{s}, --{long}"));
         if matches!(arg.get_action(), ArgAction::Set | ArgAction::Append) {
-            let value = arg.get_value_names().and_then(|names| names.first()).map_or("TEXT", |n| n.as_str());
+            let value = arg
+                .get_value_names()
+                .and_then(|names| names.first())
+                .map_or("TEXT", |n| n.as_str());
             let _ = write!(left, " {value}");
         }
         // Here the short name stands on the left.
         let text = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        let text = MULTI_LETTER.iter().fold(text, |text, (multi, _)| text.replace(&format!(" ({multi})"), ""));
+        let text = MULTI_LETTER
+            .iter()
+            .fold(text, |text, (multi, _)| text.replace(&format!(" ({multi})"), ""));
         entry(&mut out, &left, &text, width);
     }
     entry(&mut out, "-V, --version", "Show the version and exit", width);
     entry(&mut out, "-h, --help", "Show this message and exit", width);
     out.push_str("\nActions:\n  storage             Accepted; these services keep nothing on disk\n");
-    for (action, text) in [("list", "List what is stored (nothing)"), ("prune", "Remove what is old"), ("clean", "Remove everything")] {
+    for (action, text) in [
+        ("list", "List what is stored (nothing)"),
+        ("prune", "Remove what is old"),
+        ("clean", "Remove everything"),
+    ] {
         let _ = writeln!(out, "    {action:<18}{text}");
     }
     out

@@ -12,7 +12,14 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Our own crates. Nobody else's lines are shown below a warning: they might repeat what was sent.
-const OURS: [&str; 6] = ["ackpost", "notify", "sogs_client", "sogs_server", "xmpp_client", "session_core"];
+const OURS: [&str; 6] = [
+    "ackpost",
+    "notify",
+    "sogs_client",
+    "sogs_server",
+    "xmpp_client",
+    "session_core",
+];
 
 /// Turns logging on: 0 errors, 1 warnings, 2 information, 3 debugging, 4 tracing.
 pub(crate) fn start(verbosity: u8) {
@@ -26,9 +33,14 @@ pub(crate) fn start(verbosity: u8) {
     let targets = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
         .with_targets(OURS.iter().map(|&name| (name, level)));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).event_format(Line);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(std::io::stderr)
+        .event_format(Line);
     // A second start (in a test) keeps the first.
-    let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(targets)
+        .with(lines)
+        .try_init();
 }
 
 /// `YYYY-MM-DD HH:MM:SS,mmm - LEVEL - text key=value`
@@ -39,7 +51,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let level = match *event.metadata().level() {
             Level::ERROR => "ERROR",
             Level::WARN => "WARNING",

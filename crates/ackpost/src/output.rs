@@ -119,7 +119,11 @@ fn target_line(target: &TargetReport) -> String {
         let _ = write!(text, ", {} attempts", target.attempts);
     }
     if target.pieces.total > 1 {
-        let _ = write!(text, ", {} of {} parts", target.pieces.accepted, target.pieces.total);
+        let _ = write!(
+            text,
+            ", {} of {} parts",
+            target.pieces.accepted, target.pieces.total
+        );
     }
     if target.optional {
         text.push_str(", optional");
@@ -147,7 +151,9 @@ fn target_line(target: &TargetReport) -> String {
 
 /// Text from another machine may not break the line or move the cursor.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// `31 ms`, `2.4 s`.

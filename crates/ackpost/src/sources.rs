@@ -38,7 +38,12 @@ impl Loaded {
         for entry in &self.notifier {
             if let Some(service) = entry.service() {
                 let file = entry.file.as_deref();
-                all.extend(service.warnings().iter().map(|p| p.clone().at(file, entry.line, None)));
+                all.extend(
+                    service
+                        .warnings()
+                        .iter()
+                        .map(|p| p.clone().at(file, entry.line, None)),
+                );
             }
         }
         all
@@ -51,7 +56,10 @@ pub(crate) async fn load(options: Options, wanted: &Wanted<'_>, _context: Contex
     let mut notifier = Notifier::with_options(options);
     let mut remarks = Vec::new();
     let mut ignored = |what: &str, instead: &str| {
-        remarks.push(Problem::warning(format!("{what} is not used"), format!("{instead} were given; leave one of them out")));
+        remarks.push(Problem::warning(
+            format!("{what} is not used"),
+            format!("{instead} were given; leave one of them out"),
+        ));
     };
     let mut filter = TagFilter::from_values(wanted.tags);
     let variable = env.var("APPRISE_URLS").filter(|urls| !urls.trim().is_empty());
@@ -85,8 +93,14 @@ pub(crate) async fn load(options: Options, wanted: &Wanted<'_>, _context: Contex
             ));
         }
         for file in notify::config::default_paths(&env) {
-            notifier.add_source(Source::from_location(&file.to_string_lossy())).await;
+            notifier
+                .add_source(Source::from_location(&file.to_string_lossy()))
+                .await;
         }
     }
-    Loaded { notifier, filter, remarks }
+    Loaded {
+        notifier,
+        filter,
+        remarks,
+    }
 }

@@ -29,49 +29,130 @@ struct Difference {
 
 /// The known differences, by the id of the vector.
 fn differences() -> BTreeMap<&'static str, Difference> {
-    let d = |why| Difference { why, ..Difference::default() };
+    let d = |why| Difference {
+        why,
+        ..Difference::default()
+    };
     BTreeMap::from([
-        ("cli-0020", Difference { code: Some(0), requests: Some(&["POST /room/ok/message: only title"]), ..d("D22") }),
-        ("cli-0038", Difference { code: Some(4), ..d("D6") }),
-        ("cli-0040", Difference { code: Some(2), ..d("D8") }),
-        ("cli-0047", Difference { requests: Some(&["POST /room/x/message: hello"]), ..d("D3") }),
-        ("cli-0066", Difference { code: Some(0), ..d("D10") }),
+        (
+            "cli-0020",
+            Difference {
+                code: Some(0),
+                requests: Some(&["POST /room/ok/message: only title"]),
+                ..d("D22")
+            },
+        ),
+        (
+            "cli-0038",
+            Difference {
+                code: Some(4),
+                ..d("D6")
+            },
+        ),
+        (
+            "cli-0040",
+            Difference {
+                code: Some(2),
+                ..d("D8")
+            },
+        ),
+        (
+            "cli-0047",
+            Difference {
+                requests: Some(&["POST /room/x/message: hello"]),
+                ..d("D3")
+            },
+        ),
+        (
+            "cli-0066",
+            Difference {
+                code: Some(0),
+                ..d("D10")
+            },
+        ),
         (
             "cli-0069",
             Difference {
-                requests: Some(&["POST /room/landed/message: hello", "POST /room/redir302/message: hello"]),
+                requests: Some(&[
+                    "POST /room/landed/message: hello",
+                    "POST /room/redir302/message: hello",
+                ]),
                 ..d("D9")
             },
         ),
         (
             "cli-0070",
             Difference {
-                requests: Some(&["POST /room/landed/message: hello", "POST /room/redir303/message: hello"]),
+                requests: Some(&[
+                    "POST /room/landed/message: hello",
+                    "POST /room/redir303/message: hello",
+                ]),
                 ..d("D9")
             },
         ),
-        ("cli-0139", Difference { code: Some(1), requests: Some(&[]), ..d("D21") }),
-        ("cli-0167", Difference { code: Some(4), ..d("D6") }),
-        ("cli-0273", Difference { code: Some(2), stdout: Some(&[
-            "The storage action 'bogus' is not one of list, prune, clear, clean.",
-            "Try 'apprise --help' for more information.",
-        ]), ..d("D28") }),
+        (
+            "cli-0139",
+            Difference {
+                code: Some(1),
+                requests: Some(&[]),
+                ..d("D21")
+            },
+        ),
+        (
+            "cli-0167",
+            Difference {
+                code: Some(4),
+                ..d("D6")
+            },
+        ),
+        (
+            "cli-0273",
+            Difference {
+                code: Some(2),
+                stdout: Some(&[
+                    "The storage action 'bogus' is not one of list, prune, clear, clean.",
+                    "Try 'apprise --help' for more information.",
+                ]),
+                ..d("D28")
+            },
+        ),
         (
             "cli-0287",
-            Difference { xmpp: Some(&["auth SCRAM-SHA-1", "ok user", "chat jane@localhost: hello"]), ..d("D15") },
+            Difference {
+                xmpp: Some(&["auth SCRAM-SHA-1", "ok user", "chat jane@localhost: hello"]),
+                ..d("D15")
+            },
         ),
-        ("cli-0290", Difference { code: Some(1), ..d("D14") }),
-        ("cli-0318", Difference { code: Some(1), requests: Some(&[]), stdout: Some(&[
-            "You must specify at least one service URL or populated configuration file.",
-            "Try 'apprise --help' for more information.",
-        ]), ..d("D25") }),
+        (
+            "cli-0290",
+            Difference {
+                code: Some(1),
+                ..d("D14")
+            },
+        ),
+        (
+            "cli-0318",
+            Difference {
+                code: Some(1),
+                requests: Some(&[]),
+                stdout: Some(&[
+                    "You must specify at least one service URL or populated configuration file.",
+                    "Try 'apprise --help' for more information.",
+                ]),
+                ..d("D25")
+            },
+        ),
     ])
 }
 
 #[test]
 fn every_vector_behaves_as_apprise_or_as_the_list_of_differences_says() {
-    let text = std::fs::read_to_string(support::root().join("vectors/apprise/cli.jsonl")).expect("the vectors");
-    let vectors: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    let text =
+        std::fs::read_to_string(support::root().join("vectors/apprise/cli.jsonl")).expect("the vectors");
+    let vectors: Vec<Value> = text
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("JSON"))
+        .collect();
     assert!(vectors.len() >= 176);
     let differences = differences();
     for id in differences.keys() {
@@ -91,7 +172,10 @@ fn every_vector_behaves_as_apprise_or_as_the_list_of_differences_says() {
                     }
                     let difference = differences.get(id).copied().unwrap_or_default();
                     if let Err(why) = check(vector, difference) {
-                        failures.lock().expect("no panic inside").push(format!("{id} {}\n{why}", vector["input"]["argv"]));
+                        failures
+                            .lock()
+                            .expect("no panic inside")
+                            .push(format!("{id} {}\n{why}", vector["input"]["argv"]));
                     }
                 }
             });
@@ -99,7 +183,13 @@ fn every_vector_behaves_as_apprise_or_as_the_list_of_differences_says() {
     });
     let mut failures = failures.into_inner().expect("no panic inside");
     failures.sort();
-    assert!(failures.is_empty(), "{} of {} vectors:\n\n{}", failures.len(), vectors.len(), failures.join("\n\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {} vectors:\n\n{}",
+        failures.len(),
+        vectors.len(),
+        failures.join("\n\n")
+    );
 }
 
 fn check(vector: &Value, difference: Difference) -> Result<(), String> {
@@ -125,14 +215,25 @@ fn check(vector: &Value, difference: Difference) -> Result<(), String> {
     for (name, value) in input["env"].as_object().into_iter().flatten() {
         program = program.env(name, fill(value.as_str().expect("text"), &dir));
     }
-    let argv: Vec<String> =
-        input["argv"].as_array().expect("words").iter().map(|w| fill(w.as_str().expect("a word"), &dir)).collect();
+    let argv: Vec<String> = input["argv"]
+        .as_array()
+        .expect("words")
+        .iter()
+        .map(|w| fill(w.as_str().expect("a word"), &dir))
+        .collect();
     let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
     let ran = program.run_with(&argv, input["stdin"].as_str().unwrap_or_default().as_bytes());
 
     let mut wrong = Vec::new();
     check_code(&ran, expected, difference, &mut wrong);
-    check_output(&ran, expected, difference, &|text| fill(text, &dir), &argv, &mut wrong);
+    check_output(
+        &ran,
+        expected,
+        difference,
+        &|text| fill(text, &dir),
+        &argv,
+        &mut wrong,
+    );
     check_requests(&sogs.posts(), expected, difference, &mut wrong);
     check_xmpp(xmpp.as_ref(), expected, difference, &mut wrong);
     if wrong.is_empty() {
@@ -141,11 +242,18 @@ fn check(vector: &Value, difference: Difference) -> Result<(), String> {
     if !difference.why.is_empty() {
         wrong.push(format!("(known difference {})", difference.why));
     }
-    Err(format!("  {}\n  stdout: {}\n  stderr: {}", wrong.join("\n  "), ran.stdout.trim(), ran.stderr.trim()))
+    Err(format!(
+        "  {}\n  stdout: {}\n  stderr: {}",
+        wrong.join("\n  "),
+        ran.stdout.trim(),
+        ran.stderr.trim()
+    ))
 }
 
 fn check_code(ran: &Ran, expected: &Value, difference: Difference, wrong: &mut Vec<String>) {
-    let code = difference.code.unwrap_or_else(|| i32::try_from(expected["rc"].as_i64().expect("a number")).expect("small"));
+    let code = difference
+        .code
+        .unwrap_or_else(|| i32::try_from(expected["rc"].as_i64().expect("a number")).expect("small"));
     if ran.code != code {
         wrong.push(format!("exit code {} instead of {code}", ran.code));
     }
@@ -166,27 +274,48 @@ fn check_output(
     if let Some(lines) = expected["stdout"].as_array() {
         let lines: Vec<&str> = lines.iter().filter_map(Value::as_str).collect();
         let uid_varies = lines.iter().any(|l| l.contains("{UID}"));
-        let mut want: Vec<String> = lines.iter().filter(|l| !l.starts_with("TS - ")).map(|l| fill(l)).collect();
+        let mut want: Vec<String> = lines
+            .iter()
+            .filter(|l| !l.starts_with("TS - "))
+            .map(|l| fill(l))
+            .collect();
         if let Some(own) = difference.stdout {
             want = own.iter().map(|&l| l.to_owned()).collect();
         }
-        let got: Vec<String> = ran.stdout.lines().map(|l| if uid_varies { hide_uid(l) } else { l.to_owned() }).collect();
+        let got: Vec<String> = ran
+            .stdout
+            .lines()
+            .map(|l| if uid_varies { hide_uid(l) } else { l.to_owned() })
+            .collect();
         if got != want && difference.code != Some(2) {
             wrong.push(format!("standard output {got:?} instead of {want:?}"));
         }
         // What Apprise says nothing about, we say nothing about either, unless asked or it is our difference.
         let quiet = lines.iter().all(|l| !l.starts_with("TS - "));
-        if quiet && ran.code == 0 && difference.why.is_empty() && !argv.iter().any(|a| a.starts_with("-v") || *a == "-D") && !ran.stderr.is_empty() {
+        if quiet
+            && ran.code == 0
+            && difference.why.is_empty()
+            && !argv.iter().any(|a| a.starts_with("-v") || *a == "-D")
+            && !ran.stderr.is_empty()
+        {
             wrong.push("something on standard error".to_owned());
         }
     }
-    for line in expected["stderr"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+    for line in expected["stderr"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
         if !ran.stderr.lines().any(|l| l == fill(line)) {
             wrong.push(format!("no line {line:?} on standard error"));
         }
     }
     // Every failure says why at default verbosity (D23).
-    if matches!(ran.code, 1 | 4 | 5) && ran.stderr.trim().is_empty() && !ran.stdout.contains("You must specify") {
+    if matches!(ran.code, 1 | 4 | 5)
+        && ran.stderr.trim().is_empty()
+        && !ran.stdout.contains("You must specify")
+    {
         wrong.push("a failure without a word".to_owned());
     }
 }
@@ -203,8 +332,10 @@ fn hide_uid(line: &str) -> String {
 ///
 /// Rooms are served in parallel (D12), so the order counts only inside a room.
 fn check_requests(posts: &[SogsRequest], expected: &Value, difference: Difference, wrong: &mut Vec<String>) {
-    let mut got: Vec<String> =
-        posts.iter().map(|p| format!("{} {}: {}", p.method, p.path, p.text.as_deref().unwrap_or("-"))).collect();
+    let mut got: Vec<String> = posts
+        .iter()
+        .map(|p| format!("{} {}: {}", p.method, p.path, p.text.as_deref().unwrap_or("-")))
+        .collect();
     let mut want: Vec<String> = match difference.requests {
         Some(lines) => lines.iter().map(|&l| l.to_owned()).collect(),
         None => expected["requests"]
@@ -237,7 +368,12 @@ fn check_xmpp(server: Option<&FakeXmpp>, expected: &Value, difference: Differenc
     let mut got: Vec<String> = server.events().iter().filter_map(event_text).collect();
     let mut want: Vec<String> = match difference.xmpp {
         Some(lines) => lines.iter().map(|&l| l.to_owned()).collect(),
-        None => expected["xmpp"].as_array().into_iter().flatten().filter_map(expected_event).collect(),
+        None => expected["xmpp"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(expected_event)
+            .collect(),
     };
     got.sort();
     want.sort();
@@ -253,7 +389,12 @@ fn event_text(event: &XmppEvent) -> Option<String> {
         XmppEvent::Auth(mechanism) => format!("auth {mechanism}"),
         XmppEvent::AuthOk(user) => format!("ok {user}"),
         XmppEvent::AuthFail(user) => format!("refused {user}"),
-        XmppEvent::Message { to, kind, body, subject } => {
+        XmppEvent::Message {
+            to,
+            kind,
+            body,
+            subject,
+        } => {
             assert_ne!(subject.as_deref(), Some(""), "an empty subject (D19)");
             format!("{kind} {to}: {}", body.replace('\r', ""))
         }
@@ -276,7 +417,11 @@ fn expected_event(event: &Value) -> Option<String> {
     } else if let Some(user) = text("auth-fail") {
         format!("refused {user}")
     } else if let Some(to) = text("message") {
-        format!("{} {to}: {}", text("type").unwrap_or_default(), text("body").unwrap_or_default())
+        format!(
+            "{} {to}: {}",
+            text("type").unwrap_or_default(),
+            text("body").unwrap_or_default()
+        )
     } else if event["conn-exception"] == true {
         "connection failed".to_owned()
     } else {

@@ -15,14 +15,32 @@ fn the_demo_goes_the_whole_way() {
     let program = program.env("TMPDIR", temporary.display().to_string());
     let ran = program.run(&["demo", "--json"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
-    let steps: Vec<String> =
-        ran.json().iter().filter_map(|o| o["step"].as_str().map(str::to_owned)).collect();
+    let steps: Vec<String> = ran
+        .json()
+        .iter()
+        .filter_map(|o| o["step"].as_str().map(str::to_owned))
+        .collect();
     assert_eq!(steps, ["room", "server", "sent", "read", "verified", "end"]);
-    let verified = ran.json().into_iter().find(|o| o["step"] == "verified").expect("there");
-    assert!(verified["text"].as_str().expect("text").contains("under 15"), "{verified}");
-    assert_eq!(std::fs::read_dir(&temporary).expect("a folder").count(), 0, "something is left behind");
+    let verified = ran
+        .json()
+        .into_iter()
+        .find(|o| o["step"] == "verified")
+        .expect("there");
+    assert!(
+        verified["text"].as_str().expect("text").contains("under 15"),
+        "{verified}"
+    );
+    assert_eq!(
+        std::fs::read_dir(&temporary).expect("a folder").count(),
+        0,
+        "something is left behind"
+    );
     let text = program.run(&["demo"]);
-    assert!(text.code == 0 && text.stdout.starts_with("1. ") && text.stderr.starts_with("delivered"), "{}", text.all());
+    assert!(
+        text.code == 0 && text.stdout.starts_with("1. ") && text.stderr.starts_with("delivered"),
+        "{}",
+        text.all()
+    );
 }
 
 #[test]
@@ -44,14 +62,30 @@ fn kept_it_runs_until_it_is_told_to_stop() {
         }
     };
     // The page of the room is there for a browser.
-    let address = link.split("http://").nth(1).and_then(|l| l.split('/').next()).expect("an address").to_owned();
+    let address = link
+        .split("http://")
+        .nth(1)
+        .and_then(|l| l.split('/').next())
+        .expect("an address")
+        .to_owned();
     let mut stream = std::net::TcpStream::connect(&address).expect("it listens");
-    std::io::Write::write_all(&mut stream, format!("GET /r/lobby/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())
-        .expect("sent");
+    std::io::Write::write_all(
+        &mut stream,
+        format!("GET /r/lobby/ HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+    )
+    .expect("sent");
     let mut page = String::new();
     stream.read_to_string(&mut page).expect("answered");
-    assert!(page.starts_with("HTTP/1.1 200") && page.contains("Lobby"), "{page}");
+    assert!(
+        page.starts_with("HTTP/1.1 200") && page.contains("Lobby"),
+        "{page}"
+    );
     let pid = child.id().to_string();
-    assert!(std::process::Command::new("kill").arg(&pid).status().is_ok_and(|s| s.success()));
+    assert!(
+        std::process::Command::new("kill")
+            .arg(&pid)
+            .status()
+            .is_ok_and(|s| s.success())
+    );
     assert!(child.wait().expect("ends").success());
 }

@@ -2,11 +2,14 @@
 
 mod support;
 
-use support::{Ran, steady};
 use support::Program;
+use support::{Ran, steady};
 
 fn said(ran: &Ran) -> String {
-    format!("exit {}\n--- stdout\n{}--- stderr\n{}", ran.code, ran.stdout, ran.stderr)
+    format!(
+        "exit {}\n--- stdout\n{}--- stderr\n{}",
+        ran.code, ran.stdout, ran.stderr
+    )
 }
 
 #[test]
@@ -17,7 +20,10 @@ fn help_under_both_names() {
     let apprise = Program::called("apprise");
     insta::assert_snapshot!("apprise_help", said(&apprise.run(&["--help"])));
     // Help wins over values that are not accepted.
-    assert_eq!(apprise.run(&["-h"]).stdout, apprise.run(&["-n", "loud", "-V", "--help", "-R", "x"]).stdout);
+    assert_eq!(
+        apprise.run(&["-h"]).stdout,
+        apprise.run(&["-n", "loud", "-V", "--help", "-R", "x"]).stdout
+    );
     assert_eq!(own.run(&["--help"]).code, 0);
 }
 
@@ -26,7 +32,10 @@ fn version_under_both_names() {
     let own = Program::new();
     for flag in ["--version", "-V"] {
         let ran = own.run(&[flag]);
-        assert_eq!((ran.code, ran.stdout.as_str()), (0, concat!("ackpost ", env!("CARGO_PKG_VERSION"), "\n")));
+        assert_eq!(
+            (ran.code, ran.stdout.as_str()),
+            (0, concat!("ackpost ", env!("CARGO_PKG_VERSION"), "\n"))
+        );
     }
     let ran = Program::called("apprise").run(&["-vV"]);
     assert_eq!((ran.code, ran.stdout.lines().next()), (0, Some("Apprise v2.2.0")));
@@ -61,7 +70,12 @@ fn wrong_command_lines() {
         ] {
             let ran = program.run(args);
             assert_eq!(ran.code, 2, "{name} {args:?}: {}", ran.all());
-            all.push_str(&format!("$ {name} {}\n{}{}\n", args.join(" "), ran.stdout, ran.stderr));
+            all.push_str(&format!(
+                "$ {name} {}\n{}{}\n",
+                args.join(" "),
+                ran.stdout,
+                ran.stderr
+            ));
         }
     }
     insta::assert_snapshot!("wrong_command_lines", steady(&all, &[]));
@@ -89,7 +103,12 @@ fn storage_is_accepted_and_says_nothing() {
 fn a_closed_pipe_is_no_failure() {
     use std::process::Stdio;
     let program = Program::new();
-    let mut child = program.command(&["details"]).stdout(Stdio::piped()).stdin(Stdio::null()).spawn().expect("runs");
+    let mut child = program
+        .command(&["details"])
+        .stdout(Stdio::piped())
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("runs");
     drop(child.stdout.take());
     assert!(child.wait().expect("ends").success());
 }

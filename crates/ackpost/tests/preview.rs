@@ -6,32 +6,61 @@ use serde_json::{Value, json};
 use support::{Program, SEED, SERVER_KEY};
 
 fn keys(value: &Value) -> Vec<&str> {
-    value.as_object().expect("an object").keys().map(String::as_str).collect()
+    value
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect()
 }
 
 #[test]
 fn preview_shows_what_would_be_sent_where() {
     let url = format!("sessions://{SERVER_KEY}:{SEED}@open.example.org:8443/lobby/News?retry=2&verify=no");
     let program = Program::new();
-    let ran = program.run(&["preview", "--json", "-t", "T", "-b", "hello", &url, "xmpps://u:secretpass@x.org/j/#r@c.x.org"]);
+    let ran = program.run(&[
+        "preview",
+        "--json",
+        "-t",
+        "T",
+        "-b",
+        "hello",
+        &url,
+        "xmpps://u:secretpass@x.org/j/#r@c.x.org",
+    ]);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     assert!(!ran.stdout.contains(SEED) && !ran.stdout.contains("secretpass"));
     let document = &ran.json()[0];
     assert_eq!(keys(document), ["valid", "errors", "services"]);
-    assert_eq!((&document["valid"], &document["errors"]), (&json!(true), &json!([])));
+    assert_eq!(
+        (&document["valid"], &document["errors"]),
+        (&json!(true), &json!([]))
+    );
     let sogs = &document["services"][0];
     assert_eq!(
         keys(sogs),
-        ["service", "url", "privacy", "url_id", "host", "port", "secure", "targets", "tags", "params", "chunks"]
+        [
+            "service", "url", "privacy", "url_id", "host", "port", "secure", "targets", "tags", "params",
+            "chunks"
+        ]
     );
     assert_eq!(sogs["service"], "sogs");
     assert_eq!(sogs["url"], sogs["privacy"]);
-    assert_eq!((&sogs["host"], &sogs["port"], &sogs["secure"]), (&json!("open.example.org"), &json!(8443), &json!(true)));
+    assert_eq!(
+        (&sogs["host"], &sogs["port"], &sogs["secure"]),
+        (&json!("open.example.org"), &json!(8443), &json!(true))
+    );
     assert_eq!(sogs["targets"], json!(["lobby", "news"]));
-    assert_eq!((&sogs["params"]["retry"], &sogs["params"]["verify"]), (&json!(2), &json!(false)));
+    assert_eq!(
+        (&sogs["params"]["retry"], &sogs["params"]["verify"]),
+        (&json!(2), &json!(false))
+    );
     assert_eq!(sogs["chunks"], json!([{ "title": "", "body": "T\r\nhello" }]));
     let xmpp = &document["services"][1];
-    assert_eq!((&xmpp["service"], &xmpp["port"], &xmpp["targets"]), (&json!("xmpp"), &Value::Null, &json!(["#r@c.x.org", "j@x.org"])));
+    assert_eq!(
+        (&xmpp["service"], &xmpp["port"], &xmpp["targets"]),
+        (&json!("xmpp"), &Value::Null, &json!(["#r@c.x.org", "j@x.org"]))
+    );
 
     let open = program.run(&["preview", "--json", "--show-secrets", "-b", "x", &url]);
     let open = &open.json()[0]["services"][0];
@@ -41,7 +70,14 @@ fn preview_shows_what_would_be_sent_where() {
     // For people: every parameter with its origin, targets, parts with their length.
     let ran = program.run(&["preview", "-b", "hello", &url]);
     assert_eq!(ran.code, 0);
-    for part in ["retry", "url", "default", "lobby", "part 1/1, 5 characters", "| hello"] {
+    for part in [
+        "retry",
+        "url",
+        "default",
+        "lobby",
+        "part 1/1, 5 characters",
+        "| hello",
+    ] {
         assert!(ran.stdout.contains(part), "{part} in {}", ran.stdout);
     }
     assert!(!ran.all().contains(SEED));
@@ -50,7 +86,13 @@ fn preview_shows_what_would_be_sent_where() {
 #[test]
 fn preview_of_what_does_not_load() {
     let program = Program::new();
-    for url in ["bogus://x", "xmpps://u:secretpass@h.org:0", "session:/x", "xmpps://u:secretpass@h.org/@bad", ""] {
+    for url in [
+        "bogus://x",
+        "xmpps://u:secretpass@h.org:0",
+        "session:/x",
+        "xmpps://u:secretpass@h.org/@bad",
+        "",
+    ] {
         let ran = program.run(&["preview", "--json", "-b", "x", "xmpps://u:p@good.org/j", url]);
         assert_eq!(ran.code, 1, "{url}");
         let document = &ran.json()[0];
@@ -65,14 +107,22 @@ fn preview_of_what_does_not_load() {
 
 #[test]
 fn preview_reads_configurations_and_tags() {
-    let program = Program::new().file("c.conf", "a=xmpps://u:p@h.org/one\nb=xmpps://u:p@h.org/two\nxmpps://u:p@h.org/three\n");
+    let program = Program::new().file(
+        "c.conf",
+        "a=xmpps://u:p@h.org/one\nb=xmpps://u:p@h.org/two\nxmpps://u:p@h.org/three\n",
+    );
     let targets = |args: &[&str]| -> Vec<String> {
         let mut all = vec!["preview", "--json", "-b", "x", "-c", "c.conf"];
         all.extend(args);
         let ran = program.run(&all);
         assert_eq!(ran.code, 0, "{}", ran.all());
         let services = ran.json()[0]["services"].clone();
-        services.as_array().expect("a list").iter().map(|s| s["targets"][0].as_str().expect("text").to_owned()).collect()
+        services
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|s| s["targets"][0].as_str().expect("text").to_owned())
+            .collect()
     };
     assert_eq!(targets(&[]), ["three@h.org"]);
     assert_eq!(targets(&["-g", "a", "-g", "b"]), ["one@h.org", "two@h.org"]);
@@ -83,7 +133,9 @@ fn preview_reads_configurations_and_tags() {
 fn config_check_names_every_entry_and_problem() {
     let program = Program::new().file(
         "c.conf",
-        &format!("ops=session://{SERVER_KEY}:{SEED}@h.org/room\n\nnot a line {SEED}\nxmpps://u:p@h.org/jane\n"),
+        &format!(
+            "ops=session://{SERVER_KEY}:{SEED}@h.org/room\n\nnot a line {SEED}\nxmpps://u:p@h.org/jane\n"
+        ),
     );
     let ran = program.run(&["config", "check", "--json", "c.conf"]);
     assert_eq!(ran.code, 1);
@@ -93,17 +145,32 @@ fn config_check_names_every_entry_and_problem() {
     let services = document["services"].as_array().expect("a list");
     assert_eq!(services.len(), 2);
     assert_eq!(keys(&services[0]), ["url", "privacy", "tags", "file", "line"]);
-    assert_eq!((&services[0]["tags"], &services[0]["line"], &services[1]["line"]), (&json!(["ops"]), &json!(1), &json!(4)));
+    assert_eq!(
+        (&services[0]["tags"], &services[0]["line"], &services[1]["line"]),
+        (&json!(["ops"]), &json!(1), &json!(4))
+    );
     let problems = document["problems"].as_array().expect("a list");
     assert_eq!(problems.len(), 1, "{problems:?}");
-    assert_eq!(keys(&problems[0]), ["file", "line", "column", "key", "cause", "remedy"]);
+    assert_eq!(
+        keys(&problems[0]),
+        ["file", "line", "column", "key", "cause", "remedy"]
+    );
     assert_eq!(problems[0]["line"], 3);
     let open = program.run(&["config", "check", "--json", "--show-secrets", "c.conf"]);
-    assert!(open.json()[0]["services"][0]["url"].as_str().expect("text").contains(SEED));
+    assert!(
+        open.json()[0]["services"][0]["url"]
+            .as_str()
+            .expect("text")
+            .contains(SEED)
+    );
 
     let text = program.run(&["config", "check", "c.conf"]);
     assert_eq!(text.code, 1);
-    assert!(text.stdout.contains("2 services, 1 problem") && text.stderr.contains("c.conf:3"), "{}", text.all());
+    assert!(
+        text.stdout.contains("2 services, 1 problem") && text.stderr.contains("c.conf:3"),
+        "{}",
+        text.all()
+    );
     assert!(!text.all().contains(SEED));
 
     let clean = Program::new().file("c.yml", "urls:\n  - xmpps://u:p@h.org/jane:\n      tag: ops\n");
@@ -120,11 +187,16 @@ fn generated_texts_are_whole() {
     }
     assert!(program.run(&["generate", "man"]).stdout.contains(".TH ackpost 1"));
     assert_eq!(program.run(&["generate", "man", "--dir", "man"]).code, 0);
-    let page = std::fs::read_to_string(program.home().join("man/ackpost-config-check.1")).expect("a page for every command");
+    let page = std::fs::read_to_string(program.home().join("man/ackpost-config-check.1"))
+        .expect("a page for every command");
     assert!(page.contains("show\\-secrets"));
     let reference = program.run(&["generate", "reference"]).stdout;
-    let kept = std::fs::read_to_string(support::root().join("docs/reference/commands.md")).unwrap_or_default();
-    assert!(reference == kept, "run: cargo run -- generate reference > docs/reference/commands.md");
+    let kept =
+        std::fs::read_to_string(support::root().join("docs/reference/commands.md")).unwrap_or_default();
+    assert!(
+        reference == kept,
+        "run: cargo run -- generate reference > docs/reference/commands.md"
+    );
 }
 
 #[test]
@@ -132,9 +204,18 @@ fn details_in_both_forms() {
     let program = Program::called("apprise");
     let ran = program.run(&["--details"]);
     assert_eq!(ran.code, 0);
-    assert!(ran.stdout.starts_with("+ Session Open Group Server      | Schema(s): session, sessions, sogs\n   - "));
-    assert!(ran.stdout.contains("\n+ XMPP                           | Schema(s): xmpp, xmpps\n"));
+    assert!(
+        ran.stdout
+            .starts_with("+ Session Open Group Server      | Schema(s): session, sessions, sogs\n   - ")
+    );
+    assert!(
+        ran.stdout
+            .contains("\n+ XMPP                           | Schema(s): xmpp, xmpps\n")
+    );
     assert_eq!(program.run(&["-l"]).stdout, ran.stdout);
     let list = &Program::new().run(&["details", "--json"]).json()[0];
-    assert_eq!((&list[0]["service"], &list[1]["service"]), (&json!("sogs"), &json!("xmpp")));
+    assert_eq!(
+        (&list[0]["service"], &list[1]["service"]),
+        (&json!("sogs"), &json!("xmpp"))
+    );
 }

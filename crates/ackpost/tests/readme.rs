@@ -13,12 +13,27 @@ fn the_examples_of_the_readme_run() {
     let prosody = Prosody::shared();
     let here = |script: &str| {
         script
-            .replace("sessions://SERVERKEY:SEED@open.example.org", &community.server_url())
-            .replace("bot:password@example.org/jane", &format!("alice:alicepass@localhost:{}/bob?verify=no", prosody.port))
-            .replace("bot:{env:XMPP_PASSWORD}@example.org/jane", &format!("alice:{{env:XMPP_PASSWORD}}@localhost:{}/bob?verify=no", prosody.port))
+            .replace(
+                "sessions://SERVERKEY:SEED@open.example.org",
+                &community.server_url(),
+            )
+            .replace(
+                "bot:password@example.org/jane",
+                &format!("alice:alicepass@localhost:{}/bob?verify=no", prosody.port),
+            )
+            .replace(
+                "bot:{env:XMPP_PASSWORD}@example.org/jane",
+                &format!(
+                    "alice:{{env:XMPP_PASSWORD}}@localhost:{}/bob?verify=no",
+                    prosody.port
+                ),
+            )
             .replace(
                 "bot:password@example.org/#ops@rooms.example.org",
-                &format!("alice:alicepass@localhost:{}/#open@conference.localhost?verify=no", prosody.port),
+                &format!(
+                    "alice:alicepass@localhost:{}/#open@conference.localhost?verify=no",
+                    prosody.port
+                ),
             )
             .replace("XMPP_PASSWORD=password", "XMPP_PASSWORD=alicepass")
     };
@@ -30,7 +45,10 @@ fn the_examples_of_the_readme_run() {
     assert_eq!(examples.len(), 5);
     let program = Program::new();
     for example in &examples {
-        assert!(!example.contains("example.org"), "nobody stands in for a server of {example}");
+        assert!(
+            !example.contains("example.org"),
+            "nobody stands in for a server of {example}"
+        );
         let ran = program.shell(example);
         assert_eq!(ran.code, 0, "{example}\n{}", ran.all());
         assert!(!ran.all().contains(SEED), "{example}");

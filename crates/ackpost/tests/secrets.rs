@@ -29,7 +29,10 @@ fn spellings() -> Vec<String> {
 #[test]
 fn no_secret_is_shown_at_any_verbosity() {
     let sogs = FakeSogs::start(SERVER_KEY);
-    let (starttls, plain) = (FakeXmpp::start(FakeXmppMode::StartTls), FakeXmpp::start(FakeXmppMode::Plain));
+    let (starttls, plain) = (
+        FakeXmpp::start(FakeXmppMode::StartTls),
+        FakeXmpp::start(FakeXmppMode::Plain),
+    );
     let program = Program::new()
         .env("SECRET", FROM_ENV)
         .env("APPRISE_TEMPLATE_TOKEN", FROM_ENV)
@@ -59,7 +62,9 @@ fn no_secret_is_shown_at_any_verbosity() {
         format!("xmpps://user@localhost:{x}/jane?verify=no&password_file=password"),
         format!("xmpps://user:{{file:password}}@localhost:{x}/jane?verify=no"),
         format!("xmpps://user:{PASSWORD}@localhost:{x}/#r@c?verify=no&room_password={ROOM_PASSWORD}"),
-        format!("xmpps://user:{PASSWORD}@localhost:{x}/jane?mode={PASSWORD}&verify={PASSWORD}&retry={PASSWORD}"),
+        format!(
+            "xmpps://user:{PASSWORD}@localhost:{x}/jane?mode={PASSWORD}&verify={PASSWORD}&retry={PASSWORD}"
+        ),
         format!("xmpp://user:{PASSWORD}@localhost:{p}/jane?plain=yes"),
         format!("xmpps://{PASSWORD}@localhost:1/jane?user=bob"),
     ];
@@ -79,10 +84,20 @@ fn no_secret_is_shown_at_any_verbosity() {
     let check = |args: &[&str]| {
         let mut command = program.command(args);
         command.env("RUST_BACKTRACE", "1");
-        let out = command.stdin(std::process::Stdio::null()).output().expect("the program runs");
-        let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        let out = command
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("the program runs");
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&out.stdout),
+            String::from_utf8_lossy(&out.stderr)
+        );
         for secret in &secrets {
-            assert!(!text.contains(secret.as_str()), "{secret} is shown by {args:?}:\n{text}");
+            assert!(
+                !text.contains(secret.as_str()),
+                "{secret} is shown by {args:?}:\n{text}"
+            );
         }
         assert!(!text.contains("panicked"), "{args:?}:\n{text}");
     };
@@ -91,7 +106,8 @@ fn no_secret_is_shown_at_any_verbosity() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while let Some(command) = commands.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst)) {
+                while let Some(command) = commands.get(next.fetch_add(1, std::sync::atomic::Ordering::SeqCst))
+                {
                     for verbosity in [None, Some("-vv"), Some("-vvvv"), Some("-D")] {
                         for json in [None, Some("--json")] {
                             let mut args = command.clone();

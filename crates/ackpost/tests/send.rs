@@ -26,15 +26,37 @@ fn one_line_and_one_object_for_each_target() {
         let keys: Vec<&String> = object.as_object().expect("an object").keys().collect();
         assert_eq!(
             keys,
-            ["target", "service", "outcome", "confirmed_by", "id", "reason", "remedy", "attempts", "elapsed_ms"]
+            [
+                "target",
+                "service",
+                "outcome",
+                "confirmed_by",
+                "id",
+                "reason",
+                "remedy",
+                "attempts",
+                "elapsed_ms"
+            ]
         );
         let text = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
-        assert!(line.contains(&text("target")) && line.starts_with(&text("outcome")), "{line}");
-        assert_eq!((&object["service"], &object["attempts"]), (&json!("sogs"), &json!(1)));
+        assert!(
+            line.contains(&text("target")) && line.starts_with(&text("outcome")),
+            "{line}"
+        );
+        assert_eq!(
+            (&object["service"], &object["attempts"]),
+            (&json!("sogs"), &json!(1))
+        );
     }
-    assert_eq!((&objects[0]["outcome"], &objects[0]["confirmed_by"]), (&json!("delivered"), &json!("server")));
+    assert_eq!(
+        (&objects[0]["outcome"], &objects[0]["confirmed_by"]),
+        (&json!("delivered"), &json!("server"))
+    );
     assert!(objects[0]["id"].is_string() && objects[0]["reason"].is_null());
-    assert_eq!((&objects[1]["outcome"], &objects[1]["id"]), (&json!("refused"), &Value::Null));
+    assert_eq!(
+        (&objects[1]["outcome"], &objects[1]["id"]),
+        (&json!("refused"), &Value::Null)
+    );
     assert!(objects[1]["reason"].is_string() && objects[1]["remedy"].is_string());
     assert!(!ran.all().contains(SEED));
 }
@@ -57,7 +79,10 @@ fn exit_codes() {
     assert_eq!(code(&["-b", "x", "bogus://x"]), 1);
     // The body comes from standard input when there is none.
     assert_eq!(program.run_with(&["send", &url("ok")], b"from a pipe\n").code, 0);
-    assert_eq!(fake.posts().last().and_then(|p| p.text.clone()).as_deref(), Some("from a pipe"));
+    assert_eq!(
+        fake.posts().last().and_then(|p| p.text.clone()).as_deref(),
+        Some("from a pipe")
+    );
     assert_eq!(program.run_with(&["send", &url("ok")], b"\xff\xfe").code, 1);
     assert_eq!(code(&["send", &url("ok")]), 1);
 }
@@ -65,7 +90,14 @@ fn exit_codes() {
 #[test]
 fn what_a_time_limit_cuts_off_is_listed_target_by_target() {
     let fake = FakeSogs::start(SERVER_KEY);
-    let ran = Program::new().run(&["--json", "-b", "x", "-L", "1", &sogs(fake.port(), "slow5/ok/slow6")]);
+    let ran = Program::new().run(&[
+        "--json",
+        "-b",
+        "x",
+        "-L",
+        "1",
+        &sogs(fake.port(), "slow5/ok/slow6"),
+    ]);
     let objects = ran.json();
     let outcomes: Vec<&str> = objects.iter().filter_map(|o| o["outcome"].as_str()).collect();
     assert_eq!(outcomes, ["deferred", "delivered", "deferred"], "{}", ran.all());
@@ -77,7 +109,21 @@ fn failures_of_a_community_in_words() {
     let fake = FakeSogs::start(SERVER_KEY);
     let program = Program::new();
     let mut all = String::new();
-    for room in ["e400", "e401", "e403", "e404", "e413", "e425", "e429", "e500", "e503", "s204", "drop", "cross", "slow9?rto=0.5"] {
+    for room in [
+        "e400",
+        "e401",
+        "e403",
+        "e404",
+        "e413",
+        "e425",
+        "e429",
+        "e500",
+        "e503",
+        "s204",
+        "drop",
+        "cross",
+        "slow9?rto=0.5",
+    ] {
         let ran = program.run(&["-b", "x", &sogs(fake.port(), room)]);
         assert_eq!(ran.code, 1, "{room}: {}", ran.all());
         all.push_str(&ran.stderr);
@@ -91,7 +137,10 @@ fn failures_of_a_community_in_words() {
         assert_eq!(ran.code, 1, "{}", ran.all());
         all.push_str(&ran.stderr);
     }
-    let hide = [(fake.other_port().to_string(), "OTHER"), (fake.port().to_string(), "PORT")];
+    let hide = [
+        (fake.other_port().to_string(), "OTHER"),
+        (fake.port().to_string(), "PORT"),
+    ];
     let hide: Vec<(&str, &str)> = hide.iter().map(|(a, b)| (a.as_str(), *b)).collect();
     insta::assert_snapshot!("community_failures", steady(&all, &hide));
 }
@@ -107,10 +156,16 @@ fn failures_of_an_xmpp_server_in_words() {
         ("xmpps://user:wrong@localhost:{}/jane?verify=no", starttls.port()),
         ("xmpps://user:pass@localhost:{}/jane", starttls.port()),
         ("xmpps://user:pass@localhost:{}/err?verify=no", starttls.port()),
-        ("xmpps://user:pass@localhost:{}/#denied@rooms?verify=no", starttls.port()),
+        (
+            "xmpps://user:pass@localhost:{}/#denied@rooms?verify=no",
+            starttls.port(),
+        ),
         ("xmpps://user:pass@localhost:{}/jane?verify=no", plain.port()),
         ("xmpps://user:pass@localhost:{}/jane?verify=no", tls.port()),
-        ("xmpps://user:pass@localhost:{}/jane?verify=no&mode=tls", starttls.port()),
+        (
+            "xmpps://user:pass@localhost:{}/jane?verify=no&mode=tls",
+            starttls.port(),
+        ),
         ("xmpps://user:pass@localhost:{}/jane", 1),
     ] {
         let url = url.replace("{}", &port.to_string());
@@ -122,7 +177,10 @@ fn failures_of_an_xmpp_server_in_words() {
 }
 
 fn xmpp(server: &XmppServer, target: &str) -> String {
-    format!("xmpps://alice:alicepass@localhost:{}/{target}?verify=no&xmpp=127.0.0.1", server.port)
+    format!(
+        "xmpps://alice:alicepass@localhost:{}/{target}?verify=no&xmpp=127.0.0.1",
+        server.port
+    )
 }
 
 #[test]
@@ -142,8 +200,17 @@ fn two_rooms_and_a_user_of_three_servers_at_once() {
         &xmpp(ejabberd, "bob"),
     ]);
     assert_eq!(ran.code, 0, "{}", ran.all());
-    assert_eq!(ran.stderr.lines().filter(|l| l.starts_with("delivered")).count(), 3, "{}", ran.stderr);
-    let confirmed: Vec<Value> = ran.json().into_iter().map(|o| o["confirmed_by"].clone()).collect();
+    assert_eq!(
+        ran.stderr.lines().filter(|l| l.starts_with("delivered")).count(),
+        3,
+        "{}",
+        ran.stderr
+    );
+    let confirmed: Vec<Value> = ran
+        .json()
+        .into_iter()
+        .map(|o| o["confirmed_by"].clone())
+        .collect();
     assert_eq!(confirmed, [json!("server"), json!("room"), json!("server")]);
     assert_eq!(in_room.wait_body(&body).attr("type"), "groupchat");
     assert_eq!(user.wait_body(&body).attr("type"), "chat");
@@ -157,11 +224,15 @@ fn every_mode_and_target_arrives_on_both_servers() {
         let mut bob = Receiver::join(server.port, "localhost", "bob", "bobpass", &[&open, &members]);
         let mut alice = Receiver::join(server.port, "localhost", "alice", "alicepass", &[]);
         let alice_here = alice.jid.replace('@', "%40").replace('/', "%2F");
-        for (schema, mode, port) in
-            [("xmpp", "none", server.port), ("xmpps", "starttls", server.port), ("xmpps", "tls", server.tls_port)]
-        {
+        for (schema, mode, port) in [
+            ("xmpp", "none", server.port),
+            ("xmpps", "starttls", server.port),
+            ("xmpps", "tls", server.tls_port),
+        ] {
             let url = |target: &str| {
-                format!("{schema}://bob:bobpass@localhost:{port}/{target}?verify=no&xmpp=127.0.0.1&mode={mode}&name=bot")
+                format!(
+                    "{schema}://bob:bobpass@localhost:{port}/{target}?verify=no&xmpp=127.0.0.1&mode={mode}&name=bot"
+                )
             };
             let send = |body: &str, target: &str, count: usize| {
                 let ran = Program::new().run(&["-b", body, &url(target)]);

@@ -272,7 +272,10 @@ impl State {
         }
         let mut parts = path.trim_start_matches('/').split('/');
         let (Some("room"), Some(room), last) = (parts.next(), parts.next(), parts.next()) else {
-            // A file somewhere, for attachments that are fetched.
+            // It has no onion endpoint; anything else is a file somewhere, for attachments that are fetched.
+            if request.method == "POST" {
+                return Some(Answer::json(404, &serde_json::json!({})));
+            }
             return Some(Answer {
                 status: 200,
                 location: None,

@@ -39,12 +39,19 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
     let mut files = args.files.clone();
     if files.is_empty() {
         let env = notify::Environment::system();
-        files.extend(notify::config::default_paths(&env).iter().map(|p| p.to_string_lossy().into_owned()));
+        files.extend(
+            notify::config::default_paths(&env)
+                .iter()
+                .map(|p| p.to_string_lossy().into_owned()),
+        );
     }
     if files.is_empty() {
         return refuse_value(context, "There is no configuration file to check.");
     }
-    let mut notifier = Notifier::with_options(Options { recursion: args.recursion_depth, ..Options::default() });
+    let mut notifier = Notifier::with_options(Options {
+        recursion: args.recursion_depth,
+        ..Options::default()
+    });
     context.runtime().block_on(async {
         for file in &files {
             notifier.add_config(file).await;
@@ -53,24 +60,42 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
     let mut problems = notifier.problems().to_vec();
     for entry in &notifier {
         if let Some(service) = entry.service() {
-            problems.extend(service.warnings().iter().map(|p| p.clone().at(entry.file.as_deref(), entry.line, None)));
+            problems.extend(
+                service
+                    .warnings()
+                    .iter()
+                    .map(|p| p.clone().at(entry.file.as_deref(), entry.line, None)),
+            );
         }
     }
     // Who may read a file is no fault of what stands in it.
-    let (remarks, problems): (Vec<_>, Vec<_>) =
-        problems.into_iter().partition(|p| !p.is_error() && p.file.is_some() && p.line.is_none() && p.key.is_none());
+    let (remarks, problems): (Vec<_>, Vec<_>) = problems
+        .into_iter()
+        .partition(|p| !p.is_error() && p.file.is_some() && p.line.is_none() && p.key.is_none());
     output::problems(&remarks, context);
     if context.json {
         print_json(&notifier, &problems, args.show_secrets);
     } else {
         print(&notifier, args.show_secrets);
         for problem in &problems {
-            if problem.is_error() { output::error(&problem.to_string()) } else { output::warning(&problem.to_string()) }
+            if problem.is_error() {
+                output::error(&problem.to_string())
+            } else {
+                output::warning(&problem.to_string())
+            }
         }
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        output::line(&format!("{}, {}", count(notifier.len(), "service"), count(problems.len(), "problem")));
+        output::line(&format!(
+            "{}, {}",
+            count(notifier.len(), "service"),
+            count(problems.len(), "problem")
+        ));
     }
-    if problems.is_empty() { Exit::Success } else { Exit::Failure }
+    if problems.is_empty() {
+        Exit::Success
+    } else {
+        Exit::Failure
+    }
 }
 
 fn print_json(notifier: &Notifier, problems: &[Problem], secrets: bool) {
@@ -102,7 +127,11 @@ fn print(notifier: &Notifier, secrets: bool) {
             (Some(file), None) => format!("{file}: "),
             _ => String::new(),
         };
-        let url = if secrets { entry.expose_url() } else { entry.masked_url() };
+        let url = if secrets {
+            entry.expose_url()
+        } else {
+            entry.masked_url()
+        };
         output::line(&format!("{place}{url}"));
         if !entry.tags.is_empty() {
             let tags: Vec<String> = entry.tags.iter().map(ToString::to_string).collect();

@@ -30,13 +30,22 @@ pub(crate) struct DemoArgs {
 
 pub(crate) fn run(args: &DemoArgs, context: Context) -> Done {
     let folder = Folder::new()?;
-    context.server_runtime().block_on(show(args.keep, &folder.path, context))
+    context
+        .server_runtime()
+        .block_on(show(args.keep, &folder.path, context))
 }
 
 async fn show(keep: bool, folder: &Path, context: Context) -> Done {
-    let mut steps = Steps { begun: Instant::now(), json: context.json, number: 0 };
+    let mut steps = Steps {
+        begun: Instant::now(),
+        json: context.json,
+        number: 0,
+    };
     let failed = |e: admin::AdminError| Failure::new(e.cause, e.remedy);
-    let options = InitOptions { listen: Some(([127, 0, 0, 1], 0).into()), ..InitOptions::default() };
+    let options = InitOptions {
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        ..InitOptions::default()
+    };
     // `ackpost server init`, `ackpost server room add` and `ackpost server run` do the same.
     admin::init(folder, &options).await.map_err(failed)?;
     let operation = Operation::RoomAdd {
@@ -45,12 +54,22 @@ async fn show(keep: bool, folder: &Path, context: Context) -> Done {
         description: Some("The room of the demo".to_owned()),
         permissions: admin::PermissionChange::default(),
     };
-    let request = AdminRequest { actor: "demo".to_owned(), dry_run: false, operation };
+    let request = AdminRequest {
+        actor: "demo".to_owned(),
+        dry_run: false,
+        operation,
+    };
     admin::perform(folder, request).await.map_err(failed)?;
-    steps.done("room", &format!("a community server is made, with the room {ROOM}"));
+    steps.done(
+        "room",
+        &format!("a community server is made, with the room {ROOM}"),
+    );
 
     let running = start(folder).await?;
-    let (url, key) = (running.url().trim_end_matches('/').to_owned(), running.public_key().to_string());
+    let (url, key) = (
+        running.url().trim_end_matches('/').to_owned(),
+        running.public_key().to_string(),
+    );
     steps.done("server", &format!("it listens on {url}, its key is {key}"));
 
     let sender = fresh_identity()?;
@@ -62,7 +81,10 @@ async fn show(keep: bool, folder: &Path, context: Context) -> Done {
     let link = format!("{url}/{ROOM}?public_key={key}");
     if !keep {
         running.shutdown().await;
-        steps.done("end", "the server has stopped and its folder is removed; `ackpost demo --keep` leaves it running");
+        steps.done(
+            "end",
+            "the server has stopped and its folder is removed; `ackpost demo --keep` leaves it running",
+        );
         return Ok(Exit::Success);
     }
     steps.done("page", &format!("look at the room in a browser: {page}"));
@@ -76,9 +98,12 @@ async fn show(keep: bool, folder: &Path, context: Context) -> Done {
 /// The server, with a database of its own and a free port.
 async fn start(folder: &Path) -> Result<Running, Failure> {
     let config = Config::load(folder).map_err(|e| Failure::new(e.to_string(), "report this as a bug"))?;
-    sogs_server::Server::start(config)
-        .await
-        .map_err(|e| Failure::new(format!("the community server does not start: {e}"), "see that the temporary folder is writable"))
+    sogs_server::Server::start(config).await.map_err(|e| {
+        Failure::new(
+            format!("the community server does not start: {e}"),
+            "see that the temporary folder is writable",
+        )
+    })
 }
 
 /// One notification, on the way every notification takes; the number the server gave it.
@@ -102,12 +127,19 @@ async fn send(
         .map_err(|e| Failure::new(e.to_string(), "report this as a bug"))?;
     let report = notifier.notify(Message::new(said).title("Demo")).await;
     output::report(&report, context);
-    let target = report.targets.first().ok_or_else(|| Failure::new("nothing was sent", "report this as a bug"))?;
+    let target = report
+        .targets
+        .first()
+        .ok_or_else(|| Failure::new("nothing was sent", "report this as a bug"))?;
     let notify::Outcome::Delivered { id: Some(id), .. } = &target.outcome else {
-        return Err(Failure::new("the message was not delivered", "the line above says why"));
+        return Err(Failure::new(
+            "the message was not delivered",
+            "the line above says why",
+        ));
     };
     steps.done("sent", &format!("the server has taken the message: id {id}"));
-    id.parse().map_err(|_| Failure::new("the server gave an id that is no number", "report this as a bug"))
+    id.parse()
+        .map_err(|_| Failure::new("the server gave an id that is no number", "report this as a bug"))
 }
 
 /// Reads the message as somebody else, who trusts nothing but the server's key.
@@ -116,27 +148,47 @@ async fn read_back(url: &str, key: &str, id: u64, said: &str, steps: &mut Steps)
     let key: ServerKey = key.parse().map_err(|_| bug("the server's key is no key"))?;
     let room: RoomToken = ROOM.parse().map_err(|_| bug("the room's token is no token"))?;
     let failed = |e: sogs_client::SogsError| Failure::new(e.to_string(), e.remedy().to_string());
-    let reader = sogs_client::Server::builder(url, key).identity(fresh_identity()?).build().map_err(failed)?;
-    let messages = reader.room(&room).recent(ListOptions::limit(10)).await.map_err(failed)?;
-    let message = messages.iter().find(|m| m.id == id).ok_or_else(|| bug("the message is not in the room"))?;
+    let reader = sogs_client::Server::builder(url, key)
+        .identity(fresh_identity()?)
+        .build()
+        .map_err(failed)?;
+    let messages = reader
+        .room(&room)
+        .recent(ListOptions::limit(10))
+        .await
+        .map_err(failed)?;
+    let message = messages
+        .iter()
+        .find(|m| m.id == id)
+        .ok_or_else(|| bug("the message is not in the room"))?;
     let body = message.body().unwrap_or_default();
     if !body.ends_with(said) {
         return Err(bug("the message in the room is another one"));
     }
-    steps.done("read", &format!("another identity reads it: {:?}", body.replace("\r\n", " / ")));
+    steps.done(
+        "read",
+        &format!("another identity reads it: {:?}", body.replace("\r\n", " / ")),
+    );
     if !message.is_authentic() {
         return Err(bug("the signature of the message does not verify"));
     }
     let author = message.author.to_string();
     let name = message.display_name().unwrap_or_default();
-    steps.done("verified", &format!("its signature verifies under {author}, the blinded id of {name:?}"));
+    steps.done(
+        "verified",
+        &format!("its signature verifies under {author}, the blinded id of {name:?}"),
+    );
     Ok(())
 }
 
 fn fresh_identity() -> Result<Identity, Failure> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed)
-        .map_err(|e| Failure::new(format!("the system gives no random numbers: {e}"), "try again later"))?;
+    getrandom::fill(&mut seed).map_err(|e| {
+        Failure::new(
+            format!("the system gives no random numbers: {e}"),
+            "try again later",
+        )
+    })?;
     Ok(Identity::from_seed(seed))
 }
 
@@ -185,12 +237,22 @@ impl Folder {
     fn new() -> Result<Self, Failure> {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|e| Failure::new(format!("the system gives no random numbers: {e}"), "try again later"))?;
-        let path = std::env::temp_dir().join(format!("ackpost-demo-{:016x}", u64::from_le_bytes(random)));
-        std::fs::DirBuilder::new().mode(0o700).create(&path).map_err(|e| {
-            Failure::new(format!("cannot make the folder {}: {e}", path.display()), "set TMPDIR to a folder you may write to")
+        getrandom::fill(&mut random).map_err(|e| {
+            Failure::new(
+                format!("the system gives no random numbers: {e}"),
+                "try again later",
+            )
         })?;
+        let path = std::env::temp_dir().join(format!("ackpost-demo-{:016x}", u64::from_le_bytes(random)));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|e| {
+                Failure::new(
+                    format!("cannot make the folder {}: {e}", path.display()),
+                    "set TMPDIR to a folder you may write to",
+                )
+            })?;
         Ok(Self { path })
     }
 }

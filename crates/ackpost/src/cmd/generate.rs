@@ -45,12 +45,17 @@ pub(crate) fn run(args: &GenerateArgs, _context: Context) -> Done {
         }
         What::Man { dir: None } => {
             let mut text = Vec::new();
-            clap_mangen::Man::new(tree).render(&mut text).expect("writing to memory");
+            clap_mangen::Man::new(tree)
+                .render(&mut text)
+                .expect("writing to memory");
             output::raw(&text);
         }
         What::Man { dir: Some(dir) } => {
             let failed = |e: std::io::Error| {
-                Failure::new(format!("cannot write man pages to {}: {e}", dir.display()), "choose a folder you may write to")
+                Failure::new(
+                    format!("cannot write man pages to {}: {e}", dir.display()),
+                    "choose a folder you may write to",
+                )
             };
             fs::create_dir_all(dir).map_err(failed)?;
             tree.build();
@@ -74,7 +79,10 @@ fn man_pages(command: &clap::Command, name: &str, dir: &Path) -> std::io::Result
     let page: &'static str = Box::leak(name.replace(' ', "-").into_boxed_str());
     clap_mangen::Man::new(command.clone().name(page).display_name(page).bin_name(name)).render(&mut text)?;
     fs::write(dir.join(format!("{page}.1")), text)?;
-    for sub in command.get_subcommands().filter(|s| !s.is_hide_set() && s.get_name() != "help") {
+    for sub in command
+        .get_subcommands()
+        .filter(|s| !s.is_hide_set() && s.get_name() != "help")
+    {
         man_pages(sub, &format!("{name} {}", sub.get_name()), dir)?;
     }
     Ok(())
@@ -94,6 +102,10 @@ fn reference(command: &mut clap::Command, name: &str, out: &mut String) {
         .collect();
     for sub in names {
         let full = format!("{name} {sub}");
-        reference(command.find_subcommand_mut(&sub).expect("listed above"), &full, out);
+        reference(
+            command.find_subcommand_mut(&sub).expect("listed above"),
+            &full,
+            out,
+        );
     }
 }

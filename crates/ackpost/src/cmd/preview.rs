@@ -27,25 +27,45 @@ pub(crate) struct PreviewArgs {
 }
 
 pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
-    let settings = args.content.check().and_then(|checked| {
-        Ok((checked, args.sources.recursion()?, args.sources.templates()?))
-    });
+    let settings = args
+        .content
+        .check()
+        .and_then(|checked| Ok((checked, args.sources.recursion()?, args.sources.templates()?)));
     let (checked, recursion, templates) = match settings {
         Ok(settings) => settings,
         Err(text) => return refuse_value(context, &text),
     };
-    let options = Options { template_values: templates.into_iter().collect(), recursion, ..Options::default() };
-    let wanted = Wanted { urls: &args.urls, configs: &args.sources.config, tags: &args.sources.tag };
-    let loaded = context.runtime().block_on(sources::load(options, &wanted, context));
-    let message = args.content.message(&checked, args.content.body.clone().unwrap_or_default());
+    let options = Options {
+        template_values: templates.into_iter().collect(),
+        recursion,
+        ..Options::default()
+    };
+    let wanted = Wanted {
+        urls: &args.urls,
+        configs: &args.sources.config,
+        tags: &args.sources.tag,
+    };
+    let loaded = context
+        .runtime()
+        .block_on(sources::load(options, &wanted, context));
+    let message = args
+        .content
+        .message(&checked, args.content.body.clone().unwrap_or_default());
     let plan = loaded.notifier.plan(&message, &loaded.filter);
     // A URL with some bad targets is loaded: that is said, but the preview shows what would be sent.
     let mut failed = loaded.load_problems();
     failed.extend(plan.problems.iter().cloned());
     if loaded.notifier.is_empty() && !failed.iter().any(Problem::is_error) {
-        failed.push(Problem::error("there is no service to send to", "give a URL or a configuration file"));
+        failed.push(Problem::error(
+            "there is no service to send to",
+            "give a URL or a configuration file",
+        ));
     }
-    let odd: Vec<Problem> = loaded.problems().into_iter().filter(|p| !failed.contains(p)).collect();
+    let odd: Vec<Problem> = loaded
+        .problems()
+        .into_iter()
+        .filter(|p| !failed.contains(p))
+        .collect();
     output::problems(&odd, context);
     let errors: Vec<&Problem> = failed.iter().filter(|p| p.is_error()).collect();
     let valid = errors.is_empty();
@@ -65,14 +85,27 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
 }
 
 fn url(planned: &Planned<'_>, secrets: bool) -> String {
-    if secrets { planned.service.expose_url() } else { planned.service.masked_url() }
+    if secrets {
+        planned.service.expose_url()
+    } else {
+        planned.service.masked_url()
+    }
 }
 
 fn service_json(planned: &Planned<'_>, secrets: bool) -> Value {
     let service = &planned.service;
-    let chunks: Vec<Value> = planned.prepared.iter().flat_map(|p| &p.chunks).map(|c| json!({"title": c.title, "body": c.body})).collect();
+    let chunks: Vec<Value> = planned
+        .prepared
+        .iter()
+        .flat_map(|p| &p.chunks)
+        .map(|c| json!({"title": c.title, "body": c.body}))
+        .collect();
     let targets: Vec<String> = service.targets().into_iter().map(|t| t.address).collect();
-    let params: Map<String, Value> = service.parameters().iter().map(|p| (p.name.to_owned(), param_json(p))).collect();
+    let params: Map<String, Value> = service
+        .parameters()
+        .iter()
+        .map(|p| (p.name.to_owned(), param_json(p)))
+        .collect();
     json!({
         "service": service.name(),
         "url": url(planned, secrets),
@@ -110,7 +143,12 @@ fn print(planned: &Planned<'_>, secrets: bool) {
     }
     output::line("  parameters");
     for parameter in service.parameters() {
-        output::line(&format!("    {:<10}  {:<12}  {}", parameter.name, parameter.value.to_string(), parameter.origin.as_str()));
+        output::line(&format!(
+            "    {:<10}  {:<12}  {}",
+            parameter.name,
+            parameter.value.to_string(),
+            parameter.origin.as_str()
+        ));
     }
     let prepared = match &planned.prepared {
         Ok(prepared) => prepared,

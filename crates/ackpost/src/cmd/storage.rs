@@ -30,9 +30,13 @@ pub(crate) fn run(args: &StorageArgs, context: Context) -> Exit {
     };
     let mut words = args.send.urls.iter().peekable();
     // As in Apprise, the beginning of an action is enough, and no action is `list`.
-    let action = words
-        .next_if(|word| !word.contains("://"))
-        .map(|word| ACTIONS.iter().find(|a| !word.is_empty() && a.starts_with(&word.to_lowercase())).copied().ok_or(word));
+    let action = words.next_if(|word| !word.contains("://")).map(|word| {
+        ACTIONS
+            .iter()
+            .find(|a| !word.is_empty() && a.starts_with(&word.to_lowercase()))
+            .copied()
+            .ok_or(word)
+    });
     let mut ids: Vec<String> = Vec::new();
     let action = match action {
         None => "list",
@@ -42,12 +46,18 @@ pub(crate) fn run(args: &StorageArgs, context: Context) -> Exit {
             "list"
         }
         Some(Err(word)) => {
-            return refuse_value(context, &format!("The storage action '{word}' is not one of list, prune, clear, clean."));
+            return refuse_value(
+                context,
+                &format!("The storage action '{word}' is not one of list, prune, clear, clean."),
+            );
         }
     };
     let (urls, others): (Vec<String>, Vec<String>) = words.cloned().partition(|word| word.contains("://"));
     if let Some(word) = others.iter().find(|word| !is_id(word)) {
-        return refuse_value(context, &format!("The storage id '{word}' is not a hexadecimal number."));
+        return refuse_value(
+            context,
+            &format!("The storage id '{word}' is not a hexadecimal number."),
+        );
     }
     ids.extend(others.iter().map(|id| id.to_lowercase()));
     if action == "list" {
@@ -62,10 +72,20 @@ fn is_id(word: &str) -> bool {
 
 /// The ids of the chosen services, in Apprise's layout.
 fn list(args: &StorageArgs, urls: &[String], ids: &[String], uid_length: usize, context: Context) {
-    let wanted = Wanted { urls, configs: &args.send.sources.config, tags: &args.send.sources.tag };
-    let loaded = context.runtime().block_on(sources::load(Options::default(), &wanted, context));
+    let wanted = Wanted {
+        urls,
+        configs: &args.send.sources.config,
+        tags: &args.send.sources.tag,
+    };
+    let loaded = context
+        .runtime()
+        .block_on(sources::load(Options::default(), &wanted, context));
     output::problems(&loaded.load_problems(), context);
-    let filter = if wanted.tags.is_empty() { TagFilter::All } else { loaded.filter };
+    let filter = if wanted.tags.is_empty() {
+        TagFilter::All
+    } else {
+        loaded.filter
+    };
     // In the order in which the ids came up first.
     let mut order: Vec<String> = Vec::new();
     let mut found: BTreeMap<String, (Vec<String>, Vec<String>)> = BTreeMap::new();

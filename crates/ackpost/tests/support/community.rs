@@ -21,7 +21,10 @@ impl Community {
     /// Starts it on a free port.
     pub(crate) fn start(room: &str) -> Self {
         let program = Program::new();
-        for args in [&["server", "init", "community"][..], &["server", "room", "add", "--dir", "community", room]] {
+        for args in [
+            &["server", "init", "community"][..],
+            &["server", "room", "add", "--dir", "community", room],
+        ] {
             let ran = program.run(args);
             assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
         }
@@ -37,12 +40,21 @@ impl Community {
         stdout.read_line(&mut line).expect("a first line");
         let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
         let text = |key: &str| said[key].as_str().expect("text").trim_end_matches('/').to_owned();
-        Self { child, program, url: text("url"), key: text("public_key") }
+        Self {
+            child,
+            program,
+            url: text("url"),
+            key: text("public_key"),
+        }
     }
 
     /// The URL of a notification without the rooms: `session://KEY:SEED@HOST`.
     pub(crate) fn server_url(&self) -> String {
-        format!("session://{}:{SEED}@{}", self.key, self.url.trim_start_matches("http://"))
+        format!(
+            "session://{}:{SEED}@{}",
+            self.key,
+            self.url.trim_start_matches("http://")
+        )
     }
 }
 

@@ -43,7 +43,11 @@ impl Program {
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::create_dir(dir.path().join("home")).expect("a folder");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ackpost"), dir.path().join(name)).expect("a link");
-        Self { dir, name, env: Vec::new() }
+        Self {
+            dir,
+            name,
+            env: Vec::new(),
+        }
     }
 
     /// Its home, which is its working directory too.
@@ -83,8 +87,15 @@ impl Program {
     pub(crate) fn shell(&self, script: &str) -> Ran {
         let mut command = Command::new("/bin/sh");
         let path = format!("{}:/usr/bin:/bin", self.dir.path().display());
-        command.args(["-eu", "-c", script]).env_clear().env("HOME", self.home()).env("PATH", path);
-        command.envs(self.env.iter().cloned()).current_dir(self.home()).process_group(0);
+        command
+            .args(["-eu", "-c", script])
+            .env_clear()
+            .env("HOME", self.home())
+            .env("PATH", path);
+        command
+            .envs(self.env.iter().cloned())
+            .current_dir(self.home())
+            .process_group(0);
         Self::finish(command, b"", &script)
     }
 
@@ -128,7 +139,10 @@ impl Program {
             if Instant::now() > until {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("{what:?} did not end within {PATIENCE:?}; it said: {}", stderr.join().unwrap_or_default());
+                panic!(
+                    "{what:?} did not end within {PATIENCE:?}; it said: {}",
+                    stderr.join().unwrap_or_default()
+                );
             }
             std::thread::sleep(Duration::from_millis(3));
         };
@@ -165,7 +179,9 @@ pub(crate) fn steady(text: &str, hide: &[(&str, &str)]) -> String {
     let mut rest = text.as_str();
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
         out.push_str(&rest[..at]);
-        let number: usize = rest[at..].find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len() - at);
+        let number: usize = rest[at..]
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(rest.len() - at);
         let (digits, after) = rest[at..].split_at(number);
         let time = [" ms", " s,", " s)"].iter().any(|unit| after.starts_with(unit));
         out.push_str(if time { "N" } else { digits });
