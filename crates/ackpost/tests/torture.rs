@@ -33,15 +33,29 @@ struct Size {
 impl Size {
     /// From `TORTURE_MESSAGES` and `TORTURE_KILLS`, as `scripts/torture` sets them.
     fn whole() -> Self {
-        let number = |name: &str, default: usize| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
+        let number = |name: &str, default: usize| {
+            std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+        };
         let (messages, kills) = (number("TORTURE_MESSAGES", 1000), number("TORTURE_KILLS", 100));
-        Self { messages, kills, server_restarts: 5, workers: 1, limit: Duration::from_secs(1200) }
+        Self {
+            messages,
+            kills,
+            server_restarts: 5,
+            workers: 1,
+            limit: Duration::from_secs(1200),
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_few_kills_and_restarts() {
-    let size = Size { messages: 40, kills: 6, server_restarts: 1, workers: 1, limit: Duration::from_secs(120) };
+    let size = Size {
+        messages: 40,
+        kills: 6,
+        server_restarts: 1,
+        workers: 1,
+        limit: Duration::from_secs(120),
+    };
     let servers = Servers::start();
     torture(servers, &size, None, &mut |_| {}).await;
 }
@@ -55,7 +69,16 @@ async fn kills_and_restarts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long; scripts/torture runs it"]
 async fn two_workers_on_one_file() {
-    torture(Servers::start(), &Size { workers: 2, ..Size::whole() }, None, &mut |_| {}).await;
+    torture(
+        Servers::start(),
+        &Size {
+            workers: 2,
+            ..Size::whole()
+        },
+        None,
+        &mut |_| {},
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +87,10 @@ async fn postgresql_restarts_under_two_workers() {
     let mut cluster = Postgres::start();
     let database = cluster.database();
     let url = database.url().to_owned();
-    let size = Size { workers: 2, ..Size::whole() };
+    let size = Size {
+        workers: 2,
+        ..Size::whole()
+    };
     let every = (size.kills / 5).max(1);
     let mut disturb = |round: usize| {
         if round % every == every / 2 {
@@ -72,7 +98,13 @@ async fn postgresql_restarts_under_two_workers() {
             cluster.restart();
         }
     };
-    torture(Servers::start(), &size, Some(Location::Postgres(url.into())), &mut disturb).await;
+    torture(
+        Servers::start(),
+        &size,
+        Some(Location::Postgres(url.into())),
+        &mut disturb,
+    )
+    .await;
 }
 
 /// The folder of the outbox is a file system of its own that is filled up again and again. Needs the right to mount:
@@ -83,7 +115,10 @@ async fn a_full_disk() {
     let disk = SmallDisk::mount();
     let location = Location::Sqlite(disk.folder.path().join("outbox.db"));
     let filler = disk.folder.path().join("filler");
-    let size = Size { kills: Size::whole().kills / 2, ..Size::whole() };
+    let size = Size {
+        kills: Size::whole().kills / 2,
+        ..Size::whole()
+    };
     let mut disturb = |round: usize| {
         if round % 2 == 0 {
             fill(&filler);
@@ -112,14 +147,34 @@ impl Servers {
             &["server", "init", "community"][..],
             &["server", "room", "add", "--dir", "community", "lobby"],
             // Admins are exempt from the limit of 5 posts in 16 s, which would make this an hour long.
-            &["server", "mod", "add", "--dir", "community", "--room", "lobby", "--admin", &id],
+            &[
+                "server",
+                "mod",
+                "add",
+                "--dir",
+                "community",
+                "--room",
+                "lobby",
+                "--admin",
+                &id,
+            ],
         ] {
             let ran = program.run(args);
             assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let prosody = Prosody::start(ServerOptions::default());
-        let mut servers = Self { program, community: None, port, key: String::new(), prosody };
+        let mut servers = Self {
+            program,
+            community: None,
+            port,
+            key: String::new(),
+            prosody,
+        };
         servers.start_community();
         servers
     }
@@ -135,7 +190,9 @@ impl Servers {
             .spawn()
             .expect("the program runs");
         let mut line = String::new();
-        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        std::io::BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
         self.key = said["public_key"].as_str().unwrap().to_owned();
         self.community = Some(child);
@@ -152,7 +209,10 @@ impl Servers {
     fn urls(&self) -> [String; 2] {
         let xmpp = self.prosody.port;
         [
-            format!("session://{}:{SEED}@127.0.0.1:{}/lobby?budget=off&rto=10", self.key, self.port),
+            format!(
+                "session://{}:{SEED}@127.0.0.1:{}/lobby?budget=off&rto=10",
+                self.key, self.port
+            ),
             format!(
                 "xmpps://alice:alicepass@localhost:{xmpp}/%23{}?verify=no&xmpp=127.0.0.1&budget=off&rto=10",
                 self.prosody.room("open")
@@ -165,13 +225,23 @@ impl Servers {
         let key = self.key.parse().unwrap();
         let identity = Identity::from_seed(hex::decode(SEED).unwrap().try_into().unwrap());
         let base = format!("http://127.0.0.1:{}", self.port);
-        let server = sogs_client::Server::builder(&base, key).identity(identity).build().unwrap();
+        let server = sogs_client::Server::builder(&base, key)
+            .identity(identity)
+            .build()
+            .unwrap();
         let room = server.room(&RoomToken::new("lobby").unwrap());
-        let options = || ListOptions { limit: Some(256), reactors: Some(0), with_reaction_rows: false };
+        let options = || ListOptions {
+            limit: Some(256),
+            reactors: Some(0),
+            with_reaction_rows: false,
+        };
         let mut page = room.recent(options()).await.unwrap();
         let mut all = Vec::new();
         while let Some(oldest) = page.last().map(|message| message.id) {
-            all.extend(page.iter().map(|message| message.body().unwrap_or_default().to_owned()));
+            all.extend(
+                page.iter()
+                    .map(|message| message.body().unwrap_or_default().to_owned()),
+            );
             page = room.before(oldest, options()).await.unwrap();
         }
         all.reverse();
@@ -189,17 +259,24 @@ impl Servers {
                  <set xmlns='http://jabber.org/protocol/rsm'><max>50</max>{after}</set></query></iq>"
             ));
             let end = bob
-                .wait(Duration::from_secs(30), |stanza| stanza.attr("id") == format!("page{page}"))
+                .wait(Duration::from_secs(30), |stanza| {
+                    stanza.attr("id") == format!("page{page}")
+                })
                 .expect("the archive answers");
             let fin = end.child("fin").unwrap_or_else(|| panic!("no page: {}", end.raw));
             let mut last = None;
             let ours = |stanza: &testkit::Element| {
-                stanza.child("result").is_some_and(|result| result.attr("queryid") == format!("q{page}"))
+                stanza
+                    .child("result")
+                    .is_some_and(|result| result.attr("queryid") == format!("q{page}"))
             };
             while let Some(stanza) = bob.wait(Duration::ZERO, ours) {
                 let result = stanza.child("result").unwrap();
                 last = Some(result.attr("id").to_owned());
-                let message = result.child("forwarded").and_then(|forwarded| forwarded.child("message")).unwrap();
+                let message = result
+                    .child("forwarded")
+                    .and_then(|forwarded| forwarded.child("message"))
+                    .unwrap();
                 all.extend(message.child_text("body").map(str::to_owned));
             }
             match last {
@@ -230,7 +307,9 @@ async fn torture(mut servers: Servers, size: &Size, place: Option<Location>, dis
     let home = servers.program.home();
     let location = place.unwrap_or_else(|| Location::Sqlite(home.join("outbox.db")));
     let key_file = home.join("torture.key");
-    let services = servers.urls().map(|url| Service::parse(&url, &Context::default()).unwrap());
+    let services = servers
+        .urls()
+        .map(|url| Service::parse(&url, &Context::default()).unwrap());
     let mut chance = Chance(0x5eed_0000 + size.messages as u64);
     let mut texts: HashMap<usize, Vec<OutboxId>> = HashMap::new();
     let (mut accepted, mut turned_away, mut restarts, mut order) = (0, 0, 0, Vec::new());
@@ -270,7 +349,9 @@ async fn torture(mut servers: Servers, size: &Size, place: Option<Location>, dis
     // Odd: what was in the way is gone.
     disturb(1);
     while accepted < size.messages {
-        let ids = accept(&mut outbox, &location, &key_file, &services, accepted).await.expect("nothing is in the way");
+        let ids = accept(&mut outbox, &location, &key_file, &services, accepted)
+            .await
+            .expect("nothing is in the way");
         texts.insert(accepted, ids);
         order.push(accepted.to_string());
         accepted += 1;
@@ -280,17 +361,26 @@ async fn torture(mut servers: Servers, size: &Size, place: Option<Location>, dis
     let all: Vec<OutboxId> = texts.values().flatten().cloned().collect();
     let mut left = usize::MAX;
     while left > 0 {
-        assert!(begun.elapsed() < size.limit, "{left} left: {:?}", outbox.lanes().await);
+        assert!(
+            begun.elapsed() < size.limit,
+            "{left} left: {:?}",
+            outbox.lanes().await
+        );
         let entries = outbox.wait(&all, Duration::from_secs(2)).await.unwrap();
         assert_eq!(entries.len(), all.len(), "no entry vanishes");
-        let wrong = entries.iter().find(|entry| matches!(entry.state, State::Dead | State::Dropped));
+        let wrong = entries
+            .iter()
+            .find(|entry| matches!(entry.state, State::Dead | State::Dropped));
         assert!(wrong.is_none(), "{wrong:?}");
         left = entries.iter().filter(|entry| !entry.state.is_final()).count();
     }
     stop(Some(last));
     let stats = outbox.stats().await.unwrap();
     outbox.close().await;
-    for (whose, arrived) in [("community", servers.posted().await), ("XMPP room", servers.archived())] {
+    for (whose, arrived) in [
+        ("community", servers.posted().await),
+        ("XMPP room", servers.archived()),
+    ] {
         check(whose, &arrived, &order);
     }
     let attempts: u64 = stats.services.iter().map(|service| service.attempts).sum();
@@ -307,7 +397,10 @@ fn check(whose: &str, arrived: &[String], order: &[String]) {
     for text in arrived {
         *counts.entry(text).or_default() += 1;
     }
-    let lost: Vec<_> = order.iter().filter(|text| !counts.contains_key(text.as_str())).collect();
+    let lost: Vec<_> = order
+        .iter()
+        .filter(|text| !counts.contains_key(text.as_str()))
+        .collect();
     let doubled: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
     assert!(lost.is_empty(), "{whose}: lost {lost:?}");
     assert!(doubled.is_empty(), "{whose}: doubled {doubled:?}");
@@ -334,7 +427,12 @@ async fn accept(
     }
     let message = Message::new(number.to_string());
     let services: Vec<&Service> = services.iter().collect();
-    match outbox.as_ref().unwrap().accept(&message, &services, &AcceptOptions::default()).await {
+    match outbox
+        .as_ref()
+        .unwrap()
+        .accept(&message, &services, &AcceptOptions::default())
+        .await
+    {
         Ok(accepted) => Some(accepted.into_iter().map(|one| one.id).collect()),
         Err(error) => {
             assert!(error.is_full(), "{error}");
@@ -354,7 +452,16 @@ fn worker(program: &Program, location: &Location, key_file: &Path) -> Child {
     };
     let key_file = key_file.display().to_string();
     program
-        .command(&["outbox", "--outbox", &place, "--outbox-key", &key_file, "run", "--lease", "1s"])
+        .command(&[
+            "outbox",
+            "--outbox",
+            &place,
+            "--outbox-key",
+            &key_file,
+            "run",
+            "--lease",
+            "1s",
+        ])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -370,8 +477,14 @@ struct SmallDisk {
 impl SmallDisk {
     fn mount() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(folder.path()).status();
-        assert!(mounted.is_ok_and(|status| status.success()), "mounting needs root, or unshare --map-root-user --mount");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
+            .arg(folder.path())
+            .status();
+        assert!(
+            mounted.is_ok_and(|status| status.success()),
+            "mounting needs root, or unshare --map-root-user --mount"
+        );
         Self { folder }
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use notify::Options;
-use notify::outbox::{Alarm, Filter, FlushSettings, Outbox, OutboxId, Selection, State, Summary, WorkerSettings, parse_span};
+use notify::outbox::{
+    Alarm, Filter, FlushSettings, Outbox, OutboxId, Selection, State, Summary, WorkerSettings, parse_span,
+};
 use serde_json::json;
 
 use self::place::{PlaceArgs, failure};
@@ -164,16 +166,25 @@ async fn act(command: &OutboxCommand, outbox: &Outbox, context: Context) -> Done
         OutboxCommand::Show { id } => {
             let found = outbox.show(id).await.map_err(|error| failure(&error))?;
             let Some((entry, events)) = found else {
-                return Err(Failure::new(format!("there is no message {id}"), "see `ackpost outbox list`"));
+                return Err(Failure::new(
+                    format!("there is no message {id}"),
+                    "see `ackpost outbox list`",
+                ));
             };
             show::whole(&entry, &events, context);
         }
         OutboxCommand::Retry(args) => {
-            let changed = outbox.retry(&args.selection()).await.map_err(|error| failure(&error))?;
+            let changed = outbox
+                .retry(&args.selection())
+                .await
+                .map_err(|error| failure(&error))?;
             return Ok(changes("retried", changed, args, context));
         }
         OutboxCommand::Drop(args) => {
-            let changed = outbox.drop_entries(&args.selection()).await.map_err(|error| failure(&error))?;
+            let changed = outbox
+                .drop_entries(&args.selection())
+                .await
+                .map_err(|error| failure(&error))?;
             return Ok(changes("dropped", changed, args, context));
         }
         OutboxCommand::Flush(args) => return flush(args, outbox, context).await,
@@ -184,7 +195,10 @@ async fn act(command: &OutboxCommand, outbox: &Outbox, context: Context) -> Done
             show::stats(&stats, &lanes, context);
         }
         OutboxCommand::Log(args) => {
-            let events = outbox.log(args.since, args.limit).await.map_err(|error| failure(&error))?;
+            let events = outbox
+                .log(args.since, args.limit)
+                .await
+                .map_err(|error| failure(&error))?;
             for event in &events {
                 show::event(event, context);
             }
@@ -211,7 +225,9 @@ fn changes(word: &str, changed: u64, args: &SelectArgs, context: Context) -> Exi
         output::note(&format!("{changed} {word}"));
     }
     if changed < args.ids.len() as u64 {
-        output::error("some of them are not there, or are delivered or dropped already; see `ackpost outbox show ID`");
+        output::error(
+            "some of them are not there, or are delivered or dropped already; see `ackpost outbox show ID`",
+        );
         return Exit::Failure;
     }
     Exit::Success
@@ -228,7 +244,8 @@ impl WorkerArgs {
 }
 
 fn time(flag: &str, text: &str) -> Result<Duration, Failure> {
-    parse_span("time", text).map_err(|error| Failure::usage(format!("{flag} {text}: {}", error.cause), error.remedy))
+    parse_span("time", text)
+        .map_err(|error| Failure::usage(format!("{flag} {text}: {}", error.cause), error.remedy))
 }
 
 async fn flush(args: &FlushArgs, outbox: &Outbox, context: Context) -> Done {
@@ -237,7 +254,10 @@ async fn flush(args: &FlushArgs, outbox: &Outbox, context: Context) -> Done {
         retries: args.retries,
         ..FlushSettings::default()
     };
-    let done = outbox.flush(args.worker.settings()?, settings).await.map_err(|error| failure(&error))?;
+    let done = outbox
+        .flush(args.worker.settings()?, settings)
+        .await
+        .map_err(|error| failure(&error))?;
     summary(&done, context);
     let clean = done.remaining + done.refused + done.expired == 0;
     Ok(if clean { Exit::Success } else { Exit::Failure })
@@ -246,8 +266,12 @@ async fn flush(args: &FlushArgs, outbox: &Outbox, context: Context) -> Done {
 async fn work(args: &RunArgs, outbox: &Outbox, context: Context) -> Done {
     let mut settings = args.worker.settings()?;
     settings.alarm = alarm(args, context).await?;
-    let mut signals = Signals::new()
-        .map_err(|error| Failure::new(format!("signals cannot be received: {error}"), "check the limits of the process"))?;
+    let mut signals = Signals::new().map_err(|error| {
+        Failure::new(
+            format!("signals cannot be received: {error}"),
+            "check the limits of the process",
+        )
+    })?;
     let manager = ServiceManager::from_env();
     manager.ready("delivering");
     let (stop, stopped) = tokio::sync::watch::channel(false);
@@ -257,21 +281,36 @@ async fn work(args: &RunArgs, outbox: &Outbox, context: Context) -> Done {
         manager.stopping(settings.drain);
         let _ = stop.send(true);
     };
-    let (done, ()) = tokio::join!(outbox.run(settings.clone(), until_told), manager.watch(stopped, || true));
+    let (done, ()) = tokio::join!(
+        outbox.run(settings.clone(), until_told),
+        manager.watch(stopped, || true)
+    );
     summary(&done.map_err(|error| failure(&error))?, context);
     Ok(Exit::Success)
 }
 
 async fn alarm(args: &RunArgs, context: Context) -> Result<Option<Alarm>, Failure> {
-    let Some(after) = &args.alarm_after else { return Ok(None) };
+    let Some(after) = &args.alarm_after else {
+        return Ok(None);
+    };
     let after = time("--alarm-after", after)?;
-    let wanted = Wanted { urls: &args.alarm_url, configs: &args.config, tags: &args.tag };
+    let wanted = Wanted {
+        urls: &args.alarm_url,
+        configs: &args.config,
+        tags: &args.tag,
+    };
     let loaded = sources::load(Options::default(), &wanted, context).await;
     output::problems(&loaded.problems(), context);
-    let services: Vec<_> =
-        loaded.notifier.find(&loaded.filter).filter_map(|entry| entry.service().cloned()).collect();
+    let services: Vec<_> = loaded
+        .notifier
+        .find(&loaded.filter)
+        .filter_map(|entry| entry.service().cloned())
+        .collect();
     if services.is_empty() {
-        return Err(Failure::usage("--alarm-after has nobody to tell", "give --alarm-url or --config"));
+        return Err(Failure::usage(
+            "--alarm-after has nobody to tell",
+            "give --alarm-url or --config",
+        ));
     }
     Ok(Some(Alarm { after, services }))
 }
@@ -280,7 +319,13 @@ fn summary(done: &Summary, context: Context) {
     if context.json {
         output::json(done);
     } else {
-        let Summary { delivered, deferred, refused, expired, remaining } = done;
+        let Summary {
+            delivered,
+            deferred,
+            refused,
+            expired,
+            remaining,
+        } = done;
         output::note(&format!(
             "{delivered} delivered, {deferred} attempts put off, {refused} refused, {expired} out of time, {remaining} left"
         ));

@@ -32,7 +32,9 @@ impl PlaceArgs {
 
     /// Opens it, and makes it when there is none.
     pub(crate) async fn open(&self) -> Result<Outbox, Failure> {
-        Outbox::for_services(self.config(true)?).await.map_err(|error| failure(&error))
+        Outbox::for_services(self.config(true)?)
+            .await
+            .map_err(|error| failure(&error))
     }
 
     /// Opens it if it is there: no file, no outbox.
@@ -43,14 +45,24 @@ impl PlaceArgs {
                 return Ok(None);
             }
         }
-        Outbox::for_services(config).await.map(Some).map_err(|error| failure(&error))
+        Outbox::for_services(config)
+            .await
+            .map(Some)
+            .map_err(|error| failure(&error))
     }
 
     /// How it is opened; `make` makes the folder.
     pub(crate) fn config(&self, make: bool) -> Result<OutboxConfig, Failure> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let key = self.outbox_key.clone().or_else(|| variable("ACKPOST_OUTBOX_KEY").map(PathBuf::from));
-        let location = self.outbox.clone().or_else(|| variable("ACKPOST_OUTBOX")).map(|text| Location::parse(&text));
+        let key = self
+            .outbox_key
+            .clone()
+            .or_else(|| variable("ACKPOST_OUTBOX_KEY").map(PathBuf::from));
+        let location = self
+            .outbox
+            .clone()
+            .or_else(|| variable("ACKPOST_OUTBOX"))
+            .map(|text| Location::parse(&text));
         let folder = match &location {
             Some(Location::Sqlite(file)) => parent(file),
             _ => state_folder(&variable),
@@ -78,14 +90,16 @@ impl PlaceArgs {
 }
 
 /// `$STATE_DIRECTORY` (systemd), else `ackpost` in the state folder of the user.
-fn state_folder(variable: &dyn Fn(&str) -> Option<String>) -> PathBuf {
+pub(crate) fn state_folder(variable: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     if let Some(folders) = variable("STATE_DIRECTORY") {
         return PathBuf::from(folders.split(':').next().unwrap_or(&folders));
     }
-    let base = variable("XDG_STATE_HOME").filter(|folder| folder.starts_with('/')).map_or_else(
-        || PathBuf::from(variable("HOME").unwrap_or_else(|| "/var/lib".to_owned())).join(".local/state"),
-        PathBuf::from,
-    );
+    let base = variable("XDG_STATE_HOME")
+        .filter(|folder| folder.starts_with('/'))
+        .map_or_else(
+            || PathBuf::from(variable("HOME").unwrap_or_else(|| "/var/lib".to_owned())).join(".local/state"),
+            PathBuf::from,
+        );
     base.join("ackpost")
 }
 
@@ -98,7 +112,10 @@ fn parent(file: &Path) -> PathBuf {
 
 /// Nobody else may look into a folder that we make; one that is there stays as it is.
 fn private_folder(folder: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
 }
 
 /// An error of the outbox, with what to do about it.

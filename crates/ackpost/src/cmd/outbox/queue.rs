@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use clap::Args;
-use notify::outbox::{AcceptOptions, Accepted, Budget, Dedup, FlushSettings, Outbox, Quiet, RuleError, WorkerSettings, parse_span};
-use notify::{Message, Service};
+use notify::outbox::{
+    AcceptOptions, Accepted, Budget, Dedup, FlushSettings, Outbox, Quiet, RuleError, WorkerSettings,
+    parse_span,
+};
+use notify::{Message, Problem, Service};
 
 use super::place::{PlaceArgs, failure};
 use crate::context::{Context, Name};
 use crate::exit::{Exit, Failure};
 use crate::output;
+use crate::sources::Loaded;
 
 /// How long a `send` goes on with what waited before it.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -50,31 +54,86 @@ impl QueueArgs {
     fn options(&self) -> Result<AcceptOptions, Failure> {
         let usage = |error: RuleError| Failure::usage(error.to_string().replace('`', "'"), error.remedy);
         let span = |name: &str, text: &Option<String>| {
-            text.as_ref().map(|text| parse_span(name, text)).transpose().map_err(usage)
+            text.as_ref()
+                .map(|text| parse_span(name, text))
+                .transpose()
+                .map_err(usage)
         };
         Ok(AcceptOptions {
             ttl: span("ttl", &self.ttl)?,
             digest: span("digest", &self.digest)?,
-            dedup: self.dedup.as_ref().map(|text| Dedup::parse(text)).transpose().map_err(usage)?,
-            budget: self.budget.as_ref().map(|text| Budget::parse(text)).transpose().map_err(usage)?,
-            quiet: self.quiet_hours.as_ref().map(|text| Quiet::parse(text)).transpose().map_err(usage)?,
+            dedup: self
+                .dedup
+                .as_ref()
+                .map(|text| Dedup::parse(text))
+                .transpose()
+                .map_err(usage)?,
+            budget: self
+                .budget
+                .as_ref()
+                .map(|text| Budget::parse(text))
+                .transpose()
+                .map_err(usage)?,
+            quiet: self
+                .quiet_hours
+                .as_ref()
+                .map(|text| Quiet::parse(text))
+                .transpose()
+                .map_err(usage)?,
         })
     }
 
     /// True when a service is sent to by way of the outbox.
-    pub(crate) fn takes(&self, service: &Service) -> bool {
+    fn takes(&self, service: &Service) -> bool {
         self.queue
-            || service.common().queue.get("queue").is_some_and(|word| {
-                let word = word.trim().to_ascii_lowercase();
-                ["y", "t", "1", "on", "en", "al"].iter().any(|yes| word.starts_with(yes))
-            })
+            || service
+                .common()
+                .queue
+                .get("queue")
+                .is_some_and(|word| is_yes(word))
+    }
+
+    /// Takes the services out that are sent to by way of the outbox, templates resolved, and leaves the others in.
+    pub(crate) fn take_from(&self, loaded: &mut Loaded, message: &Message) -> (Vec<Service>, Vec<Problem>) {
+        let mut taken = Vec::new();
+        let mut problems = Vec::new();
+        let mut indices = Vec::new();
+        {
+            let plan = loaded.notifier.plan(message, &loaded.filter);
+            for planned in plan.services {
+                if self.takes(&planned.service) {
+                    indices.extend(
+                        loaded
+                            .notifier
+                            .iter()
+                            .position(|entry| std::ptr::eq(entry, planned.entry)),
+                    );
+                    taken.push(planned.service);
+                }
+            }
+            if !taken.is_empty() {
+                problems = plan.problems;
+            }
+        }
+        indices.sort_unstable();
+        indices.dedup();
+        for index in indices.into_iter().rev() {
+            loaded.notifier.remove(index);
+        }
+        (taken, problems)
     }
 
     /// Stores a message for these services, in one commit, and says so.
-    pub(crate) async fn store(&self, message: &Message, services: &[&Service], context: Context) -> Result<Exit, Failure> {
+    pub(crate) async fn store(
+        &self,
+        message: &Message,
+        services: &[Service],
+        context: Context,
+    ) -> Result<Exit, Failure> {
+        let services: Vec<&Service> = services.iter().collect();
         let options = self.options()?;
         let outbox = self.place.open().await?;
-        let stored = outbox.accept(message, services, &options).await;
+        let stored = outbox.accept(message, &services, &options).await;
         let shown = match &stored {
             Ok(accepted) => {
                 for one in accepted {
@@ -105,21 +164,40 @@ impl QueueArgs {
     }
 }
 
+/// A yes as URLs know it.
+fn is_yes(word: &str) -> bool {
+    let word = word.trim().to_ascii_lowercase();
+    ["ye", "tr", "on", "en", "al"]
+        .iter()
+        .any(|yes| word.starts_with(yes))
+        || ["y", "t", "1"].contains(&word.as_str())
+}
+
 async fn drain(outbox: &Outbox, context: Context) {
     // Only what is due: somebody waits for this command to end.
-    let settings = FlushSettings { deadline: DRAIN, now: false, wait: false, retries: false };
+    let settings = FlushSettings {
+        deadline: DRAIN,
+        now: false,
+        wait: false,
+        retries: false,
+    };
     match outbox.flush(WorkerSettings::default(), settings).await {
         Ok(done) => {
             if done.delivered + done.refused + done.expired > 0 {
                 let lost = done.refused + done.expired;
                 let mut text = format!("outbox: {} delivered", done.delivered);
                 if lost > 0 {
-                    text.push_str(&format!(", {lost} given up (see `ackpost outbox list --state dead`)"));
+                    text.push_str(&format!(
+                        ", {lost} given up (see `ackpost outbox list --state dead`)"
+                    ));
                 }
                 output::note_own(context, &text);
             }
         }
-        Err(error) => output::warning(&format!("the outbox could not be emptied: {error}; {}", error.remedy())),
+        Err(error) => output::warning(&format!(
+            "the outbox could not be emptied: {error}; {}",
+            error.remedy()
+        )),
     }
 }
 

@@ -15,7 +15,13 @@ pub(crate) fn row(entry: &Entry, context: Context) {
         output::json(entry);
         return;
     }
-    let mut text = format!("{}  {:<10}  {}  {}", entry.id, entry.state.as_str(), time_text(entry.accepted_at), entry.target);
+    let mut text = format!(
+        "{}  {:<10}  {}  {}",
+        entry.id,
+        entry.state.as_str(),
+        time_text(entry.accepted_at),
+        entry.target
+    );
     if entry.pieces > 1 {
         text.push_str(&format!("  {} of {} parts", entry.pieces_done, entry.pieces));
     }
@@ -45,7 +51,10 @@ pub(crate) fn whole(entry: &Entry, events: &[Event], context: Context) {
     ];
     match entry.state {
         State::Waiting => {
-            lines.push(("waits for", format!("{}, until {}", entry.waits_for.as_str(), time_text(entry.due_at))));
+            lines.push((
+                "waits for",
+                format!("{}, until {}", entry.waits_for.as_str(), time_text(entry.due_at)),
+            ));
             lines.push(("given up", time_text(entry.expires_at)));
         }
         State::Collecting => lines.push(("closes", time_text(entry.due_at))),
@@ -60,7 +69,10 @@ pub(crate) fn whole(entry: &Entry, events: &[Event], context: Context) {
     }
     match &entry.outcome {
         Some(Outcome::Delivered { confirmed_by, id }) => {
-            let id = id.as_ref().map(|id| format!(", id {}", plain(id))).unwrap_or_default();
+            let id = id
+                .as_ref()
+                .map(|id| format!(", id {}", plain(id)))
+                .unwrap_or_default();
             lines.push(("confirmed", format!("by {confirmed_by}{id}")));
         }
         Some(Outcome::Deferred { reason, remedy, .. } | Outcome::Refused { reason, remedy }) => {
@@ -86,7 +98,12 @@ pub(crate) fn event(event: &Event, context: Context) {
         return;
     }
     let entry = if event.entry.is_empty() { "-" } else { &event.entry };
-    let mut text = format!("{:>6}  {}  {entry:<16}  {}", event.number, time_text(event.at), event.kind);
+    let mut text = format!(
+        "{:>6}  {}  {entry:<16}  {}",
+        event.number,
+        time_text(event.at),
+        event.kind
+    );
     if !event.text.is_empty() {
         text.push_str(&format!("  {}", plain(&event.text)));
     }
@@ -116,10 +133,17 @@ pub(crate) fn stats(stats: &Stats, lanes: &[Lane], context: Context) {
     }
     for service in &stats.services {
         let mean = service.latency_ms_sum.checked_div(service.delivered);
-        let mean = mean.map(|ms| format!(", {} on average", output::elapsed(Duration::from_millis(ms)))).unwrap_or_default();
+        let mean = mean
+            .map(|ms| format!(", {} on average", output::elapsed(Duration::from_millis(ms))))
+            .unwrap_or_default();
         output::line(&format!(
             "{:<10}  {} delivered{mean}, {} attempts, {} put off, {} refused, {} out of time",
-            service.service, service.delivered, service.attempts, service.deferred, service.refused, service.expired
+            service.service,
+            service.delivered,
+            service.attempts,
+            service.deferred,
+            service.refused,
+            service.expired
         ));
     }
     for lane in lanes {
@@ -136,14 +160,27 @@ pub(crate) fn stats(stats: &Stats, lanes: &[Lane], context: Context) {
 
 /// `2h 5m`: an age, in the two largest units.
 fn age(seconds: u64) -> String {
-    let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+    ];
     let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
-    parts[first..].iter().take(2).filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect::<Vec<_>>().join(" ")
+    parts[first..]
+        .iter()
+        .take(2)
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Text from another machine may not break the line or move the cursor.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 #[cfg(test)]

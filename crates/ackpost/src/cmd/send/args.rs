@@ -8,6 +8,7 @@ use clap::Args;
 use notify::{Format, Kind};
 
 use crate::cli::refuse_value;
+use crate::cmd::outbox::QueueArgs;
 use crate::context::Context;
 use crate::exit::Exit;
 
@@ -18,6 +19,8 @@ pub(crate) struct SendArgs {
     pub(crate) content: ContentArgs,
     #[command(flatten)]
     pub(crate) sources: SourceArgs,
+    #[command(flatten)]
+    pub(crate) queue: QueueArgs,
     #[command(flatten)]
     limits: LimitArgs,
     #[command(flatten)]

@@ -62,7 +62,27 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
     if message.body.is_empty() && message.title.trim().is_empty() && message.attachments.is_empty() {
         return Err(Failure::new("no message content specified to deliver", "give a body with -b or on standard input"));
     }
-    Ok(deliver(&loaded, message, &loaded.filter, context).await)
+    let exit = store_and_deliver(args, loaded, message, context).await?;
+    args.queue.drain(context).await;
+    Ok(exit)
+}
+
+/// What goes by way of the outbox is stored first: it is safe then, whatever becomes of the rest.
+async fn store_and_deliver(args: &SendArgs, mut loaded: Loaded, message: notify::Message, context: Context) -> Done {
+    let (queued, problems) = args.queue.take_from(&mut loaded, &message);
+    if queued.is_empty() {
+        return Ok(deliver(&loaded, message, &loaded.filter, context).await);
+    }
+    output::problems(&problems, context);
+    let stored = args.queue.store(&message, &queued, context).await?;
+    if loaded.notifier.find(&loaded.filter).next().is_none() {
+        let whole = problems.is_empty() && !loaded.load_problems().iter().any(notify::Problem::is_error);
+        return Ok(if whole { stored } else { Exit::Partial });
+    }
+    Ok(match deliver(&loaded, message, &loaded.filter, context).await {
+        Exit::Success => stored,
+        _ => Exit::Partial,
+    })
 }
 
 async fn deliver(loaded: &Loaded, message: notify::Message, filter: &TagFilter, context: Context) -> Exit {
