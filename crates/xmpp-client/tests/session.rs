@@ -421,13 +421,13 @@ fn thousand_messages(mut server: XmppServer, target: &str, kill: bool) {
             &[]
         });
         receiving.longest_pause = Duration::from_secs(1);
-        receiving.catch_up = vec![(jid("bob@localhost"), None)];
+        receiving.catch_up = vec![(jid("bob@localhost"), None), (jid(&TARGET_ROOM), None)];
         let (_bob, mut bob_events) = open(&server, "bob", receiving).await;
         let receiver = {
             let prefix = prefix.clone();
             tokio::spawn(async move {
                 let mut ids: HashMap<String, usize> = HashMap::new();
-                let until = tokio::time::Instant::now() + Duration::from_secs(150);
+                let until = tokio::time::Instant::now() + Duration::from_secs(60);
                 while ids.len() < COUNT {
                     let Ok(Some(event)) = tokio::time::timeout_at(until, bob_events.next()).await else {
                         break;

@@ -67,6 +67,7 @@ pub(super) struct Actor {
     archives: Archives,
     sm: Option<Resumable>,
     own: Jid,
+    was_online: bool,
     /// When the oldest message that may be unconfirmed was written.
     unconfirmed_since: Option<SystemTime>,
     last_error: Option<XmppError>,
@@ -81,7 +82,7 @@ impl Actor {
     ) -> Self {
         let mut archives = Archives::default();
         for (archive, after) in &options.catch_up {
-            archives.follow(archive.clone(), after.clone());
+            archives.follow(archive, after.clone(), stamp(SystemTime::now()));
         }
         Self {
             courier: Courier::new(&connector.account),
@@ -96,6 +97,7 @@ impl Actor {
             asked: HashMap::new(),
             archives,
             sm: None,
+            was_online: false,
             unconfirmed_since: None,
             last_error: None,
         }
@@ -378,7 +380,8 @@ impl Actor {
                 for room in self.options.rooms.clone() {
                     self.courier.visit(&room);
                 }
-                for question in self.archives.catch_up(&self.own.clone()) {
+                let first = !std::mem::replace(&mut self.was_online, true);
+                if let Some(question) = self.archives.catch_up(&self.own.clone(), first) {
                     self.say(live, &question.to_xml());
                 }
                 false
@@ -392,10 +395,7 @@ impl Actor {
 
     /// XEP-0082: the time from which on our own messages are looked for in rooms.
     fn history_since(&self) -> String {
-        let since = self.unconfirmed_since.unwrap_or_else(SystemTime::now) - CLOCK_SLACK;
-        jiff::Timestamp::try_from(since)
-            .map(|stamp| stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-            .unwrap_or_default()
+        stamp(self.unconfirmed_since.unwrap_or_else(SystemTime::now) - CLOCK_SLACK)
     }
 
     /// Queues a stanza and counts it.
@@ -548,7 +548,7 @@ impl Actor {
         let settled_something = self.courier.handle(element);
         match &*element.name {
             "message" if !settled_something => self.take_message(live, element),
-            "presence" => self.take_presence(element),
+            "presence" => self.take_presence(live, element),
             "iq" if !settled_something => self.take_iq(live, element),
             _ => {}
         }
@@ -587,7 +587,7 @@ impl Actor {
             let place_is_new = received
                 .archive
                 .as_ref()
-                .is_none_or(|place| self.archives.note(place));
+                .is_none_or(|place| self.archives.note(place, from_archive));
             let id = received.origin_id.as_ref().or(received.id.as_ref());
             let id_is_new = match (&received.from, id) {
                 (Some(from), Some(id)) => {
@@ -620,12 +620,22 @@ impl Actor {
         self.say(live, &receipt.to_xml());
     }
 
-    fn take_presence(&mut self, stanza: &Element) {
+    fn take_presence(&mut self, live: &mut Live, stanza: &Element) {
         let Some(from) = stanza.get("from").and_then(|from| from.parse::<Jid>().ok()) else {
             return;
         };
         let nick = self.nick_in(&from.to_bare());
         if let Some(event) = event::of_presence(stanza, nick.as_deref()) {
+            if let Event::Occupant {
+                own: true,
+                present: true,
+                room,
+                ..
+            } = &event
+                && let Some(question) = self.archives.catch_up_with(room, &self.own.clone())
+            {
+                self.say(live, &question.to_xml());
+            }
             self.emit(event);
         }
     }
@@ -661,7 +671,8 @@ impl Actor {
                             self.emit(Event::Gap { archive });
                             self.say(live, &question.to_xml());
                         }
-                        Some(Page::Done | Page::Failed) | None => {}
+                        Some(Page::Failed(archive)) => self.emit(Event::Gap { archive }),
+                        Some(Page::Done) | None => {}
                     }
                 }
             }
@@ -812,6 +823,13 @@ impl Live {
             None => self.last_heard + self.ping_after,
         }
     }
+}
+
+/// A time as XEP-0082 writes it.
+fn stamp(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map(|stamp| stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        .unwrap_or_default()
 }
 
 async fn maybe_sleep(until: Option<Instant>) {
