@@ -4,6 +4,8 @@
 //! with the chunks, `{"config", "syntax"}` with the services. The comparison with Apprise feeds it generated input.
 //! `language bench FOLDER` prints seconds for the three measurements of `benches/language.py`.
 
+#![expect(clippy::print_stdout, reason = "what it finds is its output")]
+
 use std::io::{BufRead as _, Write as _};
 use std::time::Instant;
 

@@ -5,6 +5,10 @@ use crate::message::Format;
 /// Settings of a whole run. The fields that YAML's `asset:` may set are exactly the ones
 /// Apprise lets it set; the others have no effect on the services here and are accepted.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting of its own, named as in a configuration"
+)]
 pub struct Asset {
     /// Who sends: `User-Agent` on http, default "Ackpost".
     pub app_id: String,

@@ -5,10 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// Looks a variable up.
+type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// Environment variables and the home folder, handed in so that nothing deeper reads a global.
 #[derive(Clone)]
 pub struct Environment {
-    vars: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    vars: Lookup,
     home: Option<PathBuf>,
     prefixed: Arc<BTreeMap<String, String>>,
     foreign: bool,

@@ -192,6 +192,11 @@ impl Notifier {
         (index < self.entries.len()).then(|| self.entries.remove(index))
     }
 
+    /// Takes the last service out of the list.
+    pub fn pop(&mut self) -> Option<Entry> {
+        self.entries.pop()
+    }
+
     /// The canonical URLs; with `privacy` the secrets are masked.
     pub fn urls(&self, privacy: bool) -> Vec<String> {
         self.entries

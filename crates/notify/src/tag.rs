@@ -3,9 +3,9 @@
 use std::fmt;
 
 /// The word that matches every service.
-pub const ALL_TAG: &str = "all";
+pub(crate) const ALL_TAG: &str = "all";
 /// The tag that joins every non-empty filter.
-pub const ALWAYS_TAG: &str = "always";
+pub(crate) const ALWAYS_TAG: &str = "always";
 
 /// A tag of a service: a lower-case word, with a priority when it was written `N:tag`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -358,8 +358,10 @@ fn read_file(path: &Path) -> Result<String, Problem> {
 }
 
 fn by_name(name: &str) -> Syntax {
-    let lower = name.to_ascii_lowercase();
-    if lower.ends_with(".yml") || lower.ends_with(".yaml") {
+    let extension = name
+        .rsplit_once('.')
+        .map(|(_, extension)| extension.to_ascii_lowercase());
+    if matches!(extension.as_deref(), Some("yml" | "yaml")) {
         Syntax::Yaml
     } else {
         Syntax::Text

@@ -250,6 +250,9 @@ fn includes(node: &Node, all: &mut Vec<Include>) {
     }
 }
 
+/// The entry cannot be used, and why has been reported.
+struct Reported;
+
 /// Reads the entries below `urls:`.
 struct Entries<'a> {
     name: &'a str,
@@ -377,42 +380,53 @@ impl Entries<'_> {
         }
     }
 
+    /// Keys of one layer of an entry and its tags, `tag` before `tags`.
+    fn layer(
+        &mut self,
+        layer: &[(Node, Node)],
+        keys: &mut Vec<(String, String, Node)>,
+    ) -> Result<Option<Node>, Reported> {
+        let mut of_layer: Option<(bool, Node)> = None;
+        for (key_node, value) in layer {
+            let Some(key) = key_node.text() else { continue };
+            if key == "tag" || key == "tags" {
+                if of_layer
+                    .as_ref()
+                    .is_some_and(|(is_tag, _)| *is_tag != (key == "tag"))
+                {
+                    self.problem(
+                        Problem::warning("both tag and tags are written, tag is used", "keep one"),
+                        key_node,
+                    );
+                }
+                if key == "tag" || of_layer.is_none() {
+                    of_layer = Some((key == "tag", value.clone()));
+                }
+                continue;
+            }
+            match self.value(key, key_node, value) {
+                Some(Ok(text)) => {
+                    keys.retain(|(known, _, _)| known != key);
+                    keys.push((key.to_owned(), text, key_node.clone()));
+                }
+                Some(Err(problem)) => {
+                    self.problem(problem.key(key), value);
+                    return Err(Reported);
+                }
+                None => {}
+            }
+        }
+        Ok(of_layer.map(|(_, value)| value))
+    }
+
     fn service(&mut self, url: &str, node: &Node, beside: &[(Node, Node)], child: Option<&[(Node, Node)]>) {
         let mut keys: Vec<(String, String, Node)> = Vec::new();
         let mut tags: Option<Node> = None;
         for layer in [beside, child.unwrap_or_default()] {
-            let mut of_layer: Option<(bool, Node)> = None;
-            for (key_node, value) in layer {
-                let Some(key) = key_node.text() else { continue };
-                if key == "tag" || key == "tags" {
-                    if of_layer
-                        .as_ref()
-                        .is_some_and(|(is_tag, _)| *is_tag != (key == "tag"))
-                    {
-                        self.problem(
-                            Problem::warning("both tag and tags are written, tag is used", "keep one"),
-                            key_node,
-                        );
-                    }
-                    if key == "tag" || of_layer.is_none() {
-                        of_layer = Some((key == "tag", value.clone()));
-                    }
-                    continue;
-                }
-                match self.value(key, key_node, value) {
-                    Some(Ok(text)) => {
-                        keys.retain(|(known, _, _)| known != key);
-                        keys.push((key.to_owned(), text, key_node.clone()));
-                    }
-                    Some(Err(problem)) => {
-                        self.problem(problem.key(key), value);
-                        return;
-                    }
-                    None => {}
-                }
-            }
-            if let Some((_, value)) = of_layer {
-                tags = Some(value);
+            match self.layer(layer, &mut keys) {
+                Ok(Some(of_layer)) => tags = Some(of_layer),
+                Ok(None) => {}
+                Err(Reported) => return,
             }
         }
         let Some(tags) = self.tags(tags.as_ref(), node) else {

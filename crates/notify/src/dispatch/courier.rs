@@ -36,7 +36,10 @@ pub struct CourierOptions {
 
 /// Told how far an upload is.
 #[derive(Clone)]
-pub struct Progress(pub Arc<dyn Fn(&str, u64, u64) + Send + Sync>);
+pub struct Progress(pub ProgressFn);
+
+/// Name of the file, bytes sent, bytes in all.
+pub type ProgressFn = Arc<dyn Fn(&str, u64, u64) + Send + Sync>;
 
 impl fmt::Debug for Progress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,7 +76,7 @@ impl CourierOptions {
             .timeout(read.saturating_mul(6).max(Duration::from_secs(30)))
             .user_agent(agent)
             .redirect(reqwest::redirect::Policy::custom(|attempt| {
-                let origin = attempt.previous().first().map(|first| first.origin());
+                let origin = attempt.previous().first().map(::url::Url::origin);
                 if attempt.previous().len() > 5 {
                     attempt.error("too many redirects")
                 } else if origin.is_some_and(|origin| origin == attempt.url().origin()) {

@@ -8,7 +8,7 @@ mod plan;
 mod run;
 
 pub(crate) use courier::fingerprint;
-pub use courier::{Courier, CourierOptions, Progress};
+pub use courier::{Courier, CourierOptions, Progress, ProgressFn};
 pub use plan::{Plan, Planned, Prepared, prepare};
 pub(crate) use run::run;
 

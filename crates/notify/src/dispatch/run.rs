@@ -206,12 +206,11 @@ impl Runner<'_> {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let in_time = match end {
-            Some(end) => tokio::time::timeout_at(end, work).await.is_ok(),
-            None => {
-                work.await;
-                true
-            }
+        let in_time = if let Some(end) = end {
+            tokio::time::timeout_at(end, work).await.is_ok()
+        } else {
+            work.await;
+            true
         };
         let url = job.service.masked_url();
         let url_id = job.service.url_id(8);

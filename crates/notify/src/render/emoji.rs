@@ -21,15 +21,12 @@ pub fn emojis(text: &str) -> String {
             .iter()
             .take(LONGEST_CODE)
             .position(|byte| *byte == b':');
-        match end.and_then(|end| Some((lookup(&body[..end])?, end))) {
-            Some((emoji, end)) => {
-                out.push_str(emoji);
-                rest = &body[end + 1..];
-            }
-            None => {
-                out.push(':');
-                rest = body;
-            }
+        if let Some((emoji, end)) = end.and_then(|end| Some((lookup(&body[..end])?, end))) {
+            out.push_str(emoji);
+            rest = &body[end + 1..];
+        } else {
+            out.push(':');
+            rest = body;
         }
     }
     out.push_str(rest);

@@ -41,15 +41,12 @@ pub(super) fn decode(text: &str) -> String {
         } else {
             named(body)
         };
-        match value {
-            Some(value) => {
-                out.push_str(&value);
-                rest = &body[used..];
-            }
-            None => {
-                out.push('&');
-                rest = body;
-            }
+        if let Some(value) = value {
+            out.push_str(&value);
+            rest = &body[used..];
+        } else {
+            out.push('&');
+            rest = body;
         }
     }
     out.push_str(rest);

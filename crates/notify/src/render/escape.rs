@@ -13,15 +13,12 @@ pub fn escapes(text: &str) -> Option<String> {
         out.push_str(&rest[..at]);
         let body = &rest[at + 1..];
         let (value, used) = one(body)?;
-        match value {
-            Some(value) => {
-                out.push_str(&value);
-                rest = &body[used..];
-            }
-            None => {
-                out.push('\\');
-                rest = body;
-            }
+        if let Some(value) = value {
+            out.push_str(&value);
+            rest = &body[used..];
+        } else {
+            out.push('\\');
+            rest = body;
         }
     }
     out.push_str(rest);

@@ -321,13 +321,14 @@ impl Writer {
                 self.out().push_str(&table);
                 self.out().push('\n');
             }
-            Kind::Row { cells } => match self.stack.last_mut().map(|frame| &mut frame.kind) {
-                Some(Kind::Table { rows }) => rows.push(cells),
-                _ => {
+            Kind::Row { cells } => {
+                if let Some(Kind::Table { rows }) = self.stack.last_mut().map(|frame| &mut frame.kind) {
+                    rows.push(cells);
+                } else {
                     let line = cells.concat() + &text;
                     self.out().push_str(&line);
                 }
-            },
+            }
             Kind::Cell => {
                 let cell = trim(&text).replace('|', "\\|").replace('\n', " ");
                 match self.stack.last_mut().map(|frame| &mut frame.kind) {
@@ -386,11 +387,16 @@ fn prefix(text: &str, first: &str, others: &str) -> String {
 }
 
 fn table(rows: &[Vec<String>]) -> String {
+    let line = |out: &mut String, cells: &str| {
+        out.push_str("| ");
+        out.push_str(cells);
+        out.push_str(" |\n");
+    };
     let mut out = String::new();
     for (n, row) in rows.iter().enumerate() {
-        out.push_str(&format!("| {} |\n", row.join(" | ")));
+        line(&mut out, &row.join(" | "));
         if n == 0 {
-            out.push_str(&format!("| {} |\n", vec!["---"; row.len()].join(" | ")));
+            line(&mut out, &vec!["---"; row.len()].join(" | "));
         }
     }
     out

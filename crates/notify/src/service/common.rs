@@ -97,6 +97,10 @@ pub const QUEUE_PARAMETERS: &[&str] = &[
 
 /// The parameters every service has, with their effective values.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a parameter of the URL, named as it is written there"
+)]
 pub struct Common {
     /// What to do with long texts.
     pub overflow: Overflow,
@@ -279,10 +283,6 @@ impl Query {
         self.values
             .get(name)
             .map(|(_, config)| if *config { Origin::Config } else { Origin::Url })
-    }
-
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.values.keys().map(String::as_str)
     }
 }
 

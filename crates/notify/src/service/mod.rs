@@ -28,6 +28,9 @@ use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};
 use crate::problem::Problem;
 use crate::url::RawUrl;
 
+/// Makes an endpoint of a URL.
+type Parse = fn(&RawUrl, &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem>;
+
 /// One service: what it is called, the schemas it answers to, and how a URL becomes an endpoint.
 #[derive(Debug)]
 pub struct Row {
@@ -43,7 +46,7 @@ pub struct Row {
     pub setup_url: &'static str,
     /// What may be written in its query besides the global parameters.
     pub parameters: &'static [&'static str],
-    parse: fn(&RawUrl, &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem>,
+    parse: Parse,
 }
 
 impl Row {

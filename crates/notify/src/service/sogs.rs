@@ -126,29 +126,8 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
             ("no", Encrypt::No),
         ],
     );
-    let reply_to = match taken.text("reply_to") {
-        Some(id) => Some(id.parse().map_err(|_| {
-            Problem::error(
-                "reply_to is not a message id",
-                "write the number of the message that is answered",
-            )
-            .key("reply_to")
-        })?),
-        None => None,
-    };
-    let whisper = match taken.text("whisper") {
-        Some(id) if id.len() == 66 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-            Some(id.to_lowercase())
-        }
-        Some(_) => {
-            return Err(Problem::error(
-                "whisper is not a Session ID",
-                "write the 66 hex digits of one person",
-            )
-            .key("whisper"));
-        }
-        None => None,
-    };
+    let reply_to = reply_to(taken)?;
+    let whisper = whisper(taken)?;
     let name = taken.text("name");
     let ca_file = taken.local_path("ca_file")?;
     let origins = ROW
@@ -173,6 +152,35 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         ca_file,
         origins,
     }))
+}
+
+/// The number of the message that is answered.
+fn reply_to(taken: &mut Taken<'_>) -> Result<Option<i64>, Problem> {
+    let Some(id) = taken.text("reply_to") else {
+        return Ok(None);
+    };
+    id.parse().ok().filter(|id| *id > 0).map(Some).ok_or_else(|| {
+        Problem::error(
+            "reply_to is not a message id",
+            "write the number of the message that is answered",
+        )
+        .key("reply_to")
+    })
+}
+
+/// The only person who sees the message.
+fn whisper(taken: &mut Taken<'_>) -> Result<Option<String>, Problem> {
+    let Some(id) = taken.text("whisper") else {
+        return Ok(None);
+    };
+    if id.len() == 66 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(Some(id.to_lowercase()));
+    }
+    Err(Problem::error(
+        "whisper is not a Session ID",
+        "write the 66 hex digits of one person",
+    )
+    .key("whisper"))
 }
 
 /// 64 hex digits, trimmed and lower-cased.
@@ -224,9 +232,9 @@ fn rooms(written: Vec<String>, taken: &mut Taken<'_>) -> Result<Rooms, Problem> 
     for text in sorted {
         let token = text.to_lowercase();
         if is_token(&token) {
-            printed.push(token)
+            printed.push(token);
         } else {
-            invalid.push(token)
+            invalid.push(token);
         }
     }
     if rooms.is_empty() {
@@ -329,7 +337,8 @@ impl Endpoint for Sogs {
         };
         let mut url = format!("{}://{}:{seed}@{}", self.schema(), self.public_key, self.host);
         if let Some(port) = self.port.filter(|port| *port != self.default_port()) {
-            url.push_str(&format!(":{port}"));
+            url.push(':');
+            url.push_str(&port.to_string());
         }
         for room in self.printed_rooms.iter().chain(&self.invalid_rooms) {
             url.push('/');

@@ -98,6 +98,10 @@ pub(crate) struct Place {
 }
 
 /// One account, and where its messages go.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a parameter of the URL, named as it is written there"
+)]
 pub(crate) struct Xmpp {
     pub(crate) secure: bool,
     pub(crate) host: String,
@@ -425,7 +429,8 @@ impl Endpoint for Xmpp {
         let user = percent::encode(&self.jid);
         let mut url = format!("{}://{user}:{password}@{}", self.schema(), self.host);
         if let Some(port) = self.port.filter(|port| *port != self.default_port()) {
-            url.push_str(&format!(":{port}"));
+            url.push(':');
+            url.push_str(&port.to_string());
         }
         url.push('/');
         for (n, place) in self.printed.iter().enumerate() {

@@ -65,7 +65,9 @@ impl RawUrl {
             Some((front, query)) => (front, query),
             None => (rest, ""),
         };
-        let front = front.replace("/#", "/%23");
+        let mut front = front.replace("/#", "/%23");
+        // The reference's reader drops these three wherever they stand in front of the query.
+        front.retain(|c| !matches!(c, '\t' | '\r' | '\n'));
         let front = front.split('#').next().unwrap_or_default();
         let (authority, path) = front.split_once('/').unwrap_or((front, ""));
         let mut url = Self {
@@ -87,6 +89,11 @@ impl RawUrl {
         references: &References,
         host: Option<&str>,
     ) -> Result<(), Problem> {
+        if !brackets_hold_ipv6(authority) {
+            return Err(bad_host(
+                "square brackets stand around something that is no IPv6 address",
+            ));
+        }
         let (user_info, place) = match authority.find('@') {
             Some(at) => {
                 let rest = authority[at..].trim_start_matches('@');
@@ -118,7 +125,7 @@ impl RawUrl {
             };
         } else {
             let (host, port) = split_port(&place);
-            self.host = host::check(&host).map_err(|error| bad_host(error.cause()))?;
+            self.host = host::check(trim(&host)).map_err(|error| bad_host(error.cause()))?;
             self.port = match port {
                 Some(port) => Some(port_number(&port)?),
                 None => None,
@@ -200,6 +207,18 @@ pub(crate) fn targets<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<Strin
         }
     }
     all
+}
+
+/// Brackets in the authority, if any, hold an IPv6 address.
+fn brackets_hold_ipv6(authority: &str) -> bool {
+    match (authority.find('['), authority.find(']')) {
+        (None, None) => true,
+        (Some(open), Some(_)) => authority[open + 1..].split_once(']').is_some_and(|(inner, _)| {
+            let bare = inner.split('%').next().unwrap_or(inner);
+            bare.parse::<std::net::Ipv6Addr>().is_ok() || inner.contains(['\u{10FF00}', '\u{10FF01}'])
+        }),
+        _ => false,
+    }
 }
 
 fn bad_host(cause: &str) -> Problem {

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 /// The IANA name for what was written: a full name in any case, or one without its region (`toronto`).
 pub(crate) fn find(text: &str) -> Option<String> {
+    static NAMES: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     let wanted = text.trim().to_lowercase();
     if matches!(
         wanted.as_str(),
@@ -12,7 +13,6 @@ pub(crate) fn find(text: &str) -> Option<String> {
     ) {
         return Some("UTC".to_owned());
     }
-    static NAMES: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {
         let mut all: Vec<String> = jiff::tz::db()
             .available()

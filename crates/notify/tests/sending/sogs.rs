@@ -292,7 +292,11 @@ async fn pieces_arrive_in_order_within_the_limit_of_the_server() {
     let mut list = notifier(Options::default());
     list.add(&fake_url(&fake, "long/short?overflow=split"))
         .expect("a URL");
-    let body: String = (0..4).map(|n| format!("{n}{}\n", "x".repeat(1990))).collect();
+    let lines: Vec<String> = (0..4).map(|n| n.to_string() + &"x".repeat(1990)).collect();
+    let body = lines.join(
+        "
+",
+    );
     let report = list.notify(Message::new(body)).await;
     assert_eq!(report.status, Status::Success, "{report:?}");
     assert_eq!(

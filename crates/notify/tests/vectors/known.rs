@@ -15,7 +15,8 @@ use super::{config, rendering, same, urls};
 pub(crate) struct Difference {
     pub(crate) id: String,
     /// Its number in `docs/reference/differences-from-apprise.md`.
-    pub(crate) difference: String,
+    #[serde(rename = "difference")]
+    pub(crate) number: String,
     refused: Option<String>,
     urls: Option<Vec<String>>,
     problem: Option<String>,
@@ -39,7 +40,7 @@ pub(crate) fn all() -> Vec<Difference> {
 impl Difference {
     /// Asserts our behaviour for the line.
     pub(crate) fn check(&self, line: &Value) -> Result<(), String> {
-        assert!(self.difference.starts_with('D'), "a difference has a number");
+        assert!(self.number.starts_with('D'), "a difference has a number");
         let kind = line["kind"].as_str().expect("a kind");
         match kind {
             "url" | "params" => self.check_url(line),

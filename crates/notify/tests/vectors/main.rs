@@ -32,7 +32,7 @@ fn run(kind: &str, check: impl Fn(&Value) -> Result<(), String>) {
         let outcome = match known.iter().find(|known| known.id == id) {
             Some(known) => known
                 .check(line)
-                .map_err(|why| format!("(known as {}) {why}", known.difference)),
+                .map_err(|why| format!("(known as {}) {why}", known.number)),
             None => check(line),
         };
         if let Err(why) = outcome {
