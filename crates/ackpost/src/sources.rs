@@ -2,6 +2,8 @@
 
 use notify::{Notifier, Options, Problem, Source, TagFilter};
 
+use crate::cmd::identity;
+use crate::cmd::outbox::place;
 use crate::context::Context;
 
 /// What a command line says about sources.
@@ -51,8 +53,11 @@ impl Loaded {
 }
 
 /// Loads services from the first source that is there: URLs, `-c`, `APPRISE_URLS`, default files.
-pub(crate) async fn load(options: Options, wanted: &Wanted<'_>, _context: Context) -> Loaded {
+pub(crate) async fn load(mut options: Options, wanted: &Wanted<'_>, _context: Context) -> Loaded {
+    // What URLs may leave out or ask to be remembered: the stored identity (join links), login tokens.
+    options.context.identity = options.context.identity.or_else(identity::default_seed);
     let env = options.context.env.clone();
+    options.courier.state_folder.get_or_insert_with(|| place::state_folder(&|name| env.var(name)));
     let mut notifier = Notifier::with_options(options);
     let mut remarks = Vec::new();
     let mut ignored = |what: &str, instead: &str| {

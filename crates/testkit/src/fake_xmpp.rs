@@ -186,8 +186,13 @@ impl State {
             }
         };
         let mut reader = StreamReader::new(wire);
-        let Some(user) = self.login(&mut reader)? else {
-            return Ok(());
+        let mut asked = false;
+        let user = match self.login(&mut reader, &mut asked) {
+            Ok(Some(user)) => user,
+            // After a refusal the peer may leave as it likes.
+            Err(_) if asked => return Ok(()),
+            Ok(None) => return Ok(()),
+            Err(e) => return Err(e),
         };
         let _ = self.talk(&mut reader, &user);
         Ok(())
@@ -201,8 +206,12 @@ impl State {
         Ok(Box::new(rustls::StreamOwned::new(tls, stream)))
     }
 
-    /// Returns the JID that logged in; `None` when the peer left or was refused.
-    fn login(&self, reader: &mut StreamReader<Box<dyn Wire>>) -> io::Result<Option<String>> {
+    /// Returns the JID that logged in; `None` when the peer left. `asked`: a login was tried.
+    fn login(
+        &self,
+        reader: &mut StreamReader<Box<dyn Wire>>,
+        asked: &mut bool,
+    ) -> io::Result<Option<String>> {
         let mut domain = String::new();
         loop {
             match reader.next_event()? {
@@ -212,6 +221,7 @@ impl State {
                     open(reader.get_mut(), &header, mechanisms)?;
                 }
                 StreamEvent::Stanza(auth) if auth.name == "auth" => {
+                    *asked = true;
                     let mechanism = auth.attr("mechanism").to_owned();
                     self.note(XmppEvent::Auth(mechanism.clone()));
                     let (user, proof) = match mechanism.as_str() {

@@ -222,7 +222,6 @@ impl IdentityChoice {
 }
 
 /// The seed of the stored default identity, for URLs and join links that name none; `None` if there is none.
-#[expect(dead_code, reason = "the commands that send take it up")]
 pub(crate) fn default_seed() -> Option<SecretString> {
     let identity = store::load(store::DEFAULT).ok().flatten()?;
     Some(SecretString::from(hex::encode(identity.expose_seed())))
