@@ -222,18 +222,27 @@ async fn start(config: Config, listener: TcpListener) -> Result<Running, Failure
     }
 }
 
-/// With `--json` the first line on standard output; scripts wait for it.
+/// With `--json` the first line on standard output; scripts wait for it and connect to `url`, so that is the
+/// address it listens on, whatever the public one is.
 fn announce(running: &Running, context: Context) {
-    let (url, key) = (running.url(), running.public_key());
+    let mut address = running.local_addr();
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            [127, 0, 0, 1].into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    let (url, key) = (format!("http://{address}"), running.public_key());
     if context.json {
         output::json(&serde_json::json!({
             "url": url,
             "public_key": key.to_string(),
-            "listen": running.local_addr().to_string(),
+            "base_url": running.url(),
             "pid": std::process::id(),
         }));
     } else {
-        output::line(&format!("serving {url}"));
+        output::line(&format!("serving {} at {url}", running.url()));
         output::line(&format!("public key {key}"));
     }
 }

@@ -1,0 +1,353 @@
+//! `ackpost server …` by the real binary: the forms that scripts use, restarts, signals.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const ADMIN: &str = "05c83d65bee210fe7a0c14e392b4fd7aced78423aea1882d3395be6e01583eab78";
+/// The longest wait for something that takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn ackpost(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ackpost"))
+        .args(words)
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs")
+}
+
+fn good(words: &[&str]) -> String {
+    let ran = ackpost(words);
+    let (out, err) = (
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr),
+    );
+    assert!(ran.status.success(), "{words:?}: {out}{err}");
+    out.into_owned()
+}
+
+fn json(words: &[&str]) -> Value {
+    let mut all = vec!["--json"];
+    all.extend(words);
+    serde_json::from_str(&good(&all)).expect("JSON")
+}
+
+/// A folder with a fresh server, and the process that runs it.
+struct Server {
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Server {
+    fn new() -> Self {
+        let server = Self {
+            folder: tempfile::tempdir().expect("folder"),
+            child: None,
+        };
+        good(&["server", "init", server.dir()]);
+        server
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("community")
+    }
+
+    fn dir(&self) -> &'static str {
+        // Tests are short; a leaked path keeps the calls readable.
+        Box::leak(self.path().display().to_string().into_boxed_str())
+    }
+
+    /// Starts it on a free port; the first line on standard output.
+    fn start(&mut self) -> Value {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ackpost"))
+            .args(["server", "run", self.dir(), "--listen", "127.0.0.1:0", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe"))
+            .read_line(&mut line)
+            .expect("a line");
+        self.child = Some(child);
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("the first line is JSON: {line:?}"))
+    }
+
+    fn signal(pid: u32, signal: &str) {
+        let ended = Command::new("kill")
+            .args([signal, &pid.to_string()])
+            .status()
+            .expect("kill");
+        assert!(ended.success());
+    }
+
+    fn wait(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().expect("running");
+        let began = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("wait") {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn address(started: &Value) -> SocketAddr {
+    started["url"]
+        .as_str()
+        .expect("url")
+        .strip_prefix("http://")
+        .expect("http")
+        .parse()
+        .expect("address and port")
+}
+
+fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(
+        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").as_bytes(),
+    )?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+#[test]
+fn the_forms_that_scripts_use_work_running_and_stopped() {
+    let mut server = Server::new();
+    let dir = server.dir();
+    for name in ["server.toml", "key_x25519", "community.db"] {
+        assert!(server.path().join(name).exists(), "{name}");
+    }
+    let twice = ackpost(&["server", "init", dir]);
+    assert_eq!(twice.status.code(), Some(1), "what is there is not overwritten");
+
+    good(&["server", "room", "add", "--dir", dir, "before"]);
+    good(&["server", "mod", "add", "--dir", dir, ADMIN, "--global", "--admin"]);
+    let started = server.start();
+    assert_eq!(started["public_key"].as_str().map(str::len), Some(64));
+    good(&[
+        "server",
+        "room",
+        "add",
+        "--dir",
+        dir,
+        "while",
+        "--name",
+        "While it runs",
+    ]);
+    let rooms = get(address(&started), "/rooms").expect("an answer");
+    assert!(
+        rooms.starts_with("HTTP/1.1 200") && rooms.contains("\"before\"") && rooms.contains("While it runs"),
+        "{rooms}"
+    );
+    let status = json(&["server", "status", "--dir", dir]);
+    assert_eq!(
+        (&status["running"], &status["totals"]["rooms"]),
+        (&true.into(), &2.into())
+    );
+    let mods = json(&["server", "mod", "list", "--dir", dir]);
+    assert_eq!(
+        (
+            &mods["moderators"][0]["session_id"],
+            &mods["moderators"][0]["admin"]
+        ),
+        (&ADMIN.into(), &true.into())
+    );
+
+    let tried = json(&["server", "room", "delete", "--dir", dir, "while", "--dry-run"]);
+    assert_eq!(tried["dry_run"], true);
+    good(&["server", "room", "delete", "--dir", dir, "while"]);
+    assert!(
+        get(address(&started), "/room/while")
+            .expect("an answer")
+            .starts_with("HTTP/1.1 404")
+    );
+    good(&["server", "undo", "--dir", dir]);
+    assert!(
+        get(address(&started), "/room/while")
+            .expect("an answer")
+            .starts_with("HTTP/1.1 200")
+    );
+
+    let log = json(&["server", "log", "--dir", dir]);
+    assert_eq!(log["log"].as_array().map(Vec::len), Some(5), "{log}");
+    Server::signal(server.child.as_ref().expect("running").id(), "-TERM");
+    assert!(server.wait().success(), "a stop by signal is a good end");
+    let status = json(&["server", "status", "--dir", dir]);
+    assert_eq!(status["running"], false);
+
+    for (words, code) in [
+        (&["server", "room", "add", "--dir", dir, "no spaces"][..], 2),
+        (&["server", "room", "show", "--dir", dir, "nowhere"], 1),
+        (&["server", "mod", "add", "--dir", dir, "nobody", "--global"], 2),
+        (&["server", "ban", "add", "--dir", dir, ADMIN], 2),
+        (&["server", "status", "--dir", "/nonexistent"], 2),
+    ] {
+        let ran = ackpost(words);
+        assert_eq!(
+            ran.status.code(),
+            Some(code),
+            "{words:?}: {}",
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        assert!(!ran.stderr.is_empty(), "{words:?} says why");
+    }
+}
+
+#[test]
+fn a_reload_takes_over_what_may_change() {
+    let mut server = Server::new();
+    let dir = server.dir();
+    good(&["server", "room", "add", "--dir", dir, "test"]);
+    let started = server.start();
+    assert!(
+        get(address(&started), "/r/test/")
+            .expect("an answer")
+            .starts_with("HTTP/1.1 200")
+    );
+    let file = server.path().join("server.toml");
+    let text = std::fs::read_to_string(&file).expect("configuration");
+    let changed = text.replace("#base_url = \"\"", "base_url = \"https://changed.example\"");
+    assert_ne!(text, changed);
+    std::fs::write(&file, changed).expect("written");
+    let answer = json(&["server", "reload", "--dir", dir]);
+    assert!(
+        answer["changed"].to_string().contains("changed.example"),
+        "{answer}"
+    );
+    let page = get(address(&started), "/r/test/").expect("an answer");
+    assert!(
+        page.contains("https://changed.example/test?public_key="),
+        "{page}"
+    );
+
+    std::fs::write(&file, "[net]\nlisten = 5\n").expect("written");
+    let check = ackpost(&["server", "config", "check", "--dir", dir]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&check.stderr).contains("listen"));
+    let refused = ackpost(&["server", "reload", "--dir", dir]);
+    assert_ne!(refused.status.code(), Some(0));
+    assert!(
+        get(address(&started), "/rooms")
+            .expect("an answer")
+            .starts_with("HTTP/1.1 200"),
+        "it serves on"
+    );
+}
+
+#[test]
+fn restarts_refuse_no_request() {
+    let mut server = Server::new();
+    let dir = server.dir();
+    good(&["server", "room", "add", "--dir", dir, "test"]);
+    let started = server.start();
+    let address = address(&started);
+    let stop = Arc::new(AtomicBool::new(false));
+    let askers: Vec<_> = (0..3)
+        .map(|_| {
+            let stop = Arc::clone(&stop);
+            std::thread::spawn(move || {
+                let mut answers = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let text = get(address, "/room/test").expect("never refused");
+                    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+                    answers += 1;
+                }
+                answers
+            })
+        })
+        .collect();
+    let mut pid = server.child.as_ref().expect("running").id();
+    for _ in 0..3 {
+        Server::signal(pid, "-USR2");
+        let began = Instant::now();
+        loop {
+            let ran = ackpost(&["--json", "server", "status", "--dir", dir]);
+            let status: Value = serde_json::from_slice(&ran.stdout).unwrap_or_default();
+            let now = status["process"]["pid"]
+                .as_u64()
+                .and_then(|pid| u32::try_from(pid).ok());
+            if let Some(now) = now.filter(|now| *now != pid) {
+                pid = now;
+                break;
+            }
+            assert!(began.elapsed() < PATIENCE, "no successor: {status}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let answers: u32 = askers
+        .into_iter()
+        .map(|asker| asker.join().expect("no asker was refused"))
+        .sum();
+    assert!(answers > 0);
+    assert!(server.wait().success(), "the first process ended well");
+    Server::signal(pid, "-TERM");
+    let began = Instant::now();
+    while json(&["server", "status", "--dir", dir])["running"] == true {
+        assert!(began.elapsed() < PATIENCE, "the last one does not end");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn an_import_by_one_command() {
+    let folder = tempfile::tempdir().expect("folder");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/sogs/pysogs-sample");
+    let (source, dir) = (
+        source.display().to_string(),
+        folder.path().join("new").display().to_string(),
+    );
+    let tried = json(&[
+        "server",
+        "import",
+        "--from",
+        "pysogs",
+        &source,
+        "--dir",
+        &dir,
+        "--dry-run",
+    ]);
+    assert_eq!(tried["dry_run"], true);
+    assert!(!Path::new(&dir).exists());
+    let report = json(&["server", "import", "--from", "pysogs", &source, "--dir", &dir]);
+    assert_eq!(report["tables"], tried["tables"]);
+    let verified = json(&["server", "verify", "--dir", &dir]);
+    assert_eq!(verified["problems"], serde_json::json!([]));
+    let rooms = json(&["server", "room", "list", "--dir", &dir]);
+    assert_eq!(rooms["rooms"].as_array().map(Vec::len), Some(3));
+    let nothing = ackpost(&["server", "import", "--from", "bunsogs", &dir, "--dir", &dir]);
+    assert_eq!(nothing.status.code(), Some(1));
+}
+
+#[test]
+fn the_reference_page_is_the_one_the_program_prints() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/server-configuration.md");
+    let stored = std::fs::read_to_string(page).expect("the page is in the repository");
+    assert_eq!(
+        good(&["server", "config", "reference"]),
+        stored,
+        "run `ackpost server config reference` into it"
+    );
+}
