@@ -46,6 +46,7 @@ pub struct ServerBuilder {
     limits: Limits,
     user_agent: String,
     use_proxies: bool,
+    redirects: bool,
     clock: Clock,
 }
 
@@ -122,6 +123,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Whether redirects within the same origin are followed (they are by default); others never are.
+    pub fn redirects(mut self, yes: bool) -> Self {
+        self.redirects = yes;
+        self
+    }
+
     /// Another clock than the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -174,6 +181,7 @@ impl ServerBuilder {
             self.path,
             http,
             hop_http,
+            self.redirects,
         );
         Ok(Server {
             inner: Arc::new(Inner {
@@ -228,6 +236,7 @@ impl Server {
             },
             user_agent: concat!("sogs-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             use_proxies: true,
+            redirects: true,
             clock: Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
         }
     }

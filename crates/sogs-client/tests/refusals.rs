@@ -270,6 +270,11 @@ async fn redirects_stay_at_home_and_are_signed_anew() {
         "nothing goes to another origin"
     );
 
+    let (port, count) = fake(|_, _, _| http(307, "location: /moved\r\n", b"")).await;
+    let error = room(builder(port).redirects(false)).post("x").await.unwrap_err();
+    assert!(matches!(error.cause(), Cause::Redirected { .. }), "{error}");
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+
     let (port, count) = fake(|_, _, _| http(302, "location: /again\r\n", b"")).await;
     let error = room(builder(port)).post("x").await.unwrap_err();
     assert!(matches!(error.cause(), Cause::Redirected { .. }), "{error}");
@@ -418,7 +423,12 @@ async fn tls_and_its_absence() {
 async fn sealed_server(key: ServerSecret) -> (u16, Arc<AtomicUsize>) {
     fake(move |_, head, body| {
         if !head.starts_with("POST /oxen/v4/lsrpc ") {
-            return http(404, "", b"");
+            // What a server says to a request that is signed for another key.
+            return http(
+                401,
+                "",
+                b"Invalid authentication: X-SOGS-Signature verification failed",
+            );
         }
         let Ok((request, reply)) = v4::Request::open(body, &key) else {
             return http(400, "", b"Invalid request");
@@ -460,33 +470,79 @@ async fn plain_http_is_sealed_and_a_wrong_key_shows() {
         let error = room(builder(port).encrypt(encrypt)).post("x").await.unwrap_err();
         assert_eq!(error.cause(), &Cause::WrongServerKey, "{error}");
     }
-    // An answer that somebody on the way made up does not open.
-    let (port, _) = fake(|_, _, _| http(200, "", br#"{"id":1}"#)).await;
-    let error = room(builder(port).encrypt(Encrypt::Yes))
+    // An answer that somebody on the way made up does not open, whatever it looks like.
+    for body in [&br#"{"id":1}"#[..], &[0xf3; 200]] {
+        let (port, _) = fake(move |_, _, _| http(200, "", body)).await;
+        let error = room(builder(port).encrypt(Encrypt::Yes))
+            .post("x")
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error.cause(), Cause::WrongServerKey | Cause::NotASogs),
+            "{error}"
+        );
+    }
+    let (port, count) = fake(|_, _, _| http(200, "", &[0xf3; 200])).await;
+    let error = room(builder(port).encrypt(Encrypt::Auto))
         .post("x")
         .await
         .unwrap_err();
     assert_eq!(error.cause(), &Cause::WrongServerKey);
+    assert_eq!(
+        count.load(Ordering::SeqCst),
+        1,
+        "bytes that may be sealed are no reason to go on unsealed"
+    );
 }
 
 #[tokio::test]
 async fn a_server_without_onion_is_spoken_to_directly_only_where_that_is_allowed() {
-    let (port, _) = fake(|_, head, _| {
-        if head.starts_with("POST /oxen/") {
-            http(404, "", b"")
-        } else {
-            http(201, "", br#"{"id":2}"#)
-        }
-    })
-    .await;
-    let auto = room(builder(port).encrypt(Encrypt::Auto));
-    assert_eq!(auto.post("x").await.unwrap().id, 2);
-    assert!(!auto.server().is_sealed(), "and that shows");
-    let error = room(builder(port).encrypt(Encrypt::Yes))
-        .post("x")
-        .await
-        .unwrap_err();
-    assert_eq!(error.cause(), &Cause::NotASogs);
+    let answers = [
+        (404, ""),
+        (405, ""),
+        (501, ""),
+        (200, "OK"),
+        (201, r#"{"id":7,"more":"text that is long enough"}"#),
+        (400, "?"),
+        (500, ""),
+    ];
+    for (status, body) in answers {
+        let (port, _) = fake(move |_, head, _| {
+            if head.starts_with("POST /oxen/") {
+                http(status, "", body.as_bytes())
+            } else {
+                http(201, "", br#"{"id":2}"#)
+            }
+        })
+        .await;
+        let auto = room(builder(port).encrypt(Encrypt::Auto));
+        assert_eq!(auto.post("x").await.unwrap().id, 2, "{status}");
+        assert_eq!(
+            auto.server().is_sealed(),
+            matches!(status, 400 | 500),
+            "and that shows"
+        );
+        let error = room(builder(port).encrypt(Encrypt::Yes))
+            .post("x")
+            .await
+            .unwrap_err();
+        assert_eq!(error.status(), Some(status));
+    }
+    for status in [429, 502, 503, 504] {
+        let (port, count) = fake(move |_, _, _| http(status, "", b"")).await;
+        assert!(
+            !room(builder(port).encrypt(Encrypt::Auto))
+                .post("x")
+                .await
+                .unwrap_err()
+                .is_permanent()
+        );
+        assert_eq!(
+            count.load(Ordering::SeqCst),
+            1,
+            "{status}: it may have been carried out"
+        );
+    }
 }
 
 #[tokio::test]

@@ -44,8 +44,8 @@ const PATH_SET: &AsciiSet = &CONTROLS
 /// Whether requests are sealed to the server's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encrypt {
-    /// Sealed over plain http, direct over https. A plain-http server without an onion endpoint is then spoken to
-    /// directly; [`Encrypt::Yes`] never does that.
+    /// Sealed over plain http, direct over https. A plain-http server that answers no onion request (but a page, a
+    /// refusal, an error) is then spoken to directly; [`Encrypt::Yes`] never does that.
     #[default]
     Auto,
     /// Always sealed.
@@ -108,6 +108,7 @@ pub(crate) struct Transport {
     path: Option<OnionPath>,
     http: Http,
     hop_http: Option<Http>,
+    redirects: bool,
     /// Set when an `Auto` server turned out to have no onion endpoint.
     no_onion: AtomicBool,
 }
@@ -121,6 +122,7 @@ impl Transport {
         path: Option<OnionPath>,
         http: Http,
         hop_http: Option<Http>,
+        redirects: bool,
     ) -> Self {
         Self {
             base,
@@ -130,6 +132,7 @@ impl Transport {
             path,
             http,
             hop_http,
+            redirects,
             no_onion: AtomicBool::new(false),
         }
     }
@@ -149,14 +152,12 @@ impl Transport {
             return self.direct(request, sign).await;
         }
         match self.sealed(request, sign).await {
-            Err(error)
-                if self.path.is_none()
-                    && self.encrypt == Encrypt::Auto
-                    && error.is(&Cause::NotASogs)
-                    && matches!(error.status(), Some(404 | 405 | 501)) =>
-            {
-                tracing::warn!(host = %host(&self.base), "the server has no onion endpoint; speaking to it unsealed");
-                self.no_onion.store(true, Ordering::Relaxed);
+            Err(error) if self.path.is_none() && self.encrypt == Encrypt::Auto && may_be_unsealed(&error) => {
+                tracing::warn!(host = %host(&self.base), "the server answers no onion request; speaking to it unsealed");
+                // A refusal may concern this request alone; the next one is tried sealed again.
+                if !matches!(error.status(), Some(400 | 500)) {
+                    self.no_onion.store(true, Ordering::Relaxed);
+                }
                 self.direct(request, sign).await
             }
             other => other,
@@ -180,7 +181,7 @@ impl Transport {
                     download: request.download.clone(),
                 })
                 .await?;
-            let Some(next) = redirect(&url, &response)? else {
+            let Some(next) = self.redirect(&url, &response)? else {
                 return Ok(answer(response));
             };
             path = decoded_path(&next);
@@ -227,13 +228,25 @@ impl Transport {
                     download: request.download.clone(),
                 })
                 .await?;
-            if let Some(next) = redirect(&url, &response)? {
+            if let Some(next) = self.redirect(&url, &response)? {
                 url = next;
                 continue;
             }
             return self.unseal(response, &sealed.reply);
         }
         Err(SogsError::new(Cause::Redirected { to: shown(&url) }))
+    }
+
+    /// The next URL of a redirect to the same origin; an error for any other redirect.
+    fn redirect(&self, from: &Url, response: &HttpResponse) -> Result<Option<Url>, SogsError> {
+        if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
+            return Ok(None);
+        }
+        match &response.location {
+            Some(to) if self.redirects && to.origin() == from.origin() => Ok(Some(to.clone())),
+            Some(to) => Err(SogsError::new(Cause::Redirected { to: shown(to) }).with_status(response.status)),
+            None => Err(SogsError::new(Cause::NotASogs).with_status(response.status)),
+        }
     }
 
     fn unseal(
@@ -270,8 +283,10 @@ impl Transport {
             .with_text(&text));
         }
         let cause = match outer.status {
+            // Text instead of sealed bytes: somebody who knows nothing of onion requests.
+            200..=299 if is_text(&outer.body) => Cause::NotASogs,
             // An answer that opens with another key, or a request that does not: either way the key is not theirs.
-            200 | 400 => Cause::WrongServerKey,
+            200..=299 | 400 => Cause::WrongServerKey,
             429 => Cause::RateLimited,
             413 => Cause::TooLarge,
             500..=599 if outer.status != 501 => Cause::ServerError,
@@ -284,6 +299,21 @@ impl Transport {
     }
 }
 
+/// Whether an answer to a sealed request is that of a server without an onion endpoint. One that broke off or came
+/// from a gateway (502 to 504) is none: the request may have been carried out, and must not be made twice.
+fn may_be_unsealed(error: &SogsError) -> bool {
+    match error.status() {
+        Some(200..=299) => error.is(&Cause::NotASogs),
+        Some(400 | 404 | 405 | 500 | 501) => true,
+        _ => false,
+    }
+}
+
+/// Sealed bytes are random; text, or less than a nonce and a tag, is none.
+fn is_text(body: &[u8]) -> bool {
+    body.len() < 28 || std::str::from_utf8(body).is_ok()
+}
+
 fn answer(response: HttpResponse) -> Answer {
     let mut answer = Answer {
         status: response.status,
@@ -294,18 +324,6 @@ fn answer(response: HttpResponse) -> Answer {
     };
     answer.clock_offset = clock_offset(&answer);
     answer
-}
-
-/// The next URL of a redirect to the same origin; an error for any other redirect.
-fn redirect(from: &Url, response: &HttpResponse) -> Result<Option<Url>, SogsError> {
-    if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
-        return Ok(None);
-    }
-    match &response.location {
-        Some(to) if to.origin() == from.origin() => Ok(Some(to.clone())),
-        Some(to) => Err(SogsError::new(Cause::Redirected { to: shown(to) }).with_status(response.status)),
-        None => Err(SogsError::new(Cause::NotASogs).with_status(response.status)),
-    }
 }
 
 /// Puts a decoded path with raw query behind the base URL.
