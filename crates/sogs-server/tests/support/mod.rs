@@ -142,6 +142,11 @@ impl Community {
         request(self.address, &self.key, method, path, who, body).await
     }
 
+    /// A request whose path has characters that are escaped on the way, but not in what is signed.
+    pub async fn request_raw(&self, method: Method, path: &str, who: &Identity) -> Got {
+        request(self.address, &self.key, method, path, Some(who), None).await
+    }
+
     /// Posts a text; the answer.
     pub async fn post(&self, room: &str, who: &Identity, text: &str) -> Got {
         let body = post_body(&self.key, who, text);
@@ -220,9 +225,10 @@ pub async fn request(
     body: Option<(&str, Vec<u8>)>,
 ) -> Got {
     let (kind, body) = body.map_or((None, Vec::new()), |(kind, body)| (Some(kind), body));
+    let escaped = percent_encoding::utf8_percent_encode(path, percent_encoding::CONTROLS).to_string();
     let mut builder = Request::builder()
         .method(&method)
-        .uri(path)
+        .uri(escaped.as_str())
         .header("host", address.to_string());
     if let Some(kind) = kind {
         builder = builder.header("content-type", kind);

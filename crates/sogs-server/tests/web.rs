@@ -1,0 +1,266 @@
+//! The pages, by plain requests and in a real browser (Debian's chromium) at desktop and phone width.
+
+mod support;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use sogs_server::admin::{Operation, PermissionChange};
+use support::{Community, Got, person, shown};
+
+/// A community with something to look at.
+async fn lively() -> Community {
+    let all = Community::with(|config| config.metrics.listen = Some(([127, 0, 0, 1], 0).into())).await;
+    all.act(Operation::SettingSet {
+        room: None,
+        name: "rate_posts".into(),
+        value: Some("100".into()),
+    })
+    .await;
+    all.act(Operation::RoomEdit {
+        room: "test".into(),
+        name: Some("Garden & <Balcony>".into()),
+        description: Some("Everything that grows.\nBe kind; ask anything.".into()),
+        permissions: PermissionChange::default(),
+        image: Some(PICTURE.into()),
+    })
+    .await;
+    let mut last = 0;
+    for (number, text) in [
+        (
+            1,
+            "The tomatoes are in. https://example.org/seeds?sort=early is where I got them.",
+        ),
+        (2, "<script>alert('no')</script> <b>not bold</b>"),
+        (
+            3,
+            "A long word: Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft, twice: Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft",
+        ),
+        (1, "Line one\nLine two\n\n🍅🌱"),
+    ] {
+        let posted = all.post("test", &person(number), text).await;
+        assert_eq!(posted.status, 201, "{}", posted.text());
+        last = posted.json()["id"].as_i64().expect("id");
+    }
+    let mention = format!("@{} look at this", shown(&all.key, &person(3)));
+    assert_eq!(all.post("test", &person(2), &mention).await.status, 201);
+    for number in 1..4 {
+        let path = format!("/room/test/reaction/{last}/👍");
+        let got = all.request_raw(Method::PUT, &path, &person(number)).await;
+        assert_eq!(got.status, 200, "{}", got.text());
+    }
+    all.act(Operation::RoomAdd {
+        room: "closed".into(),
+        name: Some("Members only".into()),
+        description: None,
+        permissions: PermissionChange {
+            read: Some(false),
+            ..PermissionChange::default()
+        },
+    })
+    .await;
+    all.act(Operation::RoomAdd {
+        room: "secret".into(),
+        name: Some("Secret room".into()),
+        description: None,
+        permissions: PermissionChange {
+            read: Some(false),
+            accessible: Some(false),
+            ..PermissionChange::default()
+        },
+    })
+    .await;
+    all
+}
+
+/// A picture of 4×4 pixels.
+const PICTURE: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAEElEQVR42mNgaDgARwzEcQBukw/x0F8jngAAAABJRU5ErkJggg==";
+
+fn ids(all: &Community) -> Vec<String> {
+    (1..4).map(|number| shown(&all.key, &person(number))).collect()
+}
+
+fn header<'a>(got: &'a Got, name: &str) -> &'a str {
+    got.headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+#[tokio::test]
+async fn pages_show_what_everybody_may_see_and_no_more() {
+    let mut all = lively().await;
+    let index = all.get("/", None).await;
+    assert_eq!(index.status, 200);
+    let text = index.text();
+    assert!(
+        text.contains("Garden &amp; &lt;Balcony&gt;")
+            && text.contains("Members only")
+            && !text.contains("Secret room")
+    );
+    assert!(header(&index, "content-security-policy").contains("default-src 'none'"));
+    let page = all.get("/r/test/", None).await;
+    let text = page.text();
+    assert!(
+        text.contains("The tomatoes are in.") && text.contains("👍 3"),
+        "{text}"
+    );
+    assert!(text.contains("&lt;script&gt;") && !text.contains("<script"));
+    let link = format!("/test?public_key={}", all.key);
+    assert!(text.contains(&link));
+    for id in ids(&all) {
+        assert!(
+            !text.contains(&id) && !text.contains(&id[2..]),
+            "an id is shown in full"
+        );
+    }
+    let closed = all.get("/r/closed/", None).await;
+    assert_eq!(closed.status, 200);
+    assert!(closed.text().contains("can be read in the Session app"));
+    for hidden in ["/r/secret/", "/r/secret/invite.png", "/r/nowhere/", "/secret"] {
+        assert_eq!(all.get(hidden, None).await.status, 404, "{hidden}");
+    }
+    // A join link in a browser leads to the page.
+    let link = all.get(&link, None).await;
+    assert_eq!(
+        (link.status.as_u16(), header(&link, "location")),
+        (303, "/r/test/")
+    );
+    let png = all.get("/r/test/invite.png", None).await;
+    assert_eq!(
+        (header(&png, "content-type"), &png.body[..4]),
+        ("image/png", &b"\x89PNG"[..])
+    );
+    let picture = all.get("/r/test/image", None).await;
+    assert_eq!(
+        (picture.status.as_u16(), header(&picture, "content-type")),
+        (200, "image/png")
+    );
+
+    let set = |value: &str| Operation::SettingSet {
+        room: Some("test".into()),
+        name: "web".into(),
+        value: Some(value.into()),
+    };
+    all.act(set("info")).await;
+    assert!(!all.get("/r/test/", None).await.text().contains("tomatoes"));
+    all.act(set("off")).await;
+    assert_eq!(all.get("/r/test/", None).await.status, 404);
+    assert!(!all.get("/", None).await.text().contains("Garden"));
+    assert_eq!(
+        all.get("/room/test", None).await.status,
+        200,
+        "the protocol does not mind"
+    );
+    all.stop().await;
+}
+
+/// What the browser said about a page: its exit, its console and the picture.
+fn browse(url: &str, width: u32, height: u32, picture: &Path, dark: bool) -> String {
+    let profile = tempfile::tempdir().expect("folder");
+    let mut command = Command::new("chromium");
+    command.args([
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+        "--enable-logging=stderr",
+        "--log-level=0",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]);
+    if dark {
+        command.arg("--blink-settings=preferredColorScheme=0");
+    }
+    let mut child = command
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("--window-size={width},{height}"))
+        .arg(format!("--screenshot={}", picture.display()))
+        .arg(url)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(profile.path().join("stderr")).expect("a file"))
+        .spawn()
+        .expect("chromium is installed (scripts/packages)");
+    let began = Instant::now();
+    loop {
+        if child.try_wait().expect("wait").is_some() {
+            break;
+        }
+        if began.elapsed() > Duration::from_secs(120) {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("the browser does not end");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let log = std::fs::read_to_string(profile.path().join("stderr")).unwrap_or_default();
+    log.lines()
+        .filter(|line| line.contains("CONSOLE"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Width and height of a PNG.
+fn size(picture: &Path) -> (u32, u32) {
+    let bytes = std::fs::read(picture).expect("a screenshot");
+    let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    (number(16), number(20))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_shows_the_pages_at_every_width_without_complaint() {
+    let mut all = lively().await;
+    // A folder of the operator's choice keeps the pictures for looking at them.
+    let kept = std::env::var_os("ACKPOST_SCREENSHOTS").map(std::path::PathBuf::from);
+    let folder = kept.unwrap_or_else(|| all.folder.path().to_path_buf());
+    let base = format!("http://{}", all.address);
+    for (name, path, width, height, dark) in [
+        ("index-desktop", "/", 1280, 800, false),
+        ("room-desktop", "/r/test/", 1280, 1000, false),
+        ("room-phone", "/r/test/", 500, 1600, false),
+        ("room-phone-dark", "/r/test/", 500, 1600, true),
+    ] {
+        let picture = folder.join(format!("{name}.png"));
+        let url = format!("{base}{path}");
+        let shot = picture.clone();
+        let console = tokio::task::spawn_blocking(move || browse(&url, width, height, &shot, dark))
+            .await
+            .expect("browser");
+        assert_eq!(console, "", "{name}: the console has messages");
+        assert_eq!(size(&picture).0, width, "{name}");
+    }
+    all.stop().await;
+}
+
+#[tokio::test]
+async fn health_and_metrics_have_a_listener_of_their_own() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("its number");
+    let mut all = Community::with(|config| config.metrics.listen = Some(free)).await;
+    all.post("test", &person(1), "counted").await;
+    let get = |path: &'static str| support::request(free, &all.key, Method::GET, path, None, None);
+    let health = get("/healthz").await;
+    assert_eq!((health.status.as_u16(), health.text().as_str()), (200, "ok\n"));
+    let metrics = get("/metrics").await.text();
+    for line in [
+        "ackpost_posts_total 1",
+        "ackpost_rooms 1",
+        "ackpost_messages 1",
+        "# TYPE ackpost_requests_total counter",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in {metrics}");
+    }
+    assert_eq!(
+        all.get("/metrics", None).await.status,
+        404,
+        "not on the public listener"
+    );
+    all.stop().await;
+}
