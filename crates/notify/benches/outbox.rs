@@ -3,6 +3,14 @@
 //! `cargo bench -p notify --bench outbox` (SQLite in a temporary folder; `OUTBOX_BENCH_FOLDER` chooses the disk,
 //! `OUTBOX_BENCH_LOCATION` a PostgreSQL database). The last column compares with one sender.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a program that prints a few measured numbers"
+)]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

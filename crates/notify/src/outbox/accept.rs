@@ -165,19 +165,16 @@ impl Outbox {
         };
         let prepared = prepare(inner.carrier.as_ref(), &payload.route, message, id, stamp);
         let pieces = prepared.map_err(|(cause, remedy)| OutboxError::Unsendable { cause, remedy })?;
-        let plan = match digest {
-            Some(span) => {
-                payload.fold = Fold::Digest;
-                Plan::Digest {
-                    key: inner.seal.name(&[b"digest"]),
-                    span_ms: span_ms(span),
-                }
+        let plan = if let Some(span) = digest {
+            payload.fold = Fold::Digest;
+            Plan::Digest {
+                key: inner.seal.name(&[b"digest"]),
+                span_ms: span_ms(span),
             }
-            None => {
-                let count = pieces.len() as i64;
-                payload.pieces = pieces;
-                Plan::Send { pieces: count }
-            }
+        } else {
+            let count = count_of(&pieces);
+            payload.pieces = pieces;
+            Plan::Send { pieces: count }
         };
         if let Plan::Send { pieces } = plan {
             inner.door.reserve(&lane, stamp + pieces - 1);
@@ -243,6 +240,11 @@ pub(super) fn prepare(
     }
 }
 
+/// How many pieces, as the database counts.
+pub(super) fn count_of(pieces: &[super::carrier::Wire]) -> i64 {
+    i64::try_from(pieces.len()).unwrap_or(i64::MAX)
+}
+
 fn merged(mut rules: Rules, options: &AcceptOptions) -> Rules {
     rules.ttl = options.ttl.or(rules.ttl);
     rules.dedup = options.dedup.clone().or(rules.dedup);
@@ -276,10 +278,10 @@ impl Content for Row {
             &self.id,
             first_stamp,
         );
-        if let Ok(pieces) = again {
-            if pieces.len() == payload.pieces.len() {
-                payload.pieces = pieces;
-            }
+        if let Ok(pieces) = again
+            && pieces.len() == payload.pieces.len()
+        {
+            payload.pieces = pieces;
         }
         payload.seal(&self.seal, self.id.as_str())
     }

@@ -85,7 +85,7 @@ mod tests {
         let file = |name: &str, size: usize| StoredFile {
             name: name.to_owned(),
             media_type: "text/plain".to_owned(),
-            bytes: (0..size).map(|n| (n % 251) as u8).collect(),
+            bytes: (0..=250).cycle().take(size).collect(),
         };
         let files = vec![
             file("empty", 0),

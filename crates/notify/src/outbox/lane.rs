@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::accept::prepare;
+use super::accept::{count_of, prepare};
 use super::carrier::{Job, Keep, StoredFile, Wire};
 use super::clock::{backoff, span_ms};
 use super::config::WorkerSettings;
@@ -15,7 +15,7 @@ use super::error::OutboxError;
 use super::outbox::Outbox;
 use super::payload::{Fold, Payload};
 use super::rules::span_text;
-use super::store::{Close, Ending, Head, Held, Next, Settle, Settled};
+use super::store::{Close, Ending, Head, Held, Next, Settle};
 use super::types::{Hold, OutboxId};
 use super::worker::Counts;
 use crate::outcome::Outcome;
@@ -101,7 +101,7 @@ impl Engine {
             owner: &self.owner,
             head,
             now: self.now(),
-            pieces: payload.pieces.len() as i64,
+            pieces: count_of(&payload.pieces),
             sealed: &sealed,
             window_ms,
         };
@@ -132,7 +132,7 @@ impl Engine {
         let refused = |(reason, remedy)| Outcome::Refused { reason, remedy };
         let carrier = inner.carrier.as_ref();
         let pieces = match prepare(carrier, &payload.route, &message, &id, self.now()) {
-            Ok(pieces) => pieces.len() as i64,
+            Ok(pieces) => count_of(&pieces),
             Err(why) => return Ok(Err(refused(why))),
         };
         let first = inner.store.stamps(lane, self.now(), pieces).await?;
@@ -191,7 +191,7 @@ impl Engine {
         let Some(outcome) = self.attempt(lane, head, &payload, &files).await else {
             return Ok(None);
         };
-        let ending = self.ending(head, &standing.failures, &outcome);
+        let ending = self.ending(head, standing.failures, &outcome);
         self.settle(lane, head, ending, &outcome).await
     }
 
@@ -250,7 +250,7 @@ impl Engine {
         }
     }
 
-    fn ending(&self, head: &Head, failures: &i64, outcome: &Outcome) -> Ending {
+    fn ending(&self, head: &Head, failures: i64, outcome: &Outcome) -> Ending {
         match outcome {
             Outcome::Delivered { .. } if head.pieces_done + 1 < head.pieces => Ending::Piece,
             Outcome::Delivered { .. } => Ending::Delivered,
@@ -321,14 +321,14 @@ impl Engine {
         };
         loop {
             match inner.store.settle(&settle).await {
-                Ok(Settled::Next(next)) => {
+                Ok(Next::Lost) => return Ok(None),
+                Ok(next) => {
                     if let Some(counter) = counter {
                         counter.fetch_add(1, Ordering::Relaxed);
                     }
                     inner.changed();
                     return Ok(Some(next));
                 }
-                Ok(Settled::Lost) => return Ok(None),
                 Err(error) if error.is_passing() && Instant::now() < insist && !*self.stopped.borrow() => {
                     tracing::warn!(%error, "an outcome cannot be written down yet");
                     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -147,7 +147,7 @@ impl Outbox {
             let wanted = Wanted {
                 states: codes.clone(),
                 before,
-                limit: limit.max(200) as i64,
+                limit: i64::try_from(limit.max(200)).unwrap_or(i64::MAX),
             };
             let page = self.0.store.entries(&wanted).await?;
             let last = page.len() < limit.max(200);
@@ -240,7 +240,7 @@ impl Outbox {
 
     /// The log after a number, oldest first; without a number its latest lines.
     pub async fn log(&self, since: Option<i64>, limit: usize) -> Result<Vec<Event>, OutboxError> {
-        let limit = limit.clamp(1, PAGE) as i64;
+        let limit = i64::try_from(limit.clamp(1, PAGE)).unwrap_or(i64::MAX);
         let rows = match since {
             Some(since) => self.0.store.events(None, since, limit).await?,
             None => self.0.store.latest_events(limit).await?,

@@ -302,7 +302,8 @@ pub(crate) fn span_text(span: Duration) -> String {
     let mut text = String::new();
     for (unit, seconds) in [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)] {
         if rest >= seconds {
-            text.push_str(&format!("{}{unit}", rest / seconds));
+            text.push_str(&(rest / seconds).to_string());
+            text.push(unit);
             rest %= seconds;
         }
     }

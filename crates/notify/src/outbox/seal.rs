@@ -163,6 +163,8 @@ fn make_key(path: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -206,7 +208,6 @@ mod tests {
             "no draft is left"
         );
 
-        use std::os::unix::fs::PermissionsExt as _;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = Seal::from_file(&path).unwrap_err();
         assert!(

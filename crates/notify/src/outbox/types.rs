@@ -368,6 +368,7 @@ fn time<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok,
     serializer.serialize_str(&time_text(*time))
 }
 
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
 fn optional_time<S: serde::Serializer>(time: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => serializer.serialize_some(&time_text(*time)),
@@ -380,6 +381,7 @@ pub fn time_text(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_| "out of range".to_owned(), |stamp| format!("{stamp:.3}"))
 }
 
+#[expect(clippy::ref_option, reason = "serde passes the field by reference")]
 fn optional_outcome<S: serde::Serializer>(
     outcome: &Option<Outcome>,
     serializer: S,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use notify::outbox::{Alarm, State};
+use notify::outbox::{AcceptOptions, Alarm, State};
 use notify::{Context, Outcome, Service};
 
 use crate::support::{Place, Reaction, Sink, accept, flush, later, parcel, stamped};
@@ -95,7 +95,7 @@ async fn trouble_is_told_once_through_another_target(place: Place) {
     let message = notify::Message::new("text");
     let services = &alarm.services;
     outbox
-        .accept(&message, &[&services[0]], &Default::default())
+        .accept(&message, &[&services[0]], &AcceptOptions::default())
         .await
         .unwrap();
     place.advance(1);

@@ -118,7 +118,7 @@ async fn pauses_double_and_a_server_may_ask_for_longer(place: Place) {
     let id = accept(&outbox, "a", &[], "text").await.id;
     let due = || async {
         let entry = outbox.get(&id).await.unwrap().unwrap();
-        let due = entry.due_at.duration_since(UNIX_EPOCH).unwrap().as_millis() as i64 - NOON;
+        let due = i64::try_from(entry.due_at.duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap() - NOON;
         (due / 1000, entry.waits_for.as_str())
     };
     flush(&outbox).await;
@@ -353,19 +353,17 @@ async fn files_are_copied_in_and_go_when_they_are_sent(place: Place) {
 async fn count(place: &Place, table: &str) -> i64 {
     use sqlx::Connection as _;
     let sql = format!("SELECT COUNT(*) FROM {table}");
-    match &place.database {
-        Some(database) => database.sql(&sql).trim().parse().unwrap(),
-        None => {
-            let path = place.folder.path().join("outbox.db");
-            let mut one = sqlx::SqliteConnection::connect(path.to_str().unwrap())
-                .await
-                .unwrap();
-            sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
-                .fetch_one(&mut one)
-                .await
-                .unwrap()
-        }
+    if let Some(database) = &place.database {
+        return database.sql(&sql).trim().parse().unwrap();
     }
+    let path = place.folder.path().join("outbox.db");
+    let mut one = sqlx::SqliteConnection::connect(path.to_str().unwrap())
+        .await
+        .unwrap();
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .fetch_one(&mut one)
+        .await
+        .unwrap()
 }
 
 async fn nothing_is_readable_in_the_database(place: Place) {
@@ -513,7 +511,7 @@ async fn waiting_for_an_outcome(place: Place) {
         async move { outbox.run(worker(), std::future::pending()).await }
     });
     let entries = outbox
-        .wait(&[quick.clone()], Duration::from_secs(20))
+        .wait(std::slice::from_ref(&quick), Duration::from_secs(20))
         .await
         .unwrap();
     assert_eq!(entries[0].state, State::Delivered);

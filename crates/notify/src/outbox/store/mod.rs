@@ -144,7 +144,7 @@ pub(crate) enum Next {
     /// Send this; with the failures in a row and the times of the latest posts.
     Send(Box<Head>, i64, Vec<u8>),
     /// This has been collecting long enough.
-    Close(Head),
+    Close(Box<Head>),
     /// Nothing now; the lane is let go.
     Nothing,
     /// Somebody else has the lane.
@@ -185,11 +185,6 @@ pub(crate) enum Ending {
     Refused,
     /// Out of time.
     Expired,
-}
-
-pub(crate) enum Settled {
-    Next(Next),
-    Lost,
 }
 
 /// The end of a collection.
@@ -295,7 +290,7 @@ operations! {
     fn hold(held: &Held<'_>) -> Next;
     fn mark(lane: &[u8], owner: &str, head: &Head, until: i64, recent: &[u8]) -> bool;
     fn keep(lane: &[u8], owner: &str, seq: i64, sealed: &[u8]) -> bool;
-    fn settle(settle: &Settle<'_>) -> Settled;
+    fn settle(settle: &Settle<'_>) -> Next;
     fn stamps(lane: &[u8], now: i64, count: i64) -> i64;
     fn close_entry(close: &Close<'_>) -> Next;
     fn files(bundle: &str) -> Vec<Vec<u8>>;
@@ -355,9 +350,7 @@ mod tests {
             Location::parse("postgres://user:pass%40word@db.example:5432/ackpost?sslmode=require&password=x");
         assert_eq!(location.masked(), "postgres://db.example:5432/ackpost");
         assert!(!format!("{location:?}").contains("pass"), "{location:?}");
-        assert!(
-            matches!(Location::parse("sqlite:/a/b"), Location::Sqlite(path) if path == PathBuf::from("/a/b"))
-        );
-        assert!(matches!(Location::parse("/a/b"), Location::Sqlite(path) if path == PathBuf::from("/a/b")));
+        assert!(matches!(Location::parse("sqlite:/a/b"), Location::Sqlite(path) if path == *"/a/b"));
+        assert!(matches!(Location::parse("/a/b"), Location::Sqlite(path) if path == *"/a/b"));
     }
 }

@@ -5,12 +5,28 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 #[path = "sql/accept.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one SQL text, compiled once for each database"
+)]
 mod accept;
 #[path = "sql/admin.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one SQL text, compiled once for each database"
+)]
 mod admin;
 #[path = "sql/lane.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one SQL text, compiled once for each database"
+)]
 mod lane;
 #[path = "sql/view.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one SQL text, compiled once for each database"
+)]
 mod view;
 
 pub(super) type Db = sqlx::Postgres;

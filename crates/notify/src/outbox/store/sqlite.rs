@@ -3,15 +3,32 @@
 use std::path::Path;
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 #[path = "sql/accept.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one SQL text, compiled once for each database"
+)]
 mod accept;
 #[path = "sql/admin.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one SQL text, compiled once for each database"
+)]
 mod admin;
 #[path = "sql/lane.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one SQL text, compiled once for each database"
+)]
 mod lane;
 #[path = "sql/view.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one SQL text, compiled once for each database"
+)]
 mod view;
 
 pub(super) type Db = sqlx::Sqlite;
@@ -59,6 +76,16 @@ impl Backend {
                 .max_lifetime(None)
                 // Saves a round trip per operation; a file does not go away.
                 .test_before_acquire(false)
+                // When the disk is full SQLite rolls back by itself, and the driver goes on believing that it is
+                // inside a transaction: such a connection is of no use any more.
+                .after_release(|connection, _| {
+                    Box::pin(async move {
+                        if connection.is_in_transaction() {
+                            connection.ping().await?;
+                        }
+                        Ok(!connection.is_in_transaction())
+                    })
+                })
         };
         let writer = pool(1).connect_with(options.clone()).await?;
         let reader = pool(2).connect_lazy_with(options);
@@ -72,6 +99,7 @@ impl Backend {
         self.writer.begin_with("BEGIN IMMEDIATE").await
     }
 
+    #[expect(clippy::unused_async, reason = "PostgreSQL has something to wait for here")]
     async fn lock_schema(_: &mut Tx) -> Result<(), sqlx::Error> {
         Ok(())
     }

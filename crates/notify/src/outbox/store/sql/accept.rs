@@ -35,10 +35,10 @@ impl Backend {
 }
 
 async fn accept_one(tx: &mut Tx, request: &AcceptRequest) -> Result<AcceptResult, sqlx::Error> {
-    if let Some(guard) = &request.guard {
-        if !pass(tx, guard, request.now).await? {
-            return Ok(AcceptResult::default());
-        }
+    if let Some(guard) = &request.guard
+        && !pass(tx, guard, request.now).await?
+    {
+        return Ok(AcceptResult::default());
     }
     let mut result = AcceptResult::default();
     let mut files_needed = false;
@@ -112,10 +112,10 @@ async fn fresh(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<St
             let window = window(tx, &draft.lane, key)
                 .await?
                 .filter(|(until, _)| *until > request.now);
-            if let Some((_, collecting)) = window {
-                if let Some(stored) = collect(tx, draft, collecting, request.now).await? {
-                    return Ok(stored);
-                }
+            if let Some((_, collecting)) = window
+                && let Some(stored) = collect(tx, draft, collecting, request.now).await?
+            {
+                return Ok(stored);
             }
             let until = request.now + span_ms;
             let sealed = draft.content.fixed(0);

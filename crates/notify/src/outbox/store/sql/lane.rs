@@ -4,7 +4,7 @@ use sqlx::Row as _;
 
 use super::accept::{event, set_window};
 use super::{Backend, CLAIM, LOCK, Row, Tx};
-use crate::outbox::store::{Close, Ending, Head, Held, NEVER, Next, Settle, Settled};
+use crate::outbox::store::{Close, Ending, Head, Held, NEVER, Next, Settle};
 
 const HEAD: &str = "SELECT seq, id, service, state, accepted_at, due_at, expires_at, maybe_sent, pieces, \
     pieces_done, folded, fold_key, bundle, sealed, outcome FROM outbox_entry ";
@@ -150,15 +150,15 @@ impl Backend {
     }
 
     /// Writes down what came of an attempt, and says what is next in the lane.
-    pub(crate) async fn settle(&self, settle: &Settle<'_>) -> Result<Settled, sqlx::Error> {
+    pub(crate) async fn settle(&self, settle: &Settle<'_>) -> Result<Next, sqlx::Error> {
         let mut tx = self.begin().await?;
         if !renew(&mut tx, settle.lane, settle.owner, settle.until).await? {
-            return Ok(Settled::Lost);
+            return Ok(Next::Lost);
         }
         write_down(&mut tx, settle).await?;
         let next = next(&mut tx, settle.lane, settle.owner, settle.now).await?;
         tx.commit().await?;
-        Ok(Settled::Next(next))
+        Ok(next)
     }
 
     /// Reserves `count` stamps of a lane that is ours and returns the first.
@@ -246,7 +246,7 @@ async fn next(tx: &mut Tx, lane: &[u8], owner: &str, now: i64) -> Result<Next, s
     )
     .await?;
     if let Some(head) = closing {
-        return Ok(Next::Close(head));
+        return Ok(Next::Close(Box::new(head)));
     }
     // A message that is out of time is not held by anything.
     let head = one(

@@ -1,0 +1,231 @@
+//! `send --queue` and `outbox`: what the commands print, store and deliver, against a fake and a real community.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::community::Community;
+use support::{Program, SEED, SERVER_KEY};
+use testkit::FakeSogs;
+
+fn url(port: u16, rest: &str) -> String {
+    format!("session://{SERVER_KEY}:{SEED}@127.0.0.1:{port}/{rest}")
+}
+
+/// The texts that a fake took, in order.
+fn taken(fake: &FakeSogs) -> Vec<String> {
+    fake.posts().into_iter().filter_map(|post| post.text).collect()
+}
+
+#[test]
+fn stored_now_and_delivered_by_a_flush() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let program = Program::new();
+    let ran = program.run(&[
+        "--json",
+        "send",
+        "--queue",
+        "-t",
+        "T",
+        "-b",
+        "hello",
+        "--no-drain",
+        &url(fake.port(), "ok/e403"),
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let stored = ran.json();
+    assert_eq!(stored.len(), 2);
+    assert_eq!(
+        (&stored[0]["outcome"], &stored[0]["state"]),
+        (&json!("queued"), &json!("waiting"))
+    );
+    assert!(
+        ran.stderr.lines().all(|line| line.starts_with("stored ")),
+        "{}",
+        ran.stderr
+    );
+    assert!(taken(&fake).is_empty(), "exit code 0 means stored");
+
+    let ran = program.run(&["--json", "outbox", "list"]);
+    assert_eq!(
+        ran.json()
+            .iter()
+            .filter(|entry| entry["state"] == "waiting")
+            .count(),
+        2,
+        "{}",
+        ran.all()
+    );
+
+    let ran = program.run(&["--json", "outbox", "flush"]);
+    assert_eq!(ran.code, 1, "one was given up: {}", ran.all());
+    assert_eq!(
+        (&ran.json()[0]["delivered"], &ran.json()[0]["refused"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(
+        taken(&fake),
+        ["T\r\nhello", "T\r\nhello"],
+        "each room was asked once"
+    );
+
+    let ran = program.run(&["outbox", "list", "--state", "dead"]);
+    assert!(ran.stdout.contains("/e403"), "{}", ran.all());
+    let id = ran.stdout.split_whitespace().next().expect("an id").to_owned();
+    let shown = program.run(&["--json", "outbox", "show", &id]);
+    let shown = &shown.json()[0];
+    assert_eq!(shown["state"], "dead");
+    assert!(
+        shown["outcome"]["reason"].is_string() && shown["outcome"]["remedy"].is_string(),
+        "{shown}"
+    );
+    let kinds: Vec<&Value> = shown["events"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .map(|event| &event["kind"])
+        .collect();
+    assert_eq!(kinds, ["accepted", "refused"]);
+
+    assert_eq!(program.run(&["outbox", "drop", &id]).code, 0);
+    assert_eq!(
+        program.run(&["outbox", "drop", &id]).code,
+        1,
+        "it is dropped already"
+    );
+    assert_eq!(program.run(&["outbox", "drop"]).code, 2);
+    assert_eq!(program.run(&["outbox", "show", "0000000000000000"]).code, 1);
+    assert_eq!(program.run(&["outbox", "flush"]).code, 0);
+    let stats = program.run(&["--json", "outbox", "stats"]);
+    let stats = &stats.json()[0];
+    assert_eq!(
+        (&stats["delivered"], &stats["dropped"], &stats["waiting"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    let log = program.run(&["outbox", "log"]);
+    assert_eq!(log.stdout.lines().count(), 5, "{}", log.stdout);
+    for ran in [
+        &log,
+        &program.run(&["outbox", "list"]),
+        &program.run(&["outbox", "show", &id]),
+    ] {
+        assert!(!ran.all().contains(SEED));
+    }
+}
+
+#[test]
+fn the_next_send_goes_on_with_what_waits() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let program = Program::new();
+    assert_eq!(
+        program
+            .run(&[
+                "send",
+                "--queue",
+                "--no-drain",
+                "-b",
+                "first",
+                &url(fake.port(), "a")
+            ])
+            .code,
+        0
+    );
+    let ran = program.run(&["-b", "second", &url(fake.port(), "b")]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert!(ran.stderr.contains("outbox: 1 delivered"), "{}", ran.stderr);
+    let mut texts = taken(&fake);
+    texts.sort();
+    assert_eq!(texts, ["first", "second"]);
+    // A program that was never asked to queue leaves no files behind.
+    let other = Program::new();
+    assert_eq!(other.run(&["-b", "x", &url(fake.port(), "a")]).code, 0);
+    assert!(!other.home().join(".local").exists());
+}
+
+#[test]
+fn a_url_may_ask_for_it() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let program = Program::new();
+    let queued = url(fake.port(), "later?queue=yes");
+    let ran = program.run(&[
+        "--json",
+        "-b",
+        "x",
+        "--no-drain",
+        &queued,
+        &url(fake.port(), "now"),
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let outcomes: Vec<String> = ran
+        .json()
+        .iter()
+        .map(|one| one["outcome"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(outcomes, ["queued", "delivered"]);
+    let ran = program.run(&["-b", "x", "--no-drain", &queued, &url(fake.port(), "e403")]);
+    assert_eq!(ran.code, 4, "stored, and refused: {}", ran.all());
+    let ran = program.run(&["-b", "x", "--no-drain", &url(fake.port(), "now?queue=no")]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert!(!ran.stderr.contains("stored"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_cannot_be_stored_is_said() {
+    let program = Program::new();
+    let target = url(9, "a");
+    let code = |args: &[&str]| {
+        let ran = program.run(args);
+        (ran.code, ran.stderr)
+    };
+    let (exit, said) = code(&["send", "--queue", "-b", "x", "--ttl", "soon", &target]);
+    assert_eq!(exit, 2, "{said}");
+    assert!(said.contains("ttl=") && said.contains("5m"), "{said}");
+    let (exit, said) = code(&["send", "--queue", "-b", "x", &format!("{target}?budget=lots")]);
+    assert_eq!(exit, 1, "{said}");
+    assert!(said.contains("budget="), "{said}");
+    let (exit, said) = code(&["send", "--queue", "-b", "x", "-a", "no-such-file", &target]);
+    assert_eq!(exit, 1, "{said}");
+    assert!(said.contains("no-such-file"), "{said}");
+    let (exit, said) = code(&[
+        "send",
+        "--queue",
+        "-b",
+        "x",
+        "--outbox",
+        "/proc/outbox.db",
+        &target,
+    ]);
+    assert_eq!(exit, 1, "{said}");
+    assert!(
+        !program.run(&["outbox", "list"]).stdout.contains("waiting"),
+        "nothing is half stored"
+    );
+}
+
+#[test]
+fn files_are_copied_in_and_reach_a_real_community() {
+    let community = Community::start("lobby");
+    let program = Program::new().file("report.txt", "all is well");
+    let target = format!("{}/lobby", community.server_url());
+    let ran = program.run(&[
+        "send",
+        "--queue",
+        "--no-drain",
+        "-b",
+        "see the file",
+        "-a",
+        "report.txt",
+        &target,
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    std::fs::remove_file(program.home().join("report.txt")).expect("it was copied in");
+    let ran = program.run(&["--json", "outbox", "flush"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    let listed = program.run(&["--json", "outbox", "list"]);
+    let outcome = &listed.json()[0]["outcome"];
+    assert_eq!(
+        (&outcome["outcome"], &outcome["confirmed_by"]),
+        (&json!("delivered"), &json!("server")),
+        "{outcome}"
+    );
+    assert!(outcome["id"].is_string());
+}
