@@ -81,7 +81,9 @@ impl ServiceManager {
             });
         Self {
             #[cfg(unix)]
-            socket: std::env::var("NOTIFY_SOCKET").ok().and_then(|path| open_socket(&path)),
+            socket: std::env::var("NOTIFY_SOCKET")
+                .ok()
+                .and_then(|path| open_socket(&path)),
             watchdog,
         }
     }

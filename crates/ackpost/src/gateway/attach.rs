@@ -23,19 +23,26 @@ const MAX_REDIRECTS: usize = 3;
 /// Turns given files into attachments.
 pub(crate) async fn resolve(files: Vec<GivenFile>, rules: &Attach) -> Result<Vec<Attachment>, Reply> {
     if files.len() > rules.count {
-        return Err(Reply::bad_request(format!("more than {} attachments", rules.count)));
+        return Err(Reply::bad_request(format!(
+            "more than {} attachments",
+            rules.count
+        )));
     }
     let mut attachments = Vec::with_capacity(files.len());
     let mut total = 0;
     for file in files {
         let attachment = match file.given {
-            Given::Bytes(bytes) => {
-                Attachment { media_type: file.media_type, ..Attachment::bytes(file.name.unwrap_or_else(unnamed), bytes) }
-            }
+            Given::Bytes(bytes) => Attachment {
+                media_type: file.media_type,
+                ..Attachment::bytes(file.name.unwrap_or_else(unnamed), bytes)
+            },
             Given::Url(url) => {
                 let fetched = fetch(&url, rules).await?;
                 let name = file.name.or(fetched.name).unwrap_or_else(unnamed);
-                Attachment { media_type: file.media_type.or(fetched.media_type), ..Attachment::bytes(name, fetched.bytes) }
+                Attachment {
+                    media_type: file.media_type.or(fetched.media_type),
+                    ..Attachment::bytes(name, fetched.bytes)
+                }
             }
         };
         if let notify::AttachmentSource::Bytes(bytes) = &attachment.source {
@@ -66,7 +73,9 @@ struct Fetched {
 
 async fn fetch(text: &str, rules: &Attach) -> Result<Fetched, Reply> {
     if !rules.urls {
-        return Err(Reply::bad_request("attachments by address are switched off").remedy("send the file itself"));
+        return Err(
+            Reply::bad_request("attachments by address are switched off").remedy("send the file itself")
+        );
     }
     match tokio::time::timeout(rules.time, follow(text, rules)).await {
         Ok(result) => result,
@@ -88,8 +97,13 @@ async fn follow(text: &str, rules: &Attach) -> Result<Fetched, Reply> {
             if !rules.redirects {
                 return Err(failed("the server redirects, and redirects are not followed"));
             }
-            let to = response.headers().get("location").and_then(|value| value.to_str().ok());
-            url = to.and_then(|to| url.join(to).ok()).ok_or_else(|| failed("a redirect leads nowhere"))?;
+            let to = response
+                .headers()
+                .get("location")
+                .and_then(|value| value.to_str().ok());
+            url = to
+                .and_then(|to| url.join(to).ok())
+                .ok_or_else(|| failed("a redirect leads nowhere"))?;
             continue;
         }
         if !status.is_success() {
@@ -101,10 +115,16 @@ async fn follow(text: &str, rules: &Attach) -> Result<Fetched, Reply> {
             .and_then(|value| value.to_str().ok())
             .map(|kind| kind.split(';').next().unwrap_or(kind).trim().to_owned())
             .filter(|kind| is_media_type(kind));
-        let name = url.path_segments().and_then(Iterator::last).filter(|name| !name.is_empty()).map(|name| {
-            safe_name(&percent_encoding::percent_decode_str(name).decode_utf8_lossy())
+        let name = url
+            .path_segments()
+            .and_then(Iterator::last)
+            .filter(|name| !name.is_empty())
+            .map(|name| safe_name(&percent_encoding::percent_decode_str(name).decode_utf8_lossy()));
+        return Ok(Fetched {
+            bytes: read(response, rules.bytes).await?,
+            name,
+            media_type,
         });
-        return Ok(Fetched { bytes: read(response, rules.bytes).await?, name, media_type });
     }
     Err(failed("too many redirects"))
 }
@@ -117,7 +137,9 @@ async fn request(url: &url::Url, rules: &Attach) -> Result<reqwest::Response, Re
         return Err(failed("an address with a user name in it is not fetched"));
     }
     let host = url.host_str().ok_or_else(|| failed("the address has no host"))?;
-    let port = url.port_or_known_default().ok_or_else(|| failed("the address has no port"))?;
+    let port = url
+        .port_or_known_default()
+        .ok_or_else(|| failed("the address has no port"))?;
     let addresses = checked_addresses(host, port, rules).await?;
     let client = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
@@ -130,7 +152,11 @@ async fn request(url: &url::Url, rules: &Attach) -> Result<reqwest::Response, Re
         .build()
         .map_err(|error| Reply::internal(&error))?;
     client.get(url.clone()).send().await.map_err(|error| {
-        failed(if error.is_connect() { "the server cannot be reached" } else { "the connection broke" })
+        failed(if error.is_connect() {
+            "the server cannot be reached"
+        } else {
+            "the connection broke"
+        })
     })
 }
 
@@ -153,7 +179,10 @@ async fn checked_addresses(host: &str, port: u16, rules: &Attach) -> Result<Vec<
 }
 
 async fn read(response: reqwest::Response, limit: usize) -> Result<Bytes, Reply> {
-    if response.content_length().is_some_and(|length| length > limit as u64) {
+    if response
+        .content_length()
+        .is_some_and(|length| length > limit as u64)
+    {
         return Err(too_large(limit));
     }
     let mut bytes = BytesMut::new();

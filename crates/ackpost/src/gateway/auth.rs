@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
-use axum::http::HeaderMap;
 use base64::Engine as _;
 use notify::{Entry, TagFilter};
 
@@ -37,17 +37,25 @@ impl Caller {
         let now = Instant::now();
         if gateway.is_open() {
             own_host(&config, &parts.headers)?;
-            gateway.rates.callers.take(&format!("{peer}"), config.limits.token_rate, now).map_err(too_often)?;
+            gateway
+                .rates
+                .callers
+                .take(&format!("{peer}"), config.limits.token_rate, now)
+                .map_err(too_often)?;
             return Ok(Self::Anyone);
         }
         let grant = match cookie(&parts.headers) {
             Some(session) if presented(&parts.headers).is_none() => gateway.logins.grant(&session, now),
             _ => {
                 // Guessing is braked before a guess is looked at.
-                gateway.rates.guesses.check(&peer, config.limits.guess_rate, now).map_err(|wait| {
-                    Reply::too_many("too many wrong tokens came from this address", wait)
-                })?;
-                let Some(token) = presented(&parts.headers) else { return Err(Reply::unauthorized()) };
+                gateway
+                    .rates
+                    .guesses
+                    .check(&peer, config.limits.guess_rate, now)
+                    .map_err(|wait| Reply::too_many("too many wrong tokens came from this address", wait))?;
+                let Some(token) = presented(&parts.headers) else {
+                    return Err(Reply::unauthorized());
+                };
                 let grant = gateway.tokens.check(&token, SystemTime::now());
                 if grant.is_none() {
                     let _ = gateway.rates.guesses.take(&peer, config.limits.guess_rate, now);
@@ -58,7 +66,11 @@ impl Caller {
         };
         let grant = grant.ok_or_else(Reply::unauthorized)?;
         let rate = grant.rate().unwrap_or(config.limits.token_rate);
-        gateway.rates.callers.take(&grant.id, rate, now).map_err(too_often)?;
+        gateway
+            .rates
+            .callers
+            .take(&grant.id, rate, now)
+            .map_err(too_often)?;
         Ok(Self::Token(grant))
     }
 
@@ -66,8 +78,10 @@ impl Caller {
     pub(crate) fn may(&self, scope: Scope, key: Option<&Key>) -> Result<(), Reply> {
         let Self::Token(grant) = self else { return Ok(()) };
         if !grant.allows(scope) {
-            return Err(Reply::forbidden(format!("this token does not allow `{}`", scope.as_str()))
-                .remedy("make one with `ackpost gateway token add --allow …`"));
+            return Err(
+                Reply::forbidden(format!("this token does not allow `{}`", scope.as_str()))
+                    .remedy("make one with `ackpost gateway token add --allow …`"),
+            );
         }
         match key {
             Some(key) if !grant.covers(key) => {
@@ -88,8 +102,14 @@ impl Caller {
     }
 
     /// The services of a key that are meant and may be reached.
-    pub(crate) fn choose<'a>(&self, entries: impl Iterator<Item = &'a Entry>, filter: &TagFilter) -> Vec<&'a Entry> {
-        entries.filter(|entry| filter.matches(&entry.tags) && self.reaches(entry)).collect()
+    pub(crate) fn choose<'a>(
+        &self,
+        entries: impl Iterator<Item = &'a Entry>,
+        filter: &TagFilter,
+    ) -> Vec<&'a Entry> {
+        entries
+            .filter(|entry| filter.matches(&entry.tags) && self.reaches(entry))
+            .collect()
     }
 }
 
@@ -99,7 +119,10 @@ fn too_often(wait: std::time::Duration) -> Reply {
 
 /// The address a request came from.
 pub(crate) fn peer(parts: &Parts) -> IpAddr {
-    parts.extensions.get::<Peer>().map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.0)
+    parts
+        .extensions
+        .get::<Peer>()
+        .map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.0)
 }
 
 /// `Bearer TOKEN`, or HTTP Basic with the token as password (or as user, without a password).
@@ -112,7 +135,9 @@ fn presented(headers: &HeaderMap) -> Option<String> {
     if !kind.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = base64::engine::general_purpose::STANDARD.decode(rest.trim()).ok()?;
+    let decoded = base64::engine::general_purpose::STANDARD
+        .decode(rest.trim())
+        .ok()?;
     let decoded = String::from_utf8(decoded).ok()?;
     let (user, password) = decoded.split_once(':').unwrap_or((&decoded, ""));
     Some(if password.is_empty() { user } else { password }.to_owned())
@@ -122,17 +147,23 @@ fn presented(headers: &HeaderMap) -> Option<String> {
 pub(crate) const COOKIE_NAME: &str = "ackpost";
 
 fn cookie(headers: &HeaderMap) -> Option<String> {
-    headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(';')).find_map(
-        |pair| {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(';'))
+        .find_map(|pair| {
             let (name, value) = pair.trim().split_once('=')?;
             (name == COOKIE_NAME).then(|| value.to_owned())
-        },
-    )
+        })
 }
 
 /// An open gateway answers only under its own names: a page elsewhere that lets its name point here gets nothing.
 fn own_host(config: &Config, headers: &HeaderMap) -> Result<(), Reply> {
-    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let host = headers
+        .get(HOST)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let name = host_name(host);
     let own = matches!(name.as_str(), "localhost" | "")
         || name.parse::<IpAddr>().is_ok()
@@ -140,8 +171,11 @@ fn own_host(config: &Config, headers: &HeaderMap) -> Result<(), Reply> {
     if own && config.access != Access::Tokens {
         return same_origin(headers);
     }
-    Err(Reply::new(axum::http::StatusCode::MISDIRECTED_REQUEST, "this gateway does not go by that name")
-        .remedy("add the name to `hosts` in gateway.toml, or use tokens"))
+    Err(Reply::new(
+        axum::http::StatusCode::MISDIRECTED_REQUEST,
+        "this gateway does not go by that name",
+    )
+    .remedy("add the name to `hosts` in gateway.toml, or use tokens"))
 }
 
 fn host_name(host: &str) -> String {
@@ -156,7 +190,8 @@ fn host_name(host: &str) -> String {
 pub(crate) fn same_origin(headers: &HeaderMap) -> Result<(), Reply> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let foreign = || {
-        Reply::forbidden("the request was made by a page of another site").remedy("open the gateway's own page")
+        Reply::forbidden("the request was made by a page of another site")
+            .remedy("open the gateway's own page")
     };
     if matches!(text("sec-fetch-site"), Some("cross-site" | "same-site")) {
         return Err(foreign());
@@ -175,7 +210,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value"))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
+            .collect()
     }
 
     #[test]
@@ -190,14 +228,25 @@ mod tests {
             ("Digest abc".to_owned(), None),
             ("Basic %%%".to_owned(), None),
         ] {
-            assert_eq!(presented(&headers(&[("authorization", &value)])).as_deref(), expected, "{value}");
+            assert_eq!(
+                presented(&headers(&[("authorization", &value)])).as_deref(),
+                expected,
+                "{value}"
+            );
         }
     }
 
     #[test]
     fn pages_of_other_sites_are_refused() {
         assert!(same_origin(&headers(&[("host", "localhost:8000")])).is_ok());
-        assert!(same_origin(&headers(&[("host", "h:1"), ("origin", "http://h:1"), ("sec-fetch-site", "same-origin")])).is_ok());
+        assert!(
+            same_origin(&headers(&[
+                ("host", "h:1"),
+                ("origin", "http://h:1"),
+                ("sec-fetch-site", "same-origin")
+            ]))
+            .is_ok()
+        );
         for bad in [
             [("host", "h:1"), ("origin", "http://evil.example")],
             [("host", "h:1"), ("origin", "null")],

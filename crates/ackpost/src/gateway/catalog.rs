@@ -34,7 +34,10 @@ pub(crate) struct Catalog {
 
 impl Catalog {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, loaded: Mutex::default() }
+        Self {
+            store,
+            loaded: Mutex::default(),
+        }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -47,7 +50,11 @@ impl Catalog {
     }
 
     /// The services of a key; `None` when there is no such key.
-    pub(crate) async fn services(&self, key: &Key, file: Option<&Path>) -> Result<Option<Arc<Notifier>>, Reply> {
+    pub(crate) async fn services(
+        &self,
+        key: &Key,
+        file: Option<&Path>,
+    ) -> Result<Option<Arc<Notifier>>, Reply> {
         let version = match file {
             Some(path) => (Origin::File(path.to_owned()), version_of(path)),
             None => match self.store.version(key) {
@@ -55,7 +62,11 @@ impl Catalog {
                 None => return Ok(None),
             },
         };
-        if let Some((kept, notifier)) = self.loaded.lock().unwrap_or_else(PoisonError::into_inner).get(key)
+        if let Some((kept, notifier)) = self
+            .loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
             && *kept == version
         {
             return Ok(Some(Arc::clone(notifier)));
@@ -91,11 +102,16 @@ fn version_of(path: &Path) -> Option<(SystemTime, u64)> {
 pub(crate) async fn load_file(path: &Path) -> Result<Notifier, Reply> {
     if !path.is_file() {
         tracing::error!(file = %path.display(), "the configuration of a key is missing");
-        return Err(Reply::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "the configuration file of this key is missing")
-            .remedy("the log names it"));
+        return Err(Reply::new(
+            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+            "the configuration file of this key is missing",
+        )
+        .remedy("the log names it"));
     }
     let mut notifier = Notifier::new();
-    notifier.add_source(Source::from_location(&path.to_string_lossy())).await;
+    notifier
+        .add_source(Source::from_location(&path.to_string_lossy()))
+        .await;
     for problem in notifier.problems() {
         tracing::warn!(%problem, "configuration");
     }
@@ -132,16 +148,24 @@ fn foreign() -> Notifier {
 
 /// Guesses the language of a configuration that came without a format.
 pub(crate) fn guess_format(text: &str) -> ConfigFormat {
-    let yaml = text.lines().map(str::trim_end).find(|line| !line.trim().is_empty() && !line.starts_with('#')).is_some_and(
-        |line| {
+    let yaml = text
+        .lines()
+        .map(str::trim_end)
+        .find(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        .is_some_and(|line| {
             let key = line.split(':').next().unwrap_or_default();
             line == "---"
-                || (matches!(key, "version" | "urls" | "asset" | "tag" | "tags" | "groups" | "include" | "template")
-                    && line.len() > key.len()
+                || (matches!(
+                    key,
+                    "version" | "urls" | "asset" | "tag" | "tags" | "groups" | "include" | "template"
+                ) && line.len() > key.len()
                     && !line.contains("://"))
-        },
-    );
-    if yaml { ConfigFormat::Yaml } else { ConfigFormat::Text }
+        });
+    if yaml {
+        ConfigFormat::Yaml
+    } else {
+        ConfigFormat::Text
+    }
 }
 
 #[cfg(test)]

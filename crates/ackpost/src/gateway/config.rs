@@ -97,7 +97,10 @@ pub(crate) struct ConfigError {
 
 impl ConfigError {
     fn new(place: impl Into<String>, reason: impl std::fmt::Display) -> Self {
-        Self { place: place.into(), reason: reason.to_string() }
+        Self {
+            place: place.into(),
+            reason: reason.to_string(),
+        }
     }
 }
 
@@ -173,10 +176,12 @@ impl Config {
             // systemd separates several by colons; ours is the first.
             return PathBuf::from(folder.split(':').next().unwrap_or(&folder));
         }
-        let base = env("XDG_STATE_HOME").filter(|folder| folder.starts_with('/')).map_or_else(
-            || PathBuf::from(env("HOME").unwrap_or_else(|| "/var/lib".into())).join(".local/state"),
-            PathBuf::from,
-        );
+        let base = env("XDG_STATE_HOME")
+            .filter(|folder| folder.starts_with('/'))
+            .map_or_else(
+                || PathBuf::from(env("HOME").unwrap_or_else(|| "/var/lib".into())).join(".local/state"),
+                PathBuf::from,
+            );
         base.join("ackpost").join("gateway")
     }
 
@@ -184,8 +189,9 @@ impl Config {
     pub(crate) fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::new(path.display().to_string(), error))?;
-        let mut config = Self::parse(&text, env)
-            .map_err(|error| ConfigError::new(format!("{}: {}", path.display(), error.place), error.reason))?;
+        let mut config = Self::parse(&text, env).map_err(|error| {
+            ConfigError::new(format!("{}: {}", path.display(), error.place), error.reason)
+        })?;
         // Paths are relative to the file they stand in.
         let base = path.parent().unwrap_or(Path::new("."));
         for file in config.keys.values_mut().chain(config.stateless_urls.as_mut()) {
@@ -198,7 +204,9 @@ impl Config {
     /// Reads the text of a file.
     pub(crate) fn parse(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let raw: RawConfig = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+            let line = error.span().map_or(0, |span| {
+                text[..span.start.min(text.len())].matches('\n').count() + 1
+            });
             ConfigError::new(format!("line {line}"), error.message().replace('\n', "; "))
         })?;
         let defaults = Self::with_folder(Self::default_folder(env));
@@ -211,8 +219,9 @@ impl Config {
             return Err(ConfigError::new("listen", "names no address"));
         }
         for name in raw.keys.keys() {
-            super::key::Key::parse(name)
-                .map_err(|_| ConfigError::new(format!("keys.{name}"), "a key has letters, digits, - and _ only"))?;
+            super::key::Key::parse(name).map_err(|_| {
+                ConfigError::new(format!("keys.{name}"), "a key has letters, digits, - and _ only")
+            })?;
         }
         let hooks = raw
             .hooks
@@ -269,8 +278,14 @@ impl Config {
                 body_bytes: 16 << 20,
                 body_time: Duration::from_secs(30),
                 request_time: Duration::from_secs(90),
-                token_rate: Rate { count: 600, per: Duration::from_secs(60) },
-                guess_rate: Rate { count: 10, per: Duration::from_secs(60) },
+                token_rate: Rate {
+                    count: 600,
+                    per: Duration::from_secs(60),
+                },
+                guess_rate: Rate {
+                    count: 10,
+                    per: Duration::from_secs(60),
+                },
             },
             attach: Attach {
                 urls: true,
@@ -305,7 +320,10 @@ impl RawLimits {
             guess_rate: rate("limits.guess_rate", self.guess_rate, defaults.guess_rate)?,
         };
         if limits.connections == 0 || limits.requests == 0 {
-            return Err(ConfigError::new("limits", "connections and requests must be at least 1"));
+            return Err(ConfigError::new(
+                "limits",
+                "connections and requests must be at least 1",
+            ));
         }
         // Below this the HTTP parser refuses its own buffer.
         if limits.header_bytes < 8 << 10 {
@@ -330,13 +348,18 @@ impl RawAttach {
 
 impl RawHook {
     fn check(self, name: &str) -> Result<Hook, ConfigError> {
-        super::key::Key::parse(name)
-            .map_err(|_| ConfigError::new(format!("hooks.{name}"), "a name has letters, digits, - and _ only"))?;
+        super::key::Key::parse(name).map_err(|_| {
+            ConfigError::new(
+                format!("hooks.{name}"),
+                "a name has letters, digits, - and _ only",
+            )
+        })?;
         super::key::Key::parse(&self.key)
             .map_err(|_| ConfigError::new(format!("hooks.{name}.key"), "is no key"))?;
         let template = |option: &str, text: Option<String>| {
             text.map(|text| {
-                Template::parse(&text).map_err(|error| ConfigError::new(format!("hooks.{name}.{option}"), error))
+                Template::parse(&text)
+                    .map_err(|error| ConfigError::new(format!("hooks.{name}.{option}"), error))
             })
             .transpose()
         };
@@ -351,21 +374,31 @@ impl RawHook {
 }
 
 fn address(text: &str) -> Result<SocketAddr, ConfigError> {
-    text.replace("localhost", "127.0.0.1")
-        .parse()
-        .map_err(|_| ConfigError::new("listen", format!("`{text}` is no address; write one like 127.0.0.1:8000")))
+    text.replace("localhost", "127.0.0.1").parse().map_err(|_| {
+        ConfigError::new(
+            "listen",
+            format!("`{text}` is no address; write one like 127.0.0.1:8000"),
+        )
+    })
 }
 
 fn time(place: &str, text: Option<String>, default: Duration) -> Result<Duration, ConfigError> {
-    text.map_or(Ok(default), |text| units::duration(&text).map_err(|error| ConfigError::new(place, error)))
+    text.map_or(Ok(default), |text| {
+        units::duration(&text).map_err(|error| ConfigError::new(place, error))
+    })
 }
 
 fn bytes(place: &str, text: Option<String>, default: usize) -> Result<usize, ConfigError> {
-    text.map_or(Ok(default), |text| units::size(&text).map_err(|error| ConfigError::new(place, error)))
+    text.map_or(Ok(default), |text| {
+        units::size(&text).map_err(|error| ConfigError::new(place, error))
+    })
 }
 
 fn rate(place: &str, text: Option<String>, default: Rate) -> Result<Rate, ConfigError> {
-    text.map_or(Ok(default), |text| text.parse().map_err(|error: String| ConfigError::new(place, error)))
+    text.map_or(Ok(default), |text| {
+        text.parse()
+            .map_err(|error: String| ConfigError::new(place, error))
+    })
 }
 
 #[cfg(test)]

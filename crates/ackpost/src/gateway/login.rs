@@ -47,6 +47,9 @@ impl Logins {
 
     /// Ends every session (after tokens were changed).
     pub(crate) fn close_all(&self) {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }

@@ -26,40 +26,101 @@ impl Counters {
 }
 
 /// The whole page.
-pub(crate) fn page(counters: &Counters, stats: &Stats, failing_seconds: Option<u64>, uptime_seconds: u64) -> String {
+pub(crate) fn page(
+    counters: &Counters,
+    stats: &Stats,
+    failing_seconds: Option<u64>,
+    uptime_seconds: u64,
+) -> String {
     let mut out = Page(String::with_capacity(4096));
-    out.head("ackpost_up_seconds", "gauge", "How long the gateway has been running.");
+    out.head(
+        "ackpost_up_seconds",
+        "gauge",
+        "How long the gateway has been running.",
+    );
     out.line("ackpost_up_seconds", "", uptime_seconds);
-    out.head("ackpost_http_answers_total", "counter", "Answers by status class.");
+    out.head(
+        "ackpost_http_answers_total",
+        "counter",
+        "Answers by status class.",
+    );
     for (class, count) in ["2xx", "3xx", "4xx", "5xx"].iter().zip(&counters.answers) {
-        out.line("ackpost_http_answers_total", &format!("class=\"{class}\""), count.load(Ordering::Relaxed));
+        out.line(
+            "ackpost_http_answers_total",
+            &format!("class=\"{class}\""),
+            count.load(Ordering::Relaxed),
+        );
     }
     for (name, help, value) in [
-        ("ackpost_http_requests_in_flight", "Requests being worked on.", &counters.in_flight),
-        ("ackpost_http_connections", "Open connections.", &counters.connections),
+        (
+            "ackpost_http_requests_in_flight",
+            "Requests being worked on.",
+            &counters.in_flight,
+        ),
+        (
+            "ackpost_http_connections",
+            "Open connections.",
+            &counters.connections,
+        ),
     ] {
         out.head(name, "gauge", help);
         out.line(name, "", value.load(Ordering::Relaxed));
     }
-    out.head("ackpost_accepted_total", "counter", "Messages stored since the start, one for each target.");
-    out.line("ackpost_accepted_total", "", counters.accepted.load(Ordering::Relaxed));
+    out.head(
+        "ackpost_accepted_total",
+        "counter",
+        "Messages stored since the start, one for each target.",
+    );
+    out.line(
+        "ackpost_accepted_total",
+        "",
+        counters.accepted.load(Ordering::Relaxed),
+    );
     out.head("ackpost_queued", "gauge", "Messages in the outbox by state.");
-    for (state, value) in [("waiting", stats.waiting), ("collecting", stats.collecting), ("dead", stats.dead)] {
+    for (state, value) in [
+        ("waiting", stats.waiting),
+        ("collecting", stats.collecting),
+        ("dead", stats.dead),
+    ] {
         out.line("ackpost_queued", &format!("state=\"{state}\""), value);
     }
-    out.head("ackpost_oldest_waiting_seconds", "gauge", "Age of the oldest message that waits.");
-    out.line("ackpost_oldest_waiting_seconds", "", stats.oldest_waiting_seconds.unwrap_or(0));
-    out.head("ackpost_lanes", "gauge", "Targets with something waiting, and targets that fail.");
+    out.head(
+        "ackpost_oldest_waiting_seconds",
+        "gauge",
+        "Age of the oldest message that waits.",
+    );
+    out.line(
+        "ackpost_oldest_waiting_seconds",
+        "",
+        stats.oldest_waiting_seconds.unwrap_or(0),
+    );
+    out.head(
+        "ackpost_lanes",
+        "gauge",
+        "Targets with something waiting, and targets that fail.",
+    );
     out.line("ackpost_lanes", "state=\"waiting\"", stats.lanes);
     out.line("ackpost_lanes", "state=\"failing\"", stats.failing_lanes);
-    out.head("ackpost_longest_failing_seconds", "gauge", "How long the longest failing target has been failing.");
-    out.line("ackpost_longest_failing_seconds", "", failing_seconds.unwrap_or(0));
+    out.head(
+        "ackpost_longest_failing_seconds",
+        "gauge",
+        "How long the longest failing target has been failing.",
+    );
+    out.line(
+        "ackpost_longest_failing_seconds",
+        "",
+        failing_seconds.unwrap_or(0),
+    );
     services(&mut out, stats);
     out.0
 }
 
 fn services(out: &mut Page, stats: &Stats) {
-    out.head("ackpost_messages_total", "counter", "What became of messages, since the outbox was made.");
+    out.head(
+        "ackpost_messages_total",
+        "counter",
+        "What became of messages, since the outbox was made.",
+    );
     for service in &stats.services {
         for (outcome, value) in [
             ("delivered", service.delivered),
@@ -71,9 +132,17 @@ fn services(out: &mut Page, stats: &Stats) {
             out.line("ackpost_messages_total", &labels, value);
         }
     }
-    out.head("ackpost_attempts_total", "counter", "Attempts begun, since the outbox was made.");
+    out.head(
+        "ackpost_attempts_total",
+        "counter",
+        "Attempts begun, since the outbox was made.",
+    );
     for service in &stats.services {
-        out.line("ackpost_attempts_total", &format!("service=\"{}\"", label(&service.service)), service.attempts);
+        out.line(
+            "ackpost_attempts_total",
+            &format!("service=\"{}\"", label(&service.service)),
+            service.attempts,
+        );
     }
     out.head("ackpost_latency_seconds", "histogram", "From accept to delivery.");
     for service in &stats.services {
@@ -82,13 +151,25 @@ fn services(out: &mut Page, stats: &Stats) {
         for (end, count) in LATENCY_MS.iter().zip(&service.latency) {
             so_far += count;
             let seconds = std::time::Duration::from_millis(end.unsigned_abs()).as_secs_f64();
-            out.line("ackpost_latency_seconds_bucket", &format!("service=\"{name}\",le=\"{seconds}\""), so_far);
+            out.line(
+                "ackpost_latency_seconds_bucket",
+                &format!("service=\"{name}\",le=\"{seconds}\""),
+                so_far,
+            );
         }
         let all: u64 = service.latency.iter().sum();
-        out.line("ackpost_latency_seconds_bucket", &format!("service=\"{name}\",le=\"+Inf\""), all);
+        out.line(
+            "ackpost_latency_seconds_bucket",
+            &format!("service=\"{name}\",le=\"+Inf\""),
+            all,
+        );
         let sum = std::time::Duration::from_millis(service.latency_ms_sum).as_secs_f64();
         let _ = writeln!(out.0, "ackpost_latency_seconds_sum{{service=\"{name}\"}} {sum}");
-        out.line("ackpost_latency_seconds_count", &format!("service=\"{name}\""), all);
+        out.line(
+            "ackpost_latency_seconds_count",
+            &format!("service=\"{name}\""),
+            all,
+        );
     }
 }
 
@@ -109,7 +190,9 @@ impl Page {
 }
 
 fn label(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     create_folder(folder)?;
     let mut suffix = [0; 8];
     getrandom::fill(&mut suffix).map_err(io::Error::other)?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let temporary = folder.join(format!(".{name}.{}", hex::encode(suffix)));
     let written = (|| {
         let mut file = create_private(&temporary)?;

@@ -51,7 +51,9 @@ struct Bucket {
 
 impl<K: Hash + Eq + Clone> Buckets<K> {
     pub(crate) fn new() -> Self {
-        Self { buckets: Mutex::new(HashMap::new()) }
+        Self {
+            buckets: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Takes one; when none is left, says how long to wait.
@@ -67,7 +69,10 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
     fn change(&self, key: &K, rate: Rate, now: Instant, take: bool) -> Result<(), Duration> {
         let capacity = f64::from(rate.count);
         let per_second = capacity / rate.per.as_secs_f64();
-        let mut buckets = self.buckets.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut buckets = self
+            .buckets
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if buckets.len() >= MAX_REMEMBERED && !buckets.contains_key(key) {
             buckets.retain(|_, bucket| refilled(bucket, capacity, per_second, now) < capacity);
             if buckets.len() >= MAX_REMEMBERED {
@@ -75,7 +80,10 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
                 return Err(rate.per);
             }
         }
-        let bucket = buckets.entry(key.clone()).or_insert(Bucket { level: capacity, at: now });
+        let bucket = buckets.entry(key.clone()).or_insert(Bucket {
+            level: capacity,
+            at: now,
+        });
         bucket.level = refilled(bucket, capacity, per_second, now);
         bucket.at = now;
         if bucket.level < 1.0 {
@@ -99,8 +107,20 @@ mod tests {
 
     #[test]
     fn rates_are_written_as_count_and_time() {
-        assert_eq!("60/1m".parse(), Ok(Rate { count: 60, per: Duration::from_secs(60) }));
-        assert_eq!("5/16s".parse(), Ok(Rate { count: 5, per: Duration::from_secs(16) }));
+        assert_eq!(
+            "60/1m".parse(),
+            Ok(Rate {
+                count: 60,
+                per: Duration::from_secs(60)
+            })
+        );
+        assert_eq!(
+            "5/16s".parse(),
+            Ok(Rate {
+                count: 5,
+                per: Duration::from_secs(16)
+            })
+        );
         for bad in ["", "5", "0/1s", "5/0s", "-1/1s", "x/y"] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
         }
@@ -109,7 +129,10 @@ mod tests {
     #[test]
     fn a_bucket_empties_and_refills() {
         let buckets = Buckets::new();
-        let rate = Rate { count: 2, per: Duration::from_secs(10) };
+        let rate = Rate {
+            count: 2,
+            per: Duration::from_secs(10),
+        };
         let start = Instant::now();
         assert!(buckets.take(&1, rate, start).is_ok());
         assert!(buckets.take(&1, rate, start).is_ok());
@@ -124,7 +147,10 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let buckets = Buckets::new();
-        let rate = Rate { count: 1, per: Duration::from_secs(60) };
+        let rate = Rate {
+            count: 1,
+            per: Duration::from_secs(60),
+        };
         let now = Instant::now();
         for key in 0..20_000_u32 {
             let _ = buckets.take(&key, rate, now);

@@ -136,7 +136,11 @@ impl Reply {
         let mut response = if self.status == StatusCode::NO_CONTENT {
             // There is no body to say why in.
             let mut response = self.status.into_response();
-            let reason = self.remedy.as_deref().unwrap_or_default().replace(|c: char| !(' '..='~').contains(&c), "?");
+            let reason = self
+                .remedy
+                .as_deref()
+                .unwrap_or_default()
+                .replace(|c: char| !(' '..='~').contains(&c), "?");
             if let Ok(reason) = HeaderValue::from_str(&reason)
                 && !reason.is_empty()
             {
@@ -146,7 +150,14 @@ impl Reply {
         } else if json {
             let mut object = Map::new();
             let failed = self.status.is_client_error() || self.status.is_server_error();
-            object.insert("error".into(), if failed { Value::String(self.text.clone()) } else { Value::Null });
+            object.insert(
+                "error".into(),
+                if failed {
+                    Value::String(self.text.clone())
+                } else {
+                    Value::Null
+                },
+            );
             if let Some(remedy) = &self.remedy {
                 object.insert("remedy".into(), Value::String(remedy.clone()));
             }
@@ -171,10 +182,15 @@ impl Reply {
         };
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            response
+                .headers_mut()
+                .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if self.challenge {
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"ackpost\""));
+            response.headers_mut().insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"ackpost\""),
+            );
         }
         response
     }
@@ -210,8 +226,10 @@ pub(crate) async fn negotiate(request: Request, next: Next) -> Response {
     }
     let headers = response.headers_mut();
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
-    headers.entry("cache-control").or_insert(HeaderValue::from_static("no-store"));
-    headers.insert("referrer-policy", HeaderValue::from_static("no-referrer"));
+    headers
+        .entry("cache-control")
+        .or_insert(HeaderValue::from_static("no-store"));
+    headers.insert("referrer-policy", HeaderValue::from_static("same-origin"));
     if response.status() == StatusCode::NO_CONTENT {
         response.headers_mut().remove(CONTENT_LENGTH);
     }
@@ -220,7 +238,12 @@ pub(crate) async fn negotiate(request: Request, next: Next) -> Response {
 
 /// JSON when `Accept` asks for it, or when a JSON body came and `Accept` leaves it open.
 pub(crate) fn wants_json(headers: &HeaderMap) -> bool {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).unwrap_or_default();
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+            .unwrap_or_default()
+    };
     let accept = text(ACCEPT).to_ascii_lowercase();
     if accept.contains("json") {
         return true;
@@ -231,9 +254,16 @@ pub(crate) fn wants_json(headers: &HeaderMap) -> bool {
 
 /// `application/json`, `text/json`, `application/…+json`, with or without parameters.
 pub(crate) fn is_json(content_type: &str) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    matches!(kind.as_str(), "application/json" | "text/json" | "application/x-json" | "text/x-json")
-        || (kind.starts_with("application/") && kind.ends_with("+json"))
+    let kind = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    matches!(
+        kind.as_str(),
+        "application/json" | "text/json" | "application/x-json" | "text/x-json"
+    ) || (kind.starts_with("application/") && kind.ends_with("+json"))
 }
 
 #[cfg(test)]

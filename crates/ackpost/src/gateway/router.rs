@@ -26,6 +26,10 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         ("/add/{key}", post(configure::add)),
         ("/del/{key}", post(configure::del).delete(configure::del)),
         ("/get/{key}", post(configure::get).get(configure::get)),
+        ("/add", post(configure::add)),
+        ("/del", post(configure::del).delete(configure::del)),
+        ("/get", post(configure::get).get(configure::get)),
+        ("/json/urls", get(configure::urls).post(configure::urls)),
         ("/cfg", get(configure::list)),
         ("/cfg/{key}", post(configure::get).get(configure::get)),
         ("/json/urls/{key}", get(configure::urls).post(configure::urls)),
@@ -37,21 +41,28 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         ("/outbox/{id}", get(outbox::one)),
         ("/outbox/{id}/{action}", post(outbox::change)),
     ] {
-        router = router.route(path, route.clone()).route(&format!("{path}/"), route);
+        router = router
+            .route(path, route.clone())
+            .route(&format!("{path}/"), route);
     }
     router
         .route("/", get(|| async { Redirect::to("/ui") }))
         .route("/healthz", get(meta::healthz))
         .route("/metrics", get(meta::metrics))
         .merge(pages::router())
-        .fallback(|| async { Reply::not_found("there is no such path").remedy("see the guide of the gateway") })
+        .fallback(|| async {
+            Reply::not_found("there is no such path").remedy("see the guide of the gateway")
+        })
         .method_not_allowed_fallback(|| async {
-            Reply::new(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+            Reply::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "this path does not take this method",
+            )
         })
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), bounded))
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            Reply::internal(&"a handler panicked").into_response()
-        }))
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(
+            |_: Box<dyn std::any::Any + Send>| Reply::internal(&"a handler panicked").into_response(),
+        ))
         .layer(middleware::from_fn(negotiate))
         .with_state(gateway)
 }

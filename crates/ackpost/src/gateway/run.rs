@@ -32,7 +32,10 @@ pub(crate) enum GatewayError {
     #[error("{path}: {source}")]
     Folder { path: PathBuf, source: std::io::Error },
     #[error("{address} cannot be listened on: {source}")]
-    Listen { address: std::net::SocketAddr, source: std::io::Error },
+    Listen {
+        address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
     #[error("{0}")]
     Outbox(#[from] OutboxError),
     #[error("signals cannot be received: {0}")]
@@ -45,7 +48,9 @@ impl GatewayError {
         match self {
             Self::Config(_) => "correct it; `ackpost gateway config` prints a documented file".to_owned(),
             Self::Tokens(_) => "correct or remove the token file".to_owned(),
-            Self::Folder { .. } => "make the folder writable for this user, or name another with `folder`".to_owned(),
+            Self::Folder { .. } => {
+                "make the folder writable for this user, or name another with `folder`".to_owned()
+            }
             Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
                 "stop the other program, or choose another port with `listen`".to_owned()
             }
@@ -66,8 +71,12 @@ pub(crate) async fn run(
     let mut signals = Signals::new().map_err(GatewayError::Signals)?;
     let manager = ServiceManager::from_env();
     let folder = config.folder.clone();
-    let store = Store::open(&folder.join("keys"), &credential("gateway.key", &folder))
-        .map_err(|source| GatewayError::Folder { path: folder.clone(), source })?;
+    let store = Store::open(&folder.join("keys"), &credential("gateway.key", &folder)).map_err(|source| {
+        GatewayError::Folder {
+            path: folder.clone(),
+            source,
+        }
+    })?;
     let tokens = Tokens::open(&folder.join("tokens.toml"))?;
     let listeners = serve::listen(&config.listen)
         .await
@@ -75,7 +84,10 @@ pub(crate) async fn run(
     let drain = config.drain;
     let file = config_file.map(Path::to_owned);
     let gateway = Arc::new(Gateway::new(config, file, tokens, Catalog::new(store), outbox));
-    let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let addresses: Vec<_> = listeners
+        .iter()
+        .filter_map(|listener| listener.local_addr().ok())
+        .collect();
     if gateway.is_open() {
         tracing::info!("no token is asked for; `ackpost gateway token add` changes that");
     }
@@ -146,7 +158,11 @@ async fn deliver(
 ) {
     loop {
         reloaded.mark_unchanged();
-        let settings = WorkerSettings { drain, alarm: alarm(&gateway).await, ..WorkerSettings::default() };
+        let settings = WorkerSettings {
+            drain,
+            alarm: alarm(&gateway).await,
+            ..WorkerSettings::default()
+        };
         let (mut stop, mut again) = (stopped.clone(), reloaded.clone());
         let end = async move {
             tokio::select! {
@@ -178,14 +194,23 @@ async fn alarm(gateway: &Gateway) -> Option<Alarm> {
     for key in gateway.keys().unwrap_or_default() {
         match super::routes::notify::key_services(gateway, &key).await {
             Ok(Some(notifier)) => {
-                services.extend(notifier.find(&filter).filter_map(|entry| entry.resolve(&values).ok()));
+                services.extend(
+                    notifier
+                        .find(&filter)
+                        .filter_map(|entry| entry.resolve(&values).ok()),
+                );
             }
             Ok(None) => {}
-            Err(reply) => tracing::warn!(%key, reason = reply.sentence(), "a key could not be read for alarms"),
+            Err(reply) => {
+                tracing::warn!(%key, reason = reply.sentence(), "a key could not be read for alarms")
+            }
         }
     }
     if services.is_empty() {
-        tracing::warn!(tag = config.alarm_tag, "alarm_after is set, but no service carries the alarm tag");
+        tracing::warn!(
+            tag = config.alarm_tag,
+            "alarm_after is set, but no service carries the alarm tag"
+        );
         return None;
     }
     Some(Alarm { after, services })

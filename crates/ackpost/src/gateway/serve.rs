@@ -22,16 +22,27 @@ use super::state::Gateway;
 const MAX_HEADERS: usize = 64;
 
 /// Opens the addresses. A port 0 becomes a free one.
-pub(crate) async fn listen(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, (SocketAddr, std::io::Error)> {
+pub(crate) async fn listen(
+    addresses: &[SocketAddr],
+) -> Result<Vec<TcpListener>, (SocketAddr, std::io::Error)> {
     let mut listeners = Vec::with_capacity(addresses.len());
     for address in addresses {
-        listeners.push(TcpListener::bind(address).await.map_err(|error| (*address, error))?);
+        listeners.push(
+            TcpListener::bind(address)
+                .await
+                .map_err(|error| (*address, error))?,
+        );
     }
     Ok(listeners)
 }
 
 /// Serves until `stop` is set, then lets running requests end for as long as `drain`.
-pub(crate) async fn serve(gateway: Arc<Gateway>, listeners: Vec<TcpListener>, router: Router, stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    gateway: Arc<Gateway>,
+    listeners: Vec<TcpListener>,
+    router: Router,
+    stop: watch::Receiver<bool>,
+) {
     let limits = gateway.config().limits.clone();
     let connections = Arc::new(Semaphore::new(limits.connections));
     let requests = Arc::new(Semaphore::new(limits.requests));
@@ -102,7 +113,11 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn connection(stream: TcpStream, peer: SocketAddr, shared: Shared) {
     let _ = stream.set_nodelay(true);
     let limits = shared.gateway.config().limits.clone();
-    shared.gateway.counters.connections.fetch_add(1, Ordering::Relaxed);
+    shared
+        .gateway
+        .counters
+        .connections
+        .fetch_add(1, Ordering::Relaxed);
     let (router, requests) = (shared.router, shared.requests);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
@@ -134,5 +149,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Shared) {
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended");
     }
-    shared.gateway.counters.connections.fetch_sub(1, Ordering::Relaxed);
+    shared
+        .gateway
+        .counters
+        .connections
+        .fetch_sub(1, Ordering::Relaxed);
 }

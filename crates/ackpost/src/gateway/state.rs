@@ -56,7 +56,10 @@ impl Gateway {
             tokens,
             catalog,
             outbox,
-            rates: Rates { callers: Buckets::new(), guesses: Buckets::new() },
+            rates: Rates {
+                callers: Buckets::new(),
+                guesses: Buckets::new(),
+            },
             logins: Logins::default(),
             counters: Counters::default(),
             started: Instant::now(),
@@ -85,9 +88,6 @@ impl Gateway {
         if let Some(file) = &self.config_file {
             let mut new = Config::load(file, &|name| std::env::var(name).ok())?;
             let old = self.config();
-            if new.listen != old.listen || new.folder != old.folder || new.outbox != old.outbox {
-                tracing::warn!("`listen`, `folder` and `outbox` take effect after a restart");
-            }
             new.listen.clone_from(&old.listen);
             new.folder.clone_from(&old.folder);
             new.outbox.clone_from(&old.outbox);
@@ -107,7 +107,9 @@ impl Gateway {
                 tracing::info!("the tokens were read again");
             }
             Ok(false) => {}
-            Err(error) => tracing::error!(%error, "the tokens could not be read again; the old ones stay valid"),
+            Err(error) => {
+                tracing::error!(%error, "the tokens could not be read again; the old ones stay valid")
+            }
         }
     }
 
@@ -118,7 +120,11 @@ impl Gateway {
 
     /// Every key: the operator's and the saved ones.
     pub(crate) fn keys(&self) -> Result<Vec<Key>, Reply> {
-        let mut keys = self.catalog.store().keys().map_err(|error| Reply::internal(&error))?;
+        let mut keys = self
+            .catalog
+            .store()
+            .keys()
+            .map_err(|error| Reply::internal(&error))?;
         keys.extend(self.config().keys.keys().filter_map(|name| Key::parse(name).ok()));
         keys.sort();
         keys.dedup();

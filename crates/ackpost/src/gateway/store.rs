@@ -43,7 +43,10 @@ pub(crate) struct Stored {
 
 impl std::fmt::Debug for Stored {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stored").field("key", &self.key).field("format", &self.format).finish_non_exhaustive()
+        f.debug_struct("Stored")
+            .field("key", &self.key)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
     }
 }
 
@@ -55,7 +58,9 @@ pub(crate) struct Store {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,24 +75,38 @@ impl Store {
         private_file::create_folder(folder)?;
         let key = private_file::key(key_file)?;
         let cipher = XChaCha20Poly1305::new_from_slice(key.as_slice()).map_err(io::Error::other)?;
-        Ok(Self { folder: folder.to_owned(), cipher })
+        Ok(Self {
+            folder: folder.to_owned(),
+            cipher,
+        })
     }
 
     fn path(&self, key: &Key) -> PathBuf {
         let digest = Sha256::digest(key.as_str().as_bytes());
-        self.folder.join(format!("{}.{EXTENSION}", hex::encode(&digest[..20])))
+        self.folder
+            .join(format!("{}.{EXTENSION}", hex::encode(&digest[..20])))
     }
 
     /// Saves or replaces a configuration.
     pub(crate) fn save(&self, key: &Key, format: ConfigFormat, text: &str) -> io::Result<()> {
         let path = self.path(key);
-        let stored = Stored { key: key.to_string(), format, text: text.to_owned() };
+        let stored = Stored {
+            key: key.to_string(),
+            format,
+            text: text.to_owned(),
+        };
         let plain = zeroize::Zeroizing::new(serde_json::to_vec(&stored)?);
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(io::Error::other)?;
         let sealed = self
             .cipher
-            .encrypt(&XNonce::from(nonce), Payload { msg: &plain, aad: &bound_to(&path) })
+            .encrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: &plain,
+                    aad: &bound_to(&path),
+                },
+            )
             .map_err(|_| io::Error::other("sealing failed"))?;
         let mut content = vec![VERSION];
         content.extend_from_slice(&nonce);
@@ -97,7 +116,9 @@ impl Store {
 
     /// What is saved under a key.
     pub(crate) fn load(&self, key: &Key) -> io::Result<Option<Stored>> {
-        let Some(stored) = self.open_file(&self.path(key))? else { return Ok(None) };
+        let Some(stored) = self.open_file(&self.path(key))? else {
+            return Ok(None);
+        };
         if stored.key != key.as_str() {
             return Err(damaged());
         }
@@ -118,7 +139,13 @@ impl Store {
         let nonce: [u8; NONCE_BYTES] = nonce.try_into().map_err(|_| damaged())?;
         let plain = self
             .cipher
-            .decrypt(&XNonce::from(nonce), Payload { msg: sealed, aad: &bound_to(path) })
+            .decrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: sealed,
+                    aad: &bound_to(path),
+                },
+            )
             .map_err(|_| damaged())?;
         let plain = zeroize::Zeroizing::new(plain);
         serde_json::from_slice(&plain).map(Some).map_err(|_| damaged())
@@ -136,7 +163,9 @@ impl Store {
     /// True when a configuration could be saved.
     pub(crate) fn is_writable(&self) -> bool {
         let probe = self.folder.join(".probe");
-        private_file::replace(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).is_ok()
+        private_file::replace(&probe, b"")
+            .and_then(|()| std::fs::remove_file(&probe))
+            .is_ok()
     }
 
     /// A tag that changes whenever the configuration of a key does.
@@ -156,7 +185,9 @@ impl Store {
             match self.open_file(&path) {
                 Ok(Some(stored)) => keys.extend(Key::parse(&stored.key).ok()),
                 Ok(None) => {}
-                Err(error) => tracing::warn!(file = %path.display(), %error, "a stored configuration is skipped"),
+                Err(error) => {
+                    tracing::warn!(file = %path.display(), %error, "a stored configuration is skipped")
+                }
             }
         }
         keys.sort();
@@ -166,7 +197,9 @@ impl Store {
 
 /// What a sealed file is bound to, so that one file cannot be passed off as another: its own name.
 fn bound_to(path: &Path) -> Vec<u8> {
-    path.file_name().map(|name| name.as_encoded_bytes().to_vec()).unwrap_or_default()
+    path.file_name()
+        .map(|name| name.as_encoded_bytes().to_vec())
+        .unwrap_or_default()
 }
 
 fn damaged() -> io::Error {
@@ -191,7 +224,9 @@ mod tests {
         let store = Store::open(&keys, &file).expect("opened");
         let text = "xmpps://user:verysecret@example.org";
         store.save(&key("ops"), ConfigFormat::Text, text).expect("saved");
-        store.save(&key("OPS"), ConfigFormat::Yaml, "urls: []").expect("saved");
+        store
+            .save(&key("OPS"), ConfigFormat::Yaml, "urls: []")
+            .expect("saved");
         let again = Store::open(&keys, &file).expect("opened again");
         let stored = again.load(&key("ops")).expect("readable").expect("there");
         assert_eq!((stored.text.as_str(), stored.format), (text, ConfigFormat::Text));

@@ -63,7 +63,10 @@ fn unsupported() -> Reply {
 
 fn push_group(groups: &mut Vec<Vec<Wanted>>, text: &str) -> Result<(), Reply> {
     let mut group = Vec::new();
-    for word in text.split(|c: char| c.is_whitespace() || c == '&' || c == '+').filter(|word| !word.is_empty()) {
+    for word in text
+        .split(|c: char| c.is_whitespace() || c == '&' || c == '+')
+        .filter(|word| !word.is_empty())
+    {
         group.push(wanted(word)?);
     }
     if !group.is_empty() {
@@ -96,11 +99,17 @@ fn wanted(text: &str) -> Result<Wanted, Reply> {
     };
     let legal = !name.is_empty()
         && name.chars().count() <= MAX_WORD_CHARS
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
     if !legal {
         return Err(unsupported());
     }
-    Ok(Wanted { name: name.to_owned(), priority, retry })
+    Ok(Wanted {
+        name: name.to_owned(),
+        priority,
+        retry,
+    })
 }
 
 fn finish(groups: Vec<Vec<Wanted>>) -> Result<Option<TagFilter>, Reply> {
@@ -118,9 +127,10 @@ mod tests {
 
     fn words(filter: Option<TagFilter>) -> Vec<Vec<String>> {
         match filter {
-            Some(TagFilter::AnyOf(groups)) => {
-                groups.into_iter().map(|group| group.into_iter().map(|word| word.name).collect()).collect()
-            }
+            Some(TagFilter::AnyOf(groups)) => groups
+                .into_iter()
+                .map(|group| group.into_iter().map(|word| word.name).collect())
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -154,7 +164,16 @@ mod tests {
 
     #[test]
     fn priorities_and_retries_are_read() {
-        let Some(TagFilter::AnyOf(groups)) = parse_text("2:x:3").expect("legal") else { panic!("a filter") };
-        assert_eq!(groups[0][0], Wanted { name: "x".into(), priority: Some(2), retry: Some(3) });
+        let Some(TagFilter::AnyOf(groups)) = parse_text("2:x:3").expect("legal") else {
+            panic!("a filter")
+        };
+        assert_eq!(
+            groups[0][0],
+            Wanted {
+                name: "x".into(),
+                priority: Some(2),
+                retry: Some(3)
+            }
+        );
     }
 }

@@ -20,7 +20,9 @@ use super::private_file;
 use super::rate::Rate;
 
 /// What a token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Scope {
     /// Send through a stored key: `/notify/KEY`, `/hook/…`.
@@ -38,8 +40,14 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Notify, Self::Urls, Self::Read, Self::Configure, Self::Outbox, Self::Metrics];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Notify,
+        Self::Urls,
+        Self::Read,
+        Self::Configure,
+        Self::Outbox,
+        Self::Metrics,
+    ];
 
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -97,7 +105,9 @@ impl Grant {
     }
 
     fn expired(&self, now: SystemTime) -> bool {
-        let now = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
         self.expires.is_some_and(|end| now >= end)
     }
 }
@@ -151,7 +161,10 @@ struct Table {
 impl Tokens {
     /// Opens the file; one that does not exist holds no tokens.
     pub(crate) fn open(path: &Path) -> Result<Self, TokenError> {
-        let tokens = Self { path: path.to_owned(), table: RwLock::default() };
+        let tokens = Self {
+            path: path.to_owned(),
+            table: RwLock::default(),
+        };
         tokens.reload()?;
         Ok(tokens)
     }
@@ -160,7 +173,11 @@ impl Tokens {
     pub(crate) fn reload(&self) -> Result<(), TokenError> {
         let read_at = modified(&self.path);
         let file = self.read()?;
-        let by_id = file.tokens.into_iter().map(|grant| (grant.id.clone(), Arc::new(grant))).collect();
+        let by_id = file
+            .tokens
+            .into_iter()
+            .map(|grant| (grant.id.clone(), Arc::new(grant)))
+            .collect();
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = Table { by_id, read_at };
         Ok(())
     }
@@ -175,7 +192,11 @@ impl Tokens {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).by_id.is_empty()
+        self.table
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_id
+            .is_empty()
     }
 
     /// Every row, by name.
@@ -188,8 +209,17 @@ impl Tokens {
 
     /// The grant of a presented token. An unknown id costs as much time as a wrong secret.
     pub(crate) fn check(&self, presented: &str, now: SystemTime) -> Option<Arc<Grant>> {
-        let id = presented.strip_prefix(PREFIX).and_then(|rest| rest.get(..ID_CHARS)).unwrap_or_default();
-        let grant = self.table.read().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned();
+        let id = presented
+            .strip_prefix(PREFIX)
+            .and_then(|rest| rest.get(..ID_CHARS))
+            .unwrap_or_default();
+        let grant = self
+            .table
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .by_id
+            .get(id)
+            .cloned();
         let expected = grant.as_ref().map_or([0; 64], |grant| hash_bytes(&grant.sha256));
         let seen = hash_bytes(&hash(presented));
         let same: bool = expected.ct_eq(&seen).into();
@@ -243,26 +273,41 @@ impl Tokens {
         let text = match std::fs::read_to_string(&self.path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(TokenFile::default()),
-            Err(source) => return Err(TokenError::File { path: self.path.clone(), source }),
+            Err(source) => {
+                return Err(TokenError::File {
+                    path: self.path.clone(),
+                    source,
+                });
+            }
         };
-        let bad = |reason: String| TokenError::Content { path: self.path.clone(), reason };
+        let bad = |reason: String| TokenError::Content {
+            path: self.path.clone(),
+            reason,
+        };
         let file: TokenFile = toml::from_str(&text).map_err(|error| bad(error.message().to_owned()))?;
         for grant in &file.tokens {
             if let Some(rate) = &grant.rate {
                 rate.parse::<Rate>().map_err(bad)?;
             }
             if grant.sha256.len() != 64 || grant.id.len() != ID_CHARS {
-                return Err(bad(format!("the row `{}` is damaged; make the token again", grant.name)));
+                return Err(bad(format!(
+                    "the row `{}` is damaged; make the token again",
+                    grant.name
+                )));
             }
         }
         Ok(file)
     }
 
     fn write(&self, file: &TokenFile) -> Result<(), TokenError> {
-        let text = toml::to_string_pretty(file)
-            .map_err(|error| TokenError::Content { path: self.path.clone(), reason: error.to_string() })?;
-        private_file::replace(&self.path, text.as_bytes())
-            .map_err(|source| TokenError::File { path: self.path.clone(), source })?;
+        let text = toml::to_string_pretty(file).map_err(|error| TokenError::Content {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        })?;
+        private_file::replace(&self.path, text.as_bytes()).map_err(|source| TokenError::File {
+            path: self.path.clone(),
+            source,
+        })?;
         self.reload()
     }
 }
@@ -296,7 +341,10 @@ mod tests {
             keys: vec!["ops-*".into(), "ci".into()],
             tags: Vec::new(),
             allow: vec![Scope::Notify],
-            rate: Some(Rate { count: 5, per: Duration::from_secs(1) }),
+            rate: Some(Rate {
+                count: 5,
+                per: Duration::from_secs(1),
+            }),
             lifetime: Some(Duration::from_secs(60)),
         }
     }
@@ -316,11 +364,19 @@ mod tests {
         assert!(grant.covers(&Key::parse("ops-eu").expect("a key")));
         assert!(grant.covers(&Key::parse("ci").expect("a key")));
         assert!(!grant.covers(&Key::parse("ci2").expect("a key")));
-        assert!(tokens.check(token.expose_secret(), now + Duration::from_secs(61)).is_none(), "expired");
+        assert!(
+            tokens
+                .check(token.expose_secret(), now + Duration::from_secs(61))
+                .is_none(),
+            "expired"
+        );
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
+            assert_eq!(
+                std::fs::metadata(&path).expect("there").permissions().mode() & 0o777,
+                0o600
+            );
         }
     }
 
@@ -334,10 +390,20 @@ mod tests {
         let mut wrong = token.to_owned();
         let last = wrong.pop().expect("not empty");
         wrong.push(if last == 'A' { 'B' } else { 'A' });
-        for presented in ["", "ackp_", "ackp_00000000_", wrong.as_str(), &token[..token.len() - 1], &token[5..]] {
+        for presented in [
+            "",
+            "ackp_",
+            "ackp_00000000_",
+            wrong.as_str(),
+            &token[..token.len() - 1],
+            &token[5..],
+        ] {
             assert!(tokens.check(presented, now).is_none(), "{presented}");
         }
-        assert!(matches!(tokens.add(new("ci"), now), Err(TokenError::NameTaken(_))));
+        assert!(matches!(
+            tokens.add(new("ci"), now),
+            Err(TokenError::NameTaken(_))
+        ));
         tokens.remove("ci").expect("removed");
         assert!(tokens.check(token, now).is_none());
         assert!(matches!(tokens.remove("ci"), Err(TokenError::Unknown(_))));

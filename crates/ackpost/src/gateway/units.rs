@@ -6,7 +6,9 @@ use std::time::Duration;
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let bad = || format!("`{text}` is no time; write one like 500ms, 10s, 5m, 24h or 7d");
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
     let number: f64 = text[..end].parse().map_err(|_| bad())?;
     let unit = match &text[end..] {
         "" | "s" => 1.0,

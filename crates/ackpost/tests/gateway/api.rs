@@ -106,6 +106,26 @@ fn the_documented_examples_give_the_documented_codes() {
         );
         assert_eq!(answer.status, status, "{count}: {answer:?}");
     }
+    // The key in a header, as newer clients send it.
+    let headers = [
+        ("X-Apprise-Config-ID", "abc123"),
+        ("Content-Type", "application/json"),
+    ];
+    let answer = gateway.request(
+        "POST",
+        "/notify",
+        &headers,
+        b"{\"body\":\"x\",\"tag\":\"devops\"}",
+    );
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(gateway.request("POST", "/get", &headers[..1], b"").body, config);
+    assert_eq!(gateway.request("POST", "/get", &[], b"").status, 400);
+    assert_eq!(
+        gateway
+            .request("POST", "/notify", &[("X-Apprise-Config-ID", "../x")], b"body=x")
+            .status,
+        400
+    );
     // Delete.
     assert_eq!(gateway.request("POST", "/del/abc123", &[], b"").status, 200);
     assert_eq!(gateway.form("/notify/abc123", "body=test message").status, 204);

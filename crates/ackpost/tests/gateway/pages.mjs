@@ -36,9 +36,14 @@ const call = (method, params = {}, sessionId) => new Promise((resolve, reject) =
 const problems = [];
 const finish = (code, text) => {
   if (text) console.error(text);
+  browser.removeAllListeners('exit');
+  if (browser.exitCode !== null) process.exit(code);
+  // Its helper processes write into the profile until they are gone.
+  browser.on('exit', () => {
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 });
+    process.exit(code);
+  });
   browser.kill('SIGKILL');
-  rmSync(profile, { recursive: true, force: true });
-  process.exit(code);
 };
 setTimeout(() => finish(1, `too slow\n${errors.slice(-2000)}`), 90_000).unref();
 browser.on('exit', (code) => finish(1, `chromium ended with ${code}\n${errors.slice(-2000)}`));
@@ -104,5 +109,4 @@ await sees('Log in', 'outbox without a session');
 // A refused login is logged by the browser as a failed load; anything else is a problem of the pages.
 const real = problems.filter((problem) => !problem.includes('401'));
 if (real.length) finish(1, `the browser complained: ${real.join(' | ')}`);
-browser.removeAllListeners('exit');
 finish(0);

@@ -140,11 +140,16 @@ fn start(args: &RunArgs, context: Context) -> Done {
         make_folder(&config.folder)?;
         let settings = args.place.clone().or(config.outbox.as_deref()).config(true)?;
         // A resident process: XMPP sessions and connections are kept between messages.
-        let options =
-            CourierOptions { resident: true, state_folder: Some(config.folder.clone()), ..CourierOptions::default() };
+        let options = CourierOptions {
+            resident: true,
+            state_folder: Some(config.folder.clone()),
+            ..CourierOptions::default()
+        };
         let courier = Courier::new(options, Asset::default());
         let carrier = Arc::new(Services::new(courier.clone()));
-        let outbox = Outbox::open(settings, carrier).await.map_err(|error| place::failure(&error))?;
+        let outbox = Outbox::open(settings, carrier)
+            .await
+            .map_err(|error| place::failure(&error))?;
         let ended = gateway::run(config, file.as_deref(), outbox.clone(), announce).await;
         courier.close().await;
         outbox.close().await;

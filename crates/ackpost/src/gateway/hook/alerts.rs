@@ -38,39 +38,69 @@ pub(crate) fn grafana(value: &Value) -> Result<Said, Reply> {
     }
     let state = text(value, "state");
     if state.is_empty() && text(value, "ruleName").is_empty() {
-        return Err(Reply::bad_request("this is no Grafana webhook: neither `alerts` nor `state` is there")
-            .remedy("point a webhook contact point of Grafana here"));
+        return Err(
+            Reply::bad_request("this is no Grafana webhook: neither `alerts` nor `state` is there")
+                .remedy("point a webhook contact point of Grafana here"),
+        );
     }
     let mut body = message.trim().to_owned();
-    for found in value.get("evalMatches").and_then(Value::as_array).into_iter().flatten().take(MAX_LISTED) {
+    for found in value
+        .get("evalMatches")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .take(MAX_LISTED)
+    {
         let number = found.get("value").map(Value::to_string).unwrap_or_default();
         push_line(&mut body, &format!("{} = {number}", clip(text(found, "metric"))));
     }
     push_line(&mut body, text(value, "ruleUrl"));
-    let name = if title.is_empty() { text(value, "ruleName") } else { title };
+    let name = if title.is_empty() {
+        text(value, "ruleName")
+    } else {
+        title
+    };
     let kind = match state {
         "ok" => Kind::Success,
         "alerting" => Kind::Failure,
         _ => Kind::Warning,
     };
-    Ok(Said { title: clip(name), body, kind })
+    Ok(Said {
+        title: clip(name),
+        body,
+        kind,
+    })
 }
 
 fn group(value: &Value, alerts: &[Value]) -> Said {
     let resolved = text(value, "status") == "resolved";
-    let firing = alerts.iter().filter(|alert| text(alert, "status") != "resolved").count();
+    let firing = alerts
+        .iter()
+        .filter(|alert| text(alert, "status") != "resolved")
+        .count();
     let dropped = value.get("truncatedAlerts").and_then(Value::as_u64).unwrap_or(0);
     let label = |name: &str| {
         let labels = value.get("commonLabels").or_else(|| value.get("groupLabels"));
-        labels.and_then(|labels| labels.get(name)).and_then(Value::as_str).unwrap_or_default().to_owned()
+        labels
+            .and_then(|labels| labels.get(name))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     };
     let mut name = label("alertname");
     if name.is_empty() {
         name = value.get("groupLabels").map(labels).unwrap_or_default();
     }
-    let state = if resolved { "RESOLVED".to_owned() } else { format!("FIRING:{firing}") };
+    let state = if resolved {
+        "RESOLVED".to_owned()
+    } else {
+        format!("FIRING:{firing}")
+    };
     let mut title = format!("[{state}] {}", clip(&name));
-    let place = ["instance", "job", "service"].iter().map(|n| label(n)).find(|text| !text.is_empty());
+    let place = ["instance", "job", "service"]
+        .iter()
+        .map(|n| label(n))
+        .find(|text| !text.is_empty());
     if let Some(place) = place {
         let _ = write!(title, " ({})", clip(&place));
     }
@@ -97,8 +127,16 @@ fn group(value: &Value, alerts: &[Value]) -> Said {
 }
 
 fn line(alert: &Value) -> String {
-    let note = |name: &str| alert.get("annotations").map(|notes| text(notes, name)).unwrap_or_default();
-    let said = ["summary", "description", "message"].iter().map(|name| note(name)).find(|text| !text.is_empty());
+    let note = |name: &str| {
+        alert
+            .get("annotations")
+            .map(|notes| text(notes, name))
+            .unwrap_or_default()
+    };
+    let said = ["summary", "description", "message"]
+        .iter()
+        .map(|name| note(name))
+        .find(|text| !text.is_empty());
     let all = alert.get("labels").map(labels).unwrap_or_default();
     let mut out = match text(alert, "status") {
         "resolved" => "resolved: ".to_owned(),
@@ -184,12 +222,18 @@ mod tests {
     fn grafana_new_and_old() {
         let new = json!({"status": "resolved", "title": "[RESOLVED] CPU", "message": "back to normal", "alerts": []});
         let said = grafana(&new).expect("understood");
-        assert_eq!((said.title.as_str(), said.body.as_str()), ("[RESOLVED] CPU", "back to normal"));
+        assert_eq!(
+            (said.title.as_str(), said.body.as_str()),
+            ("[RESOLVED] CPU", "back to normal")
+        );
         assert_eq!(said.kind, Kind::Success);
         let old = json!({"ruleName": "CPU", "state": "alerting", "message": "hot", "ruleUrl": "http://g/1",
                          "evalMatches": [{"metric": "load", "value": 9.5}]});
         let said = grafana(&old).expect("understood");
-        assert_eq!((said.title.as_str(), said.body.as_str()), ("CPU", "hot\nload = 9.5\nhttp://g/1"));
+        assert_eq!(
+            (said.title.as_str(), said.body.as_str()),
+            ("CPU", "hot\nload = 9.5\nhttp://g/1")
+        );
         assert_eq!(said.kind, Kind::Failure);
         assert!(grafana(&json!({"x": 1})).is_err());
     }

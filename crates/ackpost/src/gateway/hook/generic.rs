@@ -8,7 +8,16 @@ use crate::gateway::config::Hook;
 use crate::gateway::reply::Reply;
 
 const TITLE_FIELDS: [&str; 6] = ["title", "subject", "name", "event", "summary", "heading"];
-const BODY_FIELDS: [&str; 8] = ["body", "message", "text", "description", "content", "msg", "details", "summary"];
+const BODY_FIELDS: [&str; 8] = [
+    "body",
+    "message",
+    "text",
+    "description",
+    "content",
+    "msg",
+    "details",
+    "summary",
+];
 const KIND_FIELDS: [&str; 5] = ["type", "kind", "severity", "level", "status"];
 /// Longest JSON that is passed on when no field is known.
 const MAX_RAW_CHARS: usize = 4_000;
@@ -27,7 +36,9 @@ pub(crate) fn generic(value: &Value) -> Result<Said, Reply> {
             }
         },
     };
-    let kind = first(value, &KIND_FIELDS).map(|word| kind_of(&word)).unwrap_or_default();
+    let kind = first(value, &KIND_FIELDS)
+        .map(|word| kind_of(&word))
+        .unwrap_or_default();
     check(Said { title, body, kind })
 }
 
@@ -65,7 +76,9 @@ fn first(value: &Value, names: &[&str]) -> Option<String> {
 /// The words programs use for how bad it is.
 pub(crate) fn kind_of(word: &str) -> Kind {
     match word.trim().to_lowercase().as_str() {
-        "success" | "ok" | "resolved" | "passed" | "up" | "completed" | "succeeded" | "fixed" => Kind::Success,
+        "success" | "ok" | "resolved" | "passed" | "up" | "completed" | "succeeded" | "fixed" => {
+            Kind::Success
+        }
         "warning" | "warn" | "pending" | "unstable" | "degraded" => Kind::Warning,
         "failure" | "failed" | "error" | "critical" | "alerting" | "firing" | "down" | "fatal" | "broken" => {
             Kind::Failure
@@ -83,8 +96,16 @@ mod tests {
 
     #[test]
     fn usual_fields_are_found() {
-        let said = generic(&json!({"event": "deploy", "message": "done", "status": "success"})).expect("said");
-        assert_eq!(said, Said { title: "deploy".into(), body: "done".into(), kind: Kind::Success });
+        let said =
+            generic(&json!({"event": "deploy", "message": "done", "status": "success"})).expect("said");
+        assert_eq!(
+            said,
+            Said {
+                title: "deploy".into(),
+                body: "done".into(),
+                kind: Kind::Success
+            }
+        );
         let said = generic(&json!({"a": 1})).expect("said");
         assert_eq!(said.body, "{\n  \"a\": 1\n}");
         assert!(generic(&Value::Null).is_err());
@@ -101,8 +122,16 @@ mod tests {
             body: template("{{#each commits}}* {{ this }}\n{{/each}}"),
             kind: template("{{ state }}"),
         };
-        let value = json!({"repo": {"name": "ackpost"}, "commits": ["a", "b"], "state": "failed", "message": "no"});
+        let value =
+            json!({"repo": {"name": "ackpost"}, "commits": ["a", "b"], "state": "failed", "message": "no"});
         let said = from_hook(&hook, &value).expect("said");
-        assert_eq!(said, Said { title: "ackpost".into(), body: "* a\n* b\n".into(), kind: Kind::Failure });
+        assert_eq!(
+            said,
+            Said {
+                title: "ackpost".into(),
+                body: "* a\n* b\n".into(),
+                kind: Kind::Failure
+            }
+        );
     }
 }

@@ -37,8 +37,15 @@ impl fmt::Debug for Template {
 enum Node {
     Text(String),
     Value(Expression),
-    Each { over: Expression, body: Vec<Node> },
-    If { condition: Expression, yes: Vec<Node>, no: Vec<Node> },
+    Each {
+        over: Expression,
+        body: Vec<Node>,
+    },
+    If {
+        condition: Expression,
+        yes: Vec<Node>,
+        no: Vec<Node>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +85,10 @@ impl Template {
         let mut parser = Parser { source, at: 0 };
         let (nodes, end) = parser.block(0)?;
         match end {
-            End::Source => Ok(Self { source: source.to_owned(), nodes }),
+            End::Source => Ok(Self {
+                source: source.to_owned(),
+                nodes,
+            }),
             End::Else => Err(parser.error("`else` without `#if`")),
             End::Close(name) => Err(parser.error(format!("`/{name}` without `#{name}`"))),
         }
@@ -86,7 +96,11 @@ impl Template {
 
     /// The text it makes of this value.
     pub(crate) fn render(&self, value: &Value) -> String {
-        let mut run = Run { out: String::new(), steps: 0, scopes: vec![Scope { value, index: None }] };
+        let mut run = Run {
+            out: String::new(),
+            steps: 0,
+            scopes: vec![Scope { value, index: None }],
+        };
         if run.nodes(&self.nodes).is_err() {
             run.out.push_str(CUT);
         }
@@ -107,8 +121,14 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     fn error(&self, reason: impl Into<String>) -> TemplateError {
-        let at = self.source.get(..self.at).map_or(0, |before| before.chars().count());
-        TemplateError { reason: reason.into(), at }
+        let at = self
+            .source
+            .get(..self.at)
+            .map_or(0, |before| before.chars().count());
+        TemplateError {
+            reason: reason.into(),
+            at,
+        }
     }
 
     fn block(&mut self, depth: usize) -> Result<(Vec<Node>, End), TemplateError> {
@@ -156,13 +176,20 @@ impl Parser<'_> {
             End::Close(found) if found == name => Ok(()),
             End::Close(found) => Err(parser.error(format!("`/{found}` where `/{name}` is due"))),
             End::Else => Err(parser.error("`else` where it cannot stand")),
-            End::Source => Err(Self { source: parser.source, at: opened_at }.error(format!("`#{name}` is never closed"))),
+            End::Source => Err(Self {
+                source: parser.source,
+                at: opened_at,
+            }
+            .error(format!("`#{name}` is never closed"))),
         };
         match word {
             "each" => {
                 let (body, end) = self.block(depth + 1)?;
                 closed(self, end, "each")?;
-                Ok(Node::Each { over: expression, body })
+                Ok(Node::Each {
+                    over: expression,
+                    body,
+                })
             }
             "if" => {
                 let (yes, end) = self.block(depth + 1)?;
@@ -174,7 +201,11 @@ impl Parser<'_> {
                     closed(self, end, "if")?;
                     Vec::new()
                 };
-                Ok(Node::If { condition: expression, yes, no })
+                Ok(Node::If {
+                    condition: expression,
+                    yes,
+                    no,
+                })
             }
             other => Err(self.error(format!("there is no block `#{other}`; only `#if` and `#each`"))),
         }
@@ -193,9 +224,13 @@ impl Parser<'_> {
             .collect::<Vec<_>>();
         let plain = |part: &String| !part.is_empty() && !part.contains(['{', '}', '(', ')']);
         if path.len() > 16 || !path.iter().all(plain) {
-            return Err(self.error(format!("`{path_text}` is no field; write names with dots between them")));
+            return Err(self.error(format!(
+                "`{path_text}` is no field; write names with dots between them"
+            )));
         }
-        let filters = parts.map(|part| self.filter(part.trim())).collect::<Result<Vec<_>, _>>()?;
+        let filters = parts
+            .map(|part| self.filter(part.trim()))
+            .collect::<Result<Vec<_>, _>>()?;
         if filters.len() > 8 {
             return Err(self.error("more than 8 filters"));
         }
@@ -204,7 +239,8 @@ impl Parser<'_> {
 
     fn filter(&self, text: &str) -> Result<Filter, TemplateError> {
         let (name, argument) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-        let quoted = || unquote(argument).ok_or_else(|| self.error(format!("`{name}` wants a text in quotes")));
+        let quoted =
+            || unquote(argument).ok_or_else(|| self.error(format!("`{name}` wants a text in quotes")));
         Ok(match name {
             "upper" => Filter::Upper,
             "lower" => Filter::Lower,
@@ -216,7 +252,10 @@ impl Parser<'_> {
             "default" => Filter::Default(quoted()?),
             "join" => Filter::Join(quoted()?),
             "truncate" => Filter::Truncate(
-                argument.trim().parse().map_err(|_| self.error("`truncate` wants a number of characters"))?,
+                argument
+                    .trim()
+                    .parse()
+                    .map_err(|_| self.error("`truncate` wants a number of characters"))?,
             ),
             other => return Err(self.error(format!("there is no filter `{other}`"))),
         })
@@ -300,14 +339,19 @@ impl<'v> Run<'v> {
     }
 
     fn each(&mut self, over: &Expression, body: &[Node]) -> Result<(), Exhausted> {
-        let Some(value) = self.find(&over.path) else { return Ok(()) };
+        let Some(value) = self.find(&over.path) else {
+            return Ok(());
+        };
         let items: Vec<&'v Value> = match value {
             Value::Array(items) => items.iter().take(MAX_STEPS).collect(),
             Value::Object(fields) => fields.values().take(MAX_STEPS).collect(),
             _ => return Ok(()),
         };
         for (index, item) in items.into_iter().enumerate() {
-            self.scopes.push(Scope { value: item, index: Some(index) });
+            self.scopes.push(Scope {
+                value: item,
+                index: Some(index),
+            });
             let result = self.nodes(body);
             self.scopes.pop();
             result?;
@@ -322,7 +366,10 @@ impl<'v> Run<'v> {
             self.out.push_str(text);
             return Ok(());
         }
-        let end = (0..=left).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let end = (0..=left)
+            .rev()
+            .find(|end| text.is_char_boundary(*end))
+            .unwrap_or(0);
         self.out.push_str(&text[..end]);
         Err(Exhausted)
     }
@@ -338,7 +385,11 @@ impl<'v> Run<'v> {
 
     fn text(&self, expression: &Expression) -> String {
         if expression.path == ["@index"] {
-            return self.scopes.last().and_then(|scope| scope.index).map_or(String::new(), |i| (i + 1).to_string());
+            return self
+                .scopes
+                .last()
+                .and_then(|scope| scope.index)
+                .map_or(String::new(), |i| (i + 1).to_string());
         }
         let mut value = self.find(&expression.path);
         let mut text: Option<String> = None;
@@ -473,10 +524,16 @@ mod tests {
             ("{{ missing | default 'no | way' }}", "no | way"),
             ("{{ labels.'odd name' }}", "x"),
             ("{{ items.1.id }}", "b"),
-            ("{{#each items}}{{ @index }}={{ this.id }} of {{ name }};{{/each}}", "1=a of ackpost;2=b of ackpost;"),
+            (
+                "{{#each items}}{{ @index }}={{ this.id }} of {{ name }};{{/each}}",
+                "1=a of ackpost;2=b of ackpost;",
+            ),
             ("{{#each words}}{{this}},{{/each}}", "one,two,"),
             ("{{#if none}}yes{{else}}no{{/if}}{{#if items}}!{{/if}}", "no!"),
-            ("{{ words | join ' and ' }} {{ items | length }} {{ words | first }} {{ words | last | upper }}", "one and two 2 one TWO"),
+            (
+                "{{ words | join ' and ' }} {{ items | length }} {{ words | first }} {{ words | last | upper }}",
+                "one and two 2 one TWO",
+            ),
             ("{{ labels }}", "{\"odd name\":\"x\"}"),
             ("no fields", "no fields"),
         ] {
@@ -487,8 +544,18 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for bad in [
-            "{{", "{{}}", "{{#each a}}", "{{/if}}", "{{else}}", "{{#if a}}{{/each}}", "{{#for a}}{{/for}}",
-            "{{ a | evil }}", "{{ a | default x }}", "{{ f() }}", "{{ a..b }}", "{{#if}}x{{/if}}",
+            "{{",
+            "{{}}",
+            "{{#each a}}",
+            "{{/if}}",
+            "{{else}}",
+            "{{#if a}}{{/each}}",
+            "{{#for a}}{{/for}}",
+            "{{ a | evil }}",
+            "{{ a | default x }}",
+            "{{ f() }}",
+            "{{ a..b }}",
+            "{{#if}}x{{/if}}",
             "{{#each a}}{{#each b}}{{#each c}}{{#each d}}{{#each e}}{{/each}}{{/each}}{{/each}}{{/each}}{{/each}}",
         ] {
             assert!(Template::parse(bad).is_err(), "{bad}");
@@ -498,13 +565,18 @@ mod tests {
 
     #[test]
     fn a_bomb_is_cut_and_says_so() {
-        let list: Vec<Value> = (0..2_000).map(|n| json!({"text": "x".repeat(100), "n": n})).collect();
+        let list: Vec<Value> = (0..2_000)
+            .map(|n| json!({"text": "x".repeat(100), "n": n}))
+            .collect();
         let value = json!({"a": list.clone(), "b": list});
         let bomb = "{{#each a}}{{#each b}}{{#each a}}{{ text }}{{/each}}{{/each}}{{/each}}";
         let text = render(bomb, &value);
         assert!(text.len() <= MAX_OUTPUT_BYTES + CUT.len());
         assert!(text.ends_with(CUT));
-        let silent = render("{{#each a}}{{#each b}}{{#each a}}{{/each}}{{/each}}{{/each}}", &value);
+        let silent = render(
+            "{{#each a}}{{#each b}}{{#each a}}{{/each}}{{/each}}{{/each}}",
+            &value,
+        );
         assert_eq!(silent, CUT);
         assert!(render("{{ a }}{{ a }}", &value).len() <= MAX_OUTPUT_BYTES + CUT.len());
     }

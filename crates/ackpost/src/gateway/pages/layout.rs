@@ -41,7 +41,10 @@ pub(super) fn page(title: &str, logged_in: bool, content: &Markup) -> Response {
             }
         }
     };
-    let headers = [(CONTENT_TYPE, "text/html; charset=utf-8"), (CONTENT_SECURITY_POLICY, POLICY)];
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+    ];
     (headers, markup.into_string()).into_response()
 }
 
@@ -55,6 +58,9 @@ pub(super) fn problem(reply: &Reply) -> Response {
 
 /// The style sheet.
 pub(super) async fn style() -> Response {
-    let headers = [("content-type", "text/css; charset=utf-8"), ("cache-control", "max-age=3600")];
+    let headers = [
+        ("content-type", "text/css; charset=utf-8"),
+        ("cache-control", "max-age=3600"),
+    ];
     (headers, include_str!("style.css")).into_response()
 }

@@ -38,9 +38,15 @@ pub(super) async fn enter(State(gateway): State<Arc<Gateway>>, request: Request)
     let (peer, now) = (peer(&parts), Instant::now());
     let rate = gateway.config().limits.guess_rate;
     if let Err(wait) = gateway.rates.guesses.check(&peer, rate, now) {
-        return refused(&Reply::too_many("too many wrong tokens came from this address", wait));
+        return refused(&Reply::too_many(
+            "too many wrong tokens came from this address",
+            wait,
+        ));
     }
-    let Some(grant) = gateway.tokens.check(text(&fields, "token").trim(), SystemTime::now()) else {
+    let Some(grant) = gateway
+        .tokens
+        .check(text(&fields, "token").trim(), SystemTime::now())
+    else {
         let _ = gateway.rates.guesses.take(&peer, rate, now);
         let mut response = page(Some("This is no valid token."));
         *response.status_mut() = axum::http::StatusCode::UNAUTHORIZED;
@@ -49,7 +55,10 @@ pub(super) async fn enter(State(gateway): State<Arc<Gateway>>, request: Request)
     match gateway.logins.open(grant, now) {
         Ok(session) => {
             // `Secure` is left out: on loopback there is no TLS. A proxy with TLS may add it.
-            with_cookie(to("/ui"), &format!("{COOKIE_NAME}={session}; Path=/; HttpOnly; SameSite=Strict"))
+            with_cookie(
+                to("/ui"),
+                &format!("{COOKIE_NAME}={session}; Path=/; HttpOnly; SameSite=Strict"),
+            )
         }
         Err(error) => refused(&Reply::internal(&error)),
     }
@@ -57,5 +66,8 @@ pub(super) async fn enter(State(gateway): State<Arc<Gateway>>, request: Request)
 
 /// Ends the session in this browser.
 pub(super) async fn leave(State(_): State<Arc<Gateway>>) -> Response {
-    with_cookie(to("/ui/login"), &format!("{COOKIE_NAME}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"))
+    with_cookie(
+        to("/ui/login"),
+        &format!("{COOKIE_NAME}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"),
+    )
 }

@@ -52,7 +52,13 @@ async fn form(gateway: &Gateway, request: Request) -> Result<(axum::http::reques
         same_origin(&parts.headers)?;
         let limits = &gateway.config().limits;
         // A form of ours is small, whatever the gateway takes elsewhere.
-        let bytes = payload::body(&parts.headers, body, limits.body_bytes.min(256 << 10), limits.body_time).await?;
+        let bytes = payload::body(
+            &parts.headers,
+            body,
+            limits.body_bytes.min(256 << 10),
+            limits.body_time,
+        )
+        .await?;
         payload::fields(&parts.headers, None, bytes).await
     };
     match read.await {

@@ -41,7 +41,9 @@ fn logged_in(caller: &Caller) -> bool {
 }
 
 fn asked(query: &str, name: &str) -> String {
-    url::form_urlencoded::parse(query.as_bytes()).find(|(one, _)| one == name).map_or(String::new(), |(_, v)| v.into_owned())
+    url::form_urlencoded::parse(query.as_bytes())
+        .find(|(one, _)| one == name)
+        .map_or(String::new(), |(_, v)| v.into_owned())
 }
 
 fn table(entries: &[Entry], query: &str) -> Markup {
@@ -106,9 +108,16 @@ pub(super) async fn one(
         caller.may(Scope::Outbox, None)?;
         let unknown = || Reply::not_found("there is no such message in the outbox");
         let id: OutboxId = id.parse().map_err(|_| unknown())?;
-        let (entry, events) = gateway.outbox.show(&id).await.map_err(refusal)?.ok_or_else(unknown)?;
-        let history: Vec<(String, String, String)> =
-            events.into_iter().map(|event| (time_text(event.at), event.kind, event.text)).collect();
+        let (entry, events) = gateway
+            .outbox
+            .show(&id)
+            .await
+            .map_err(refusal)?
+            .ok_or_else(unknown)?;
+        let history: Vec<(String, String, String)> = events
+            .into_iter()
+            .map(|event| (time_text(event.at), event.kind, event.text))
+            .collect();
         Ok(detail(&entry, &history))
     };
     match shown.await {

@@ -30,7 +30,11 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>, request: Request) 
     };
     let shown: Vec<_> = keys
         .iter()
-        .filter(|key| Scope::ALL[..4].iter().any(|scope| caller.may(*scope, Some(key)).is_ok()))
+        .filter(|key| {
+            Scope::ALL[..4]
+                .iter()
+                .any(|scope| caller.may(*scope, Some(key)).is_ok())
+        })
         .collect();
     let content = html! {
         dl {

@@ -82,12 +82,21 @@ pub(super) async fn send(
 }
 
 async fn services(gateway: &Gateway, key: &Key) -> Result<Arc<Notifier>, Reply> {
-    key_services(gateway, key).await?.ok_or_else(|| Reply::not_found("there is no configuration under this key"))
+    key_services(gateway, key)
+        .await?
+        .ok_or_else(|| Reply::not_found("there is no configuration under this key"))
 }
 
-async fn content(gateway: &Gateway, caller: &Caller, key: &str, sent: Option<&Reply>) -> Result<Response, Reply> {
+async fn content(
+    gateway: &Gateway,
+    caller: &Caller,
+    key: &str,
+    sent: Option<&Reply>,
+) -> Result<Response, Reply> {
     let key = Key::parse(key)?;
-    let readable = [Scope::Read, Scope::Configure, Scope::Notify].iter().any(|s| caller.may(*s, Some(&key)).is_ok());
+    let readable = [Scope::Read, Scope::Configure, Scope::Notify]
+        .iter()
+        .any(|s| caller.may(*s, Some(&key)).is_ok());
     if !readable {
         caller.may(Scope::Read, Some(&key))?;
     }
@@ -108,11 +117,19 @@ async fn content(gateway: &Gateway, caller: &Caller, key: &str, sent: Option<&Re
             button type="submit" { "Send" }
         }
     };
-    Ok(layout::page(&format!("Key {key}"), matches!(caller, Caller::Token(_)), &markup))
+    Ok(layout::page(
+        &format!("Key {key}"),
+        matches!(caller, Caller::Token(_)),
+        &markup,
+    ))
 }
 
 fn outcome(reply: &Reply) -> Markup {
-    let class = if reply.status().is_success() { "good" } else { "bad" };
+    let class = if reply.status().is_success() {
+        "good"
+    } else {
+        "bad"
+    };
     html! {
         p class=(class) role="status" { (reply.sentence()) }
         @if !reply.lines().is_empty() { ul { @for line in reply.lines() { li { (line) } } } }

@@ -19,7 +19,8 @@ impl Fields {
         match value {
             Value::Object(map) if map.len() <= MAX_FIELDS => Ok(Self(map)),
             Value::Object(_) => Err(too_many()),
-            _ => Err(Reply::bad_request("the JSON is no object").remedy("send an object such as {\"body\": \"text\"}")),
+            _ => Err(Reply::bad_request("the JSON is no object")
+                .remedy("send an object such as {\"body\": \"text\"}")),
         }
     }
 
@@ -41,8 +42,10 @@ impl Fields {
     /// Apprise API's payload mapping in the query (`?:message=body`: the field `message` is meant as `body`;
     /// `?:noise=` drops a field), and plain fields of the query for what the body leaves out.
     pub(crate) fn apply_query(&mut self, query: &str) {
-        let pairs: Vec<(String, String)> =
-            url::form_urlencoded::parse(query.as_bytes()).into_owned().take(MAX_FIELDS).collect();
+        let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .take(MAX_FIELDS)
+            .collect();
         let mapped: Vec<(String, Option<Value>)> = pairs
             .iter()
             .filter_map(|(name, to)| Some((name.strip_prefix(':')?, to)))
@@ -50,7 +53,10 @@ impl Fields {
             .map(|(from, to)| match self.0.shift_remove(from) {
                 Some(value) => (to.clone(), Some(value)),
                 // Nothing of that name in the body: a fixed value for a known field.
-                None => (from.to_owned(), QUERY_FIELDS.contains(&from).then(|| Value::String(to.clone()))),
+                None => (
+                    from.to_owned(),
+                    QUERY_FIELDS.contains(&from).then(|| Value::String(to.clone())),
+                ),
             })
             .collect();
         for (name, value) in mapped {
@@ -67,7 +73,10 @@ impl Fields {
 
     /// The first of these names that is there and not null.
     pub(crate) fn get(&self, names: &[&str]) -> Option<&Value> {
-        names.iter().find_map(|name| self.0.get(*name)).filter(|value| !value.is_null())
+        names
+            .iter()
+            .find_map(|name| self.0.get(*name))
+            .filter(|value| !value.is_null())
     }
 
     /// Text, or a number as text.
@@ -78,7 +87,9 @@ impl Fields {
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
             Some(Value::Bool(yes)) => Ok(Some(yes.to_string())),
             // A form that repeats a field: the last one counts.
-            Some(Value::Array(items)) if !items.is_empty() && items.iter().all(Value::is_string) && names[0] != "body" => {
+            Some(Value::Array(items))
+                if !items.is_empty() && items.iter().all(Value::is_string) && names[0] != "body" =>
+            {
                 Ok(items.last().and_then(Value::as_str).map(str::to_owned))
             }
             Some(_) => Err(Reply::bad_request(format!("the field `{}` is no text", names[0]))),
@@ -94,12 +105,15 @@ impl Fields {
             Some(Value::Array(items)) => items
                 .iter()
                 .map(|item| {
-                    item.as_str()
-                        .map(str::to_owned)
-                        .ok_or_else(|| Reply::bad_request(format!("`{}` holds something that is no text", names[0])))
+                    item.as_str().map(str::to_owned).ok_or_else(|| {
+                        Reply::bad_request(format!("`{}` holds something that is no text", names[0]))
+                    })
                 })
                 .collect(),
-            Some(_) => Err(Reply::bad_request(format!("`{}` is neither a text nor a list", names[0]))),
+            Some(_) => Err(Reply::bad_request(format!(
+                "`{}` is neither a text nor a list",
+                names[0]
+            ))),
         }
     }
 
@@ -121,8 +135,11 @@ mod tests {
 
     #[test]
     fn the_query_maps_fields_and_fills_gaps() {
-        let mut fields = Fields::from_json(json!({"message": "m", "subject": "s", "noise": 1, "type": "info"})).expect("ok");
-        fields.apply_query(":message=body&:noise=&:subject=title&type=failure&tag=a&secret=x&:format=markdown");
+        let mut fields =
+            Fields::from_json(json!({"message": "m", "subject": "s", "noise": 1, "type": "info"}))
+                .expect("ok");
+        fields
+            .apply_query(":message=body&:noise=&:subject=title&type=failure&tag=a&secret=x&:format=markdown");
         assert_eq!(
             fields.into_value(),
             json!({"type": "info", "body": "m", "title": "s", "format": "markdown", "tag": "a"})

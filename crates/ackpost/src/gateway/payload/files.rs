@@ -52,15 +52,24 @@ fn one(value: &Value) -> Result<Vec<GivenFile>, Reply> {
             .collect(),
         Value::Object(object) => {
             let text = |names: &[&str]| {
-                names.iter().find_map(|name| object.get(*name)).and_then(Value::as_str).map(str::to_owned)
+                names
+                    .iter()
+                    .find_map(|name| object.get(*name))
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
             };
             let name = text(&["filename", "name"]).map(|name| safe_name(&name));
-            let media_type = text(&["mimetype", "media_type", "content_type"]).filter(|kind| is_media_type(kind));
+            let media_type =
+                text(&["mimetype", "media_type", "content_type"]).filter(|kind| is_media_type(kind));
             if let Some(encoded) = text(&["base64"]) {
                 let bytes = base64::engine::general_purpose::STANDARD
                     .decode(encoded.trim())
                     .map_err(|_| bad("the `base64` of an attachment cannot be decoded"))?;
-                return Ok(vec![GivenFile { name, media_type, given: Given::Bytes(bytes.into()) }]);
+                return Ok(vec![GivenFile {
+                    name,
+                    media_type,
+                    given: Given::Bytes(bytes.into()),
+                }]);
             }
             match text(&["url", "attach"]) {
                 Some(url) => Ok(vec![address(&url, name, media_type)?]),
@@ -78,7 +87,11 @@ fn bad(cause: &str) -> Reply {
 fn address(text: &str, name: Option<String>, media_type: Option<String>) -> Result<GivenFile, Reply> {
     let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
     if lower.starts_with("http://") || lower.starts_with("https://") {
-        return Ok(GivenFile { name, media_type, given: Given::Url(text.to_owned()) });
+        return Ok(GivenFile {
+            name,
+            media_type,
+            given: Given::Url(text.to_owned()),
+        });
     }
     // A path of this machine is never read for somebody who comes over HTTP.
     Err(bad("an attachment is no http(s) address"))
@@ -87,17 +100,30 @@ fn address(text: &str, name: Option<String>, media_type: Option<String>) -> Resu
 /// The last part of a name, without what could end a header or name another folder.
 pub(crate) fn safe_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = last.chars().filter(|c| !c.is_control() && *c != '"').take(120).collect();
+    let clean: String = last
+        .chars()
+        .filter(|c| !c.is_control() && *c != '"')
+        .take(120)
+        .collect();
     let clean = clean.trim().trim_start_matches('.').to_owned();
-    if clean.is_empty() { "file".to_owned() } else { clean }
+    if clean.is_empty() {
+        "file".to_owned()
+    } else {
+        clean
+    }
 }
 
 /// `type/subtype` of plain characters.
 pub(crate) fn is_media_type(text: &str) -> bool {
     let legal = |part: &str| {
-        !part.is_empty() && part.len() <= 100 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+        !part.is_empty()
+            && part.len() <= 100
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
     };
-    text.split_once('/').is_some_and(|(kind, sub)| legal(kind) && legal(sub))
+    text.split_once('/')
+        .is_some_and(|(kind, sub)| legal(kind) && legal(sub))
 }
 
 #[cfg(test)]
@@ -120,9 +146,14 @@ mod tests {
 
     #[test]
     fn names_are_made_harmless() {
-        for (name, expected) in
-            [("a/b/c.txt", "c.txt"), ("..\\x", "x"), ("", "file"), ("...", "file"), ("a\r\nb\"", "ab"), (".env", "env")]
-        {
+        for (name, expected) in [
+            ("a/b/c.txt", "c.txt"),
+            ("..\\x", "x"),
+            ("", "file"),
+            ("...", "file"),
+            ("a\r\nb\"", "ab"),
+            (".env", "env"),
+        ] {
             assert_eq!(safe_name(name), expected);
         }
         assert!(is_media_type("image/svg+xml"));

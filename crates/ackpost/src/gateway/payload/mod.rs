@@ -65,11 +65,14 @@ impl Payload {
             None => None,
         };
         let time = |name: &str| {
-            fields.text(&[name])?.filter(|text| !text.trim().is_empty()).map_or(Ok(None), |text| {
-                units::duration(&text)
-                    .map(Some)
-                    .map_err(|reason| Reply::bad_request(format!("{name}: {reason}")))
-            })
+            fields
+                .text(&[name])?
+                .filter(|text| !text.trim().is_empty())
+                .map_or(Ok(None), |text| {
+                    units::duration(&text)
+                        .map(Some)
+                        .map_err(|reason| Reply::bad_request(format!("{name}: {reason}")))
+                })
         };
         Ok(Self {
             title,
@@ -97,8 +100,9 @@ mod tests {
 
     #[test]
     fn the_usual_fields() {
-        let payload = read(json!({"title": "t", "body": "b", "type": "Warning", "format": "markdown", "tag": "a b"}))
-            .expect("legal");
+        let payload =
+            read(json!({"title": "t", "body": "b", "type": "Warning", "format": "markdown", "tag": "a b"}))
+                .expect("legal");
         assert_eq!((payload.title.as_str(), payload.body.as_str()), ("t", "b"));
         assert_eq!((payload.kind, payload.format), (Kind::Warning, Format::Markdown));
         assert!(payload.filter.is_some());
@@ -128,6 +132,12 @@ mod tests {
             assert_eq!(reply.status(), axum::http::StatusCode::BAD_REQUEST, "{bad}");
         }
         let long = "x".repeat(MAX_TEXT_BYTES + 1);
-        assert_eq!(read(json!({"body": long})).expect_err("too long").status().as_u16(), 431);
+        assert_eq!(
+            read(json!({"body": long}))
+                .expect_err("too long")
+                .status()
+                .as_u16(),
+            431
+        );
     }
 }

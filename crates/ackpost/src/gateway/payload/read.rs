@@ -13,14 +13,24 @@ use super::files::{Given, GivenFile, is_media_type, safe_name};
 use crate::gateway::reply::{Reply, is_json};
 
 /// Reads the whole body: no larger than `limit`, no slower than `time`.
-pub(crate) async fn body(headers: &HeaderMap, body: Body, limit: usize, time: Duration) -> Result<Bytes, Reply> {
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+pub(crate) async fn body(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    time: Duration,
+) -> Result<Bytes, Reply> {
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(Reply::too_large(limit));
     }
     match tokio::time::timeout(time, Limited::new(body, limit).collect()).await {
-        Err(_) => Err(Reply::new(axum::http::StatusCode::REQUEST_TIMEOUT, "the body came too slowly")
-            .remedy("send it faster, or raise `body_time` in gateway.toml")),
+        Err(_) => Err(Reply::new(
+            axum::http::StatusCode::REQUEST_TIMEOUT,
+            "the body came too slowly",
+        )
+        .remedy("send it faster, or raise `body_time` in gateway.toml")),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Reply::too_large(limit)),
         Ok(Err(_)) => Err(Reply::bad_request("the body ended early")),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
@@ -33,10 +43,17 @@ pub(crate) async fn fields(
     query: Option<&str>,
     bytes: Bytes,
 ) -> Result<(Fields, Vec<GivenFile>), Reply> {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let (mut fields, files) = if is_json(content_type) {
         (json(&bytes)?, Vec::new())
-    } else if content_type.trim_start().to_ascii_lowercase().starts_with("multipart/form-data") {
+    } else if content_type
+        .trim_start()
+        .to_ascii_lowercase()
+        .starts_with("multipart/form-data")
+    {
         multipart(content_type, bytes).await?
     } else {
         (form(&bytes)?, Vec::new())
@@ -55,8 +72,11 @@ fn json(bytes: &Bytes) -> Result<Fields, Reply> {
 /// Any JSON value. The parser refuses more than 128 levels of nesting.
 pub(crate) fn parse_json(bytes: &[u8]) -> Result<serde_json::Value, Reply> {
     serde_json::from_slice(bytes).map_err(|error| {
-        Reply::bad_request("the body is no JSON")
-            .remedy(format!("correct line {}, column {}", error.line(), error.column()))
+        Reply::bad_request("the body is no JSON").remedy(format!(
+            "correct line {}, column {}",
+            error.line(),
+            error.column()
+        ))
     })
 }
 
@@ -70,22 +90,31 @@ fn form(bytes: &Bytes) -> Result<Fields, Reply> {
 }
 
 async fn multipart(content_type: &str, bytes: Bytes) -> Result<(Fields, Vec<GivenFile>), Reply> {
-    let bad = |_| Reply::bad_request("the multipart body cannot be read").remedy("check its boundary and its parts");
+    let bad = |_| {
+        Reply::bad_request("the multipart body cannot be read").remedy("check its boundary and its parts")
+    };
     let request = Request::builder()
         .header(CONTENT_TYPE, content_type)
         .body(Body::from(bytes))
         .map_err(|_| Reply::bad_request("the content type cannot be read"))?;
-    let mut parts = Multipart::from_request(request, &())
-        .await
-        .map_err(|_| Reply::bad_request("the multipart body has no boundary").remedy("name it in Content-Type"))?;
+    let mut parts = Multipart::from_request(request, &()).await.map_err(|_| {
+        Reply::bad_request("the multipart body has no boundary").remedy("name it in Content-Type")
+    })?;
     let (mut fields, mut files) = (Fields::default(), Vec::new());
     while let Some(part) = parts.next_field().await.map_err(bad)? {
         let name = part.name().unwrap_or_default().to_owned();
         match part.file_name().map(safe_name) {
             Some(file_name) => {
-                let media_type = part.content_type().filter(|kind| is_media_type(kind)).map(str::to_owned);
+                let media_type = part
+                    .content_type()
+                    .filter(|kind| is_media_type(kind))
+                    .map(str::to_owned);
                 let given = Given::Bytes(part.bytes().await.map_err(bad)?);
-                files.push(GivenFile { name: Some(file_name), media_type, given });
+                files.push(GivenFile {
+                    name: Some(file_name),
+                    media_type,
+                    given,
+                });
             }
             None => fields.push(name, part.text().await.map_err(bad)?)?,
         }
@@ -115,9 +144,14 @@ mod tests {
             ("application/x-www-form-urlencoded", "body=hi"),
             ("multipart/form-data; boundary=x", boundary),
         ] {
-            let (fields, files) =
-                super::fields(&headers(content_type), Some("tag=t"), Bytes::from(text)).await.expect("read");
-            assert_eq!(fields.text(&["body"]).expect("text").as_deref(), Some("hi"), "{content_type}");
+            let (fields, files) = super::fields(&headers(content_type), Some("tag=t"), Bytes::from(text))
+                .await
+                .expect("read");
+            assert_eq!(
+                fields.text(&["body"]).expect("text").as_deref(),
+                Some("hi"),
+                "{content_type}"
+            );
             assert_eq!(fields.text(&["tag"]).expect("text").as_deref(), Some("t"));
             if content_type.starts_with("multipart") {
                 assert_eq!(files[0].name.as_deref(), Some("a.txt"));
@@ -136,7 +170,11 @@ mod tests {
             ("multipart/form-data; boundary=x", "--x\r\nbroken"),
         ] {
             let result = super::fields(&headers(content_type), None, Bytes::from(text.to_owned())).await;
-            assert_eq!(result.expect_err(content_type).status().as_u16(), 400, "{content_type}");
+            assert_eq!(
+                result.expect_err(content_type).status().as_u16(),
+                400,
+                "{content_type}"
+            );
         }
     }
 

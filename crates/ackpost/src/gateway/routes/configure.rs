@@ -25,11 +25,11 @@ const MAX_CONFIG_BYTES: usize = 128 << 10;
 /// Saves a configuration.
 pub(crate) async fn add(
     State(gateway): State<Arc<Gateway>>,
-    Path(key): Path<String>,
+    path: Option<Path<String>>,
     request: Request,
 ) -> Result<Reply, Reply> {
     let Opened { caller, parts, body } = open(&gateway, request).await?;
-    let key = Key::parse(&key)?;
+    let key = Key::of_request(path.as_ref().map(|path| path.0.as_str()), &parts.headers)?;
     changeable(&gateway, &caller, &key)?;
     let (fields, _) = payload::fields(&parts.headers, None, body).await?;
     let (text, format) = configuration(&fields)?;
@@ -40,13 +40,18 @@ pub(crate) async fn add(
     let problems: Vec<String> = notifier.problems().iter().map(ToString::to_string).collect();
     if notifier.is_empty() {
         let mut reply = Reply::bad_request("the configuration holds no service that can be used")
-            .remedy("correct what is listed").field("problems", problems.clone());
+            .remedy("correct what is listed")
+            .field("problems", problems.clone());
         for problem in problems {
             reply = reply.line(problem);
         }
         return Err(reply);
     }
-    gateway.catalog.store().save(&key, format, &text).map_err(|error| Reply::internal(&error))?;
+    gateway
+        .catalog
+        .store()
+        .save(&key, format, &text)
+        .map_err(|error| Reply::internal(&error))?;
     let mut reply = Reply::ok("Successfully saved configuration")
         .field("services", notifier.len())
         .field("problems", problems.clone());
@@ -70,9 +75,14 @@ fn configuration(fields: &Fields) -> Result<(String, ConfigFormat), Reply> {
     }
     let urls = fields.list(&["urls", "url"])?;
     // One URL on each line: the language of configurations splits no lines.
-    let lines: Vec<String> = urls.iter().flat_map(|text| notify::split_urls(text)).map(str::to_owned).collect();
+    let lines: Vec<String> = urls
+        .iter()
+        .flat_map(|text| notify::split_urls(text))
+        .map(str::to_owned)
+        .collect();
     if lines.is_empty() {
-        return Err(Reply::bad_request("there is nothing to save").remedy("send `urls`, or `config` with its `format`"));
+        return Err(Reply::bad_request("there is nothing to save")
+            .remedy("send `urls`, or `config` with its `format`"));
     }
     Ok((lines.join("\n"), ConfigFormat::Text))
 }
@@ -80,26 +90,36 @@ fn configuration(fields: &Fields) -> Result<(String, ConfigFormat), Reply> {
 /// Deletes a configuration.
 pub(crate) async fn del(
     State(gateway): State<Arc<Gateway>>,
-    Path(key): Path<String>,
+    path: Option<Path<String>>,
     request: Request,
 ) -> Result<Reply, Reply> {
-    let Opened { caller, .. } = open(&gateway, request).await?;
-    let key = Key::parse(&key)?;
+    let Opened { caller, parts, .. } = open(&gateway, request).await?;
+    let key = Key::of_request(path.as_ref().map(|path| path.0.as_str()), &parts.headers)?;
     changeable(&gateway, &caller, &key)?;
-    let deleted = gateway.catalog.store().delete(&key).map_err(|error| Reply::internal(&error))?;
-    Ok(if deleted { Reply::ok("Successfully removed configuration") } else { Reply::no_content() })
+    let deleted = gateway
+        .catalog
+        .store()
+        .delete(&key)
+        .map_err(|error| Reply::internal(&error))?;
+    Ok(if deleted {
+        Reply::ok("Successfully removed configuration")
+    } else {
+        Reply::no_content()
+    })
 }
 
 /// The text of a configuration, with its secrets: for `apprise --config=http://…/get/KEY`.
 pub(crate) async fn get(
     State(gateway): State<Arc<Gateway>>,
-    Path(key): Path<String>,
+    path: Option<Path<String>>,
     request: Request,
 ) -> Result<Response, Reply> {
     let Opened { caller, parts, .. } = open(&gateway, request).await?;
-    let key = Key::parse(&key)?;
+    let key = Key::of_request(path.as_ref().map(|path| path.0.as_str()), &parts.headers)?;
     changeable(&gateway, &caller, &key)?;
-    let Some(stored) = gateway.catalog.stored(&key)? else { return Ok(Reply::no_content().into_response()) };
+    let Some(stored) = gateway.catalog.stored(&key)? else {
+        return Ok(Reply::no_content().into_response());
+    };
     if wants_json(&parts.headers) {
         let text = json!({"format": stored.format.as_str(), "config": stored.text}).to_string();
         return Ok(([(CONTENT_TYPE, "application/json")], text).into_response());
@@ -114,11 +134,18 @@ pub(crate) async fn get(
 /// The names of all keys.
 pub(crate) async fn list(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, Reply> {
     let Opened { caller, .. } = open(&gateway, request).await?;
-    caller.may(Scope::Read, None).or_else(|_| caller.may(Scope::Configure, None))?;
+    caller
+        .may(Scope::Read, None)
+        .or_else(|_| caller.may(Scope::Configure, None))?;
     let keys: Vec<String> = gateway
         .keys()?
         .iter()
-        .filter(|key| caller.may(Scope::Read, Some(key)).or_else(|_| caller.may(Scope::Configure, Some(key))).is_ok())
+        .filter(|key| {
+            caller
+                .may(Scope::Read, Some(key))
+                .or_else(|_| caller.may(Scope::Configure, Some(key)))
+                .is_ok()
+        })
         .map(Key::to_string)
         .collect();
     Ok(([(CONTENT_TYPE, "application/json")], json!(keys).to_string()).into_response())
@@ -127,15 +154,20 @@ pub(crate) async fn list(State(gateway): State<Arc<Gateway>>, request: Request) 
 /// The URLs and tags of a key. Secrets only for who may configure, and only on `privacy=0`.
 pub(crate) async fn urls(
     State(gateway): State<Arc<Gateway>>,
-    Path(key): Path<String>,
+    path: Option<Path<String>>,
     request: Request,
 ) -> Result<Response, Reply> {
     let Opened { caller, parts, .. } = open(&gateway, request).await?;
-    let key = Key::parse(&key)?;
-    caller.may(Scope::Read, Some(&key)).or_else(|_| caller.may(Scope::Configure, Some(&key)))?;
+    let key = Key::of_request(path.as_ref().map(|path| path.0.as_str()), &parts.headers)?;
+    caller
+        .may(Scope::Read, Some(&key))
+        .or_else(|_| caller.may(Scope::Configure, Some(&key)))?;
     let query = |name: &str| {
         let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
-        pairs.into_owned().find(|(one, _)| one == name).map(|(_, value)| value)
+        pairs
+            .into_owned()
+            .find(|(one, _)| one == name)
+            .map(|(_, value)| value)
     };
     let filter = tags::parse_text(&query("tag").unwrap_or_default())?.unwrap_or(TagFilter::All);
     let exposed = query("privacy").is_some_and(|word| matches!(word.as_str(), "0" | "no" | "false"))
@@ -150,7 +182,11 @@ pub(crate) async fn urls(
         .map(|entry| {
             let names = entry.tag_names();
             all_tags.extend(names.iter().cloned());
-            let url = if exposed { entry.expose_url() } else { entry.masked_url() };
+            let url = if exposed {
+                entry.expose_url()
+            } else {
+                entry.masked_url()
+            };
             let id = entry.service().map(|service| service.url_id(8));
             json!({"id": id, "url": url, "tags": names})
         })
@@ -166,8 +202,10 @@ fn changeable(gateway: &Gateway, caller: &Caller, key: &Key) -> Result<(), Reply
         return Err(Reply::forbidden("configurations are locked").remedy("see config_lock in gateway.toml"));
     }
     if gateway.operator_file(key).is_some() {
-        return Err(Reply::forbidden("this key belongs to the operator of the gateway")
-            .remedy("change the file that gateway.toml names"));
+        return Err(
+            Reply::forbidden("this key belongs to the operator of the gateway")
+                .remedy("change the file that gateway.toml names"),
+        );
     }
     Ok(())
 }

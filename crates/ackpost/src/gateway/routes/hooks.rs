@@ -49,7 +49,8 @@ pub(crate) async fn configured(
     let opened = open(&gateway, request).await?;
     let config = gateway.config();
     let hook = config.hooks.get(&name).ok_or_else(|| {
-        Reply::not_found("there is no webhook of this name").remedy("name it in gateway.toml under [hooks.NAME]")
+        Reply::not_found("there is no webhook of this name")
+            .remedy("name it in gateway.toml under [hooks.NAME]")
     })?;
     let key = Key::parse(&hook.key)?;
     opened.caller.may(Scope::Notify, Some(&key))?;
@@ -59,7 +60,12 @@ pub(crate) async fn configured(
 
 /// JSON, or a form as an object.
 async fn value(opened: &Opened) -> Result<Value, Reply> {
-    let content_type = opened.parts.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = opened
+        .parts
+        .headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if is_json(content_type) || opened.body.first().is_some_and(|byte| b"{[\"".contains(byte)) {
         return payload::json(&opened.body);
     }
@@ -74,18 +80,34 @@ async fn pass_on(
     said: Said,
     tag: Option<&str>,
 ) -> Result<Reply, Reply> {
-    let services = key_services(gateway, key)
-        .await?
-        .ok_or_else(|| Reply::not_found("there is no configuration under this key").remedy("save one with /add/KEY"))?;
+    let services = key_services(gateway, key).await?.ok_or_else(|| {
+        Reply::not_found("there is no configuration under this key").remedy("save one with /add/KEY")
+    })?;
     let query = |name: &str| {
         let pairs = url::form_urlencoded::parse(opened.parts.uri.query().unwrap_or_default().as_bytes());
-        pairs.into_owned().find(|(one, _)| one == name).map(|(_, value)| value)
+        pairs
+            .into_owned()
+            .find(|(one, _)| one == name)
+            .map(|(_, value)| value)
     };
-    let tag = query("tag").or_else(|| tag.map(str::to_owned)).unwrap_or_default();
+    let tag = query("tag")
+        .or_else(|| tag.map(str::to_owned))
+        .unwrap_or_default();
     let filter = tags::parse_text(&tag)?.unwrap_or(TagFilter::All);
     let asked = query("wait").and_then(|text| units::duration(&text).ok());
-    let message = Message::new(said.body).title(said.title).kind(said.kind).input_format(Format::Text);
+    let message = Message::new(said.body)
+        .title(said.title)
+        .kind(said.kind)
+        .input_format(Format::Text);
     let order = order(&opened.caller, &services, &filter, message)?;
     let wait = send::wait(gateway, &opened.parts, asked);
-    send::accept(gateway, Order { options: AcceptOptions::default(), wait, ..order }).await
+    send::accept(
+        gateway,
+        Order {
+            options: AcceptOptions::default(),
+            wait,
+            ..order
+        },
+    )
+    .await
 }

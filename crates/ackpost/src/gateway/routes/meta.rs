@@ -21,9 +21,17 @@ use crate::gateway::token::Scope;
 pub(crate) async fn status(State(gateway): State<Arc<Gateway>>) -> Reply {
     let config = gateway.config();
     let writable = gateway.catalog.store().is_writable();
-    let details: &[&str] = if writable { &["OK"] } else { &["CONFIG_PERMISSION_ISSUE"] };
+    let details: &[&str] = if writable {
+        &["OK"]
+    } else {
+        &["CONFIG_PERMISSION_ISSUE"]
+    };
     let good = writable || config.config_lock;
-    let status = if good { StatusCode::OK } else { StatusCode::EXPECTATION_FAILED };
+    let status = if good {
+        StatusCode::OK
+    } else {
+        StatusCode::EXPECTATION_FAILED
+    };
     Reply::new(status, details[0])
         .field("config_lock", config.config_lock)
         .field("attach_lock", false)
@@ -73,7 +81,10 @@ pub(crate) async fn healthz(State(gateway): State<Arc<Gateway>>) -> Reply {
 }
 
 /// Prometheus.
-pub(crate) async fn metrics(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, Reply> {
+pub(crate) async fn metrics(
+    State(gateway): State<Arc<Gateway>>,
+    request: Request,
+) -> Result<Response, Reply> {
     let opened = open(&gateway, request).await?;
     opened.caller.may(Scope::Metrics, None)?;
     let stats = gateway.outbox.stats().await.map_err(refusal)?;

@@ -10,12 +10,12 @@ use notify::{Entry, Environment, Message, Notifier, Problem, Service, TagFilter,
 use super::send::{self, Order};
 use super::{Opened, open};
 use crate::gateway::auth::Caller;
-use crate::gateway::payload::{self, Payload};
 use crate::gateway::key::Key;
+use crate::gateway::payload::{self, Payload};
 use crate::gateway::reply::Reply;
 use crate::gateway::state::Gateway;
 use crate::gateway::token::Scope;
-use crate::gateway::{attach, catalog};
+use crate::gateway::{attach, catalog, key};
 
 /// Most services one request may name.
 const MAX_URLS_BYTES: usize = 64 << 10;
@@ -26,22 +26,31 @@ pub(crate) async fn with_key(
     Path(key): Path<String>,
     request: Request,
 ) -> Result<Reply, Reply> {
-    let Opened { caller, parts, body } = open(&gateway, request).await?;
-    let key = Key::parse(&key)?;
-    caller.may(Scope::Notify, Some(&key))?;
-    recursion(&gateway, &parts.headers)?;
-    let (fields, files) = payload::fields(&parts.headers, parts.uri.query(), body).await?;
-    let payload = Payload::from_fields(&fields, files)?;
-    let Some(services) = key_services(&gateway, &key).await? else {
-        return Ok(Reply::no_content().remedy("there is no configuration under this key"));
-    };
-    let wait = send::wait(&gateway, &parts, payload.wait);
-    deliver(&gateway, &caller, &services, payload, wait).await
+    let opened = open(&gateway, request).await?;
+    to_key(&gateway, Key::parse(&key)?, opened).await
 }
 
-/// To URLs that come with the request, or to those of the operator.
+async fn to_key(gateway: &Gateway, key: Key, opened: Opened) -> Result<Reply, Reply> {
+    let Opened { caller, parts, body } = opened;
+    caller.may(Scope::Notify, Some(&key))?;
+    recursion(gateway, &parts.headers)?;
+    let (fields, files) = payload::fields(&parts.headers, parts.uri.query(), body).await?;
+    let payload = Payload::from_fields(&fields, files)?;
+    let Some(services) = key_services(gateway, &key).await? else {
+        return Ok(Reply::no_content().remedy("there is no configuration under this key"));
+    };
+    let wait = send::wait(gateway, &parts, payload.wait);
+    deliver(gateway, &caller, &services, payload, wait).await
+}
+
+/// To URLs that come with the request, or to those of the operator; or, when a header names one, to a key.
 pub(crate) async fn stateless(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Reply, Reply> {
-    let Opened { caller, parts, body } = open(&gateway, request).await?;
+    let opened = open(&gateway, request).await?;
+    if opened.parts.headers.contains_key(key::HEADER) {
+        let key = Key::of_request(None, &opened.parts.headers)?;
+        return to_key(&gateway, key, opened).await;
+    }
+    let Opened { caller, parts, body } = opened;
     caller.may(Scope::Urls, None)?;
     recursion(&gateway, &parts.headers)?;
     let config = gateway.config();
@@ -82,12 +91,25 @@ pub(crate) async fn deliver(
 ) -> Result<Reply, Reply> {
     let filter = payload.filter.unwrap_or(TagFilter::All);
     let attachments = attach::resolve(payload.files, &gateway.config().attach).await?;
-    let mut message =
-        Message::new(payload.body).title(payload.title).kind(payload.kind).input_format(payload.format);
+    let mut message = Message::new(payload.body)
+        .title(payload.title)
+        .kind(payload.kind)
+        .input_format(payload.format);
     message.attachments = attachments;
-    let options = AcceptOptions { ttl: payload.ttl, ..AcceptOptions::default() };
+    let options = AcceptOptions {
+        ttl: payload.ttl,
+        ..AcceptOptions::default()
+    };
     let order = order(caller, services, &filter, message)?;
-    send::accept(gateway, Order { options, wait, ..order }).await
+    send::accept(
+        gateway,
+        Order {
+            options,
+            wait,
+            ..order
+        },
+    )
+    .await
 }
 
 /// Chooses the services, and refuses an order that reaches nobody.
@@ -98,21 +120,35 @@ pub(crate) fn order(
     message: Message,
 ) -> Result<Order, Reply> {
     let chosen = caller.choose(services.iter(), filter);
-    let mut problems: Vec<Problem> = services.problems().iter().filter(|problem| problem.is_error()).cloned().collect();
+    let mut problems: Vec<Problem> = services
+        .problems()
+        .iter()
+        .filter(|problem| problem.is_error())
+        .cloned()
+        .collect();
     let mut usable = Vec::with_capacity(chosen.len());
     let values = Values::new::<&str, String>([], &Environment::empty());
     for entry in &chosen {
         match service_of(entry, &values) {
             Ok(service) => {
-                problems.extend(service.warnings().iter().filter(|warning| warning.is_error()).cloned());
+                problems.extend(
+                    service
+                        .warnings()
+                        .iter()
+                        .filter(|warning| warning.is_error())
+                        .cloned(),
+                );
                 usable.push(service);
             }
             Err(problem) => problems.push(problem),
         }
     }
     if usable.is_empty() {
-        let mut reply = Reply::new(StatusCode::FAILED_DEPENDENCY, "no service is meant by this request")
-            .remedy("check the tags, and the configuration of the key");
+        let mut reply = Reply::new(
+            StatusCode::FAILED_DEPENDENCY,
+            "no service is meant by this request",
+        )
+        .remedy("check the tags, and the configuration of the key");
         for problem in problems {
             reply = reply.line(problem.to_string());
         }
@@ -133,7 +169,9 @@ fn service_of(entry: &Entry, values: &Values) -> Result<Service, Problem> {
 
 /// Gateways may call one another, but not in a circle.
 fn recursion(gateway: &Gateway, headers: &HeaderMap) -> Result<(), Reply> {
-    let Some(value) = headers.get("x-apprise-recursion-count") else { return Ok(()) };
+    let Some(value) = headers.get("x-apprise-recursion-count") else {
+        return Ok(());
+    };
     let count: i64 = value
         .to_str()
         .ok()
@@ -141,8 +179,10 @@ fn recursion(gateway: &Gateway, headers: &HeaderMap) -> Result<(), Reply> {
         .filter(|count| *count >= 0)
         .ok_or_else(|| Reply::bad_request("X-Apprise-Recursion-Count is no number"))?;
     if count > i64::from(gateway.config().max_recursion) {
-        return Err(Reply::new(StatusCode::NOT_ACCEPTABLE, "the recursion limit is reached")
-            .remedy("this gateway calls itself over others; see max_recursion in gateway.toml"));
+        return Err(
+            Reply::new(StatusCode::NOT_ACCEPTABLE, "the recursion limit is reached")
+                .remedy("this gateway calls itself over others; see max_recursion in gateway.toml"),
+        );
     }
     Ok(())
 }

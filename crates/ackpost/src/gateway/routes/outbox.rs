@@ -24,7 +24,9 @@ pub(crate) async fn one(
     request: Request,
 ) -> Result<Response, Reply> {
     let Opened { caller, parts, .. } = open(&gateway, request).await?;
-    let any = [Scope::Notify, Scope::Urls, Scope::Outbox].into_iter().find(|scope| caller.may(*scope, None).is_ok());
+    let any = [Scope::Notify, Scope::Urls, Scope::Outbox]
+        .into_iter()
+        .find(|scope| caller.may(*scope, None).is_ok());
     if any.is_none() {
         caller.may(Scope::Outbox, None)?;
     }
@@ -34,9 +36,18 @@ pub(crate) async fn one(
         .and_then(|(_, text)| units::duration(&text).ok());
     let wait = super::send::wait(&gateway, &parts, asked);
     if !wait.is_zero() {
-        gateway.outbox.wait(std::slice::from_ref(&id), wait).await.map_err(refusal)?;
+        gateway
+            .outbox
+            .wait(std::slice::from_ref(&id), wait)
+            .await
+            .map_err(refusal)?;
     }
-    let entry = gateway.outbox.get(&id).await.map_err(refusal)?.ok_or_else(unknown)?;
+    let entry = gateway
+        .outbox
+        .get(&id)
+        .await
+        .map_err(refusal)?
+        .ok_or_else(unknown)?;
     Ok(([(CONTENT_TYPE, "application/json")], json!(entry).to_string()).into_response())
 }
 
@@ -56,7 +67,10 @@ pub(crate) fn filter(query: &str) -> Result<Filter, Reply> {
         let value = value.trim();
         match name.as_ref() {
             "state" => {
-                for word in value.split(',').filter(|word| !word.trim().is_empty() && *word != "all") {
+                for word in value
+                    .split(',')
+                    .filter(|word| !word.trim().is_empty() && *word != "all")
+                {
                     let state = word.parse().map_err(|error| {
                         Reply::bad_request("this is no state of an entry").remedy(format!("{error}"))
                     })?;
@@ -65,8 +79,9 @@ pub(crate) fn filter(query: &str) -> Result<Filter, Reply> {
             }
             "target" if !value.is_empty() => filter.target = Some(value.chars().take(200).collect()),
             "limit" if !value.is_empty() => {
-                let limit: usize =
-                    value.parse().map_err(|_| Reply::bad_request("the limit is no number"))?;
+                let limit: usize = value
+                    .parse()
+                    .map_err(|_| Reply::bad_request("the limit is no number"))?;
                 filter.limit = limit.clamp(1, 1_000);
             }
             "before" if !value.is_empty() => filter.before = Some(parse(value)?),
@@ -87,17 +102,30 @@ pub(crate) async fn change(
 }
 
 /// Retries or drops one entry.
-pub(crate) async fn apply(gateway: &Gateway, caller: &Caller, id: &str, action: &str) -> Result<Reply, Reply> {
+pub(crate) async fn apply(
+    gateway: &Gateway,
+    caller: &Caller,
+    id: &str,
+    action: &str,
+) -> Result<Reply, Reply> {
     caller.may(Scope::Outbox, None)?;
     let selection = Selection::Ids(vec![parse(id)?]);
     let (changed, done) = match action {
-        "retry" => (gateway.outbox.retry(&selection).await.map_err(refusal)?, "is tried again"),
-        "drop" => (gateway.outbox.drop_entries(&selection).await.map_err(refusal)?, "is dropped"),
+        "retry" => (
+            gateway.outbox.retry(&selection).await.map_err(refusal)?,
+            "is tried again",
+        ),
+        "drop" => (
+            gateway.outbox.drop_entries(&selection).await.map_err(refusal)?,
+            "is dropped",
+        ),
         _ => return Err(Reply::not_found("there is no such action").remedy("use retry or drop")),
     };
     if changed == 0 {
-        return Err(Reply::new(axum::http::StatusCode::CONFLICT, "nothing was changed")
-            .remedy("the message is not there, or already final"));
+        return Err(
+            Reply::new(axum::http::StatusCode::CONFLICT, "nothing was changed")
+                .remedy("the message is not there, or already final"),
+        );
     }
     Ok(Reply::ok(format!("the message {done}")))
 }

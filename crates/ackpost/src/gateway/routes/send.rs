@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::http::request::Parts;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use notify::outbox::{AcceptOptions, Accepted, Entry as Queued, OutboxError, OutboxId, State};
 use notify::{Message, Problem, Service};
 use serde_json::{Value, json};
@@ -25,8 +25,15 @@ pub(crate) struct Order {
 /// Stores the message durably; then, if asked to, waits for what becomes of it.
 pub(crate) async fn accept(gateway: &Gateway, order: Order) -> Result<Reply, Reply> {
     let services: Vec<&Service> = order.services.iter().collect();
-    let accepted = gateway.outbox.accept(&order.message, &services, &order.options).await.map_err(refusal)?;
-    gateway.counters.accepted.fetch_add(accepted.len() as u64, Ordering::Relaxed);
+    let accepted = gateway
+        .outbox
+        .accept(&order.message, &services, &order.options)
+        .await
+        .map_err(refusal)?;
+    gateway
+        .counters
+        .accepted
+        .fetch_add(accepted.len() as u64, Ordering::Relaxed);
     if order.wait.is_zero() || accepted.is_empty() {
         return Ok(stored(&accepted, &order.problems));
     }
@@ -38,12 +45,19 @@ pub(crate) async fn accept(gateway: &Gateway, order: Order) -> Result<Reply, Rep
 /// How long to wait: what the request says (`Prefer: wait=10`, `wait`), else what the gateway is set to.
 pub(crate) fn wait(gateway: &Gateway, parts: &Parts, asked: Option<Duration>) -> Duration {
     let config = gateway.config();
-    let prefer = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    let prefer = parts
+        .headers
+        .get_all("prefer")
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|v| v.split(','));
     let preferred = prefer
         .filter_map(|word| word.trim().strip_prefix("wait="))
         .find_map(|seconds| seconds.trim().parse().ok().map(Duration::from_secs));
     // The answer must be out before the request's own time is over.
-    let most = config.max_wait.min(config.limits.request_time.saturating_sub(Duration::from_secs(2)));
+    let most = config
+        .max_wait
+        .min(config.limits.request_time.saturating_sub(Duration::from_secs(2)));
     asked.or(preferred).unwrap_or(config.wait).min(most)
 }
 
@@ -56,7 +70,10 @@ pub(crate) fn refusal(error: OutboxError) -> Reply {
     }
     if error.is_passing() {
         tracing::warn!(%error, "the outbox is not available");
-        return Reply::unavailable("the outbox is not available for the moment", Duration::from_secs(2));
+        return Reply::unavailable(
+            "the outbox is not available for the moment",
+            Duration::from_secs(2),
+        );
     }
     match error {
         error @ (OutboxError::Attachment { .. } | OutboxError::TooLarge { .. } | OutboxError::Rule(_)) => {
@@ -68,18 +85,33 @@ pub(crate) fn refusal(error: OutboxError) -> Reply {
 
 fn stored(accepted: &[Accepted], problems: &[Problem]) -> Reply {
     let targets = accepted.len();
-    let text = format!("stored for {targets} {}", if targets == 1 { "target" } else { "targets" });
-    let mut reply = status_of(problems.is_empty() && targets > 0, text, "some of the services could not be used");
+    let text = format!(
+        "stored for {targets} {}",
+        if targets == 1 { "target" } else { "targets" }
+    );
+    let mut reply = status_of(
+        problems.is_empty() && targets > 0,
+        text,
+        "some of the services could not be used",
+    );
     for one in accepted {
         reply = reply.line(format!("{} {} {}", one.id, one.state, one.target));
     }
-    let details = accepted.iter().map(|one| log("INFO", &format!("stored for {} as {}", one.target, one.id)));
+    let details = accepted
+        .iter()
+        .map(|one| log("INFO", &format!("stored for {} as {}", one.target, one.id)));
     finish(reply, "queued", json!(accepted), details.collect(), problems)
 }
 
 fn outcomes(entries: &[Queued], problems: &[Problem]) -> Reply {
-    let delivered = entries.iter().filter(|entry| entry.state == State::Delivered).count();
-    let failed = entries.iter().filter(|entry| matches!(entry.state, State::Dead | State::Dropped)).count();
+    let delivered = entries
+        .iter()
+        .filter(|entry| entry.state == State::Delivered)
+        .count();
+    let failed = entries
+        .iter()
+        .filter(|entry| matches!(entry.state, State::Dead | State::Dropped))
+        .count();
     let word = match (delivered, failed) {
         (d, 0) if d == entries.len() => "delivered",
         (0, f) if f == entries.len() => "refused",
@@ -87,8 +119,11 @@ fn outcomes(entries: &[Queued], problems: &[Problem]) -> Reply {
         _ => "partial",
     };
     let text = format!("delivered to {delivered} of {} targets", entries.len());
-    let mut reply =
-        status_of(problems.is_empty() && failed == 0, text, "one or more notifications could not be sent");
+    let mut reply = status_of(
+        problems.is_empty() && failed == 0,
+        text,
+        "one or more notifications could not be sent",
+    );
     let mut details = Vec::new();
     for entry in entries {
         let level = match entry.state {
@@ -118,7 +153,10 @@ fn finish(reply: Reply, status: &str, outbox: Value, mut details: Vec<Value>, pr
         details.push(log("ERROR", &problem.to_string()));
         reply = reply.line(problem.to_string());
     }
-    reply.field("status", status).field("outbox", outbox).field("details", details)
+    reply
+        .field("status", status)
+        .field("outbox", outbox)
+        .field("details", details)
 }
 
 /// One line on where an entry stands.
@@ -134,7 +172,11 @@ pub(crate) fn describe(entry: &Queued) -> String {
         return text;
     }
     if let Some(outcome) = &entry.outcome {
-        for part in [outcome.reason(), outcome.remedy()].into_iter().flatten().filter(|part| !part.is_empty()) {
+        for part in [outcome.reason(), outcome.remedy()]
+            .into_iter()
+            .flatten()
+            .filter(|part| !part.is_empty())
+        {
             text.push_str("; ");
             text.push_str(part);
         }
@@ -144,5 +186,9 @@ pub(crate) fn describe(entry: &Queued) -> String {
 
 /// A log line in Apprise API's form: level, time, text.
 fn log(level: &str, text: &str) -> Value {
-    json!([level, notify::outbox::time_text(std::time::SystemTime::now()), text])
+    json!([
+        level,
+        notify::outbox::time_text(std::time::SystemTime::now()),
+        text
+    ])
 }

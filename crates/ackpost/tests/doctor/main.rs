@@ -1,0 +1,9 @@
+//! The doctor against servers that fail at exactly one step each: the report names that step and no other, and the
+//! remedy, when applied, makes the way free.
+
+mod canned;
+mod community;
+mod examined;
+#[path = "../support/mod.rs"]
+mod support;
+mod xmpp;

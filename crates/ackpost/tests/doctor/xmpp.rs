@@ -1,0 +1,163 @@
+//! XMPP: a real Prosody, and what goes wrong on the way to it.
+
+use testkit::{Prosody, Relay, RelayOptions, XmppServer};
+
+use crate::canned::{Answers, serve};
+use crate::examined::{fails_at, is_free};
+
+/// alice, believing the server's own authority; `query` is added.
+fn alice(server: &XmppServer, port: u16, query: &str) -> String {
+    format!(
+        "xmpps://alice:alicepass@localhost:{port}/bob?xmpp=127.0.0.1&ca_file={}&{query}",
+        server.ca.display()
+    )
+}
+
+fn room(server: &XmppServer, name: &str, query: &str) -> String {
+    let to = format!("%23{}", server.room(name).replace('@', "%40"));
+    alice(server, server.port, &format!("mode=starttls&{query}")).replace("/bob?", &format!("/{to}?"))
+}
+
+#[test]
+fn a_right_account_passes_every_step() {
+    let server = Prosody::shared();
+    let report = is_free(&[&alice(server, server.port, "mode=starttls")]);
+    let names: Vec<&str> = report["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .filter_map(|s| s["name"].as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "url",
+            "dns",
+            "tcp",
+            "tls",
+            "stream",
+            "mechanism",
+            "login",
+            "recipient",
+            "upload"
+        ]
+    );
+    is_free(&["--send", &room(server, "open", "")]);
+}
+
+#[test]
+fn names_and_ports_that_lead_nowhere() {
+    fails_at("dns", "xmpps://alice:alicepass@no-such-host.invalid/bob");
+    fails_at(
+        "dns",
+        "xmpps://alice:alicepass@localhost:5222/bob?xmpp=no-such-host.invalid",
+    );
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|l| l.local_addr())
+        .expect("a port")
+        .port();
+    fails_at(
+        "tcp",
+        &format!("xmpps://alice:alicepass@localhost:{port}/bob?xmpp=127.0.0.1"),
+    );
+}
+
+#[test]
+fn encryption_of_the_wrong_kind() {
+    let server = Prosody::shared();
+    let report = fails_at("tls", &alice(server, server.tls_port, "mode=starttls"));
+    assert!(
+        report["suggested_url"]
+            .as_str()
+            .expect("a proposal")
+            .contains("mode=tls"),
+        "{report:#}"
+    );
+    is_free(&[&alice(server, server.tls_port, "mode=tls")]);
+    let report = fails_at("tls", &alice(server, server.port, "mode=tls"));
+    assert!(
+        report["suggested_url"]
+            .as_str()
+            .expect("a proposal")
+            .contains("mode=starttls"),
+        "{report:#}"
+    );
+    is_free(&[&alice(server, server.port, "mode=starttls")]);
+    // Without encryption, where the domain insists on it.
+    let strict = alice(server, server.strict_port, "mode=none")
+        .replacen("xmpps:", "xmpp:", 1)
+        .replace("@localhost", &format!("@{}", server.strict_domain));
+    fails_at("tls", &strict);
+    is_free(&[&strict
+        .replacen("xmpp:", "xmpps:", 1)
+        .replace("mode=none", "mode=starttls")]);
+}
+
+#[test]
+fn certificates_that_are_not_believed() {
+    let server = Prosody::shared();
+    let url = alice(server, server.port, "mode=starttls");
+    fails_at(
+        "tls",
+        &url.replace(&format!("&ca_file={}", server.ca.display()), ""),
+    );
+    is_free(&[&url]);
+}
+
+#[test]
+fn servers_that_are_something_else() {
+    let server = Prosody::shared();
+    let http = serve(Answers::default());
+    fails_at(
+        "stream",
+        &alice(server, http, "mode=none").replacen("xmpps:", "xmpp:", 1),
+    );
+    // The server does not serve this domain.
+    let other = alice(server, server.port, "mode=none")
+        .replacen("xmpps:", "xmpp:", 1)
+        .replace("@localhost", "@elsewhere.test");
+    fails_at("stream", &other);
+    // It takes the connection and says nothing.
+    let relay = Relay::to_port(server.port, RelayOptions::default());
+    relay.black_hole(true);
+    fails_at(
+        "stream",
+        &alice(server, relay.port(), "mode=none&rto=2").replacen("xmpps:", "xmpp:", 1),
+    );
+    relay.black_hole(false);
+    is_free(&[&alice(server, relay.port(), "mode=starttls")]);
+}
+
+#[test]
+fn logins_that_are_not_accepted() {
+    let server = Prosody::shared();
+    let good = alice(server, server.port, "mode=starttls");
+    fails_at("login", &good.replace("alicepass", "wrong"));
+    fails_at("login", &good.replace("alice:", "nobody:"));
+    is_free(&[&good]);
+    // Nothing to bind the login to.
+    let unbound = alice(server, server.port, "mode=none&scramplus=require").replacen("xmpps:", "xmpp:", 1);
+    fails_at("mechanism", &unbound);
+    is_free(&[&unbound.replace("=require", "=yes")]);
+}
+
+#[test]
+fn rooms_and_people_that_cannot_be_reached() {
+    let server = Prosody::shared();
+    fails_at("room", &room(server, "nowhere", ""));
+    fails_at("room", &room(server, "members", ""));
+    fails_at("room", &room(server, "secret", ""));
+    fails_at("room", &room(server, "secret", "room_password=wrong"));
+    is_free(&[&room(server, "secret", "room_password=roompass")]);
+    fails_at("room", &room(server, "moderated", ""));
+    is_free(&[&room(server, "open", "")]);
+    // A room that is addressed like a person.
+    let report = fails_at("recipient", &room(server, "open", "").replace("/%23", "/"));
+    assert!(
+        report["suggested_url"]
+            .as_str()
+            .expect("a proposal")
+            .contains("%23open"),
+        "{report:#}"
+    );
+}
