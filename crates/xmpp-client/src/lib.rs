@@ -27,6 +27,7 @@ mod sasl;
 mod session;
 mod stanza;
 mod stream;
+mod styling;
 mod tls;
 mod upload;
 mod xhtml;
@@ -43,4 +44,5 @@ pub use message::{
 pub use oneshot::send;
 pub use probe::{Candidate, ChosenMechanism, Joined, Offered, RoomFacts, Visit, offer, servers};
 pub use session::{ArchivePlace, Event, Events, Received, Session, SessionOptions};
+pub use styling::styling_from_markdown;
 pub use xml::wire_len;

@@ -78,6 +78,7 @@ pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, X
                 .as_ref()
                 .and_then(|memory| memory.recall()),
             tried_memory: false,
+            early_queued: false,
         };
         let result = attempt.run(use_memory).await;
         let tried_memory = attempt.tried_memory;
@@ -114,7 +115,14 @@ pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, X
             binding_rejected = true;
             continue;
         }
-        return Err(error);
+        return Err(match error {
+            XmppError::ConnectionLost { .. } if attempt.early_queued => XmppError::CutUnconfirmed,
+            XmppError::Silent { after, .. } if attempt.early_queued => XmppError::Silent {
+                step: Step::Confirming,
+                after,
+            },
+            error => error,
+        });
     }
 }
 
@@ -140,6 +148,8 @@ struct Attempt<'a> {
     binding_rejected: bool,
     remembered: Option<Remembered>,
     tried_memory: bool,
+    /// What rides along was written: when the connection breaks now, it may have been taken.
+    early_queued: bool,
 }
 
 struct Done {
@@ -172,6 +182,11 @@ impl Attempt<'_> {
             Some(offer) => self.sasl2(offer).await,
             None => self.sasl1(&features).await,
         }
+    }
+
+    fn queue_early(&mut self) {
+        self.early_queued |= !self.plan.early.is_empty();
+        self.link.stream.queue(&self.plan.early);
     }
 
     async fn features(&mut self) -> Result<Features, XmppError> {
@@ -378,7 +393,7 @@ impl Attempt<'_> {
             .child(bind);
         self.link.stream.queue(&iq.to_xml());
         if with_early {
-            self.link.stream.queue(&self.plan.early);
+            self.queue_early();
         }
         loop {
             let element = self.link.stream.expect(limit, Step::Binding, self.domain).await?;
@@ -429,7 +444,7 @@ impl Attempt<'_> {
                 break;
             }
         }
-        self.link.stream.queue(&self.plan.early);
+        self.queue_early();
         Ok(done)
     }
 
@@ -455,7 +470,7 @@ impl Attempt<'_> {
             let request = self.authenticate(&choice, &first, Some(remembered), None, true);
             self.link.stream.queue(&request);
             if self.plan.largest <= EARLY_STANZA_MAX_BYTES {
-                self.link.stream.queue(&self.plan.early);
+                self.queue_early();
             }
             return self
                 .sasl2_rest(Exchange::Fast(login), &choice, None, Some(remembered))
@@ -598,7 +613,7 @@ impl Attempt<'_> {
                         .queue(&format!("<response xmlns='{}'>{text}</response>", ns::SASL2));
                     if !early_sent && self.plan.largest <= early_limit {
                         early_sent = true;
-                        self.link.stream.queue(&self.plan.early);
+                        self.queue_early();
                     }
                 }
                 "success" => {
@@ -608,7 +623,7 @@ impl Attempt<'_> {
                         .transpose()?;
                     self.finish(&exchange, false, data.as_deref())?;
                     if !early_sent {
-                        self.link.stream.queue(&self.plan.early);
+                        self.queue_early();
                     }
                     self.remember(&element, remembered, offered.and_then(|(_, token)| token));
                     return self.success(&element);

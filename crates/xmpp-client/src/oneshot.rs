@@ -69,17 +69,8 @@ async fn run(
         plan.largest = plan.largest.max(stanza.len());
         plan.early.push_str(&stanza);
     }
-    let written_ahead = !plan.early.is_empty();
     courier.touch();
-    let mut online = login::open(&connector, &plan)
-        .await
-        .map_err(|error| match error {
-            // The login was cut short while messages rode along: they may have been taken.
-            XmppError::ConnectionLost {
-                step: Step::Login | Step::Binding,
-            } if written_ahead => XmppError::CutUnconfirmed,
-            error => error,
-        })?;
+    let mut online = login::open(&connector, &plan).await?;
     let mut notes = Vec::new();
     if online.without_binding {
         notes.push(Note::WithoutChannelBinding);

@@ -232,7 +232,10 @@ pub(crate) fn explain(error: &std::io::Error, domain: &str) -> XmppError {
     };
     match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
-            CertificateError::UnknownIssuer => XmppError::CertificateUntrusted { domain },
+            // A bad signature is that of another authority with the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                XmppError::CertificateUntrusted { domain }
+            }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 XmppError::CertificateExpired { domain }
             }

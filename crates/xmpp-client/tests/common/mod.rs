@@ -1,6 +1,8 @@
 //! What the tests against real servers share.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod fake;
+
 use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,0 +1,169 @@
+//! A server that follows a script, and so can misbehave in exactly one way.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// One step of a script.
+pub enum Step {
+    /// Reads until this text came, then answers with what the function makes of everything read in this step.
+    On(&'static str, Box<dyn Fn(&str) -> String + Send + Sync>),
+    /// TLS from here on.
+    Tls(Arc<rustls::ServerConfig>),
+    /// Writes this, one byte at a time, with this pause.
+    Slowly(String, Duration),
+    /// Closes the connection at once.
+    Close,
+}
+
+/// A fixed answer.
+pub fn on(wanted: &'static str, answer: impl Into<String>) -> Step {
+    let answer = answer.into();
+    Step::On(wanted, Box::new(move |_| answer.clone()))
+}
+
+/// An answer made from what was read.
+pub fn reply(wanted: &'static str, answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Step {
+    Step::On(wanted, Box::new(answer))
+}
+
+pub const OPEN: &str = "<?xml version='1.0'?><stream:stream from='localhost' id='s' version='1.0' \
+    xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+
+/// Stream header and features.
+pub fn features(inside: &str) -> String {
+    format!("{OPEN}<stream:features>{inside}</stream:features>")
+}
+
+pub fn mechanisms(names: &[&str]) -> String {
+    let list: String = names
+        .iter()
+        .map(|name| format!("<mechanism>{name}</mechanism>"))
+        .collect();
+    format!("<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{list}</mechanisms>")
+}
+
+/// The steps up to a bound session, by PLAIN, which is allowed on the loopback. The last one answers
+/// the bind request; what was sent behind it is in the next read.
+pub fn logged_in() -> Vec<Step> {
+    vec![
+        on("<stream:stream", features(&mechanisms(&["PLAIN"]))),
+        on("</auth>", "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>"),
+        reply("</iq>", |text| {
+            let id = text
+                .split("id='bind-")
+                .nth(1)
+                .and_then(|rest| rest.split('\'').next())
+                .unwrap_or_default();
+            format!(
+                "{}<iq type='result' id='bind-{id}'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+                 <jid>alice@localhost/x</jid></bind></iq>",
+                features("<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>")
+            )
+        }),
+    ]
+}
+
+/// The value of an attribute of the last element that begins with this text.
+pub fn attr(text: &str, element: &str, name: &str) -> Option<String> {
+    let from = text.rfind(element)?;
+    let tag = &text[from..from + text[from..].find('>')?];
+    let at = tag.find(&format!(" {name}='"))? + name.len() + 3;
+    Some(tag[at..].split('\'').next()?.to_owned())
+}
+
+/// A running script; each connection gets the next one, and the last is repeated.
+pub struct Fake {
+    pub port: u16,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fake {
+    pub fn start(scripts: Vec<Vec<Step>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (log, scripts) = (heard.clone(), Arc::new(scripts));
+        std::thread::spawn(move || {
+            for (number, tcp) in listener.incoming().flatten().enumerate().take(20) {
+                let (log, scripts) = (log.clone(), scripts.clone());
+                log.lock().unwrap().push(String::new());
+                std::thread::spawn(move || {
+                    let script = &scripts[number.min(scripts.len() - 1)];
+                    let _ = tcp.set_read_timeout(Some(Duration::from_secs(20)));
+                    let heard = |text: &str| log.lock().unwrap()[number].push_str(text);
+                    follow(script, tcp, heard);
+                });
+            }
+        });
+        Self { port, heard }
+    }
+
+    /// What each connection said, in clear.
+    pub fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+trait Wire: Read + Write {}
+impl<T: Read + Write> Wire for T {}
+
+fn follow(script: &[Step], tcp: TcpStream, heard: impl Fn(&str)) {
+    let raw = tcp.try_clone().unwrap();
+    let mut wire: Box<dyn Wire> = Box::new(tcp);
+    let mut text = String::new();
+    for step in script {
+        match step {
+            Step::On(wanted, answer) => {
+                while !text.contains(wanted) {
+                    let mut bytes = [0; 4096];
+                    match wire.read(&mut bytes) {
+                        Ok(0) | Err(_) => return,
+                        Ok(count) => {
+                            let more = String::from_utf8_lossy(&bytes[..count]).into_owned();
+                            heard(&more);
+                            text.push_str(&more);
+                        }
+                    }
+                }
+                let end = text.find(wanted).unwrap() + wanted.len();
+                let answer = answer(&text);
+                text.drain(..end);
+                if wire
+                    .write_all(answer.as_bytes())
+                    .and_then(|()| wire.flush())
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            Step::Tls(config) => {
+                text.clear();
+                let connection = rustls::ServerConnection::new(config.clone()).unwrap();
+                wire = Box::new(rustls::StreamOwned::new(connection, raw.try_clone().unwrap()));
+            }
+            Step::Slowly(answer, pause) => {
+                for byte in answer.as_bytes() {
+                    if wire.write_all(&[*byte]).and_then(|()| wire.flush()).is_err() {
+                        return;
+                    }
+                    std::thread::sleep(*pause);
+                }
+            }
+            Step::Close => {
+                let _ = raw.shutdown(std::net::Shutdown::Both);
+                return;
+            }
+        }
+    }
+    // Silence, until the other side leaves.
+    let mut bytes = [0; 4096];
+    while let Ok(count) = wire.read(&mut bytes) {
+        if count == 0 {
+            return;
+        }
+        heard(&String::from_utf8_lossy(&bytes[..count]));
+    }
+}

@@ -1,0 +1,631 @@
+//! Each fault by itself, provoked by a server that misbehaves in exactly that way, and told apart.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use common::fake::{Fake, OPEN, Step, attr, features, logged_in, mechanisms, on, reply};
+use common::*;
+use testkit::SelfSigned;
+use xmpp_client::{
+    Account, ChannelBinding, Confirm, ConfirmedBy, Mode, Note, Outcome, Step as At, Target, Verify, XmppError,
+};
+
+const LIMIT: Duration = Duration::from_millis(700);
+
+fn to_fake(fake: &Fake, mode: Mode) -> Account {
+    Account::new(jid("alice@localhost"), "secret-pw-1".to_owned().into())
+        .host("127.0.0.1")
+        .port(fake.port)
+        .mode(mode)
+        .connect_timeout(LIMIT)
+        .answer_timeout(LIMIT)
+}
+
+/// What a message to a person comes to on this fake; never takes longer than a few limits.
+fn ends(fake: &Fake, mode: Mode) -> Outcome {
+    ends_for(&to_fake(fake, mode), user("bob@localhost"))
+}
+
+fn ends_for(account: &Account, target: Target) -> Outcome {
+    let started = Instant::now();
+    let outcome = send_one(account, text(target, "hello"));
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "took {:?}",
+        started.elapsed()
+    );
+    if let Some(error) = outcome.error() {
+        assert!(!error.to_string().is_empty() && !error.remedy().is_empty());
+        assert!(!format!("{error} {error:?} {}", error.remedy()).contains("secret-pw-1"));
+    }
+    outcome
+}
+
+macro_rules! assert_ends {
+    ($outcome:expr, $pattern:pat $(if $guard:expr)?) => {
+        let outcome = $outcome;
+        assert!(matches!(outcome.error(), Some($pattern) $(if $guard)?), "{outcome:?}");
+    };
+}
+
+fn one(script: Vec<Step>) -> Fake {
+    Fake::start(vec![script])
+}
+
+// --- reaching and encryption ---
+
+#[test]
+fn a_server_that_says_nothing() {
+    assert_ends!(
+        ends(&one(vec![]), Mode::StartTls),
+        XmppError::Silent {
+            step: At::Opening,
+            ..
+        }
+    );
+    assert_ends!(
+        ends(&one(vec![]), Mode::None),
+        XmppError::Silent {
+            step: At::Opening,
+            ..
+        }
+    );
+    assert_ends!(
+        ends(&one(vec![]), Mode::Tls),
+        XmppError::Silent { step: At::Tls, .. }
+    );
+}
+
+#[test]
+fn a_stream_that_stays_half_open() {
+    let fake = one(vec![on("<stream:stream", OPEN)]);
+    assert_ends!(
+        ends(&fake, Mode::None),
+        XmppError::Silent {
+            step: At::Opening,
+            ..
+        }
+    );
+}
+
+#[test]
+fn a_server_that_drips() {
+    let fake = one(vec![
+        on("<stream:stream", ""),
+        Step::Slowly(features(&mechanisms(&["PLAIN"])), Duration::from_millis(200)),
+    ]);
+    assert_ends!(
+        ends(&fake, Mode::None),
+        XmppError::Silent {
+            step: At::Opening,
+            ..
+        }
+    );
+}
+
+#[test]
+fn a_server_that_hangs_up() {
+    assert_ends!(
+        ends(&one(vec![Step::Close]), Mode::None),
+        XmppError::ConnectionLost { step: At::Opening }
+    );
+    let fake = one(vec![
+        on("<stream:stream", features(&mechanisms(&["PLAIN"]))),
+        on("</auth>", ""),
+        Step::Close,
+    ]);
+    assert_ends!(
+        ends(&fake, Mode::None),
+        XmppError::ConnectionLost { .. } | XmppError::CutUnconfirmed
+    );
+}
+
+#[test]
+fn something_else_listens() {
+    let web = one(vec![on(
+        "<?xml",
+        "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+    )]);
+    assert_ends!(ends(&web, Mode::StartTls), XmppError::NotXmpp { .. });
+    let mail = one(vec![on("<?xml", "220 mail.example ESMTP\r\n")]);
+    assert_ends!(ends(&mail, Mode::None), XmppError::NotXmpp { .. });
+    let tls = one(vec![on("<?xml", "\u{15}\u{3}\u{1}\u{0}\u{2}\u{2}\u{46}")]);
+    assert_ends!(ends(&tls, Mode::StartTls), XmppError::PortExpectsTls);
+}
+
+#[test]
+fn starttls_missing_or_stripped_or_refused() {
+    let fake = one(vec![on(
+        "<starttls",
+        features(&mechanisms(&["PLAIN", "SCRAM-SHA-1"])),
+    )]);
+    assert_ends!(ends(&fake, Mode::StartTls), XmppError::StartTlsNotOffered { .. });
+    assert!(!fake.heard()[0].contains("<auth"), "nothing secret in clear");
+    let offer = features("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+    let fake = one(vec![on(
+        "<starttls",
+        format!("{offer}<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
+    )]);
+    assert_ends!(ends(&fake, Mode::StartTls), XmppError::StartTlsRefused);
+}
+
+#[test]
+fn text_slipped_in_before_the_handshake() {
+    let offer = features("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+    let fake = one(vec![on(
+        "<starttls",
+        format!("{offer}<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><success xmlns='x'/>"),
+    )]);
+    assert_ends!(ends(&fake, Mode::StartTls), XmppError::DataBeforeTls);
+}
+
+/// A certificate, wrong in one way, signed by an authority that is trusted.
+fn certificate(change: impl FnOnce(&mut rcgen::CertificateParams)) -> SelfSigned {
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    change(&mut params);
+    SelfSigned::from_params(&params)
+}
+
+fn with_certificate(made: &SelfSigned, trusted: bool) -> Outcome {
+    let fake = one(vec![
+        Step::Tls(made.server()),
+        on("<stream:stream", features(&mechanisms(&["PLAIN"]))),
+    ]);
+    let account = to_fake(&fake, Mode::Tls);
+    let account = if trusted {
+        account.verify(Verify::Authorities(made.pem.clone().into_bytes().into()))
+    } else {
+        account.verify(Verify::Authorities(certificate(|_| ()).pem.into_bytes().into()))
+    };
+    let outcome = ends_for(&account, user("bob@localhost"));
+    assert!(fake.heard().iter().all(|heard| !heard.contains("<auth")));
+    outcome
+}
+
+#[test]
+fn certificates_that_are_wrong_in_one_way() {
+    let expired = certificate(|params| {
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    });
+    assert_ends!(
+        with_certificate(&expired, true),
+        XmppError::CertificateExpired { .. }
+    );
+    let early = certificate(|params| {
+        params.not_before = rcgen::date_time_ymd(2900, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2901, 1, 1);
+    });
+    assert_ends!(
+        with_certificate(&early, true),
+        XmppError::CertificateNotYetValid { .. }
+    );
+    let other =
+        SelfSigned::from_params(&rcgen::CertificateParams::new(vec!["other.example".to_owned()]).unwrap());
+    assert_ends!(
+        with_certificate(&other, true),
+        XmppError::CertificateWrongName { .. }
+    );
+    assert_ends!(
+        with_certificate(&certificate(|_| ()), false),
+        XmppError::CertificateUntrusted { .. }
+    );
+}
+
+#[test]
+fn an_authority_that_is_none() {
+    let fake = one(vec![]);
+    let account = to_fake(&fake, Mode::Tls).verify(Verify::Authorities(b"not a certificate".to_vec().into()));
+    assert_ends!(
+        ends_for(&account, user("bob@localhost")),
+        XmppError::BadAuthority { .. }
+    );
+}
+
+// --- login ---
+
+const CHALLENGE: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+
+fn challenge(text: &str) -> String {
+    format!(
+        "<challenge xmlns='{CHALLENGE}'>{}</challenge>",
+        BASE64.encode(text)
+    )
+}
+
+/// Our nonce, from the first message.
+fn nonce(heard: &str) -> String {
+    let from = heard.rfind("<auth").unwrap();
+    let body = &heard[from + heard[from..].find('>').unwrap() + 1..];
+    let first = String::from_utf8(BASE64.decode(body.split('<').next().unwrap()).unwrap()).unwrap();
+    first.rsplit("r=").next().unwrap().to_owned()
+}
+
+fn scram(first: impl Fn(&str) -> String + Send + Sync + 'static, last: &str) -> Fake {
+    one(vec![
+        on("<stream:stream", features(&mechanisms(&["SCRAM-SHA-1", "PLAIN"]))),
+        reply("</auth>", move |heard| challenge(&first(&nonce(heard)))),
+        on("</response>", last.to_owned()),
+    ])
+}
+
+#[test]
+fn a_server_that_cannot_prove_itself() {
+    let good = |nonce: &str| format!("r={nonce}x,s=QUJD,i=4096");
+    for last in [
+        format!("<success xmlns='{CHALLENGE}'/>"),
+        format!(
+            "<success xmlns='{CHALLENGE}'>{}</success>",
+            BASE64.encode("v=AAAA")
+        ),
+        format!("<success xmlns='{CHALLENGE}'>{}</success>", BASE64.encode("e=no")),
+    ] {
+        let fake = scram(good, &last);
+        assert_ends!(ends(&fake, Mode::None), XmppError::ServerNotProven { .. });
+        assert!(
+            !fake.heard()[0].contains("hello"),
+            "no message to a server that is none"
+        );
+    }
+    // Without even a challenge.
+    let fake = one(vec![
+        on("<stream:stream", features(&mechanisms(&["SCRAM-SHA-1"]))),
+        on("</auth>", format!("<success xmlns='{CHALLENGE}'/>")),
+    ]);
+    assert_ends!(ends(&fake, Mode::None), XmppError::ServerNotProven { .. });
+}
+
+#[test]
+fn challenges_that_break_the_rules() {
+    let few = scram(|nonce| format!("r={nonce}x,s=QUJD,i=1"), "");
+    assert_ends!(ends(&few, Mode::None), XmppError::Iterations { count: 1, .. });
+    let many = scram(|nonce| format!("r={nonce}x,s=QUJD,i=4000000000"), "");
+    assert_ends!(ends(&many, Mode::None), XmppError::Iterations { .. });
+    let foreign = scram(|_| "r=another,s=QUJD,i=4096".to_owned(), "");
+    assert_ends!(ends(&foreign, Mode::None), XmppError::LoginProtocol { .. });
+    let extension = scram(|nonce| format!("m=x,r={nonce}x,s=QUJD,i=4096"), "");
+    assert_ends!(ends(&extension, Mode::None), XmppError::LoginProtocol { .. });
+    let downgraded = scram(|nonce| format!("r={nonce}x,s=QUJD,i=4096,h=QUJD"), "");
+    assert_ends!(ends(&downgraded, Mode::None), XmppError::Downgraded);
+}
+
+#[test]
+fn a_refused_scram_login_is_never_repeated_with_plain() {
+    let refusal =
+        format!("<failure xmlns='{CHALLENGE}'><not-authorized/><text>no such luck</text></failure>");
+    let fake = scram(|nonce| format!("r={nonce}x,s=QUJD,i=4096"), &refusal);
+    let outcome = ends(&fake, Mode::None);
+    assert!(outcome.error().unwrap().to_string().contains("no such luck"));
+    assert_ends!(outcome, XmppError::WrongPassword { .. });
+    let heard = fake.heard();
+    assert_eq!(heard.len(), 1, "one attempt");
+    assert!(!heard[0].contains("PLAIN"));
+}
+
+#[test]
+fn every_reason_a_login_is_refused_for() {
+    for (condition, check) in [
+        (
+            "account-disabled",
+            (|e| matches!(e, XmppError::AccountDisabled { .. })) as fn(&XmppError) -> bool,
+        ),
+        ("credentials-expired", |e| {
+            matches!(e, XmppError::CredentialsExpired { .. })
+        }),
+        ("temporary-auth-failure", |e| {
+            matches!(e, XmppError::LoginUnavailable { .. }) && !e.is_permanent()
+        }),
+        ("mechanism-too-weak", |e| {
+            matches!(e, XmppError::LoginRefused { .. })
+        }),
+        ("not-authorized", |e| matches!(e, XmppError::WrongPassword { .. })),
+    ] {
+        let fake = one(vec![
+            on("<stream:stream", features(&mechanisms(&["PLAIN"]))),
+            on(
+                "</auth>",
+                format!("<failure xmlns='{CHALLENGE}'><{condition}/></failure>"),
+            ),
+        ]);
+        let outcome = ends(&fake, Mode::None);
+        assert!(check(failure(&outcome)), "{condition}: {outcome:?}");
+    }
+}
+
+#[test]
+fn no_mechanism_in_common() {
+    let fake = one(vec![on(
+        "<stream:stream",
+        features(&mechanisms(&["EXTERNAL", "SCRAM-SHA3-512", "PLAIN"])),
+    )]);
+    assert_ends!(ends(&fake, Mode::None), XmppError::NoMechanism { offered } if offered.contains("EXTERNAL"));
+}
+
+#[test]
+fn a_rejected_channel_binding_is_retried_once_without_it() {
+    let made = certificate(|_| ());
+    let offer = features(&format!(
+        "{}<sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'><channel-binding type='tls-exporter'/>\
+         </sasl-channel-binding>",
+        mechanisms(&["SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"])
+    ));
+    let refusal = format!(
+        "<failure xmlns='{CHALLENGE}'><not-authorized/><text>Invalid channel binding</text></failure>"
+    );
+    let script = || {
+        vec![
+            Step::Tls(made.server()),
+            on("<stream:stream", offer.clone()),
+            on("</auth>", refusal.clone()),
+        ]
+    };
+    let trusted = || Verify::Authorities(made.pem.clone().into_bytes().into());
+
+    let fake = Fake::start(vec![script()]);
+    let account = to_fake(&fake, Mode::Tls).verify(trusted());
+    let outcome = ends_for(&account, user("bob@localhost"));
+    assert!(outcome.error().is_some(), "{outcome:?}");
+    let heard = fake.heard();
+    assert_eq!(heard.len(), 2, "one retry and no more");
+    assert!(heard[0].contains("mechanism='SCRAM-SHA-1-PLUS'"));
+    assert!(heard[1].contains("mechanism='SCRAM-SHA-1'"));
+    let first = BASE64
+        .decode(
+            heard[1]
+                .split("mechanism='SCRAM-SHA-1'>")
+                .nth(1)
+                .unwrap()
+                .split('<')
+                .next()
+                .unwrap(),
+        )
+        .unwrap();
+    assert!(first.starts_with(b"n,,"), "no claim that the server offered none");
+
+    let fake = Fake::start(vec![script()]);
+    let account = to_fake(&fake, Mode::Tls)
+        .verify(trusted())
+        .channel_binding(ChannelBinding::Require);
+    assert_ends!(
+        ends_for(&account, user("bob@localhost")),
+        XmppError::ChannelBindingRejected { .. }
+    );
+    assert_eq!(fake.heard().len(), 1);
+}
+
+// --- sending ---
+
+fn after_login(mut rest: Vec<Step>) -> Fake {
+    let mut script = logged_in();
+    script.append(&mut rest);
+    one(script)
+}
+
+#[test]
+fn a_server_that_dies_between_login_and_message() {
+    let mut script = logged_in();
+    script.truncate(2);
+    script.push(Step::Close);
+    let outcome = ends(&one(script), Mode::None);
+    assert!(matches!(outcome, Outcome::Deferred(_)), "{outcome:?}");
+    assert_ends!(outcome, XmppError::CutUnconfirmed);
+}
+
+#[test]
+fn a_server_that_dies_after_the_message_and_before_its_answer() {
+    let outcome = ends(&after_login(vec![on("</message>", ""), Step::Close]), Mode::None);
+    assert!(failure(&outcome).may_have_arrived());
+    assert_ends!(outcome, XmppError::CutUnconfirmed);
+}
+
+#[test]
+fn a_server_that_dies_during_a_join() {
+    let fake = after_login(vec![on("</presence>", ""), Step::Close]);
+    assert_ends!(
+        ends_for(&to_fake(&fake, Mode::None), room("room@muc.localhost")),
+        XmppError::CutUnconfirmed
+    );
+}
+
+#[test]
+fn a_server_that_takes_the_message_and_falls_silent() {
+    let outcome = ends(&after_login(vec![]), Mode::None);
+    assert!(failure(&outcome).may_have_arrived());
+    assert_ends!(
+        outcome,
+        XmppError::Silent {
+            step: At::Confirming,
+            ..
+        }
+    );
+}
+
+#[test]
+fn an_acknowledgement_is_no_proof() {
+    // ejabberd acknowledges on receipt and bounces later.
+    let fake = after_login(vec![on("</message>", "<a xmlns='urn:xmpp:sm:3' h='1'/>")]);
+    assert_ends!(
+        ends(&fake, Mode::None),
+        XmppError::Silent {
+            step: At::Confirming,
+            ..
+        }
+    );
+}
+
+#[test]
+fn stream_errors_are_told_apart() {
+    for (condition, check) in [
+        (
+            "system-shutdown",
+            (|e| matches!(e, XmppError::ShuttingDown { .. })) as fn(&XmppError) -> bool,
+        ),
+        ("conflict", |e| matches!(e, XmppError::Replaced { .. })),
+        ("policy-violation", |e| {
+            matches!(e, XmppError::StreamError { .. }) && e.is_permanent()
+        }),
+        ("resource-constraint", |e| {
+            matches!(e, XmppError::StreamError { .. }) && !e.is_permanent()
+        }),
+    ] {
+        let error = format!(
+            "<stream:error><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
+             <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>because</text></stream:error></stream:stream>"
+        );
+        let outcome = ends(&after_login(vec![on("</message>", error)]), Mode::None);
+        assert!(check(failure(&outcome)), "{condition}: {outcome:?}");
+        assert!(failure(&outcome).to_string().contains("because"));
+    }
+}
+
+fn pong(heard: &str, from: &str) -> String {
+    let mut answers = String::new();
+    for piece in heard.split("<iq ").skip(1) {
+        let piece = format!("<iq {}", piece.split('>').next().unwrap_or_default()) + ">";
+        if piece.contains(&format!("to='{from}'"))
+            && let Some(id) = attr(&piece, "<iq ", "id")
+        {
+            answers.push_str(&format!("<iq type='result' id='{id}' from='{from}'/>"));
+        }
+    }
+    answers
+}
+
+#[test]
+fn a_message_handed_to_a_domain_that_does_not_answer() {
+    // The ping to our own server goes last, so everything was read when it is answered.
+    let fake = after_login(vec![reply("to='localhost'", |heard| {
+        pong(&format!("{heard}>"), "localhost")
+    })]);
+    let outcome = ends_for(&to_fake(&fake, Mode::None), user("bob@far.example"));
+    assert_eq!(delivered(&outcome).confirmed_by, ConfirmedBy::HandedOver);
+    assert!(!delivered(&outcome).confirmed_by.reaches(Confirm::Server));
+}
+
+fn join_answer(heard: &str, error: &str) -> String {
+    let id = attr(heard, "<presence ", "id").unwrap_or_default();
+    let to = attr(heard, "<presence ", "to").unwrap_or_default();
+    format!("<presence type='error' id='{id}' from='{to}'><error type='cancel'>{error}</error></presence>")
+}
+
+#[test]
+fn every_reason_a_room_refuses_for() {
+    for (condition, check) in [
+        (
+            "registration-required",
+            (|e| matches!(e, XmppError::MembersOnly { .. })) as fn(&XmppError) -> bool,
+        ),
+        ("not-authorized", |e| {
+            matches!(e, XmppError::RoomPassword { given: false, .. })
+        }),
+        ("forbidden", |e| matches!(e, XmppError::Banned { .. })),
+        ("not-allowed", |e| {
+            matches!(e, XmppError::RoomCreationForbidden { .. })
+        }),
+        ("item-not-found", |e| matches!(e, XmppError::NoSuchRoom { .. })),
+        ("service-unavailable", |e| {
+            matches!(e, XmppError::RoomFull { .. }) && !e.is_permanent()
+        }),
+        ("not-acceptable", |e| matches!(e, XmppError::BadNick { .. })),
+        ("remote-server-not-found", |e| {
+            matches!(e, XmppError::RemoteServerNotFound { .. })
+        }),
+        ("gone", |e| matches!(e, XmppError::JoinRefused { .. })),
+    ] {
+        let fake = after_login(vec![reply("</presence>", move |heard| {
+            join_answer(
+                heard,
+                &format!("<{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"),
+            )
+        })]);
+        let outcome = ends_for(&to_fake(&fake, Mode::None), room("room@muc.localhost"));
+        assert!(check(failure(&outcome)), "{condition}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_room_where_every_nick_is_taken() {
+    let conflict = || {
+        reply("</presence>", |heard| {
+            join_answer(heard, "<conflict xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>")
+        })
+    };
+    let fake = after_login((0..6).map(|_| conflict()).collect());
+    assert_ends!(
+        ends_for(&to_fake(&fake, Mode::None), room("room@muc.localhost")),
+        XmppError::NickTaken { nick, .. } if nick == "alice"
+    );
+    assert!(fake.heard()[0].contains("room@muc.localhost/alice_5"));
+}
+
+#[test]
+fn rooms_that_let_us_in_and_show_nothing() {
+    let fake = after_login(vec![reply("</presence>", |heard| {
+        let to = attr(heard, "<presence ", "to").unwrap_or_default();
+        format!(
+            "<presence from='{to}'><x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='none' \
+             role='participant'/><status code='110'/></x></presence>"
+        )
+    })]);
+    assert_ends!(
+        ends_for(&to_fake(&fake, Mode::None), room("room@muc.localhost")),
+        XmppError::NoEcho { .. }
+    );
+    let fake = after_login(vec![]);
+    assert_ends!(
+        ends_for(&to_fake(&fake, Mode::None), room("room@muc.localhost")),
+        XmppError::Silent {
+            step: At::Joining,
+            ..
+        }
+    );
+}
+
+#[test]
+fn the_reflection_of_somebody_else_proves_nothing() {
+    let fake = after_login(vec![reply("</message>", |heard| {
+        let to = attr(heard, "<presence ", "to").unwrap_or_else(|| "room@muc.localhost/alice".to_owned());
+        let id = attr(heard, "<message ", "id").unwrap_or_default();
+        format!(
+            "<presence from='{to}'><x xmlns='http://jabber.org/protocol/muc#user'><item/><status code='110'/></x>\
+             </presence><message type='groupchat' from='room@muc.localhost/mallory' id='{id}'><body>hello</body></message>"
+        )
+    })]);
+    assert_ends!(
+        ends_for(&to_fake(&fake, Mode::None), room("room@muc.localhost")),
+        XmppError::NoEcho { .. }
+    );
+}
+
+#[test]
+fn a_contact_list_that_is_refused_is_said_and_hinders_nothing() {
+    let fake = after_login(vec![reply("to='localhost'", |heard| {
+        let roster = heard
+            .split("id='roster-")
+            .nth(1)
+            .and_then(|rest| rest.split('\'').next())
+            .unwrap_or_default();
+        format!(
+            "<iq type='error' id='roster-{roster}'><error type='cancel'><service-unavailable \
+             xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>{}",
+            pong(&format!("{heard}>"), "localhost")
+        )
+    })]);
+    let mut script_account = to_fake(&fake, Mode::None).roster(true);
+    script_account = script_account.nick("alice");
+    let outcome = ends_for(&script_account, user("bob@localhost"));
+    assert!(
+        matches!(outcome.delivered(), Some(proof) if proof.confirmed_by == ConfirmedBy::Server),
+        "{outcome:?} {:?}",
+        fake.heard()
+    );
+    assert!(
+        delivered(&outcome)
+            .notes
+            .iter()
+            .all(|note| matches!(note, Note::NoContactList(_)))
+    );
+}
