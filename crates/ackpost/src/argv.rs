@@ -8,7 +8,7 @@
 
 use std::path::Path;
 
-use clap::{ArgAction, Command, CommandFactory as _};
+use clap::{Arg, ArgAction, Command, CommandFactory as _};
 
 use crate::cli::Cli;
 use crate::context::Name;
@@ -215,51 +215,90 @@ impl Read {
     }
 }
 
-/// The options a command knows, with the global ones.
-struct Known<'a> {
-    options: Vec<(&'a str, Option<char>, bool)>,
+/// True for the options that Apprise has too.
+pub(crate) fn is_apprise(arg: &Arg) -> bool {
+    let own_heading = arg.get_help_heading() == Some(crate::cmd::outbox::HEADING);
+    !own_heading
+        && !arg
+            .get_long()
+            .is_some_and(|long| ["json", "color"].contains(&long))
 }
 
-impl<'a> Known<'a> {
+/// One option as it may be written.
+struct Known<'a> {
+    long: &'a str,
+    short: Option<char>,
+    takes_value: bool,
+    is_apprise: bool,
+}
+
+/// The options a command knows, with the global ones.
+struct Options<'a>(Vec<Known<'a>>);
+
+impl<'a> Options<'a> {
     fn new(command: &'a Command, tree: &'a Command) -> Self {
-        let mut options: Vec<_> = command
-            .get_arguments()
-            .chain(tree.get_arguments())
-            .filter_map(|arg| {
-                let takes_value = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
-                Some((arg.get_long()?, arg.get_short(), takes_value))
+        let flag = |long, short| Known {
+            long,
+            short: Some(short),
+            takes_value: false,
+            is_apprise: true,
+        };
+        let args = command.get_arguments().chain(tree.get_arguments());
+        let options = args.filter_map(|arg| {
+            Some(Known {
+                long: arg.get_long()?,
+                short: arg.get_short(),
+                takes_value: matches!(arg.get_action(), ArgAction::Set | ArgAction::Append),
+                is_apprise: is_apprise(arg),
             })
-            .collect();
-        options.push(("help", Some('h'), false));
-        options.push(("version", Some('V'), false));
-        Self { options }
+        });
+        Self(options.chain([flag("help", 'h'), flag("version", 'V')]).collect())
     }
 
     fn long(&self, name: &str) -> Option<(&'a str, bool)> {
-        self.options
+        self.0
             .iter()
-            .find(|(long, ..)| *long == name)
-            .map(|(long, _, value)| (*long, *value))
+            .find(|o| o.long == name)
+            .map(|o| (o.long, o.takes_value))
     }
 
     fn short(&self, letter: char) -> Option<(&'a str, bool)> {
-        self.options
+        self.0
             .iter()
-            .find(|(_, short, _)| *short == Some(letter))
-            .map(|(long, _, value)| (*long, *value))
+            .find(|o| o.short == Some(letter))
+            .map(|o| (o.long, o.takes_value))
     }
 
-    /// Every way to write an option that is not one letter.
-    fn names(&self) -> impl Iterator<Item = String> {
-        self.options
-            .iter()
-            .map(|(long, ..)| format!("--{long}"))
-            .chain(MULTI_LETTER.iter().map(|(multi, _)| (*multi).to_owned()))
+    /// What may have been meant: Apprise's options first, so that its users are told what they know.
+    fn meant(&self, written: &str) -> Vec<String> {
+        let names = |of_apprise: bool| -> Vec<String> {
+            let multi = MULTI_LETTER
+                .iter()
+                .filter(|_| of_apprise)
+                .map(|(multi, _)| (*multi).to_owned());
+            let long = self
+                .0
+                .iter()
+                .filter(|o| o.is_apprise == of_apprise)
+                .map(|o| format!("--{}", o.long));
+            long.chain(multi).collect()
+        };
+        [true, false]
+            .into_iter()
+            .map(names)
+            .map(|names| {
+                similar(written, names.iter().map(String::as_str))
+                    .into_iter()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .find(|close| !close.is_empty())
+            .unwrap_or_default()
     }
 }
 
 fn read(words: &[String], command: &Command, tree: &Command) -> Read {
-    let known = Known::new(command, tree);
+    let known = Options::new(command, tree);
     let mut out = Read::default();
     let mut at = 0;
     while at < words.len() {
@@ -295,15 +334,14 @@ fn read(words: &[String], command: &Command, tree: &Command) -> Read {
 /// `--long`, `--long value`, `--long=value`; true when the next word was the value.
 fn read_long(
     out: &mut Read,
-    known: &Known<'_>,
+    known: &Options<'_>,
     (written, long): (&str, &str),
     given: Option<&str>,
     next: Option<&String>,
 ) -> bool {
     match (known.long(long), given, next) {
         (None, ..) => {
-            let names: Vec<String> = known.names().collect();
-            let close = similar(written, names.iter().map(String::as_str));
+            let close = known.meant(written);
             let hint = match close.as_slice() {
                 [] => String::new(),
                 [one] => format!(" Did you mean '{one}'?"),
@@ -342,7 +380,7 @@ fn read_long(
 }
 
 /// `-v`, `-vb value`, `-bvalue`; true when the next word was the value.
-fn read_short(out: &mut Read, known: &Known<'_>, letters: &str, next: Option<&String>) -> bool {
+fn read_short(out: &mut Read, known: &Options<'_>, letters: &str, next: Option<&String>) -> bool {
     for (i, letter) in letters.char_indices() {
         match known.short(letter) {
             None => {

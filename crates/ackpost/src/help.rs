@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use clap::{ArgAction, CommandFactory as _};
 
-use crate::argv::MULTI_LETTER;
+use crate::argv::{MULTI_LETTER, is_apprise};
 use crate::cli::Cli;
 use crate::context::Name;
 use crate::output;
@@ -14,9 +14,6 @@ pub(crate) const APPRISE_VERSION: &str = "2.2.0";
 
 /// Where the texts of the options begin.
 const COLUMN: usize = 34;
-/// Options that Apprise does not have; they work, but its help does not name them.
-const OWN: [&str; 2] = ["json", "color"];
-
 /// `--version`.
 pub(crate) fn print_version(name: Name) {
     let own = concat!("ackpost ", env!("CARGO_PKG_VERSION"));
@@ -49,7 +46,7 @@ fn apprise(width: usize) -> String {
          This is Ackpost under the name of Apprise; `ackpost --help` shows what else it can do.\n\nOptions:\n",
     );
     for arg in send.get_arguments().chain(tree.get_arguments()) {
-        let Some(long) = arg.get_long().filter(|l| !OWN.contains(l) && !arg.is_hide_set()) else {
+        let Some(long) = arg.get_long().filter(|_| is_apprise(arg) && !arg.is_hide_set()) else {
             continue;
         };
         let short = MULTI_LETTER

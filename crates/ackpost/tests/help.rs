@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::fmt::Write as _;
+
 use support::Program;
 use support::{Ran, steady};
 
@@ -70,12 +72,8 @@ fn wrong_command_lines() {
         ] {
             let ran = program.run(args);
             assert_eq!(ran.code, 2, "{name} {args:?}: {}", ran.all());
-            all.push_str(&format!(
-                "$ {name} {}\n{}{}\n",
-                args.join(" "),
-                ran.stdout,
-                ran.stderr
-            ));
+            let words = args.join(" ");
+            let _ = writeln!(all, "$ {name} {words}\n{}{}", ran.stdout, ran.stderr);
         }
     }
     insta::assert_snapshot!("wrong_command_lines", steady(&all, &[]));

@@ -79,9 +79,9 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
         print(&notifier, args.show_secrets);
         for problem in &problems {
             if problem.is_error() {
-                output::error(&problem.to_string())
+                output::error(&problem.to_string());
             } else {
-                output::warning(&problem.to_string())
+                output::warning(&problem.to_string());
             }
         }
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });

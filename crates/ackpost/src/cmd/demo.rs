@@ -147,7 +147,7 @@ async fn read_back(url: &str, key: &str, id: u64, said: &str, steps: &mut Steps)
     let bug = |what: &str| Failure::new(what.to_owned(), "report this as a bug");
     let key: ServerKey = key.parse().map_err(|_| bug("the server's key is no key"))?;
     let room: RoomToken = ROOM.parse().map_err(|_| bug("the room's token is no token"))?;
-    let failed = |e: sogs_client::SogsError| Failure::new(e.to_string(), e.remedy().to_string());
+    let failed = |e: sogs_client::SogsError| Failure::new(e.to_string(), e.remedy());
     let reader = sogs_client::Server::builder(url, key)
         .identity(fresh_identity()?)
         .build()

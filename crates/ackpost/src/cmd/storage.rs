@@ -104,7 +104,7 @@ fn list(args: &StorageArgs, urls: &[String], ids: &[String], uid_length: usize, 
     }
     let width = columns();
     for (n, id) in order.iter().enumerate() {
-        let (urls, tags) = &mut found.get_mut(id).expect("put there above");
+        let (urls, tags) = found.get_mut(id).expect("put there above");
         if n > 0 {
             output::line("");
         }

@@ -21,6 +21,9 @@ use crate::lifecycle::{Asked, ServiceManager, Signals};
 use crate::output;
 use crate::sources::{self, Wanted};
 
+/// Heading of the options of the outbox in help texts.
+pub(crate) const HEADING: &str = "Outbox";
+
 /// `outbox`.
 #[derive(Debug, Args)]
 pub(crate) struct OutboxArgs {

@@ -20,7 +20,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// Sending by way of the outbox.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Outbox")]
+#[command(next_help_heading = super::HEADING)]
 pub(crate) struct QueueArgs {
     /// Only store the message, durably: exit code 0 means stored. It is delivered by `ackpost gateway run`, `ackpost
     /// outbox run`, `ackpost outbox flush` or the next `send`. In a URL: queue=yes
