@@ -1,0 +1,428 @@
+//! Finding the server (service records), the round trips of a login, files, and what logs may hold.
+
+mod common;
+
+use std::net::UdpSocket;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::*;
+use testkit::{Ejabberd, Prosody, Receiver, Relay, RelayOptions, XmppServer};
+use xmpp_client::{
+    Account, Attachment, ConfirmedBy, Content, Dns, Mode, Outcome, Outgoing, Verify, XmppError,
+};
+
+fn both() -> [&'static XmppServer; 2] {
+    [Prosody::shared(), Ejabberd::shared()]
+}
+
+// --- round trips ---
+
+#[test]
+fn six_round_trips_by_starttls_and_five_by_direct_tls() {
+    for server in both() {
+        for (mode, port, wanted) in [(Mode::StartTls, server.port, 6), (Mode::Tls, server.tls_port, 5)] {
+            let delay = Duration::from_millis(50);
+            let relay = Relay::to_port(
+                port,
+                RelayOptions {
+                    delay,
+                    ..RelayOptions::default()
+                },
+            );
+            let sender = account(server, "alice", mode).port(relay.port());
+            let messages = vec![
+                text(user("bob@localhost"), "counted"),
+                text(room(&server.room("open")), "counted"),
+            ];
+            for outcome in block_on(xmpp_client::send(&sender, messages)) {
+                delivered(&outcome);
+            }
+            assert_eq!(relay.round_trips(), wanted, "{:?} {mode:?}", server.kind);
+        }
+    }
+}
+
+// --- service records ---
+
+/// A name server that knows these records: `name kind data`. Everything else does not exist.
+struct NameServer {
+    address: std::net::SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl NameServer {
+    fn start(records: &[(&str, &str)]) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let zone: Vec<(String, String)> = records
+            .iter()
+            .map(|(n, d)| ((*n).to_owned(), (*d).to_owned()))
+            .collect();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = asked.clone();
+        std::thread::spawn(move || {
+            let mut packet = [0; 1500];
+            while let Ok((len, from)) = socket.recv_from(&mut packet) {
+                let Some((answer, name)) = answer(&packet[..len], &zone) else {
+                    continue;
+                };
+                log.lock().unwrap().push(name);
+                let _ = socket.send_to(&answer, from);
+            }
+        });
+        Self { address, asked }
+    }
+
+    fn dns(&self) -> Dns {
+        Dns::Servers(vec![self.address])
+    }
+}
+
+fn wire_name(name: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    for label in name.split('.').filter(|label| !label.is_empty()) {
+        out.push(u8::try_from(label.len()).unwrap());
+        out.extend_from_slice(label.as_bytes());
+    }
+    out.push(0);
+    out
+}
+
+fn answer(query: &[u8], zone: &[(String, String)]) -> Option<(Vec<u8>, String)> {
+    let mut at = 12;
+    let mut labels = Vec::new();
+    while *query.get(at)? != 0 {
+        let len = usize::from(query[at]);
+        labels.push(String::from_utf8_lossy(query.get(at + 1..at + 1 + len)?).to_lowercase());
+        at += len + 1;
+    }
+    let kind = u16::from_be_bytes([*query.get(at + 1)?, *query.get(at + 2)?]);
+    let question = &query[12..at + 5];
+    let name = labels.join(".");
+    let records: Vec<Vec<u8>> = zone
+        .iter()
+        .filter(|(known, _)| *known == name)
+        .filter_map(|(_, data)| {
+            let fields: Vec<&str> = data.split(' ').collect();
+            match (fields[0], kind) {
+                ("A", 1) => Some(fields[1].parse::<std::net::Ipv4Addr>().unwrap().octets().to_vec()),
+                ("SRV", 33) => {
+                    let mut out = Vec::new();
+                    for number in &fields[1..4] {
+                        out.extend_from_slice(&number.parse::<u16>().unwrap().to_be_bytes());
+                    }
+                    out.extend_from_slice(&wire_name(fields[4]));
+                    Some(out)
+                }
+                _ => None,
+            }
+        })
+        .collect();
+    let exists = zone.iter().any(|(known, _)| *known == name);
+    let mut out = query[..2].to_vec();
+    out.extend_from_slice(&[0x85, if exists { 0x80 } else { 0x83 }, 0, 1]);
+    out.extend_from_slice(&u16::try_from(records.len()).unwrap().to_be_bytes());
+    out.extend_from_slice(&[0, 0, 0, 0]);
+    out.extend_from_slice(question);
+    for record in records {
+        out.extend_from_slice(&[0xc0, 0x0c]);
+        out.extend_from_slice(&kind.to_be_bytes());
+        out.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
+        out.extend_from_slice(&u16::try_from(record.len()).unwrap().to_be_bytes());
+        out.extend_from_slice(&record);
+    }
+    Some((out, name))
+}
+
+/// alice@xmpp.test, found by DNS alone.
+fn found_by(server: &XmppServer, names: &NameServer) -> Account {
+    Account::new(jid("alice@xmpp.test"), "alicepass".to_owned().into())
+        .verify(trust(server))
+        .dns(names.dns())
+}
+
+const SECURE: &str = "_xmpps-client._tcp.xmpp.test";
+const PLAIN: &str = "_xmpp-client._tcp.xmpp.test";
+
+fn srv(priority: u16, port: u16, target: &str) -> String {
+    format!("SRV {priority} 0 {port} {target}")
+}
+
+#[test]
+fn service_records_lead_to_the_server() {
+    let server = Prosody::shared();
+    let host = ("host.test", "A 127.0.0.1");
+    let direct = srv(5, server.tls_port, "host.test");
+    let starttls = srv(10, server.port, "host.test");
+    let dead = srv(1, 9, "host.test");
+    // Both services form one list; a server that cannot be reached is passed over.
+    let names = NameServer::start(&[host, (SECURE, &direct), (PLAIN, &starttls), (PLAIN, &dead)]);
+    delivered(&send_one(
+        &found_by(server, &names),
+        text(user("bob@xmpp.test"), "found"),
+    ));
+    // The mode decides which records count.
+    let names = NameServer::start(&[host, (SECURE, &direct), (PLAIN, &starttls)]);
+    for mode in [Mode::StartTls, Mode::Tls] {
+        delivered(&send_one(
+            &found_by(server, &names).mode(mode),
+            text(user("bob@xmpp.test"), "found"),
+        ));
+    }
+    // A port or a host of one's own means that DNS is not asked for them.
+    let names = NameServer::start(&[("xmpp.test", "A 127.0.0.1")]);
+    delivered(&send_one(
+        &found_by(server, &names).port(server.port),
+        text(user("bob@xmpp.test"), "found"),
+    ));
+    assert!(
+        names
+            .asked
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|name| !name.starts_with('_'))
+    );
+}
+
+#[test]
+fn services_that_are_switched_off_and_names_that_do_not_exist() {
+    let server = Prosody::shared();
+    let off = srv(0, 0, ".");
+    let names = NameServer::start(&[(SECURE, &off), (PLAIN, &off), ("xmpp.test", "A 127.0.0.1")]);
+    let outcome = send_one(&found_by(server, &names), text(user("bob@xmpp.test"), "x"));
+    assert!(
+        matches!(failure(&outcome), XmppError::ServiceNotOffered { .. }),
+        "{outcome:?}"
+    );
+    let names = NameServer::start(&[]);
+    let outcome = send_one(&found_by(server, &names), text(user("bob@xmpp.test"), "x"));
+    assert!(
+        matches!(failure(&outcome), XmppError::NoSuchHost { .. }),
+        "{outcome:?}"
+    );
+    assert!(matches!(outcome, Outcome::Refused(_)));
+}
+
+// --- files ---
+
+/// Fetches a file as a recipient would.
+fn fetch(server: &XmppServer, url: &str) -> Vec<u8> {
+    let _ = server;
+    let out = std::process::Command::new("curl")
+        .args(["-sk", "--max-time", "10", url])
+        .output()
+        .expect("curl runs");
+    assert!(out.status.success(), "{out:?}");
+    out.stdout
+}
+
+#[test]
+fn files_arrive_as_messages_of_their_own() {
+    for server in both() {
+        let mut bob = Receiver::join(
+            server.port,
+            &server.domain,
+            "bob",
+            "bobpass",
+            &[&server.room("open")],
+        );
+        let bytes: Vec<u8> = (0..100_000_u32).map(|n| u8::try_from(n % 251).unwrap()).collect();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let mut file = Attachment::new("pic tür.png", "image/png", bytes.clone());
+        let tell = told.clone();
+        file.progress = Some(Box::new(move |done, all| tell.lock().unwrap().push((done, all))));
+        let body = unique("with a file");
+        let content = Arc::new(Content {
+            attachments: vec![Arc::new(file)],
+            ..Content::text(body.clone())
+        });
+        let messages = vec![
+            Outgoing::new(user("bob@localhost"), content.clone()),
+            Outgoing::new(room(&server.room("open")), content.clone()),
+        ];
+        let outcomes = block_on(xmpp_client::send(
+            &account(server, "alice", Mode::StartTls),
+            messages,
+        ));
+        assert_eq!(delivered(&outcomes[0]).confirmed_by, ConfirmedBy::Server);
+        assert_eq!(delivered(&outcomes[1]).confirmed_by, ConfirmedBy::Room);
+        for kind in ["chat", "groupchat"] {
+            let fits = |s: &testkit::Element| s.name == "message" && s.attr("type") == kind;
+            let stanza = bob
+                .wait(Duration::from_secs(10), |s| fits(s) && s.child("x").is_some())
+                .expect("a file");
+            let url = stanza.child_text("body").unwrap().to_owned();
+            assert_eq!(
+                stanza.child("x").unwrap().child_text("url"),
+                Some(&*url),
+                "the body is the address alone"
+            );
+            assert_eq!(fetch(server, &url), bytes);
+        }
+        bob.wait_body(&body);
+        let told = told.lock().unwrap();
+        assert_eq!(told.last(), Some(&(100_000, 100_000)));
+        assert!(
+            told.windows(2).all(|pair| pair[0].0 < pair[1].0),
+            "uploaded once, in order: {told:?}"
+        );
+    }
+}
+
+#[test]
+fn files_larger_than_the_server_takes_and_servers_that_take_none() {
+    for server in both() {
+        let file = Arc::new(Attachment::new(
+            "big.bin",
+            "application/octet-stream",
+            vec![0; 11 * 1024 * 1024],
+        ));
+        let content = Content {
+            attachments: vec![file],
+            ..Content::text("with a file")
+        };
+        let outcome = send_one(
+            &account(server, "alice", Mode::StartTls),
+            Outgoing::new(user("bob@localhost"), content),
+        );
+        assert!(
+            matches!(
+                failure(&outcome),
+                XmppError::FileTooLarge {
+                    limit: 10_485_760,
+                    size: 11_534_336,
+                    ..
+                }
+            ),
+            "{outcome:?}"
+        );
+    }
+    let server = Ejabberd::shared();
+    let sender = Account::new(jid("alice@xmpp.test"), "alicepass".to_owned().into())
+        .host("127.0.0.1")
+        .port(server.port)
+        .mode(Mode::StartTls)
+        .verify(trust(server));
+    let file = Arc::new(Attachment::new("small.txt", "text/plain", b"hello".to_vec()));
+    let content = Content {
+        attachments: vec![file],
+        ..Content::default()
+    };
+    let outcome = send_one(&sender, Outgoing::new(user("bob@xmpp.test"), content));
+    assert!(
+        matches!(failure(&outcome), XmppError::NoUploadService { .. }),
+        "{outcome:?}"
+    );
+}
+
+// --- secrets ---
+
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Buffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn no_login_payload_in_any_log_at_any_level() {
+    let buffer = Buffer::default();
+    let writer = buffer.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        for server in both() {
+            for mode in [Mode::None, Mode::StartTls, Mode::Tls] {
+                let sender = account(server, "alice", mode);
+                delivered(&send_one(
+                    &sender,
+                    text(user("bob@localhost"), "a body nobody logs"),
+                ));
+                let wrong = Account::new(jid("alice@localhost"), "wrong-pw-77".to_owned().into())
+                    .host("127.0.0.1")
+                    .port(if mode == Mode::Tls {
+                        server.tls_port
+                    } else {
+                        server.port
+                    })
+                    .mode(mode)
+                    .verify(Verify::No);
+                assert!(
+                    send_one(&wrong, text(user("bob@localhost"), "x"))
+                        .error()
+                        .is_some()
+                );
+            }
+        }
+    });
+    let log = String::from_utf8_lossy(&buffer.0.lock().unwrap()).into_owned();
+    assert!(log.contains("logging in"), "something is logged");
+    for secret in [
+        "alicepass",
+        "wrong-pw-77",
+        "<auth",
+        "<response",
+        "<challenge",
+        ",r=",
+        "biws",
+        "a body nobody logs",
+    ] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+    for value in [format!("{:?}", account(both()[0], "alice", Mode::Tls))] {
+        assert!(!value.contains("alicepass"), "{value}");
+    }
+}
+
+// --- content, as the other side sees it ---
+
+#[test]
+fn formats_subjects_languages_and_corrections_arrive() {
+    for server in both() {
+        let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
+        let body = unique("formatted");
+        let content = Content {
+            body: body.clone(),
+            subject: Some("The title".to_owned()),
+            html: Some("<p>Hi <b>you</b> & <a href='https://x.invalid/'>all</a><br></p>".to_owned()),
+            lang: Some("en".to_owned()),
+            ..Content::default()
+        };
+        let sender = account(server, "alice", Mode::Tls);
+        let first = send_one(&sender, Outgoing::new(user("bob@localhost"), content));
+        let stanza = bob.wait_body(&body);
+        assert_eq!(stanza.child_text("subject"), Some("The title"));
+        assert_eq!(stanza.attr("xml:lang"), "en");
+        assert!(
+            stanza.raw.contains("<strong>you</strong>") && stanza.raw.contains("xhtml-im"),
+            "{}",
+            stanza.raw
+        );
+        let mut correction = text(user("bob@localhost"), &unique("corrected"));
+        correction.replaces = Some(delivered(&first).id.clone());
+        delivered(&send_one(&sender, correction.clone()));
+        let stanza = bob.wait_body(&correction.content.body);
+        assert_eq!(stanza.child("replace").unwrap().attr("id"), delivered(&first).id);
+        assert!(stanza.child("subject").is_none(), "no empty subject");
+        // A repetition under the same id is recognisable.
+        let mut again = text(user("bob@localhost"), &unique("again"));
+        again.id = Some("fixed-id-1".to_owned());
+        assert_eq!(delivered(&send_one(&sender, again.clone())).id, "fixed-id-1");
+        let stanza = bob.wait_body(&again.content.body);
+        assert_eq!(
+            (stanza.attr("id"), stanza.child("origin-id").unwrap().attr("id")),
+            ("fixed-id-1", "fixed-id-1")
+        );
+    }
+}
