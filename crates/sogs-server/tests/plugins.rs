@@ -150,3 +150,28 @@ async fn what_is_no_plugin_is_shown_the_door() {
     assert_eq!(all.post("test", &person(1), "all the same").await.status, 201);
     all.stop().await;
 }
+
+#[tokio::test]
+async fn the_example_word_filter_speaks_the_protocol() {
+    // Cargo puts examples beside the tests' folder and builds them with the tests.
+    let mut path = std::env::current_exe().expect("path");
+    path.pop();
+    path.pop();
+    let program = path.join("examples/word_filter");
+    let mut words = child("words", "", true, Decision::Accept);
+    words.command = vec![program.display().to_string(), "casino".into()];
+    let mut all = Community::with(|config| config.plugins = vec![words]).await;
+    connected(&all, "words").await;
+    let refused = all.post("test", &person(1), "Best CASINO in town!").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.text().as_str()),
+        (429, "'casino' is not a word for this room")
+    );
+    assert_eq!(
+        all.post("test", &person(1), "casinos are something else")
+            .await
+            .status,
+        201
+    );
+    all.stop().await;
+}

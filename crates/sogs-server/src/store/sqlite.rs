@@ -163,3 +163,19 @@ impl WriteConnection for WriteSide {
         })
     }
 }
+
+impl SqlStore {
+    /// Makes the database full at its present size, or lets it grow again: how a full disk is tried out.
+    #[doc(hidden)]
+    pub async fn limit_pages(&self, limit: bool) -> StoreResult<()> {
+        self.write(limit, |tx, limit| {
+            Box::pin(async move {
+                let pages: i64 = sqlx::query("PRAGMA page_count").fetch_one(&mut *tx.conn).await?.try_get(0)?;
+                let most = if *limit { pages + 2 } else { 1_073_741_823 };
+                sqlx::query(AssertSqlSafe(format!("PRAGMA max_page_count = {most}"))).execute(&mut *tx.conn).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+}

@@ -1,6 +1,4 @@
 //! A small client for the tests: signed requests through any of the server's doors.
-#![allow(dead_code, reason = "every test file uses its part")]
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "tests fail by panicking")]
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -70,13 +68,17 @@ pub struct Resp {
 
 impl Resp {
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", String::from_utf8_lossy(&self.body)))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|e| panic!("{e}: {:?}", String::from_utf8_lossy(&self.body)))
     }
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
@@ -95,7 +97,13 @@ pub enum Door {
     OnionBatch,
 }
 
-pub const DOORS: [Door; 5] = [Door::Http, Door::OnionGcm, Door::OnionChacha, Door::Batch, Door::OnionBatch];
+pub const DOORS: [Door; 5] = [
+    Door::Http,
+    Door::OnionGcm,
+    Door::OnionChacha,
+    Door::Batch,
+    Door::OnionBatch,
+];
 
 #[derive(Debug, Clone)]
 pub struct Body {
@@ -106,16 +114,27 @@ pub struct Body {
 
 impl Body {
     pub fn none() -> Self {
-        Self { kind: None, bytes: Vec::new(), extra: Vec::new() }
+        Self {
+            kind: None,
+            bytes: Vec::new(),
+            extra: Vec::new(),
+        }
     }
     pub fn json(value: &Value) -> Self {
-        Self { kind: Some("application/json"), bytes: value.to_string().into_bytes(), extra: Vec::new() }
+        Self {
+            kind: Some("application/json"),
+            bytes: value.to_string().into_bytes(),
+            extra: Vec::new(),
+        }
     }
     pub fn raw(bytes: &[u8], extra: &[(&str, &str)]) -> Self {
         Self {
             kind: Some("application/octet-stream"),
             bytes: bytes.to_vec(),
-            extra: extra.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+            extra: extra
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+                .collect(),
         }
     }
 }
@@ -130,7 +149,13 @@ pub struct Api {
 /// Percent-encodes what cannot stand in a request line.
 pub fn encode_path(path: &str) -> String {
     path.bytes()
-        .map(|b| if b.is_ascii_graphic() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .map(|b| {
+            if b.is_ascii_graphic() {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
         .collect()
 }
 
@@ -171,10 +196,17 @@ fn parse(all: &[u8]) -> Option<Resp> {
         .map(|(n, v)| (n.trim().to_ascii_lowercase(), v.trim().to_owned()))
         .collect();
     let mut body = all[end + 4..].to_vec();
-    if headers.iter().any(|(n, v)| n == "transfer-encoding" && v == "chunked") {
+    if headers
+        .iter()
+        .any(|(n, v)| n == "transfer-encoding" && v == "chunked")
+    {
         body = unchunk(&body);
     }
-    Some(Resp { status, headers, body })
+    Some(Resp {
+        status,
+        headers,
+        body,
+    })
 }
 
 fn unchunk(mut rest: &[u8]) -> Vec<u8> {
@@ -195,12 +227,20 @@ pub fn sign(key: &ServerKey, who: &Signer, method: &str, path: &str, body: &[u8]
 }
 
 pub fn pairs(headers: &AuthHeaders) -> Vec<(String, String)> {
-    headers.pairs().iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
+    headers
+        .pairs()
+        .iter()
+        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 impl Api {
     pub fn of(running: &Running) -> Self {
-        Self { addr: running.local_addr(), key: running.public_key(), door: Door::Http }
+        Self {
+            addr: running.local_addr(),
+            key: running.public_key(),
+            door: Door::Http,
+        }
     }
 
     pub fn through(mut self, door: Door) -> Self {
@@ -246,16 +286,29 @@ impl Api {
     }
 
     pub async fn direct(&self, who: Option<&Signer>, method: &str, path: &str, body: Body) -> Resp {
-        let mut headers = who.map(|who| pairs(&sign(&self.key, who, method, path, &body.bytes))).unwrap_or_default();
+        let mut headers = who
+            .map(|who| pairs(&sign(&self.key, who, method, path, &body.bytes)))
+            .unwrap_or_default();
         if let Some(kind) = body.kind {
             headers.push(("content-type".into(), kind.into()));
         }
         headers.extend(body.extra);
-        raw_http(self.addr, method, &encode_path(path), &headers, &body.bytes).await.unwrap()
+        raw_http(self.addr, method, &encode_path(path), &headers, &body.bytes)
+            .await
+            .unwrap()
     }
 
-    pub async fn onion(&self, who: Option<&Signer>, method: &str, path: &str, body: Body, cipher: Cipher) -> Resp {
-        let mut headers = who.map(|who| pairs(&sign(&self.key, who, method, path, &body.bytes))).unwrap_or_default();
+    pub async fn onion(
+        &self,
+        who: Option<&Signer>,
+        method: &str,
+        path: &str,
+        body: Body,
+        cipher: Cipher,
+    ) -> Resp {
+        let mut headers = who
+            .map(|who| pairs(&sign(&self.key, who, method, path, &body.bytes)))
+            .unwrap_or_default();
         if let Some(kind) = body.kind {
             headers.push(("Content-Type".into(), kind.into()));
         }
@@ -268,10 +321,21 @@ impl Api {
             body: has_body.then_some(body.bytes),
         };
         let sealed = request.seal(&self.key, cipher, &mut Rng).unwrap();
-        let outer = raw_http(self.addr, "POST", v4::PATH, &[], &sealed.to_body()).await.unwrap();
-        assert_eq!(outer.status, 200, "the outer status is 200 whatever the inner is: {}", outer.text());
+        let outer = raw_http(self.addr, "POST", v4::PATH, &[], &sealed.to_body())
+            .await
+            .unwrap();
+        assert_eq!(
+            outer.status,
+            200,
+            "the outer status is 200 whatever the inner is: {}",
+            outer.text()
+        );
         let reply = v4::Response::open(&outer.body, &sealed.reply).unwrap();
-        Resp { status: reply.code, headers: reply.headers, body: reply.body }
+        Resp {
+            status: reply.code,
+            headers: reply.headers,
+            body: reply.body,
+        }
     }
 }
 
@@ -286,7 +350,12 @@ pub fn sub(method: &str, path: &str, body: &Body) -> Value {
         }
     }
     if !body.extra.is_empty() {
-        out["headers"] = body.extra.iter().map(|(n, v)| (n.clone(), json!(v))).collect::<serde_json::Map<_, _>>().into();
+        out["headers"] = body
+            .extra
+            .iter()
+            .map(|(n, v)| (n.clone(), json!(v)))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
     }
     out
 }
@@ -298,13 +367,19 @@ pub fn unbatch(one: &Value) -> Resp {
         .iter()
         .map(|(n, v)| (n.clone(), v.as_str().unwrap().to_owned()))
         .collect();
-    let is_json = headers.iter().any(|(n, v)| n == "content-type" && v == "application/json");
+    let is_json = headers
+        .iter()
+        .any(|(n, v)| n == "content-type" && v == "application/json");
     let body = if is_json {
         one["body"].to_string().into_bytes()
     } else {
         from_b64(one["body"].as_str().unwrap()).unwrap()
     };
-    Resp { status: u16::try_from(one["code"].as_u64().unwrap()).unwrap(), headers, body }
+    Resp {
+        status: u16::try_from(one["code"].as_u64().unwrap()).unwrap(),
+        headers,
+        body,
+    }
 }
 
 /// A configuration on a free port in a folder.
@@ -319,7 +394,12 @@ pub async fn start(config: Config) -> Running {
 }
 
 pub async fn room(running: &Running, token: &str) -> i64 {
-    let open = sogs_server::store::RoomDefaults { read: true, accessible: true, write: true, upload: true };
+    let open = sogs_server::store::RoomDefaults {
+        read: true,
+        accessible: true,
+        write: true,
+        upload: true,
+    };
     running
         .app()
         .store
@@ -343,7 +423,10 @@ pub async fn make_admin(running: &Running, account: &Identity) {
         .set_moderator(
             user.row.id,
             sogs_server::store::Where::Global,
-            sogs_server::store::ModChange::Appoint { admin: Some(true), visible: true },
+            sogs_server::store::ModChange::Appoint {
+                admin: Some(true),
+                visible: true,
+            },
         )
         .await
         .unwrap();

@@ -1,0 +1,191 @@
+//! The server as a child process of the same program, so that its CPU time and memory are its own.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use session_core::ServerKey;
+use sogs_server::store::{NewPost, NewRoom, RoomDefaults};
+use sogs_server::{Config, Server};
+
+/// A running server.
+pub(crate) struct Child {
+    process: std::process::Child,
+    pub(crate) addr: SocketAddr,
+    pub(crate) key: ServerKey,
+    pub(crate) started_ms: f64,
+}
+
+fn config(dir: &Path, database: Option<&str>) -> Config {
+    let mut config = Config::for_dir(dir);
+    config.net.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    if let Some(url) = database {
+        url.clone_into(&mut config.database.url);
+    }
+    config
+}
+
+/// The child's main: serves until its standard input ends.
+pub(crate) fn serve(dir: &Path, database: Option<&str>) {
+    let config = config(dir, database);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let running = Server::start(config).await.unwrap();
+        println!("{} {}", running.local_addr(), running.public_key());
+        tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            let _ = std::io::stdin().read_line(&mut line);
+        })
+        .await
+        .unwrap();
+        running.shutdown().await;
+    });
+}
+
+impl Child {
+    pub(crate) fn start(dir: &Path, database: Option<&str>) -> Self {
+        let begin = Instant::now();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .arg("serve")
+            .arg(dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        if let Some(url) = database {
+            command.args(["--database", url]);
+        }
+        let mut process = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let started_ms = begin.elapsed().as_secs_f64() * 1000.0;
+        let (addr, key) = line.trim().split_once(' ').expect("the server did not start");
+        Self {
+            process,
+            addr: addr.parse().unwrap(),
+            key: key.parse().unwrap(),
+            started_ms,
+        }
+    }
+
+    fn status(&self, field: &str) -> f64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = text.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+    }
+
+    /// Resident memory in MB.
+    pub(crate) fn memory_mb(&self) -> f64 {
+        self.status("VmRSS:")
+    }
+
+    /// Highest resident memory in MB.
+    pub(crate) fn peak_mb(&self) -> f64 {
+        self.status("VmHWM:")
+    }
+
+    /// CPU time used so far in seconds, all threads.
+    pub(crate) fn cpu(&self) -> f64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        let fields: Vec<&str> = text.rsplit(')').next().unwrap().split_whitespace().collect();
+        // Fields 14 and 15 of the whole line, in clock ticks of 10 ms.
+        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// `fill DIR ROOMS MESSAGES USERS`: a database of that size.
+pub(crate) fn fill(args: &[String]) {
+    fill_dir(
+        Path::new(&args[0]),
+        None,
+        args[1].parse().unwrap(),
+        args[2].parse().unwrap(),
+        args[3].parse().unwrap(),
+    );
+}
+
+/// Rooms `room0`…, messages spread over them, and users besides those who will ask.
+pub(crate) fn fill_dir(dir: &Path, database: Option<&str>, rooms: i64, messages: i64, users: i64) {
+    let config = config(dir, database);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let sink: sogs_server::store::ChangeSink = std::sync::Arc::new(|_| {});
+        let store = sogs_server::store::open(&config.store_options(true), sink)
+            .await
+            .unwrap();
+        let now = sogs_server::unix_now();
+        let defaults = RoomDefaults {
+            read: true,
+            accessible: true,
+            write: true,
+            upload: true,
+        };
+        let mut ids = Vec::new();
+        for n in 0..rooms {
+            let new = NewRoom {
+                token: format!("room{n}"),
+                name: format!("Room {n}"),
+                description: None,
+                defaults,
+                now,
+            };
+            match store.create_room(new).await.unwrap() {
+                Some(id) => ids.push(id),
+                None => ids.push(store.room_by_token(format!("room{n}")).await.unwrap().unwrap().id),
+            }
+        }
+        let authors: Vec<i64> = {
+            let mut authors = Vec::new();
+            let wanted = (0..users.max(1)).map(|n| store.ensure_user(format!("15{n:064x}"), None, now - 1e6));
+            for part in futures(wanted, 256).await {
+                authors.push(part.unwrap().user.id);
+            }
+            authors
+        };
+        let posts = (0..messages).map(|n| {
+            store.post(NewPost {
+                room_id: ids[usize::try_from(n % rooms).unwrap()],
+                user_id: authors[usize::try_from(n).unwrap() % authors.len()],
+                now: now - 86_400.0 + n as f64 * 0.01,
+                data: vec![b'm'; 60].into(),
+                data_size: 160,
+                signature: vec![7; 64].into(),
+                filtered: false,
+                whisper_to: None,
+                whisper_mods: false,
+                files: Vec::new(),
+                files_expire: None,
+                windows: Vec::new(),
+            })
+        });
+        for posted in futures(posts, 256).await {
+            posted.unwrap();
+        }
+        store.close().await.unwrap();
+    });
+}
+
+/// Runs so many at a time.
+async fn futures<T>(all: impl Iterator<Item = impl Future<Output = T>>, at_once: usize) -> Vec<T> {
+    use futures_util::StreamExt as _;
+    futures_util::stream::iter(all)
+        .buffer_unordered(at_once)
+        .collect()
+        .await
+}

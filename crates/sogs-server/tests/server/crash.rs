@@ -1,0 +1,240 @@
+//! kill -9 under load, many times: what was answered 201 is there, exactly once, and nothing is inconsistent.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use session_core::ServerKey;
+use session_core::auth::Signer;
+
+use crate::common::{Api, Body, Door, identity, message, pairs, raw_http, room, sign, start};
+
+const MARK: &str = "listening on ";
+/// How often the server is killed.
+const KILLS: u64 = 50;
+
+/// Not a test by itself: the server that the test below kills, in a process of its own.
+#[test]
+#[ignore = "started by the crash test"]
+fn server_to_kill() {
+    let Ok(dir) = std::env::var("SOGS_CRASH_DIR") else {
+        return;
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let running = start(crate::common::config(Path::new(&dir))).await;
+        println!("\n{MARK}{} {}", running.local_addr(), running.public_key());
+        // Ends by being killed, or when the test is gone.
+        tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))
+            .await
+            .unwrap()
+            .unwrap();
+    });
+}
+
+fn spawn(dir: &Path) -> (Child, SocketAddr, ServerKey) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "crash::server_to_kill", "--ignored", "--nocapture"])
+        .env("SOGS_CRASH_DIR", dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for line in lines {
+        if let Some(found) = line.unwrap().strip_prefix(MARK) {
+            let (addr, key) = found.split_once(' ').unwrap();
+            return (child, addr.parse().unwrap(), key.parse().unwrap());
+        }
+    }
+    panic!("the server did not start");
+}
+
+/// Posts until told to stop; what was answered 201, by id.
+async fn poster(
+    addr: SocketAddr,
+    key: ServerKey,
+    n: u64,
+    round: u64,
+    stop: Arc<AtomicBool>,
+) -> Vec<(i64, i64, String)> {
+    let mut answered = Vec::new();
+    let who = Signer::blind15(&identity(500_000 + round * 100 + n), &key);
+    for count in 0..5 {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let body = message(&format!("round {round} poster {n} message {count}"));
+        let bytes = body.to_string();
+        let mut headers = pairs(&sign(&key, &who, "POST", "/room/r/message", bytes.as_bytes()));
+        headers.push(("content-type".into(), "application/json".into()));
+        let Ok(got) = raw_http(addr, "POST", "/room/r/message", &headers, bytes.as_bytes()).await else {
+            break;
+        };
+        if got.status != 201 {
+            break;
+        }
+        let Ok(value) = serde_json::from_slice::<Value>(&got.body) else {
+            break;
+        };
+        answered.push((
+            value["id"].as_i64().unwrap(),
+            value["seqno"].as_i64().unwrap(),
+            body["data"].as_str().unwrap().to_owned(),
+        ));
+    }
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_survives_fifty_kills() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(crate::common::config(dir.path())).await;
+    room(&running, "r").await;
+    running.shutdown().await;
+    let mut answered: Vec<(i64, i64, String)> = Vec::new();
+    let mut files: Vec<(i64, Vec<u8>)> = Vec::new();
+    for round in 0..KILLS {
+        let (mut child, addr, key) = spawn(dir.path());
+        let stop = Arc::new(AtomicBool::new(false));
+        let posters: Vec<_> = (0..6)
+            .map(|n| tokio::spawn(poster(addr, key, n, round, Arc::clone(&stop))))
+            .collect();
+        let uploader = tokio::spawn(async move {
+            let api = Api {
+                addr,
+                key,
+                door: Door::Http,
+            };
+            let who = Signer::blind15(&identity(900_000 + round), &key);
+            let content = vec![u8::try_from(round % 250).unwrap(); 2000];
+            let headers = pairs(&sign(&key, &who, "POST", "/room/r/file", &content));
+            let got = raw_http(api.addr, "POST", "/room/r/file", &headers, &content)
+                .await
+                .ok()?;
+            let id = serde_json::from_slice::<Value>(&got.body).ok()?["id"].as_i64()?;
+            (got.status == 201).then_some((id, content))
+        });
+        // At a moment that differs from round to round.
+        tokio::time::sleep(Duration::from_millis(5 + (round * 37) % 90)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        stop.store(true, Ordering::SeqCst);
+        for poster in posters {
+            answered.extend(poster.await.unwrap());
+        }
+        files.extend(uploader.await.unwrap());
+    }
+    assert!(answered.len() > 100, "the load was a load: {}", answered.len());
+
+    let running = start(crate::common::config(dir.path())).await;
+    let api = Api::of(&running);
+    let mut stored: HashMap<i64, Value> = HashMap::new();
+    let (mut since, mut seqnos) = (0, Vec::new());
+    loop {
+        let page = api
+            .get(None, &format!("/room/r/messages/since/{since}?t=r&limit=256"))
+            .await
+            .expect(200)
+            .json();
+        let page = page.as_array().unwrap().clone();
+        for one in &page {
+            seqnos.push(one["seqno"].as_i64().unwrap());
+            assert!(
+                stored.insert(one["id"].as_i64().unwrap(), one.clone()).is_none(),
+                "an id came twice"
+            );
+        }
+        let Some(last) = seqnos.last().filter(|_| !page.is_empty()) else {
+            break;
+        };
+        since = *last;
+    }
+    let expected: Vec<i64> = (1..=i64::try_from(seqnos.len()).unwrap()).collect();
+    assert_eq!(seqnos, expected, "sequence numbers without gaps or repeats");
+    assert_eq!(
+        api.get(None, "/room/r").await.json()["message_sequence"],
+        json!(seqnos.len())
+    );
+    let mut texts: HashMap<String, usize> = HashMap::new();
+    for one in stored.values() {
+        *texts.entry(one["data"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    for (id, seqno, data) in &answered {
+        let one = stored
+            .get(id)
+            .unwrap_or_else(|| panic!("message {id} was answered and is gone"));
+        assert_eq!(
+            (&one["data"], one["seqno"].as_i64()),
+            (&json!(data), Some(*seqno))
+        );
+        assert_eq!(texts[data], 1, "exactly once");
+    }
+    for (id, content) in &files {
+        assert_eq!(
+            &api.get(None, &format!("/room/r/file/{id}"))
+                .await
+                .expect(200)
+                .body,
+            content
+        );
+    }
+    let who = Signer::blind15(&identity(77), &api.key);
+    api.call(
+        Some(&who),
+        "POST",
+        "/room/r/message",
+        Body::json(&message("after all")),
+    )
+    .await
+    .expect(201);
+    running.shutdown().await;
+}
+
+/// A folder that cannot be written is as a full disk is: a clear 503, reading goes on, and all is well again after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_gives_503_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(crate::common::config(dir.path())).await;
+    let room_id = room(&running, "r").await;
+    let api = Api::of(&running);
+    let who = Signer::blind15(&identity(31), &api.key);
+    api.post(Some(&who), "/room/r/message", &message("before"))
+        .await
+        .expect(201);
+    // SQLite's own limit makes the database full at this size, with the same error as a full disk.
+    let store = running.app().store.clone();
+    let sogs_server::store::Backend::Sqlite(sqlite) = store.backend() else {
+        panic!("embedded")
+    };
+    sqlite.limit_pages(true).await.unwrap();
+    let big = json!({"data": session_core::encoding::b64(vec![1; 500_000]), "signature": session_core::encoding::b64([7; 64])});
+    let refused = api.post(Some(&who), "/room/r/message", &big).await.expect(503);
+    assert!(refused.text().contains("cannot store") && refused.header("retry-after").is_some());
+    assert_eq!(
+        api.get(Some(&who), "/room/r/messages/recent")
+            .await
+            .expect(200)
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    sqlite.limit_pages(false).await.unwrap();
+    let posted = api
+        .post(Some(&who), "/room/r/message", &big)
+        .await
+        .expect(201)
+        .json();
+    assert_eq!(posted["seqno"], json!(2), "what was refused left no gap");
+    assert_eq!(room_id, running.app().room("r").await.unwrap().unwrap().id());
+    running.shutdown().await;
+}

@@ -1,0 +1,302 @@
+//! Abuse: refused before work is spent, with everything bounded.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use session_core::auth::Signer;
+use session_core::onion::v4;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::common::{Api, Body, config, message, pairs, raw_http, room, sign, somebody, start};
+
+async fn exchange(api: &Api, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(api.addr).await.unwrap();
+    let _ = stream.write_all(bytes).await;
+    let _ = stream.shutdown().await;
+    let mut all = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut all)).await;
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonsense_is_refused_and_the_server_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.body_bytes = 200_000;
+    config.files.max_size = 100_000;
+    let running = start(config).await;
+    room(&running, "r").await;
+    let api = Api::of(&running);
+    let who = Signer::blind15(&somebody(), &api.key);
+
+    // No HTTP, too many headers, too long headers, bodies too large by word and by deed.
+    for bytes in [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".to_vec(),
+        b"GET / HTTP/9.9\r\n\r\n".to_vec(),
+        format!(
+            "GET /rooms HTTP/1.1\r\nhost: x\r\n{}\r\n",
+            "a: b\r\n".repeat(5000)
+        )
+        .into_bytes(),
+        format!(
+            "GET /rooms HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n",
+            "b".repeat(200_000)
+        )
+        .into_bytes(),
+        format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(100_000)).into_bytes(),
+        b"POST /batch HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999\r\n\r\n[]".to_vec(),
+    ] {
+        let answer = exchange(&api, &bytes).await;
+        assert!(!answer.starts_with("HTTP/1.1 2"), "{answer}");
+    }
+    let big = vec![b'['; 300_000];
+    assert_eq!(
+        raw_http(api.addr, "POST", "/batch", &[], &big)
+            .await
+            .unwrap()
+            .status,
+        413
+    );
+    let chunked = [
+        b"POST /batch HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_vec(),
+        {
+            let mut body = Vec::new();
+            for _ in 0..40 {
+                body.extend_from_slice(b"2710\r\n");
+                body.extend_from_slice(&[b'['; 10_000]);
+                body.extend_from_slice(b"\r\n");
+            }
+            body
+        },
+    ]
+    .concat();
+    assert!(exchange(&api, &chunked).await.starts_with("HTTP/1.1 413"));
+
+    // JSON that nests without end, batches in batches, huge batches, malformed subrequests.
+    let deep = "[".repeat(100_000);
+    assert_eq!(
+        api.call(
+            Some(&who),
+            "POST",
+            "/batch",
+            Body {
+                kind: Some("application/json"),
+                bytes: deep.into_bytes(),
+                extra: vec![]
+            }
+        )
+        .await
+        .status,
+        400
+    );
+    let mut nested = json!([{"method": "GET", "path": "/capabilities"}]);
+    for _ in 0..10 {
+        nested = json!([{"method": "POST", "path": "/batch", "json": nested}]);
+    }
+    let got = api.post(Some(&who), "/batch", &nested).await.expect(200).json();
+    let mut level = &got;
+    while level[0]["code"] == json!(200) {
+        level = &level[0]["body"];
+    }
+    assert_eq!(level[0]["code"], json!(400), "the depth is bounded");
+    let huge: Vec<Value> = (0..1001)
+        .map(|_| json!({"method": "GET", "path": "/capabilities"}))
+        .collect();
+    api.post(Some(&who), "/batch", &json!(huge)).await.expect(400);
+    for bad in [
+        json!({}),
+        json!("x"),
+        json!([1]),
+        json!([{"method": "GET"}]),
+        json!([{"method": "GET", "path": "rooms"}]),
+        json!([{"method": "PATCH", "path": "/rooms"}]),
+        json!([{"method": "GET", "path": "/rooms", "json": {}}]),
+        json!([{"method": "POST", "path": "/batch"}]),
+        json!([{"method": "POST", "path": "/batch", "json": [], "b64": ""}]),
+        json!([{"method": "POST", "path": "/batch", "b64": "*"}]),
+        json!([{"method": "POST", "path": "/room/r/message", "json": message("x")}, {"method": "GET", "path": "x"}]),
+    ] {
+        api.post(Some(&who), "/batch", &bad).await.expect(400);
+        api.post(Some(&who), "/sequence", &bad).await.expect(400);
+    }
+    assert_eq!(
+        api.get(None, "/room/r/messages/recent").await.json(),
+        json!([]),
+        "nothing of a malformed batch ran"
+    );
+
+    // Onions of garbage, of the wrong key, inside onions.
+    for body in [&b""[..], b"\xff\xff\xff\xff", b"\x04\0\0\0abcd{}", &[0; 5000]] {
+        assert_eq!(
+            raw_http(api.addr, "POST", v4::PATH, &[], body)
+                .await
+                .unwrap()
+                .status,
+            400
+        );
+        assert_eq!(
+            raw_http(api.addr, "POST", "/oxen/v3/lsrpc", &[], body)
+                .await
+                .unwrap()
+                .status,
+            400
+        );
+    }
+    let inside = api
+        .onion(
+            None,
+            "POST",
+            v4::PATH,
+            Body::raw(b"x", &[]),
+            session_core::onion::Cipher::AesGcm,
+        )
+        .await;
+    assert_eq!(inside.status, 404);
+
+    // Path tricks.
+    for path in [
+        "/room/../etc/passwd",
+        "/room/r/file/..%2f..%2fkey_x25519",
+        "//rooms",
+        "/room/r/file/1/../../x",
+        "/room/%00/x",
+    ] {
+        let got = raw_http(api.addr, "GET", path, &[], b"").await.unwrap();
+        assert!((400..500).contains(&got.status), "{path} {}", got.status);
+    }
+    // Files: too large by word and by deed, through the disk and in memory.
+    let file = vec![0; 150_000];
+    api.call(Some(&who), "POST", "/room/r/file", Body::raw(&file, &[]))
+        .await
+        .expect(413);
+    let file = vec![0; 400_000];
+    api.call(Some(&who), "POST", "/room/r/file", Body::raw(&file, &[]))
+        .await
+        .expect(413);
+    // A name that wants out stays a name.
+    let trick = Body::raw(
+        b"x",
+        &[(
+            "Content-Disposition",
+            "attachment; filename*=UTF-8''..%2f..%2fetc%2fpasswd",
+        )],
+    );
+    let id = api
+        .call(Some(&who), "POST", "/room/r/file", trick)
+        .await
+        .expect(201)
+        .json()["id"]
+        .clone();
+    let got = api.get(None, &format!("/room/r/file/{id}")).await.expect(200);
+    assert_eq!(
+        (got.text().as_str(), got.header("content-disposition")),
+        ("x", Some("attachment; filename*=UTF-8''..%2F..%2Fetc%2Fpasswd"))
+    );
+    // Protobuf that is none, empty data, long data: bytes as any others.
+    for data in [&b""[..], &[0xff; 1000], &[0x80], &[0; 160]] {
+        let body = json!({"data": session_core::encoding::b64(data), "signature": session_core::encoding::b64([0; 64])});
+        let posted = api
+            .post(
+                Some(&Signer::blind15(&somebody(), &api.key)),
+                "/room/r/message",
+                &body,
+            )
+            .await
+            .expect(201)
+            .json();
+        let back = api
+            .get(None, &format!("/room/r/message/{}", posted["id"]))
+            .await
+            .expect(200)
+            .json();
+        assert_eq!(back["data"], body["data"], "bytes come back exactly");
+    }
+    api.get(Some(&who), "/rooms").await.expect(200);
+    running.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_slow_connections_do_not_keep_others_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.header_seconds = 3.0;
+    config.limits.body_seconds = 3.0;
+    let running = start(config).await;
+    let api = Api::of(&running);
+    let mut slow = Vec::new();
+    for n in 0..1000 {
+        let mut stream = TcpStream::connect(api.addr).await.unwrap();
+        let begin: &[u8] = if n % 2 == 0 {
+            b"GET /rooms HT"
+        } else {
+            b"POST /batch HTTP/1.1\r\nhost: x\r\ncontent-length: 5000\r\n\r\n["
+        };
+        stream.write_all(begin).await.unwrap();
+        slow.push(stream);
+    }
+    let who = Signer::blind15(&somebody(), &api.key);
+    let mut worst = Duration::ZERO;
+    for _ in 0..20 {
+        let begin = Instant::now();
+        api.get(Some(&who), "/capabilities").await.expect(200);
+        worst = worst.max(begin.elapsed());
+    }
+    assert!(
+        worst < Duration::from_secs(2),
+        "others are served meanwhile: {worst:?}"
+    );
+    // One byte a second does not keep a connection alive.
+    let until = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < until {
+        for stream in slow.iter_mut().take(20) {
+            let _ = stream.write_all(b" ").await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let mut closed = 0;
+    for stream in &mut slow {
+        let mut rest = Vec::new();
+        if tokio::time::timeout(Duration::from_millis(500), stream.read_to_end(&mut rest))
+            .await
+            .is_ok()
+        {
+            closed += 1;
+        }
+    }
+    assert_eq!(closed, 1000, "every slow connection was closed");
+    running.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_lets_running_requests_finish() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(config(dir.path())).await;
+    room(&running, "r").await;
+    let api = Api::of(&running);
+    let who = Signer::blind15(&somebody(), &api.key);
+    let body = message("in flight").to_string();
+    let mut headers = pairs(&sign(&api.key, &who, "POST", "/room/r/message", body.as_bytes()));
+    headers.push(("content-type".into(), "application/json".into()));
+    let mut head = "POST /room/r/message HTTP/1.1\r\nhost: x\r\n".to_owned();
+    for (name, value) in &headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
+    let mut stream = TcpStream::connect(api.addr).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&body.as_bytes()[..20]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let stop = tokio::spawn(running.shutdown());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(TcpStream::connect(api.addr).await.is_err(), "no new connections");
+    stream.write_all(&body.as_bytes()[20..]).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with(b"HTTP/1.1 201"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    stop.await.unwrap();
+}

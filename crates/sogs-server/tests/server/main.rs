@@ -1,0 +1,25 @@
+//! The whole server over real sockets, on real databases.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the client of the tests has more than every test uses"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    missing_docs,
+    reason = "tests fail by panicking"
+)]
+#![allow(
+    clippy::too_many_lines,
+    reason = "a protocol walk-through reads best in one piece"
+)]
+
+mod auth;
+mod common;
+mod crash;
+mod hostile;
+mod protocol;
+mod shared;
+mod store;
+mod transcript;
