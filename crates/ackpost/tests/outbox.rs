@@ -1,5 +1,7 @@
 //! `send --queue` and `outbox`: what the commands print, store and deliver, against a fake and a real community.
 
+#![expect(clippy::too_many_lines, reason = "one of the tests tells a long story")]
+
 mod support;
 
 use serde_json::{Value, json};

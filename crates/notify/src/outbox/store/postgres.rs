@@ -61,6 +61,8 @@ impl Backend {
         let options = options.application_name("ackpost outbox").options([
             // A worker that lost its network must not hold a lane's row for ever.
             ("idle_in_transaction_session_timeout", "30s"),
+            // Accepted means durable, whatever the default of the server is.
+            ("synchronous_commit", "on"),
             ("lock_timeout", "10s"),
             ("statement_timeout", "30s"),
         ]);
