@@ -164,7 +164,7 @@ async fn the_example_word_filter_speaks_the_protocol() {
         .expect("connect");
     let (read, mut write) = stream.into_split();
     write
-        .write_all(b"{\"hello\":\"words\",\"decide\":true,\"events\":[\"posted\"]}\n")
+        .write_all(b"{\"hello\":\"words\",\"decide\":true,\"deadline_ms\":10000}\n")
         .await
         .expect("hello");
     connected(&all, "words").await;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -145,6 +145,21 @@ async fn connection(app: &Arc<App>, stream: TcpStream, peer: SocketAddr, mut sto
     }
 }
 
+/// Who made a request, for the log: the address that a trusted proxy passes on, else the other end of the connection.
+fn client(trusted: &[IpAddr], peer: SocketAddr, req: &Req) -> IpAddr {
+    let mut client = peer.ip();
+    // From the right: each trusted proxy vouches for the address before its own.
+    let forwarded = req.header("x-forwarded-for").unwrap_or_default();
+    for address in forwarded.rsplit(',').map(str::trim).take(16) {
+        if !trusted.contains(&client) {
+            break;
+        }
+        let Ok(before) = address.parse() else { break };
+        client = before;
+    }
+    client
+}
+
 async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAddr) -> Response<OutBody> {
     let (head, body) = request.into_parts();
     let method = head.method;
@@ -155,6 +170,7 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
         .to_owned();
     let mut req = Req::new(method, &target, head.headers, Body::Memory(Bytes::new()));
     let config = app.config();
+    let peer = client(&config.net.trusted_proxies, peer, &req);
     let deadline = Instant::now() + Duration::from_secs_f64(config.limits.body_seconds.max(0.1));
     let mut budget = Budget {
         app,
@@ -171,10 +187,12 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
     let reply = match received {
         Ok(body) => {
             req.body = body;
-            serve(app, &req, &Way::direct(app)).await
+            let reply = serve(app, &req, &Way::direct(app)).await;
+            tracing::debug!(client = %peer, method = %req.method, path = %req.path, status = reply.status.as_u16(), "request");
+            reply
         }
         Err(refusal) => {
-            tracing::debug!(status = refusal.status(), %peer, path = %req.path, "a body was refused");
+            tracing::debug!(status = refusal.status(), %client, path = %req.path, "a body was refused");
             let mut reply = Reply::from(refusal);
             // What is left of the body would be taken for the next request.
             reply
@@ -185,6 +203,26 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
     };
     drop(budget);
     into_response(reply).await
+}
+
+/// Who is asking: the peer, or whom a trusted proxy says it asks for (the last address that is no proxy of ours).
+fn client(trusted: &[IpAddr], peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
+    if !trusted.contains(&peer) {
+        return peer;
+    }
+    let mut found = peer;
+    for value in headers.get_all("x-forwarded-for").iter().rev() {
+        for text in value.to_str().unwrap_or_default().rsplit(',') {
+            let Ok(address) = text.trim().parse() else {
+                return found;
+            };
+            found = address;
+            if !trusted.contains(&found) {
+                return found;
+            }
+        }
+    }
+    found
 }
 
 /// `POST /room/T/file`
@@ -399,5 +437,65 @@ impl HttpBody for OutBody {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::File(body) => SizeHint::with_exact(body.left),
         }
+    }
+}
+
+#[cfg(test)]
+mod client_tests {
+    use http::{HeaderMap, HeaderValue, Method};
+
+    use super::*;
+
+    #[test]
+    fn a_forwarded_address_is_believed_from_trusted_proxies_only() {
+        let proxy: IpAddr = [10, 0, 0, 1].into();
+        let from = |address: IpAddr| SocketAddr::new(address, 4711);
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", HeaderValue::from_static("6.6.6.6, 192.0.2.7"));
+        let req = Req::new(Method::GET, "/rooms", headers, Body::Memory(Bytes::new()));
+        assert_eq!(
+            client(&[proxy], from(proxy), &req),
+            IpAddr::from([192, 0, 2, 7]),
+            "what the proxy saw"
+        );
+        assert_eq!(
+            client(&[], from(proxy), &req),
+            proxy,
+            "nobody is trusted by default"
+        );
+        let stranger: IpAddr = [203, 0, 113, 9].into();
+        assert_eq!(
+            client(&[proxy], from(stranger), &req),
+            stranger,
+            "a stranger's header is a claim"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("address");
+        let trusted = [ip("10.0.0.1"), ip("10.0.0.2")];
+        let mut headers = http::HeaderMap::new();
+        headers.insert(
+            "x-forwarded-for",
+            http::HeaderValue::from_static("6.6.6.6, 1.2.3.4, 10.0.0.2"),
+        );
+        assert_eq!(
+            client(&trusted, ip("9.9.9.9"), &headers),
+            ip("9.9.9.9"),
+            "a stranger's word counts nothing"
+        );
+        assert_eq!(
+            client(&trusted, ip("10.0.0.1"), &headers),
+            ip("1.2.3.4"),
+            "the last that is no proxy of ours"
+        );
+        headers.insert("x-forwarded-for", http::HeaderValue::from_static("nonsense"));
+        assert_eq!(client(&trusted, ip("10.0.0.1"), &headers), ip("10.0.0.1"));
     }
 }

@@ -51,13 +51,18 @@ fn default_deadline() -> u64 {
     250
 }
 
+/// The deadline for a number of milliseconds: a post never waits longer than ten seconds.
+fn deadline(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds.clamp(1, 10_000))
+}
+
 impl PluginConfig {
     fn terms(&self) -> Terms {
         Terms {
             name: self.name.clone(),
             decide: self.decide,
             events: self.events.clone(),
-            deadline: Duration::from_millis(self.deadline_ms.clamp(1, 10_000)),
+            deadline: deadline(self.deadline_ms),
             otherwise: self.default,
         }
     }
@@ -178,6 +183,8 @@ async fn greet(hub: &Arc<Hub>, mut read: BufReader<impl AsyncRead + Unpin>, writ
         hello: Some(name),
         decide,
         events,
+        deadline_ms,
+        default,
         ..
     }) = serde_json::from_slice::<FromPlugin>(&line)
     else {
@@ -188,8 +195,8 @@ async fn greet(hub: &Arc<Hub>, mut read: BufReader<impl AsyncRead + Unpin>, writ
         name,
         decide,
         events,
-        deadline: Duration::from_millis(default_deadline()),
-        otherwise: Decision::Accept,
+        deadline: deadline(deadline_ms.unwrap_or_else(default_deadline)),
+        otherwise: default,
     };
     converse(hub, terms, read, write).await;
 }

@@ -2,7 +2,7 @@
 //!
 //! | direction | line | meaning |
 //! |---|---|---|
-//! | plugin → server | `{"hello":"NAME","decide":true,"events":["posted"]}` | first line over the socket; children are configured instead |
+//! | plugin → server | `{"hello":"NAME","decide":true,"events":["posted"],"deadline_ms":250,"default":"accept"}` | first line over the socket; children are configured instead |
 //! | server → plugin | `{"event":"posted", …}` | something happened; no answer is expected |
 //! | server → plugin | `{"ask":17, …}` | may this post go through? |
 //! | plugin → server | `{"answer":17,"decision":"accept"}` | `accept`, `reject` (with `text`), `hide` or `hold` |
@@ -149,6 +149,12 @@ pub struct FromPlugin {
     /// With `hello`: the kinds of events it wants; empty = all.
     #[serde(default)]
     pub events: Vec<String>,
+    /// With `hello`: milliseconds an answer may take.
+    #[serde(default)]
+    pub deadline_ms: Option<u64>,
+    /// With `hello`: what holds when no answer comes in time.
+    #[serde(default)]
+    pub default: Decision,
     /// The question that is answered.
     #[serde(default)]
     pub answer: Option<u64>,
