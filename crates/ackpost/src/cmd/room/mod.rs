@@ -330,6 +330,7 @@ struct PermissionsArgs {
 
 /// Any of the four rights.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four rights")]
 struct Rights {
     read: bool,
     write: bool,

@@ -185,7 +185,7 @@ pub(super) async fn members(args: &LinkArgs, context: Context) -> Done {
     if info.moderator {
         for (user, permissions) in place.room.permissions().await.map_err(failed)? {
             if !permissions.moderator && !permissions.admin {
-                print_permissions(&user, &permissions, context);
+                print_permissions(&user, permissions, context);
             }
         }
     } else if !context.json {
@@ -194,7 +194,7 @@ pub(super) async fn members(args: &LinkArgs, context: Context) -> Done {
     Ok(Exit::Success)
 }
 
-fn print_permissions(user: &SessionId, permissions: &Permissions, context: Context) {
+fn print_permissions(user: &SessionId, permissions: Permissions, context: Context) {
     if context.json {
         let mut value = serde_json::to_value(permissions).expect("flags have a JSON form");
         value["user"] = user.to_string().into();
@@ -258,7 +258,7 @@ pub(super) async fn permissions(args: &PermissionsArgs, context: Context) -> Don
                 let change = change(allow, deny, args.reset.unwrap_or_default());
                 print_permissions(
                     user,
-                    &room.set_permissions(user, change).await.map_err(failed)?,
+                    room.set_permissions(user, change).await.map_err(failed)?,
                     context,
                 );
             }
@@ -270,7 +270,7 @@ pub(super) async fn permissions(args: &PermissionsArgs, context: Context) -> Don
                 context,
             );
         }
-        Some(user) => print_permissions(user, &room.permissions_of(user).await.map_err(failed)?, context),
+        Some(user) => print_permissions(user, room.permissions_of(user).await.map_err(failed)?, context),
         None if args.scheduled => match room.future_permissions().await.map_err(failed)? {
             Scheduled::ByUser(users) => {
                 for (user, list) in &users {
@@ -287,7 +287,7 @@ pub(super) async fn permissions(args: &PermissionsArgs, context: Context) -> Don
         },
         None => {
             for (user, permissions) in room.permissions().await.map_err(failed)? {
-                print_permissions(&user, &permissions, context);
+                print_permissions(&user, permissions, context);
             }
         }
     }

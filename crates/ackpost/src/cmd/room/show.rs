@@ -1,9 +1,11 @@
 //! Messages and rooms for people and for programs.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
-use session_core::content::AttachmentPointer;
+use session_core::content::{AttachmentPointer, Content};
 use sogs_client::types::{Reactions, RoomInfo, Row};
 use sogs_client::{Message, SessionId};
 
@@ -127,23 +129,24 @@ pub(crate) fn message_text(message: &Message) -> String {
         text.push_str("  whisper");
     }
     if let Some(problem) = message.problem() {
-        text.push_str(&format!("  NOT TO BE TRUSTED: {problem}"));
+        let _ = write!(text, "  NOT TO BE TRUSTED: {problem}");
     }
     if let Some(body) = content.and_then(|c| c.body()) {
-        text.push_str(&format!("\n    {}", safe(body)));
+        let _ = write!(text, "\n    {}", safe(body));
     }
-    for pointer in content.map(|c| c.attachments()).unwrap_or_default() {
+    for pointer in content.map(Content::attachments).unwrap_or_default() {
         let name = pointer.file_name.as_deref().unwrap_or("without a name");
         let id = file(pointer)["id"].clone();
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\n    [file {id}: {}, {} bytes]",
             safe(name),
             pointer.size.unwrap_or(0)
-        ));
+        );
     }
     let reactions = reactions_text(&message.reactions);
     if !reactions.is_empty() {
-        text.push_str(&format!("\n    {reactions}"));
+        let _ = write!(text, "\n    {reactions}");
     }
     text
 }

@@ -82,6 +82,7 @@ fn failed(account: &str, error: &XmppError) -> Failure {
 }
 
 /// For programs, for people, and where it stands in an archive.
+#[expect(clippy::too_many_lines, reason = "one arm for each event")]
 fn describe(event: &Event) -> (Value, Option<String>, Option<ArchivePlace>) {
     match event {
         Event::Online { jid, resumed } => (

@@ -1,0 +1,424 @@
+//! `ackpost identity`, `room`, `dm` and `watch` against a community server, all by the real binary.
+
+mod support;
+
+use std::io::BufRead as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::community::Community;
+use support::{Program, Ran, SEED};
+
+const PHRASE: &str = "love love love love love love love love love love love love love";
+
+/// Runs it and wants success.
+fn ok(program: &Program, args: &[&str]) -> Ran {
+    let ran = program.run(args);
+    assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
+    ran
+}
+
+fn json(program: &Program, args: &[&str]) -> Vec<Value> {
+    let mut all = vec!["--json"];
+    all.extend(args);
+    ok(program, &all).json()
+}
+
+/// A community, its link, and its global admin.
+fn community() -> (Community, String, Program) {
+    let community = Community::start("lobby");
+    let admin = Program::new();
+    let id = ok(&admin, &["identity", "new"]).stdout.trim().to_owned();
+    ok(
+        &community.program,
+        &[
+            "server",
+            "mod",
+            "add",
+            "--dir",
+            "community",
+            &id,
+            "--global",
+            "--admin",
+        ],
+    );
+    let link = format!("{}/lobby?public_key={}", community.url, community.key);
+    (community, link, admin)
+}
+
+#[test]
+fn identities_are_kept_for_their_owner_alone() {
+    let program = Program::new();
+    let made = &json(&program, &["identity", "new"])[0];
+    let file = program.home().join(".config/ackpost/identities/default");
+    let mode = std::fs::metadata(&file)
+        .expect("it is stored")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let shown = ok(&program, &["identity", "show"]);
+    assert_eq!(shown.stdout.trim(), made["session_id"].as_str().expect("an id"));
+    let phrase = ok(&program, &["identity", "phrase"]).stdout;
+    assert_eq!(phrase.split_whitespace().count(), 13);
+
+    // The same account elsewhere, from its phrase.
+    let other = Program::new();
+    let ran = other.run_with(&["identity", "import", "copy"], phrase.as_bytes());
+    assert_eq!(
+        (ran.code, ran.stdout.trim()),
+        (0, shown.stdout.trim()),
+        "{}",
+        ran.all()
+    );
+    assert_eq!(ok(&other, &["identity", "phrase", "copy"]).stdout, phrase);
+    assert!(ok(&other, &["identity", "list"]).stdout.contains("copy"));
+
+    let again = program.run(&["identity", "new"]);
+    assert_eq!(again.code, 1);
+    assert!(again.stderr.contains("already"), "{}", again.stderr);
+    let none = Program::new().run(&["identity", "show"]);
+    assert!(
+        none.code == 1 && none.stderr.contains("identity new"),
+        "{}",
+        none.all()
+    );
+    let bad = program.run_with(&["identity", "import", "x"], b"love love lov");
+    assert!(bad.code == 1 && bad.stderr.contains("13 words"), "{}", bad.all());
+    assert_eq!(program.run(&["identity", "new", "../up"]).code, 2);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("our file");
+    assert!(ok(&program, &["identity", "show"]).stderr.contains("chmod 600"));
+
+    let server = "33202f87ce4ff20cbcd0f2e48c8c7f263d11a3609c673b8c7eae56653769c12f";
+    let known = program.run_with(&["identity", "import", "known"], PHRASE.as_bytes());
+    assert_eq!(
+        known.stdout.trim(),
+        "053db493811f729da20289e31498b8fe2b28edc90358cd3ec11a6b12ac1b9fb818"
+    );
+    let blinded = ok(&program, &["identity", "show", "known", "--server", server]).stdout;
+    assert!(
+        blinded.contains("15ac698d7f18c008621465e72ee4c3e33bda714c2c6f97c67dcb0a4d3f4e1d6f46"),
+        "{blinded}"
+    );
+}
+
+#[test]
+fn a_room_from_the_shell() {
+    let (_community, link, admin) = community();
+    let user = Program::new().env("PHRASE", PHRASE);
+    let me = ["-I", "{env:PHRASE}"];
+    let info = &json(&user, &["room", "info", &link])[0];
+    assert_eq!(
+        (info["token"].as_str(), info["link"].as_str()),
+        (Some("lobby"), Some(link.as_str()))
+    );
+    assert_eq!(json(&user, &["room", "list", &link])[0]["token"], "lobby");
+
+    let refused = user.run(&["room", "post", &link, "-b", "x"]);
+    assert!(
+        refused.code == 1 && refused.stderr.contains("identity new"),
+        "{}",
+        refused.all()
+    );
+
+    std::fs::write(user.home().join("notes.txt"), "some notes").expect("a file");
+    let posted = json(
+        &user,
+        &[
+            "room",
+            "post",
+            &link,
+            me[0],
+            me[1],
+            "-b",
+            "Hello\nall",
+            "--name",
+            "Love",
+            "-a",
+            "notes.txt",
+        ],
+    );
+    let id = posted[0]["id"].as_u64().expect("a number").to_string();
+    let read = json(&admin, &["room", "read", &link]);
+    assert_eq!(read.len(), 1);
+    assert_eq!(
+        (
+            read[0]["body"].as_str(),
+            read[0]["name"].as_str(),
+            &read[0]["verified"]
+        ),
+        (Some("Hello\nall"), Some("Love"), &Value::Bool(true))
+    );
+    let file = read[0]["files"][0]["id"].as_u64().expect("a file").to_string();
+    let text = ok(&admin, &["room", "read", &link]).stdout;
+    assert!(
+        text.contains(&format!("#{id}  Love (15"))
+            && text.contains("    Hello\n    all")
+            && text.contains("notes.txt"),
+        "{text}"
+    );
+    ok(&admin, &["room", "download", &link, &file]);
+    assert_eq!(
+        std::fs::read_to_string(admin.home().join("notes.txt")).expect("a file"),
+        "some notes"
+    );
+    assert_eq!(
+        admin.run(&["room", "download", &link, &file]).code,
+        1,
+        "a file that is there is not replaced"
+    );
+    assert_eq!(
+        ok(&admin, &["room", "download", &link, &file, "-o", "-"]).stdout,
+        "some notes"
+    );
+
+    let piped = admin.run_with(&["room", "post", &link, "--reply-to", &id], b"from a pipe\n");
+    assert_eq!(piped.code, 0, "{}", piped.all());
+    let reply = json(&admin, &["room", "read", &link, "-n", "1"]);
+    assert_eq!(
+        (reply[0]["body"].as_str(), &reply[0]["reply_to"]["from"]),
+        (Some("from a pipe"), &read[0]["from"])
+    );
+
+    ok(
+        &user,
+        &["room", "edit", &link, &id, me[0], me[1], "-b", "changed"],
+    );
+    ok(&admin, &["room", "react", &link, &id, "👍"]);
+    assert_eq!(
+        json(&admin, &["room", "react", &link, &id, "👍", "--who"]).len(),
+        1
+    );
+    ok(&admin, &["room", "pin", &link, &id]);
+    assert_eq!(
+        json(&user, &["room", "info", &link])[0]["pinned_messages"][0]["id"].to_string(),
+        id
+    );
+    ok(&admin, &["room", "pin", &link, &id, "--remove"]);
+    let one = &json(&admin, &["room", "read", &link, "--message", &id])[0];
+    assert_eq!(
+        (one["body"].as_str(), &one["reactions"]["👍"]["count"]),
+        (Some("changed"), &Value::from(1))
+    );
+    ok(&admin, &["room", "react", &link, &id, "--clear"]);
+    ok(&user, &["room", "delete", &link, &id, me[0], me[1]]);
+    let gone = user.run(&["room", "read", &link, "--message", &id]);
+    assert!(gone.code == 1 && gone.stderr.contains("404"), "{}", gone.all());
+
+    let settings = json(
+        &admin,
+        &[
+            "room",
+            "settings",
+            &link,
+            "--name",
+            "The lobby",
+            "--description",
+            "Come in",
+            "--default-upload",
+            "false",
+        ],
+    );
+    assert_eq!(
+        (settings[0]["name"].as_str(), &settings[0]["default_upload"]),
+        (Some("The lobby"), &Value::Bool(false))
+    );
+}
+
+#[test]
+fn moderating_from_the_shell() {
+    let (_community, link, admin) = community();
+    let user = Program::new().file("phrase", PHRASE);
+    let me = ["-I", "{file:phrase}"];
+    ok(&user, &["room", "post", &link, me[0], me[1], "-b", "one"]);
+    let id = json(&admin, &["room", "read", &link])[0]["from"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    ok(&admin, &["room", "ban", &link, &id, "--for", "1h", "--delete"]);
+    let banned = user.run(&["room", "post", &link, me[0], me[1], "-b", "two"]);
+    assert!(
+        banned.code == 1 && banned.stderr.contains("permission"),
+        "{}",
+        banned.all()
+    );
+    assert!(json(&admin, &["room", "read", &link]).is_empty());
+    assert!(ok(&admin, &["room", "members", &link]).stdout.contains("banned"));
+    ok(&admin, &["room", "unban", &link, &id]);
+    ok(&user, &["room", "post", &link, me[0], me[1], "-b", "two"]);
+
+    ok(&admin, &["room", "mods", &link, "--add", &id]);
+    let mods = json(&user, &["room", "mods", &link]);
+    assert!(
+        mods.iter()
+            .any(|m| m["user"] == id.as_str() && m["role"] == "moderator"),
+        "{mods:?}"
+    );
+    ok(&admin, &["room", "mods", &link, "--remove", &id]);
+    let set = &json(
+        &admin,
+        &["room", "permissions", &link, &id, "--deny", "w", "--allow", "u"],
+    )[0];
+    assert_eq!(
+        (&set["write"], &set["upload"]),
+        (&Value::Bool(false), &Value::Bool(true))
+    );
+    ok(&admin, &["room", "permissions", &link, &id, "--reset", "wu"]);
+    let later = json(
+        &admin,
+        &["room", "permissions", &link, &id, "--deny", "w", "--in", "2h"],
+    );
+    assert_eq!(later.last().expect("one")["write"], false);
+    assert!(
+        ok(&admin, &["room", "permissions", &link, "--scheduled"])
+            .stdout
+            .contains("may not post")
+    );
+    let not_mine = user.run(&["room", "ban", &link, &id, me[0], me[1]]);
+    assert_eq!(not_mine.code, 1);
+}
+
+#[test]
+fn direct_messages_and_watching() {
+    let (community, link, admin) = community();
+    let user = Program::new().env("PHRASE", PHRASE);
+    let me = ["-I", "{env:PHRASE}"];
+    ok(&user, &["room", "post", &link, me[0], me[1], "-b", "here I am"]);
+    let id = json(&admin, &["room", "read", &link])[0]["from"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+
+    let watching = |count: &str| {
+        user.command(&[
+            "watch",
+            "--json",
+            "--interval",
+            "1",
+            "--cursor",
+            "seen.json",
+            "--count",
+            count,
+            &link,
+            me[0],
+            me[1],
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs")
+    };
+    // The first run notes where "now" is; it ends with its first event.
+    let mut child = watching("1");
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    ok(&admin, &["room", "post", &link, "-b", "first", "--name", "Admin"]);
+    let read = |child: &mut std::process::Child| -> Vec<Value> {
+        let stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        let lines = stdout
+            .lines()
+            .map(|line| serde_json::from_str(&line.expect("text")).expect("JSON"))
+            .collect();
+        assert!(child.wait().expect("our child").success());
+        lines
+    };
+    let first = read(&mut child);
+    assert_eq!(
+        (
+            first[0]["event"].as_str(),
+            first[0]["body"].as_str(),
+            first[0]["room"].as_str(),
+            &first[0]["verified"]
+        ),
+        (Some("message"), Some("first"), Some("lobby"), &Value::Bool(true))
+    );
+    // What happens while nobody watches is told by the next run, once and in order.
+    let posted = &json(&admin, &["room", "post", &link, "-b", "second"])[0];
+    ok(&admin, &["room", "react", &link, &posted["id"].to_string(), "👍"]);
+    ok(&admin, &["room", "post", &link, "-b", "third"]);
+    let sent = &json(
+        &admin,
+        &[
+            "dm",
+            "send",
+            &link,
+            &id,
+            "-b",
+            "a word in private",
+            "--name",
+            "Admin",
+        ],
+    )[0];
+    assert_eq!(sent["recipient"], id.as_str());
+    let events = read(&mut watching("3"));
+    let shape: Vec<_> = events
+        .iter()
+        .map(|e| (e["event"].as_str().expect("event"), e["body"].as_str()))
+        .collect();
+    assert_eq!(
+        shape,
+        [
+            ("message", Some("second")),
+            ("message", Some("third")),
+            ("direct", Some("a word in private"))
+        ],
+        "{events:?}"
+    );
+    assert!(
+        events
+            .iter()
+            .all(|e| e["service"] == "sogs" && e["source"] == community.url.as_str())
+    );
+
+    let inbox = json(&user, &["dm", "read", &link, me[0], me[1]]);
+    assert_eq!(
+        (inbox.len(), inbox[0]["body"].as_str()),
+        (1, Some("a word in private"))
+    );
+    let outbox = ok(&admin, &["dm", "read", &link, "--sent"]).stdout;
+    assert!(outbox.contains("a word in private"), "{outbox}");
+    ok(&user, &["dm", "read", &link, me[0], me[1], "--clear"]);
+    assert!(json(&user, &["dm", "read", &link, me[0], me[1]]).is_empty());
+
+    let lost = user.run(&[
+        "watch",
+        "--json",
+        "http://127.0.0.1:1/x?public_key=00",
+        me[0],
+        me[1],
+    ]);
+    assert_eq!(lost.code, 2, "{}", lost.all());
+}
+
+#[test]
+fn secrets_on_the_command_line_are_warned_of_and_never_shown() {
+    let (community, link, _admin) = community();
+    let program = Program::new();
+    for identity in [PHRASE, SEED] {
+        let ran = ok(
+            &program,
+            &["-vvvv", "room", "post", &link, "-I", identity, "-b", "x"],
+        );
+        assert!(ran.stderr.contains("can be seen by everybody"), "{}", ran.stderr);
+        assert!(
+            !ran.all().contains(SEED) && !ran.all().contains("love love"),
+            "{}",
+            ran.all()
+        );
+    }
+    let url = format!("{}/lobby", community.server_url());
+    let ran = ok(&program, &["-vvvv", "room", "info", &url]);
+    assert!(
+        ran.stderr.contains("can be seen by everybody") && !ran.all().contains(SEED),
+        "{}",
+        ran.all()
+    );
+    let stdin = program.run_with(&["room", "post", &link, "-I", "-", "-b", "y"], PHRASE.as_bytes());
+    assert!(
+        stdin.code == 0 && !stdin.stderr.contains("can be seen"),
+        "{}",
+        stdin.all()
+    );
+    let wrong = program.run(&["room", "info", &link.replace("public_key=", "public_key=zz")]);
+    assert_eq!(wrong.code, 2);
+}
