@@ -89,7 +89,7 @@ fn man_pages(command: &clap::Command, name: &str, dir: &Path) -> std::io::Result
 }
 
 fn reference(command: &mut clap::Command, name: &str, out: &mut String) {
-    let help = command.clone().bin_name(name).term_width(100).render_long_help();
+    let help = command.clone().bin_name(name).term_width(100).render_help();
     let _ = write!(out, "\n## `{name}`\n\n```text\n");
     for line in help.to_string().trim_end().lines() {
         let _ = writeln!(out, "{}", line.trim_end());
