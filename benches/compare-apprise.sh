@@ -32,9 +32,9 @@ apprise=$APPRISE_VENV/bin/apprise
 "$apprise" --version >/dev/null    # compiles its Python files once
 
 # A community that takes unblinded ids too, because Apprise knows no others.
-"$ACKPOST" server init "$work/community" >/dev/null
-sed -i 's/^#\? *require_blind_ids *=.*/require_blind_ids = false/; s/^#\? *posts_per_.*limit.*//' "$work/community/server.toml"
-"$ACKPOST" server room add --dir "$work/community" bench --name Bench >/dev/null
+"$ACKPOST" server init "$work/community" >/dev/null 2>&1
+sed -i 's/^#require_blind_keys = true/require_blind_keys = false/' "$work/community/server.toml"
+"$ACKPOST" server room add --dir "$work/community" bench --name Bench >/dev/null 2>&1
 "$ACKPOST" --json server run "$work/community" --listen 127.0.0.1:0 >"$work/server.json" 2>"$work/server.log" &
 server=$!
 for _ in $(seq 100); do [ -s "$work/server.json" ] && break; sleep 0.05; done

@@ -90,8 +90,8 @@ async fn deliver(loaded: &Loaded, message: notify::Message, filter: &TagFilter, 
     let report = loaded.notifier.notify_to(message, filter).await;
     output::report(&report, context);
     // What was known before has been said before.
-    let said = loaded.problems();
-    let news: Vec<_> = report.problems.iter().filter(|p| !said.contains(p)).cloned().collect();
+    let said: Vec<String> = loaded.problems().iter().map(ToString::to_string).collect();
+    let news: Vec<_> = report.problems.iter().filter(|p| !said.contains(&p.to_string())).cloned().collect();
     output::problems(&news, context);
     report.status.into()
 }
