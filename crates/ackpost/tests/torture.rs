@@ -482,7 +482,7 @@ impl SmallDisk {
     fn mount() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", "size=32m", "tmpfs"])
             .arg(folder.path())
             .status();
         assert!(

@@ -24,8 +24,11 @@ use crate::outcome::Outcome;
 const INSIST: Duration = Duration::from_secs(300);
 
 /// One worker.
+#[derive(Clone)]
 pub(super) struct Engine {
     pub(super) outbox: Outbox,
+    /// Under this name its lanes are leased; every time it takes some it is another one, so that a worker that came
+    /// too late to renew a lease, and took the lane anew, does not work it twice.
     pub(super) owner: String,
     pub(super) settings: WorkerSettings,
     pub(super) counts: Arc<Counts>,

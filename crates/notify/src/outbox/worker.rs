@@ -1,5 +1,6 @@
 //! Working the queue: take lanes that are due, as many as allowed at once, until told to stop.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use super::types::{OutboxId, Selection};
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How often the watchdog looks, at most.
 const ALARM_EVERY: Duration = Duration::from_secs(30);
+/// From so many lanes on, those that nobody works are forgotten.
+const REMEMBERED_TURNS: usize = 1024;
 /// Pause after the database could not be reached.
 const TROUBLE: Duration = Duration::from_secs(1);
 
@@ -91,16 +94,18 @@ impl Outbox {
     ) -> Result<Summary, OutboxError> {
         let counts = Arc::new(Counts::default());
         let (stop, stopped) = watch::channel(false);
-        let engine = Arc::new(Engine {
+        let engine = Engine {
             outbox: self.clone(),
             owner: format!("{}-{}", std::process::id(), OutboxId::random()),
             settings: settings.clone(),
             counts: Arc::clone(&counts),
             stopped,
-        });
+        };
         let mut worker = Worker {
             outbox: self,
             engine,
+            claims: 0,
+            turns: HashMap::new(),
             settings,
             idle,
             stop: stop.clone(),
@@ -161,7 +166,10 @@ enum Turn {
 
 struct Worker<'a> {
     outbox: &'a Outbox,
-    engine: Arc<Engine>,
+    engine: Engine,
+    claims: u64,
+    /// One task at a time for each lane.
+    turns: HashMap<Vec<u8>, Arc<tokio::sync::Mutex<()>>>,
     settings: WorkerSettings,
     idle: Option<Idle>,
     stop: watch::Sender<bool>,
@@ -193,11 +201,20 @@ impl Worker<'_> {
             let now = inner.clock.now_ms();
             let until = now + span_ms(self.settings.lease);
             let limit = i64::try_from(free).unwrap_or(1);
-            let taken = inner.store.claim(&self.engine.owner, now, until, limit).await?;
+            self.claims += 1;
+            let mut engine = self.engine.clone();
+            engine.owner = format!("{}-{}", self.engine.owner, self.claims);
+            let engine = Arc::new(engine);
+            let taken = inner.store.claim(&engine.owner, now, until, limit).await?;
             let full = taken.len() == free;
             for lane in taken {
-                let engine = Arc::clone(&self.engine);
-                self.lanes.spawn(async move { engine.work(lane).await });
+                let engine = Arc::clone(&engine);
+                let before = self.turn_of(&lane);
+                self.lanes.spawn(async move {
+                    // Whoever worked it before, under a lease that has run out, ends first.
+                    let _turn = before.lock().await;
+                    engine.work(lane).await
+                });
             }
             if full {
                 return Ok(Turn::Again);
@@ -234,6 +251,13 @@ impl Worker<'_> {
             () = tokio::time::sleep(nap) => {}
         }
         Ok(Turn::Again)
+    }
+
+    fn turn_of(&mut self, lane: &[u8]) -> Arc<tokio::sync::Mutex<()>> {
+        if self.turns.len() > REMEMBERED_TURNS {
+            self.turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        }
+        Arc::clone(self.turns.entry(lane.to_vec()).or_default())
     }
 
     fn reap(&mut self) -> Result<(), OutboxError> {

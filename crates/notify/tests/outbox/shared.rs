@@ -4,14 +4,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use notify::Message;
-use notify::outbox::{AcceptOptions, WorkerSettings};
+use notify::outbox::{AcceptOptions, Filter, WorkerSettings};
 
-use crate::support::{Place, Sink, accept, flush, parcel, stamped, worker};
+use crate::support::{Place, Reaction, Sink, accept, flush, parcel, stamped, worker};
 
 stamped!(
     two_workers_share_the_lanes,
     senders_at_the_same_time_get_stamps_of_their_own,
-    accepts_and_sends_mix
+    accepts_and_sends_mix,
+    a_lane_is_not_worked_twice_by_one_worker,
 );
 
 async fn two_workers_share_the_lanes(place: Place) {
@@ -93,4 +94,46 @@ async fn accepts_and_sends_mix(place: Place) {
     let expected: Vec<String> = (0..100).map(|number| number.to_string()).collect();
     assert_eq!(sink.texts("a"), expected);
     running.abort();
+}
+
+/// A worker that was held up for longer than its lease takes its own lane again.
+async fn a_lane_is_not_worked_twice_by_one_worker(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    sink.next("a", [Reaction::Slow(Duration::from_millis(1500))]);
+    for text in ["one", "two"] {
+        accept(&outbox, "a", &[], text).await;
+    }
+    let settings = WorkerSettings {
+        lease: Duration::from_secs(2),
+        ..worker()
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn({
+        let outbox = outbox.clone();
+        async move {
+            outbox
+                .run(settings, async {
+                    let _ = stopped.await;
+                })
+                .await
+        }
+    });
+    while sink.attempts().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // As if the machine had slept: the lease is over, and nobody has renewed it.
+    place.advance(60);
+    let ids: Vec<_> = outbox
+        .list(&Filter::default())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|entry| entry.id)
+        .collect();
+    let entries = outbox.wait(&ids, Duration::from_secs(30)).await.unwrap();
+    assert!(entries.iter().all(|entry| entry.state.is_final()), "{entries:?}");
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+    assert_eq!(sink.texts("a"), ["one", "two"]);
 }

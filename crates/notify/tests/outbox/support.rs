@@ -97,6 +97,8 @@ pub(crate) enum Reaction {
     TakeAndSilence,
     /// Takes the message and answers this.
     TakeAnd(Outcome),
+    /// Takes the message after this time, and says so.
+    Slow(Duration),
 }
 
 /// The other side: keeps what arrives, recognises repeats by their id.
@@ -200,8 +202,8 @@ impl Carrier for Sink {
                     .reactions
                     .get_mut(&arrived.address)
                     .and_then(VecDeque::pop_front);
-                if !matches!(reaction, Some(Reaction::Answer(_))) {
-                    inside.arrived.push(arrived);
+                if !matches!(reaction, Some(Reaction::Answer(_) | Reaction::Slow(_))) {
+                    inside.arrived.push(arrived.clone());
                 }
                 reaction
             };
@@ -209,6 +211,11 @@ impl Carrier for Sink {
                 None => delivered(),
                 Some(Reaction::Answer(outcome) | Reaction::TakeAnd(outcome)) => outcome,
                 Some(Reaction::TakeAndSilence) => std::future::pending().await,
+                Some(Reaction::Slow(time)) => {
+                    tokio::time::sleep(time).await;
+                    self.0.lock().unwrap().arrived.push(arrived);
+                    delivered()
+                }
             }
         })
     }
