@@ -73,12 +73,10 @@ pub(crate) async fn endpoints(account: &Account) -> Result<Vec<Endpoint>, XmppEr
         .cloned()
         .collect();
     if offered.is_empty() {
-        // Every kind we asked for is switched off by a `.`; one that is merely absent is not.
-        return if found.len() >= services.len() && !found.is_empty() {
-            Err(XmppError::ServiceNotOffered {
-                domain: domain.to_owned(),
-            })
-        } else if found.iter().any(|record| record.mode == mode) {
+        // The kind that would be used, or every kind asked for, is switched off by a `.`; one that is
+        // merely absent is not.
+        let off = found.len() >= services.len() || found.iter().any(|record| record.mode == mode);
+        return if off && !found.is_empty() {
             Err(XmppError::ServiceNotOffered {
                 domain: domain.to_owned(),
             })

@@ -733,8 +733,7 @@ impl XmppError {
             Self::RoomPassword { .. } => "give it as #room:PASSWORD or with room_password=",
             Self::Banned { .. } => "ask a room admin to lift the ban",
             Self::NoVoice { .. } => "ask a moderator to give this account voice",
-            Self::NickTaken { .. } => "choose another nick with name=",
-            Self::BadNick { .. } => "choose another nick with name=",
+            Self::NickTaken { .. } | Self::BadNick { .. } => "choose another nick with name=",
             Self::RoomFull { .. } => "try again later, or ask a room admin to raise the limit",
             Self::RemovedFromRoom { .. } => "ask a room admin why",
             Self::JoinRefused { .. } => "check the room with another client",
@@ -756,6 +755,7 @@ impl XmppError {
     }
 }
 
+#[expect(clippy::ref_option, reason = "thiserror hands over the field as it is")]
 fn server_text(text: &Option<String>) -> String {
     text.as_ref()
         .map(|words| format!(" (the server says: {words})"))

@@ -171,10 +171,11 @@ impl Attempt<'_> {
         let from = self.link.encrypted.then_some(bare.as_str());
         let head = header(self.domain, from);
         self.link.stream.queue(&head);
-        if use_memory && let Some(remembered) = self.remembered.clone() {
-            if let Some(done) = self.by_memory(&remembered).await? {
-                return Ok(done);
-            }
+        if use_memory
+            && let Some(remembered) = self.remembered.clone()
+            && let Some(done) = self.by_memory(&remembered).await?
+        {
+            return Ok(done);
         }
         let features = self.features().await?;
         self.check_encryption(&features)?;
@@ -322,18 +323,16 @@ impl Attempt<'_> {
                     let answer = self
                         .respond(&mut exchange, &choice, Some(&features.sasl), &message)
                         .await?;
-                    match answer {
-                        Some(answer) => self.link.stream.queue(&format!(
-                            "<response xmlns='{}'>{}</response>",
-                            ns::SASL,
-                            BASE64.encode(answer.as_bytes())
-                        )),
-                        None => {
-                            already_proven = true;
-                            self.link
-                                .stream
-                                .queue(&format!("<response xmlns='{}'/>", ns::SASL));
-                        }
+                    if let Some(answer) = answer {
+                        let text = BASE64.encode(answer.as_bytes());
+                        self.link
+                            .stream
+                            .queue(&format!("<response xmlns='{}'>{text}</response>", ns::SASL));
+                    } else {
+                        already_proven = true;
+                        self.link
+                            .stream
+                            .queue(&format!("<response xmlns='{}'/>", ns::SASL));
                     }
                 }
                 "success" => {

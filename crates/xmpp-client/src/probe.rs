@@ -163,6 +163,7 @@ pub async fn offer(account: &Account) -> Result<Offered, XmppError> {
 
 /// What a room says about itself (XEP-0045 section 6.4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a feature the room lists")]
 pub struct RoomFacts {
     /// Its name for people.
     pub name: Option<String>,

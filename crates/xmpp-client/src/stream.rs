@@ -177,7 +177,7 @@ impl Stream {
             // the reason for it (a stream error) often stands there.
             let write_failed = matches!(self.poll_write_out(cx), Poll::Ready(Err(_)));
             match self.poll_read_in(cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(Broken::Lost)),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::Lost)),
                 Poll::Ready(Ok(_)) if !self.began => {
                     self.began = true;
                     // TLS alert or handshake records begin with 0x15 or 0x16 and the major version 3.
@@ -186,7 +186,6 @@ impl Stream {
                     }
                 }
                 Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Lost)),
                 Poll::Pending if write_failed => return Poll::Ready(Err(Broken::Lost)),
                 Poll::Pending => return Poll::Pending,
             }
@@ -221,7 +220,7 @@ impl Stream {
                 Transport::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, rest),
             };
             match polled {
-                Poll::Ready(Ok(0)) | Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Lost)),
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::Lost)),
                 Poll::Ready(Ok(count)) => {
                     self.written += count;
                     self.unflushed = true;
@@ -283,8 +282,8 @@ pub(crate) fn stream_error(element: &Element, domain: &str) -> XmppError {
 }
 
 /// A server's words, bounded, on one line.
-pub(crate) fn shorten(text: String) -> String {
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+pub(crate) fn shorten(text: impl AsRef<str>) -> String {
+    let line: String = text.as_ref().split_whitespace().collect::<Vec<_>>().join(" ");
     if line.chars().count() <= 200 {
         line
     } else {

@@ -1,5 +1,7 @@
 //! Markdown as message styling (XEP-0393): the marks that clients show as bold, italic, code, quotes.
 
+use std::fmt::Write as _;
+
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 /// Markdown (CommonMark with strikethrough) as a body with message styling.
@@ -97,7 +99,7 @@ impl Writer {
                 self.out.push_str(&"  ".repeat(depth));
                 match self.lists.last_mut() {
                     Some(Some(number)) => {
-                        self.out.push_str(&format!("{number}. "));
+                        let _ = write!(self.out, "{number}. ");
                         *number += 1;
                     }
                     _ => self.out.push_str("- "),
@@ -144,7 +146,7 @@ impl Writer {
                     if text.is_empty() {
                         self.out.push_str(&address);
                     } else if text != address && Some(text.as_str()) != address.strip_prefix("mailto:") {
-                        self.out.push_str(&format!(" <{address}>"));
+                        let _ = write!(self.out, " <{address}>");
                     }
                 }
             }

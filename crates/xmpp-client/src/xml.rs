@@ -196,10 +196,9 @@ pub(crate) fn replace_forbidden(text: &str) -> (Cow<'_, str>, usize) {
 pub fn wire_len(text: &str) -> usize {
     text.chars()
         .map(|c| match c {
-            '&' => 5,
+            '&' | '\r' => 5,
             '<' | '>' => 4,
             '\'' | '"' => 6,
-            '\r' => 5,
             c if is_xml_char(c) => c.len_utf8(),
             _ => char::REPLACEMENT_CHARACTER.len_utf8(),
         })

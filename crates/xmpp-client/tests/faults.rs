@@ -1,7 +1,9 @@
 //! Each fault by itself, provoked by a server that misbehaves in exactly that way, and told apart.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -13,7 +15,7 @@ use xmpp_client::{
     Account, ChannelBinding, Confirm, ConfirmedBy, Mode, Note, Outcome, Step as At, Target, Verify, XmppError,
 };
 
-const LIMIT: Duration = Duration::from_millis(700);
+const LIMIT: Duration = Duration::from_secs(2);
 
 fn to_fake(fake: &Fake, mode: Mode) -> Account {
     Account::new(jid("alice@localhost"), "secret-pw-1".to_owned().into())
@@ -33,7 +35,7 @@ fn ends_for(account: &Account, target: Target) -> Outcome {
     let started = Instant::now();
     let outcome = send_one(account, text(target, "hello"));
     assert!(
-        started.elapsed() < Duration::from_secs(8),
+        started.elapsed() < Duration::from_secs(20),
         "took {:?}",
         started.elapsed()
     );
@@ -95,7 +97,7 @@ fn a_stream_that_stays_half_open() {
 fn a_server_that_drips() {
     let fake = one(vec![
         on("<stream:stream", ""),
-        Step::Slowly(features(&mechanisms(&["PLAIN"])), Duration::from_millis(200)),
+        Step::Slowly(features(&mechanisms(&["PLAIN"])), Duration::from_millis(500)),
     ]);
     assert_ends!(
         ends(&fake, Mode::None),
@@ -488,7 +490,7 @@ fn pong(heard: &str, from: &str) -> String {
         if piece.contains(&format!("to='{from}'"))
             && let Some(id) = attr(&piece, "<iq ", "id")
         {
-            answers.push_str(&format!("<iq type='result' id='{id}' from='{from}'/>"));
+            let _ = write!(answers, "<iq type='result' id='{id}' from='{from}'/>");
         }
     }
     answers

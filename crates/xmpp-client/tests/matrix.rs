@@ -1,5 +1,6 @@
 //! Every mode × login mechanism × kind of target × level of confirmation, on Prosody and ejabberd,
 //! looked at from both sides: what the sender is told, and what the receiver gets.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -16,6 +16,10 @@ pub(crate) struct Offer {
 }
 
 /// What decides besides the offer.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the connection"
+)]
 pub(crate) struct Rules<'a> {
     pub(crate) policy: ChannelBinding,
     /// The server rejected a binding before.

@@ -43,9 +43,12 @@ pub(super) enum Command {
     Close(oneshot::Sender<()>),
 }
 
+/// Whom to tell that the session is closed, if it was closed by name and not just dropped.
+type Closing = Option<oneshot::Sender<()>>;
+
 /// How the time on one connection ended.
 enum End {
-    Closed(Option<oneshot::Sender<()>>),
+    Closed(Closing),
     Broken(XmppError),
 }
 
@@ -211,7 +214,7 @@ impl Actor {
     }
 
     /// Waits before the next attempt. `Some` when the session is to be closed.
-    async fn rest(&mut self, error: XmppError, pause: Duration) -> Option<Option<oneshot::Sender<()>>> {
+    async fn rest(&mut self, error: XmppError, pause: Duration) -> Option<Closing> {
         // Many clients lose a server at the same moment; they should not come back at the same moment.
         let jitter = getrandom::u64().unwrap_or_default() % 1000;
         let pause =
@@ -241,7 +244,7 @@ impl Actor {
     }
 
     /// Takes a command while there is no connection. `Some` when the session is to be closed.
-    fn queue_up(&mut self, command: Option<Command>) -> Option<Option<oneshot::Sender<()>>> {
+    fn queue_up(&mut self, command: Option<Command>) -> Option<Closing> {
         match command {
             None => return Some(None),
             Some(Command::Close(done)) => return Some(Some(done)),
@@ -356,36 +359,33 @@ impl Actor {
 
     /// The first words on a connection: go on where the old one ended, or start over.
     fn begin(&mut self, live: &mut Live, resumed: Option<u32>, resumable_as: Option<String>, jid: &Jid) {
-        let was_resumed = match (resumed, self.sm.as_mut()) {
-            (Some(handled), Some(sm)) => {
-                sm.acknowledged(handled);
-                for stanza in sm.unacked() {
-                    live.stream.queue(stanza);
-                }
-                self.courier.touch();
-                true
+        let was_resumed = if let (Some(handled), Some(sm)) = (resumed, self.sm.as_mut()) {
+            sm.acknowledged(handled);
+            for stanza in sm.unacked() {
+                live.stream.queue(stanza);
             }
-            _ => {
-                self.sm = resumable_as.map(Resumable::new);
-                if self.options.presence {
-                    self.say(live, "<presence/>");
-                    let enable = Element::new("enable", ns::CARBONS);
-                    let iq = Element::new("iq", ns::CLIENT)
-                        .attr("type", "set")
-                        .attr("id", format!("carbons-{}", id::short()))
-                        .child(enable);
-                    self.say(live, &iq.to_xml());
-                }
-                self.courier.start_over(&self.history_since());
-                for room in self.options.rooms.clone() {
-                    self.courier.visit(&room);
-                }
-                let first = !std::mem::replace(&mut self.was_online, true);
-                if let Some(question) = self.archives.catch_up(&self.own.clone(), first) {
-                    self.say(live, &question.to_xml());
-                }
-                false
+            self.courier.touch();
+            true
+        } else {
+            self.sm = resumable_as.map(Resumable::new);
+            if self.options.presence {
+                self.say(live, "<presence/>");
+                let enable = Element::new("enable", ns::CARBONS);
+                let iq = Element::new("iq", ns::CLIENT)
+                    .attr("type", "set")
+                    .attr("id", format!("carbons-{}", id::short()))
+                    .child(enable);
+                self.say(live, &iq.to_xml());
             }
+            self.courier.start_over(&self.history_since());
+            for room in self.options.rooms.clone() {
+                self.courier.visit(&room);
+            }
+            let first = !std::mem::replace(&mut self.was_online, true);
+            if let Some(question) = self.archives.catch_up(&self.own.clone(), first) {
+                self.say(live, &question.to_xml());
+            }
+            false
         };
         self.emit(Event::Online {
             jid: jid.clone(),

@@ -154,6 +154,7 @@ pub(super) fn of_message(stanza: &Element, found: Found<'_>) -> Option<Event> {
     };
     let archive = found
         .archive
+        .clone()
         .or_else(|| archive_place(stanza, if room { &from } else { found.own }));
     if let Some(receipt) = stanza.find("received", ns::RECEIPTS) {
         return Some(Event::Receipt {
@@ -183,11 +184,7 @@ pub(super) fn of_message(stanza: &Element, found: Found<'_>) -> Option<Event> {
             subject,
         });
     }
-    let own = if room {
-        from.resource().is_some() && from.resource() == found.nick
-    } else {
-        from.same_bare(found.own)
-    };
+    let own = is_own(&from, room, &found);
     let message = Received {
         id: stanza.get("id").map(ToOwned::to_owned),
         origin_id: stanza
@@ -224,6 +221,14 @@ pub(super) fn of_message(stanza: &Element, found: Found<'_>) -> Option<Event> {
     } else {
         Event::Chat(message)
     })
+}
+
+fn is_own(from: &Jid, room: bool, found: &Found<'_>) -> bool {
+    if room {
+        from.resource().is_some() && from.resource() == found.nick
+    } else {
+        from.same_bare(found.own)
+    }
 }
 
 /// XEP-0359: only the archive itself may say where a message stands in it.
