@@ -53,7 +53,7 @@ impl<'a> Reader<'a> {
             let used = if hopeless { None } else { self.markup(tag) };
             match used {
                 Some(used) => self.at += used,
-                None => self.at += self.broken(tag),
+                None => self.at += self.broken(tag, hopeless),
             }
         }
     }
@@ -149,12 +149,12 @@ impl<'a> Reader<'a> {
     }
 
     /// What looked like markup but is not: up to the next `>`, else up to the next `<`, is text.
-    fn broken(&mut self, tag: &str) -> usize {
+    fn broken(&mut self, tag: &str, hopeless: bool) -> usize {
         let starts_markup =
             tag[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'));
         let end = if starts_markup {
-            tag[1..]
-                .find('>')
+            let close = if hopeless { None } else { tag[1..].find('>') };
+            close
                 .map(|at| at + 2)
                 .or_else(|| tag[1..].find('<').map(|at| at + 1))
                 .unwrap_or(if tag[1..].starts_with("!--") || tag.len() > 1 {

@@ -170,6 +170,9 @@ fn scan(text: &str) -> Marks {
     let bytes = text.as_bytes();
     let mut marks = Marks::default();
     let fences = backtick_runs(text);
+    let mut address_end = Next::new(|byte| matches!(byte, b')' | b'\n' | b' '));
+    let mut angle_end = Next::new(|byte| byte == b'>' || byte.is_ascii_whitespace());
+    let mut label_end = Next::new(|byte| matches!(byte, b'[' | b']' | b'\n'));
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
@@ -187,20 +190,30 @@ fn scan(text: &str) -> Marks {
                 }
                 at += length;
             }
-            b'<' => at += angle(&text[at..]),
+            b'<' => {
+                // What stands in `<…>` without blanks is no text.
+                let end = angle_end.from(bytes, at + 1);
+                at = if bytes.get(end) == Some(&b'>') {
+                    end + 1
+                } else {
+                    at + 1
+                };
+            }
             b'[' => {
-                if !link_like(&text[at..]) {
+                let end = label_end.from(bytes, at + 1);
+                if !text.get(end..).is_some_and(|rest| rest.starts_with("](")) {
                     marks.brackets.push(at);
                 }
                 at += 1;
             }
             b']' if text[at + 1..].starts_with('(') => {
                 // The address of a link is no text.
-                let address = &text[at + 2..];
-                let end = address
-                    .find([')', '\n', ' '])
-                    .filter(|end| address[*end..].starts_with(')'));
-                at += 2 + end.unwrap_or(0);
+                let end = address_end.from(bytes, at + 2);
+                at = if bytes.get(end) == Some(&b')') {
+                    end
+                } else {
+                    at + 2
+                };
             }
             mark @ (b'*' | b'_') => {
                 let length = bytes[at..].iter().take_while(|byte| **byte == mark).count();
@@ -228,26 +241,32 @@ fn backtick_runs(text: &str) -> BTreeMap<usize, Vec<usize>> {
     runs
 }
 
-/// Length of `<…>` without blanks, whose inside is no text; else 1.
-fn angle(text: &str) -> usize {
-    let end = text
-        .as_bytes()
-        .iter()
-        .take(2048)
-        .position(|byte| *byte == b'>' || byte.is_ascii_whitespace());
-    end.filter(|end| text.as_bytes()[*end] == b'>')
-        .map_or(1, |end| end + 1)
+/// The next byte of a kind, found once for all that ask in front of it.
+struct Next {
+    wanted: fn(u8) -> bool,
+    at: Option<usize>,
 }
 
-/// `[…](`.
-fn link_like(text: &str) -> bool {
-    let label = &text[1..];
-    let end = label
-        .as_bytes()
-        .iter()
-        .take(4096)
-        .position(|byte| matches!(byte, b'[' | b']' | b'\n'));
-    end.is_some_and(|end| label[end..].starts_with("]("))
+impl Next {
+    fn new(wanted: fn(u8) -> bool) -> Self {
+        Self { wanted, at: None }
+    }
+
+    /// Where it stands, at or behind `start`; the length when there is none. `start` never goes back.
+    fn from(&mut self, bytes: &[u8], start: usize) -> usize {
+        match self.at {
+            Some(at) if at >= start => at,
+            _ => {
+                let rest = bytes.get(start..).unwrap_or_default();
+                let at = rest
+                    .iter()
+                    .position(|byte| (self.wanted)(*byte))
+                    .map_or(bytes.len(), |found| start + found);
+                self.at = Some(at);
+                at
+            }
+        }
+    }
 }
 
 fn run(text: &str, start: usize, length: usize, mark: u8) -> Run {

@@ -1,0 +1,229 @@
+//! Properties that hold for any input.
+
+use notify::render::{Markup, emojis, escapes, html_to_markdown, html_to_text, markdown_to_html, split};
+use notify::{
+    Context, Environment, Format, LoadedUrls, Message, Notifier, Options, Service, Syntax, prepare,
+    split_urls,
+};
+use proptest::prelude::*;
+
+const KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
+const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+fn context() -> Context {
+    Context {
+        env: Environment::empty(),
+        check_permissions: false,
+        ..Context::default()
+    }
+}
+
+/// Texts made of what means something in a URL.
+fn urlish() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("xmpps://".to_owned()),
+        Just("sogs://".to_owned()),
+        Just(format!("{KEY}:{SEED}@")),
+        Just("user:pa%3Ass@".to_owned()),
+        Just("example.org".to_owned()),
+        Just("[::1]".to_owned()),
+        Just("?to=".to_owned()),
+        Just("&retry=2".to_owned()),
+        Just("%23room".to_owned()),
+        Just("{env:X}".to_owned()),
+        "[/;,&=?#%:@ a-z0-9\\[\\]-]{0,6}",
+        "\\PC{0,3}",
+    ];
+    proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+/// URLs that load, with everything that may be written in them.
+fn good_url() -> impl Strategy<Value = String> {
+    let target = "[a-zA-Z0-9_%+!é-]{1,10}";
+    let targets = proptest::collection::vec(target, 0..5);
+    let query = proptest::sample::subsequence(
+        vec![
+            "retry=3",
+            "wait=2.5",
+            "overflow=split",
+            "format=markdown",
+            "verify=no",
+            "optional=yes",
+            "tz=berlin",
+            "cto=1e1",
+            "rto=inf",
+            "redirect=no",
+            "store=no",
+            "emojis=yes",
+            "mode=tls",
+            "subject=yes",
+            "name=bot_1",
+            "xmpp=h%2525.org",
+            "scramplus=require",
+            "confirm=receipt",
+            "create=yes",
+            "blind=no",
+            "encrypt=no",
+            "whisper=nobody",
+            "room_password=a%26b%3D%25",
+            "ttl=1h",
+            "password=p%2541%3F",
+        ],
+        0..8,
+    );
+    (
+        any::<bool>(),
+        "[a-z0-9]{2,8}",
+        proptest::option::of(1_u16..),
+        targets,
+        query,
+    )
+        .prop_map(|(sogs, host, port, targets, query)| {
+            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            let place = if sogs {
+                format!("sogs://{KEY}:{SEED}@")
+            } else {
+                "xmpps://us%25er%2Fres:p%40:x@".to_owned()
+            };
+            let room = if sogs { "/lobby" } else { "" };
+            format!(
+                "{place}{host}.org{port}{room}/{}?{}",
+                targets.join("/"),
+                query.join("&")
+            )
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_url_panics_and_no_message_shows_the_secret(text in urlish()) {
+        let loaded = LoadedUrls::from_text(&text, &context());
+        for problem in &loaded.problems {
+            prop_assert!(!problem.to_string().contains(SEED), "{problem}");
+        }
+        for service in &loaded.services {
+            prop_assert!(!service.masked_url().contains(SEED));
+            let shown = format!("{service:?}");
+            prop_assert!(!shown.contains(SEED));
+            for warning in service.warnings() {
+                prop_assert!(!warning.to_string().contains(SEED), "{warning}");
+            }
+        }
+        let pieces: usize = split_urls(&text).iter().map(|piece| piece.len()).sum();
+        prop_assert!(pieces <= text.len());
+    }
+
+    #[test]
+    fn parse_canonical_parse_is_stable(url in good_url()) {
+        if let Ok(first) = Service::parse(&url, &context()) {
+            let second = Service::parse(&first.expose_url(), &context()).map_err(|problem| TestCaseError::fail(problem.to_string()))?;
+            let places = |service: &Service| {
+                let mut places: Vec<String> = service.targets().into_iter().map(|target| target.address).collect();
+                places.sort();
+                places
+            };
+            prop_assert_eq!(places(&first), places(&second));
+            let third = Service::parse(&second.expose_url(), &context()).map_err(|problem| TestCaseError::fail(problem.to_string()))?;
+            prop_assert_eq!(second.expose_url(), third.expose_url());
+            prop_assert_eq!(second.url_id(64), third.url_id(64));
+            // Emoji is the one parameter that the reference's canonical URL leaves out.
+            let params = |service: &Service| -> Vec<_> {
+                service.parameters().into_iter().filter(|one| one.name != "emojis").map(|one| (one.name, format!("{:?}", one.value))).collect()
+            };
+            prop_assert_eq!(params(&first), params(&second));
+        }
+    }
+
+    #[test]
+    fn split_pieces_fit_and_lose_only_blanks(text in "[a-z .!\\n\\t\\r&;<>é😀]{0,300}", limit in 1_usize..40) {
+        let pieces = split(&text, limit, Markup::TEXT);
+        let strip = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+        prop_assert_eq!(strip(&pieces.concat()), strip(&text));
+        if text.chars().count() > limit {
+            for piece in &pieces {
+                prop_assert!(piece.chars().count() <= limit, "{piece:?}");
+            }
+        } else {
+            prop_assert_eq!(pieces, vec![text]);
+        }
+    }
+
+    #[test]
+    fn html_pieces_lose_nothing(text in "(<b c='d e'>|</b>|&amp;|[a-z ]{1,9}|\\n){0,40}", limit in 12_usize..60) {
+        let pieces = split(&text, limit, Markup { format: Format::Html, declared: true, input: Some(Format::Html) });
+        let strip = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+        prop_assert_eq!(strip(&pieces.concat()), strip(&text));
+    }
+
+    #[test]
+    fn nothing_rendered_panics(text in "\\PC{0,120}", title in "\\PC{0,20}", format in 0_usize..3, input in 0_usize..4, overflow in 0_usize..3) {
+        let words = ["text", "html", "markdown"];
+        let ways = ["upstream", "truncate", "split"];
+        let url = format!("xmpps://u:p@example.org/j?format={}&overflow={}&emojis=yes", words[format], ways[overflow]);
+        let service = Service::parse(&url, &context()).expect("a service");
+        let mut message = Message::new(&text).title(title).escapes(true);
+        message.input_format = words.get(input).and_then(|word| word.parse().ok());
+        let _ = prepare(&service, &message);
+        let _ = (html_to_text(&text), html_to_markdown(&text), markdown_to_html(&text), emojis(&text), escapes(&text));
+        for limit in [1, 7, 30] {
+            for format in Format::ALL {
+                let _ = split(&text, limit, Markup { format, declared: true, input: Some(format) });
+            }
+        }
+    }
+
+    #[test]
+    fn markup_never_panics_or_hangs(text in "(<[a-z/]{0,4}|>|&[a-z#0-9]{0,4};?|['\"=` *_\\[\\]()|!\\\\#-]|[a-z]{1,3}|\\n){0,80}") {
+        let _ = (html_to_text(&text), html_to_markdown(&text), markdown_to_html(&text));
+        for limit in [1, 5, 17] {
+            let _ = split(&text, limit, Markup { format: Format::Markdown, declared: true, input: Some(Format::Markdown) });
+            let _ = split(&text, limit, Markup { format: Format::Html, declared: true, input: Some(Format::Html) });
+        }
+    }
+
+    #[test]
+    fn no_configuration_panics(text in "(urls:|tag: |groups:|include |template:|asset:|- |\\n|  |xmpps://u:p@h.org|: |&a|\\*a|<<: |[a-z=,:\\[\\]{}\"'#!%@|>-]{0,4}){0,40}") {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        for syntax in [Some(Syntax::Text), Some(Syntax::Yaml), None] {
+            let mut list = Notifier::with_options(Options {
+                context: Context { env: Environment::foreign(), ..context() },
+                ..Options::default()
+            });
+            let report = runtime.block_on(list.add_config_text(&text, syntax));
+            prop_assert_eq!(report.services, list.len());
+        }
+    }
+}
+
+/// What takes time grows with the text, not with its square: these would take minutes otherwise.
+#[test]
+fn hostile_texts_take_no_time() {
+    let many = 200_000;
+    for piece in [
+        "[](", "[", "<", "`", "*a ", "**", "&", "<a ", "\\", "<!--", "</", "](", "_a_b",
+    ] {
+        let text = piece.repeat(many / piece.len());
+        let _ = html_to_text(&text);
+        let _ = html_to_markdown(&text);
+        let markup = Markup {
+            format: Format::Markdown,
+            declared: true,
+            input: Some(Format::Markdown),
+        };
+        let _ = split(&text, 32_768, markup);
+        let _ = split(
+            &text,
+            32_768,
+            Markup {
+                format: Format::Html,
+                ..markup
+            },
+        );
+    }
+    let deep = "<ul><li>".repeat(20_000);
+    let _ = (html_to_text(&deep), html_to_markdown(&deep));
+    let _ = emojis(&":".repeat(many));
+    let _ = split_urls(&"a://".repeat(many / 4));
+}
