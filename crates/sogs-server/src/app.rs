@@ -257,20 +257,6 @@ impl App {
         }
         self.store.dms(user_id, mailbox, since, limit).await
     }
-
-    /// The rooms where this user has the right that `allowed` asks for.
-    pub(crate) async fn rooms_where(
-        &self,
-        user: &User,
-        allowed: impl Fn(&crate::model::permission::Rights) -> bool,
-    ) -> StoreResult<Vec<Id>> {
-        let rooms = self.rooms().await?;
-        Ok(rooms
-            .iter()
-            .filter(|room| allowed(&room.rights(Some(user))))
-            .map(|room| room.id())
-            .collect())
-    }
 }
 
 /// Unix seconds with fraction.

@@ -81,13 +81,9 @@ impl Nonces {
     }
 
     /// How many are remembered.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).count
-    }
-
-    /// Whether none is remembered.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn look(&self, nonce: &[u8; 16], stamp: i64, now: i64, keep: bool) -> Seen {

@@ -68,13 +68,19 @@ impl Cx<'_> {
     /// A room whose messages the caller may read.
     pub(crate) async fn readable(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
         let (room, rights) = self.room(token).await?;
-        if !rights.read {
-            return Err(Refusal::text(
-                403,
-                "This endpoint requires room message 'read' permission",
-            ));
-        }
+        self.may_read(&rights)?;
         Ok((room, rights))
+    }
+
+    /// 403 for those who may not read.
+    pub(crate) fn may_read(&self, rights: &Rights) -> Result<(), Refusal> {
+        if rights.read {
+            return Ok(());
+        }
+        Err(Refusal::text(
+            403,
+            "This endpoint requires room message 'read' permission",
+        ))
     }
 
     /// A room that the caller moderates.
@@ -129,7 +135,7 @@ fn path_id(segment: &str) -> Option<SessionId> {
 /// Authenticates and answers a request.
 pub(crate) fn serve<'a>(app: &'a Arc<App>, req: &'a Req, way: &'a Way) -> BoxFuture<'a, Reply> {
     Box::pin(async move {
-        let reply = match authenticate(app, req).await {
+        match authenticate(app, req).await {
             Err(refusal) => refusal.into(),
             Ok(None) => dispatch(app, req, None, way).await,
             Ok(Some(Caller { user, nonce })) => {
@@ -139,9 +145,7 @@ pub(crate) fn serve<'a>(app: &'a Arc<App>, req: &'a Req, way: &'a Way) -> BoxFut
                 }
                 reply
             }
-        };
-        tracing::debug!(method = %req.method, path = %req.path, status = reply.status.as_u16(), "answered");
-        reply
+        }
     })
 }
 
@@ -175,6 +179,11 @@ fn no_route(methods: &'static str) -> Answer {
     Ok(reply)
 }
 
+/// First segments of what is no page for browsers.
+const API: [&str; 8] = [
+    "rooms", "room", "user", "inbox", "outbox", "batch", "sequence", "legacy",
+];
+
 async fn route(cx: &Cx<'_>) -> Answer {
     let Some(path) = cx.req.path.strip_prefix('/') else {
         return Err(Refusal::not_found());
@@ -188,6 +197,10 @@ async fn route(cx: &Cx<'_>) -> Answer {
     };
     if parts.iter().any(|part| part.is_empty()) && path.len() != 0 && parts.get(2) != Some(&"reaction") {
         return other(cx).await;
+    }
+    let open = matches!(parts[0], "capabilities" | "oxen" | "loki") || cx.app.config().users.allow_anonymous;
+    if cx.caller.is_none() && !open && API.contains(&parts[0]) {
+        return Err(Refusal::unauthenticated());
     }
     match (parts.as_slice(), method) {
         (["capabilities"], &Method::GET) => general::capabilities(cx),
@@ -223,7 +236,7 @@ async fn route(cx: &Cx<'_>) -> Answer {
         (["legacy", rest @ ..], _) if cx.app.config().net.legacy_routes => {
             legacy::route(cx, rest, method).await
         }
-        (["capabilities" | "rooms"] | ["outbox"], _) => no_route("GET, HEAD, OPTIONS"),
+        (["capabilities" | "rooms" | "outbox"], _) => no_route("GET, HEAD, OPTIONS"),
         (["batch" | "sequence"], _) => no_route("POST, OPTIONS"),
         (["inbox"], _) => no_route("DELETE, GET, HEAD, OPTIONS"),
         _ => other(cx).await,
@@ -271,11 +284,12 @@ async fn room_route(cx: &Cx<'_>, token: &str, rest: &[&str], method: &Method) ->
             permissions::futures(cx, token, Some(&person(id)?)).await
         }
         (["futurePermissions", id], &Method::POST) => permissions::schedule(cx, token, &person(id)?).await,
-        ([], _)
-        | (["message" | "permissions" | "futurePermissions" | "file", ..], _)
-        | (["messages", "recent"] | ["pollInfo", _], _)
-        | (
-            [
+        (
+            []
+            | ["message" | "permissions" | "futurePermissions" | "file", ..]
+            | ["messages", "recent"]
+            | ["pollInfo", _]
+            | [
                 "reaction" | "reactions" | "reactors" | "pin" | "unpin" | "all",
                 _,
                 ..,

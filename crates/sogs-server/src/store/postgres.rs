@@ -21,6 +21,10 @@ pub(crate) type Conn = sqlx::PgConnection;
 /// A transaction.
 pub(crate) type Tx<'c> = super::writer::Tx<'c, Conn>;
 
+#[allow(
+    clippy::duplicate_mod,
+    reason = "one SQL text for both back ends is the point"
+)]
 #[path = "sql/mod.rs"]
 mod sql;
 

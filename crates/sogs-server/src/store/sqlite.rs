@@ -22,6 +22,10 @@ pub(crate) type Conn = sqlx::SqliteConnection;
 /// A transaction.
 pub(crate) type Tx<'c> = super::writer::Tx<'c, Conn>;
 
+#[allow(
+    clippy::duplicate_mod,
+    reason = "one SQL text for both back ends is the point"
+)]
 #[path = "sql/mod.rs"]
 mod sql;
 
@@ -170,9 +174,14 @@ impl SqlStore {
     pub async fn limit_pages(&self, limit: bool) -> StoreResult<()> {
         self.write(limit, |tx, limit| {
             Box::pin(async move {
-                let pages: i64 = sqlx::query("PRAGMA page_count").fetch_one(&mut *tx.conn).await?.try_get(0)?;
+                let pages: i64 = sqlx::query("PRAGMA page_count")
+                    .fetch_one(&mut *tx.conn)
+                    .await?
+                    .try_get(0)?;
                 let most = if *limit { pages + 2 } else { 1_073_741_823 };
-                sqlx::query(AssertSqlSafe(format!("PRAGMA max_page_count = {most}"))).execute(&mut *tx.conn).await?;
+                sqlx::query(AssertSqlSafe(format!("PRAGMA max_page_count = {most}")))
+                    .execute(&mut *tx.conn)
+                    .await?;
                 Ok(())
             })
         })

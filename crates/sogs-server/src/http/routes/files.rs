@@ -80,8 +80,8 @@ pub(crate) fn disk(error: &std::io::Error) -> Refusal {
 
 /// `POST /room/T/file`
 pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
-    let user = Arc::clone(cx.user()?);
     let (room, rights) = cx.room(token).await?;
+    let user = Arc::clone(cx.user()?);
     if !rights.upload {
         return Err(Refusal::permission_denied());
     }

@@ -186,8 +186,8 @@ async fn whisper_target(
 
 /// `POST /room/T/message`
 pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
-    let user = Arc::clone(cx.user()?);
     let (room, rights) = cx.room(token).await?;
+    let user = Arc::clone(cx.user()?);
     let body: PostBody = cx.req.json()?;
     if !rights.write {
         return Err(Refusal::permission_denied());
@@ -283,8 +283,8 @@ fn tell_posted(cx: &Cx<'_>, room: &Room, user: &User, content: &Content, id: Id,
 
 /// `PUT /room/T/message/ID`
 pub(crate) async fn edit(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
-    let user = Arc::clone(cx.user()?);
     let (room, rights) = cx.room(token).await?;
+    let user = Arc::clone(cx.user()?);
     let body: PostBody = cx.req.json()?;
     if !rights.write {
         return Err(Refusal::permission_denied());
@@ -318,8 +318,8 @@ pub(crate) async fn edit(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
 
 /// `DELETE /room/T/message/ID`
 pub(crate) async fn delete(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
-    let user = Arc::clone(cx.user()?);
     let (room, rights) = cx.room(token).await?;
+    let user = Arc::clone(cx.user()?);
     if !rights.moderator && !rights.write {
         return Err(Refusal::permission_denied());
     }
@@ -360,8 +360,8 @@ fn may_delete_all(room: &Room, rights: &Rights, caller: &User, target: &User) ->
 
 /// `DELETE /room/T/all/SID`
 pub(crate) async fn delete_all(cx: &Cx<'_>, token: &str, id: &SessionId) -> Answer {
-    let user = Arc::clone(cx.user()?);
     let (room, rights) = cx.room(token).await?;
+    let user = Arc::clone(cx.user()?);
     let Some(target) = cx.app.resolve(id, false).await? else {
         return Err(if rights.moderator {
             Refusal::not_found()

@@ -28,8 +28,9 @@ fn told(cx: &Cx<'_>, token: &str, message_id: Id) {
 
 /// `PUT /room/T/reaction/ID/EMOJI`
 pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
+    let (room, rights) = cx.room(token).await?;
     let user_id = cx.user()?.row.id;
-    let (room, _) = cx.readable(token).await?;
+    cx.may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
     match cx
         .app
@@ -49,8 +50,9 @@ pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -
 
 /// `DELETE /room/T/reaction/ID/EMOJI`: the caller's own.
 pub(crate) async fn remove(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
+    let (room, rights) = cx.room(token).await?;
     let user_id = cx.user()?.row.id;
-    let (room, _) = cx.readable(token).await?;
+    cx.may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
     match cx
         .app
