@@ -38,14 +38,12 @@ impl Loaded {
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut all = self.load_problems();
         for entry in &self.notifier {
-            if let Some(service) = entry.service() {
-                let file = entry.file.as_deref();
-                all.extend(
-                    service
-                        .warnings()
-                        .iter()
-                        .map(|p| p.clone().at(file, entry.line, None)),
-                );
+            let warnings = entry.service().map_or(&[][..], |service| service.warnings());
+            for problem in warnings {
+                let problem = problem.clone().at(entry.file.as_deref(), entry.line, None);
+                if !all.contains(&problem) {
+                    all.push(problem);
+                }
             }
         }
         all
@@ -57,7 +55,10 @@ pub(crate) async fn load(mut options: Options, wanted: &Wanted<'_>, _context: Co
     // What URLs may leave out or ask to be remembered: the stored identity (join links), login tokens.
     options.context.identity = options.context.identity.or_else(identity::default_seed);
     let env = options.context.env.clone();
-    options.courier.state_folder.get_or_insert_with(|| place::state_folder(&|name| env.var(name)));
+    options
+        .courier
+        .state_folder
+        .get_or_insert_with(|| place::state_folder(&|name| env.var(name)));
     let mut notifier = Notifier::with_options(options);
     let mut remarks = Vec::new();
     let mut ignored = |what: &str, instead: &str| {

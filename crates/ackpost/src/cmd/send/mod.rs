@@ -40,7 +40,11 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
         sequential: args.disable_async,
         ..Options::default()
     };
-    let wanted = Wanted { urls: &args.urls, configs: &args.sources.config, tags: &args.sources.tag };
+    let wanted = Wanted {
+        urls: &args.urls,
+        configs: &args.sources.config,
+        tags: &args.sources.tag,
+    };
     let loaded = sources::load(options, &wanted, context).await;
     output::problems(&loaded.problems(), context);
     if args.dry_run {
@@ -60,7 +64,10 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
     };
     let message = args.content.message(&checked.content(), body);
     if message.body.is_empty() && message.title.trim().is_empty() && message.attachments.is_empty() {
-        return Err(Failure::new("no message content specified to deliver", "give a body with -b or on standard input"));
+        return Err(Failure::new(
+            "no message content specified to deliver",
+            "give a body with -b or on standard input",
+        ));
     }
     let exit = store_and_deliver(args, loaded, message, context).await?;
     args.queue.drain(context).await;
@@ -68,7 +75,12 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
 }
 
 /// What goes by way of the outbox is stored first: it is safe then, whatever becomes of the rest.
-async fn store_and_deliver(args: &SendArgs, mut loaded: Loaded, message: notify::Message, context: Context) -> Done {
+async fn store_and_deliver(
+    args: &SendArgs,
+    mut loaded: Loaded,
+    message: notify::Message,
+    context: Context,
+) -> Done {
     let (queued, problems) = args.queue.take_from(&mut loaded, &message);
     if queued.is_empty() {
         return Ok(deliver(&loaded, message, &loaded.filter, context).await);
@@ -91,7 +103,12 @@ async fn deliver(loaded: &Loaded, message: notify::Message, filter: &TagFilter, 
     output::report(&report, context);
     // What was known before has been said before.
     let said: Vec<String> = loaded.problems().iter().map(ToString::to_string).collect();
-    let news: Vec<_> = report.problems.iter().filter(|p| !said.contains(&p.to_string())).cloned().collect();
+    let news: Vec<_> = report
+        .problems
+        .iter()
+        .filter(|p| !said.contains(&p.to_string()))
+        .cloned()
+        .collect();
     output::problems(&news, context);
     report.status.into()
 }
@@ -101,7 +118,11 @@ fn nothing_loaded(context: Context) -> Exit {
     let text = "You must specify at least one service URL or populated configuration file.";
     let hint = format!("Try '{} --help' for more information.", context.name.as_str());
     for line in [text, hint.as_str()] {
-        if context.name == Name::Apprise { output::line(line) } else { output::note(line) }
+        if context.name == Name::Apprise {
+            output::line(line)
+        } else {
+            output::note(line)
+        }
     }
     Exit::Failure
 }
@@ -115,10 +136,22 @@ fn read_stdin() -> Result<String, Failure> {
     (&mut stdin)
         .take(STDIN_LIMIT + 1)
         .read_to_end(&mut bytes)
-        .map_err(|e| Failure::new(format!("cannot read the message from standard input: {e}"), "give it with -b"))?;
+        .map_err(|e| {
+            Failure::new(
+                format!("cannot read the message from standard input: {e}"),
+                "give it with -b",
+            )
+        })?;
     if bytes.len() as u64 > STDIN_LIMIT {
-        return Err(Failure::new("the message on standard input is longer than 64 MiB", "send it as a file with -a"));
+        return Err(Failure::new(
+            "the message on standard input is longer than 64 MiB",
+            "send it as a file with -a",
+        ));
     }
-    String::from_utf8(bytes)
-        .map_err(|_| Failure::new("the message on standard input is not UTF-8", "convert it, or send it as a file with -a"))
+    String::from_utf8(bytes).map_err(|_| {
+        Failure::new(
+            "the message on standard input is not UTF-8",
+            "convert it, or send it as a file with -a",
+        )
+    })
 }
