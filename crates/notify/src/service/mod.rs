@@ -5,7 +5,6 @@ mod common;
 mod parse;
 pub(crate) mod sogs;
 mod sogs_deliver;
-mod styling;
 mod wire;
 pub(crate) mod xmpp;
 mod xmpp_deliver;

@@ -66,6 +66,7 @@ impl Sogs {
             .connect_timeout(common.connect_timeout())
             .read_timeout(common.read_timeout())
             .total_timeout(TOTAL)
+            .redirects(common.redirect)
             .proxies_from_environment(options.proxies)
             .user_agent(agent);
         let rooms = self
@@ -207,10 +208,11 @@ impl Sogs {
     /// What makes two URLs of one account need connections of their own.
     fn server_settings(&self, common: &Common) -> String {
         format!(
-            "{:?}|{:?}|{}|{:?}|{:?}|{:?}",
+            "{:?}|{:?}|{}|{}|{:?}|{:?}|{:?}",
             self.blind,
             self.encrypt,
             common.verify,
+            common.redirect,
             common.connect_timeout(),
             common.read_timeout(),
             self.ca_file

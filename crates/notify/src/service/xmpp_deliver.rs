@@ -18,7 +18,7 @@ use super::access::{XmppParts, authorities};
 use super::wire::XmppWire;
 use super::xmpp::{Confirm, Mode, Place, ScramPlus, Xmpp};
 use super::xmpp_memory::{memory_for, remember_replaced, replaced};
-use super::{Chunk, Common, Wire, styling};
+use super::{Chunk, Common, Wire};
 
 impl Xmpp {
     /// The account, as a delivery uses it.
@@ -129,7 +129,7 @@ impl Xmpp {
     /// What a chunk is on the wire.
     pub(super) fn wire(&self, common: &Common, chunk: &Chunk, stamp: &Stamp) -> XmppWire {
         let body = if common.format == Format::Markdown {
-            styling::from_markdown(&chunk.body)
+            xmpp_client::styling_from_markdown(&chunk.body)
         } else {
             chunk.body.clone()
         };
