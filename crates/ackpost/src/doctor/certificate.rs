@@ -1,5 +1,6 @@
 //! What a certificate says, for people: names and dates. Trust is decided by the TLS library, not here.
 
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a person wants to know of a certificate.
@@ -57,7 +58,7 @@ impl Certificate {
             "no names".clone_into(&mut names);
         }
         if self.names.len() > 5 {
-            names.push_str(&format!(" and {} more", self.names.len() - 5));
+            let _ = write!(names, " and {} more", self.names.len() - 5);
         }
         let day = |time: SystemTime| {
             jiff::Timestamp::try_from(time).map_or(String::new(), |at| at.strftime("%Y-%m-%d").to_string())
@@ -141,10 +142,10 @@ fn alternative_names(extensions: &[u8]) -> Option<Vec<String>> {
             match (tag, name.len()) {
                 (0x82, _) => found.push(String::from_utf8_lossy(name).into_owned()),
                 (0x87, 4) => {
-                    found.push(std::net::Ipv4Addr::from(<[u8; 4]>::try_from(name).ok()?).to_string())
+                    found.push(std::net::Ipv4Addr::from(<[u8; 4]>::try_from(name).ok()?).to_string());
                 }
                 (0x87, 16) => {
-                    found.push(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(name).ok()?).to_string())
+                    found.push(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(name).ok()?).to_string());
                 }
                 _ => {}
             }

@@ -128,12 +128,9 @@ async fn test_message(walk: &mut Walk, service: &Service, options: &CourierOptio
     notifier.add_service(service.clone(), Vec::new());
     let at = jiff::Timestamp::try_from(SystemTime::now()).map_or(String::new(), |at| format!(" at {at:.0}"));
     let message = Message::new(format!("Test of the doctor{at}."));
-    let report = match tokio::time::timeout(Duration::from_secs(90), notifier.notify(message)).await {
-        Ok(report) => report,
-        Err(_) => {
-            walk.fail("send", "there was no outcome within 90 s", "try again");
-            return;
-        }
+    let Ok(report) = tokio::time::timeout(Duration::from_secs(90), notifier.notify(message)).await else {
+        walk.fail("send", "there was no outcome within 90 s", "try again");
+        return;
     };
     for target in report.targets {
         match &target.outcome {

@@ -42,9 +42,10 @@ async fn network(walk: &mut Walk, base: &str, authorities: Option<&[u8]>) -> boo
     let host = url.host_str().unwrap_or_default().to_owned();
     let port = url.port_or_known_default().unwrap_or(80);
     let addresses = net::dns(walk, &host, port, LIMIT).await;
-    let Some(address) = (match addresses.is_empty() {
-        true => None,
-        false => net::tcp(walk, &addresses, LIMIT).await,
+    let Some(address) = (if addresses.is_empty() {
+        None
+    } else {
+        net::tcp(walk, &addresses, LIMIT).await
     }) else {
         walk.skip_all(
             &["tls", "http", "clock", "capabilities", "onion", "room", "page"],

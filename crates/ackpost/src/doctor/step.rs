@@ -94,7 +94,7 @@ impl Walk {
         self.began = Instant::now();
     }
 
-    fn push(&mut self, name: &'static str, status: Mark, seen: String, remedy: Option<String>) -> &mut Step {
+    fn push(&mut self, name: &'static str, status: Mark, seen: &str, remedy: Option<String>) -> &mut Step {
         self.diagnosis.ok &= status != Mark::Fail;
         let elapsed = if status == Mark::Skipped {
             Duration::ZERO
@@ -102,7 +102,7 @@ impl Walk {
             self.began.elapsed()
         };
         self.began = Instant::now();
-        let seen = one_line(&seen);
+        let seen = one_line(seen);
         self.diagnosis.steps.push(Step {
             name,
             target: None,
@@ -115,7 +115,7 @@ impl Walk {
     }
 
     pub(crate) fn ok(&mut self, name: &'static str, seen: impl Into<String>) -> &mut Step {
-        self.push(name, Mark::Ok, seen.into(), None)
+        self.push(name, Mark::Ok, &seen.into(), None)
     }
 
     pub(crate) fn warn(
@@ -124,7 +124,7 @@ impl Walk {
         seen: impl Into<String>,
         remedy: impl Into<String>,
     ) -> &mut Step {
-        self.push(name, Mark::Warn, seen.into(), Some(remedy.into()))
+        self.push(name, Mark::Warn, &seen.into(), Some(remedy.into()))
     }
 
     pub(crate) fn fail(
@@ -133,11 +133,11 @@ impl Walk {
         seen: impl Into<String>,
         remedy: impl Into<String>,
     ) -> &mut Step {
-        self.push(name, Mark::Fail, seen.into(), Some(remedy.into()))
+        self.push(name, Mark::Fail, &seen.into(), Some(remedy.into()))
     }
 
     pub(crate) fn skip(&mut self, name: &'static str, why: impl Into<String>) -> &mut Step {
-        self.push(name, Mark::Skipped, why.into(), None)
+        self.push(name, Mark::Skipped, &why.into(), None)
     }
 
     /// Skips several steps for the same reason.

@@ -1,6 +1,7 @@
 //! The way of a message to XMPP.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use xmpp_client::{
@@ -167,6 +168,15 @@ async fn stream(walk: &mut Walk, way: &Way) -> bool {
             good & mechanism(walk, way, &offered)
         }
         Err(error) => {
+            // Servers hang up on whoever does not begin with TLS on such a port.
+            let hung_up = matches!(
+                error,
+                XmppError::NotXmpp { .. } | XmppError::ConnectionLost { .. } | XmppError::Silent { .. }
+            );
+            let error = match step_of(&error) {
+                "stream" if hung_up && expects_tls(way).await => XmppError::PortExpectsTls,
+                _ => error,
+            };
             let step = step_of(&error);
             if step == "tls" {
                 tls_failed(walk, way, &error).await;
@@ -229,7 +239,7 @@ async fn tls_failed(walk: &mut Walk, way: &Way, error: &XmppError) {
         _ => xmpp_client::offer(&trusting).await.ok(),
     };
     if let Some(der) = behind.as_ref().and_then(|offered| offered.certificates.first()) {
-        seen.push_str(&format!(" (certificate {})", Certificate::read(der).show()));
+        let _ = write!(seen, " (certificate {})", Certificate::read(der).show());
     }
     walk.fail("tls", seen, error.remedy());
     if let Some((mode, word)) = other_mode(way, error).await {
@@ -247,6 +257,13 @@ async fn tls_failed(walk: &mut Walk, way: &Way, error: &XmppError) {
         }
         None => walk.skip_all(&["stream", "mechanism"], "there is no encrypted stream"),
     }
+}
+
+/// Whether the port answers to TLS from the first byte.
+async fn expects_tls(way: &Way) -> bool {
+    xmpp_client::offer(&way.account.clone().mode(Mode::Tls).verify(Verify::No))
+        .await
+        .is_ok()
 }
 
 /// Another mode that the same port answers to.

@@ -46,19 +46,15 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 
 /// `::ffff:a.b.c.d`, `::a.b.c.d`, `64:ff9b::a.b.c.d` (NAT64), `2002:abcd::` (6to4).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let s = address.segments();
-    let join = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        Ipv4Addr::new(a, b, c, d)
-    };
-    let compatible = s[..6].iter().all(|part| *part == 0);
-    let mapped = s[..5].iter().all(|part| *part == 0) && s[5] == 0xffff;
-    let nat64 = s[0] == 0x64 && s[1] == 0xff9b;
+    let parts = address.segments();
+    let join = |high: u16, low: u16| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
+    let compatible = parts[..6].iter().all(|part| *part == 0);
+    let mapped = parts[..5].iter().all(|part| *part == 0) && parts[5] == 0xffff;
+    let nat64 = parts[0] == 0x64 && parts[1] == 0xff9b;
     if compatible || mapped || nat64 {
-        return Some(join(s[6], s[7]));
+        return Some(join(parts[6], parts[7]));
     }
-    (s[0] == 0x2002).then(|| join(s[1], s[2]))
+    (parts[0] == 0x2002).then(|| join(parts[1], parts[2]))
 }
 
 #[cfg(test)]

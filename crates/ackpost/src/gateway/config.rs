@@ -19,6 +19,7 @@ pub(crate) const DEFAULT_TEXT: &str = include_str!("gateway.toml");
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "the names of the options")]
 pub(crate) struct Config {
     pub(crate) listen: Vec<SocketAddr>,
     pub(crate) folder: PathBuf,
@@ -246,8 +247,8 @@ impl Config {
                 Some(text) => Some(units::duration(text).map_err(|e| ConfigError::new("alarm_after", e))?),
             },
             alarm_tag: raw.alarm_tag.unwrap_or(defaults.alarm_tag),
-            limits: raw.limits.check(defaults.limits)?,
-            attach: raw.attach.check(defaults.attach)?,
+            limits: raw.limits.check(&defaults.limits)?,
+            attach: raw.attach.check(&defaults.attach)?,
             keys: raw.keys,
             hooks,
         })
@@ -307,7 +308,7 @@ impl Config {
 }
 
 impl RawLimits {
-    fn check(self, defaults: Limits) -> Result<Limits, ConfigError> {
+    fn check(self, defaults: &Limits) -> Result<Limits, ConfigError> {
         let limits = Limits {
             connections: self.connections.unwrap_or(defaults.connections),
             requests: self.requests.unwrap_or(defaults.requests),
@@ -334,7 +335,7 @@ impl RawLimits {
 }
 
 impl RawAttach {
-    fn check(self, defaults: Attach) -> Result<Attach, ConfigError> {
+    fn check(self, defaults: &Attach) -> Result<Attach, ConfigError> {
         Ok(Attach {
             urls: self.urls.unwrap_or(defaults.urls),
             private_addresses: self.private_addresses.unwrap_or(defaults.private_addresses),

@@ -76,6 +76,12 @@ pub(crate) fn page(
         "",
         counters.accepted.load(Ordering::Relaxed),
     );
+    queue(&mut out, stats, failing_seconds);
+    services(&mut out, stats);
+    out.0
+}
+
+fn queue(out: &mut Page, stats: &Stats, failing_seconds: Option<u64>) {
     out.head("ackpost_queued", "gauge", "Messages in the outbox by state.");
     for (state, value) in [
         ("waiting", stats.waiting),
@@ -111,8 +117,6 @@ pub(crate) fn page(
         "",
         failing_seconds.unwrap_or(0),
     );
-    services(&mut out, stats);
-    out.0
 }
 
 fn services(out: &mut Page, stats: &Stats) {

@@ -71,7 +71,8 @@ pub(crate) fn key(path: &Path) -> io::Result<zeroize::Zeroizing<[u8; 32]>> {
 fn refuse_shared(file: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = file.metadata()?.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 {
+    let others = mode & 0o077;
+    if others == 0 {
         return Ok(());
     }
     Err(io::Error::new(

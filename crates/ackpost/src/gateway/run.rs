@@ -131,7 +131,7 @@ pub(crate) async fn run(
     tokio::join!(watching, commanding);
     // A second signal does not wait.
     tokio::select! {
-        _ = async {
+        () = async {
             let _ = served.await;
             let _ = delivered.await;
             let _ = looked.await;
@@ -202,7 +202,7 @@ async fn alarm(gateway: &Gateway) -> Option<Alarm> {
             }
             Ok(None) => {}
             Err(reply) => {
-                tracing::warn!(%key, reason = reply.sentence(), "a key could not be read for alarms")
+                tracing::warn!(%key, reason = reply.sentence(), "a key could not be read for alarms");
             }
         }
     }

@@ -108,7 +108,7 @@ impl Gateway {
             }
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(%error, "the tokens could not be read again; the old ones stay valid")
+                tracing::error!(%error, "the tokens could not be read again; the old ones stay valid");
             }
         }
     }

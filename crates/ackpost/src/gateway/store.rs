@@ -186,7 +186,7 @@ impl Store {
                 Ok(Some(stored)) => keys.extend(Key::parse(&stored.key).ok()),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(file = %path.display(), %error, "a stored configuration is skipped")
+                    tracing::warn!(file = %path.display(), %error, "a stored configuration is skipped");
                 }
             }
         }

@@ -17,7 +17,7 @@ pub(crate) fn parse_text(text: &str) -> Result<Option<TagFilter>, Reply> {
     for group in text.split([',', '|', ';']) {
         push_group(&mut groups, group)?;
     }
-    finish(groups)
+    Ok(finish(groups))
 }
 
 /// Reads the JSON form: text, a list of texts, or a list with lists in it.
@@ -50,7 +50,7 @@ pub(crate) fn parse_json(value: &Value) -> Result<Option<TagFilter>, Reply> {
                     _ => return Err(unsupported()),
                 }
             }
-            finish(groups)
+            Ok(finish(groups))
         }
         _ => Err(unsupported()),
     }
@@ -112,11 +112,8 @@ fn wanted(text: &str) -> Result<Wanted, Reply> {
     })
 }
 
-fn finish(groups: Vec<Vec<Wanted>>) -> Result<Option<TagFilter>, Reply> {
-    if groups.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(TagFilter::AnyOf(groups)))
+fn finish(groups: Vec<Vec<Wanted>>) -> Option<TagFilter> {
+    (!groups.is_empty()).then_some(TagFilter::AnyOf(groups))
 }
 
 #[cfg(test)]

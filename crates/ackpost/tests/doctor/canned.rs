@@ -1,5 +1,6 @@
 //! A community server of set answers: right in everything but what a test changes.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -92,10 +93,10 @@ fn connection(stream: &TcpStream, answers: &Answers) -> Option<()> {
             body.len()
         );
         if let Some(date) = &answers.date {
-            head.push_str(&format!("Date: {date}\r\n"));
+            let _ = write!(head, "Date: {date}\r\n");
         }
         if let (Some(location), "/capabilities") = (&answers.location, path.as_str()) {
-            head.push_str(&format!("Location: {location}\r\n"));
+            let _ = write!(head, "Location: {location}\r\n");
         }
         write!(writer, "{head}\r\n{body}").ok()?;
     }

@@ -1,5 +1,6 @@
 //! Tokens, and what they are bound to.
 
+use base64::Engine as _;
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,6 +9,7 @@ use crate::process::{Gateway, dead_url};
 use crate::support::Program;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one token through all it may and may not")]
 fn tokens_are_bound_to_keys_tags_scopes_and_rates() {
     let gateway = Gateway::start();
     let text = format!("a={}\nb={}\n", dead_url(), dead_url());
@@ -60,7 +62,6 @@ fn tokens_are_bound_to_keys_tags_scopes_and_rates() {
     assert_eq!(get("/outbox"), 403);
     assert_eq!(get("/metrics"), 403);
     // As the password of HTTP Basic, the way apprise:// sends it.
-    use base64::Engine as _;
     let basic = base64::engine::general_purpose::STANDARD.encode(format!("user:{token}"));
     let headers = [
         ("Authorization", format!("Basic {basic}")),

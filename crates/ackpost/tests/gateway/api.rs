@@ -8,6 +8,10 @@ use crate::support::community::Community;
 use crate::support::{SEED, SERVER_KEY};
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "the examples in the order of the documentation"
+)]
 fn the_documented_examples_give_the_documented_codes() {
     let community = Community::start("lobby");
     let gateway = Gateway::start();

@@ -43,6 +43,7 @@ fn apprise() -> PathBuf {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one environment, several calls")]
 fn the_apprise_command_posts_and_the_messages_arrive() {
     let apprise = apprise();
     let community = Community::start("lobby");

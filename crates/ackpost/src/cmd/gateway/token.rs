@@ -1,5 +1,6 @@
 //! `ackpost gateway token`: who may use the gateway, and for what.
 
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand};
@@ -140,7 +141,7 @@ fn list(tokens: &Tokens, context: Context) {
             ("until", grant.expires.map(until)),
         ] {
             if let Some(value) = value {
-                line.push_str(&format!("  {what} {value}"));
+                let _ = write!(line, "  {what} {value}");
             }
         }
         output::line(&line);

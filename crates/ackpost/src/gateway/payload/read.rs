@@ -144,15 +144,15 @@ mod tests {
             ("application/x-www-form-urlencoded", "body=hi"),
             ("multipart/form-data; boundary=x", boundary),
         ] {
-            let (fields, files) = super::fields(&headers(content_type), Some("tag=t"), Bytes::from(text))
+            let (read, files) = fields(&headers(content_type), Some("tag=t"), Bytes::from(text))
                 .await
                 .expect("read");
             assert_eq!(
-                fields.text(&["body"]).expect("text").as_deref(),
+                read.text(&["body"]).expect("text").as_deref(),
                 Some("hi"),
                 "{content_type}"
             );
-            assert_eq!(fields.text(&["tag"]).expect("text").as_deref(), Some("t"));
+            assert_eq!(read.text(&["tag"]).expect("text").as_deref(), Some("t"));
             if content_type.starts_with("multipart") {
                 assert_eq!(files[0].name.as_deref(), Some("a.txt"));
             }
@@ -169,7 +169,7 @@ mod tests {
             ("multipart/form-data", "x"),
             ("multipart/form-data; boundary=x", "--x\r\nbroken"),
         ] {
-            let result = super::fields(&headers(content_type), None, Bytes::from(text.to_owned())).await;
+            let result = fields(&headers(content_type), None, Bytes::from(text.to_owned())).await;
             assert_eq!(
                 result.expect_err(content_type).status().as_u16(),
                 400,

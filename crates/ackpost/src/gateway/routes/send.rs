@@ -1,5 +1,6 @@
 //! From a checked message to the outbox, and what the client is told.
 
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -164,9 +165,9 @@ pub(crate) fn describe(entry: &Queued) -> String {
     let mut text = format!("{} {}", entry.state, entry.target);
     if entry.state == State::Delivered {
         if let Some(notify::Outcome::Delivered { confirmed_by, id }) = &entry.outcome {
-            text.push_str(&format!(", confirmed by {confirmed_by}"));
+            let _ = write!(text, ", confirmed by {confirmed_by}");
             if let Some(id) = id {
-                text.push_str(&format!(", id {id}"));
+                let _ = write!(text, ", id {id}");
             }
         }
         return text;
