@@ -105,6 +105,10 @@ pub(crate) enum FileCommand {
 }
 
 impl MessageCommand {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "every family of commands is asked the same way"
+    )]
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
             Self::List {
@@ -157,6 +161,10 @@ impl MessageCommand {
 }
 
 impl FileCommand {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "every family of commands is asked the same way"
+    )]
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
             Self::List { at, room, limit } => (

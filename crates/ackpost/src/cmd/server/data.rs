@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
 
-fn failure(error: ImportError) -> Failure {
+fn failure(error: &ImportError) -> Failure {
     Failure::new(error.to_string(), error.remedy())
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn restore(args: &RestoreArgs, context: Context) -> Done {
             args.database.as_deref(),
         ))
     };
-    let manifest = outcome.map_err(failure)?;
+    let manifest = outcome.map_err(|error| failure(&error))?;
     if context.json {
         output::json(&manifest);
     } else {
@@ -92,7 +92,7 @@ pub(crate) fn verify(args: &VerifyArgs, context: Context) -> Done {
     let report = context
         .runtime()
         .block_on(import::verify::verify(&args.dir, args.every))
-        .map_err(failure)?;
+        .map_err(|error| failure(&error))?;
     if context.json {
         output::json(&report);
     } else {
@@ -163,7 +163,7 @@ pub(crate) fn import(args: &ImportArgs, context: Context) -> Done {
     let report = context
         .runtime()
         .block_on(import::import(&options))
-        .map_err(failure)?;
+        .map_err(|error| failure(&error))?;
     if context.json {
         output::json(&report);
         return Ok(Exit::Success);
@@ -222,7 +222,7 @@ pub(crate) fn migrate(args: &MigrateArgs, context: Context) -> Done {
     let report = context
         .runtime()
         .block_on(import::migrate::migrate(&args.at.dir, &args.to, args.at.dry_run))
-        .map_err(failure)?;
+        .map_err(|error| failure(&error))?;
     if context.json {
         output::json(&report);
         return Ok(Exit::Success);

@@ -114,6 +114,10 @@ pub(crate) enum BanCommand {
 }
 
 impl UserCommand {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "every family of commands is asked the same way"
+    )]
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
             Self::List { at, room, limit } => (
@@ -149,6 +153,10 @@ impl UserCommand {
 }
 
 impl ModCommand {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "every family of commands is asked the same way"
+    )]
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
             Self::List(at) => (at, Operation::ModList),
@@ -181,6 +189,10 @@ impl ModCommand {
 }
 
 impl BanCommand {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "every family of commands is asked the same way"
+    )]
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
             Self::List(at) => (at, Operation::BanList),

@@ -205,6 +205,10 @@ impl SettingsCommand {
 }
 
 /// Prints the table of rules.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "every family of commands is asked the same way"
+)]
 pub(crate) fn names(context: Context) -> Done {
     if context.json {
         output::json(&RULES);
@@ -250,6 +254,10 @@ pub(crate) enum RaidCommand {
 }
 
 impl RaidCommand {
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "every family of commands is asked the same way"
+    )]
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
             Self::Status(at) => (at, Operation::RaidList),

@@ -4,11 +4,13 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use sogs_server::admin::{self, AdminError, InitOptions};
-use sogs_server::{Config, Running, Server, StartError};
+use sogs_server::{App, Config, Running, Server, StartError};
 use tokio::sync::watch;
 
 use super::logging;
@@ -19,6 +21,8 @@ use crate::output;
 
 /// How long a start waits for the process before it to let go of the database.
 const TAKEOVER: Duration = Duration::from_secs(40);
+/// How long the store may say nothing before the process counts as stuck.
+const SILENCE: Duration = Duration::from_secs(20);
 /// How long the end of a server may take: open requests, then the last writes.
 const LONGEST_END: Duration = Duration::from_secs(40);
 
@@ -157,7 +161,7 @@ async fn serve(
     let manager = ServiceManager::from_env();
     let listener = match handed {
         Some(listener) => listener,
-        None => sogs_server::bind(&config).map_err(start_failure)?,
+        None => sogs_server::bind(&config).map_err(|error| start_failure(&error))?,
     };
     // Whoever comes next gets this one: the queue of connections that wait is never without a reader.
     let spare = listener.try_clone().map_err(system)?;
@@ -165,12 +169,15 @@ async fn serve(
     announce(&running, context);
     manager.ready(&format!("serving {}", running.url()));
     let (stop, stopped) = watch::channel(false);
-    let well = running.app().clone();
+    let well = Arc::new(AtomicBool::new(true));
+    let health = tokio::spawn(watch_health(
+        Arc::clone(running.app()),
+        Arc::clone(&well),
+        stopped.clone(),
+    ));
     let watchdog = tokio::spawn(async move {
         let manager = ServiceManager::from_env();
-        manager
-            .watch(stopped, move || std::sync::Arc::strong_count(&well) > 0)
-            .await;
+        manager.watch(stopped, move || well.load(Ordering::Relaxed)).await;
     });
     loop {
         tokio::select! {
@@ -193,11 +200,25 @@ async fn serve(
     running.shutdown().await;
     let _ = stop.send(true);
     let _ = watchdog.await;
+    let _ = health.await;
     Ok(Exit::Success)
 }
 
-fn start_failure(error: StartError) -> Failure {
-    let remedy = match &error {
+/// Looks now and then whether the store still answers at all. A database that says no is none of the watchdog's
+/// business, a restart would not help it; one that says nothing is.
+async fn watch_health(app: Arc<App>, well: Arc<AtomicBool>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let answered = tokio::time::timeout(SILENCE, app.store.ping()).await.is_ok();
+        well.store(answered, Ordering::Relaxed);
+        tokio::select! {
+            () = tokio::time::sleep(SILENCE / 3) => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+fn start_failure(error: &StartError) -> Failure {
+    let remedy = match error {
         StartError::Config(_) => "`ackpost server config check` says more",
         StartError::Store(_) => "check `[database] url` and that no other server uses this database",
         StartError::Listen { .. } => "`--listen ADDR:PORT` chooses another address",
@@ -217,7 +238,7 @@ async fn start(config: Config, listener: TcpListener) -> Result<Running, Failure
             Err(StartError::Store(sogs_server::store::StoreError::InUse)) if began.elapsed() < TAKEOVER => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            outcome => return outcome.map_err(start_failure),
+            outcome => return outcome.map_err(|error| start_failure(&error)),
         }
     }
 }
