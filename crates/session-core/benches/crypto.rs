@@ -37,13 +37,21 @@ fn main() {
     let key = server.public();
     let (alice, bob) = (Identity::from_seed([1; 32]), Identity::from_seed([2; 32]));
     let body = vec![b'x'; 300];
-    let request = Request { method: "POST", path: "/room/test/message", body: &body };
+    let request = Request {
+        method: "POST",
+        path: "/room/test/message",
+        body: &body,
+    };
     let blinded = Signer::blind15(&alice, &key);
     let account = Signer::account(&alice);
 
     measure("blind an account for a server", || alice.blind15(&key));
-    measure("sign a request, blinded", || request.sign(&blinded, &key, &[7; 16], 1_700_000_000));
-    measure("sign a request, unblinded", || request.sign(&account, &key, &[7; 16], 1_700_000_000));
+    measure("sign a request, blinded", || {
+        request.sign(&blinded, &key, &[7; 16], 1_700_000_000)
+    });
+    measure("sign a request, unblinded", || {
+        request.sign(&account, &key, &[7; 16], 1_700_000_000)
+    });
 
     let headers = request.sign(&blinded, &key, &[7; 16], 1_700_000_000);
     let raw: RawHeaders<'_> = headers.as_raw();
@@ -51,22 +59,34 @@ fn main() {
         Unverified::parse(raw, true, 1_700_000_000).map(|u| u.map(|u| u.verify(&key, &request)))
     });
     measure("verify a request, key seen before", || {
-        Unverified::parse_with(raw, true, 1_700_000_000, |_| true).map(|u| u.map(|u| u.verify(&key, &request)))
+        Unverified::parse_with(raw, true, 1_700_000_000, |_| true)
+            .map(|u| u.map(|u| u.verify(&key, &request)))
     });
 
     let text = "A message of middling length, as people write them in communities all day long. ".repeat(2);
     measure("encode, pad and sign a message, blinded", || {
-        SignedPost::new(&Content::text(text.as_str(), Some("Alice"), 1_700_000_000_000), &blinded, Padding::Block)
+        SignedPost::new(
+            &Content::text(text.as_str(), Some("Alice"), 1_700_000_000_000),
+            &blinded,
+            Padding::Block,
+        )
     });
     measure("encode, pad and sign a message, XEd25519", || {
-        SignedPost::new(&Content::text(text.as_str(), Some("Alice"), 1_700_000_000_000), &account, Padding::Block)
+        SignedPost::new(
+            &Content::text(text.as_str(), Some("Alice"), 1_700_000_000_000),
+            &account,
+            Padding::Block,
+        )
     });
     for (signer, name) in [(&blinded, "15"), (&account, "05")] {
         let content = Content::text(text.as_str(), Some("Alice"), 1_700_000_000_000);
         let post = SignedPost::new(&content, signer, Padding::Block);
         let id = signer.shown_id();
         measure(&format!("verify and decode a message, {name} id"), || {
-            (message::verify(&id, &post.data, &post.signature), message::open(&post.data))
+            (
+                message::verify(&id, &post.data, &post.signature),
+                message::open(&post.data),
+            )
         });
     }
 
@@ -76,14 +96,22 @@ fn main() {
         measure(&format!("onion: seal 1 kB, {}", cipher.name()), || {
             Sealed::with(&plaintext, &key, cipher, [9; 32], &nonce)
         });
-        let sealed = Sealed::with(&plaintext, &key, cipher, [9; 32], &nonce).expect("a valid key").to_body();
-        measure(&format!("onion: open 1 kB, {}", cipher.name()), || onion::open(&sealed, &server));
+        let sealed = Sealed::with(&plaintext, &key, cipher, [9; 32], &nonce)
+            .expect("a valid key")
+            .to_body();
+        measure(&format!("onion: open 1 kB, {}", cipher.name()), || {
+            onion::open(&sealed, &server)
+        });
     }
 
     let (from, to) = (alice.blind15(&key).id(), bob.blind15(&key).id());
     let padded = Padding::Block.pad(Content::text(text.as_str(), None, 1).to_bytes());
-    measure("direct message: seal", || Conversation::new(&alice, &to, &key).map(|c| c.seal(&padded, &[5; 24])));
-    let sealed = Conversation::new(&alice, &to, &key).expect("a blinded id").seal(&padded, &[5; 24]);
+    measure("direct message: seal", || {
+        Conversation::new(&alice, &to, &key).map(|c| c.seal(&padded, &[5; 24]))
+    });
+    let sealed = Conversation::new(&alice, &to, &key)
+        .expect("a blinded id")
+        .seal(&padded, &[5; 24]);
     measure("direct message: open and prove its sender", || {
         Conversation::new(&bob, &from, &key).map(|c| c.open_received(&sealed))
     });

@@ -1,5 +1,4 @@
 //! Round trips, and any bytes into every decoder.
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use getrandom::SysRng;
 use proptest::collection::vec;

@@ -15,7 +15,7 @@ use crate::inbox::Inbox;
 use crate::room::Room;
 use crate::transport::http::{Http, Limits};
 use crate::transport::tls::Verify;
-use crate::transport::{Answer, Encrypt, OnionPath, Outgoing, Transport, host};
+use crate::transport::{Answer, Encrypt, OnionPath, Outgoing, Route, Transport, host};
 use crate::types::{Capabilities, DeletedEverywhere, ModeratorsChanged, RoleChange, RoomInfo, Scope};
 
 /// Which id to use.
@@ -173,16 +173,13 @@ impl ServerBuilder {
         };
         let host = host(&base);
         let base_url = base.as_str().trim_end_matches('/').to_owned();
-        let transport = Transport::new(
-            base,
-            self.key,
-            self.encrypt,
-            self.cipher,
-            self.path,
-            http,
-            hop_http,
-            self.redirects,
-        );
+        let route = Route {
+            encrypt: self.encrypt,
+            cipher: self.cipher,
+            path: self.path,
+            redirects: self.redirects,
+        };
+        let transport = Transport::new(base, self.key, route, http, hop_http);
         Ok(Server {
             inner: Arc::new(Inner {
                 base_url,

@@ -87,7 +87,7 @@ fn check_request<T: 'static>(item: &Item, call: &Call<T>) {
     let body = item.request.get("body");
     match (body, call.json_body()) {
         (Some(body), Some(ours)) => {
-            assert!(same(body, ours), "{} {}: {body} / {ours}", item.method, item.path)
+            assert!(same(body, ours), "{} {}: {body} / {ours}", item.method, item.path);
         }
         (Some(body), None) => assert!(
             body.get("bytes").is_some(),

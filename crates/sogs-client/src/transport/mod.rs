@@ -99,48 +99,43 @@ impl Answer {
 /// The four headers for a path; called again when a redirect changes it.
 pub(crate) type Sign<'a> = dyn Fn(&str) -> Vec<(String, String)> + Send + Sync + 'a;
 
+/// Which way requests go.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) encrypt: Encrypt,
+    pub(crate) cipher: Cipher,
+    pub(crate) path: Option<OnionPath>,
+    /// Whether redirects within the origin are followed.
+    pub(crate) redirects: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Transport {
     base: Url,
     key: ServerKey,
-    encrypt: Encrypt,
-    cipher: Cipher,
-    path: Option<OnionPath>,
+    route: Route,
     http: Http,
     hop_http: Option<Http>,
-    redirects: bool,
     /// Set when an `Auto` server turned out to have no onion endpoint.
     no_onion: AtomicBool,
 }
 
 impl Transport {
-    pub(crate) fn new(
-        base: Url,
-        key: ServerKey,
-        encrypt: Encrypt,
-        cipher: Cipher,
-        path: Option<OnionPath>,
-        http: Http,
-        hop_http: Option<Http>,
-        redirects: bool,
-    ) -> Self {
+    pub(crate) fn new(base: Url, key: ServerKey, route: Route, http: Http, hop_http: Option<Http>) -> Self {
         Self {
             base,
             key,
-            encrypt,
-            cipher,
-            path,
+            route,
             http,
             hop_http,
-            redirects,
             no_onion: AtomicBool::new(false),
         }
     }
 
     /// Whether the next request will be sealed.
     pub(crate) fn is_sealed(&self) -> bool {
-        match self.encrypt {
-            _ if self.path.is_some() => true,
+        match self.route.encrypt {
+            _ if self.route.path.is_some() => true,
             Encrypt::Yes => true,
             Encrypt::No => false,
             Encrypt::Auto => self.base.scheme() == "http" && !self.no_onion.load(Ordering::Relaxed),
@@ -152,7 +147,11 @@ impl Transport {
             return self.direct(request, sign).await;
         }
         match self.sealed(request, sign).await {
-            Err(error) if self.path.is_none() && self.encrypt == Encrypt::Auto && may_be_unsealed(&error) => {
+            Err(error)
+                if self.route.path.is_none()
+                    && self.route.encrypt == Encrypt::Auto
+                    && may_be_unsealed(&error) =>
+            {
                 tracing::warn!(host = %host(&self.base), "the server answers no onion request; speaking to it unsealed");
                 // A refusal may concern this request alone; the next one is tried sealed again.
                 if !matches!(error.status(), Some(400 | 500)) {
@@ -201,8 +200,10 @@ impl Transport {
         };
         let mut rng = UnwrapErr(SysRng);
         let bad_key = |_| SogsError::invalid("the server's public key is not a usable X25519 key");
-        let sealed = inner.seal(&self.key, self.cipher, &mut rng).map_err(bad_key)?;
-        let (http, mut url, body) = match (&self.path, &self.hop_http) {
+        let sealed = inner
+            .seal(&self.key, self.route.cipher, &mut rng)
+            .map_err(bad_key)?;
+        let (http, mut url, body) = match (&self.route.path, &self.hop_http) {
             (Some(onion), Some(http)) => {
                 let destination = Destination {
                     host: self.base.host_str().unwrap_or_default().to_owned(),
@@ -210,7 +211,7 @@ impl Transport {
                     protocol: self.base.scheme().to_owned(),
                     target: join(&self.base, v4::PATH).path().to_owned(),
                 };
-                let body = path::wrap(&sealed, &destination, &onion.hops, self.cipher, &mut rng)
+                let body = path::wrap(&sealed, &destination, &onion.hops, self.route.cipher, &mut rng)
                     .map_err(|_| SogsError::invalid("a hop's key is not a usable X25519 key"))?;
                 (http, join(&onion.entry, path::HOP_PATH), body)
             }
@@ -243,7 +244,7 @@ impl Transport {
             return Ok(None);
         }
         match &response.location {
-            Some(to) if self.redirects && to.origin() == from.origin() => Ok(Some(to.clone())),
+            Some(to) if self.route.redirects && to.origin() == from.origin() => Ok(Some(to.clone())),
             Some(to) => Err(SogsError::new(Cause::Redirected { to: shown(to) }).with_status(response.status)),
             None => Err(SogsError::new(Cause::NotASogs).with_status(response.status)),
         }
@@ -275,7 +276,7 @@ impl Transport {
             }));
         }
         let text = plain_text(&outer);
-        if self.path.is_some() && outer.status != 400 {
+        if self.route.path.is_some() && outer.status != 400 {
             return Err(SogsError::new(Cause::Hop {
                 detail: format!("answered {}", outer.status),
             })
