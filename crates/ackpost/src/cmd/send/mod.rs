@@ -119,9 +119,9 @@ fn nothing_loaded(context: Context) -> Exit {
     let hint = format!("Try '{} --help' for more information.", context.name.as_str());
     for line in [text, hint.as_str()] {
         if context.name == Name::Apprise {
-            output::line(line)
+            output::line(line);
         } else {
-            output::note(line)
+            output::note(line);
         }
     }
     Exit::Failure
