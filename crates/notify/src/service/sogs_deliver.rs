@@ -184,6 +184,15 @@ impl Sogs {
     }
 
     fn room(&self, common: &Common, courier: &Courier, parcel: &Parcel) -> Result<Room, Attempt> {
+        // As in the reference, no time is not "no limit": nothing is sent.
+        let limits = [("cto", common.cto), ("rto", common.rto)];
+        if let Some((name, _)) = limits.iter().find(|(_, seconds)| *seconds <= 0.0) {
+            let problem = Problem::error(
+                "the time limit leaves no time to send",
+                "write a number of seconds above 0",
+            );
+            return Err(refused(problem.key(*name)));
+        }
         let key = format!(
             "{}|{}|{}",
             self.base_url(),
@@ -271,6 +280,19 @@ impl Sogs {
                     .await
                     .map_err(|error| failed(&error))?;
                 Ok(delivered(posted.id))
+            }
+            // "Created" is the server's word that it has the message, even if the rest of its answer makes no sense.
+            Err(error)
+                if error.status() == Some(201) && matches!(error.cause(), sogs_client::Cause::NotASogs) =>
+            {
+                let mut attempt = Attempt::new(Outcome::Delivered {
+                    confirmed_by: Confirmation::Server,
+                    id: None,
+                });
+                attempt
+                    .notes
+                    .push("the server accepted it without naming a message id".to_owned());
+                Ok(attempt)
             }
             Err(error) => Err(failed(&error)),
         }
