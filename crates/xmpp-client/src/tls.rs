@@ -7,7 +7,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, NamedGroup, RootCertStore, SignatureScheme,
+};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -24,6 +26,13 @@ pub(crate) fn config(verify: &Verify) -> Result<ClientConfig, XmppError> {
     let provider = CryptoProvider::get_default()
         .cloned()
         .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let mut provider = (*provider).clone();
+    // Servers with OpenSSL 3.5 ask again for the hybrid key share when it is offered and not sent
+    // along, which costs a round trip. Its classical half goes along for all others.
+    provider
+        .kx_groups
+        .sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
+    let provider = Arc::new(provider);
     let unusable = |reason: String| XmppError::BadAuthority { reason };
     let verifier: Arc<dyn ServerCertVerifier> = match verify {
         Verify::Platform => Arc::new(
