@@ -103,6 +103,7 @@ fn identities_are_kept_for_their_owner_alone() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn a_room_from_the_shell() {
     let (_community, link, admin) = community();
     let user = Program::new().env("PHRASE", PHRASE);
@@ -279,6 +280,7 @@ fn moderating_from_the_shell() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn direct_messages_and_watching() {
     let (community, link, admin) = community();
     let user = Program::new().env("PHRASE", PHRASE);

@@ -352,9 +352,11 @@ impl Config {
                 message: message.to_owned(),
             })
         };
-        if !self.net.base_url.is_empty()
-            && !(self.net.base_url.starts_with("http://") || self.net.base_url.starts_with("https://"))
-        {
+        let base_url = &self.net.base_url;
+        let usable = ["http://", "https://"]
+            .iter()
+            .any(|scheme| base_url.starts_with(scheme));
+        if !usable && !base_url.is_empty() {
             return value("net.base_url", "starts with http:// or https://, or is empty");
         }
         if self.database.readers == 0 || self.database.readers > 64 {

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::config::ConfigError;
 
-fn failed(path: &Path, message: impl ToString) -> ConfigError {
+fn failed(path: &Path, message: impl std::fmt::Display) -> ConfigError {
     ConfigError::Key {
         path: path.to_path_buf(),
         message: message.to_string(),

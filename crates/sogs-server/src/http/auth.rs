@@ -122,18 +122,17 @@ async fn admit(app: &App, verified: &Verified) -> Result<Caller, Refusal> {
     app.note_verified(verified.header_id());
     let id = verified.id();
     let text = id.to_string();
-    let user = match app.user(&text).await? {
-        Some(user) => user,
-        None => {
-            let pending = id.is_blinded().then(|| absolute15(&id).to_string());
-            let before = app.world.epoch();
-            let full = app.store.ensure_user(text.clone(), pending, now).await?;
-            app.guard.tell(&PluginEvent::Joined {
-                session_id: text,
-                at: now,
-            });
-            app.world.keep_user(full, before)
-        }
+    let user = if let Some(user) = app.user(&text).await? {
+        user
+    } else {
+        let pending = id.is_blinded().then(|| absolute15(&id).to_string());
+        let before = app.world.epoch();
+        let full = app.store.ensure_user(text.clone(), pending, now).await?;
+        app.guard.tell(&PluginEvent::Joined {
+            session_id: text,
+            at: now,
+        });
+        app.world.keep_user(full, before)
     };
     if user.row.banned {
         return Err(banned());

@@ -160,24 +160,20 @@ impl Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        match error.retry_after() {
-            Some(wait) => {
-                tracing::error!(%error, "the store cannot do it now");
-                let text = match error {
-                    StoreError::Unwritable(_) => {
-                        "The server cannot store anything at the moment; please try again later"
-                    }
-                    _ => "The server is not available at the moment; please try again later",
-                };
-                Self {
-                    retry_after: Some(wait.as_secs()),
-                    ..Self::text(503, text)
-                }
+        let Some(wait) = error.retry_after() else {
+            tracing::error!(%error, "the store refused");
+            return Self::page(500);
+        };
+        tracing::error!(%error, "the store cannot do it now");
+        let text = match error {
+            StoreError::Unwritable(_) => {
+                "The server cannot store anything at the moment; please try again later"
             }
-            None => {
-                tracing::error!(%error, "the store refused");
-                Self::page(500)
-            }
+            _ => "The server is not available at the moment; please try again later",
+        };
+        Self {
+            retry_after: Some(wait.as_secs()),
+            ..Self::text(503, text)
         }
     }
 }

@@ -68,19 +68,8 @@ impl Cx<'_> {
     /// A room whose messages the caller may read.
     pub(crate) async fn readable(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
         let (room, rights) = self.room(token).await?;
-        self.may_read(&rights)?;
+        may_read(&rights)?;
         Ok((room, rights))
-    }
-
-    /// 403 for those who may not read.
-    pub(crate) fn may_read(&self, rights: &Rights) -> Result<(), Refusal> {
-        if rights.read {
-            return Ok(());
-        }
-        Err(Refusal::text(
-            403,
-            "This endpoint requires room message 'read' permission",
-        ))
     }
 
     /// A room that the caller moderates.
@@ -170,13 +159,24 @@ pub(crate) async fn dispatch(app: &Arc<App>, req: &Req, caller: Option<Arc<User>
     reply
 }
 
-/// 404 for a path that is none, 405 for one that has other methods.
-fn no_route(methods: &'static str) -> Answer {
+/// 403 for those who may not read.
+pub(crate) fn may_read(rights: &Rights) -> Result<(), Refusal> {
+    if rights.read {
+        return Ok(());
+    }
+    Err(Refusal::text(
+        403,
+        "This endpoint requires room message 'read' permission",
+    ))
+}
+
+/// 405 for a path that has other methods.
+fn no_route(methods: &'static str) -> Reply {
     let mut reply = Reply::from(Refusal::page(405));
     reply
         .headers
         .push((header::ALLOW, http::HeaderValue::from_static(methods)));
-    Ok(reply)
+    reply
 }
 
 /// First segments of what is no page for browsers.
@@ -195,7 +195,7 @@ async fn route(cx: &Cx<'_>) -> Answer {
     } else {
         &cx.req.method
     };
-    if parts.iter().any(|part| part.is_empty()) && path.len() != 0 && parts.get(2) != Some(&"reaction") {
+    if parts.iter().any(|part| part.is_empty()) && !path.is_empty() && parts.get(2) != Some(&"reaction") {
         return other(cx).await;
     }
     let open = matches!(parts[0], "capabilities" | "oxen" | "loki") || cx.app.config().users.allow_anonymous;
@@ -203,7 +203,7 @@ async fn route(cx: &Cx<'_>) -> Answer {
         return Err(Refusal::unauthenticated());
     }
     match (parts.as_slice(), method) {
-        (["capabilities"], &Method::GET) => general::capabilities(cx),
+        (["capabilities"], &Method::GET) => Ok(general::capabilities(cx)),
         (["batch"], &Method::POST) => batch::batch(cx, false).await,
         (["sequence"], &Method::POST) => batch::batch(cx, true).await,
         (["rooms"], &Method::GET) => rooms::list(cx).await,
@@ -236,9 +236,9 @@ async fn route(cx: &Cx<'_>) -> Answer {
         (["legacy", rest @ ..], _) if cx.app.config().net.legacy_routes => {
             legacy::route(cx, rest, method).await
         }
-        (["capabilities" | "rooms" | "outbox"], _) => no_route("GET, HEAD, OPTIONS"),
-        (["batch" | "sequence"], _) => no_route("POST, OPTIONS"),
-        (["inbox"], _) => no_route("DELETE, GET, HEAD, OPTIONS"),
+        (["capabilities" | "rooms" | "outbox"], _) => Ok(no_route("GET, HEAD, OPTIONS")),
+        (["batch" | "sequence"], _) => Ok(no_route("POST, OPTIONS")),
+        (["inbox"], _) => Ok(no_route("DELETE, GET, HEAD, OPTIONS")),
         _ => other(cx).await,
     }
 }
@@ -295,7 +295,7 @@ async fn room_route(cx: &Cx<'_>, token: &str, rest: &[&str], method: &Method) ->
                 ..,
             ],
             _,
-        ) => no_route(methods(rest)),
+        ) => Ok(no_route(methods(rest))),
         _ => Err(Refusal::not_found()),
     }
 }
@@ -304,11 +304,10 @@ async fn room_route(cx: &Cx<'_>, token: &str, rest: &[&str], method: &Method) ->
 fn methods(rest: &[&str]) -> &'static str {
     match rest {
         [] => "GET, HEAD, OPTIONS, PUT",
-        ["message" | "file"] => "OPTIONS, POST",
         ["message", _] => "DELETE, GET, HEAD, OPTIONS, PUT",
         ["reaction", ..] => "DELETE, OPTIONS, PUT",
         ["reactions" | "all", ..] => "DELETE, OPTIONS",
-        ["pin" | "unpin", ..] => "OPTIONS, POST",
+        ["message" | "file"] | ["pin" | "unpin", ..] => "OPTIONS, POST",
         ["permissions" | "futurePermissions", _] => "GET, HEAD, OPTIONS, POST",
         _ => "GET, HEAD, OPTIONS",
     }

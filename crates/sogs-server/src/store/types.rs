@@ -7,6 +7,10 @@ pub type Id = i64;
 
 /// Permissions of a room or of a user in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, sqlx::FromRow)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a permission of its own in the protocol"
+)]
 pub struct RoomDefaults {
     /// May fetch messages.
     #[sqlx(rename = "can_read")]
@@ -132,6 +136,10 @@ pub enum RoomPatched {
 
 /// A user as stored.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a permission of its own in the protocol"
+)]
 pub struct UserRow {
     /// Database id.
     pub id: Id,

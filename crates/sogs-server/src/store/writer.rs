@@ -141,7 +141,7 @@ async fn run<W: WriteConnection>(
             Ok(()) => answer(batch.drain(..), || Ok(())),
             // A disk that is full, or a database that is away, is so for all of them.
             Err(StoreError::Unwritable(text)) => {
-                answer(batch.drain(..), || Err(StoreError::Unwritable(text.clone())))
+                answer(batch.drain(..), || Err(StoreError::Unwritable(text.clone())));
             }
             Err(StoreError::Unavailable(text)) if batch.len() == 1 => {
                 answer(batch.drain(..), || Err(StoreError::Unavailable(text.clone())));

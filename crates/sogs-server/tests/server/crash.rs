@@ -38,6 +38,7 @@ fn server_to_kill() {
     });
 }
 
+#[expect(clippy::zombie_processes, reason = "the caller kills it and waits")]
 fn spawn(dir: &Path) -> (Child, SocketAddr, ServerKey) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "crash::server_to_kill", "--ignored", "--nocapture"])

@@ -40,10 +40,10 @@ impl PlaceArgs {
     /// Opens it if it is there: no file, no outbox.
     pub(crate) async fn open_existing(&self) -> Result<Option<Outbox>, Failure> {
         let config = self.config(false)?;
-        if let Location::Sqlite(file) = &config.location {
-            if !file.exists() {
-                return Ok(None);
-            }
+        if let Location::Sqlite(file) = &config.location
+            && !file.exists()
+        {
+            return Ok(None);
         }
         Outbox::for_services(config)
             .await

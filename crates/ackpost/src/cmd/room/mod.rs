@@ -402,7 +402,9 @@ fn all_of(worked: usize, failed: usize) -> Exit {
 }
 
 pub(crate) fn parse_id(text: &str) -> Result<SessionId, String> {
-    text.trim_start_matches('@').parse().map_err(|e: session_core::IdError| e.to_string())
+    text.trim_start_matches('@')
+        .parse()
+        .map_err(|e: session_core::IdError| e.to_string())
 }
 
 /// `90s`, `30m`, `12h`, `7d`.

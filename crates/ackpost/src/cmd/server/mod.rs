@@ -178,6 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "whole seconds are exact")]
     fn spans() {
         assert_eq!(
             ["90", "90s", "15m", "12h", "7d", "2w"].map(|text| span(text).expect(text)),

@@ -4,26 +4,24 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::http::reply::Reply;
-use crate::http::route::{Answer, Cx};
+use crate::http::route::Cx;
 
 /// `GET /capabilities[?required=a,b]`
-pub(crate) fn capabilities(cx: &Cx<'_>) -> Answer {
+pub(crate) fn capabilities(cx: &Cx<'_>) -> Reply {
     let mut capabilities = vec!["reactions", "sogs"];
     if cx.app.config().users.require_blind_keys {
         capabilities.insert(0, "blind");
     }
     let Some(required) = cx.req.param("required").filter(|text| !text.is_empty()) else {
-        return Ok(Reply::json(&json!({ "capabilities": capabilities })));
+        return Reply::json(&json!({ "capabilities": capabilities }));
     };
     let missing: Vec<&str> = required
         .split(',')
         .filter(|name| !capabilities.contains(name))
         .collect();
     if missing.is_empty() {
-        return Ok(Reply::json(&json!({ "capabilities": capabilities })));
+        return Reply::json(&json!({ "capabilities": capabilities }));
     }
-    Ok(
-        Reply::json(&json!({ "capabilities": capabilities, "missing": missing }))
-            .status(StatusCode::PRECONDITION_FAILED),
-    )
+    Reply::json(&json!({ "capabilities": capabilities, "missing": missing }))
+        .status(StatusCode::PRECONDITION_FAILED)
 }

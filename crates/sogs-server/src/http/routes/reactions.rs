@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, Cx};
+use crate::http::route::{Answer, Cx, may_read};
 use crate::plugin::PluginEvent;
 use crate::store::{Id, Reacted};
 
@@ -30,7 +30,7 @@ fn told(cx: &Cx<'_>, token: &str, message_id: Id) {
 pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
     let user_id = cx.user()?.row.id;
-    cx.may_read(&rights)?;
+    may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
     match cx
         .app
@@ -52,7 +52,7 @@ pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -
 pub(crate) async fn remove(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
     let user_id = cx.user()?.row.id;
-    cx.may_read(&rights)?;
+    may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
     match cx
         .app
