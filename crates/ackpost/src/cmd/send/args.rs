@@ -53,10 +53,22 @@ pub(crate) struct ContentArgs {
     #[arg(short, long, value_name = "ATTACHMENT_URL")]
     pub(crate) attach: Vec<String>,
     /// What the message is about: info, success, warning or failure
-    #[arg(short, long, value_name = "TYPE", default_value = "info", hide_default_value = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "TYPE",
+        default_value = "info",
+        hide_default_value = true
+    )]
     notification_type: String,
     /// What the message is written in: text, markdown or html
-    #[arg(short, long, value_name = "FORMAT", default_value = "text", hide_default_value = true)]
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_default_value = true
+    )]
     input_format: String,
     /// Read \n, \t, \u2713 and the like in title and body as the characters they name
     #[arg(short = 'e', long)]
@@ -137,7 +149,10 @@ pub(crate) struct Checked {
 impl Checked {
     /// The part that concerns the message.
     pub(crate) fn content(&self) -> CheckedContent {
-        CheckedContent { kind: self.kind, input_format: self.input_format }
+        CheckedContent {
+            kind: self.kind,
+            input_format: self.input_format,
+        }
     }
 }
 
@@ -177,7 +192,9 @@ impl ContentArgs {
 impl SourceArgs {
     /// How deep files may include others.
     pub(crate) fn recursion(&self) -> Result<u32, String> {
-        let Some(text) = &self.recursion_depth else { return Ok(1) };
+        let Some(text) = &self.recursion_depth else {
+            return Ok(1);
+        };
         let depth = integer("--recursion-depth' / '-R", text)?;
         // Below zero is as good as "no includes".
         Ok(u32::try_from(depth.max(0)).unwrap_or(u32::MAX))
@@ -188,12 +205,17 @@ impl SourceArgs {
         let mut values = BTreeMap::new();
         for given in &self.template_var {
             let (name, value) = given.split_once('=').unwrap_or((given, ""));
-            let name_is_word = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let name_is_word =
+                !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             if !name_is_word || !given.contains('=') {
-                return Err(format!("The --template-var (-tv) name '{name}' is not in the expected NAME=VALUE format."));
+                return Err(format!(
+                    "The --template-var (-tv) name '{name}' is not in the expected NAME=VALUE format."
+                ));
             }
             if values.insert(name.to_uppercase(), value.to_owned()).is_some() {
-                return Err(format!("The --template-var (-tv) name '{name}' was provided more than once."));
+                return Err(format!(
+                    "The --template-var (-tv) name '{name}' was provided more than once."
+                ));
             }
         }
         Ok(values)
@@ -236,9 +258,9 @@ impl SendArgs {
 fn check_storage(unused: &UnusedArgs, prune: bool) -> Result<usize, String> {
     let from_environment = |variable: &str| -> Result<Option<i64>, String> {
         match std::env::var(variable) {
-            Ok(text) if !text.trim().is_empty() => python_int(&text)
-                .map(Some)
-                .ok_or_else(|| format!("The {variable} environment variable value of '{text}' is not a valid number.")),
+            Ok(text) if !text.trim().is_empty() => python_int(&text).map(Some).ok_or_else(|| {
+                format!("The {variable} environment variable value of '{text}' is not a valid number.")
+            }),
             _ => Ok(None),
         }
     };
@@ -248,9 +270,13 @@ fn check_storage(unused: &UnusedArgs, prune: bool) -> Result<usize, String> {
     let days = from_environment("APPRISE_STORAGE_PRUNE_DAYS").map(|set| days.or(set))?;
     let length = from_environment("APPRISE_STORAGE_UID_LENGTH").map(|set| length.or(set))?;
     if let Some(mode) = &unused.storage_mode
-        && !["auto", "flush", "memory"].iter().any(|known| known.eq_ignore_ascii_case(mode.trim()))
+        && !["auto", "flush", "memory"]
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(mode.trim()))
     {
-        return Err(format!("The --storage-mode (-SM) value of {mode} is not supported."));
+        return Err(format!(
+            "The --storage-mode (-SM) value of {mode} is not supported."
+        ));
     }
     if prune && days.is_some_and(|d| d < 0) {
         return Err("The --storage-prune-days (-SPD) value can not be lower than zero (0).".to_owned());
@@ -265,7 +291,8 @@ fn check_storage(unused: &UnusedArgs, prune: bool) -> Result<usize, String> {
 }
 
 fn word<T: FromStr>(flag: &str, text: &str) -> Result<T, String> {
-    text.parse().map_err(|_| format!("The {flag} value of {text} is not supported."))
+    text.parse()
+        .map_err(|_| format!("The {flag} value of {text} is not supported."))
 }
 
 fn integer(flag: &str, text: &str) -> Result<i64, String> {
@@ -276,18 +303,28 @@ fn integer(flag: &str, text: &str) -> Result<i64, String> {
 fn seconds(flag: &str, text: &str) -> Result<Option<Duration>, String> {
     let compact = underscores(text.trim());
     let Some(number) = compact.and_then(|t| t.parse::<f64>().ok()) else {
-        return Err(format!("Invalid value for '{flag}': '{text}' is not a valid float."));
+        return Err(format!(
+            "Invalid value for '{flag}': '{text}' is not a valid float."
+        ));
     };
     if number.is_nan() || number < 0.0 {
-        return Err(format!("Invalid value for '{flag}': '{text}' is not a number of seconds from 0 up."));
+        return Err(format!(
+            "Invalid value for '{flag}': '{text}' is not a number of seconds from 0 up."
+        ));
     }
     // More than the clock holds is as good as no limit.
-    Ok(Duration::try_from_secs_f64(number).ok().filter(|limit| !limit.is_zero()))
+    Ok(Duration::try_from_secs_f64(number)
+        .ok()
+        .filter(|limit| !limit.is_zero()))
 }
 
 fn python_int(text: &str) -> Option<i64> {
     let text = underscores(text.trim())?;
-    text.strip_prefix('+').filter(|t| !t.starts_with('-')).unwrap_or(&text).parse().ok()
+    text.strip_prefix('+')
+        .filter(|t| !t.starts_with('-'))
+        .unwrap_or(&text)
+        .parse()
+        .ok()
 }
 
 /// Digits may be grouped: `1_000`.

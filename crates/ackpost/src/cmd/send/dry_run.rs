@@ -13,7 +13,11 @@ const COLUMNS: isize = 80;
 /// Lists the chosen services on standard output.
 pub(super) fn print(loaded: &Loaded, uid_length: usize, context: Context) -> Exit {
     let notifier = &loaded.notifier;
-    let given = notifier.options().template_values.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let given = notifier
+        .options()
+        .template_values
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_str()));
     let values = Values::new(given, &notifier.options().context.env);
     let width = columns();
     let (mut listed, mut unresolved) = (0, 0);
@@ -26,7 +30,10 @@ pub(super) fn print(loaded: &Loaded, uid_length: usize, context: Context) -> Exi
         }
         let (url, uid) = match &service {
             Ok(service) => (service.masked_url(), service.url_id(uid_length)),
-            Err(_) => (entry.masked_url(), "- template; unresolved, would not send -".to_owned()),
+            Err(_) => (
+                entry.masked_url(),
+                "- template; unresolved, would not send -".to_owned(),
+            ),
         };
         if context.json {
             output::json(&serde_json::json!({
@@ -68,8 +75,19 @@ fn print_rest(entry: &Entry) {
 /// `other (has default), room (required)`
 fn names(template: &Template) -> String {
     let required = template.required();
-    let mark = |name: &String| if required.contains(name) { "required" } else { "has default" };
-    template.names().iter().map(|name| format!("{name} ({})", mark(name))).collect::<Vec<_>>().join(", ")
+    let mark = |name: &String| {
+        if required.contains(name) {
+            "required"
+        } else {
+            "has default"
+        }
+    };
+    template
+        .names()
+        .iter()
+        .map(|name| format!("{name} ({})", mark(name)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn label(name: &str, value: &str) -> String {
@@ -78,7 +96,11 @@ fn label(name: &str, value: &str) -> String {
 
 /// The width of the output: `COLUMNS`, or 80.
 pub(crate) fn columns() -> isize {
-    std::env::var("COLUMNS").ok().and_then(|c| c.trim().parse().ok()).filter(|c| *c > 0).unwrap_or(COLUMNS)
+    std::env::var("COLUMNS")
+        .ok()
+        .and_then(|c| c.trim().parse().ok())
+        .filter(|c| *c > 0)
+        .unwrap_or(COLUMNS)
 }
 
 /// Apprise's cut: a URL that does not fit loses its end. In a terminal narrower than anyone has, it counts from the end.
@@ -87,7 +109,11 @@ pub(crate) fn cut(url: &str, columns: isize) -> String {
     if length <= columns - 8 {
         return url.to_owned();
     }
-    let keep = if columns < 9 { length + columns - 9 } else { columns - 9 };
+    let keep = if columns < 9 {
+        length + columns - 9
+    } else {
+        columns - 9
+    };
     let mut short: String = url.chars().take(usize::try_from(keep).unwrap_or(0)).collect();
     short.push_str("...");
     short
