@@ -92,6 +92,9 @@ fn nth_char(text: &str, limit: usize) -> Option<usize> {
     if text.len() <= limit {
         return None;
     }
+    if text.as_bytes()[..limit].is_ascii() {
+        return Some(limit);
+    }
     text.char_indices().nth(limit).map(|(at, _)| at)
 }
 

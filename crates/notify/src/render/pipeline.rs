@@ -1,5 +1,7 @@
 //! The order of things: escapes, emoji, conversion, trimming, title merge, overflow.
 
+use std::borrow::Cow;
+
 use crate::message::{Format, Message, Overflow};
 use crate::problem::Problem;
 use crate::service::{Chunk, Common, Limits};
@@ -12,28 +14,32 @@ use super::{
 
 /// Renders a message for a service. No chunk means that there is nothing to say; blank pieces are left out (D22).
 pub fn render(common: &Common, limits: Limits, message: &Message) -> Result<Vec<Chunk>, Problem> {
-    let (mut title, mut body) = (message.title.clone(), message.body.clone());
+    // Borrowed as long as nothing changes it: bodies may be long.
+    let (mut title, mut body) = (
+        Cow::Borrowed(message.title.as_str()),
+        Cow::Borrowed(message.body.as_str()),
+    );
     if message.interpret_escapes {
-        title = unescape(&title)?;
-        body = unescape(&body)?;
+        title = unescape(&title)?.into();
+        body = unescape(&body)?.into();
     }
     if with_emojis(common, message) {
-        title = emojis(&title);
-        body = emojis(&body);
+        title = emojis(&title).into();
+        body = emojis(&body).into();
     }
     let merged = limits.title == 0;
-    body = convert(message.input_format, common.format, &body);
+    body = convert(message.input_format, common.format, body);
     if merged {
-        title = convert(message.input_format, common.format, &title);
+        title = convert(message.input_format, common.format, title);
     }
     let mut title = trim(&title).to_owned();
-    body.truncate(body.trim_end_matches(is_space).len());
+    let mut body = Cow::Borrowed(body.trim_end_matches(is_space));
     if body.is_empty() && !title.is_empty() {
         // A title alone is the message (D22).
-        body = std::mem::take(&mut title);
+        body = std::mem::take(&mut title).into();
     }
     if merged && !title.is_empty() {
-        body = merge(&title, &body, common.format, message.input_format);
+        body = merge(&title, &body, common.format, message.input_format).into();
         title.clear();
     }
     let markup = Markup {
@@ -41,7 +47,7 @@ pub fn render(common: &Common, limits: Limits, message: &Message) -> Result<Vec<
         declared: message.input_format.is_some(),
         input: message.input_format,
     };
-    let mut chunks = overflowed(common.overflow, limits, title, body, markup);
+    let mut chunks = overflowed(common.overflow, limits, title, &body, markup);
     chunks.retain(|chunk| !chunk.body.chars().all(is_space));
     Ok(chunks)
 }
@@ -63,14 +69,14 @@ fn with_emojis(common: &Common, message: &Message) -> bool {
     }
 }
 
-fn convert(from: Option<Format>, to: Format, text: &str) -> String {
+fn convert(from: Option<Format>, to: Format, text: Cow<'_, str>) -> Cow<'_, str> {
     match (from, to) {
-        (Some(Format::Text), Format::Html) => text_to_html(text),
-        (Some(Format::Text), Format::Markdown) => text_to_markdown(text),
-        (Some(Format::Markdown), Format::Html) => markdown_to_html(text),
-        (Some(Format::Html), Format::Text) => html_to_text(text),
-        (Some(Format::Html), Format::Markdown) => html_to_markdown(text),
-        _ => text.to_owned(),
+        (Some(Format::Text), Format::Html) => text_to_html(&text).into(),
+        (Some(Format::Text), Format::Markdown) => text_to_markdown(&text).into(),
+        (Some(Format::Markdown), Format::Html) => markdown_to_html(&text).into(),
+        (Some(Format::Html), Format::Text) => html_to_text(&text).into(),
+        (Some(Format::Html), Format::Markdown) => html_to_markdown(&text).into(),
+        _ => text,
     }
 }
 
@@ -93,13 +99,13 @@ fn overflowed(
     overflow: Overflow,
     limits: Limits,
     mut title: String,
-    body: String,
+    body: &str,
     markup: Markup,
 ) -> Vec<Chunk> {
     if overflow == Overflow::Upstream {
         return vec![Chunk {
             title,
-            body,
+            body: body.to_owned(),
             xhtml: None,
         }];
     }
@@ -110,11 +116,11 @@ fn overflowed(
     if overflow == Overflow::Truncate {
         return vec![Chunk {
             title,
-            body: overflow::truncate(&body, limits.body, markup),
+            body: overflow::truncate(body, limits.body, markup),
             xhtml: None,
         }];
     }
-    let pieces = overflow::split(&body, limits.body, markup);
+    let pieces = overflow::split(body, limits.body, markup);
     let count = pieces.len();
     let digits = count.to_string().len();
     let counter = 4 + 2 * digits;
