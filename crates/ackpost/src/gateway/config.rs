@@ -1,7 +1,7 @@
 //! `gateway.toml`: every option, its default and its meaning.
 //!
 //! The documented default file (`ackpost gateway config`) is this page of documentation; a test reads it back and
-//! compares it with [`Config::default`], so that neither can drift.
+//! compares it with `Config::default()`, so that neither can drift.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
