@@ -4,7 +4,7 @@
 #   make-trixie.sh TREE        about one minute and 400 MB the first time; needs root
 #
 # The tests make their own tree below the target folder, or use the one that ACKPOST_TEST_TRIXIE
-# names. MIRROR names another Debian mirror than deb.debian.org. A complete tree is left as it is;
+# names. MIRROR names another Debian mirror. A complete tree is left as it is;
 # of several that ask at once, one makes it and the others wait.
 set -eu
 
@@ -22,7 +22,7 @@ command -v debootstrap > /dev/null || apt-get -y -qq install debootstrap || die 
 rm -rf --one-file-system "$tree"
 log=$tree.log
 (
-    debootstrap --variant=minbase trixie "$tree" "${MIRROR:-http://deb.debian.org/debian}"
+    debootstrap --variant=minbase trixie "$tree" ${MIRROR:+"$MIRROR"}
     # Nothing may be started inside the tree.
     printf '#!/bin/sh\nexit 101\n' > "$tree/usr/sbin/policy-rc.d"
     chmod 755 "$tree/usr/sbin/policy-rc.d"

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::claim;
@@ -38,6 +38,8 @@ const FREE_BODY: usize = 8 * 1024;
 const SPOOL_FROM: u64 = 256 * 1024;
 /// How long a request waits for a share of the memory for bodies.
 const BUDGET_WAIT: Duration = Duration::from_secs(5);
+/// How long a connection that has not asked anything yet may still do so when the server stops.
+const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(2);
 /// Pieces in which files are sent.
 const CHUNK: usize = 64 * 1024;
 
@@ -121,7 +123,9 @@ async fn stopping(stopped: &mut watch::Receiver<bool>) {
 async fn connection(app: &Arc<App>, stream: TcpStream, peer: SocketAddr, mut stopped: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     let limits = app.config().limits.clone();
+    let asked = Notify::new();
     let service = service_fn(|request| {
+        asked.notify_one();
         let app = Arc::clone(app);
         async move { Ok::<_, Infallible>(answer(&app, request, peer).await) }
     });
@@ -135,6 +139,12 @@ async fn connection(app: &Arc<App>, stream: TcpStream, peer: SocketAddr, mut sto
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stopping(&mut stopped) => {
+            // The first request of a connection that was just accepted is on its way: closing now would refuse it.
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = asked.notified() => {}
+                () = tokio::time::sleep(FIRST_REQUEST_WAIT) => {}
+            }
             // What is being answered is answered; then the connection closes.
             connection.as_mut().graceful_shutdown();
             connection.await
