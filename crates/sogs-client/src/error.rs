@@ -255,7 +255,7 @@ impl SogsError {
         match &self.inner.cause {
             Cause::BadRequest => "check the parameters of the call; the server's text above says what it misses".into(),
             Cause::BlindingRequired => "use a blinded id: blind=auto or blind=yes".into(),
-            Cause::AuthenticationRequired => "give an identity: this is not open to anonymous requests".into(),
+            Cause::AuthenticationRequired => "check the seed and the server key; without an identity, give one: this is not open to anonymous requests".into(),
             Cause::WrongServerKey => format!(
                 "compare public_key with the join link that the operators of {host} publish; a proxy that rewrites \
                  paths breaks signatures too"
@@ -288,7 +288,7 @@ impl SogsError {
             Cause::Tls { .. } => {
                 "check the host name and the server's certificate; verify=no accepts any certificate".into()
             }
-            Cause::NotTls => "use http:// (session:// or sogs://) for this port, or the port that speaks TLS".into(),
+            Cause::NotTls => "use http (session://) for this port, or the port that speaks TLS".into(),
             Cause::Dns => "check the spelling of the host name and this machine's name resolution".into(),
             Cause::Refused => "check host and port, and whether the server runs".into(),
             Cause::Timeout { phase: "connect" } => {
@@ -313,7 +313,7 @@ impl fmt::Display for Cause {
         match self {
             Self::BadRequest => f.write_str("the server calls the request malformed"),
             Self::BlindingRequired => f.write_str("the server takes blinded ids only"),
-            Self::AuthenticationRequired => f.write_str("the server wants to know who asks"),
+            Self::AuthenticationRequired => f.write_str("the server does not accept who asks"),
             Self::WrongServerKey => {
                 f.write_str("the server does not have the public key that was given for it")
             }
