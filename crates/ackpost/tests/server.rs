@@ -257,6 +257,47 @@ fn a_reload_takes_over_what_may_change() {
 }
 
 #[test]
+fn a_configuration_that_cannot_be_used_says_what_to_do() {
+    let server = Server::new();
+    let dir = server.dir();
+    let said = |words: &[&str]| {
+        let ran = ackpost(words);
+        (
+            ran.status.code(),
+            String::from_utf8_lossy(&ran.stderr).into_owned(),
+        )
+    };
+    // A fresh server has no public address yet: worth a warning, no failure.
+    let (code, text) = said(&["server", "config", "check", "--dir", dir]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("base_url is empty"), "{text}");
+    let report = json(&["server", "config", "check", "--dir", dir]);
+    assert_eq!(
+        (&report["good"], &report["problems"]),
+        (&true.into(), &serde_json::json!([]))
+    );
+    assert_eq!(report["warnings"].as_array().map(Vec::len), Some(1), "{report}");
+
+    let nowhere = server.folder.path().join("nowhere").display().to_string();
+    for words in [
+        &["server", "run", &nowhere][..],
+        &["server", "config", "check", "--dir", &nowhere],
+    ] {
+        let (code, text) = said(words);
+        assert_eq!(code, Some(1), "{text}");
+        assert_eq!(text.matches("`ackpost server init DIR`").count(), 1, "{text}");
+    }
+    std::fs::write(server.path().join("server.toml"), "[net\n").expect("written");
+    let (code, text) = said(&["server", "run", dir]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("correct the line; `ackpost server config check --dir DIR`"),
+        "{text}"
+    );
+    assert!(!text.contains("server init"), "{text}");
+}
+
+#[test]
 fn restarts_refuse_no_request() {
     let mut server = Server::new();
     let dir = server.dir();

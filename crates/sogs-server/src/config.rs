@@ -15,7 +15,7 @@ pub const KEY_FILE: &str = "key_x25519";
 #[non_exhaustive]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {path}: {source}; `ackpost server init DIR` makes one")]
+    #[error("cannot read {path}: {source}")]
     Read {
         /// Which file.
         path: PathBuf,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use sogs_server::Config;
+use sogs_server::{Config, ConfigError};
 
 use super::logging;
 use crate::context::Context;
@@ -47,16 +47,18 @@ pub(crate) fn run(command: &ConfigCommand, context: Context) -> Done {
 
 fn load(dir: &std::path::Path) -> Result<Config, Failure> {
     Config::load(dir).map_err(|error| {
-        Failure::new(
-            error.to_string(),
-            "`ackpost server config reference` explains every option",
-        )
+        let remedy = match error {
+            ConfigError::Read { .. } => super::serve::NO_SERVER,
+            _ => "`ackpost server config reference` explains every option",
+        };
+        Failure::new(error.to_string(), remedy)
     })
 }
 
 fn check(dir: &std::path::Path, context: Context) -> Done {
     let config = load(dir)?;
-    let mut problems = Vec::new();
+    // What stops a server or endangers it, and what an operator may want so: only the first fails the check.
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     problems.extend(logging::check(&config).err());
     match sogs_server::load_key(&config.key_path()) {
         Ok(_) => problems.extend(open_to_others(&config.key_path())),
@@ -64,9 +66,9 @@ fn check(dir: &std::path::Path, context: Context) -> Done {
     }
     let base_url = &config.net.base_url;
     if base_url.is_empty() {
-        problems.push("[net] base_url is empty: join links name the address the server listens on, which others may not reach".to_owned());
+        warnings.push("[net] base_url is empty: join links name the address the server listens on, which others may not reach".to_owned());
     } else if !base_url.contains('.') {
-        problems.push(format!(
+        warnings.push(format!(
             "[net] base_url = \"{base_url}\": Session's apps want a host name with a dot in it"
         ));
     }
@@ -76,12 +78,15 @@ fn check(dir: &std::path::Path, context: Context) -> Done {
         }
     }
     if context.json {
-        output::json(&serde_json::json!({ "good": problems.is_empty(), "problems": problems }));
-    } else if problems.is_empty() {
-        output::line("the configuration is good");
+        output::json(&serde_json::json!({
+            "good": problems.is_empty(), "problems": problems, "warnings": warnings,
+        }));
     } else {
-        for problem in &problems {
-            output::warning(problem);
+        for text in problems.iter().chain(&warnings) {
+            output::warning(text);
+        }
+        if problems.is_empty() {
+            output::line("the configuration is good");
         }
     }
     Ok(if problems.is_empty() {

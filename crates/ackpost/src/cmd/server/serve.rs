@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use sogs_server::admin::{self, AdminError, InitOptions};
-use sogs_server::{App, Config, Running, Server, StartError};
+use sogs_server::{App, Config, ConfigError, Running, Server, StartError};
 use tokio::sync::watch;
 
 use super::logging;
@@ -25,6 +25,9 @@ const TAKEOVER: Duration = Duration::from_secs(40);
 const SILENCE: Duration = Duration::from_secs(20);
 /// How long the end of a server may take: open requests, then the last writes.
 const LONGEST_END: Duration = Duration::from_secs(40);
+
+/// What to do where a folder holds no configuration.
+pub(super) const NO_SERVER: &str = "name the folder of a server; `ackpost server init DIR` makes one";
 
 /// Words of `server init`.
 #[derive(Debug, Args)]
@@ -117,8 +120,7 @@ pub(crate) fn init(args: &InitArgs, context: Context) -> Done {
 
 /// `ackpost server run`
 pub(crate) fn run(args: &RunArgs, context: Context) -> Done {
-    let mut config = Config::load(&args.dir)
-        .map_err(|error| Failure::new(error.to_string(), "`ackpost server init DIR` makes a server"))?;
+    let mut config = Config::load(&args.dir).map_err(|error| config_failure(&error))?;
     config.dir =
         std::path::absolute(&args.dir).map_err(|error| Failure::new(error.to_string(), "check the path"))?;
     let mut handed = None;
@@ -217,9 +219,20 @@ async fn watch_health(app: Arc<App>, well: Arc<AtomicBool>, mut stopped: watch::
     }
 }
 
+fn config_failure(error: &ConfigError) -> Failure {
+    let remedy = match error {
+        ConfigError::Read { .. } => NO_SERVER,
+        ConfigError::Key { .. } => {
+            "put the file back from a backup, readable by the user that runs the server"
+        }
+        _ => "correct the line; `ackpost server config check --dir DIR` shows every problem",
+    };
+    Failure::new(error.to_string(), remedy)
+}
+
 fn start_failure(error: &StartError) -> Failure {
     let remedy = match error {
-        StartError::Config(_) => "`ackpost server config check` says more",
+        StartError::Config(error) => return config_failure(error),
         StartError::Store(_) => "check `[database] url` and that no other server uses this database",
         StartError::Listen { .. } => "`--listen ADDR:PORT` chooses another address",
         _ => "check permissions and limits of the system",
