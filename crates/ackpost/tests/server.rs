@@ -298,6 +298,49 @@ fn a_configuration_that_cannot_be_used_says_what_to_do() {
 }
 
 #[test]
+fn a_second_server_in_a_folder_is_refused() {
+    let mut server = Server::new();
+    let dir = server.dir();
+    let started = server.start();
+    let taken = address(&started).to_string();
+    for listen in ["127.0.0.1:0", &taken] {
+        let second = ackpost(&["server", "run", dir, "--listen", listen]);
+        let text = String::from_utf8_lossy(&second.stderr);
+        assert_eq!(second.status.code(), Some(1), "{text}");
+        assert!(
+            text.contains("another process runs the server of") && text.contains("server status --dir"),
+            "{text}"
+        );
+    }
+    assert!(
+        get(address(&started), "/rooms")
+            .expect("an answer")
+            .starts_with("HTTP/1.1 200"),
+        "the first one serves on"
+    );
+
+    // Whoever takes over a socket waits for the one before; a signal ends that wait.
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let mut waiting = Command::new(env!("CARGO_BIN_EXE_ackpost"))
+        .args(["server", "run", dir, "--listen", "stdin"])
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let said = BufReader::new(waiting.stderr.take().expect("a pipe"))
+        .lines()
+        .map_while(Result::ok)
+        .find(|line| line.contains("waiting until another process"));
+    assert!(said.is_some(), "it says that it waits");
+    Server::signal(waiting.id(), "-TERM");
+    assert!(
+        waiting.wait().expect("wait").success(),
+        "a stop by signal is a good end"
+    );
+}
+
+#[test]
 fn restarts_refuse_no_request() {
     let mut server = Server::new();
     let dir = server.dir();

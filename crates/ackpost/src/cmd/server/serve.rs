@@ -19,8 +19,11 @@ use crate::exit::{Done, Exit, Failure};
 use crate::lifecycle::{Asked, ServiceManager, Signals};
 use crate::output;
 
-/// How long a start waits for the process before it to let go of the database.
+/// How long a start that takes over a listening socket waits for the process before it to let go of the database.
 const TAKEOVER: Duration = Duration::from_secs(40);
+/// How long any other start waits: an administrative command may hold the database for a moment, a server that
+/// runs stays.
+const MOMENT: Duration = Duration::from_millis(1500);
 /// How long the store may say nothing before the process counts as stuck.
 const SILENCE: Duration = Duration::from_secs(20);
 /// How long the end of a server may take: open requests, then the last writes.
@@ -161,13 +164,24 @@ async fn serve(
     let mut successor =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined2()).map_err(system)?;
     let manager = ServiceManager::from_env();
+    // A handed-over socket, or one that two processes may share, means that this process follows another one.
+    let patience = if handed.is_some() || config.net.reuse_port {
+        TAKEOVER
+    } else {
+        MOMENT
+    };
     let listener = match handed {
         Some(listener) => listener,
-        None => sogs_server::bind(&config).map_err(|error| start_failure(&error))?,
+        None => sogs_server::bind(&config).map_err(|error| match error {
+            StartError::Listen { .. } if somebody_serves(&config) => in_use(&config),
+            error => start_failure(&error),
+        })?,
     };
     // Whoever comes next gets this one: the queue of connections that wait is never without a reader.
     let spare = listener.try_clone().map_err(system)?;
-    let running = start(config, listener).await?;
+    let Some(running) = start(config, listener, patience, &mut signals).await? else {
+        return Ok(Exit::Success);
+    };
     announce(&running, context);
     manager.ready(&format!("serving {}", running.url()));
     let (stop, stopped) = watch::channel(false);
@@ -240,18 +254,50 @@ fn start_failure(error: &StartError) -> Failure {
     Failure::new(error.to_string(), remedy)
 }
 
-/// Starts; while the process before this one still finishes its requests, its database is waited for.
-async fn start(config: Config, listener: TcpListener) -> Result<Running, Failure> {
+/// Whether a server answers on the local socket of this folder.
+fn somebody_serves(config: &Config) -> bool {
+    std::os::unix::net::UnixStream::connect(config.dir.join(admin::SOCKET)).is_ok()
+}
+
+fn in_use(config: &Config) -> Failure {
+    let dir = config.dir.display();
+    Failure::new(
+        format!("another process runs the server of {dir}"),
+        format!("`ackpost server status --dir {dir}` shows which; stop it first, or keep using that one"),
+    )
+}
+
+/// Starts; while the process before this one still finishes its requests, its database is waited for. Nothing when
+/// a signal ended the wait.
+async fn start(
+    config: Config,
+    listener: TcpListener,
+    patience: Duration,
+    signals: &mut Signals,
+) -> Result<Option<Running>, Failure> {
     let began = Instant::now();
+    let mut told = false;
     loop {
         let again = listener
             .try_clone()
             .map_err(|error| Failure::new(error.to_string(), "check the limits of the system"))?;
         match Server::start_on(config.clone(), again).await {
-            Err(StartError::Store(sogs_server::store::StoreError::InUse)) if began.elapsed() < TAKEOVER => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+            Err(StartError::Store(sogs_server::store::StoreError::InUse)) => {
+                if began.elapsed() >= patience {
+                    return Err(in_use(&config));
+                }
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!("waiting until another process lets go of the database");
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(20)) => {}
+                    // A reload has nothing to do yet: the configuration was read just now.
+                    asked = signals.next() => if asked == Asked::Stop {
+                        return Ok(None);
+                    },
+                }
             }
-            outcome => return outcome.map_err(|error| start_failure(&error)),
+            outcome => return outcome.map(Some).map_err(|error| start_failure(&error)),
         }
     }
 }
