@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use clap::Args;
 use notify::{LoadedUrls, Options};
 
+use crate::cmd::identity;
 use crate::context::Context;
 use crate::doctor::{self, Diagnosis, Mark, Step};
 use crate::exit::{Done, Exit, Failure};
@@ -72,7 +73,9 @@ pub(crate) fn run(args: &DoctorArgs, context: Context) -> Done {
 }
 
 async fn services(args: &DoctorArgs, context: Context) -> Result<Vec<bool>, Failure> {
-    let options = Options::default();
+    let mut options = Options::default();
+    // Join links name no identity: the one that `send` would use is looked at.
+    options.context.identity = options.context.identity.or_else(identity::default_seed);
     let courier = options.courier.clone();
     let mut found = Vec::new();
     if !args.urls.is_empty() {

@@ -53,6 +53,22 @@ fn a_right_server_passes_every_step() {
 }
 
 #[test]
+fn a_join_link_is_looked_at_with_the_stored_identity() {
+    let community = Community::start("lobby");
+    let link = format!("{}/lobby?public_key={}", community.url, community.key);
+    let program = Program::new();
+    let without = program.run(&["doctor", &link]);
+    assert!(
+        without.code == 1 && without.all().contains("seed is missing"),
+        "{}",
+        without.all()
+    );
+    assert_eq!(program.run(&["identity", "new"]).code, 0);
+    let with = program.run(&["doctor", "--send", &link]);
+    assert_eq!(with.code, 0, "{}", with.all());
+}
+
+#[test]
 fn urls_that_make_no_sense() {
     let port = serve(Answers::default());
     fails_at(
