@@ -158,6 +158,15 @@ fn a_room_from_the_shell() {
             && text.contains("notes.txt"),
         "{text}"
     );
+    ok(
+        &user,
+        &["room", "post", &link, me[0], me[1], "-b", "Title\r\nBody\rx"],
+    );
+    let text = ok(&admin, &["room", "read", &link, "-n", "1"]).stdout;
+    assert!(
+        text.contains("    Title\n    Body\u{fffd}x"),
+        "CR LF is a line break, CR alone is not printed: {text}"
+    );
     ok(&admin, &["room", "download", &link, &file]);
     assert_eq!(
         std::fs::read_to_string(admin.home().join("notes.txt")).expect("a file"),
@@ -390,6 +399,9 @@ fn direct_messages_and_watching() {
         me[1],
     ]);
     assert_eq!(lost.code, 2, "{}", lost.all());
+    let missing = user.run(&["watch", "--count", "1", &link.replace("/lobby?", "/nothing?")]);
+    assert_eq!(missing.code, 1, "{}", missing.all());
+    assert!(missing.stdout.contains("cannot be read"), "{}", missing.all());
 }
 
 #[test]

@@ -29,9 +29,11 @@ pub(crate) fn utc_time(seconds: f64) -> String {
         .map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
 }
 
-/// Text from others may not move the cursor or fake lines of ours.
+/// Text from others may not move the cursor or fake lines of ours. CR LF, which stands between a title and its body,
+/// is a line break.
 pub(crate) fn safe(text: &str) -> String {
-    text.chars()
+    text.replace("\r\n", "\n")
+        .chars()
         .map(|c| {
             if c.is_control() && c != '\n' {
                 '\u{fffd}'

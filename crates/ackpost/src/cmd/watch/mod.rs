@@ -7,6 +7,7 @@ mod place;
 mod sogs;
 mod xmpp;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -90,10 +91,16 @@ async fn watch(args: &WatchArgs, context: Context) -> Done {
     drop(sender);
     let mut left = args.count;
     let mut failed = false;
+    let mut lost = HashSet::new();
     let mut stop = std::pin::pin!(stopped());
     loop {
         if left == Some(0) {
-            return Ok(Exit::Success);
+            // What was waited for has not been seen where it cannot be read.
+            return Ok(if lost.is_empty() {
+                Exit::Success
+            } else {
+                Exit::Failure
+            });
         }
         tokio::select! {
             () = &mut stop => return Ok(Exit::Success),
@@ -115,6 +122,12 @@ async fn watch(args: &WatchArgs, context: Context) -> Done {
                     return Ok(if failed { Exit::Failure } else { Exit::Success });
                 };
                 print(&seen, context);
+                let room = (seen.value["source"].to_string(), seen.value["room"].to_string());
+                match seen.value["event"].as_str() {
+                    Some("room_lost") => drop(lost.insert(room)),
+                    Some("room_back") => drop(lost.remove(&room)),
+                    _ => {}
+                }
                 if let Some((key, place)) = seen.mark {
                     cursors.set(&key, place)?;
                 }
