@@ -298,6 +298,41 @@ fn a_configuration_that_cannot_be_used_says_what_to_do() {
 }
 
 #[test]
+fn a_community_without_its_key_does_not_start() {
+    let mut server = Server::new();
+    let dir = server.dir();
+    let key = server.path().join("key_x25519");
+    let bytes = std::fs::read(&key).expect("the key");
+    std::fs::remove_file(&key).expect("removed");
+    let cause = "is missing although a community is stored in this folder";
+    let ran = ackpost(&["server", "run", dir, "--listen", "127.0.0.1:0"]);
+    let text = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains(cause) && text.contains("put the file back from a backup"),
+        "{text}"
+    );
+    assert!(!key.exists(), "no other key took its place");
+    let verified = ackpost(&["server", "verify", "--dir", dir]);
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&verified.stderr).contains(cause));
+
+    std::fs::write(&key, bytes).expect("put back");
+    server.start();
+    good(&["server", "verify", "--dir", dir]);
+}
+
+#[test]
+fn a_first_start_makes_its_key() {
+    let mut server = Server::new();
+    for name in ["key_x25519", "community.db"] {
+        std::fs::remove_file(server.path().join(name)).expect("removed");
+    }
+    server.start();
+    assert!(server.path().join("key_x25519").exists());
+}
+
+#[test]
 fn a_second_server_in_a_folder_is_refused() {
     let mut server = Server::new();
     let dir = server.dir();

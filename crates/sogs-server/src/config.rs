@@ -38,6 +38,12 @@ pub enum ConfigError {
         /// What is wrong and what to write instead.
         message: String,
     },
+    /// There is a database, but the key that its join links name is gone.
+    #[error("the key file {path} is missing although a community is stored in this folder")]
+    KeyMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// The key file is unusable.
     #[error("key file {path}: {message}")]
     Key {
@@ -395,6 +401,15 @@ impl Config {
         }
         let path = url.strip_prefix("sqlite:").unwrap_or(url);
         format!("sqlite:{}", self.dir.join(path).display())
+    }
+
+    /// Whether the database is a file that is there already.
+    pub(crate) fn has_database_file(&self) -> bool {
+        let url = self.database_url();
+        let Some(path) = url.strip_prefix("sqlite:") else {
+            return false;
+        };
+        std::fs::metadata(path.strip_prefix("//").unwrap_or(path)).is_ok_and(|file| file.len() > 0)
     }
 
     /// How the store is opened for this configuration.

@@ -55,7 +55,7 @@ pub enum StartError {
 pub struct Server;
 
 impl Server {
-    /// Opens the database (migrating it), reads or makes the key, listens, and answers from then on.
+    /// Opens the database (migrating it), reads the key (or makes one where no community is stored yet), listens, and answers from then on.
     pub async fn start(config: Config) -> Result<Running, StartError> {
         let listener = bind(&config)?;
         Self::start_on(config, listener).await
@@ -66,7 +66,12 @@ impl Server {
         config.check()?;
         let system = |what| move |source| StartError::System { what, source };
         std::fs::create_dir_all(&config.dir).map_err(system("cannot make the server's folder"))?;
-        let secret = load_or_create_key(&config.key_path())?;
+        let path = config.key_path();
+        // A new key would look like success, and every join link of the community would be dead.
+        if config.has_database_file() && !path.exists() {
+            return Err(ConfigError::KeyMissing { path }.into());
+        }
+        let secret = load_or_create_key(&path)?;
         let world = Arc::new(World::new(config.limits.cached_users));
         let activity = Arc::new(Activity::default());
         let settings = Arc::new(Notify::new());

@@ -18,7 +18,9 @@ impl From<ConfigError> for AdminError {
     fn from(error: ConfigError) -> Self {
         let remedy = match &error {
             ConfigError::Read { .. } => "name the folder of a server with --dir, or make one",
-            ConfigError::Key { .. } => "restore the key from a backup: without it every join link breaks",
+            ConfigError::Key { .. } | ConfigError::KeyMissing { .. } => {
+                "restore the key from a backup: without it every join link breaks"
+            }
             _ => "`ackpost server config check` says more",
         };
         Self::usage(error.to_string(), remedy)

@@ -9,8 +9,9 @@ use session_core::SessionId;
 use super::bulk::{Conn, RowValues};
 use super::tables::{FILES, MESSAGES};
 use super::{ImportError, file_error};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::contents::{Contents, content_name};
+use crate::key::load_key;
 
 /// The most problems of one kind that are named.
 const MAX_NAMED: usize = 20;
@@ -72,6 +73,7 @@ pub async fn verify(folder: &Path, every: u64) -> Result<VerifyReport, ImportErr
     let mut conn = Conn::open(&config.database_url()).await?;
     conn.begin(false).await?;
     let mut report = VerifyReport::default();
+    key(&config, &mut report);
     integrity(&mut conn, &mut report).await?;
     sequences(&mut conn, &mut report).await?;
     signatures(&mut conn, every.max(1), &mut report).await?;
@@ -79,6 +81,16 @@ pub async fn verify(folder: &Path, every: u64) -> Result<VerifyReport, ImportErr
     conn.commit().await?;
     conn.close().await?;
     Ok(report)
+}
+
+/// Without its key a community is there, but nobody's link leads to it.
+fn key(config: &Config, report: &mut VerifyReport) {
+    let path = config.key_path();
+    if !path.exists() {
+        report.problems.push(ConfigError::KeyMissing { path }.to_string());
+    } else if let Err(error) = load_key(&path) {
+        report.problems.push(error.to_string());
+    }
 }
 
 async fn integrity(conn: &mut Conn, report: &mut VerifyReport) -> Result<(), ImportError> {
