@@ -275,5 +275,13 @@ async fn d32_secrets_by_reference() {
             "{report:?}"
         );
         assert!(!report.problems[0].is_error(), "a warning only");
+        // A secret that is only named does not stand in the file; one beside it that is written does.
+        let named = format!("xmpps://u:{{file:{path}}}@x.org\n");
+        std::fs::write(&file, &named).expect("written");
+        let report = list.add_config(&file.to_string_lossy()).await;
+        assert!(report.services == 1 && report.is_clean(), "{report:?}");
+        std::fs::write(&file, format!("{named}xmpps://u:written%40here@x.org\n")).expect("written");
+        let report = list.add_config(&file.to_string_lossy()).await;
+        assert!(report.services == 2 && report.problems.len() == 1, "{report:?}");
     }
 }

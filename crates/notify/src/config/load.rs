@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+#[cfg(unix)]
+use zeroize::Zeroizing;
 
 use crate::dispatch::CourierOptions;
 use crate::entry::Entry;
@@ -205,7 +207,7 @@ impl<'a> Loader<'a> {
                 Syntax::Text => text::parse(text, &name, self.context),
                 Syntax::Yaml => yaml::parse(text, &name, self.context),
             };
-            self.warn_if_readable_by_others(&place, &name, &parsed, loaded);
+            self.warn_if_readable_by_others(&place, &name, text, &parsed, loaded);
             loaded.entries.extend(parsed.entries);
             loaded.problems.extend(parsed.problems);
             if let Place::File(path) = &place {
@@ -308,11 +310,18 @@ impl<'a> Loader<'a> {
     }
 
     /// A file that holds secrets and may be read by others is worth a warning (D32).
-    fn warn_if_readable_by_others(&self, place: &Place, name: &str, parsed: &Parsed, loaded: &mut Loaded) {
+    fn warn_if_readable_by_others(
+        &self,
+        place: &Place,
+        name: &str,
+        text: &str,
+        parsed: &Parsed,
+        loaded: &mut Loaded,
+    ) {
         #[cfg(unix)]
         if let Place::File(path) = place
             && self.context.check_permissions
-            && !parsed.entries.is_empty()
+            && parsed.entries.iter().any(|entry| may_stand_in(entry, text))
         {
             use std::os::unix::fs::PermissionsExt as _;
             let open = std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o044 != 0);
@@ -327,8 +336,38 @@ impl<'a> Loader<'a> {
             }
         }
         #[cfg(not(unix))]
-        let _ = (place, name, parsed, loaded);
+        let _ = (place, name, text, parsed, loaded);
     }
+}
+
+/// Whether a secret of the entry may stand in the text itself. In doubt it does: only a file that names secrets instead
+/// of writing them, and in which none of their values is found, is without.
+#[cfg(unix)]
+fn may_stand_in(entry: &Entry, text: &str) -> bool {
+    const ELSEWHERE: [&str; 4] = ["{env:", "{file:", "password_file", "seed_file"];
+    if entry.service().is_none() || !ELSEWHERE.iter().any(|word| text.contains(word)) {
+        return true;
+    }
+    let plain = |text: &str| Zeroizing::new(percent::decode(&percent::decode(text)).to_lowercase());
+    let parts = |url: String| -> Vec<Zeroizing<String>> {
+        let url = Zeroizing::new(url);
+        let parts = url.split([':', '/', '?', '&', '=', '@']);
+        parts.map(|part| Zeroizing::new(part.to_owned())).collect()
+    };
+    // What the masked URL hides is secret.
+    let (exposed, masked) = (parts(entry.expose_url()), parts(entry.masked_url()));
+    let (once, text) = (Zeroizing::new(text.to_lowercase()), plain(text));
+    exposed.len() != masked.len()
+        || exposed
+            .iter()
+            .zip(&masked)
+            .filter(|(secret, shown)| secret != shown)
+            .map(|(secret, shown)| {
+                // Of a room and its password only the password is hidden.
+                let open = shown.strip_suffix("****").unwrap_or_default();
+                plain(secret.strip_prefix(open).unwrap_or(secret))
+            })
+            .any(|secret| text.contains(secret.as_str()) || once.contains(secret.as_str()))
 }
 
 fn read_file(path: &Path) -> Result<String, Problem> {
