@@ -471,7 +471,26 @@ fn thousand_messages(mut server: XmppServer, target: &str, kill: bool) {
                 (outcomes, alice)
             })
         };
-        for _ in 0..5 {
+        // How often she came online, and how often the session broke.
+        let (seen, mut state) = tokio::sync::watch::channel((0_usize, 0_usize));
+        let watcher = tokio::spawn(async move {
+            while let Some(event) = alice_events.next().await {
+                seen.send_modify(|(online, offline)| match event {
+                    Event::Online { .. } => *online += 1,
+                    Event::Offline { .. } => *offline += 1,
+                    _ => {}
+                });
+            }
+        });
+        for round in 1..=5 {
+            // Only a session that is online can break.
+            tokio::time::timeout(
+                Duration::from_secs(60),
+                state.wait_for(|(online, _)| *online >= round),
+            )
+            .await
+            .expect("online again")
+            .unwrap();
             tokio::time::sleep(Duration::from_millis(450)).await;
             tokio::task::block_in_place(|| {
                 if kill {
@@ -484,14 +503,10 @@ fn thousand_messages(mut server: XmppServer, target: &str, kill: bool) {
         }
         let (outcomes, alice) = sender.await.unwrap();
         let got = receiver.await.unwrap();
-        let mut breaks = 0;
-        while let Ok(Some(event)) =
-            tokio::time::timeout(Duration::from_millis(100), alice_events.next()).await
-        {
-            breaks += usize::from(matches!(event, Event::Offline { .. }));
-        }
+        let breaks = state.borrow().1;
         assert!(breaks >= 5, "the session broke {breaks} times");
         drop(alice);
+        watcher.abort();
         (outcomes, got)
     });
     assert_eq!(port, server.port);
