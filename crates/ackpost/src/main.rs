@@ -17,6 +17,7 @@ mod help;
 mod lifecycle;
 mod log;
 mod output;
+mod progress;
 mod similar;
 mod sources;
 

@@ -30,7 +30,7 @@ pub struct CourierOptions {
     pub resident: bool,
     /// Where login tokens (`fast=yes`) and replaced messages (`replace=`) are kept; `None` keeps nothing.
     pub state_folder: Option<PathBuf>,
-    /// Called as files are uploaded to XMPP servers: name, bytes sent, bytes in all.
+    /// Called as files are uploaded: name (for communities with the room), bytes sent, bytes in all.
     pub progress: Option<Progress>,
 }
 

@@ -7,7 +7,7 @@ use session_core::auth::Signer;
 use session_core::{Identity, RoomToken, ServerKey, SessionId};
 use sogs_client::{Blinding, Post, PreparedPost, Room, Server, SogsError, Upload, UploadedFile};
 
-use crate::dispatch::{Attempt, Courier, CourierOptions, File, Parcel, Stamp};
+use crate::dispatch::{Attempt, Courier, CourierOptions, File, Parcel, Progress, Stamp};
 use crate::outcome::{Confirmation, Outcome};
 use crate::problem::Problem;
 
@@ -174,7 +174,8 @@ impl Sogs {
                 continue;
             }
             let files: &[File] = if n == 0 { &parcel.files } else { &[] };
-            let attempt = match self.post_one(&room, wire, files, parcel, n).await {
+            let progress = courier.options().progress.as_ref();
+            let attempt = match self.post_one(&room, wire, files, parcel, n, progress).await {
                 Ok(attempt) | Err(attempt) => attempt,
             };
             stopped = !attempt.outcome.is_delivered();
@@ -235,11 +236,15 @@ impl Sogs {
         files: &[File],
         parcel: &Parcel,
         n: usize,
+        progress: Option<&Progress>,
     ) -> Result<Attempt, Attempt> {
         let with_files = !files.is_empty() && wire.fixed.as_ref().is_none_or(|fixed| fixed.files.is_empty());
         let fixed = match &wire.fixed {
             Some(fixed) if !with_files => fixed.clone(),
-            _ => self.fix_on_the_way(room, wire, files, parcel, n).await?,
+            _ => {
+                self.fix_on_the_way(room, wire, files, parcel, n, progress)
+                    .await?
+            }
         };
         let signer = room.server().signer().await.map_err(|error| failed(&error))?;
         let prepared = self.prepared(&fixed, &signer, wire.sent_at_ms)?;
@@ -306,6 +311,7 @@ impl Sogs {
         files: &[File],
         parcel: &Parcel,
         n: usize,
+        progress: Option<&Progress>,
     ) -> Result<FixedPost, Attempt> {
         let mut post = self.post(&wire.body);
         if let Some(id) = self.reply_to.and_then(|id| u64::try_from(id).ok()) {
@@ -313,7 +319,8 @@ impl Sogs {
             post = post.reply_to(&quoted);
         }
         for file in files {
-            post = post.file(upload(room, file).await.map_err(|error| failed(&error))?);
+            let uploaded = upload(room, file, progress).await;
+            post = post.file(uploaded.map_err(|error| failed(&error))?);
         }
         let fixed = self.seal(&post, wire.sent_at_ms)?;
         if let Some(tell) = &parcel.fixed {
@@ -336,13 +343,16 @@ impl Sogs {
     }
 }
 
-async fn upload(room: &Room, file: &File) -> Result<UploadedFile, SogsError> {
-    room.upload(
-        Upload::new(file.bytes.clone())
-            .name(file.name.clone())
-            .content_type(file.media_type.clone()),
-    )
-    .await
+async fn upload(room: &Room, file: &File, progress: Option<&Progress>) -> Result<UploadedFile, SogsError> {
+    let mut upload = Upload::new(file.bytes.clone())
+        .name(file.name.clone())
+        .content_type(file.media_type.clone());
+    if let Some(Progress(tell)) = progress.cloned() {
+        // The room too: one file goes to several.
+        let name = format!("{} to {}", file.name, room.token());
+        upload = upload.on_progress(move |sent, total| tell(&name, sent, total));
+    }
+    room.upload(upload).await
 }
 
 fn delivered(id: u64) -> Attempt {

@@ -4,7 +4,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use sogs_client::{Upload, UploadedFile};
 
@@ -13,6 +12,7 @@ use super::{DownloadArgs, UploadArgs, all_of};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
+use crate::progress::Progress;
 
 /// Largest file that is read, bytes; servers take 6 to 10 MB.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -79,36 +79,18 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-/// A bar on standard error, where somebody looks at it.
-fn bar(total: u64, name: &str, context: Context) -> ProgressBar {
-    let target = if context.json {
-        ProgressDrawTarget::hidden()
-    } else {
-        ProgressDrawTarget::stderr()
-    };
-    let style = ProgressStyle::with_template("{msg:30} [{bar:30}] {bytes}/{total_bytes}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::with_draw_target(Some(total), target)
-        .with_style(style)
-        .with_message(name.to_owned())
-}
-
 pub(super) async fn upload_one(
     place: &Place,
     piece: &Piece,
     context: Context,
 ) -> Result<UploadedFile, Failure> {
-    let progress = bar(piece.bytes.len() as u64, &piece.name, context);
-    let shown = progress.clone();
+    let progress = Progress::new(context);
     let upload = Upload::new(piece.bytes.clone())
         .name(&piece.name)
         .content_type(piece.content_type)
-        .on_progress(move |sent, total| {
-            shown.set_length(total);
-            shown.set_position(sent);
-        });
+        .on_progress(progress.file(&piece.name));
     let uploaded = place.room.upload(upload).await.map_err(failed);
-    progress.finish_and_clear();
+    progress.clear();
     uploaded
 }
 
@@ -142,16 +124,10 @@ pub(super) async fn upload(args: &UploadArgs, context: Context) -> Done {
 
 pub(super) async fn download(args: &DownloadArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, Needs::Nothing)?;
-    let progress = bar(0, &format!("file {}", args.file), context);
-    let shown = progress.clone();
-    let result = place
-        .room
-        .download_with(args.file, move |got, total| {
-            shown.set_length(total);
-            shown.set_position(got);
-        })
-        .await;
-    progress.finish_and_clear();
+    let progress = Progress::new(context);
+    let tell = progress.file(&format!("file {}", args.file));
+    let result = place.room.download_with(args.file, tell).await;
+    progress.clear();
     let file = result.map_err(failed)?;
     if args.output.as_deref() == Some(Path::new("-")) {
         output::raw(&file.bytes);

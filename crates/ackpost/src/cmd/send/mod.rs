@@ -5,7 +5,7 @@ mod dry_run;
 
 use std::io::{IsTerminal as _, Read as _};
 
-use notify::{Options, TagFilter};
+use notify::{CourierOptions, Options};
 
 use self::args::Checked;
 pub(crate) use self::args::{ContentArgs, SendArgs, SourceArgs};
@@ -14,6 +14,7 @@ use crate::cmd::details;
 use crate::context::{Context, Name};
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
+use crate::progress::Progress;
 use crate::sources::{self, Loaded, Wanted};
 
 /// The longest message that is read from standard input, in bytes.
@@ -32,7 +33,13 @@ pub(crate) fn run(args: &SendArgs, context: Context) -> Done {
 }
 
 async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
+    let progress = Progress::new(context);
+    let courier = CourierOptions {
+        progress: progress.of_deliveries(),
+        ..CourierOptions::default()
+    };
     let options = Options {
+        courier,
         template_values: checked.templates.clone().into_iter().collect(),
         recursion: checked.recursion,
         limit: checked.limit,
@@ -69,7 +76,7 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
             "give a body with -b or on standard input",
         ));
     }
-    let exit = store_and_deliver(args, loaded, message, context).await?;
+    let exit = store_and_deliver(args, loaded, message, &progress, context).await?;
     args.queue.drain(context).await;
     Ok(exit)
 }
@@ -79,11 +86,12 @@ async fn store_and_deliver(
     args: &SendArgs,
     mut loaded: Loaded,
     message: notify::Message,
+    progress: &Progress,
     context: Context,
 ) -> Done {
     let (queued, problems) = args.queue.take_from(&mut loaded, &message);
     if queued.is_empty() {
-        return Ok(deliver(&loaded, message, &loaded.filter, context).await);
+        return Ok(deliver(&loaded, message, progress, context).await);
     }
     output::problems(&problems, context);
     let stored = args.queue.store(&message, &queued, context).await?;
@@ -91,15 +99,17 @@ async fn store_and_deliver(
         let whole = problems.is_empty() && !loaded.load_problems().iter().any(notify::Problem::is_error);
         return Ok(if whole { stored } else { Exit::Partial });
     }
-    Ok(match deliver(&loaded, message, &loaded.filter, context).await {
+    Ok(match deliver(&loaded, message, progress, context).await {
         Exit::Success => stored,
         _ => Exit::Partial,
     })
 }
 
-async fn deliver(loaded: &Loaded, message: notify::Message, filter: &TagFilter, context: Context) -> Exit {
+async fn deliver(loaded: &Loaded, message: notify::Message, progress: &Progress, context: Context) -> Exit {
+    let filter = &loaded.filter;
     tracing::info!("Notifying {} service(s).", loaded.notifier.find(filter).count());
     let report = loaded.notifier.notify_to(message, filter).await;
+    progress.clear();
     output::report(&report, context);
     // What was known before has been said before.
     let said: Vec<String> = loaded.problems().iter().map(ToString::to_string).collect();
