@@ -5,8 +5,9 @@
 #
 # Environment: ACKPOST=path of the binary (else `cargo build --release`), APPRISE_VENV=folder of a virtual environment
 # that has apprise 2.2.0 (else a temporary one is made from PyPI).
-# Needs python3 with venv; Prosody for the XMPP line (left out, and said so, when it is missing).
+# Needs python3 with venv and GNU time (Debian: time); Prosody for the XMPP line (left out, and said so, when it is missing).
 set -eu
+[ -x /usr/bin/time ] || { echo "needs GNU time (Debian: apt-get install time)" >&2; exit 1; }
 cd "$(dirname "$0")/.."
 runs=${1:-15}
 work=$(mktemp -d "${TMPDIR:-/tmp}/ackpost-bench-XXXXXX")
@@ -49,8 +50,16 @@ host = server["url"].split("://")[1].rstrip("/")
 sogs = f"session://{server['public_key']}:{seed}@{host}/bench"
 env = {"HOME": work, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
+def peak(argv, extra):
+    """Peak memory (MiB) of one run. What a process that *we* start reports is at least our own size, because the kernel
+    counts the moment before exec as well; GNU time is small."""
+    out = f"{work}/peak"
+    subprocess.run(["/usr/bin/time", "-o", out, "-f", "%M", *argv], env={**env, **extra}, check=True,
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return int(open(out).read()) / 1024
+
 def once(argv, extra):
-    """Wall seconds, CPU seconds and peak memory (MiB) of one run."""
+    """Wall seconds and CPU seconds of one run, and the peak memory (MiB) of another."""
     start = time.perf_counter()
     child = subprocess.Popen(argv, env={**env, **extra}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     err = child.stderr.read()
@@ -59,7 +68,7 @@ def once(argv, extra):
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise SystemExit(f"{argv[0]} {argv[1]}: exit {child.returncode}: {err.decode(errors='replace')[-500:]}")
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return wall, usage.ru_utime + usage.ru_stime, peak(argv, extra)
 
 def compare(name, ours, theirs, pause=0.0, extra={}):
     sets = ([], [])
