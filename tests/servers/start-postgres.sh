@@ -11,25 +11,14 @@
 # to run as root, so root hands the directory to the user postgres (or nobody).
 set -eu
 
-die() { echo "start-postgres: $*" >&2; exit 1; }
-
-stop() {
-    local pid; pid=$(cat "$1/pid" 2>/dev/null) || return 0
-    # a stale file may name someone else's process by now
-    tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$1/" || return 0
-    kill -INT "$pid" 2>/dev/null || return 0    # fast shutdown: does not wait for clients
-    for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
-    kill -QUIT "$pid" 2>/dev/null || true
-    rm -f "$1/pid"
-}
-
-[ "${1:-}" = --stop ] && { stop "${2:?DIR}"; exit 0; }
-dir=${1:?usage: start-postgres.sh [--stop] DIR}
-case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
+me=start-postgres
+soft=INT hard=QUIT    # a fast shutdown does not wait for clients
+. "$(dirname "$0")/common.sh"
+arguments "$@"
 bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
 [ -x "$bin/postgres" ] || bin=$(dirname "$(command -v postgres || echo /none)")
 [ -x "$bin/initdb" ] || die "no PostgreSQL server (apt-get install postgresql)"
-stop "$dir"
+stop "$dir" "$soft" "$hard"
 mkdir -p "$dir"
 
 as=()
@@ -39,13 +28,7 @@ if [ "$(id -u)" = 0 ]; then
     as=(setpriv --reuid="$owner" --regid="$(id -g "$owner")" --clear-groups)
 fi
 
-free_port() {  # a port nothing listens on
-    while :; do
-        REPLY=$(shuf -i 20000-29999 -n 1)
-        (exec 3<>"/dev/tcp/127.0.0.1/$REPLY") 2>/dev/null || break
-    done
-}
-[ -n "${PORT_PG:-}" ] || { free_port; PORT_PG=$REPLY; }
+pick PORT_PG
 
 cd "$dir"
 if [ ! -f "$dir/data/PG_VERSION" ]; then
