@@ -51,31 +51,17 @@ impl Wanted {
     /// Reads one word.
     pub fn parse(word: &str) -> Self {
         let word = word.to_lowercase();
-        let number = |text: &str| {
-            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            if digits { text.parse::<u32>().ok() } else { None }
-        };
-        let mut name = word.as_str();
-        let mut priority = None;
-        let mut retry = None;
-        if let Some((first, rest)) = name.split_once(':')
-            && let Some(value) = number(first)
-            && !rest.is_empty()
-        {
-            priority = Some(value);
-            name = rest;
-        }
-        if let Some((rest, last)) = name.rsplit_once(':')
-            && let Some(value) = number(last)
-            && !rest.is_empty()
-        {
-            retry = Some(value.min(10));
-            name = rest;
-        }
-        Self {
-            name: name.to_owned(),
-            priority,
-            retry,
+        match parts(&word) {
+            Some((priority, name, retry)) => Self {
+                name: name.to_owned(),
+                priority,
+                retry: retry.map(|retry| retry.min(10)),
+            },
+            None => Self {
+                name: word,
+                priority: None,
+                retry: None,
+            },
         }
     }
 
@@ -157,32 +143,95 @@ impl TagFilter {
 
 /// Splits written tags into words: separated by commas and blanks, lower-cased, sorted, none twice.
 pub fn parse_tags(text: &str) -> Vec<Tag> {
-    let mut tags: Vec<Tag> = text
-        .split(|c: char| c.is_whitespace() || c == ',')
-        .filter(|word| !word.is_empty())
-        .map(parse_tag)
-        .collect();
+    tags_of(
+        text.split(|c: char| c.is_whitespace() || c == ',')
+            .filter(|word| !word.is_empty()),
+    )
+}
+
+/// Tags of written words, sorted; of two with the same name the one whose word sorts first.
+pub(crate) fn tags_of<'a>(words: impl IntoIterator<Item = &'a str>) -> Vec<Tag> {
+    let mut words: Vec<&str> = words.into_iter().collect();
+    words.sort_unstable();
+    let mut tags: Vec<Tag> = Vec::with_capacity(words.len());
+    for word in words {
+        let tag = parse_tag(word);
+        if !tags.iter().any(|known| known.name == tag.name) {
+            tags.push(tag);
+        }
+    }
     tags.sort();
-    tags.dedup();
     tags
 }
 
 /// One written tag: `word` or `N:word`.
 pub(crate) fn parse_tag(word: &str) -> Tag {
     let word = word.to_lowercase();
-    if let Some((first, rest)) = word.split_once(':')
-        && !first.is_empty()
-        && first.bytes().all(|byte| byte.is_ascii_digit())
-        && !rest.is_empty()
-        && let Ok(priority) = first.parse()
-    {
-        return Tag {
-            name: rest.to_owned(),
-            priority,
-        };
+    match parts(&word) {
+        Some((priority, name, _)) => Tag {
+            name: name.to_owned(),
+            priority: priority.unwrap_or(0),
+        },
+        None => Tag::new(word),
     }
-    Tag {
-        name: word,
-        priority: 0,
+}
+
+/// True for `word:N` and `N:word:N`, which only a filter may carry.
+pub(crate) fn has_retry(word: &str) -> bool {
+    parts(&word.to_lowercase()).is_some_and(|(_, _, retry)| retry.is_some())
+}
+
+/// `[priority:]name[:retry]` of a lower-case word; nothing when it has another shape.
+fn parts(word: &str) -> Option<(Option<u32>, &str, Option<u32>)> {
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse::<u32>().unwrap_or(u32::MAX))
+    };
+    let mut pieces = word.split(':');
+    let (first, second, third) = (pieces.next()?, pieces.next(), pieces.next());
+    if pieces.next().is_some() {
+        return None;
+    }
+    let (priority, name, retry) = match (second, third) {
+        (None, _) => (None, first, None),
+        (Some(second), None) => match number(first) {
+            Some(priority) if is_name(second) => (Some(priority), second, None),
+            _ => (None, first, Some(number(second)?)),
+        },
+        (Some(second), Some(third)) => (Some(number(first)?), second, Some(number(third)?)),
+    };
+    is_name(name).then_some((priority, name, retry))
+}
+
+fn is_name(text: &str) -> bool {
+    text.bytes()
+        .next()
+        .is_some_and(|first| first.is_ascii_alphanumeric())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_taken_apart_as_the_reference_does() {
+        let tag = |word: &str| {
+            let tag = parse_tag(word);
+            (tag.priority, tag.name)
+        };
+        assert_eq!(tag("2:Ops"), (2, "ops".to_owned()));
+        assert_eq!(tag("5:3"), (5, "3".to_owned()));
+        assert_eq!(tag("2:a:"), (0, "2:a:".to_owned()));
+        assert_eq!(tag("-x"), (0, "-x".to_owned()));
+        assert!(has_retry("a:3") && has_retry("1:a:3") && !has_retry("5:3") && !has_retry("a:b:3"));
+        assert_eq!(Wanted::parse("2:x:3").retry, Some(3));
+        let names: Vec<String> = parse_tags("ops 1:ops, B")
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(names, ["b", "1:ops"]);
     }
 }

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::env::Environment;
 use crate::problem::Problem;
 use crate::service::{Context, Service, with_overrides};
+use crate::url::RawUrl;
 
 /// Prefix of environment variables that fill templates.
 const ENV_PREFIX: &str = "APPRISE_TEMPLATE_";
@@ -80,10 +81,13 @@ impl Template {
         keys: &[(String, String)],
         declared: &Arc<BTreeMap<String, Option<String>>>,
         context: &Arc<Context>,
-    ) -> Option<Self> {
+    ) -> Option<Result<Self, Problem>> {
         let used = |text: &str| occurrences(text).any(|name| declared.contains_key(&name));
         if !used(url) && !keys.iter().any(|(_, value)| used(value)) {
             return None;
+        }
+        if let Err(problem) = fits(url, keys, declared, context) {
+            return Some(Err(problem));
         }
         let mut shown = upper_names(url, declared);
         let mut glue = if url.contains('?') { '&' } else { '?' };
@@ -94,7 +98,7 @@ impl Template {
             shown.push_str(&upper_names(value, declared));
             glue = '&';
         }
-        Some(Self {
+        Some(Ok(Self {
             url: Zeroizing::new(url.to_owned()),
             keys: keys
                 .iter()
@@ -104,7 +108,7 @@ impl Template {
             masked: mask(&shown),
             shown: Zeroizing::new(shown),
             context: Arc::clone(context),
-        })
+        }))
     }
 
     /// Its text, names in capitals, secrets masked.
@@ -181,6 +185,40 @@ fn missing(name: &str) -> Problem {
     .key("template")
 }
 
+/// Whether every variable stands where a URL has room for it: a word in its place must be found again among the parts.
+fn fits(
+    url: &str,
+    keys: &[(String, String)],
+    declared: &BTreeMap<String, Option<String>>,
+    context: &Context,
+) -> Result<(), Problem> {
+    let host = keys
+        .iter()
+        .rev()
+        .find(|(key, _)| key == "host")
+        .map(|(_, value)| value.as_str());
+    let word = |name: &str| {
+        declared
+            .keys()
+            .position(|known| known == name)
+            .map(|n| format!("a0b1c2d3e4f5t{n}z"))
+    };
+    let filled = replaced(url, &word);
+    let host = host.map(|host| replaced(host, &word));
+    let misplaced = || {
+        Problem::error(
+            "a template variable stands where no value can be filled in",
+            "use variables in user, password, host, path and query only",
+        )
+        .key("template")
+    };
+    let raw = RawUrl::parse(&filled, &context.env, host.as_deref()).map_err(|_| misplaced())?;
+    let lost = occurrences(url)
+        .filter_map(|name| word(&name))
+        .any(|word| !raw.holds(&word));
+    if lost { Err(misplaced()) } else { Ok(()) }
+}
+
 /// Next `${NAME}`: where it begins, where it ends, the name in lower case.
 fn next(text: &str) -> Option<(usize, usize, String)> {
     let mut from = 0;
@@ -217,16 +255,22 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 fn upper_names(text: &str, declared: &BTreeMap<String, Option<String>>) -> String {
+    replaced(text, |name| {
+        declared
+            .contains_key(name)
+            .then(|| format!("${{{}}}", name.to_uppercase()))
+    })
+}
+
+/// A text with other words for its variables; one without another word stays.
+fn replaced(text: &str, word: impl Fn(&str) -> Option<String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((at, end, name)) = next(rest) {
         out.push_str(&rest[..at]);
-        if declared.contains_key(&name) {
-            out.push_str("${");
-            out.push_str(&name.to_uppercase());
-            out.push('}');
-        } else {
-            out.push_str(&rest[at..end]);
+        match word(&name) {
+            Some(word) => out.push_str(&word),
+            None => out.push_str(&rest[at..end]),
         }
         rest = &rest[end..];
     }

@@ -3,76 +3,67 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::entry::Entry;
-use crate::tag::Tag;
+use crate::tag::tags_of;
 
-/// Group name to the tags (and groups) it stands for.
+/// Most groups that the services of one configuration may join altogether.
+const MEMBERSHIPS: usize = 100_000;
+
+/// Group names and the words (tags, other groups) they stand for, all as they are written: upper and lower case differ
+/// here, and `2:ops` is another word than `ops`.
 #[derive(Debug, Default)]
-pub(super) struct Groups(BTreeMap<String, BTreeSet<String>>);
+pub(super) struct Groups {
+    /// A word, and the groups that list it.
+    listed_in: BTreeMap<String, BTreeSet<String>>,
+    names: BTreeSet<String>,
+}
 
 impl Groups {
-    pub(super) fn add(&mut self, group: String, tags: impl IntoIterator<Item = String>) {
-        self.0.entry(group).or_default().extend(tags);
-    }
-
-    /// Gives every entry the groups that its tags belong to, transitively; loops are harmless.
-    pub(super) fn apply(&self, entries: &mut [Entry]) {
-        if self.0.is_empty() {
-            return;
-        }
-        let resolved: BTreeMap<&String, BTreeSet<&str>> =
-            self.0.keys().map(|group| (group, self.reach(group))).collect();
-        for entry in entries {
-            let names: BTreeSet<String> = entry
-                .tags
-                .iter()
-                .filter(|tag| tag.priority == 0)
-                .map(|tag| tag.name.clone())
-                .collect();
-            for (group, reached) in &resolved {
-                if names.iter().any(|name| reached.contains(name.as_str())) && !names.contains(*group) {
-                    entry.tags.push(Tag::new((*group).clone()));
-                }
-            }
-            entry.tags.sort();
+    pub(super) fn add(&mut self, group: &str, words: &[String]) {
+        self.names.insert(group.to_owned());
+        for word in words {
+            self.listed_in
+                .entry(word.clone())
+                .or_default()
+                .insert(group.to_owned());
         }
     }
 
-    /// Groups from which no plain tag of any entry can be reached.
-    pub(super) fn idle(&self, entries: &[Entry]) -> Vec<String> {
-        let used: BTreeSet<&str> = entries
-            .iter()
-            .flat_map(|entry| {
-                entry
-                    .tags
-                    .iter()
-                    .filter(|tag| tag.priority == 0)
-                    .map(|tag| tag.name.as_str())
-            })
-            .collect();
-        self.0
-            .keys()
-            .filter(|group| {
-                !self
-                    .reach(group)
-                    .iter()
-                    .any(|name| !self.0.contains_key(*name) && used.contains(name))
-            })
-            .cloned()
-            .collect()
+    /// Gives every entry its tags: the words written for it and the groups that they belong to, transitively; loops are
+    /// harmless. False when there would be far too many.
+    pub(super) fn apply(&self, entries: &mut [Entry], words: &[Vec<String>]) -> bool {
+        let mut left = MEMBERSHIPS;
+        for (entry, words) in entries.iter_mut().zip(words) {
+            let found = self.reach(words.iter().map(String::as_str));
+            let Some(rest) = left.checked_sub(found.len()) else {
+                return false;
+            };
+            left = rest;
+            entry.tags = tags_of(words.iter().map(String::as_str).chain(found));
+        }
+        true
     }
 
-    fn reach<'a>(&'a self, group: &'a str) -> BTreeSet<&'a str> {
-        let mut seen = BTreeSet::new();
-        let mut open = vec![group];
-        while let Some(name) = open.pop() {
-            if let Some(tags) = self.0.get(name) {
-                for tag in tags {
-                    if seen.insert(tag.as_str()) {
-                        open.push(tag);
-                    }
+    /// Groups that reach no plain word, so that no service can be in them.
+    pub(super) fn idle(&self) -> Vec<String> {
+        let reached = self.reach(self.listed_in.keys().map(String::as_str));
+        let idle = self.names.iter().filter(|name| !reached.contains(name.as_str()));
+        idle.cloned().collect()
+    }
+
+    /// The groups of these words. A word that is a group's own name reaches nothing.
+    fn reach<'a>(&'a self, words: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+        let mut found = BTreeSet::new();
+        if self.names.is_empty() {
+            return found;
+        }
+        let mut open: Vec<&str> = words.filter(|word| !self.names.contains(*word)).collect();
+        while let Some(word) = open.pop() {
+            for group in self.listed_in.get(word).into_iter().flatten() {
+                if found.insert(group.as_str()) {
+                    open.push(group);
                 }
             }
         }
-        seen
+        found
     }
 }

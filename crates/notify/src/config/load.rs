@@ -1,5 +1,6 @@
 //! From a source to entries: reading, choosing the parser, following includes.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -204,7 +205,7 @@ impl<'a> Loader<'a> {
             };
             let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
             let parsed = match syntax {
-                Syntax::Text => text::parse(text, &name, self.context),
+                Syntax::Text => text::parse(&lines(text), &name, self.context),
                 Syntax::Yaml => yaml::parse(text, &name, self.context),
             };
             self.warn_if_readable_by_others(&place, &name, text, &parsed, loaded);
@@ -394,6 +395,15 @@ fn read_file(path: &Path) -> Result<String, Problem> {
         let line = u32::try_from(good.matches('\n').count() + 1).ok();
         Problem::error("the file is not UTF-8 text", "save it as UTF-8").at(None, line, None)
     })
+}
+
+/// A text with its line ends as `\n`.
+fn lines(text: &str) -> Cow<'_, str> {
+    if text.contains('\r') {
+        text.replace("\r\n", "\n").replace('\r', "\n").into()
+    } else {
+        text.into()
+    }
 }
 
 fn by_name(name: &str) -> Syntax {

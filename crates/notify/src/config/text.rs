@@ -3,8 +3,8 @@
 use crate::entry::Entry;
 use crate::problem::Problem;
 use crate::service::{Context, Service};
-use crate::tag::{Tag, parse_tag};
-use crate::url::number::trim;
+use crate::tag::has_retry;
+use crate::url::number::{is_space, trim};
 use crate::url::split_urls;
 
 use super::groups::Groups;
@@ -14,7 +14,7 @@ use super::load::{Include, Parsed};
 enum Line<'a> {
     Nothing,
     Url {
-        tags: Vec<Tag>,
+        words: Vec<String>,
         url: &'a str,
     },
     Include(&'a str),
@@ -32,19 +32,20 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Parsed {
     let mut parsed = Parsed::default();
     let mut groups = Groups::default();
     let mut group_lines = Vec::new();
+    let mut all_words = Vec::new();
     for (n, line) in text.split('\n').enumerate() {
         let number = u32::try_from(n + 1).unwrap_or(u32::MAX);
         let column = column_of(line);
         let place = |problem: Problem| problem.at(Some(name), Some(number), Some(column));
         match classify(trim(line)) {
             Line::Nothing => {}
-            Line::Url { tags, url } => match load(url, context) {
+            Line::Url { words, url } => match load(url, context) {
                 Ok(service) => {
                     parsed
                         .problems
                         .extend(service.warnings().iter().cloned().map(place));
+                    all_words.push(words);
                     parsed.entries.push(Entry {
-                        tags,
                         file: Some(name.to_owned()),
                         line: Some(number),
                         ..Entry::new(service)
@@ -59,8 +60,8 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Parsed {
             }),
             Line::Group { names, tags } => {
                 for group in names {
-                    group_lines.push((group.clone(), number));
-                    groups.add(group, tags.iter().cloned());
+                    groups.add(&group, &tags);
+                    group_lines.push((group, number));
                 }
             }
             Line::Word => parsed.problems.push(place(Problem::warning(
@@ -70,8 +71,11 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Parsed {
             Line::Bad(problem) => parsed.problems.push(place(problem)),
         }
     }
-    groups.apply(&mut parsed.entries);
-    for idle in groups.idle(&parsed.entries) {
+    if !groups.apply(&mut parsed.entries, &all_words) {
+        parsed.entries.clear();
+        parsed.problems.push(too_many_groups().at(Some(name), None, None));
+    }
+    for idle in groups.idle() {
         let line = group_lines
             .iter()
             .find(|(group, _)| *group == idle)
@@ -98,7 +102,7 @@ fn load(url: &str, context: &Context) -> Result<Service, Problem> {
     if split_urls(url).len() > 1 {
         return Err(Problem::error(
             "the line holds more than one URL",
-            "write each URL on a line of its own (D25)",
+            "write each URL on a line of its own",
         ));
     }
     Service::parse(url, context)
@@ -108,39 +112,24 @@ fn classify(line: &str) -> Line<'_> {
     if line.is_empty() || line.starts_with(['#', ';']) {
         return Line::Nothing;
     }
-    if is_url(line) {
-        return Line::Url {
-            tags: Vec::new(),
-            url: line,
-        };
+    let (left, right) = match line.split_once('=') {
+        Some((left, right)) if is_words(left, true) => (left, right),
+        _ => ("", line),
+    };
+    let right = trim(right);
+    if is_url(right) {
+        return tagged(left, right);
     }
-    if let Some((left, right)) = line.split_once('=')
-        && is_url(trim(right))
-        && is_tag_list(left)
-    {
-        return tagged(left, trim(right));
-    }
-    let lower = line.to_ascii_lowercase();
-    if lower.starts_with("include") && line["include".len()..].starts_with(|c: char| c.is_whitespace()) {
-        return Line::Include(trim(&line["include".len()..]));
-    }
-    if let Some((left, right)) = line.split_once('=') {
-        let words = |text: &str| -> Vec<String> {
-            text.split(|c: char| c.is_whitespace() || c == ',')
-                .filter(|word| !word.is_empty())
-                .map(str::to_lowercase)
-                .collect()
-        };
+    if !right.is_empty() && is_words(right, false) {
         let (names, tags) = (words(left), words(right));
-        let plain = |words: &[String]| !words.is_empty() && words.iter().all(|word| is_group_word(word));
-        if plain(&names) && plain(&tags) {
-            return Line::Group { names, tags };
+        if names.is_empty() || tags.is_empty() {
+            return Line::Word;
         }
-    } else if line
-        .split(|c: char| c.is_whitespace() || c == ',')
-        .all(|word| word.is_empty() || is_group_word(&word.to_lowercase()))
-    {
-        return Line::Word;
+        return Line::Group { names, tags };
+    }
+    let start = line.get(.."include".len()).unwrap_or_default();
+    if start.eq_ignore_ascii_case("include") && line[start.len()..].starts_with(is_space) {
+        return Line::Include(trim(&line[start.len()..]));
     }
     Line::Bad(Problem::error(
         "the line is neither a URL, nor tags=URL, nor include PATH, nor group=tags",
@@ -149,10 +138,7 @@ fn classify(line: &str) -> Line<'_> {
 }
 
 fn tagged<'a>(left: &str, url: &'a str) -> Line<'a> {
-    let words: Vec<&str> = left
-        .split(|c: char| c.is_whitespace() || c == ',')
-        .filter(|word| !word.is_empty())
-        .collect();
+    let words = words(left);
     if let Some(word) = words.iter().find(|word| has_retry(word)) {
         return Line::Bad(
             Problem::error(
@@ -162,17 +148,22 @@ fn tagged<'a>(left: &str, url: &'a str) -> Line<'a> {
             .key(word.to_lowercase()),
         );
     }
-    let mut tags: Vec<Tag> = words.into_iter().map(parse_tag).collect();
-    tags.sort();
-    tags.dedup();
-    Line::Url { tags, url }
+    Line::Url { words, url }
 }
 
-/// True for `word:N` and `N:word:N`, which only a filter may carry.
-pub(super) fn has_retry(word: &str) -> bool {
-    word.rsplit_once(':').is_some_and(|(rest, last)| {
-        !rest.is_empty() && !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit())
-    })
+/// What no configuration needs, and what would take for ever.
+pub(super) fn too_many_groups() -> Problem {
+    Problem::error(
+        "the services are in more than 100,000 groups altogether",
+        "use fewer groups",
+    )
+}
+
+fn words(text: &str) -> Vec<String> {
+    text.split([' ', '\t', ','])
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn is_url(text: &str) -> bool {
@@ -181,12 +172,8 @@ fn is_url(text: &str) -> bool {
     })
 }
 
-fn is_tag_list(text: &str) -> bool {
-    text.chars()
-        .all(|c| c.is_ascii_alphanumeric() || "_:-,".contains(c) || c.is_whitespace())
-}
-
-fn is_group_word(word: &str) -> bool {
-    word.bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+/// A list of tags; with `priorities` their words may hold a `:`.
+fn is_words(text: &str, priorities: bool) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_-, \t".contains(&byte) || priorities && byte == b':')
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use crate::entry::{Entry, EntryBody};
 use crate::problem::Problem;
 use crate::service::{Context, Service, with_overrides};
-use crate::tag::{Tag, parse_tag};
+use crate::tag::has_retry;
 use crate::template::{Template, is_name};
+use crate::url::split_urls;
 
 use super::asset;
 use super::groups::Groups;
 use super::load::{Include, Parsed, shared};
-use super::text::has_retry;
+use super::text::too_many_groups;
 use super::tree::{self, Node, NodeKind};
 
 /// Reads a YAML configuration. A document that is none is refused whole; a bad entry is reported and the rest loads.
@@ -52,12 +53,13 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
         declared,
         global_tags: global_tags(&root, name, &mut parsed.problems),
         number: 0,
+        words: Vec::new(),
         parsed: &mut parsed,
     };
     match root.get("urls") {
         Some(urls) => reader.urls(urls),
         None if root.get("include").is_some() => {}
-        None => parsed.problems.push(
+        None => reader.parsed.problems.push(
             Problem::warning(
                 "the file holds no `urls:`",
                 "write `urls:` and the URLs as a list below it",
@@ -66,9 +68,12 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
             .at(Some(name), Some(root.line), Some(root.column)),
         ),
     }
+    let words = reader.words;
     let groups = groups(&root, name, &mut parsed.problems);
-    groups.apply(&mut parsed.entries);
-    for idle in groups.idle(&parsed.entries) {
+    if !groups.apply(&mut parsed.entries, &words) {
+        return fail(too_many_groups());
+    }
+    for idle in groups.idle() {
         let node = root.get("groups");
         parsed.problems.push(
             Problem::warning(
@@ -83,8 +88,17 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
             ),
         );
     }
-    if let Some(node) = root.get("include") {
-        includes(node, &mut parsed.includes);
+    match root.get("include") {
+        Some(node) if node.mapping().is_some() => parsed.problems.push(
+            Problem::warning(
+                "include is a mapping, so nothing is included",
+                "write `include:` and a path, or a list of paths",
+            )
+            .key("include")
+            .at(Some(name), Some(node.line), Some(node.column)),
+        ),
+        Some(node) => includes(node, &mut parsed.includes),
+        None => {}
     }
     parsed
 }
@@ -93,7 +107,14 @@ fn version(root: &Node) -> Result<(), Problem> {
     let Some(node) = root.get("version") else {
         return Ok(());
     };
-    let one = matches!(&node.kind, NodeKind::Scalar { text, plain: true } if text.parse::<f64>().is_ok_and(|n| n.to_bits() == 1.0_f64.to_bits()));
+    // The reference compares with the number, so a word for yes is one too.
+    let is_one = |text: &str| {
+        let number = text
+            .parse::<f64>()
+            .is_ok_and(|n| n.to_bits() == 1.0_f64.to_bits());
+        number || ["true", "yes", "on"].contains(&text.to_ascii_lowercase().as_str())
+    };
+    let one = matches!(&node.kind, NodeKind::Scalar { text, plain: true } if is_one(text));
     if one {
         return Ok(());
     }
@@ -111,43 +132,59 @@ fn templates(root: &Node) -> Result<BTreeMap<String, Option<String>>, Problem> {
     let Some(node) = root.get("template").filter(|node| !node.is_null()) else {
         return Ok(declared);
     };
+    let bad = |cause: String, remedy: &str, node: &Node| {
+        Problem::error(cause, remedy)
+            .key("template")
+            .at(None, Some(node.line), Some(node.column))
+    };
     let mut pair = |key: &Node, value: Option<&Node>| {
-        if let Some(name) = key.text().map(str::trim).filter(|name| is_name(name)) {
-            let default = value
-                .filter(|value| !value.is_null())
-                .and_then(Node::text)
-                .map(str::to_owned);
-            declared.insert(name.to_lowercase(), default);
+        let Some(name) = key.text().filter(|name| is_name(name)) else {
+            return Err(bad(
+                "the name of a template variable is not made of letters, digits and `_`".to_owned(),
+                "correct the name",
+                key,
+            ));
+        };
+        let default = match value.filter(|value| !value.is_null()) {
+            Some(value) => Some(value.text().map(str::to_owned).ok_or_else(|| {
+                let cause = format!("the default of the template variable `{name}` is not a text");
+                bad(cause, "write a text", value)
+            })?),
+            None => None,
+        };
+        if declared.insert(name.to_lowercase(), default).is_some() {
+            let cause = format!("the template variable `{name}` is declared more than once");
+            return Err(bad(cause, "remove one of them", key));
         }
+        Ok(())
     };
     match &node.kind {
-        NodeKind::Mapping(pairs) => pairs.iter().for_each(|(key, value)| pair(key, Some(value))),
+        NodeKind::Mapping(pairs) => pairs.iter().try_for_each(|(key, value)| pair(key, Some(value)))?,
         NodeKind::Sequence(items) => {
             for item in items.iter() {
                 match item.mapping() {
-                    Some(pairs) => pairs.iter().for_each(|(key, value)| pair(key, Some(value))),
-                    None => pair(item, None),
+                    Some(pairs) => pairs.iter().try_for_each(|(key, value)| pair(key, Some(value)))?,
+                    None => pair(item, None)?,
                 }
             }
         }
         NodeKind::Scalar { .. } => {
-            return Err(Problem::error(
-                "template is neither a list nor a mapping",
+            return Err(bad(
+                "template is neither a list nor a mapping".to_owned(),
                 "write the names as a list below it",
-            )
-            .key("template")
-            .at(None, Some(node.line), Some(node.column)));
+                node,
+            ));
         }
     }
     Ok(declared)
 }
 
-fn global_tags(root: &Node, name: &str, problems: &mut Vec<Problem>) -> Vec<Tag> {
+fn global_tags(root: &Node, name: &str, problems: &mut Vec<Problem>) -> Vec<String> {
     let Some(node) = root.get("tag").or_else(|| root.get("tags")) else {
         return Vec::new();
     };
     match tag_words(node) {
-        Ok(words) => words.iter().map(|word| parse_tag(word)).collect(),
+        Ok(words) => words,
         Err(problem) => {
             problems.push(
                 problem
@@ -206,7 +243,7 @@ fn groups(root: &Node, name: &str, problems: &mut Vec<Problem>) -> Groups {
             return;
         }
         for group in names {
-            groups.add(group.to_lowercase(), tags.iter().map(|tag| tag.to_lowercase()));
+            groups.add(&group, &tags);
         }
     };
     let empty = |node: &Node| Node {
@@ -234,10 +271,7 @@ fn groups(root: &Node, name: &str, problems: &mut Vec<Problem>) -> Groups {
 fn includes(node: &Node, all: &mut Vec<Include>) {
     match &node.kind {
         NodeKind::Scalar { text, .. } => {
-            for location in text
-                .split(|c: char| c.is_whitespace() || c == ',')
-                .filter(|part| !part.is_empty())
-            {
+            for location in split_urls(text) {
                 all.push(Include {
                     location: location.to_owned(),
                     line: Some(node.line),
@@ -259,8 +293,10 @@ struct Entries<'a> {
     context: &'a Context,
     shared: Arc<Context>,
     declared: Arc<BTreeMap<String, Option<String>>>,
-    global_tags: Vec<Tag>,
+    global_tags: Vec<String>,
     number: usize,
+    /// The tags of each entry that was loaded, as written.
+    words: Vec<Vec<String>>,
     parsed: &'a mut Parsed,
 }
 
@@ -380,58 +416,50 @@ impl Entries<'_> {
         }
     }
 
-    /// Keys of one layer of an entry and its tags, `tag` before `tags`.
-    fn layer(
-        &mut self,
-        layer: &[(Node, Node)],
-        keys: &mut Vec<(String, String, Node)>,
-    ) -> Result<Option<Node>, Reported> {
-        let mut of_layer: Option<(bool, Node)> = None;
+    /// Keys of one layer of an entry, put over those of the layers before, and its `tag` and `tags`.
+    fn layer(&mut self, layer: &[(Node, Node)], keys: &mut Keys) -> Result<(), Reported> {
+        // Both names of the targets may be written; together they are the targets.
+        let mut targets: Option<(String, Node)> = None;
         for (key_node, value) in layer {
             let Some(key) = key_node.text() else { continue };
-            if key == "tag" || key == "tags" {
-                if of_layer
-                    .as_ref()
-                    .is_some_and(|(is_tag, _)| *is_tag != (key == "tag"))
-                {
-                    self.problem(
-                        Problem::warning("both tag and tags are written, tag is used", "keep one"),
-                        key_node,
-                    );
-                }
-                if key == "tag" || of_layer.is_none() {
-                    of_layer = Some((key == "tag", value.clone()));
-                }
-                continue;
-            }
-            match self.value(key, key_node, value) {
-                Some(Ok(text)) => {
-                    keys.retain(|(known, _, _)| known != key);
-                    keys.push((key.to_owned(), text, key_node.clone()));
-                }
-                Some(Err(problem)) => {
-                    self.problem(problem.key(key), value);
-                    return Err(Reported);
-                }
-                None => {}
+            match key {
+                "tag" => keys.tag = Some(value.clone()),
+                "tags" => keys.tags = Some(value.clone()),
+                _ => match self.value(key, key_node, value) {
+                    Some(Ok(text)) if matches!(key, "to" | "targets") => match &mut targets {
+                        Some((all, _)) => *all = format!("{all},{text}"),
+                        None => targets = Some((text, key_node.clone())),
+                    },
+                    Some(Ok(text)) => keys.set(key, text, key_node),
+                    Some(Err(problem)) => {
+                        self.problem(problem.key(key), value);
+                        return Err(Reported);
+                    }
+                    None => {}
+                },
             }
         }
-        Ok(of_layer.map(|(_, value)| value))
+        if let Some((text, node)) = targets {
+            keys.set("to", text, &node);
+        }
+        Ok(())
     }
 
     fn service(&mut self, url: &str, node: &Node, beside: &[(Node, Node)], child: Option<&[(Node, Node)]>) {
-        let mut keys: Vec<(String, String, Node)> = Vec::new();
-        let mut tags: Option<Node> = None;
+        let mut written = Keys::default();
         for layer in [beside, child.unwrap_or_default()] {
-            match self.layer(layer, &mut keys) {
-                Ok(Some(of_layer)) => tags = Some(of_layer),
-                Ok(None) => {}
-                Err(Reported) => return,
+            if self.layer(layer, &mut written).is_err() {
+                return;
             }
         }
-        let Some(tags) = self.tags(tags.as_ref(), node) else {
+        if let (Some(_), Some(tags)) = (&written.tag, &written.tags) {
+            let problem = Problem::warning("both tag and tags are written, tag is used", "keep one");
+            self.problem(problem.key("tags"), &tags.clone());
+        }
+        let Ok(words) = self.tags(written.tag.as_ref().or(written.tags.as_ref())) else {
             return;
         };
+        let keys = written.all;
         let overrides: Vec<(String, String)> = keys
             .iter()
             .map(|(key, value, _)| (key.clone(), value.clone()))
@@ -449,7 +477,7 @@ impl Entries<'_> {
                     );
                     return;
                 }
-                Ok(EntryBody::Template(template))
+                template.map(EntryBody::Template)
             }
             None => with_overrides(url, &overrides, self.context).map(EntryBody::Service),
         };
@@ -463,8 +491,9 @@ impl Entries<'_> {
                         self.problem(warning, &at);
                     }
                 }
+                self.words.push(words);
                 self.parsed.entries.push(Entry {
-                    tags,
+                    tags: Vec::new(),
                     file: Some(self.name.to_owned()),
                     line: Some(node.line),
                     body,
@@ -524,36 +553,44 @@ impl Entries<'_> {
         }
     }
 
-    fn tags(&mut self, node: Option<&Node>, entry: &Node) -> Option<Vec<Tag>> {
-        let mut tags = self.global_tags.clone();
-        if let Some(node) = node {
-            let words = match tag_words(node) {
-                Ok(words) => words,
-                Err(problem) => {
-                    self.problem(problem.key("tag"), node);
-                    return None;
-                }
-            };
-            let refused = if words.iter().any(|word| has_retry(word)) {
-                Some((
-                    "a tag of a service cannot carry a retry count",
-                    "write `retry: N` instead; tag:N belongs to --tag",
-                ))
-            } else if words.iter().any(|word| word.contains("${")) {
-                Some(("template variables are not allowed in tags", "write the tag out"))
-            } else {
-                None
-            };
-            if let Some((cause, remedy)) = refused {
-                self.problem(Problem::error(cause, remedy).key("tag"), node);
-                return None;
+    /// The words of an entry's tags, those of the file included.
+    fn tags(&mut self, node: Option<&Node>) -> Result<Vec<String>, Reported> {
+        let mut words = self.global_tags.clone();
+        let Some(node) = node else { return Ok(words) };
+        match tag_words(node) {
+            Ok(own) => words.extend(own),
+            Err(problem) => {
+                self.problem(problem.key("tag"), node);
+                return Err(Reported);
             }
-            tags.extend(words.iter().map(|word| parse_tag(word)));
         }
-        let _ = entry;
-        tags.sort();
-        tags.dedup();
-        Some(tags)
+        let refused = if words.iter().any(|word| has_retry(word)) {
+            (
+                "a tag of a service cannot carry a retry count",
+                "write `retry: N` instead; tag:N belongs to --tag",
+            )
+        } else if words.iter().any(|word| word.contains("${")) {
+            ("template variables are not allowed in tags", "write the tag out")
+        } else {
+            return Ok(words);
+        };
+        self.problem(Problem::error(refused.0, refused.1).key("tag"), node);
+        Err(Reported)
+    }
+}
+
+/// What is written for one service besides its URL.
+#[derive(Default)]
+struct Keys {
+    all: Vec<(String, String, Node)>,
+    tag: Option<Node>,
+    tags: Option<Node>,
+}
+
+impl Keys {
+    fn set(&mut self, key: &str, text: String, node: &Node) {
+        self.all.retain(|(known, _, _)| known != key);
+        self.all.push((key.to_owned(), text, node.clone()));
     }
 }
 

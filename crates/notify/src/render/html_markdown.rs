@@ -1,8 +1,11 @@
 //! HTML as Markdown.
 
+mod close;
+
+use super::html_pieces::{BLANKS, Mark, Piece};
 use super::html_text::{collapse, is_silent};
-use super::html_tokens::{Token, tokens};
-use crate::url::number::{is_space, trim};
+use super::html_tokens::{Attribute, Token, tokens};
+use crate::url::number::{python_int, trim};
 
 /// Converts HTML to Markdown: ATX headings, `**` and `*`, `[text](<address>)`, lists, quotes, fences, pipe tables;
 /// text is escaped so that it shows as it is.
@@ -22,397 +25,466 @@ pub fn html_to_markdown(html: &str) -> String {
     writer.finish()
 }
 
-/// A block that is being written; its text goes to its parent when it ends.
-#[derive(Debug, Default)]
+/// Deepest nesting that is kept apart; what is deeper is not opened.
+const DEPTH: usize = 200;
+/// Lists and quotes are not indented further than this many levels.
+const LEVELS: usize = 4;
+/// Elements that begin and end a line.
+const BLOCKS: [&str; 14] = [
+    "p", "h1", "h2", "h3", "h4", "h5", "h6", "div", "td", "th", "pre", "samp", "label", "li",
+];
+/// Those that stand apart from what is around them.
+const PARAGRAPHS: [&str; 5] = ["p", "div", "td", "th", "label"];
+/// Addresses that are not linked to.
+const UNSAFE_SCHEMES: [&str; 5] = ["javascript", "vbscript", "data", "file", "blob"];
+
+/// An open element, and what holds inside of it.
+#[derive(Clone, Debug, Default)]
 struct Frame {
+    tag: String,
+    /// Text is kept.
+    store: bool,
+    /// The innermost list is ordered or not.
+    list: Option<bool>,
+    /// Nesting of lists.
+    depth: usize,
+    /// Number of the next item.
+    counter: i64,
+    /// Text of the items is kept.
+    list_store: bool,
+    /// Nesting of quotes.
+    quotes: usize,
+    /// What continuation lines of an item begin with.
+    indent: String,
+    /// What all items of the outermost list begin with.
+    indent_base: String,
     kind: Kind,
-    out: String,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 enum Kind {
     #[default]
-    Root,
-    Strong,
-    Emphasis,
-    Link(String),
-    Code,
-    Pre,
-    Quote,
-    List {
-        ordered: bool,
-        next: u64,
-    },
+    Plain,
     Item {
-        marker: String,
+        opened: u64,
     },
-    Heading(usize),
+    /// `start` is where its mark stands among the pieces.
+    Emphasis {
+        mark: &'static str,
+        opened: u64,
+        start: usize,
+        written: bool,
+    },
+    Link(String),
+    /// Text as it stands.
+    Code(String),
     Table {
-        rows: Vec<Vec<String>>,
+        store: bool,
+        rows: usize,
     },
     Row {
         cells: Vec<String>,
+        in_table: bool,
+        store: bool,
     },
-    Cell,
+    Cell {
+        start: usize,
+    },
 }
 
 #[derive(Debug)]
 struct Writer {
-    stack: Vec<Frame>,
-    silent: bool,
+    frames: Vec<Frame>,
+    pieces: Vec<Piece>,
+    /// Counts what was written, so that an empty element is noticed.
+    written: u64,
 }
 
 impl Default for Writer {
     fn default() -> Self {
+        let root = Frame {
+            store: true,
+            list_store: true,
+            ..Frame::default()
+        };
         Self {
-            stack: vec![Frame::default()],
-            silent: false,
+            frames: vec![root],
+            pieces: Vec::new(),
+            written: 0,
         }
     }
 }
 
-/// Deepest nesting that is kept apart.
-const DEPTH: usize = 100;
-
 impl Writer {
-    fn out(&mut self) -> &mut String {
-        if self.stack.is_empty() {
-            self.stack.push(Frame::default());
+    fn top(&mut self) -> &mut Frame {
+        if self.frames.is_empty() {
+            *self = Self::default();
         }
-        let top = self.stack.len() - 1;
-        &mut self.stack[top].out
+        let last = self.frames.len() - 1;
+        &mut self.frames[last]
     }
 
-    fn open(&mut self, kind: Kind) {
-        if self.stack.len() < DEPTH {
-            self.stack.push(Frame {
-                kind,
-                out: String::new(),
+    /// A frame inside the innermost one.
+    fn inside(&mut self, tag: &str) -> Frame {
+        Frame {
+            tag: tag.to_owned(),
+            kind: Kind::Plain,
+            ..self.top().clone()
+        }
+    }
+
+    /// False when it would be too deep.
+    fn push(&mut self, frame: Frame) -> bool {
+        let fits = self.frames.len() < DEPTH;
+        if fits {
+            self.frames.push(frame);
+        }
+        fits
+    }
+
+    fn innermost(&self, wanted: impl Fn(&Frame) -> bool) -> Option<usize> {
+        (1..self.frames.len()).rev().find(|at| wanted(&self.frames[*at]))
+    }
+
+    /// Leaves the innermost element of this name, and all inside of it.
+    fn leave(&mut self, tag: &str) -> Option<Frame> {
+        let at = self.innermost(|frame| frame.tag == tag)?;
+        let frame = self.frames.swap_remove(at);
+        self.frames.truncate(at);
+        Some(frame)
+    }
+
+    fn emit(&mut self, text: impl Into<String>) {
+        self.pieces.push(Piece::Text(text.into()));
+        self.written += 1;
+    }
+
+    /// What a further line begins with, and what kind of mark that is.
+    fn prefix(&mut self) -> (String, Mark) {
+        let top = self.top();
+        let mark = if top.quotes > 0 { Mark::Quote } else { Mark::Indent };
+        (format!("{}{}", top.indent, "> ".repeat(top.quotes)), mark)
+    }
+
+    /// Ends a line, or with `strong` a paragraph.
+    fn boundary(&mut self, strong: bool) {
+        let (prefix, mark) = self.prefix();
+        if strong {
+            self.pieces.push(Piece::Gap {
+                quoted: mark == Mark::Quote && !prefix.is_empty(),
+                prefix,
             });
+            return;
+        }
+        self.pieces.push(Piece::End);
+        if !prefix.is_empty() {
+            self.pieces.push(Piece::Mark(mark, prefix));
         }
     }
 
-    fn in_code(&self) -> bool {
-        self.stack
-            .iter()
-            .any(|frame| matches!(frame.kind, Kind::Code | Kind::Pre))
+    /// Begins a block, unless a mark has just begun the line.
+    fn begin(&mut self, strong: bool) {
+        if !self.pieces.last().is_some_and(Piece::is_mark) {
+            self.boundary(strong);
+        }
     }
 
     fn text(&mut self, text: &str) {
-        if self.silent {
+        if !self.top().store {
             return;
         }
-        if self.stack.iter().any(|frame| frame.kind == Kind::Pre) {
-            let text = text.replace("\r\n", "\n").replace('\r', "\n");
-            self.out().push_str(&text);
+        if let Kind::Code(code) = &mut self.top().kind {
+            code.push_str(text);
+            return;
+        }
+        if trim(text).is_empty() && text.contains('\u{a0}') {
+            self.emit("\u{a0}");
             return;
         }
         let text = collapse(text);
-        if self.in_code() {
-            self.out().push_str(&text);
+        let fresh = match self.pieces.last() {
+            None | Some(Piece::Mark(..) | Piece::End | Piece::Gap { .. }) => {
+                if trim(&text).is_empty() {
+                    return;
+                }
+                true
+            }
+            Some(Piece::Text(last)) => last.ends_with('\n'),
+        };
+        let mut text = escape(&text);
+        if fresh {
+            escape_line_start(&mut text);
+        }
+        if let Kind::Emphasis { written: false, .. } = self.top().kind {
+            let content = text.trim_start_matches(BLANKS);
+            let lead = text[..text.len() - content.len()].to_owned();
+            let content = content.to_owned();
+            if !lead.is_empty() {
+                // Blanks stand in front of the mark, not behind it.
+                let at = self.pieces.len().saturating_sub(1);
+                self.pieces.insert(at, Piece::Text(lead));
+            }
+            if content.is_empty() {
+                return;
+            }
+            if let Kind::Emphasis { written, .. } = &mut self.top().kind {
+                *written = true;
+            }
+            text = content;
+        }
+        self.emit(text);
+    }
+
+    fn start(&mut self, name: &str, attributes: &[Attribute]) {
+        if matches!(self.top().kind, Kind::Code(_)) {
             return;
         }
-        let at_line_start = self.out().is_empty() || self.out().ends_with('\n');
-        let escaped = escape(&text, at_line_start);
-        self.out().push_str(&escaped);
-    }
-
-    /// A blank line, unless nothing stands before.
-    fn paragraph(&mut self) {
-        let out = self.out();
-        if out.is_empty() || out.ends_with("\n\n") {
-            return;
-        }
-        out.push_str(if out.ends_with('\n') { "\n" } else { "\n\n" });
-    }
-
-    fn line(&mut self) {
-        let out = self.out();
-        if !out.is_empty() && !out.ends_with('\n') {
-            out.push('\n');
-        }
-    }
-
-    fn start(&mut self, name: &str, attributes: &[(String, String)]) {
-        self.silent = is_silent(name);
-        let attribute = |wanted: &str| {
-            attributes
-                .iter()
-                .find(|(key, _)| key == wanted)
-                .map(|(_, value)| value.clone())
+        let value = |wanted: &str| {
+            let found = attributes.iter().find(|(key, _)| key == wanted);
+            found.and_then(|(_, value)| value.as_deref())
         };
         match name {
-            "p" | "div" | "label" => self.paragraph(),
-            "br" => self.out().push_str("  \n"),
+            "ul" | "ol" => self.list(name, value("start")),
+            "li" => self.item(value("value")),
+            "blockquote" => self.quote(),
+            "table" => self.table(),
+            "tr" => self.row(),
+            "td" | "th" if self.cell(name) => {}
+            _ => self.other(name, value("href")),
+        }
+    }
+
+    fn list(&mut self, name: &str, start: Option<&str>) {
+        let ordered = name == "ol";
+        let mut frame = self.inside(name);
+        let top = self.top();
+        frame.store = false;
+        frame.list = Some(ordered);
+        frame.depth = (top.depth + 1).min(LEVELS);
+        frame.counter = start
+            .filter(|_| ordered)
+            .and_then(python_int)
+            .map_or(1, |number| number.max(0));
+        if !matches!(top.tag.as_str(), "ul" | "ol") {
+            frame.list_store = top.store;
+        }
+        if top.depth == 0 {
+            frame.indent_base.clone_from(&top.indent);
+        }
+        if top.store && top.tag != "li" {
+            self.begin(true);
+        }
+        self.push(frame);
+    }
+
+    fn item(&mut self, number: Option<&str>) {
+        let opened = self.written;
+        let top = self.top();
+        let ordered = top.list == Some(true);
+        if ordered && let Some(number) = number.and_then(python_int) {
+            top.counter = number.max(0);
+        }
+        let mut marker = "  ".repeat(top.depth.saturating_sub(1));
+        if ordered {
+            marker.push_str(&top.counter.to_string());
+            marker.push_str(". ");
+        } else {
+            marker.push_str("- ");
+        }
+        let quotes = top.quotes;
+        let store = top.list_store;
+        let frame = Frame {
+            store,
+            indent: format!("{}{}", top.indent_base, " ".repeat(marker.len())),
+            kind: Kind::Item { opened },
+            ..self.inside("li")
+        };
+        if !self.push(frame) || !store {
+            return;
+        }
+        if !self.pieces.last().is_some_and(Piece::is_mark) {
+            self.pieces.push(Piece::End);
+            if quotes > 0 {
+                self.pieces.push(Piece::Mark(Mark::Quote, "> ".repeat(quotes)));
+            }
+        }
+        self.pieces.push(Piece::Mark(Mark::Item, marker));
+    }
+
+    fn quote(&mut self) {
+        let frame = self.inside("blockquote");
+        let outer = frame.quotes;
+        let quotes = (outer + 1).min(LEVELS);
+        let (store, indent) = (frame.store, frame.indent.clone());
+        if !self.push(Frame { quotes, ..frame }) || !store {
+            return;
+        }
+        let one = || Piece::Mark(Mark::Quote, "> ".to_owned());
+        match self.pieces.last() {
+            Some(Piece::Mark(Mark::Quote, _) | Piece::Gap { quoted: true, .. }) => {
+                if quotes > outer {
+                    self.pieces.push(one());
+                }
+            }
+            Some(Piece::Mark(..)) => self.pieces.push(Piece::Mark(Mark::Quote, "> ".repeat(quotes))),
+            Some(Piece::Text(_)) => {
+                // The paragraph in front ends where it stands, outside of this quote.
+                self.top().quotes = outer;
+                self.boundary(true);
+                self.top().quotes = quotes;
+                if quotes > outer {
+                    self.pieces.push(one());
+                }
+            }
+            _ => {
+                let prefix = indent + &"> ".repeat(quotes);
+                self.pieces.push(Piece::Mark(Mark::Quote, prefix));
+            }
+        }
+    }
+
+    fn table(&mut self) {
+        let nested = self
+            .innermost(|frame| matches!(frame.tag.as_str(), "td" | "th"))
+            .is_some();
+        let store = self.top().store && !nested;
+        if store {
+            self.begin(true);
+        }
+        let frame = Frame {
+            store: false,
+            kind: Kind::Table { store, rows: 0 },
+            ..self.inside("table")
+        };
+        self.push(frame);
+    }
+
+    fn row(&mut self) {
+        self.end_open_row();
+        let (in_table, store) = match self.top().kind {
+            Kind::Table { store, .. } => (true, store),
+            _ => (false, self.top().store),
+        };
+        let frame = Frame {
+            store: false,
+            kind: Kind::Row {
+                cells: Vec::new(),
+                in_table,
+                store,
+            },
+            ..self.inside("tr")
+        };
+        self.push(frame);
+    }
+
+    /// A cell of a row; false when no row is open.
+    fn cell(&mut self, name: &str) -> bool {
+        self.end_open_cell();
+        let Kind::Row { store, .. } = self.top().kind else {
+            return false;
+        };
+        let frame = Frame {
+            store,
+            kind: Kind::Cell {
+                start: self.pieces.len(),
+            },
+            ..self.inside(name)
+        };
+        self.push(frame);
+        true
+    }
+
+    fn other(&mut self, name: &str, href: Option<&str>) {
+        let outer = self.top().store;
+        let frame = self.inside(name);
+        let quotes_and_lists = frame.clone();
+        if matches!(name, "code" | "pre" | "samp") {
+            self.push(Frame {
+                kind: Kind::Code(String::new()),
+                ..frame
+            });
+        } else if name == "body" {
+            self.push(Frame { store: true, ..frame });
+        } else if is_silent(name) {
+            self.push(Frame {
+                store: false,
+                ..frame
+            });
+        }
+        if !outer {
+            return;
+        }
+        if BLOCKS.contains(&name) {
+            self.begin(PARAGRAPHS.contains(&name));
+        }
+        match name {
+            "br" => {
+                let (prefix, _) = self.prefix();
+                self.emit(format!("  \n{prefix}"));
+            }
             "hr" => {
-                self.paragraph();
-                self.out().push_str("---\n");
+                self.begin(true);
+                self.emit("---");
+                self.pieces.push(Piece::End);
             }
-            "b" | "strong" => self.open(Kind::Strong),
-            "i" | "em" => self.open(Kind::Emphasis),
+            "strong" | "b" => self.emphasis(quotes_and_lists, "**"),
+            "em" | "i" => self.emphasis(quotes_and_lists, "*"),
             "a" => {
-                if let Some(address) = attribute("href") {
-                    self.open(Kind::Link(address));
+                if let Some(address) = href.map(address) {
+                    let frame = Frame {
+                        kind: Kind::Link(address),
+                        ..quotes_and_lists
+                    };
+                    if self.push(frame) {
+                        self.emit("[");
+                    }
                 }
-            }
-            "code" if !self.stack.iter().any(|frame| frame.kind == Kind::Pre) => self.open(Kind::Code),
-            "pre" => {
-                self.line();
-                self.open(Kind::Pre);
-            }
-            "blockquote" => {
-                self.paragraph();
-                self.open(Kind::Quote);
-            }
-            "ul" | "ol" => {
-                if self
-                    .stack
-                    .iter()
-                    .any(|frame| matches!(frame.kind, Kind::Item { .. }))
-                {
-                    self.line();
-                } else {
-                    self.paragraph();
-                }
-                let next = attribute("start")
-                    .and_then(|start| start.parse().ok())
-                    .unwrap_or(1);
-                self.open(Kind::List {
-                    ordered: name == "ol",
-                    next,
-                });
-            }
-            "li" => self.item(),
-            "table" => {
-                self.paragraph();
-                self.open(Kind::Table { rows: Vec::new() });
-            }
-            "tr" => self.open(Kind::Row { cells: Vec::new() }),
-            "td" | "th" if matches!(self.stack.last().map(|frame| &frame.kind), Some(Kind::Row { .. })) => {
-                self.open(Kind::Cell);
             }
             _ => {
                 if let Some(level) = heading(name) {
-                    self.line();
-                    self.open(Kind::Heading(level));
+                    self.emit(format!("{} ", "#".repeat(level)));
                 }
             }
         }
     }
 
-    fn item(&mut self) {
-        self.close_until(
-            |kind| matches!(kind, Kind::Item { .. }),
-            |kind| matches!(kind, Kind::List { .. }),
-        );
-        let marker = match self.stack.last_mut().map(|frame| &mut frame.kind) {
-            Some(Kind::List { ordered: true, next }) => {
-                let marker = format!("{next}. ");
-                *next += 1;
-                marker
-            }
-            _ => "- ".to_owned(),
+    fn emphasis(&mut self, frame: Frame, mark: &'static str) {
+        let kind = Kind::Emphasis {
+            mark,
+            opened: self.written,
+            start: self.pieces.len(),
+            written: false,
         };
-        self.line();
-        self.open(Kind::Item { marker });
-    }
-
-    fn end(&mut self, name: &str) {
-        self.silent = false;
-        match name {
-            "p" | "div" | "label" => self.paragraph(),
-            "b" | "strong" => self.close(|kind| *kind == Kind::Strong),
-            "i" | "em" => self.close(|kind| *kind == Kind::Emphasis),
-            "a" => self.close(|kind| matches!(kind, Kind::Link(_))),
-            "code" => self.close(|kind| *kind == Kind::Code),
-            "pre" => self.close(|kind| *kind == Kind::Pre),
-            "blockquote" => self.close(|kind| *kind == Kind::Quote),
-            "ul" | "ol" => self.close(|kind| matches!(kind, Kind::List { .. })),
-            "li" => self.close(|kind| matches!(kind, Kind::Item { .. })),
-            "table" => self.close(|kind| matches!(kind, Kind::Table { .. })),
-            "tr" => self.close(|kind| matches!(kind, Kind::Row { .. })),
-            "td" | "th" => self.close(|kind| *kind == Kind::Cell),
-            _ => {
-                if let Some(level) = heading(name) {
-                    self.close(|kind| *kind == Kind::Heading(level));
-                }
-            }
+        if self.push(Frame { kind, ..frame }) {
+            self.pieces.push(Piece::Text(mark.to_owned()));
         }
-    }
-
-    /// Ends the innermost frame of this kind and everything inside it; nothing when there is none.
-    fn close(&mut self, wanted: impl Fn(&Kind) -> bool) {
-        self.close_until(wanted, |_| false);
-    }
-
-    fn close_until(&mut self, wanted: impl Fn(&Kind) -> bool, stop: impl Fn(&Kind) -> bool) {
-        let mut found = None;
-        for (at, frame) in self.stack.iter().enumerate().rev() {
-            if wanted(&frame.kind) {
-                found = Some(at);
-                break;
-            }
-            if stop(&frame.kind) {
-                break;
-            }
-        }
-        let Some(at) = found else { return };
-        while self.stack.len() > at.max(1) {
-            self.pop();
-        }
-    }
-
-    fn pop(&mut self) {
-        let Some(Frame { kind, out: text }) = self.stack.pop() else {
-            return;
-        };
-        match kind {
-            Kind::Root => self.out().push_str(&text),
-            Kind::Strong => self.wrap("**", &text),
-            Kind::Emphasis => self.wrap("*", &text),
-            Kind::Link(address) => {
-                let address = address.replace('<', "\\<").replace('>', "\\>");
-                let link = format!("[{text}](<{address}>)");
-                self.out().push_str(&link);
-            }
-            Kind::Code => {
-                let fence = "`".repeat(longest_run(&text) + 1);
-                let pad = if text.starts_with('`') || text.ends_with('`') {
-                    " "
-                } else {
-                    ""
-                };
-                let code = format!("{fence}{pad}{text}{pad}{fence}");
-                self.out().push_str(&code);
-            }
-            Kind::Pre => {
-                let fence = "`".repeat((longest_run(&text) + 1).max(3));
-                let text = text.trim_matches('\n');
-                let block = format!("{fence}\n{text}\n{fence}\n");
-                self.out().push_str(&block);
-            }
-            Kind::Quote => {
-                let block = prefix(text.trim_end_matches(is_space), "> ", "> ");
-                self.out().push_str(&block);
-                self.out().push_str("\n\n");
-            }
-            Kind::List { .. } => {
-                let text = text.trim_end_matches(is_space).to_owned();
-                self.out().push_str(&text);
-                let nested = self
-                    .stack
-                    .iter()
-                    .any(|frame| matches!(frame.kind, Kind::Item { .. }));
-                self.out().push_str(if nested { "\n" } else { "\n\n" });
-            }
-            Kind::Item { marker } => {
-                let indent = " ".repeat(marker.len());
-                let block = prefix(trim(&text), &marker, &indent);
-                self.out().push_str(&block);
-                self.out().push('\n');
-            }
-            Kind::Heading(level) => {
-                let line = format!("{} {}", "#".repeat(level), text.trim_end_matches(is_space));
-                self.out().push_str(line.trim_end_matches(is_space));
-                self.out().push('\n');
-            }
-            Kind::Table { rows } => {
-                let table = table(&rows) + &text;
-                self.out().push_str(&table);
-                self.out().push('\n');
-            }
-            Kind::Row { cells } => {
-                if let Some(Kind::Table { rows }) = self.stack.last_mut().map(|frame| &mut frame.kind) {
-                    rows.push(cells);
-                } else {
-                    let line = cells.concat() + &text;
-                    self.out().push_str(&line);
-                }
-            }
-            Kind::Cell => {
-                let cell = trim(&text).replace('|', "\\|").replace('\n', " ");
-                match self.stack.last_mut().map(|frame| &mut frame.kind) {
-                    Some(Kind::Row { cells }) => cells.push(cell),
-                    _ => self.out().push_str(&cell),
-                }
-            }
-        }
-    }
-
-    /// Emphasis around a text; blanks at its ends stay outside.
-    fn wrap(&mut self, marker: &str, text: &str) {
-        let inner = trim(text);
-        if inner.is_empty() {
-            self.out().push_str(text);
-            return;
-        }
-        let lead = &text[..text.len() - text.trim_start_matches(is_space).len()];
-        let tail = &text[text.trim_end_matches(is_space).len()..];
-        let wrapped = format!("{lead}{marker}{inner}{marker}{tail}");
-        self.out().push_str(&wrapped);
-    }
-
-    fn finish(mut self) -> String {
-        while self.stack.len() > 1 {
-            self.pop();
-        }
-        let text = self.stack.pop().map(|frame| frame.out).unwrap_or_default();
-        trim(&text).to_owned()
     }
 }
 
 fn heading(name: &str) -> Option<usize> {
-    let level = name.strip_prefix('h')?;
-    level
-        .parse()
-        .ok()
-        .filter(|level| (1..=6).contains(level) && name.len() == 2)
+    let level = name.strip_prefix('h')?.parse().ok()?;
+    ((1..=6).contains(&level) && name.len() == 2).then_some(level)
 }
 
-fn longest_run(text: &str) -> usize {
-    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
-}
-
-fn prefix(text: &str, first: &str, others: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 16);
-    for (n, line) in text.split('\n').enumerate() {
-        if n > 0 {
-            out.push('\n');
-        }
-        let lead = if n == 0 { first } else { others };
-        out.push_str(if line.is_empty() { lead.trim_end() } else { lead });
-        out.push_str(line);
+/// An address as it may be linked to: without invisible characters, `#` instead of one that would run something.
+fn address(written: &str) -> String {
+    let visible: String = written
+        .chars()
+        .filter(|c| {
+            !matches!(c, '\0'..='\u{1f}' | '\u{7f}' | '\u{ad}' | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        })
+        .collect();
+    let visible = trim(&visible);
+    let scheme = visible
+        .split_once(':')
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    if scheme.is_some_and(|scheme| UNSAFE_SCHEMES.contains(&scheme.as_str())) {
+        return "#".to_owned();
     }
-    out
-}
-
-fn table(rows: &[Vec<String>]) -> String {
-    let line = |out: &mut String, cells: &str| {
-        out.push_str("| ");
-        out.push_str(cells);
-        out.push_str(" |\n");
-    };
-    let mut out = String::new();
-    for (n, row) in rows.iter().enumerate() {
-        line(&mut out, &row.join(" | "));
-        if n == 0 {
-            line(&mut out, &vec!["---"; row.len()].join(" | "));
-        }
-    }
-    out
-}
-
-/// Escapes a text so that Markdown shows it as it is.
-fn escape(text: &str, at_line_start: bool) -> String {
-    let mut out = String::with_capacity(text.len() + 8);
-    let (lead, rest) = if at_line_start {
-        line_start(text)
-    } else {
-        (String::new(), text)
-    };
-    out.push_str(&lead);
-    for c in rest.chars() {
-        if "\\`*_[]()#!~><".contains(c) {
+    let mut out = String::with_capacity(visible.len());
+    for c in visible.chars() {
+        if matches!(c, '\\' | '<' | '>') {
             out.push('\\');
         }
         out.push(c);
@@ -420,24 +492,38 @@ fn escape(text: &str, at_line_start: bool) -> String {
     out
 }
 
-/// A text that would begin a list: its marker escaped, and the rest.
-fn line_start(text: &str) -> (String, &str) {
-    let trimmed = text.trim_start_matches(is_space);
-    let blanks = &text[..text.len() - trimmed.len()];
-    if let Some(rest) = trimmed.strip_prefix(['-', '+'])
-        && (rest.is_empty() || rest.starts_with(is_space))
-    {
-        return (format!("{blanks}\\{}", &trimmed[..1]), rest);
+/// Escapes a text so that Markdown shows it as it is.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if "\\`*_~#[]()!<>".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
     }
-    let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();
-    if digits > 0
-        && let Some(rest) = trimmed[digits..].strip_prefix(['.', ')'])
-        && (rest.is_empty() || rest.starts_with(is_space))
-    {
-        return (
-            format!("{blanks}{}\\{}", &trimmed[..digits], &trimmed[digits..=digits]),
-            rest,
-        );
+    out
+}
+
+/// Escapes what would begin a list or be a rule at the beginning of a line.
+fn escape_line_start(text: &mut String) {
+    let ends = |rest: &str| rest.is_empty() || rest == "\n" || rest.starts_with([' ', '\t']);
+    let digits = text.len() - text.trim_start_matches(char::is_numeric).len();
+    if digits > 0 && text[digits..].strip_prefix('.').is_some_and(ends) {
+        text.insert(digits, '\\');
+        return;
     }
-    (String::new(), text)
+    if text.strip_prefix(['-', '+']).is_some_and(ends) {
+        text.insert(0, '\\');
+        return;
+    }
+    let trimmed = text.trim_matches(BLANKS);
+    let rule = ['-', '='].into_iter().any(|mark| {
+        trimmed.starts_with(mark)
+            && trimmed.matches(mark).count() >= 3
+            && trimmed.chars().all(|c| c == mark || c == ' ' || c == '\t')
+    });
+    if rule {
+        let at = text.len() - text.trim_start_matches(BLANKS).len();
+        text.insert(at, '\\');
+    }
 }

@@ -26,7 +26,7 @@ pub(super) fn is_silent(name: &str) -> bool {
 pub fn html_to_text(html: &str) -> String {
     let mut lines = Lines::default();
     let mut stored = true;
-    let mut preformatted = false;
+    let mut preformatted = 0_usize;
     for token in tokens(html) {
         match token {
             Token::Start { name, .. } => {
@@ -39,7 +39,7 @@ pub fn html_to_text(html: &str) -> String {
                     "br" => lines.push("\n"),
                     "hr" => lines.rule(),
                     "blockquote" => lines.push(" >"),
-                    "pre" => preformatted = true,
+                    "pre" => preformatted += 1,
                     _ => {}
                 }
             }
@@ -49,11 +49,11 @@ pub fn html_to_text(html: &str) -> String {
                     lines.break_line();
                 }
                 if name == "pre" {
-                    preformatted = false;
+                    preformatted = preformatted.saturating_sub(1);
                 }
             }
             Token::Text(text) if stored => {
-                if preformatted {
+                if preformatted > 0 {
                     lines.push(&text.replace("\r\n", "\n").replace('\r', "\n"));
                 } else {
                     lines.push(&collapse(&text));

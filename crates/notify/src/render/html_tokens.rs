@@ -2,13 +2,16 @@
 
 use super::entities;
 
+/// Name and value of an attribute; none when no `=` is written.
+pub(super) type Attribute = (String, Option<String>);
+
 /// One piece of HTML.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     /// `<name …>`; the attributes in order, values decoded.
     Start {
         name: String,
-        attributes: Vec<(String, String)>,
+        attributes: Vec<Attribute>,
     },
     /// `</name>`, and also the second half of `<name/>`.
     End { name: String },
@@ -210,7 +213,7 @@ impl<'a> Scan<'a> {
     }
 
     /// `name`, `name=value`, `name="value"`, `name='value'`. `None` when a quote is never closed.
-    fn attribute(&mut self) -> Option<(String, String)> {
+    fn attribute(&mut self) -> Option<Attribute> {
         let start = self.at;
         self.at += self.peek()?.len_utf8();
         self.take(|c| !c.is_whitespace() && !matches!(c, '/' | '>' | '='));
@@ -219,7 +222,7 @@ impl<'a> Scan<'a> {
         self.take(char::is_whitespace);
         if self.peek() != Some('=') {
             self.at = before_blanks;
-            return Some((name, String::new()));
+            return Some((name, None));
         }
         self.take(|c| c == '=');
         self.take(char::is_whitespace);
@@ -232,6 +235,6 @@ impl<'a> Scan<'a> {
             }
             _ => self.take(|c| !c.is_whitespace() && c != '>'),
         };
-        Some((name, entities::decode(value)))
+        Some((name, Some(entities::decode(value))))
     }
 }

@@ -5,6 +5,7 @@ mod emoji_table;
 mod entities;
 mod escape;
 mod html_markdown;
+mod html_pieces;
 mod html_text;
 mod html_tokens;
 mod markdown_html;

@@ -32,21 +32,13 @@ pub fn text_to_markdown(text: &str) -> String {
     out
 }
 
-/// True when what follows a `&` would be read as a character reference.
+/// True when what follows a `&` could be read as a character reference.
 fn entity_like(rest: &str) -> bool {
-    let Some(end) = rest.find(';') else { return false };
-    let name = &rest[..end];
-    let (number, digits) = match name.strip_prefix('#') {
-        Some(digits) => (true, digits),
-        None => (false, name),
-    };
-    if number {
-        let hex = digits.strip_prefix(['x', 'X']);
-        return hex.map_or(
-            !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()),
-            |hex| !hex.is_empty() && hex.bytes().all(|b| b.is_ascii_hexdigit()),
-        );
-    }
-    name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric())
+    let name = rest.strip_prefix('#').unwrap_or(rest).as_bytes();
+    let length = name
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphanumeric())
+        .take(33)
+        .count();
+    (1..=32).contains(&length) && name.get(length) == Some(&b';')
 }

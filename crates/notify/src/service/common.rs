@@ -275,6 +275,12 @@ impl Query {
         self.values.get(name).map(|(value, _)| value.as_str())
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values
+            .iter()
+            .map(|(name, (value, _))| (name.as_str(), value.as_str()))
+    }
+
     pub(crate) fn remove(&mut self, name: &str) -> Option<(String, bool)> {
         self.values.remove(name)
     }

@@ -156,7 +156,7 @@ fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Resul
                         || {
                             Problem::error(
                                 format!("port {number} does not exist"),
-                                "write a number from 1 to 65535 (D2)",
+                                "write a number from 1 to 65535",
                             )
                             .key("port")
                         },

@@ -167,7 +167,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
     let (mode, secure) = written_mode(raw.schema == "xmpps", taken)?;
     let to = taken.text("to").map(|to| percent::decode(&to));
     let written = targets(raw.path.iter().map(String::as_str).chain(to.as_deref()));
-    let (places, printed) = places(written, &raw.host, taken)?;
+    let (places, printed) = places(&written, &raw.host, taken)?;
     let name = nick_name(taken);
     let nick = name.clone().unwrap_or_else(|| login.local.clone());
     let connect_host = taken.text("xmpp").map(|host| percent::decode(&host));
@@ -300,18 +300,30 @@ fn confirm(taken: &mut Taken<'_>) -> Result<Option<Confirm>, Problem> {
 /// Sorted places, none twice, and how the canonical URL prints them. Bad ones are dropped and named; when none is
 /// left the URL does not load (D6). Nothing written means the account itself.
 fn places(
-    mut written: Vec<String>,
+    written: &[String],
     host: &str,
     taken: &mut Taken<'_>,
 ) -> Result<(Vec<Place>, Vec<String>), Problem> {
-    written.sort();
-    let any = !written.is_empty();
+    // What is still encoded is read once more, except for a room's password, which may hold anything.
+    let mut pieces: Vec<(String, Option<String>)> = Vec::with_capacity(written.len());
+    for text in written {
+        match room_password(text) {
+            (room, Some(password)) => pieces.push((percent::decode(&room), Some(password))),
+            (text, None) if text.contains('%') => {
+                let decoded = percent::decode(&text);
+                pieces.extend(targets([decoded.as_str()]).into_iter().map(|text| (text, None)));
+            }
+            whole => pieces.push(whole),
+        }
+    }
+    pieces.sort();
+    pieces.dedup();
+    let any = !pieces.is_empty();
     let mut places: Vec<Place> = Vec::new();
     let mut printed = Vec::new();
     let mut bad = Vec::new();
-    for text in &written {
-        let (text, password) = room_password(text);
-        let Some(jid) = jid::target(&text, host) else {
+    for (text, password) in pieces {
+        let Some(jid) = jid::parse(&text, host) else {
             bad.push(shown_target(&text));
             continue;
         };
@@ -360,7 +372,10 @@ fn room_password(text: &str) -> (String, Option<String>) {
     {
         let (jid, password) = text.split_at(at + colon);
         let password = &password[1..];
-        if !password.is_empty() && !password.bytes().all(|byte| byte.is_ascii_digit() || byte == b':') {
+        if !jid[at..].contains('[')
+            && !password.is_empty()
+            && !password.bytes().all(|byte| byte.is_ascii_digit() || byte == b':')
+        {
             return (jid.to_owned(), Some(percent::decode(password)));
         }
     }

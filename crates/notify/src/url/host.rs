@@ -1,6 +1,6 @@
 //! What may stand where a host is expected.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 /// Why a host is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,9 @@ pub(crate) fn check(text: &str) -> Result<String, HostError> {
     if text.contains(':') || text.starts_with('[') {
         return ipv6(text);
     }
+    if text.len() > 253 {
+        return Err(HostError::TooLong);
+    }
     let text = text.strip_suffix('.').unwrap_or(text);
     if text.is_empty() {
         return Err(HostError::Empty);
@@ -45,18 +48,15 @@ pub(crate) fn check(text: &str) -> Result<String, HostError> {
     if name.len() > 253 {
         return Err(HostError::TooLong);
     }
-    let labels: Vec<&str> = name.split('.').collect();
-    if labels.len() == 4
-        && labels
-            .iter()
-            .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit()))
-    {
-        return name
-            .parse::<Ipv4Addr>()
-            .map(|_| name.clone())
-            .map_err(|_| HostError::Ipv4);
+    let labels = || name.split('.');
+    if labels().count() == 4 && name.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        return if labels().all(is_octet) {
+            Ok(name)
+        } else {
+            Err(HostError::Ipv4)
+        };
     }
-    if labels.iter().all(|label| is_label(label)) {
+    if labels().all(is_label) {
         Ok(name)
     } else {
         Err(HostError::Invalid)
@@ -76,28 +76,59 @@ fn is_label(label: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-' || *byte == b'_')
 }
 
+/// One part of an IPv4 address; leading zeros are let pass.
+fn is_octet(label: &str) -> bool {
+    label.len() <= 3 && label.parse::<u16>().is_ok_and(|value| value <= 255)
+}
+
 fn ipv6(text: &str) -> Result<String, HostError> {
     let inner = text
         .strip_prefix('[')
         .map_or(Some(text), |rest| rest.strip_suffix(']'))
         .ok_or(HostError::Ipv6)?;
-    let decoded = super::percent::decode(inner);
-    let (address, zone) = match decoded.split_once('%') {
-        Some((address, zone)) => (address, Some(zone)),
-        None => (decoded.as_str(), None),
-    };
-    let parsed: Ipv6Addr = address.parse().map_err(|_| HostError::Ipv6)?;
-    if let Some(zone) = zone {
-        let link_local = parsed.segments()[0] & 0xffc0 == 0xfe80;
-        let plain = !zone.is_empty()
-            && zone
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-        if !link_local || !plain {
-            return Err(HostError::Ipv6);
+    let good = match inner.split_once('%') {
+        Some((address, zone)) => {
+            is_link_local(address) && !zone.is_empty() && zone.bytes().all(|b| b.is_ascii_alphanumeric())
         }
+        None => inner.parse::<Ipv6Addr>().is_ok() && (!inner.contains('.') || is_mapped(inner)),
+    };
+    if good {
+        Ok(format!("[{}]", super::percent::decode(inner)))
+    } else {
+        Err(HostError::Ipv6)
     }
-    Ok(format!("[{decoded}]"))
+}
+
+/// What may stand in front of a zone: `fe80:` and up to four groups.
+fn is_link_local(address: &str) -> bool {
+    let groups = |rest: &str| {
+        let mut groups = rest.split(':');
+        groups.next() == Some("")
+            && rest.split(':').count() <= 5
+            && groups.all(|group| group.len() <= 4 && group.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    address
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("fe80:"))
+        && groups(&address[5..])
+}
+
+/// An IPv4 address inside an IPv6 one, in the forms that are in use: `::`, `::ffff:`, `::ffff:0:`, or one to four
+/// groups and `::` in front of it.
+fn is_mapped(address: &str) -> bool {
+    let head = address.rsplit_once(':').map_or("", |(head, _)| head);
+    let Some(groups) = head.strip_prefix(':') else {
+        let groups = head.strip_suffix(':').unwrap_or_default();
+        return (1..=4).contains(&groups.split(':').count()) && !groups.contains("::");
+    };
+    let words: Vec<&str> = groups.split(':').collect();
+    let zeros = |word: &str| !word.is_empty() && word.bytes().all(|b| b == b'0');
+    match words.as_slice() {
+        [""] => true,
+        ["", last] => last.eq_ignore_ascii_case("ffff"),
+        ["", first, last] => first.eq_ignore_ascii_case("ffff") && zeros(last),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +138,22 @@ mod tests {
     #[test]
     fn hosts_are_checked_as_written() {
         for good in [
-            "x.org", "a", "a.b", "ab.1c", "12", "OPEN.x", "a_b", "1.2.3.4", "[::1]", "ab.1", "1",
+            "x.org",
+            "a",
+            "a.b",
+            "ab.1c",
+            "12",
+            "OPEN.x",
+            "a_b",
+            "1.2.3.4",
+            "01.2.3.004",
+            "[::1]",
+            "ab.1",
+            "1",
+            "[::1.2.3.4]",
+            "[::ffff:1.2.3.4]",
+            "[::FFFF:0:1.2.3.4]",
+            "[64:ff9b::1.2.3.4]",
         ] {
             assert_eq!(check(good).as_deref(), Ok(good));
         }
@@ -124,6 +170,9 @@ mod tests {
             "a b",
             "[::1",
             "[2001:db8::1%eth0]",
+            "[1:2:3:4:5:6:1.2.3.4]",
+            "[fe80::1%eth-0]",
+            "1.2.3.256",
             "b%C3%BC.de",
         ] {
             assert!(check(bad).is_err(), "{bad}");

@@ -1,7 +1,6 @@
 //! JIDs as they are written in URLs.
 
 use super::number::{is_space, trim};
-use super::percent;
 
 /// A JID as written: `[#]local[@domain][/resource]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,15 +13,10 @@ pub(crate) struct WrittenJid {
     pub(crate) local: String,
 }
 
-/// Reads a target: percent-encoding left over from the URL is understood once more.
-pub(crate) fn target(text: &str, host: &str) -> Option<WrittenJid> {
-    parse(&percent::decode(text), host)
-}
-
-/// Reads a login JID.
+/// Reads a login JID or a target, decoded. A `%23` left over from the URL is understood as the `#` of a room.
 pub(crate) fn parse(text: &str, host: &str) -> Option<WrittenJid> {
     let text = trim(text);
-    if let Some(rest) = text.strip_prefix('#')
+    if let Some(rest) = text.strip_prefix('#').or_else(|| text.strip_prefix("%23"))
         && let Some(mut jid) = address(rest, host)
     {
         jid.room = true;
@@ -33,7 +27,10 @@ pub(crate) fn parse(text: &str, host: &str) -> Option<WrittenJid> {
 
 fn address(text: &str, host: &str) -> Option<WrittenJid> {
     let (bare, resource) = match text.split_once('/') {
-        Some((bare, rest)) => (bare, Some(rest.split('/').next().unwrap_or_default())),
+        Some((bare, rest)) => (
+            bare,
+            rest.split('/').next().and_then(|part| part.split("%2F").next()),
+        ),
         None => (text, None),
     };
     if resource
@@ -66,15 +63,15 @@ mod tests {
 
     #[test]
     fn targets_take_the_forms_of_the_reference() {
-        let text = |written: &str| target(written, "h.org").map(|jid| (jid.room, jid.jid));
+        let text = |written: &str| parse(written, "h.org").map(|jid| (jid.room, jid.jid));
         for (written, room, jid) in [
             ("jane", false, "jane@h.org"),
             ("#room", true, "room@h.org"),
             ("#", false, "#@h.org"),
             ("##a@b", true, "#a@b"),
             ("a/b/c", false, "a@h.org/b"),
-            ("a%2Fb", false, "a@h.org/b"),
-            ("%23a%40b.c", true, "a@b.c"),
+            ("a/b%2Fc", false, "a@h.org/b"),
+            ("%23a@b.c", true, "a@b.c"),
         ] {
             assert_eq!(text(written), Some((room, jid.to_owned())), "{written}");
         }

@@ -1,5 +1,7 @@
 //! One URL taken apart: schema, credentials, host, port, path, query.
 
+use std::borrow::Cow;
+
 use zeroize::Zeroizing;
 
 use super::host;
@@ -46,7 +48,11 @@ impl RawUrl {
                 "split it into several",
             ));
         }
-        let (text, references) = References::extract(text, env)?;
+        let (mut text, references) = References::extract(text, env)?;
+        // A room may be written with its `#`: only elsewhere does that begin a fragment.
+        if text.contains("/#") {
+            text = text.replace("/#", "/%23");
+        }
         let whole = Zeroizing::new(references.expand(&text));
         // A URL that is nothing but one reference: what it stands for is the URL.
         let (text, references) =
@@ -65,10 +71,19 @@ impl RawUrl {
             Some((front, query)) => (front, query),
             None => (rest, ""),
         };
-        let mut front = front.replace("/#", "/%23");
+        if query.contains('\n') {
+            return Err(Problem::error(
+                "a line end stands in the query of the URL",
+                "write %0A for it, or give the URLs one by one",
+            ));
+        }
         // The reference's reader drops these three wherever they stand in front of the query.
-        front.retain(|c| !matches!(c, '\t' | '\r' | '\n'));
-        let front = front.split('#').next().unwrap_or_default();
+        let front: Cow<'_, str> = if front.contains(['\t', '\r', '\n']) {
+            front.replace(['\t', '\r', '\n'], "").into()
+        } else {
+            front.into()
+        };
+        let front = trim(front.split('#').next().unwrap_or_default());
         let (authority, path) = front.split_once('/').unwrap_or((front, ""));
         let mut url = Self {
             schema,
@@ -81,6 +96,23 @@ impl RawUrl {
         url.read_authority(authority, &references, host)?;
         url.override_credentials();
         Ok(url)
+    }
+
+    /// True when one of its parts holds this word.
+    pub(crate) fn holds(&self, word: &str) -> bool {
+        let credentials = self
+            .user
+            .as_deref()
+            .into_iter()
+            .chain(self.password.as_ref().map(|text| text.as_str()));
+        credentials
+            .chain([self.host.as_str()])
+            .chain(self.path.iter().map(String::as_str))
+            .any(|part| part.contains(word))
+            || self
+                .query
+                .iter()
+                .any(|(key, value)| key.contains(word) || value.contains(word))
     }
 
     fn read_authority(
@@ -125,9 +157,9 @@ impl RawUrl {
             };
         } else {
             let (host, port) = split_port(&place);
-            self.host = host::check(trim(&host)).map_err(|error| bad_host(error.cause()))?;
+            self.host = host::check(trim(host)).map_err(|error| bad_host(error.cause()))?;
             self.port = match port {
-                Some(port) => Some(port_number(&port)?),
+                Some(port) => Some(port_number(port)?),
                 None => None,
             };
         }
@@ -191,7 +223,7 @@ fn schema_of(text: &str) -> Option<(String, &str)> {
     }
     Some((
         schema.to_ascii_lowercase(),
-        text[at + 3..].trim_start_matches('/'),
+        text[at + 3..].trim_start_matches(['/', '\\']),
     ))
 }
 
@@ -229,22 +261,21 @@ fn bad_host(cause: &str) -> Problem {
     .key("host")
 }
 
-fn split_port(place: &str) -> (String, Option<String>) {
-    let ipv6 = |text: &str| text.parse::<std::net::Ipv6Addr>().is_ok();
+/// Host and port. More than one `:` outside of brackets is an IPv6 address without a port.
+fn split_port(place: &str) -> (&str, Option<&str>) {
     if let Some(end) = place.strip_prefix('[').and_then(|rest| rest.find(']')) {
         let (host, rest) = place.split_at(end + 2);
+        let plain = host[1..=end]
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b':'));
         return match rest.strip_prefix(':') {
-            Some(port) => (host.to_owned(), Some(port.to_owned())),
-            None => (place.to_owned(), None),
+            Some(port) if plain => (host, Some(port)),
+            _ => (place, None),
         };
     }
-    let bare = percent::decode(place);
-    if place.matches(':').count() > 1 && ipv6(bare.split('%').next().unwrap_or_default()) {
-        return (place.to_owned(), None);
-    }
-    match place.rsplit_once(':') {
-        Some((host, port)) => (host.to_owned(), Some(port.to_owned())),
-        None => (place.to_owned(), None),
+    match place.split_once(':') {
+        Some((host, port)) if !host.is_empty() && !port.contains(':') => (host, Some(port)),
+        _ => (place, None),
     }
 }
 
@@ -262,7 +293,7 @@ fn port_number(text: &str) -> Result<u16, Problem> {
         .ok_or_else(|| {
             Problem::error(
                 format!("port {number} does not exist"),
-                "write a number from 1 to 65535 (D2)",
+                "write a number from 1 to 65535",
             )
             .key("port")
         })

@@ -10,15 +10,27 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-/// The lines of one file.
+/// The lines of one kind: the reference vectors and our own beside this file, all of them produced by running Apprise
+/// 2.2.0. `NOTIFY_VECTORS=FOLDER` runs the files of another folder instead (a comparison with generated input).
 fn vectors(kind: &str) -> Vec<Value> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../vectors/apprise")
-        .join(format!("{kind}.jsonl"));
-    let text = std::fs::read_to_string(&path).expect("the vectors belong to the repository");
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect("one JSON object a line"))
-        .collect()
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let folders = match std::env::var_os("NOTIFY_VECTORS") {
+        Some(folder) => vec![PathBuf::from(folder)],
+        None => vec![
+            here.join("../../vectors/apprise"),
+            here.join("tests/vectors/more"),
+        ],
+    };
+    let mut lines = Vec::new();
+    for folder in folders {
+        let path = folder.join(format!("{kind}.jsonl"));
+        let text = std::fs::read_to_string(&path).expect("the vectors belong to the repository");
+        lines.extend(
+            text.lines()
+                .map(|line| serde_json::from_str(line).expect("one JSON object a line")),
+        );
+    }
+    lines
 }
 
 /// Runs `check` on every line and fails with all that is wrong.
