@@ -88,6 +88,13 @@ fn main() {
                 message::open(&post.data),
             )
         });
+        let mut verifier = message::Verifier::new();
+        measure(&format!("the same, {name} id seen before"), || {
+            (
+                verifier.verify(&id, &post.data, &post.signature),
+                message::open(&post.data),
+            )
+        });
     }
 
     let plaintext = vec![b'y'; 1_000];

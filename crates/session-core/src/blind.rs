@@ -150,7 +150,8 @@ impl Blinder {
     /// The two `15` ids that `account` (a `05` id) may have here. The first has the top bit clear and is the
     /// "absolute" id to store and compare; which one is real depends on a sign that the Session ID does not tell.
     pub fn candidates15(&self, account: &SessionId) -> Result<[SessionId; 2], IdError> {
-        let point = (account_point(account)? * self.k).compress().to_bytes();
+        let point = keys::mul_public(&account_point(account)?, &self.k);
+        let point = point.compress().to_bytes();
         let (mut clear, mut set) = (point, point);
         clear[31] &= 0x7f;
         set[31] |= 0x80;
@@ -173,8 +174,24 @@ impl Blinder {
 
     /// The one `25` id of `account` (a `05` id) here.
     pub fn id25(&self, account: &SessionId) -> Result<SessionId, IdError> {
-        let point = account_point(account)? * factor25(account.key(), &self.server);
-        Ok(SessionId::new(Prefix::Blind25, point.compress().to_bytes()))
+        Ok(self.id25_of_point(account, &account_point(account)?))
+    }
+
+    /// The `15` id of an Ed25519 key whose point was tested.
+    pub(crate) fn id15_of_point(&self, point: &EdwardsPoint) -> SessionId {
+        SessionId::new(
+            Prefix::Blind15,
+            keys::mul_public(point, &self.k).compress().to_bytes(),
+        )
+    }
+
+    /// The `25` id of an account, by its positive point, which was tested.
+    pub(crate) fn id25_of_point(&self, account: &SessionId, positive: &EdwardsPoint) -> SessionId {
+        let k = factor25(account.key(), &self.server);
+        SessionId::new(
+            Prefix::Blind25,
+            keys::mul_public(positive, &k).compress().to_bytes(),
+        )
     }
 }
 
@@ -194,7 +211,7 @@ fn account_point(account: &SessionId) -> Result<EdwardsPoint, IdError> {
         return Err(IdError::WrongKind);
     }
     let point = edwards_from_x25519(account.key())?;
-    if point.is_small_order() || !point.is_torsion_free() {
+    if point.is_small_order() || !keys::is_torsion_free(&point) {
         Err(IdError::NotAKey)
     } else {
         Ok(point)

@@ -136,18 +136,17 @@ impl<'a> Conversation<'a> {
 
     /// `05` id of the Ed25519 key found inside, if that key blinds to `from` on this server.
     fn prove_sender(&self, ed25519: &[u8; 32], from: &SessionId) -> Result<SessionId, DmError> {
-        let x25519 = keys::x25519_from_ed25519(ed25519).map_err(|_| DmError::ForgedSender)?;
-        let account = SessionId::new(Prefix::Account, x25519);
+        let point = keys::valid_point(ed25519).map_err(|_| DmError::ForgedSender)?;
+        let account = SessionId::new(Prefix::Account, point.to_montgomery().to_bytes());
         let blinder = Blinder::new(&self.server);
         // For 15 ids the sign is not compared: old clients blind with the other one.
         let (expected, claimed) = match from.prefix() {
-            Prefix::Blind25 => (blinder.id25(&account), *from),
-            _ => (
-                blinder.candidates15(&account).map(|[absolute, _]| absolute),
-                absolute15(from),
-            ),
+            Prefix::Blind25 => {
+                let positive = if ed25519[31] >> 7 == 1 { -point } else { point };
+                (blinder.id25_of_point(&account, &positive), *from)
+            }
+            _ => (absolute15(&blinder.id15_of_point(&point)), absolute15(from)),
         };
-        let expected = expected.map_err(|_| DmError::ForgedSender)?;
         if bool::from(expected.as_bytes().ct_eq(claimed.as_bytes())) {
             Ok(account)
         } else {

@@ -208,11 +208,89 @@ pub(crate) fn finish_signature(r: Scalar, secret: &Scalar, public: &[u8; 32], me
     signature
 }
 
-/// Plain Ed25519 verification with libsodium's strictness: canonical s, no key or R of small order.
+/// A public key that is ready to verify: decoded and tested once, for as many signatures as there are.
+///
+/// Verifies with libsodium's strictness: canonical key, R and s, no key or R of small order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct VerifyingKey {
+    public: [u8; 32],
+    /// `-A`, the form in which the equation needs it.
+    minus: EdwardsPoint,
+}
+
+impl VerifyingKey {
+    /// The key of an Ed25519 public key.
+    pub fn from_ed25519(public: &[u8; 32]) -> Result<Self, BadSignature> {
+        let point = CompressedEdwardsY(*public).decompress().ok_or(BadSignature)?;
+        if point.is_small_order() || !is_canonical(public) {
+            return Err(BadSignature);
+        }
+        Ok(Self {
+            public: *public,
+            minus: -point,
+        })
+    }
+
+    /// The positive Ed25519 key of an X25519 public key, for [`VerifyingKey::verify_xed25519`].
+    pub fn from_x25519(x25519: &[u8; 32]) -> Result<Self, BadSignature> {
+        let point = edwards_from_x25519(x25519).map_err(|_| BadSignature)?;
+        if point.is_small_order() {
+            return Err(BadSignature);
+        }
+        Ok(Self {
+            public: point.compress().to_bytes(),
+            minus: -point,
+        })
+    }
+
+    /// Checks a plain Ed25519 signature.
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        let (big_r, s) = signature.split_first_chunk::<32>().expect("64 bytes");
+        let s = *s.first_chunk().expect("64 bytes");
+        let s = Option::<Scalar>::from(Scalar::from_canonical_bytes(s)).ok_or(BadSignature)?;
+        let c = Scalar::from_hash(
+            Sha512::new()
+                .chain_update(big_r)
+                .chain_update(self.public)
+                .chain_update(message),
+        );
+        // Everything here is public, so the time may depend on it.
+        let expected = EdwardsPoint::vartime_double_scalar_mul_basepoint(&c, &self.minus, &s);
+        if expected.compress().as_bytes() == big_r && !expected.is_small_order() {
+            Ok(())
+        } else {
+            Err(BadSignature)
+        }
+    }
+
+    /// Checks an XEd25519 signature, in both forms that [`verify_xed25519`] takes.
+    pub fn verify_xed25519(&self, message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        if signature[63] & 0x80 == 0 {
+            return self.verify(message, signature);
+        }
+        let (mut key, mut signature) = (*self, *signature);
+        key.public[31] ^= 0x80;
+        key.minus = -key.minus;
+        signature[63] &= 0x7f;
+        key.verify(message, &signature)
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VerifyingKey({})", hex::encode(self.public))
+    }
+}
+
+/// Whether the y of an encoded point is below the field's prime, as every encoder writes it.
+fn is_canonical(public: &[u8; 32]) -> bool {
+    let above = public[0] >= 0xed && public[1..31].iter().all(|&b| b == 0xff) && public[31] & 0x7f == 0x7f;
+    !above
+}
+
+/// Plain Ed25519 verification; see [`VerifyingKey`].
 pub fn verify_ed25519(public: &[u8; 32], message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
-    let key = ed25519_dalek::VerifyingKey::from_bytes(public).map_err(|_| BadSignature)?;
-    key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature))
-        .map_err(|_| BadSignature)
+    VerifyingKey::from_ed25519(public)?.verify(message, signature)
 }
 
 /// XEd25519 verification under an X25519 key.
@@ -220,14 +298,7 @@ pub fn verify_ed25519(public: &[u8; 32], message: &[u8], signature: &Signature) 
 /// Besides the strict form, the form of the npm package curve25519-js is taken: it leaves the sign of the real key
 /// in the top bit of the last byte, and that bit goes back onto the key first.
 pub fn verify_xed25519(x25519: &[u8; 32], message: &[u8], signature: &Signature) -> Result<(), BadSignature> {
-    let mut public = edwards_from_x25519(x25519)
-        .map_err(|_| BadSignature)?
-        .compress()
-        .to_bytes();
-    let mut signature = *signature;
-    public[31] |= signature[63] & 0x80;
-    signature[63] &= 0x7f;
-    verify_ed25519(&public, message, &signature)
+    VerifyingKey::from_x25519(x25519)?.verify_xed25519(message, signature)
 }
 
 /// The Edwards point with `y = (u - 1)/(u + 1)` and sign bit 0 that stands for an X25519 key.
@@ -257,12 +328,23 @@ pub(crate) fn montgomery(ed25519: &[u8; 32]) -> Result<[u8; 32], IdError> {
 /// the main subgroup.
 pub(crate) fn valid_point(bytes: &[u8; 32]) -> Result<EdwardsPoint, IdError> {
     let point = CompressedEdwardsY(*bytes).decompress().ok_or(IdError::NotAKey)?;
-    let canonical = point.compress().to_bytes() == *bytes;
-    if canonical && !point.is_small_order() && point.is_torsion_free() {
+    // The one point with x = 0 and a sign besides is of small order.
+    if is_canonical(bytes) && !point.is_small_order() && is_torsion_free(&point) {
         Ok(point)
     } else {
         Err(IdError::NotAKey)
     }
+}
+
+/// Whether a public point is in the main subgroup. A point is iff the group order takes it to zero, that is, if one
+/// less takes it to its opposite; in time that depends on the (fixed) order alone.
+pub(crate) fn is_torsion_free(point: &EdwardsPoint) -> bool {
+    mul_public(point, &-Scalar::ONE) == -point
+}
+
+/// A public factor times a public point, in time that depends on the factor.
+pub(crate) fn mul_public(point: &EdwardsPoint, factor: &Scalar) -> EdwardsPoint {
+    EdwardsPoint::vartime_double_scalar_mul_basepoint(factor, point, &Scalar::ZERO)
 }
 
 /// A community server's X25519 secret. Wiped when dropped; `Debug` shows the public key alone.
@@ -332,6 +414,78 @@ mod tests {
                 me.sign(&message),
                 ed25519_dalek::Signer::sign(&theirs, &message).to_bytes()
             );
+        }
+    }
+
+    #[test]
+    fn verification_is_as_strict_as_the_reference_implementation() {
+        let reference = |public: &[u8; 32], message: &[u8], signature: &Signature| {
+            ed25519_dalek::VerifyingKey::from_bytes(public)
+                .and_then(|key| key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)))
+                .is_ok()
+        };
+        let me = Identity::from_seed([5; 32]);
+        let good = me.sign(b"message");
+        let mut cases = vec![(*me.ed25519_public(), good)];
+        for bit in 0..512 {
+            let mut bad = good;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            cases.push((*me.ed25519_public(), bad));
+        }
+        // s + L is the same number for a careless verifier.
+        let mut big = good;
+        let order = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let mut carry = 0;
+        for (byte, add) in big[32..].iter_mut().zip(order) {
+            let sum = u16::from(*byte) + add + carry;
+            *byte = sum.to_le_bytes()[0];
+            carry = sum >> 8;
+        }
+        cases.push((*me.ed25519_public(), big));
+        // Keys and R of small order, and keys that are written with y above the prime.
+        for torsion in curve25519_dalek::constants::EIGHT_TORSION {
+            let point = torsion.compress().to_bytes();
+            let mut zero = [0; 64];
+            zero[..32].copy_from_slice(&point);
+            cases.push((point, zero));
+            cases.push((*me.ed25519_public(), zero));
+            let mut mixed = good;
+            mixed[..32].copy_from_slice(&point);
+            cases.push((*me.ed25519_public(), mixed));
+        }
+        for low in 0xed..=0xff {
+            for high in [0x7f, 0xff] {
+                let mut key = [0xff; 32];
+                (key[0], key[31]) = (low, high);
+                assert!(VerifyingKey::from_ed25519(&key).is_err());
+            }
+        }
+        let mut accepted = 0;
+        for (key, signature) in cases {
+            let ours = verify_ed25519(&key, b"message", &signature).is_ok();
+            assert_eq!(
+                ours,
+                reference(&key, b"message", &signature),
+                "{}",
+                hex::encode(signature)
+            );
+            accepted += u32::from(ours);
+        }
+        assert_eq!(accepted, 1);
+    }
+
+    #[test]
+    fn points_outside_the_main_subgroup_are_found() {
+        for n in 0..8 {
+            let point = EdwardsPoint::mul_base(&Scalar::from(n + 1u64));
+            for (at, torsion) in curve25519_dalek::constants::EIGHT_TORSION.iter().enumerate() {
+                let mixed = point + torsion;
+                assert_eq!(is_torsion_free(&mixed), mixed.is_torsion_free());
+                assert_eq!(is_torsion_free(&mixed), at == 0);
+            }
         }
     }
 

@@ -1,9 +1,11 @@
 //! A post: padded content and the signature over it.
 
+use std::collections::HashMap;
+
 use crate::auth::Signer;
 use crate::content::{Content, ContentError};
 use crate::id::{Prefix, SessionId};
-use crate::keys::{self, BadSignature, Signature};
+use crate::keys::{BadSignature, Signature, VerifyingKey};
 use crate::padding::{Padding, unpad};
 
 /// The two fields of a post, fixed: posting them again is recognisable as the same message.
@@ -38,12 +40,51 @@ pub enum VerifyError {
 
 /// Checks the signature of a post as Session's apps do: XEd25519 under a `05` id, Ed25519 under a blinded one.
 pub fn verify(author: &SessionId, data: &[u8], signature: &Signature) -> Result<(), VerifyError> {
-    match author.prefix() {
-        Prefix::Account => keys::verify_xed25519(author.key(), data, signature)?,
-        Prefix::Blind15 | Prefix::Blind25 | Prefix::Unblinded => {
-            keys::verify_ed25519(author.key(), data, signature)?;
+    check(author.prefix(), &key_of(author)?, data, signature)
+}
+
+/// Checks the signatures of many posts, as [`verify`] does; the key of an author who wrote several is decoded once.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    keys: HashMap<SessionId, Result<VerifyingKey, VerifyError>>,
+}
+
+impl Verifier {
+    /// Most authors that are remembered.
+    const MAX_AUTHORS: usize = 4096;
+
+    /// A verifier that knows no author yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Checks the signature of one post.
+    pub fn verify(
+        &mut self,
+        author: &SessionId,
+        data: &[u8],
+        signature: &Signature,
+    ) -> Result<(), VerifyError> {
+        if self.keys.len() >= Self::MAX_AUTHORS {
+            self.keys.clear();
         }
+        let key = (*self.keys.entry(*author).or_insert_with(|| key_of(author)))?;
+        check(author.prefix(), &key, data, signature)
+    }
+}
+
+fn key_of(author: &SessionId) -> Result<VerifyingKey, VerifyError> {
+    Ok(match author.prefix() {
+        Prefix::Account => VerifyingKey::from_x25519(author.key())?,
+        Prefix::Blind15 | Prefix::Blind25 | Prefix::Unblinded => VerifyingKey::from_ed25519(author.key())?,
         Prefix::Group | Prefix::System => return Err(VerifyError::UnknownKind),
+    })
+}
+
+fn check(prefix: Prefix, key: &VerifyingKey, data: &[u8], signature: &Signature) -> Result<(), VerifyError> {
+    match prefix {
+        Prefix::Account => key.verify_xed25519(data, signature)?,
+        _ => key.verify(data, signature)?,
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! Every item of `vectors/sogs/vectors.json` that concerns bytes and cryptography.
+//! Every item of `vectors/sogs/vectors.json` that concerns bytes and cryptography, and of `more-vectors.json`, which
+//! `scripts/session-vectors` makes with libsodium.
 //!
-//! The tests read the file and take whatever items it has, so that items added to it run without a change here.
+//! The tests read the files and take whatever items they have, so that items added to them run without a change here.
 #![expect(
     clippy::unwrap_used,
     clippy::too_many_lines,
@@ -27,9 +28,17 @@ fn vectors() -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
+fn more_vectors() -> Value {
+    serde_json::from_str(include_str!("more-vectors.json")).unwrap()
+}
+
 fn items(section: &str) -> Vec<Value> {
-    let items = vectors()[section]["items"].as_array().unwrap().clone();
-    assert!(!items.is_empty(), "{section} is empty");
+    let mut items = Vec::new();
+    for vectors in [vectors(), more_vectors()] {
+        let more = vectors[section]["items"].as_array().unwrap();
+        assert!(!more.is_empty(), "{section} is empty");
+        items.extend(more.iter().cloned());
+    }
     items
 }
 
@@ -341,6 +350,18 @@ fn mnemonics() {
         assert_eq!(*mnemonic::encode(&entropy), phrase);
         let me = Identity::from_mnemonic(phrase).unwrap();
         assert_eq!(me.to_mnemonic().unwrap().as_str(), phrase);
+        // Three letters of each word are enough; a last word that repeats another one than it must is not.
+        let words: Vec<_> = phrase.split(' ').collect();
+        let short: Vec<_> = words.iter().map(|word| &word[..3]).collect();
+        assert_eq!(*mnemonic::decode(&short.join(" ")).unwrap(), entropy);
+        assert_eq!(
+            *mnemonic::decode(&short.join("ly\t").to_uppercase()).unwrap(),
+            entropy
+        );
+        for other in words[..12].iter().filter(|word| **word != words[12]) {
+            let wrong = format!("{} {other}", words[..12].join(" "));
+            assert_eq!(mnemonic::decode(&wrong), Err(mnemonic::MnemonicError::Checksum));
+        }
         assert_eq!(
             Identity::from_seed_hex(text(&item, "seed16"))
                 .unwrap()
@@ -443,7 +464,9 @@ fn padding() {
             assert_eq!(unpad(&padded), content);
         }
     }
-    for item in vectors()["padding"]["unpad"].as_array().unwrap() {
+    let (first, more) = (vectors(), more_vectors());
+    let unpads = [&first, &more].map(|vectors| vectors["padding"]["unpad"].as_array().unwrap());
+    for item in unpads.into_iter().flatten() {
         assert_eq!(
             hex::encode(unpad(&hex::decode(text(item, "in")).unwrap())),
             text(item, "out"),
