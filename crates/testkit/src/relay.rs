@@ -33,6 +33,7 @@ struct Shared {
     options: RelayOptions,
     stop: AtomicBool,
     black_hole: AtomicBool,
+    mute: AtomicBool,
     connections: AtomicU64,
     up: AtomicU64,
     down: AtomicU64,
@@ -50,6 +51,7 @@ impl Relay {
             options,
             stop: AtomicBool::new(false),
             black_hole: AtomicBool::new(false),
+            mute: AtomicBool::new(false),
             connections: AtomicU64::new(0),
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
@@ -88,6 +90,11 @@ impl Relay {
     /// From now on nothing passes, in either direction; the connections stay open.
     pub fn black_hole(&self, on: bool) {
         self.shared.black_hole.store(on, Ordering::SeqCst);
+    }
+
+    /// From now on nothing of what the server says passes; what clients say still does.
+    pub fn mute(&self, on: bool) {
+        self.shared.mute.store(on, Ordering::SeqCst);
     }
 
     /// Cuts every connection that is open now. New ones are carried again.
@@ -190,7 +197,11 @@ impl Shared {
                 Ok(0) | Err(_) => break,
                 Ok(n) => n,
             };
-            if self.black_hole.load(Ordering::SeqCst) || mute_after.is_some_and(|limit| passed >= limit) {
+            let muted = direction == Direction::Down && self.mute.load(Ordering::SeqCst);
+            if muted
+                || self.black_hole.load(Ordering::SeqCst)
+                || mute_after.is_some_and(|limit| passed >= limit)
+            {
                 continue;
             }
             match direction {

@@ -71,6 +71,8 @@ pub enum Plain {
     /// Inside TLS with a verified certificate, or on a connection to this machine itself.
     #[default]
     Protected,
+    /// Inside TLS with a verified certificate, and nowhere else.
+    Verified,
     /// On any connection.
     Anywhere,
 }

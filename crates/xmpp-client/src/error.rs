@@ -1,6 +1,7 @@
 //! Everything that can go wrong, each with its cause and with what to do about it.
 
-use std::borrow::Cow;
+mod advice;
+
 use std::time::Duration;
 
 use thiserror::Error;
@@ -63,6 +64,17 @@ pub enum XmppError {
     Silent {
         /// What was being waited for.
         step: Step,
+        /// The limit that passed.
+        after: Duration,
+    },
+
+    /// Something came, but the answer was not whole in time: an extremely slow server or line.
+    #[error("the answer was too slow while {step}: {bytes} bytes came within {}, and not the whole of it", seconds(.after))]
+    TooSlow {
+        /// What was being waited for.
+        step: Step,
+        /// How many bytes came.
+        bytes: u64,
         /// The limit that passed.
         after: Duration,
     },
@@ -483,6 +495,8 @@ pub enum XmppError {
         after: Duration,
         /// What stood in the way last.
         last: Box<XmppError>,
+        /// Whether it was written at least once, so that it may have arrived.
+        written: bool,
     },
     /// The session was closed by its owner.
     #[error("the session was closed before the message was confirmed")]
@@ -495,6 +509,8 @@ pub enum XmppError {
 pub enum Step {
     /// Waiting for the server's first words.
     Opening,
+    /// Waiting for the features of a stream that the server has opened.
+    Features,
     /// Asking for STARTTLS.
     StartTls,
     /// The TLS handshake.
@@ -519,6 +535,7 @@ impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Opening => "opening the stream",
+            Self::Features => "waiting for the features of the opened stream",
             Self::StartTls => "asking for STARTTLS",
             Self::Tls => "negotiating TLS",
             Self::Login => "logging in",
@@ -529,229 +546,6 @@ impl std::fmt::Display for Step {
             Self::Upload => "preparing the upload",
             Self::Query => "waiting for an answer",
         })
-    }
-}
-
-impl XmppError {
-    /// Whether the same attempt would end the same way until somebody changes something.
-    pub fn is_permanent(&self) -> bool {
-        match self {
-            Self::DnsFailed { .. }
-            | Self::ConnectionRefused { .. }
-            | Self::Unreachable { .. }
-            | Self::ConnectTimeout { .. }
-            | Self::Silent { .. }
-            | Self::TlsFailed { .. }
-            | Self::StartTlsRefused
-            | Self::LoginUnavailable { .. }
-            | Self::ShuttingDown { .. }
-            | Self::Replaced { .. }
-            | Self::ConnectionLost { .. }
-            | Self::CutUnconfirmed
-            | Self::NotXmpp { .. }
-            | Self::RemoteServerTimeout { .. }
-            | Self::RemoteServerNotFound { .. }
-            | Self::RoomFull { .. }
-            | Self::NoEcho { .. }
-            | Self::UploadFailed { .. }
-            | Self::GaveUp { .. }
-            | Self::SessionClosed => false,
-            Self::StreamError { condition, .. } => !matches!(
-                condition.as_str(),
-                "connection-timeout"
-                    | "internal-server-error"
-                    | "remote-connection-failed"
-                    | "reset"
-                    | "resource-constraint"
-                    | "system-shutdown"
-                    | "undefined-condition"
-            ),
-            Self::LoginRefused { condition, .. } => condition == "aborted",
-            Self::BindRefused { condition, .. } => !matches!(
-                condition.as_str(),
-                "resource-constraint" | "conflict" | "internal-server-error"
-            ),
-            Self::Bounced { temporary, .. }
-            | Self::JoinRefused { temporary, .. }
-            | Self::UploadRefused { temporary, .. } => !temporary,
-            _ => true,
-        }
-    }
-
-    /// How long to wait before trying again; `None` when that is pointless.
-    pub fn retry_after(&self) -> Option<Duration> {
-        if self.is_permanent() {
-            return None;
-        }
-        Some(Duration::from_secs(match self {
-            Self::CutUnconfirmed | Self::ConnectionLost { .. } => 1,
-            Self::ShuttingDown { .. } | Self::ConnectionRefused { .. } => 5,
-            Self::RemoteServerNotFound { .. } | Self::RemoteServerTimeout { .. } => 60,
-            Self::StreamError { .. } | Self::Bounced { .. } | Self::UploadRefused { .. } => 30,
-            _ => 10,
-        }))
-    }
-
-    /// Whether the message may have arrived although it was not confirmed.
-    pub fn may_have_arrived(&self) -> bool {
-        match self {
-            Self::CutUnconfirmed
-            | Self::NoEcho { .. }
-            | Self::Silent {
-                step: Step::Confirming,
-                ..
-            } => true,
-            Self::GaveUp { last, .. } => last.may_have_arrived(),
-            _ => false,
-        }
-    }
-
-    /// What a person can do about it.
-    #[expect(clippy::too_many_lines, reason = "one table: each cause beside its remedy")]
-    pub fn remedy(&self) -> Cow<'static, str> {
-        let text = match self {
-            Self::NoSuchHost { .. } => "check the spelling of the host, or name the server with xmpp=HOST",
-            Self::DnsFailed { .. } => {
-                "check the name servers of this machine, or name the server with xmpp=ADDRESS"
-            }
-            Self::ServiceNotOffered { .. } => {
-                "check the domain of the address, or name the server and port yourself"
-            }
-            Self::ConnectionRefused { .. } => {
-                "check host and port, and that the server runs and is not behind a firewall"
-            }
-            Self::Unreachable { .. } => "check the network of this machine and the address of the server",
-            Self::ConnectTimeout { .. } => {
-                "check host, port and firewall, or allow more time with cto=SECONDS"
-            }
-            Self::Silent {
-                step: Step::Opening | Step::StartTls,
-                ..
-            } => {
-                "check that the port is an XMPP port and that mode= fits it, or allow more time with rto=SECONDS"
-            }
-            Self::Silent { step: Step::Tls, .. } => {
-                "check that the port fits mode=: 5223 is mostly tls, 5222 starttls"
-            }
-            Self::Silent {
-                step: Step::Confirming,
-                ..
-            } => {
-                "the message may have arrived; look before you send it again, or allow more time with rto=SECONDS"
-            }
-            Self::Silent { .. } => "the server is slow; allow more time with rto=SECONDS",
-            Self::PortExpectsTls => {
-                "use mode=tls for this port, or the STARTTLS port of the server (mostly 5222)"
-            }
-            Self::PortExpectsClearText => {
-                "use mode=starttls for this port, or the TLS port of the server (mostly 5223)"
-            }
-            Self::StartTlsNotOffered { .. } => {
-                "use mode=tls with the TLS port; mode=none only if you accept that everybody on the way can read along"
-            }
-            Self::StartTlsRefused => "look into the server's log: its certificate is probably missing",
-            Self::DataBeforeTls => {
-                "somebody between you and the server tampers with the connection; use mode=tls"
-            }
-            Self::TlsRequired { .. } => "use mode=starttls or mode=tls",
-            Self::CertificateUntrusted { .. } => {
-                "give the authority's certificate with ca_file=PATH; verify=no only where nobody can stand between"
-            }
-            Self::CertificateExpired { .. } => {
-                "renew the certificate on the server, and check the clock of this machine"
-            }
-            Self::CertificateNotYetValid { .. } => "check the clock of this machine and of the server",
-            Self::CertificateWrongName { .. } => {
-                "the certificate must name the domain of the address; check the domain, and xmpp= if you set it"
-            }
-            Self::CertificateInvalid { .. } => "have the server's certificate reissued",
-            Self::BadAuthority { .. } => "ca_file= must be a PEM file with at least one certificate",
-            Self::TlsFailed { .. } => {
-                "check that the server speaks TLS 1.2 or 1.3 and that the port fits mode="
-            }
-            Self::WrongPassword { .. } => "check user, domain and password by logging in with another client",
-            Self::AccountDisabled { .. } => "ask the administrator of the server",
-            Self::CredentialsExpired { .. } => "set a new password with another client",
-            Self::LoginUnavailable { .. } => "try again later; the server's user database is not available",
-            Self::LoginRefused { .. } => "log in with another client to see whether the account works",
-            Self::OnlyPlain { .. } => {
-                "use TLS with a certificate that can be verified, or allow it with plain=yes if you trust the connection"
-            }
-            Self::NoMechanism { .. } => {
-                "have a SCRAM mechanism enabled on the server; without encryption many servers offer none, so use mode=starttls"
-            }
-            Self::ChannelBindingUnavailable { .. } => {
-                "drop scramplus=require, or use a server with tls-exporter or tls-server-end-point"
-            }
-            Self::ChannelBindingRejected { .. } => {
-                "somebody may stand between you and the server; if the server is just old, use scramplus=no"
-            }
-            Self::ServerNotProven { .. } => {
-                "do not log in there: it is not the server that keeps this account, or it is broken"
-            }
-            Self::Downgraded => {
-                "somebody between you and the server tampers with the login; check the certificate, and do not use verify=no"
-            }
-            Self::Iterations { .. } => "set the password anew on the server, with a usual iteration count",
-            Self::LoginProtocol { .. } => "the server is broken or not what it seems; try another client",
-            Self::PasswordCharacters => "choose a password without control and private characters",
-            Self::BindRefused { .. } => {
-                "leave out the resource of the address, and end sessions that are not needed"
-            }
-            Self::HostUnknown { .. } => "check the domain of the address, and xmpp= if you set it",
-            Self::ShuttingDown { .. } => "try again when the server is back",
-            Self::Replaced { .. } => "leave out the resource of the address, so that each login gets its own",
-            Self::StreamError { .. } => "look into the server's log",
-            Self::ConnectionLost {
-                step: Step::Opening, ..
-            } => "check that the port is an XMPP port and that mode= fits it",
-            Self::ConnectionLost { .. } => "nothing was sent; try again",
-            Self::CutUnconfirmed => "it may have arrived; sent again with the same id, clients show it once",
-            Self::NotXmpp { .. } => "check host and port: something else than an XMPP server answers there",
-            Self::NoSuchUser { .. } => "check the address of the recipient",
-            Self::RemoteServerNotFound { .. } => "check the domain of the recipient",
-            Self::RemoteServerTimeout { .. } => "try again later; the recipient's server does not answer",
-            Self::RemoteNotAllowed { .. } => {
-                "this server does not talk to other servers; use an account on the recipient's server"
-            }
-            Self::IsRoom { .. } => "write the target with a # before it",
-            Self::Bounced { temporary: true, .. } => "try again later",
-            Self::Bounced { .. } => "check the recipient, and whether it accepts messages from this account",
-            Self::TooLarge { .. } => {
-                "shorten the message, send it as a file, or let it be split with overflow=split"
-            }
-            Self::Empty => "give the message a text or a file",
-            Self::NoSuchRoom { removed: false, .. } => {
-                "check the spelling; remove the empty room by hand, or allow it with create=yes"
-            }
-            Self::NoSuchRoom { .. } => "check the spelling of the room, or have it made with create=yes",
-            Self::RoomCreationForbidden { .. } => {
-                "check the spelling of the room, or ask the administrator to create it"
-            }
-            Self::MembersOnly { .. } => "ask a room admin to make this account a member",
-            Self::RoomPassword { given: true, .. } => "check the room password",
-            Self::RoomPassword { .. } => "give it as #room:PASSWORD or with room_password=",
-            Self::Banned { .. } => "ask a room admin to lift the ban",
-            Self::NoVoice { .. } => "ask a moderator to give this account voice",
-            Self::NickTaken { .. } | Self::BadNick { .. } => "choose another nick with name=",
-            Self::RoomFull { .. } => "try again later, or ask a room admin to raise the limit",
-            Self::RemovedFromRoom { .. } => "ask a room admin why",
-            Self::JoinRefused { .. } => "check the room with another client",
-            Self::NoEcho { .. } => {
-                "it may have arrived; look into the room before you send it again, or allow more time with rto=SECONDS"
-            }
-            Self::NoUploadService { .. } => {
-                "send without the file, or use a server with HTTP upload (XEP-0363)"
-            }
-            Self::FileTooLarge { .. } => "make the file smaller, or send a link to it",
-            Self::UploadRefused { .. } => {
-                "try later or with a smaller file; the account may be over its quota"
-            }
-            Self::UploadFailed { .. } => "check that this machine reaches the server's HTTP port",
-            Self::GaveUp { last, .. } => return last.remedy(),
-            Self::SessionClosed => "send it again in a new session",
-        };
-        Cow::Borrowed(text)
     }
 }
 

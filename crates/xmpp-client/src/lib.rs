@@ -42,7 +42,7 @@ pub use message::{
     Outgoing, RoomTarget, Target,
 };
 pub use oneshot::send;
-pub use probe::{Candidate, ChosenMechanism, Joined, Offered, RoomFacts, Visit, offer, servers};
+pub use probe::{Candidate, ChosenMechanism, Joined, Offered, RoomFacts, Visit, addresses, offer, servers};
 pub use session::{ArchivePlace, Event, Events, Received, Session, SessionOptions};
 pub use styling::styling_from_markdown;
 pub use xml::wire_len;

@@ -119,10 +119,12 @@ pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, X
         }
         return Err(match error {
             XmppError::ConnectionLost { .. } if attempt.early_queued => XmppError::CutUnconfirmed,
-            XmppError::Silent { after, .. } if attempt.early_queued => XmppError::Silent {
-                step: Step::Confirming,
-                after,
-            },
+            XmppError::Silent { after, .. } | XmppError::TooSlow { after, .. } if attempt.early_queued => {
+                XmppError::Silent {
+                    step: Step::Confirming,
+                    after,
+                }
+            }
             error => error,
         });
     }

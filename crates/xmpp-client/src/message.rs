@@ -83,7 +83,8 @@ pub enum Confirm {
 pub enum ConfirmedBy {
     /// Written to an authenticated session, as asked.
     Sent,
-    /// Our server took it for another domain, whose own server did not answer in time.
+    /// Our server took it, and no more is known: the server of another domain did not answer in time,
+    /// or the confirmation was lost and the message was found in the account's archive.
     HandedOver,
     /// The server responsible for the recipient took it.
     Server,
@@ -221,10 +222,11 @@ pub struct Outgoing {
     pub id: Option<String>,
     /// The id of the earlier message that this one corrects (XEP-0308).
     pub replaces: Option<String>,
-    /// An earlier attempt with the same `id` may have arrived, no sooner than this. The history of the
-    /// room is looked through while it is entered, and what is found there is not said again. People
-    /// have no such history; a room that a kept session is in already is not entered, so repeat
-    /// with [`send`](crate::send).
+    /// An earlier attempt with the same `id` may have arrived, no sooner than this. What is found is not
+    /// said again. For rooms the history is looked through while they are entered; a room that a kept
+    /// session is in already is not entered, so repeat with [`send`](crate::send). For people it is the
+    /// account's own archive (XEP-0313), where the server keeps one; the outcome is then
+    /// [`ConfirmedBy::HandedOver`] with [`Note::FoundInArchive`].
     pub repeat_since: Option<std::time::SystemTime>,
 }
 
@@ -296,6 +298,8 @@ pub enum Note {
     WithoutChannelBinding,
     /// The certificate of the server was not verified, as asked.
     CertificateNotVerified,
+    /// An earlier attempt stands in the account's archive (XEP-0313); it was not sent again.
+    FoundInArchive,
     /// The contact list was asked for as a check, and refused with this condition.
     NoContactList(String),
 }
@@ -312,6 +316,9 @@ impl fmt::Display for Note {
                 f.write_str("the server rejected channel binding; logged in without it")
             }
             Self::CertificateNotVerified => f.write_str("the certificate was not verified"),
+            Self::FoundInArchive => {
+                f.write_str("an earlier attempt stands in the account's archive; it was not sent again")
+            }
             Self::NoContactList(condition) => write!(f, "the contact list cannot be read: {condition}"),
         }
     }

@@ -14,6 +14,7 @@
 //! # }
 //! ```
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
@@ -55,6 +56,11 @@ pub async fn servers(account: &Account) -> Result<Vec<Candidate>, XmppError> {
             mode: one.mode,
         })
         .collect())
+}
+
+/// The addresses of one of them, as they would be tried.
+pub async fn addresses(account: &Account, server: &Candidate) -> Result<Vec<SocketAddr>, XmppError> {
+    dns::addresses(&account.dns, &server.host, server.port).await
 }
 
 /// What a server offers before the login.

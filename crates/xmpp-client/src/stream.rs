@@ -67,6 +67,8 @@ pub(crate) struct Stream {
     unflushed: bool,
     /// The first byte came.
     began: bool,
+    /// How many bytes came in all.
+    received: u64,
     /// The read buffer, kept.
     scratch: Box<[u8]>,
 }
@@ -82,6 +84,7 @@ impl Stream {
             written: 0,
             unflushed: false,
             began: false,
+            received: 0,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
         }
     }
@@ -123,12 +126,22 @@ impl Stream {
         step: Step,
         domain: &str,
     ) -> Result<Element, XmppError> {
+        let mut step = step;
         loop {
-            let incoming = timeout(limit, self.next())
-                .await
-                .map_err(|_| XmppError::Silent { step, after: limit })?
-                .map_err(|broken| broken.at(step))?;
+            let before = self.received;
+            let incoming = match timeout(limit, self.next()).await {
+                Ok(incoming) => incoming.map_err(|broken| broken.at(step))?,
+                Err(_) if self.received > before => {
+                    return Err(XmppError::TooSlow {
+                        step,
+                        bytes: self.received - before,
+                        after: limit,
+                    });
+                }
+                Err(_) => return Err(XmppError::Silent { step, after: limit }),
+            };
             match incoming {
+                Incoming::Open(_) if step == Step::Opening => step = Step::Features,
                 Incoming::Open(_) => {}
                 Incoming::Close => return Err(XmppError::ConnectionLost { step }),
                 Incoming::Element(element) if element.is("error", ns::STREAM) => {
@@ -205,6 +218,7 @@ impl Stream {
         match polled {
             Poll::Ready(Ok(())) => {
                 self.input.extend_from_slice(buffer.filled());
+                self.received += buffer.filled().len() as u64;
                 Poll::Ready(Ok(buffer.filled().len()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

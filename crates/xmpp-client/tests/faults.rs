@@ -1,231 +1,14 @@
-//! Each fault by itself, provoked by a server that misbehaves in exactly that way, and told apart.
+//! Each fault of a login and of sending by itself, provoked by a server that misbehaves in exactly that way.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[macro_use]
 mod common;
-
-use std::fmt::Write as _;
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use common::fake::{Fake, OPEN, Step, attr, features, logged_in, mechanisms, on, reply};
+use common::fake::*;
 use common::*;
-use testkit::SelfSigned;
-use xmpp_client::{
-    Account, ChannelBinding, Confirm, ConfirmedBy, Mode, Note, Outcome, Step as At, Target, Verify, XmppError,
-};
-
-const LIMIT: Duration = Duration::from_secs(2);
-
-fn to_fake(fake: &Fake, mode: Mode) -> Account {
-    Account::new(jid("alice@localhost"), "secret-pw-1".to_owned().into())
-        .host("127.0.0.1")
-        .port(fake.port)
-        .mode(mode)
-        .connect_timeout(LIMIT)
-        .answer_timeout(LIMIT)
-}
-
-/// What a message to a person comes to on this fake; never takes longer than a few limits.
-fn ends(fake: &Fake, mode: Mode) -> Outcome {
-    ends_for(&to_fake(fake, mode), user("bob@localhost"))
-}
-
-fn ends_for(account: &Account, target: Target) -> Outcome {
-    let started = Instant::now();
-    let outcome = send_one(account, text(target, "hello"));
-    assert!(
-        started.elapsed() < Duration::from_secs(20),
-        "took {:?}",
-        started.elapsed()
-    );
-    if let Some(error) = outcome.error() {
-        assert!(!error.to_string().is_empty() && !error.remedy().is_empty());
-        assert!(!format!("{error} {error:?} {}", error.remedy()).contains("secret-pw-1"));
-    }
-    outcome
-}
-
-macro_rules! assert_ends {
-    ($outcome:expr, $pattern:pat $(if $guard:expr)?) => {
-        let outcome = $outcome;
-        assert!(matches!(outcome.error(), Some($pattern) $(if $guard)?), "{outcome:?}");
-    };
-}
-
-fn one(script: Vec<Step>) -> Fake {
-    Fake::start(vec![script])
-}
-
-// --- reaching and encryption ---
-
-#[test]
-fn a_server_that_says_nothing() {
-    assert_ends!(
-        ends(&one(vec![]), Mode::StartTls),
-        XmppError::Silent {
-            step: At::Opening,
-            ..
-        }
-    );
-    assert_ends!(
-        ends(&one(vec![]), Mode::None),
-        XmppError::Silent {
-            step: At::Opening,
-            ..
-        }
-    );
-    assert_ends!(
-        ends(&one(vec![]), Mode::Tls),
-        XmppError::Silent { step: At::Tls, .. }
-    );
-}
-
-#[test]
-fn a_stream_that_stays_half_open() {
-    let fake = one(vec![on("<stream:stream", OPEN)]);
-    assert_ends!(
-        ends(&fake, Mode::None),
-        XmppError::Silent {
-            step: At::Opening,
-            ..
-        }
-    );
-}
-
-#[test]
-fn a_server_that_drips() {
-    let fake = one(vec![
-        on("<stream:stream", ""),
-        Step::Slowly(features(&mechanisms(&["PLAIN"])), Duration::from_millis(500)),
-    ]);
-    assert_ends!(
-        ends(&fake, Mode::None),
-        XmppError::Silent {
-            step: At::Opening,
-            ..
-        }
-    );
-}
-
-#[test]
-fn a_server_that_hangs_up() {
-    assert_ends!(
-        ends(&one(vec![Step::Close]), Mode::None),
-        XmppError::ConnectionLost { step: At::Opening }
-    );
-    let fake = one(vec![
-        on("<stream:stream", features(&mechanisms(&["PLAIN"]))),
-        on("</auth>", ""),
-        Step::Close,
-    ]);
-    assert_ends!(
-        ends(&fake, Mode::None),
-        XmppError::ConnectionLost { .. } | XmppError::CutUnconfirmed
-    );
-}
-
-#[test]
-fn something_else_listens() {
-    let web = one(vec![on(
-        "<?xml",
-        "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
-    )]);
-    assert_ends!(ends(&web, Mode::StartTls), XmppError::NotXmpp { .. });
-    let mail = one(vec![on("<?xml", "220 mail.example ESMTP\r\n")]);
-    assert_ends!(ends(&mail, Mode::None), XmppError::NotXmpp { .. });
-    let tls = one(vec![on("<?xml", "\u{15}\u{3}\u{1}\u{0}\u{2}\u{2}\u{46}")]);
-    assert_ends!(ends(&tls, Mode::StartTls), XmppError::PortExpectsTls);
-}
-
-#[test]
-fn starttls_missing_or_stripped_or_refused() {
-    let fake = one(vec![on(
-        "<starttls",
-        features(&mechanisms(&["PLAIN", "SCRAM-SHA-1"])),
-    )]);
-    assert_ends!(ends(&fake, Mode::StartTls), XmppError::StartTlsNotOffered { .. });
-    assert!(!fake.heard()[0].contains("<auth"), "nothing secret in clear");
-    let offer = features("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
-    let fake = one(vec![on(
-        "<starttls",
-        format!("{offer}<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
-    )]);
-    assert_ends!(ends(&fake, Mode::StartTls), XmppError::StartTlsRefused);
-}
-
-#[test]
-fn text_slipped_in_before_the_handshake() {
-    let offer = features("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
-    let fake = one(vec![on(
-        "<starttls",
-        format!("{offer}<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><success xmlns='x'/>"),
-    )]);
-    assert_ends!(ends(&fake, Mode::StartTls), XmppError::DataBeforeTls);
-}
-
-/// A certificate, wrong in one way, signed by an authority that is trusted.
-fn certificate(change: impl FnOnce(&mut rcgen::CertificateParams)) -> SelfSigned {
-    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    change(&mut params);
-    SelfSigned::from_params(&params)
-}
-
-fn with_certificate(made: &SelfSigned, trusted: bool) -> Outcome {
-    let fake = one(vec![
-        Step::Tls(made.server()),
-        on("<stream:stream", features(&mechanisms(&["PLAIN"]))),
-    ]);
-    let account = to_fake(&fake, Mode::Tls);
-    let account = if trusted {
-        account.verify(Verify::Authorities(made.pem.clone().into_bytes().into()))
-    } else {
-        account.verify(Verify::Authorities(certificate(|_| ()).pem.into_bytes().into()))
-    };
-    let outcome = ends_for(&account, user("bob@localhost"));
-    assert!(fake.heard().iter().all(|heard| !heard.contains("<auth")));
-    outcome
-}
-
-#[test]
-fn certificates_that_are_wrong_in_one_way() {
-    let expired = certificate(|params| {
-        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
-    });
-    assert_ends!(
-        with_certificate(&expired, true),
-        XmppError::CertificateExpired { .. }
-    );
-    let early = certificate(|params| {
-        params.not_before = rcgen::date_time_ymd(2900, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2901, 1, 1);
-    });
-    assert_ends!(
-        with_certificate(&early, true),
-        XmppError::CertificateNotYetValid { .. }
-    );
-    let other =
-        SelfSigned::from_params(&rcgen::CertificateParams::new(vec!["other.example".to_owned()]).unwrap());
-    assert_ends!(
-        with_certificate(&other, true),
-        XmppError::CertificateWrongName { .. }
-    );
-    assert_ends!(
-        with_certificate(&certificate(|_| ()), false),
-        XmppError::CertificateUntrusted { .. }
-    );
-}
-
-#[test]
-fn an_authority_that_is_none() {
-    let fake = one(vec![]);
-    let account = to_fake(&fake, Mode::Tls).verify(Verify::Authorities(b"not a certificate".to_vec().into()));
-    assert_ends!(
-        ends_for(&account, user("bob@localhost")),
-        XmppError::BadAuthority { .. }
-    );
-}
+use xmpp_client::{ChannelBinding, Confirm, ConfirmedBy, Mode, Note, Outcome, Step as At, Verify, XmppError};
 
 // --- login ---
 
@@ -400,12 +183,6 @@ fn a_rejected_channel_binding_is_retried_once_without_it() {
 
 // --- sending ---
 
-fn after_login(mut rest: Vec<Step>) -> Fake {
-    let mut script = logged_in();
-    script.append(&mut rest);
-    one(script)
-}
-
 #[test]
 fn a_server_that_dies_between_login_and_message() {
     let mut script = logged_in();
@@ -481,19 +258,6 @@ fn stream_errors_are_told_apart() {
         assert!(check(failure(&outcome)), "{condition}: {outcome:?}");
         assert!(failure(&outcome).to_string().contains("because"));
     }
-}
-
-fn pong(heard: &str, from: &str) -> String {
-    let mut answers = String::new();
-    for piece in heard.split("<iq ").skip(1) {
-        let piece = format!("<iq {}", piece.split('>').next().unwrap_or_default()) + ">";
-        if piece.contains(&format!("to='{from}'"))
-            && let Some(id) = attr(&piece, "<iq ", "id")
-        {
-            let _ = write!(answers, "<iq type='result' id='{id}' from='{from}'/>");
-        }
-    }
-    answers
 }
 
 #[test]

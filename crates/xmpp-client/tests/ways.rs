@@ -3,15 +3,13 @@
 
 mod common;
 
-use std::net::UdpSocket;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::dns::NameServer;
 use common::*;
 use testkit::{Ejabberd, Prosody, Receiver, Relay, RelayOptions, XmppServer};
-use xmpp_client::{
-    Account, Attachment, ConfirmedBy, Content, Dns, Mode, Outcome, Outgoing, Verify, XmppError,
-};
+use xmpp_client::{Account, Attachment, ConfirmedBy, Content, Mode, Outcome, Outgoing, Verify, XmppError};
 
 fn both() -> [&'static XmppServer; 2] {
     [Prosody::shared(), Ejabberd::shared()]
@@ -45,96 +43,6 @@ fn six_round_trips_by_starttls_and_five_by_direct_tls() {
 }
 
 // --- service records ---
-
-/// A name server that knows these records: `name kind data`. Everything else does not exist.
-struct NameServer {
-    address: std::net::SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl NameServer {
-    fn start(records: &[(&str, &str)]) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        let zone: Vec<(String, String)> = records
-            .iter()
-            .map(|(n, d)| ((*n).to_owned(), (*d).to_owned()))
-            .collect();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let log = asked.clone();
-        std::thread::spawn(move || {
-            let mut packet = [0; 1500];
-            while let Ok((len, from)) = socket.recv_from(&mut packet) {
-                let Some((answer, name)) = answer(&packet[..len], &zone) else {
-                    continue;
-                };
-                log.lock().unwrap().push(name);
-                let _ = socket.send_to(&answer, from);
-            }
-        });
-        Self { address, asked }
-    }
-
-    fn dns(&self) -> Dns {
-        Dns::Servers(vec![self.address])
-    }
-}
-
-fn wire_name(name: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    for label in name.split('.').filter(|label| !label.is_empty()) {
-        out.push(u8::try_from(label.len()).unwrap());
-        out.extend_from_slice(label.as_bytes());
-    }
-    out.push(0);
-    out
-}
-
-fn answer(query: &[u8], zone: &[(String, String)]) -> Option<(Vec<u8>, String)> {
-    let mut at = 12;
-    let mut labels = Vec::new();
-    while *query.get(at)? != 0 {
-        let len = usize::from(query[at]);
-        labels.push(String::from_utf8_lossy(query.get(at + 1..at + 1 + len)?).to_lowercase());
-        at += len + 1;
-    }
-    let kind = u16::from_be_bytes([*query.get(at + 1)?, *query.get(at + 2)?]);
-    let question = &query[12..at + 5];
-    let name = labels.join(".");
-    let records: Vec<Vec<u8>> = zone
-        .iter()
-        .filter(|(known, _)| *known == name)
-        .filter_map(|(_, data)| {
-            let fields: Vec<&str> = data.split(' ').collect();
-            match (fields[0], kind) {
-                ("A", 1) => Some(fields[1].parse::<std::net::Ipv4Addr>().unwrap().octets().to_vec()),
-                ("SRV", 33) => {
-                    let mut out = Vec::new();
-                    for number in &fields[1..4] {
-                        out.extend_from_slice(&number.parse::<u16>().unwrap().to_be_bytes());
-                    }
-                    out.extend_from_slice(&wire_name(fields[4]));
-                    Some(out)
-                }
-                _ => None,
-            }
-        })
-        .collect();
-    let exists = zone.iter().any(|(known, _)| *known == name);
-    let mut out = query[..2].to_vec();
-    out.extend_from_slice(&[0x85, if exists { 0x80 } else { 0x83 }, 0, 1]);
-    out.extend_from_slice(&u16::try_from(records.len()).unwrap().to_be_bytes());
-    out.extend_from_slice(&[0, 0, 0, 0]);
-    out.extend_from_slice(question);
-    for record in records {
-        out.extend_from_slice(&[0xc0, 0x0c]);
-        out.extend_from_slice(&kind.to_be_bytes());
-        out.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
-        out.extend_from_slice(&u16::try_from(record.len()).unwrap().to_be_bytes());
-        out.extend_from_slice(&record);
-    }
-    Some((out, name))
-}
 
 /// alice@xmpp.test, found by DNS alone.
 fn found_by(server: &XmppServer, names: &NameServer) -> Account {
@@ -185,6 +93,50 @@ fn service_records_lead_to_the_server() {
             .iter()
             .all(|name| !name.starts_with('_'))
     );
+}
+
+#[test]
+fn priorities_go_before_the_kind_of_encryption_and_one_service_may_be_off() {
+    let server = Prosody::shared();
+    let host = ("host.test", "A 127.0.0.1");
+    let relays = [server.tls_port, server.port].map(|port| Relay::to_port(port, RelayOptions::default()));
+    let [direct, starttls] = &relays;
+    // Both services form one list, in which the smaller priority wins, whichever service it stands in.
+    for (first, second, wanted) in [(5, 10, [1, 0]), (10, 5, [0, 1])] {
+        let before = relays.each_ref().map(Relay::connections);
+        let names = NameServer::start(&[
+            host,
+            (SECURE, &srv(first, direct.port(), "host.test")),
+            (PLAIN, &srv(second, starttls.port(), "host.test")),
+        ]);
+        delivered(&send_one(
+            &found_by(server, &names),
+            text(user("bob@xmpp.test"), "found"),
+        ));
+        let after = relays.each_ref().map(Relay::connections);
+        assert_eq!([after[0] - before[0], after[1] - before[1]], wanted);
+    }
+    // Within one priority every server is tried until one takes the connection, whatever the weights.
+    let names = NameServer::start(&[
+        host,
+        (PLAIN, "SRV 1 60000 9 host.test"),
+        (PLAIN, "SRV 1 0 10 host.test"),
+        (PLAIN, &srv(1, starttls.port(), "host.test")),
+    ]);
+    delivered(&send_one(
+        &found_by(server, &names),
+        text(user("bob@xmpp.test"), "found"),
+    ));
+    // One service is switched off, the other is not.
+    let names = NameServer::start(&[
+        host,
+        (SECURE, &srv(0, 0, ".")),
+        (PLAIN, &srv(9, starttls.port(), "host.test")),
+    ]);
+    delivered(&send_one(
+        &found_by(server, &names),
+        text(user("bob@xmpp.test"), "found"),
+    ));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! People: a ping to the server responsible follows the message (XEP-0199). Servers handle stanzas
 //! in order, so when its answer is here, a bounce would be too. Rooms: the reflection.
 
+mod look;
 mod room;
 mod settle;
 
@@ -23,6 +24,7 @@ use crate::ns;
 use crate::stanza::Part;
 use crate::xml::Element;
 use crate::{Account, Jid};
+use look::Look;
 use room::Room;
 
 /// Identifies a part for whoever drives the courier.
@@ -56,6 +58,8 @@ struct Job {
     topic: Option<String>,
     /// Its stanza was put into `out`.
     released: bool,
+    /// Its stanza was taken out to be written, on this connection or an earlier one: it may arrive.
+    taken: bool,
     /// Everything up to it was handed to the operating system.
     written: bool,
     /// The barrier behind it was passed, so far.
@@ -70,6 +74,10 @@ struct Job {
     excused: u32,
     /// It was refused while the room was being set up.
     again: bool,
+    /// It may have been said before, no sooner than this, and waits until our archive was looked through.
+    look_since: Option<String>,
+    /// It stands in our archive.
+    found: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +113,8 @@ enum Question {
     Destroy { room: Jid },
     /// The room made by our join is being set up.
     Configure { room: Jid },
+    /// Do messages to a person stand in our archive already?
+    Look(Look),
 }
 
 impl Courier {
@@ -143,6 +153,8 @@ impl Courier {
             Target::Room(room) => Some(room.clone()),
             Target::User(_) => None,
         };
+        let look_since = repeat_since.clone().filter(|_| room.is_none());
+        let must_look = look_since.is_some();
         self.jobs.insert(
             key,
             Job {
@@ -153,6 +165,7 @@ impl Courier {
                 notes,
                 topic,
                 released: false,
+                taken: repeat_since.is_some(),
                 written: false,
                 passed: Passed::Nothing,
                 bounced: None,
@@ -160,6 +173,8 @@ impl Courier {
                 unreached: None,
                 excused: 0,
                 again: false,
+                look_since,
+                found: false,
             },
         );
         match room {
@@ -168,6 +183,7 @@ impl Courier {
                     self.release(key);
                 }
             }
+            None if must_look => {}
             None => self.release(key),
         }
         self.unsealed.push(key);
@@ -175,7 +191,11 @@ impl Courier {
 
     /// Ends a batch: the questions whose answers prove the messages go behind them.
     pub(crate) fn seal(&mut self) {
-        let covered = std::mem::take(&mut self.unsealed);
+        let (waiting, covered) = std::mem::take(&mut self.unsealed)
+            .into_iter()
+            .partition(|key| self.jobs.get(key).is_some_and(|job| job.look_since.is_some()));
+        self.look_for(waiting);
+        let covered: Vec<Key> = covered;
         let mut people = Vec::new();
         let mut foreign: BTreeMap<String, Vec<Key>> = BTreeMap::new();
         let mut rooms: HashMap<Jid, Vec<Key>> = HashMap::new();
@@ -236,6 +256,11 @@ impl Courier {
 
     /// What is to be written now, stanza by stanza.
     pub(crate) fn take_out(&mut self) -> Vec<String> {
+        if !self.out.is_empty() {
+            for job in self.jobs.values_mut() {
+                job.taken |= job.released;
+            }
+        }
         std::mem::take(&mut self.out)
     }
 
@@ -277,6 +302,11 @@ impl Courier {
         std::mem::take(&mut self.settled)
     }
 
+    /// Whether this message was written at some time, so that it may have arrived.
+    pub(crate) fn was_taken(&self, key: Key) -> bool {
+        self.jobs.get(&key).is_some_and(|job| job.taken)
+    }
+
     /// Whether nothing is on its way.
     pub(crate) fn is_idle(&self) -> bool {
         self.jobs.is_empty()
@@ -304,7 +334,7 @@ impl Courier {
 
     fn ask(&mut self, to: &str, payload: Element, question: Question) {
         let kind = match question {
-            Question::Destroy { .. } | Question::Configure { .. } => "set",
+            Question::Destroy { .. } | Question::Configure { .. } | Question::Look(_) => "set",
             _ => "get",
         };
         let id = format!("q-{}", id::short());
@@ -332,12 +362,16 @@ impl Courier {
             Question::Identity { target, jobs } => self.identified(&target, &jobs, stanza),
             Question::Destroy { room } => self.destroyed(&room, !failed),
             Question::Configure { room } => self.configured(&room, !failed),
+            Question::Look(look) => self.looked(look, stanza),
         }
         true
     }
 
     fn handle_message(&mut self, stanza: &Element) -> bool {
         let from = stanza.get("from").and_then(|from| from.parse::<Jid>().ok());
+        if self.archived(stanza, from.as_ref()) {
+            return true;
+        }
         if let Some(receipt) = stanza.find("received", ns::RECEIPTS) {
             return receipt
                 .get("id")

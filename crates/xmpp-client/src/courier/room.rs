@@ -147,7 +147,7 @@ impl Courier {
     }
 
     /// A fresh session: rooms are to be entered again, messages to be written again. Those that were
-    /// written before are looked for in the history of their room first.
+    /// written before are looked for in the history of their room or in our archive first.
     pub(crate) fn start_over(&mut self, history_since: &str) {
         self.out.clear();
         self.questions.clear();
@@ -158,7 +158,7 @@ impl Courier {
                 let Target::Room(target) = &job.target else {
                     continue;
                 };
-                let looked_for = job.released && job.asked == Confirm::Room;
+                let looked_for = job.taken && job.asked == Confirm::Room;
                 if let Some(room) = self.rooms.get_mut(&target.room.to_bare())
                     && looked_for
                 {
@@ -185,12 +185,18 @@ impl Courier {
             job.unreached = None;
             job.identity = super::Identity::Person;
             job.excused = 0;
+            job.found = false;
             let hold = match &job.target {
                 Target::Room(target) => self
                     .rooms
                     .get(&target.room.to_bare())
                     .is_some_and(|room| room.history_since.is_some()),
-                Target::User(_) => false,
+                Target::User(_) => {
+                    if job.taken && job.look_since.is_none() {
+                        job.look_since = Some(history_since.to_owned());
+                    }
+                    job.look_since.is_some()
+                }
             };
             if !hold {
                 self.release(key);
@@ -243,6 +249,11 @@ impl Courier {
                 .and_then(|item| item.content_of("reason", ns::MUC_USER));
             if room.stage == Stage::Removing {
                 return true;
+            }
+            if has("332") {
+                // The service is going down: nobody threw us out, and it comes back.
+                room.stage = Stage::Outside;
+                return false;
             }
             let error = if has("301") {
                 XmppError::Banned { room: bare.clone() }
@@ -392,6 +403,10 @@ impl Courier {
     pub(super) fn room_bounce(&mut self, key: Key, bare: &Jid, problem: &StanzaError) {
         let Some(room) = self.rooms.get(bare) else { return };
         let (stage, created) = (room.stage, room.created);
+        if stage == Stage::Outside {
+            // The service is going down: what it says on the way is no verdict on the message.
+            return;
+        }
         let Some(job) = self.jobs.get_mut(&key) else {
             return;
         };

@@ -49,21 +49,19 @@ impl Courier {
             return;
         };
         let Target::User(to) = &job.target else { return };
-        let local = to.domain() == self.own.domain();
         if job.identity == Identity::Room {
             let error = XmppError::IsRoom { to: to.clone() };
             return self.fail(key, error);
         }
         let answered = job.identity != Identity::Asked && job.passed == Passed::Responsible;
-        if let Some(error) = &job.bounced {
-            if local || answered {
-                let error = job.unreached.clone().unwrap_or_else(|| error.clone());
-                self.fail(key, error);
-            }
-            return;
-        }
+        // A bounce counts once the barrier behind it is passed: servers that are going down send
+        // messages back that they would take again a moment later.
         if !answered {
             return;
+        }
+        if let Some(error) = &job.bounced {
+            let error = job.unreached.clone().unwrap_or_else(|| error.clone());
+            return self.fail(key, error);
         }
         if let Some(error) = job.unreached.clone() {
             self.fail(key, error);
@@ -182,7 +180,7 @@ impl Courier {
                 let room = target.room.to_bare();
                 match self.rooms.get(&room).map(|room| room.stage) {
                     Some(Stage::Removing) => Err(XmppError::NoSuchRoom { room, removed: false }),
-                    Some(Stage::Inside) if job.released => Err(XmppError::NoEcho {
+                    Some(Stage::Inside | Stage::Outside) if job.released => Err(XmppError::NoEcho {
                         room,
                         after: self.limit,
                     }),

@@ -94,8 +94,12 @@ pub(crate) fn choose(offer: &Offer, rules: &Rules<'_>) -> Result<Choice, XmppErr
         });
     }
     if offers("PLAIN") && !scram_offered {
-        let protected = rules.verified || rules.loopback;
-        if !protected && rules.plain == Plain::Protected {
+        let allowed = match rules.plain {
+            Plain::Anywhere => true,
+            Plain::Protected => rules.verified || rules.loopback,
+            Plain::Verified => rules.verified,
+        };
+        if !allowed {
             let link = if rules.encrypted {
                 "a connection whose certificate is not verified"
             } else {

@@ -1,6 +1,8 @@
 //! The task behind a kept session: the only owner of its connection.
 
+mod between;
 mod incoming;
+mod live;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,13 +18,13 @@ use crate::connect::Connector;
 use crate::courier::{Courier, Key};
 use crate::error::{Step, XmppError};
 use crate::id;
-use crate::login::{self, Online, Plan, Resumption};
+use crate::login::Online;
 use crate::ns;
 use crate::oneshot::SEAL_EVERY;
 use crate::stanza::Part;
-use crate::stream::Stream;
 use crate::xml::{Element, Incoming};
 use crate::{Jid, Outcome, RoomTarget};
+use live::Live;
 
 /// The pause before the first new attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -119,7 +121,7 @@ impl Actor {
                         let _ = ready.send(Err(error));
                         return;
                     }
-                    if error.is_permanent() {
+                    if error.ends_session() {
                         break (Some(error), None);
                     }
                     if let Some(done) = self.rest(error, pause).await {
@@ -127,7 +129,11 @@ impl Actor {
                     }
                     pause = (pause * 2).min(self.options.longest_pause);
                 }
-                Ok(online) => {
+                Ok(mut online) => {
+                    if online.resumed.is_some() {
+                        // The old session goes on, under its old address.
+                        online.jid = self.own.clone();
+                    }
                     self.own = online.jid.clone();
                     if let Some(ready) = ready.take() {
                         let _ = ready.send(Ok(online.jid.clone()));
@@ -140,7 +146,7 @@ impl Actor {
                                 pause = FIRST_PAUSE;
                             }
                             self.last_error = Some(error.clone());
-                            if error.is_permanent() {
+                            if error.ends_session() {
                                 break (Some(error), None);
                             }
                             if let Some(done) = self.rest(error, pause).await {
@@ -181,90 +187,6 @@ impl Actor {
         if let Some(done) = done {
             let _ = done.send(());
         }
-    }
-
-    // --- between two connections ---
-
-    /// Connects while commands keep coming in.
-    async fn connect(&mut self) -> Result<Online, End> {
-        let resumption = match &self.sm {
-            Some(sm) => Resumption::Resume {
-                id: sm.id.clone(),
-                handled: sm.handled,
-            },
-            None => Resumption::Wanted,
-        };
-        let plan = Plan {
-            resumption,
-            ..Plan::default()
-        };
-        let connector = self.connector.clone();
-        let mut opening = std::pin::pin!(login::open(&connector, &plan));
-        loop {
-            let until = self.next_give_up();
-            tokio::select! {
-                opened = &mut opening => return opened.map_err(End::Broken),
-                command = self.commands.recv() => {
-                    if let Some(done) = self.queue_up(command) {
-                        return Err(End::Closed(done));
-                    }
-                }
-                () = maybe_sleep(until) => self.give_up(),
-            }
-        }
-    }
-
-    /// Waits before the next attempt. `Some` when the session is to be closed.
-    async fn rest(&mut self, error: XmppError, pause: Duration) -> Option<Closing> {
-        // Many clients lose a server at the same moment; they should not come back at the same moment.
-        let jitter = getrandom::u64().unwrap_or_default() % 1000;
-        let pause =
-            pause.mul_f64(0.75 + 0.5 * (f64::from(u32::try_from(jitter).unwrap_or_default()) / 1000.0));
-        tracing::debug!(%error, ?pause, "session lost");
-        for (_, (reply, _)) in self.asked.drain() {
-            let _ = reply.send(Err(error.clone()));
-        }
-        self.last_error = Some(error.clone());
-        self.emit(Event::Offline {
-            reason: error,
-            retry_in: pause,
-        });
-        let until = Instant::now() + pause;
-        loop {
-            let give_up = self.next_give_up();
-            tokio::select! {
-                () = sleep_until(until) => return None,
-                command = self.commands.recv() => {
-                    if let Some(done) = self.queue_up(command) {
-                        return Some(done);
-                    }
-                }
-                () = maybe_sleep(give_up) => self.give_up(),
-            }
-        }
-    }
-
-    /// Takes a command while there is no connection. `Some` when the session is to be closed.
-    fn queue_up(&mut self, command: Option<Command>) -> Option<Closing> {
-        match command {
-            None => return Some(None),
-            Some(Command::Close(done)) => return Some(Some(done)),
-            Some(Command::Send(parts)) => {
-                for (part, reply) in parts {
-                    self.accept(part, reply);
-                }
-                self.courier.seal();
-            }
-            Some(Command::Join(room)) => self.keep_room(room),
-            Some(Command::Ask { reply, .. }) => {
-                let error = self
-                    .last_error
-                    .clone()
-                    .unwrap_or(XmppError::ConnectionLost { step: Step::Query });
-                let _ = reply.send(Err(error));
-            }
-        }
-        None
     }
 
     fn accept(&mut self, part: Part, reply: oneshot::Sender<Outcome>) {
@@ -314,6 +236,7 @@ impl Actor {
             let error = XmppError::GaveUp {
                 after: self.options.patience,
                 last: Box::new(last.clone()),
+                written: self.courier.was_taken(key),
             };
             self.courier.cancel(key, Outcome::failed(error));
         }
@@ -582,45 +505,6 @@ impl Actor {
         }
         for room in self.options.rooms.clone() {
             self.courier.visit(&room);
-        }
-    }
-}
-
-/// What belongs to one connection.
-struct Live {
-    stream: Stream,
-    limit: Duration,
-    ping_after: Duration,
-    last_heard: Instant,
-    pinged: Option<Instant>,
-    /// Stanzas were sent that the server was not asked about.
-    unasked: bool,
-    self_pings: HashMap<String, Jid>,
-}
-
-impl Live {
-    fn new(stream: Stream, limit: Duration, ping_after: Duration) -> Self {
-        Self {
-            stream,
-            limit,
-            ping_after,
-            last_heard: Instant::now(),
-            pinged: None,
-            unasked: false,
-            self_pings: HashMap::new(),
-        }
-    }
-
-    fn heard(&mut self) {
-        self.last_heard = Instant::now();
-        self.pinged = None;
-    }
-
-    /// When the next ping is due, or when the one that was sent should have been answered.
-    fn ping_due(&self) -> Instant {
-        match self.pinged {
-            Some(at) => at + self.limit,
-            None => self.last_heard + self.ping_after,
         }
     }
 }

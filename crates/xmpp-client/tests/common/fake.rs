@@ -2,10 +2,16 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use testkit::SelfSigned;
+use xmpp_client::{Account, Mode, Outcome, Target};
+
+use super::{jid, send_one, text, user};
 
 /// One step of a script.
 pub enum Step {
@@ -85,7 +91,12 @@ pub struct Fake {
 
 impl Fake {
     pub fn start(scripts: Vec<Vec<Step>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(Ipv4Addr::LOCALHOST.into(), scripts)
+    }
+
+    /// On another address of this machine.
+    pub fn at(ip: IpAddr, scripts: Vec<Vec<Step>>) -> Self {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (log, scripts) = (heard.clone(), Arc::new(scripts));
@@ -169,4 +180,67 @@ fn follow(script: &[Step], tcp: TcpStream, heard: impl Fn(&str)) {
         }
         heard(&String::from_utf8_lossy(&bytes[..count]));
     }
+}
+
+// --- what is said to it ---
+
+pub const LIMIT: Duration = Duration::from_secs(2);
+
+pub fn to_fake(fake: &Fake, mode: Mode) -> Account {
+    Account::new(jid("alice@localhost"), "secret-pw-1".to_owned().into())
+        .host("127.0.0.1")
+        .port(fake.port)
+        .mode(mode)
+        .connect_timeout(LIMIT)
+        .answer_timeout(LIMIT)
+}
+
+/// What a message to a person comes to on this fake; never takes longer than a few limits.
+pub fn ends(fake: &Fake, mode: Mode) -> Outcome {
+    ends_for(&to_fake(fake, mode), user("bob@localhost"))
+}
+
+pub fn ends_for(account: &Account, target: Target) -> Outcome {
+    let started = Instant::now();
+    let outcome = send_one(account, text(target, "hello"));
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "took {:?}",
+        started.elapsed()
+    );
+    if let Some(error) = outcome.error() {
+        assert!(!error.to_string().is_empty() && !error.remedy().is_empty());
+        assert!(!format!("{error} {error:?} {}", error.remedy()).contains("secret-pw-1"));
+    }
+    outcome
+}
+
+pub fn one(script: Vec<Step>) -> Fake {
+    Fake::start(vec![script])
+}
+
+/// A certificate, wrong in one way, signed by an authority that is trusted.
+pub fn certificate(change: impl FnOnce(&mut rcgen::CertificateParams)) -> SelfSigned {
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    change(&mut params);
+    SelfSigned::from_params(&params)
+}
+
+pub fn after_login(mut rest: Vec<Step>) -> Fake {
+    let mut script = logged_in();
+    script.append(&mut rest);
+    one(script)
+}
+
+pub fn pong(heard: &str, from: &str) -> String {
+    let mut answers = String::new();
+    for piece in heard.split("<iq ").skip(1) {
+        let piece = format!("<iq {}", piece.split('>').next().unwrap_or_default()) + ">";
+        if piece.contains(&format!("to='{from}'"))
+            && let Some(id) = attr(&piece, "<iq ", "id")
+        {
+            let _ = write!(answers, "<iq type='result' id='{id}' from='{from}'/>");
+        }
+    }
+    answers
 }

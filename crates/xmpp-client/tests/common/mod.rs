@@ -2,7 +2,17 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+pub mod dns;
 pub mod fake;
+pub mod hole;
+
+#[allow(unused_macros, reason = "each test binary uses its part")]
+macro_rules! assert_ends {
+    ($outcome:expr, $pattern:pat $(if $guard:expr)?) => {
+        let outcome = $outcome;
+        assert!(matches!(outcome.error(), Some($pattern) $(if $guard)?), "{outcome:?}");
+    };
+}
 
 use std::future::Future;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
