@@ -12,9 +12,8 @@ use clap::{Arg, ArgAction, Command, CommandFactory as _};
 
 use crate::cli::Cli;
 use crate::context::Name;
-use crate::exit::Exit;
-use crate::output;
 use crate::similar::similar;
+use crate::usage::Usage;
 
 /// Options of several letters behind one dash, and their long names.
 pub(crate) const MULTI_LETTER: [(&str, &str); 6] = [
@@ -49,33 +48,6 @@ pub(crate) enum Ask {
     Help,
     /// `--version`.
     Version,
-}
-
-/// A command line that makes no sense.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Usage {
-    name: Name,
-    text: String,
-    header: bool,
-}
-
-impl Usage {
-    /// `header`: the usage line goes with it.
-    pub(crate) fn new(name: Name, text: String, header: bool) -> Self {
-        Self { name, text, header }
-    }
-
-    /// Prints it to standard error and gives the exit code.
-    pub(crate) fn print(&self) -> Exit {
-        if self.header {
-            let name = self.name.as_str();
-            output::note(&format!(
-                "Usage: {name} [OPTIONS] URL [URL2 [URL3]]\nTry '{name} --help' for help.\n"
-            ));
-        }
-        output::note(&format!("Error: {}", self.text));
-        Exit::Usage
-    }
 }
 
 impl Call {

@@ -1,6 +1,6 @@
 //! What every command knows about the way it was called.
 
-use crate::cli::GlobalArgs;
+use clap::{Args, ValueEnum};
 
 /// The name the program was called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,41 @@ impl Name {
             Self::Apprise => "apprise",
         }
     }
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct GlobalArgs {
+    /// Say more, on standard error: -v warnings, -vv information, -vvv debugging, -vvvv everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub(crate) verbose: u8,
+    /// Debugging output, as -vvv
+    #[arg(short = 'D', long, global = true)]
+    pub(crate) debug: bool,
+    /// Results as JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Colour on standard error and in help
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_default_value = true,
+        global = true
+    )]
+    pub(crate) color: Color,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 /// What every command knows about the way it was called.

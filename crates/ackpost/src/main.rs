@@ -18,8 +18,10 @@ mod lifecycle;
 mod log;
 mod output;
 mod progress;
+mod run;
 mod similar;
 mod sources;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -32,5 +34,5 @@ fn main() -> ExitCode {
         Ok(call) => call,
         Err(usage) => return usage.print().into(),
     };
-    cli::run(&call).into()
+    run::run(&call).into()
 }

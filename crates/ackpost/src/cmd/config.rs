@@ -4,10 +4,10 @@ use clap::{Args, Subcommand};
 use notify::{Notifier, Options, Problem};
 use serde_json::json;
 
-use crate::cli::refuse_value;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output;
+use crate::usage::refuse_value;
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {

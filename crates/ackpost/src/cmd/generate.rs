@@ -4,11 +4,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory as _, Subcommand};
+use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
-use crate::cli::Cli;
-use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
 
@@ -35,8 +33,8 @@ enum What {
     Reference,
 }
 
-pub(crate) fn run(args: &GenerateArgs, _context: Context) -> Done {
-    let mut tree = Cli::command();
+/// `tree` is the whole clap tree.
+pub(crate) fn run(args: &GenerateArgs, mut tree: clap::Command) -> Done {
     match &args.what {
         What::Completions { shell } => {
             let mut text = Vec::new();

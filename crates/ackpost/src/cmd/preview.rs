@@ -5,11 +5,11 @@ use notify::{Options, ParamValue, Parameter, Planned, Problem};
 use serde_json::{Map, Value, json};
 
 use super::send::{ContentArgs, SourceArgs};
-use crate::cli::refuse_value;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output;
 use crate::sources::{self, Wanted};
+use crate::usage::refuse_value;
 
 /// What would be sent, and where the services come from: the flags of `send`.
 #[derive(Debug, Args)]
@@ -68,7 +68,16 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
         .collect();
     output::problems(&odd, context);
     let errors: Vec<&Problem> = failed.iter().filter(|p| p.is_error()).collect();
-    let valid = errors.is_empty();
+    // A URL that lost some of its targets is loaded: they are named among the errors, but it is not invalid.
+    let lost: Vec<&Problem> = loaded
+        .notifier
+        .iter()
+        .filter_map(notify::Entry::service)
+        .flat_map(notify::Service::warnings)
+        .collect();
+    let valid = errors
+        .iter()
+        .all(|error| lost.iter().any(|one| (&one.cause, &one.remedy) == (&error.cause, &error.remedy)));
     if context.json {
         output::json_document(&json!({
             "valid": valid,
@@ -128,6 +137,7 @@ fn param_json(parameter: &Parameter) -> Value {
         ParamValue::Int(number) => json!(number),
         // JSON has no infinity.
         ParamValue::Float(number) if number.is_finite() => json!(number),
+        ParamValue::Float(number) if number.is_nan() => json!("nan"),
         ParamValue::Float(number) => json!(number.to_string()),
         ParamValue::Text(text) => json!(text),
     }

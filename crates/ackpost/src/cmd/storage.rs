@@ -7,11 +7,11 @@ use clap::Args;
 use notify::{Options, TagFilter};
 
 use super::send::{SendArgs, columns, cut};
-use crate::cli::refuse_value;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output;
 use crate::sources::{self, Wanted};
+use crate::usage::refuse_value;
 
 /// Every flag of `send` is accepted; the words are an action, ids and URLs.
 #[derive(Debug, Args)]

@@ -7,10 +7,10 @@ use std::time::Duration;
 use clap::Args;
 use notify::{Format, Kind};
 
-use crate::cli::refuse_value;
 use crate::cmd::outbox::QueueArgs;
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::usage::refuse_value;
 
 /// What is sent, where it comes from and how long it may take.
 #[derive(Debug, Clone, Args)]

@@ -1,0 +1,68 @@
+//! From a command line to its exit code.
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::argv::{Ask, Call};
+use crate::cli::{Cli, Command};
+use crate::cmd;
+use crate::context::{Color, Context};
+use crate::exit::{Done, Exit};
+use crate::{help, log};
+
+/// Runs a command line to its exit code.
+pub(crate) fn run(call: &Call) -> Exit {
+    match call.ask {
+        Ask::Help => {
+            help::print_apprise();
+            return Exit::Success;
+        }
+        Ask::Version => {
+            help::print_version(call.name);
+            return Exit::Success;
+        }
+        Ask::Command => {}
+    }
+    let cli = match Cli::try_parse_from(&call.words) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // A closed pipe is no reason to fail.
+            let _ = e.print();
+            return if e.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            };
+        }
+    };
+    match cli.global.color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+    let context = Context::new(call.name, &cli.global);
+    // A running community server logs as its configuration says.
+    if !matches!(cli.command, Command::Server(cmd::server::ServerCommand::Run(_))) {
+        log::start(context.verbosity);
+    }
+    dispatch(cli.command, context).unwrap_or_else(|failure| failure.print())
+}
+
+fn dispatch(command: Command, context: Context) -> Done {
+    match command {
+        Command::Send(args) => cmd::send::run(&args, context),
+        Command::Preview(args) => Ok(cmd::preview::run(&args, context)),
+        Command::Config(args) => Ok(cmd::config::run(&args, context)),
+        Command::Demo(args) => cmd::demo::run(&args, context),
+        Command::Doctor(args) => cmd::doctor::run(&args, context),
+        Command::Gateway(args) => cmd::gateway::run(&args, context),
+        Command::Outbox(args) => cmd::outbox::run(&args, context),
+        Command::Server(command) => cmd::server::run(&command, context),
+        Command::Identity(args) => cmd::identity::run(&args, context),
+        Command::Room(args) => cmd::room::run(&args, context),
+        Command::Dm(args) => cmd::dm::run(&args, context),
+        Command::Watch(args) => cmd::watch::run(&args, context),
+        Command::Details(args) => Ok(cmd::details::run(&args, context)),
+        Command::Storage(args) => Ok(cmd::storage::run(&args, context)),
+        Command::Generate(args) => cmd::generate::run(&args, Cli::command()),
+    }
+}
