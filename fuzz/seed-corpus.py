@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Writes the seed corpus of the language targets from the reference vectors: fuzz/corpus/TARGET/ID."""
+"""Writes the seed corpus of the targets from the reference vectors: fuzz/corpus/TARGET/ID."""
 
+import base64
+import hashlib
 import json
 import pathlib
 
@@ -16,7 +18,9 @@ def seed(target, name, text):
 
 
 for kind in ("url", "params", "format", "overflow", "config-text", "config-yaml"):
-    for line in (vectors / f"{kind}.jsonl").read_text(encoding="utf-8").splitlines():
+    for line in (vectors / f"{kind}.jsonl").read_text(encoding="utf-8").split("\n"):
+        if not line:
+            continue
         vector = json.loads(line)
         given = vector["input"]
         if "url" in given:
@@ -26,3 +30,45 @@ for kind in ("url", "params", "format", "overflow", "config-text", "config-yaml"
         for name, text in given.get("files", {}).items():
             target = "yaml_config" if kind == "config-yaml" else "text_config"
             seed(target, f"{vector['id']}-{name.replace('/', '_')}", text)
+
+
+def texts(value):
+    """Every text in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from texts(item)
+
+
+def decoded(text):
+    """The bytes that a text stands for, as hexadecimal or base64."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        pass
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""
+
+
+def seed_bytes(target, data):
+    folder = corpus / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
+
+
+sogs = root / "vectors" / "sogs"
+for text in texts(json.loads((sogs / "vectors.json").read_text(encoding="utf-8"))):
+    if 16 <= len(data := decoded(text)) <= 65536:
+        for target in ("onion", "content", "bencode", "dm"):
+            seed_bytes(target, data)
+for data in (b"l3:abc4:defge", b"l0:e", b"l2:{}e"):
+    seed_bytes("bencode", data)
+# The first byte chooses the status.
+for exchange in json.loads((sogs / "pysogs-transcript.json").read_text(encoding="utf-8")):
+    seed_bytes("answers", b"\0" + json.dumps(exchange["body"]).encode()[:65000])

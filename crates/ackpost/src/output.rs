@@ -71,6 +71,29 @@ pub(crate) fn problems(problems: &[Problem], context: Context) {
     }
 }
 
+/// With `--json`, one object for each URL or target that cannot be used, as for a target that was refused.
+pub(crate) fn refused(problems: &[Problem], context: Context) {
+    if !context.json {
+        return;
+    }
+    for problem in problems.iter().filter(|problem| problem.is_error()) {
+        json(&serde_json::json!({
+            "target": null,
+            "service": null,
+            "outcome": "refused",
+            "confirmed_by": null,
+            "id": null,
+            "reason": problem.cause,
+            "remedy": problem.remedy,
+            "attempts": 0,
+            "elapsed_ms": 0,
+            "file": problem.file,
+            "line": problem.line,
+            "key": problem.key,
+        }));
+    }
+}
+
 /// One line for each target on standard error and, with `--json`, one object for each on standard output.
 ///
 /// Under Apprise's name a delivery is silent unless `-vv` asks for it.

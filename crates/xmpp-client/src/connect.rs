@@ -96,6 +96,7 @@ impl Connector {
             host: endpoint.host.clone(),
             reason: "the name servers did not answer in time".to_owned(),
         })??;
+        tracing::debug!(host = %endpoint.host, addresses = ?found, "resolved");
         let tcp = timeout(limit, race(found))
             .await
             .map_err(|_| XmppError::ConnectTimeout {
@@ -113,6 +114,9 @@ impl Connector {
                     reason: plain_reason(&error),
                 },
             })?;
+        if let Ok(peer) = tcp.peer_addr() {
+            tracing::debug!(%peer, "connected");
+        }
         let _ = tcp.set_nodelay(true);
         let loopback = tcp.peer_addr().is_ok_and(|peer| is_loopback(peer.ip()));
         match endpoint.mode {
@@ -197,6 +201,13 @@ impl Connector {
                 after: limit,
             })?
             .map_err(|error| tls::explain(&error, domain))?;
+        let (_, session) = tls.get_ref();
+        tracing::debug!(
+            version = ?session.protocol_version(),
+            cipher = ?session.negotiated_cipher_suite().map(|suite| suite.suite()),
+            verified = !matches!(self.account.verify, Verify::No),
+            "encrypted"
+        );
         let bindings = Bindings::of(&tls);
         Ok(Link {
             stream: Stream::new(Transport::Tls(Box::new(tls))),

@@ -53,13 +53,14 @@ fn set(key: &str, value: &Node, asset: &mut Asset) -> Result<(), Problem> {
         "theme" => asset.theme = text(value)?,
         "encoding" => {
             let name = text(value)?;
-            if !["utf-8", "utf8", ""].contains(&name.to_ascii_lowercase().as_str()) {
+            let known = ["utf-8", "utf8", ""].contains(&name.to_ascii_lowercase().as_str());
+            asset.encoding = name;
+            if !known {
                 return Err(Problem::warning(
                     "only UTF-8 is spoken",
                     "save the files as UTF-8 and remove the key",
                 ));
             }
-            asset.encoding = name;
         }
         "timezone" | "tz" => {
             let name = text(value)?;

@@ -48,7 +48,7 @@ pub(super) async fn fetch(text: &str, options: &CourierOptions, asset: &Asset) -
     };
     let unreachable = |error: reqwest::Error| {
         fail(
-            format!("the configuration cannot be fetched: {}", reason(&error)),
+            format!("the configuration cannot be fetched: {}", fetch_failure(&error)),
             "check the address and the server",
         )
     };
@@ -157,7 +157,7 @@ fn shown(url: &::url::Url) -> String {
 }
 
 /// The innermost cause, which names what happened; the outer ones name the address with its credentials.
-fn reason(error: &reqwest::Error) -> String {
+pub(crate) fn fetch_failure(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }

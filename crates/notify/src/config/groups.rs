@@ -43,9 +43,9 @@ impl Groups {
         true
     }
 
-    /// Groups that reach no plain word, so that no service can be in them.
-    pub(super) fn idle(&self) -> Vec<String> {
-        let reached = self.reach(self.listed_in.keys().map(String::as_str));
+    /// Groups that no service is in.
+    pub(super) fn idle(&self, words: &[Vec<String>]) -> Vec<String> {
+        let reached = self.reach(words.iter().flatten().map(String::as_str));
         let idle = self.names.iter().filter(|name| !reached.contains(name.as_str()));
         idle.cloned().collect()
     }

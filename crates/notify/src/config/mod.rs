@@ -9,6 +9,7 @@ mod text;
 mod tree;
 mod yaml;
 
+pub(crate) use fetch::fetch_failure;
 pub use load::{ConfigReport, Loaded, Loader, Source, Syntax};
 pub use search::default_paths;
 

@@ -75,7 +75,7 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Parsed {
         parsed.entries.clear();
         parsed.problems.push(too_many_groups().at(Some(name), None, None));
     }
-    for idle in groups.idle() {
+    for idle in groups.idle(&all_words) {
         let line = group_lines
             .iter()
             .find(|(group, _)| *group == idle)

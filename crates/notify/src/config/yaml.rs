@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::entry::{Entry, EntryBody};
 use crate::problem::Problem;
-use crate::service::{Context, Service, with_overrides};
+use crate::service::{Context, Service, row_of, with_overrides};
 use crate::tag::has_retry;
 use crate::template::{Template, is_name};
 use crate::url::split_urls;
@@ -73,7 +73,7 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
     if !groups.apply(&mut parsed.entries, &words) {
         return fail(too_many_groups());
     }
-    for idle in groups.idle() {
+    for idle in groups.idle(&words) {
         let node = root.get("groups");
         parsed.problems.push(
             Problem::warning(
@@ -417,7 +417,7 @@ impl Entries<'_> {
     }
 
     /// Keys of one layer of an entry, put over those of the layers before, and its `tag` and `tags`.
-    fn layer(&mut self, layer: &[(Node, Node)], keys: &mut Keys) -> Result<(), Reported> {
+    fn layer(&mut self, layer: &[(Node, Node)], sogs: bool, keys: &mut Keys) -> Result<(), Reported> {
         // Both names of the targets may be written; together they are the targets.
         let mut targets: Option<(String, Node)> = None;
         for (key_node, value) in layer {
@@ -442,13 +442,34 @@ impl Entries<'_> {
         if let Some((text, node)) = targets {
             keys.set("to", text, &node);
         }
+        // What stands for another parameter of the service is put over it, the last one written.
+        for (name, others) in [("public_key", ["user", "key"]), ("seed", ["password", "pass"])] {
+            let written = layer.iter().rev().filter_map(|(key, _)| key.text());
+            let last = written
+                .filter(|_| sogs)
+                .find(|key| others.contains(key))
+                .map(str::to_owned);
+            if let Some(last) = last
+                && let Some((_, text, node)) = keys.all.iter().find(|(key, _, _)| *key == last).cloned()
+            {
+                keys.all.retain(|(key, _, _)| !others.contains(&key.as_str()));
+                keys.set(name, text, &node);
+            }
+        }
         Ok(())
     }
 
     fn service(&mut self, url: &str, node: &Node, beside: &[(Node, Node)], child: Option<&[(Node, Node)]>) {
         let mut written = Keys::default();
+        let schema = url
+            .split("://")
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        let sogs = row_of(&schema).is_some_and(|row| row.name == "sogs");
         for layer in [beside, child.unwrap_or_default()] {
-            if self.layer(layer, &mut written).is_err() {
+            if self.layer(layer, sogs, &mut written).is_err() {
                 return;
             }
         }

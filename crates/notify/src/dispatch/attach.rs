@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::asset::Asset;
+use crate::config::fetch_failure;
 use crate::message::{Attachment, AttachmentSource};
 use crate::problem::Problem;
 
@@ -29,8 +30,14 @@ pub(super) async fn load(
     let mut files = Vec::with_capacity(all.len());
     for one in all {
         let name = one.file_name();
+        // As it was written, so that it can be found; an address without its query, which may hold a secret.
+        let shown = match &one.source {
+            AttachmentSource::File(path) => path.display().to_string(),
+            AttachmentSource::Url(url) => shown_url(url),
+            AttachmentSource::Bytes(_) => name.clone(),
+        };
         let fail = |cause: String, remedy: &str| {
-            Problem::error(format!("the attachment `{name}` {cause}"), remedy).key("attach")
+            Problem::error(format!("the attachment `{shown}` {cause}"), remedy).key("attach")
         };
         let bytes = match &one.source {
             AttachmentSource::Bytes(bytes) => bytes.clone(),
@@ -69,20 +76,33 @@ pub(super) async fn load(
     Ok(files)
 }
 
+/// Schema, host and path of an address: no credentials, no query.
+fn shown_url(url: &str) -> String {
+    match ::url::Url::parse(url) {
+        Ok(url) => {
+            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+            let host = url.host_str().unwrap_or_default();
+            format!("{}://{host}{port}{}", url.scheme(), url.path())
+        }
+        Err(_) => "(address)".to_owned(),
+    }
+}
+
 async fn fetch(url: &str, options: &CourierOptions, asset: &Asset) -> Result<Bytes, String> {
     let client = options.http_client(
         true,
         Duration::from_secs(4),
-        Duration::from_secs(30),
+        options.attachment_silence,
         &asset.app_id,
     )?;
-    let fail = |error: reqwest::Error| format!("cannot be fetched: {}", error.without_url());
-    let mut response = client
-        .get(url)
-        .send()
-        .await
-        .and_then(reqwest::Response::error_for_status)
-        .map_err(fail)?;
+    let fail = |error: reqwest::Error| format!("cannot be fetched: {}", fetch_failure(&error));
+    let mut response = client.get(url).send().await.map_err(fail)?;
+    if !response.status().is_success() {
+        return Err(format!(
+            "cannot be fetched: the server answered {}",
+            response.status()
+        ));
+    }
     let mut bytes = Vec::new();
     while let Some(part) = response.chunk().await.map_err(fail)? {
         bytes.extend_from_slice(&part);

@@ -26,6 +26,8 @@ pub struct CourierOptions {
     pub tls: Option<Arc<rustls::ClientConfig>>,
     /// Largest attachment that is read, in bytes.
     pub attachment_bytes: u64,
+    /// How long the server of an attachment may be silent while it is fetched.
+    pub attachment_silence: Duration,
     /// The process stays: XMPP sessions are kept between messages.
     pub resident: bool,
     /// Where login tokens (`fast=yes`) and replaced messages (`replace=`) are kept; `None` keeps nothing.
@@ -53,6 +55,7 @@ impl Default for CourierOptions {
             proxies: true,
             tls: None,
             attachment_bytes: 64 * 1024 * 1024,
+            attachment_silence: Duration::from_secs(30),
             resident: false,
             state_folder: None,
             progress: None,
@@ -101,11 +104,10 @@ impl CourierOptions {
 
 /// Holds the connections of a run (or of a resident process), so that URLs of one account share one. Clones share it.
 #[derive(Clone)]
-pub struct Courier(Arc<Inner>);
+pub struct Courier(Arc<Inner>, Arc<Asset>);
 
 struct Inner {
     options: CourierOptions,
-    asset: Asset,
     paces: Mutex<HashMap<String, Pace>>,
     servers: Mutex<HashMap<String, Server>>,
     accounts: Accounts,
@@ -125,14 +127,19 @@ const REMEMBERED_FILES: usize = 16;
 impl Courier {
     /// No connection is made yet.
     pub fn new(options: CourierOptions, asset: Asset) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             options,
-            asset,
             paces: Mutex::default(),
             servers: Mutex::default(),
             accounts: Accounts::default(),
             files: Mutex::default(),
-        }))
+        };
+        Self(Arc::new(inner), Arc::new(asset))
+    }
+
+    /// The same connections for a run with other settings. A connection that is open keeps the name it was made with.
+    pub fn with_asset(&self, asset: Asset) -> Self {
+        Self(Arc::clone(&self.0), Arc::new(asset))
     }
 
     /// Its options.
@@ -142,7 +149,7 @@ impl Courier {
 
     /// The settings of the run.
     pub fn asset(&self) -> &Asset {
-        &self.0.asset
+        &self.1
     }
 
     /// Sends the pieces of one parcel, in order, once, and says what became of each: one attempt, no pause, no pacing.

@@ -98,6 +98,16 @@ impl Lane<'_> {
             pending = left;
             let outcome = failure.unwrap_or_else(|| delivered(&accepted));
             let last = attempt == self.retry;
+            tracing::debug!(
+                target = %self.service.endpoint().target_label(&self.target),
+                attempt = attempt + 1,
+                accepted = accepted.len(),
+                left = pending.len(),
+                ids = ?accepted.iter().filter_map(|(_, id)| id.as_deref()).collect::<Vec<_>>(),
+                outcome = outcome.word(),
+                reason = outcome.reason().unwrap_or_default(),
+                "attempted"
+            );
             let wait = match &outcome {
                 Outcome::Deferred { retry_after, .. } if !last => {
                     Some(self.service.common().wait().max(retry_after.unwrap_or_default()))

@@ -89,5 +89,36 @@ fn named(body: &str) -> Escape {
     else {
         return (None, 0);
     };
-    (unicode_names2::character(name).map(String::from), name.len() + 3)
+    let found = unicode_names2::character(name).or_else(|| alias(name));
+    (found.map(String::from), name.len() + 3)
+}
+
+/// Other names of characters, those of the control characters above all: code point and name a line, from the Unicode
+/// Character Database.
+const ALIASES: &str = include_str!("name_aliases.txt");
+
+fn alias(name: &str) -> Option<char> {
+    let selector = name.get(..2).filter(|start| start.eq_ignore_ascii_case("VS"));
+    if selector.is_some() {
+        let number: u32 = name[2..].parse().ok()?;
+        return match number {
+            1..=16 => char::from_u32(0xFE00 + number - 1),
+            17..=256 => char::from_u32(0xE0100 + number - 17),
+            _ => None,
+        };
+    }
+    let mut lines = ALIASES.lines().filter_map(|line| line.split_once(';'));
+    let (code, _) = lines.find(|(_, known)| known.eq_ignore_ascii_case(name))?;
+    u32::from_str_radix(code, 16).ok().and_then(char::from_u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escapes;
+
+    #[test]
+    fn characters_have_other_names_too() {
+        let text = escapes(r"\N{LINE FEED}\N{nbsp}\N{VS17}\N{ZWJ}\N{BULLET}\N{VS300}");
+        assert_eq!(text.as_deref(), Some("\n\u{a0}\u{e0100}\u{200d}•\\N{VS300}"));
+    }
 }

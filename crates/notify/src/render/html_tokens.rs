@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
         Some(end)
     }
 
-    /// The raw content of an element: up to its end tag, or everything.
+    /// The raw content of an element, up to its end tag.
     fn raw(&mut self, rest: &str, name: &str) -> usize {
         let lower = rest.to_ascii_lowercase();
         let mut from = 0;
@@ -145,9 +145,7 @@ impl<'a> Reader<'a> {
             }
             from = at + 2;
         }
-        if !rest.is_empty() {
-            self.tokens.push(Token::Text(rest.to_owned()));
-        }
+        // What is never closed is left out.
         rest.len()
     }
 

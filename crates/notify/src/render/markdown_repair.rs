@@ -2,53 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Moves a cut in front of a link (`[text](address)`, `![text](address)`, `<address|label>`) that it would cut
-/// through, when the link's end is in sight within one more window.
-pub(super) fn outside_links(rest: &str, window: &str, cut: usize, limit: usize) -> usize {
-    let sight = rest[window.len()..]
-        .char_indices()
-        .nth(limit)
-        .map_or(rest.len(), |(at, _)| window.len() + at);
-    let seen = &rest[..sight];
-    // Without a `)` ahead no `[…](` can be a link; looking for one at every bracket would take for ever.
-    let last_close = seen.rfind([')', '>']).unwrap_or(0);
-    let mut at = 0;
-    while at < cut.min(last_close) {
-        let Some(found) = seen[at..cut].find(['[', '<']) else {
-            return cut;
-        };
-        at += found;
-        match link_length(&seen[at..]) {
-            Some(length) if at + length > cut => return if at > 0 { at } else { cut },
-            Some(length) => at += length,
-            None => at += 1,
-        }
-    }
-    cut
-}
-
-/// Length of the link at the beginning of a text.
-fn link_length(text: &str) -> Option<usize> {
-    if let Some(inner) = text.strip_prefix('<') {
-        let end = inner.find(['>', '<'])?;
-        return (inner[end..].starts_with('>') && inner[..end].contains('|')).then_some(end + 2);
-    }
-    let bytes = text.as_bytes();
-    let mut at = 1;
-    loop {
-        match bytes.get(at)? {
-            b'\\' => at += 2,
-            b'[' => return None,
-            b']' => break,
-            _ => at += 1,
-        }
-    }
-    let rest = &text[at + 1..];
-    let address = rest.trim_start().strip_prefix('(')?;
-    let end = address.find(')')?;
-    Some(text.len() - address.len() + end + 1)
-}
-
 /// Rewrites the pieces of a Markdown text so that none has broken markup: emphasis that is cut through is closed in the
 /// piece where it begins, markers without a partner are escaped, code marks that are cut through are dropped.
 #[derive(Debug, Default)]

@@ -38,6 +38,9 @@ pub(super) fn truncate(text: &str, limit: usize, markup: Markup) -> String {
         return text.to_owned();
     };
     if markup.repairs() {
+        // A backslash that lost its partner is left out.
+        let kept = text[..end].trim_end_matches(is_space);
+        let end = if ends_in_escape(kept) { kept.len() - 1 } else { end };
         Repair::default().piece(0, text, end, tidy)
     } else {
         tidy(&text[..end])
@@ -62,13 +65,13 @@ pub fn split(text: &str, limit: usize, markup: Markup) -> Vec<String> {
     // The byte offset just behind the window; none when the rest fits.
     while let Some(window_end) = nth_char(rest, limit) {
         let window = &rest[..window_end];
-        let cut = soft_cut(window);
+        let soft = soft_cut(window);
         let cut = match markup.format {
-            Format::Text => cut,
-            Format::Html => html_cut(rest, window, cut),
-            Format::Markdown => markdown_cut(rest, window, cut, limit),
+            Format::Text => soft,
+            Format::Html => tag_cut(rest, window_end, entity_cut(rest, soft)),
+            Format::Markdown => markdown_cut(rest, soft),
         };
-        let cut = if cut == 0 { window_end } else { cut };
+        let cut = if cut == 0 { soft } else { cut };
         pieces.push(if markup.repairs() {
             let sight = nth_char(&rest[window_end..], limit).map_or(rest.len(), |more| window_end + more);
             repair.piece(text.len() - rest.len(), &rest[..sight], cut, tidy)
@@ -98,79 +101,132 @@ fn nth_char(text: &str, limit: usize) -> Option<usize> {
     text.char_indices().nth(limit).map(|(at, _)| at)
 }
 
-/// Where to cut a window by its characters alone.
+/// Where to cut a window by its characters alone: behind the last line end, else the last blank, else the last end of a
+/// sentence, else at its end.
 fn soft_cut(window: &str) -> usize {
     let lead = window.len() - window.trim_start_matches(is_space).len();
-    let body = &window[lead..];
-    let after = |wanted: &dyn Fn(char) -> bool| {
-        body.char_indices()
-            .rev()
-            .find(|(_, c)| wanted(*c))
-            .map(|(at, c)| lead + at + c.len_utf8())
-    };
-    after(&|c| c == '\n' || c == '\r')
-        .or_else(|| after(&|c| c == ' ' || c == '\t'))
-        .or_else(|| after_sentence(body).map(|at| lead + at))
-        .unwrap_or(window.len())
+    let body = &window.as_bytes()[lead..];
+    let last = |first: u8, second: u8| body.iter().rposition(|byte| *byte == first || *byte == second);
+    last(b'\n', b'\r')
+        .or_else(|| last(b' ', b'\t'))
+        .map(|at| at + 1)
+        .or_else(|| after_sentence(body))
+        .map_or(window.len(), |at| lead + at)
 }
 
-/// Behind the last sentence that a vertical tab or form feed ends.
-fn after_sentence(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    let at = bytes
+/// Behind the blanks of the last sentence that vertical tabs or form feeds end.
+fn after_sentence(text: &[u8]) -> Option<usize> {
+    let blank = |byte: &u8| matches!(byte, 0x0b | 0x0c);
+    let at = text
         .windows(2)
-        .rposition(|pair| b".!?:;".contains(&pair[0]) && matches!(pair[1], 0x0b | 0x0c))?;
-    Some(at + 2)
+        .rposition(|pair| b".!?:;".contains(&pair[0]) && blank(&pair[1]))?;
+    let blanks = text[at + 1..].iter().take_while(|byte| blank(byte)).count();
+    Some(at + 1 + blanks)
 }
 
-/// Moves a cut out of a character reference or a tag.
-fn html_cut(rest: &str, window: &str, cut: usize) -> usize {
-    let cut = entity_cut(rest, cut);
-    match open_tag(&rest[..cut]) {
-        None => cut,
-        Some(open) if open > 0 => open,
-        // The tag opens the piece: take it whole when it fits.
-        Some(_) => window.find('>').map_or(cut, |close| close + 1),
-    }
-}
+/// Longest name of a character reference, its `&` and `;` included.
+const REFERENCE_CHARS: usize = 33;
 
-/// Where the tag begins that is still open at the end of a text.
-fn open_tag(text: &str) -> Option<usize> {
-    let mut open = None;
-    let mut quote = None;
-    for (at, byte) in text.bytes().enumerate() {
-        match (open, quote, byte) {
-            (None, _, b'<') => open = Some(at),
-            (Some(_), None, b'>') => open = None,
-            (Some(_), None, b'"' | b'\'') => quote = Some(byte),
-            (Some(_), Some(mark), byte) if mark == byte => quote = None,
-            _ => {}
-        }
-    }
-    open
-}
-
-/// A cut between `&` and a `;` that stands at most this far behind the cut moves before the `&`.
-const ENTITY_SIGHT: usize = 33;
-
+/// Moves a cut inside of a character reference in front of it.
 fn entity_cut(rest: &str, cut: usize) -> usize {
-    let Some(at) = rest[..cut].rfind('&').filter(|at| *at > 0) else {
+    let from = rest[..cut]
+        .char_indices()
+        .rev()
+        .take(REFERENCE_CHARS)
+        .last()
+        .map_or(cut, |(at, _)| at);
+    let Some(at) = rest[from..cut]
+        .rfind('&')
+        .map(|at| from + at)
+        .filter(|at| *at > 0)
+    else {
         return cut;
     };
-    let ends_later = !rest[at..cut].contains(';') && rest[cut..].chars().take(ENTITY_SIGHT).any(|c| c == ';');
-    if ends_later { at } else { cut }
+    let until = nth_char(&rest[cut..], REFERENCE_CHARS).map_or(rest.len(), |more| cut + more);
+    match rest[at..until].find(';') {
+        Some(end) if at + end >= cut => at,
+        _ => cut,
+    }
+}
+
+/// Moves a cut inside of a tag in front of it, or behind it when the piece begins with it and it fits.
+fn tag_cut(rest: &str, window_end: usize, cut: usize) -> usize {
+    if cut == 0 {
+        return cut;
+    }
+    let mut from = 0;
+    while let Some(open) = rest[from..cut].find('<').map(|at| from + at) {
+        match tag_end(&rest[..window_end], open) {
+            Some(close) if close < cut => from = close + 1,
+            Some(close) if open == 0 => return close + 1,
+            None if open == 0 => return cut,
+            _ => return open,
+        }
+        if from >= cut {
+            break;
+        }
+    }
+    cut
+}
+
+/// Where the `>` of the tag at `open` stands; one in quotes is none.
+fn tag_end(text: &str, open: usize) -> Option<usize> {
+    let mut at = open + 1;
+    loop {
+        at += text[at..].find(['>', '"', '\''])?;
+        let stop = text.as_bytes()[at];
+        if stop == b'>' {
+            return Some(at);
+        }
+        at += 1;
+        at += text[at..].find(char::from(stop))? + 1;
+    }
 }
 
 /// Moves a cut out of a character reference, a link, or a backslash and its partner.
-fn markdown_cut(rest: &str, window: &str, cut: usize, limit: usize) -> usize {
-    let cut = entity_cut(rest, cut);
-    let cut = super::markdown_repair::outside_links(rest, window, cut, limit);
-    let slashes = rest[..cut]
-        .bytes()
-        .rev()
-        .take_while(|byte| *byte == b'\\')
-        .count();
-    if slashes % 2 == 1 && cut > 1 { cut - 1 } else { cut }
+fn markdown_cut(rest: &str, cut: usize) -> usize {
+    let cut = link_cut(rest, entity_cut(rest, cut));
+    if ends_in_escape(&rest[..cut]) {
+        cut - 1
+    } else {
+        cut
+    }
+}
+
+/// Moves a cut inside of `[text](address)`, `![text](address)` or `<address|label>` in front of it, as far as its end
+/// is in sight.
+fn link_cut(rest: &str, cut: usize) -> usize {
+    let piece = &rest[..cut];
+    let bracket = piece.rfind('[').or_else(|| {
+        piece
+            .rfind('!')
+            .filter(|at| rest.as_bytes().get(at + 1) == Some(&b'['))
+    });
+    let angle = piece.rfind('<');
+    if bracket.is_none() && angle.is_none() {
+        return cut;
+    }
+    let chars = piece.chars().count();
+    let sight = &rest[..nth_char(rest, 2 * chars + 1).unwrap_or(rest.len())];
+    let find = |from: usize, wanted: char| sight[from..].find(wanted).map(|at| from + at);
+    if let Some(at) = bracket
+        && find(at, ')').is_some_and(|end| cut < end)
+    {
+        return at;
+    }
+    if let Some(at) = angle
+        && let Some(bar) = find(at + 1, '|')
+        && find(bar, '>').is_some_and(|end| cut <= end)
+    {
+        return at;
+    }
+    cut
+}
+
+/// True when the text ends in a backslash that escapes what follows.
+fn ends_in_escape(text: &str) -> bool {
+    let slashes = text.bytes().rev().take_while(|byte| *byte == b'\\').count();
+    slashes % 2 == 1
 }
 
 fn tidy(text: &str) -> String {

@@ -232,13 +232,52 @@ pub(crate) fn targets<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<Strin
     let mut all: Vec<String> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for item in items {
-        for part in item.split(|c: char| is_space(c) || matches!(c, '[' | ']' | ';' | ',')) {
+        for part in words(item) {
             if !part.is_empty() && all.len() < TARGETS && seen.insert(part.to_owned()) {
                 all.push(part.to_owned());
             }
         }
     }
     all
+}
+
+/// The words of a list. Brackets around an IPv6 address behind an `@` do not separate.
+fn words(item: &str) -> impl Iterator<Item = &str> {
+    let mut rest = item;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let mut from = 0;
+        loop {
+            let separator = |c: char| is_space(c) || matches!(c, '[' | ']' | ';' | ',');
+            let Some(at) = rest[from..].find(separator).map(|at| from + at) else {
+                return Some(std::mem::take(&mut rest));
+            };
+            if let Some(length) = rest[..at]
+                .ends_with('@')
+                .then(|| bracketed(&rest[at..]))
+                .flatten()
+            {
+                from = at + length;
+                continue;
+            }
+            let width = rest[at..].chars().next().map_or(1, char::len_utf8);
+            let word = &rest[..at];
+            rest = &rest[at + width..];
+            return Some(word);
+        }
+    })
+}
+
+/// Length of the `[IPv6]` at the beginning of a text.
+fn bracketed(text: &str) -> Option<usize> {
+    let (inner, _) = text.strip_prefix('[')?.split_once(']')?;
+    let address = inner.split('%').next().unwrap_or(inner);
+    address
+        .parse::<std::net::Ipv6Addr>()
+        .is_ok()
+        .then_some(inner.len() + 2)
 }
 
 /// Brackets in the authority, if any, hold an IPv6 address.

@@ -1,5 +1,6 @@
 //! Messages that really go out: to a community server, to a server that misbehaves by the name of the room, to Prosody.
 
+mod fetch;
 mod sogs;
 mod xmpp;
 

@@ -48,6 +48,39 @@ async fn community() -> (tempfile::TempDir, sogs_server::Running) {
     (folder, running)
 }
 
+/// A community server with the room `lobby`, and its global admin.
+async fn community_of(admin: &session_core::Identity) -> (tempfile::TempDir, sogs_server::Running) {
+    use sogs_server::admin::{AdminRequest, InitOptions, Operation, PermissionChange, Place, init, perform};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("server");
+    init(&dir, &InitOptions::default()).await.expect("made");
+    let mut config = sogs_server::Config::load(&dir).expect("a configuration");
+    config.net.listen = "127.0.0.1:0".parse().expect("an address");
+    let running = sogs_server::Server::start(config).await.expect("a server");
+    let room = Operation::RoomAdd {
+        room: "lobby".to_owned(),
+        name: None,
+        description: None,
+        permissions: PermissionChange::default(),
+    };
+    let admin = Operation::ModAdd {
+        user: admin.session_id().to_string(),
+        place: Place::Global,
+        admin: true,
+        visible: None,
+    };
+    for operation in [room, admin] {
+        let request = AdminRequest {
+            actor: "test".to_owned(),
+            dry_run: false,
+            operation,
+        };
+        perform(&dir, request).await.expect("done");
+    }
+    (folder, running)
+}
+
 async fn texts(url: &str, room: &str) -> Vec<(String, Option<String>)> {
     let service = notify::Service::parse(url, &notify::Context::default()).expect("a service");
     let access = service.sogs().expect("a SOGS service").expect("usable");
@@ -169,6 +202,129 @@ async fn a_sealed_message_with_a_file_and_a_wire_sent_twice() {
     }
     let found = texts(&url, "lobby").await;
     assert_eq!(found.iter().filter(|(body, _)| *body == again).count(), 1);
+    assert_eq!(found.iter().filter(|(body, _)| *body == text).count(), 1);
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn answers_whispers_and_several_files_of_a_real_community() {
+    use std::sync::{Arc, Mutex};
+
+    let me = session_core::Identity::from_seed_hex(SEED).expect("a seed");
+    let (_folder, running) = community_of(&me).await;
+    let server = sogs_client::Server::builder(running.url(), running.public_key());
+    let server = server.identity(me).build().expect("a client");
+    let room = server.room(&"lobby".parse().expect("a token"));
+    let asked = room.post("who is on call?").await.expect("posted").id;
+    let asked = room.message(asked).await.expect("the message");
+    let reader = sogs_client::Identity::from_seed([9; 32]);
+    let other = sogs_client::Server::builder(running.url(), running.public_key());
+    let other = other.identity(reader).build().expect("a client");
+    let other_room = other.room(room.token());
+    other_room
+        .recent(ListOptions::default())
+        .await
+        .expect("seen by the server");
+    let other_id = other.my_id().await.expect("an id");
+
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let mut options = Options::default();
+    let seen = told.clone();
+    options.courier.progress = Some(notify::Progress(Arc::new(move |name, done, total| {
+        seen.lock()
+            .expect("not poisoned")
+            .push((name.to_owned(), done, total));
+    })));
+    let base = running
+        .url()
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
+    let key = running.public_key();
+    let mut list = notifier(options);
+    for parameters in [format!("reply_to={}", asked.id), format!("whisper={other_id}")] {
+        let url = format!("session://{key}:{SEED}@{base}/lobby?name=Bot&{parameters}");
+        list.add_tagged(&url, parameters.split('=').next().expect("a name"))
+            .expect("a URL");
+    }
+    let send = async |tag: &str, message: Message| {
+        let report = list.notify_to(message, &TagFilter::from_values([tag])).await;
+        let Outcome::Delivered { id: Some(id), .. } = &report.targets[0].outcome else {
+            panic!("{report:?}");
+        };
+        room.message(id.parse().expect("a number"))
+            .await
+            .expect("the message")
+    };
+
+    let answer = Message::new("I am")
+        .attach(Attachment::bytes("one.txt", "1\n"))
+        .attach(Attachment::bytes("two.bin", vec![7; 100_000]));
+    let answer = send("reply_to", answer).await;
+    let content = answer.content().expect("authentic").clone();
+    assert_eq!(answer.display_name(), Some("Bot"));
+    let names: Vec<_> = content
+        .attachments()
+        .iter()
+        .map(|file| file.file_name.as_deref())
+        .collect();
+    assert_eq!(names, [Some("one.txt"), Some("two.bin")]);
+    let quote = content.data_message.expect("a message").quote.expect("an answer");
+    assert_eq!(
+        (quote.id, quote.author),
+        (Some(asked.quote_id()), Some(asked.author.to_string()))
+    );
+    {
+        let told = told.lock().expect("not poisoned");
+        let last = told.last().expect("progress");
+        assert!(
+            told.iter().any(|(name, ..)| name == "one.txt to lobby"),
+            "{told:?}"
+        );
+        assert!(
+            last.0 == "two.bin to lobby" && last.1 == last.2 && last.2 >= 100_000,
+            "{last:?}"
+        );
+    }
+
+    let whisper = send("whisper", Message::new("only for you")).await;
+    assert!(whisper.whisper && whisper.whisper_to == Some(other_id));
+    let theirs = other_room.message(whisper.id).await.expect("they see it");
+    assert_eq!(theirs.body(), Some("only for you"));
+    let nobody = sogs_client::Server::builder(running.url(), running.public_key());
+    let nobody = nobody.build().expect("a client").room(room.token());
+    assert!(nobody.message(whisper.id).await.is_err(), "nobody else sees it");
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_post_whose_answer_was_lost_is_found_and_not_made_twice() {
+    let (_folder, running) = community().await;
+    let key = running.public_key().to_string();
+    let relay = testkit::Relay::start(running.local_addr(), testkit::RelayOptions::default());
+    let url = format!(
+        "session://{key}:{SEED}@127.0.0.1:{}/lobby?blind=yes&rto=1&retry=3&wait=1",
+        relay.port()
+    );
+    let mut list = notifier(Options::default());
+    list.add(&url).expect("a URL");
+    let text = unique("once");
+    // The request arrives, its answer does not; then the way is free again.
+    relay.mute(true);
+    let free = async {
+        tokio::time::sleep(Duration::from_millis(1_400)).await;
+        relay.cut();
+        relay.mute(false);
+    };
+    let (report, ()) = tokio::join!(list.notify(Message::new(&text)), free);
+    assert_eq!(report.status, Status::Success, "{report:?}");
+    let target = &report.targets[0];
+    assert!(target.attempts >= 2, "{target:?}");
+    assert!(
+        target.notes.iter().any(|note| note.contains("not posted again")),
+        "{target:?}"
+    );
+    let found = texts(&url, "lobby").await;
     assert_eq!(found.iter().filter(|(body, _)| *body == text).count(), 1);
     running.shutdown().await;
 }

@@ -104,10 +104,20 @@ impl Http {
                     .body(reqwest::Body::wrap_stream(reporting(body, progress))),
             };
         }
+        let started = std::time::Instant::now();
         let response = builder
             .send()
             .await
             .map_err(|error| classify(&error, "connect"))?;
+        tracing::debug!(
+            method = request.method,
+            server = request.url.host_str().unwrap_or_default(),
+            path = request.url.path(),
+            peer = ?response.remote_addr(),
+            status = response.status().as_u16(),
+            elapsed = ?started.elapsed(),
+            "answered"
+        );
         self.read(&request.url, response, request.download).await
     }
 

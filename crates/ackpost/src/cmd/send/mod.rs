@@ -53,11 +53,17 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
         tags: &args.sources.tag,
     };
     let loaded = sources::load(options, &wanted, context).await;
-    output::problems(&loaded.problems(), context);
+    let problems = loaded.problems();
+    output::problems(&problems, context);
+    output::refused(&problems, context);
     if args.dry_run {
         return Ok(dry_run::print(&loaded, checked.uid_length, context));
     }
     if loaded.notifier.is_empty() {
+        // Why has been said above; under Apprise's name its own words follow.
+        if context.name == Name::Ackpost && problems.iter().any(notify::Problem::is_error) {
+            return Ok(Exit::Failure);
+        }
         return Ok(nothing_loaded(context));
     }
     // Standard input is read only when something will be sent.
@@ -94,7 +100,8 @@ async fn store_and_deliver(
         return Ok(deliver(&loaded, message, progress, context).await);
     }
     output::problems(&problems, context);
-    let stored = args.queue.store(&message, &queued, context).await?;
+    let asset = loaded.notifier.asset();
+    let stored = args.queue.store(&message, &queued, asset, context).await?;
     if loaded.notifier.find(&loaded.filter).next().is_none() {
         let whole = problems.is_empty() && !loaded.load_problems().iter().any(notify::Problem::is_error);
         return Ok(if whole { stored } else { Exit::Partial });
