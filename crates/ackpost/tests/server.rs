@@ -51,6 +51,10 @@ impl Drop for Server {
             let _ = child.kill();
             let _ = child.wait();
         }
+        // A successor is nobody's child any more; it is known by the folder, which no other process has.
+        for pid in self.processes() {
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        }
     }
 }
 
@@ -66,6 +70,37 @@ impl Server {
 
     fn path(&self) -> PathBuf {
         self.folder.path().join("community")
+    }
+
+    /// The processes that run on this folder now.
+    fn processes(&self) -> Vec<u32> {
+        let folder = self.path().display().to_string();
+        let Ok(all) = std::fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        all.flatten()
+            .filter_map(|entry| {
+                let pid = entry.file_name().to_str()?.parse().ok()?;
+                let words = std::fs::read(entry.path().join("cmdline")).ok()?;
+                words
+                    .split(|byte| *byte == 0)
+                    .any(|word| word == folder.as_bytes())
+                    .then_some(pid)
+            })
+            .collect()
+    }
+
+    /// Waits until exactly these processes are left.
+    fn wait_for(&self, left: &[u32]) {
+        let began = Instant::now();
+        loop {
+            let now = self.processes();
+            if now == left {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{now:?} run, not {left:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn dir(&self) -> &'static str {
@@ -375,6 +410,43 @@ fn a_second_server_in_a_folder_is_refused() {
     );
 }
 
+/// Asks over one connection for as long as the server keeps it, then over the next; how many answers came.
+fn ask_on(address: SocketAddr, stop: &AtomicBool) -> u32 {
+    let mut answers = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut stream = TcpStream::connect_timeout(&address, PATIENCE).expect("a connection");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        let mut reader = BufReader::new(stream.try_clone().expect("a handle"));
+        let mut kept = true;
+        while kept && !stop.load(Ordering::Relaxed) {
+            stream
+                .write_all(format!("GET /room/test HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes())
+                .expect("the request goes out");
+            let (mut first, mut length) = (String::new(), 0);
+            reader.read_line(&mut first).expect("never refused");
+            assert!(
+                first.starts_with("HTTP/1.1 200"),
+                "answer {answers} on a kept connection: {first:?}"
+            );
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).expect("a header");
+                let line = line.trim().to_ascii_lowercase();
+                if line.is_empty() {
+                    break;
+                }
+                kept &= line != "connection: close";
+                if let Some(value) = line.strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a number");
+                }
+            }
+            reader.read_exact(&mut vec![0; length]).expect("the whole answer");
+            answers += 1;
+        }
+    }
+    answers
+}
+
 #[test]
 fn restarts_refuse_no_request() {
     let mut server = Server::new();
@@ -383,14 +455,17 @@ fn restarts_refuse_no_request() {
     let started = server.start();
     let address = address(&started);
     let stop = Arc::new(AtomicBool::new(false));
-    let askers: Vec<_> = (0..3)
-        .map(|_| {
+    let askers: Vec<_> = (0..4)
+        .map(|n| {
             let stop = Arc::clone(&stop);
             std::thread::spawn(move || {
+                if n % 2 == 0 {
+                    return ask_on(address, &stop);
+                }
                 let mut answers = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let text = get(address, "/room/test").expect("never refused");
-                    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+                    assert!(text.starts_with("HTTP/1.1 200"), "answer {answers}: {text:?}");
                     answers += 1;
                 }
                 answers
@@ -416,18 +491,14 @@ fn restarts_refuse_no_request() {
         }
     }
     stop.store(true, Ordering::Relaxed);
-    let answers: u32 = askers
-        .into_iter()
-        .map(|asker| asker.join().expect("no asker was refused"))
-        .sum();
-    assert!(answers > 0);
-    assert!(server.wait().success(), "the first process ended well");
-    Server::signal(pid, "-TERM");
-    let began = Instant::now();
-    while json(&["server", "status", "--dir", dir])["running"] == true {
-        assert!(began.elapsed() < PATIENCE, "the last one does not end");
-        std::thread::sleep(Duration::from_millis(50));
+    for asker in askers {
+        assert!(asker.join().expect("no asker was refused") > 0);
     }
+    assert!(server.wait().success(), "the first process ended well");
+    server.wait_for(&[pid]);
+    Server::signal(pid, "-TERM");
+    server.wait_for(&[]);
+    assert_eq!(json(&["server", "status", "--dir", dir])["running"], false);
 }
 
 #[test]

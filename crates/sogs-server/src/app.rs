@@ -70,7 +70,8 @@ pub struct App {
     pub(crate) nonces: Nonces,
     pub(crate) activity: Arc<Activity>,
     pub(crate) answers: Answers,
-    pub(crate) bodies: Semaphore,
+    /// Memory for bodies and large answers, in KiB.
+    pub(crate) memory: Arc<Semaphore>,
     pub(crate) turnstile: Option<Turnstile>,
     verified: Mutex<Verified>,
     backlog: Mutex<Vec<NonceRow>>,
@@ -108,7 +109,9 @@ impl App {
             nonces: Nonces::new(limits.nonces),
             activity: parts.activity,
             answers: Answers::new(limits.answer_cache_bytes),
-            bodies: Semaphore::new((limits.bodies_bytes / 1024).clamp(64, Semaphore::MAX_PERMITS)),
+            memory: Arc::new(Semaphore::new(
+                (limits.bodies_bytes / 1024).clamp(64, Semaphore::MAX_PERMITS),
+            )),
             turnstile: parts.turnstile,
             verified: Mutex::default(),
             backlog: Mutex::default(),

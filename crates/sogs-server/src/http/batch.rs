@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use session_core::encoding::{b64, from_b64};
 
+use super::budget::{SMALL_ANSWER, Share};
 use super::reply::{Refusal, Reply};
 use super::request::{Body, Req};
 use super::route::{Answer, Cx, Way, dispatch, is_success};
@@ -109,6 +110,7 @@ pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
         depth: cx.way.depth + 1,
         ..cx.way.clone()
     };
+    let mut share = Share::new(&cx.app.memory, SMALL_ANSWER);
     let mut out: Vec<u8> = b"[".to_vec();
     for (place, request) in requests.iter().enumerate() {
         // Whatever an earlier one changed about the caller holds for the next.
@@ -121,9 +123,16 @@ pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
         } else {
             Box::pin(dispatch(cx.app, request, caller, &way)).await
         };
-        let (mut status, mut headers, mut body) = reply.into_bytes().await;
-        if out.len() + body.len() > MAX_ANSWER {
-            (status, headers, body) = Reply::from(Refusal::page(413)).into_bytes().await;
+        let (mut status, mut headers, mut body) = reply.into_bytes(cx.app).await;
+        // Files grow by a third in base64.
+        let length = out.len() + body.len() / 3 * 4;
+        let refusal = if length > MAX_ANSWER {
+            Some(Refusal::page(413))
+        } else {
+            share.cover(length).await.err()
+        };
+        if let Some(refusal) = refusal {
+            (status, headers, body) = Reply::from(refusal).into_bytes(cx.app).await;
         }
         if place > 0 {
             out.push(b',');
@@ -134,7 +143,7 @@ pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
         }
     }
     out.push(b']');
-    Ok(Reply::raw_json(out))
+    Ok(Reply::raw_json(share.hold(out)))
 }
 
 fn write_answer(out: &mut Vec<u8>, status: StatusCode, headers: &[(HeaderName, HeaderValue)], body: &[u8]) {

@@ -19,9 +19,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::budget::{SMALL_BODY, Share};
 use super::claim;
 use super::reply::{Refusal, Reply, ReplyBody};
 use super::request::{Body, Req};
@@ -32,14 +33,13 @@ use crate::app::App;
 const MAX_HEAD: usize = 32 * 1024;
 /// Most headers of a request.
 const MAX_HEADERS: usize = 64;
-/// Bytes of a body that need no share of the common budget.
-const FREE_BODY: usize = 8 * 1024;
 /// Uploads above this go to the disk as they arrive.
 const SPOOL_FROM: u64 = 256 * 1024;
-/// How long a request waits for a share of the memory for bodies.
-const BUDGET_WAIT: Duration = Duration::from_secs(5);
 /// How long a connection that has not asked anything yet may still do so when the server stops.
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(2);
+/// How long a kept connection may be silent until it is closed when the server stops: a request that is on its way
+/// by then is answered.
+const NEXT_REQUEST_WAIT: Duration = Duration::from_millis(500);
 /// Pieces in which files are sent.
 const CHUNK: usize = 64 * 1024;
 
@@ -94,7 +94,7 @@ async fn accept(
         };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-                () = stopping(&mut stopped) => return,
+            () = stopping(&mut stopped) => return,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -120,14 +120,40 @@ async fn stopping(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, Default)]
+struct Talk {
+    /// It has asked something.
+    asked: bool,
+    /// An answer is under way.
+    busy: bool,
+}
+
 async fn connection(app: &Arc<App>, stream: TcpStream, peer: SocketAddr, mut stopped: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
     let limits = app.config().limits.clone();
-    let asked = Notify::new();
+    let (talk, mut heard) = watch::channel(Talk::default());
+    let (talk, stops) = (&talk, &stopped.clone());
     let service = service_fn(|request| {
-        asked.notify_one();
+        talk.send_replace(Talk {
+            asked: true,
+            busy: true,
+        });
         let app = Arc::clone(app);
-        async move { Ok::<_, Infallible>(answer(&app, request, peer).await) }
+        async move {
+            let mut response = answer(&app, request, peer).await;
+            if *stops.borrow() {
+                // Whoever asks again does so on a new connection, which the next process accepts.
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, http::HeaderValue::from_static("close"));
+            }
+            talk.send_replace(Talk {
+                asked: true,
+                busy: false,
+            });
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -138,20 +164,35 @@ async fn connection(app: &Arc<App>, stream: TcpStream, peer: SocketAddr, mut sto
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stopping(&mut stopped) => {
-            // The first request of a connection that was just accepted is on its way: closing now would refuse it.
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                () = asked.notified() => {}
-                () = tokio::time::sleep(FIRST_REQUEST_WAIT) => {}
+        () = stopping(&mut stopped) => tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = silence(&mut heard) => {
+                // What is being answered is answered; then the connection closes.
+                connection.as_mut().graceful_shutdown();
+                connection.await
             }
-            // What is being answered is answered; then the connection closes.
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        },
     };
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection ended early");
+    }
+}
+
+/// Ends when no request is to be expected any more: closing while one is on its way would refuse it.
+async fn silence(heard: &mut watch::Receiver<Talk>) {
+    loop {
+        let talk = *heard.borrow_and_update();
+        let patience = if talk.asked {
+            NEXT_REQUEST_WAIT
+        } else {
+            FIRST_REQUEST_WAIT
+        };
+        tokio::select! {
+            changed = heard.changed() => if changed.is_err() {
+                return;
+            },
+            () = tokio::time::sleep(patience), if !talk.busy => return,
+        }
     }
 }
 
@@ -167,15 +208,11 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
     let config = app.config();
     let client = client(&config.net.trusted_proxies, peer.ip(), &req.headers);
     let deadline = Instant::now() + Duration::from_secs_f64(config.limits.body_seconds.max(0.1));
-    let mut budget = Budget {
-        app,
-        share: None,
-        kib: 0,
-    };
+    let mut share = Share::new(&app.memory, SMALL_BODY);
     let received = if is_upload(&req) && body.size_hint().upper().is_none_or(|size| size > SPOOL_FROM) {
         spool(app, &req, body, config.files.max_size, deadline).await
     } else {
-        collect(body, config.limits.body_bytes, deadline, &mut budget)
+        collect(body, config.limits.body_bytes, deadline, &mut share)
             .await
             .map(Body::Memory)
     };
@@ -196,7 +233,7 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
             reply
         }
     };
-    drop(budget);
+    drop(share);
     into_response(reply).await
 }
 
@@ -225,35 +262,6 @@ fn is_upload(req: &Req) -> bool {
     req.method == Method::POST && req.path.starts_with("/room/") && req.path.ends_with("/file")
 }
 
-/// A request's share of the memory for bodies.
-struct Budget<'a> {
-    app: &'a App,
-    share: Option<SemaphorePermit<'a>>,
-    kib: u32,
-}
-
-impl Budget<'_> {
-    /// Takes what a body of this length needs.
-    async fn cover(&mut self, length: usize) -> Result<(), Refusal> {
-        let needed = u32::try_from(length.saturating_sub(FREE_BODY).div_ceil(1024)).unwrap_or(u32::MAX);
-        let more = needed.saturating_sub(self.kib);
-        if more == 0 {
-            return Ok(());
-        }
-        let busy = || Refusal::text(503, "The server is busy; please try again later");
-        let permit = tokio::time::timeout(BUDGET_WAIT, self.app.bodies.acquire_many(more))
-            .await
-            .map_err(|_| busy())?
-            .map_err(|_| busy())?;
-        self.kib = needed;
-        match &mut self.share {
-            Some(share) => share.merge(permit),
-            None => self.share = Some(permit),
-        }
-        Ok(())
-    }
-}
-
 /// The time a body may take: more for a longer one.
 fn allowed_until(deadline: Instant, received: usize) -> Instant {
     deadline + Duration::from_secs((received / (64 * 1024)) as u64)
@@ -263,7 +271,7 @@ async fn collect(
     mut body: Incoming,
     limit: usize,
     deadline: Instant,
-    budget: &mut Budget<'_>,
+    share: &mut Share<'_>,
 ) -> Result<Bytes, Refusal> {
     if body.size_hint().lower() > limit as u64 {
         return Err(Refusal::page(413));
@@ -282,7 +290,7 @@ async fn collect(
         if length + data.len() > limit {
             return Err(Refusal::page(413));
         }
-        budget.cover(length + data.len()).await?;
+        share.cover(length + data.len()).await?;
         // Most bodies come in one piece, which needs no copy.
         if first.is_none() && all.is_empty() {
             first = Some(data);

@@ -3,6 +3,7 @@
 pub(crate) mod answers;
 mod auth;
 mod batch;
+pub(crate) mod budget;
 mod listen;
 mod onion;
 pub(crate) mod render;

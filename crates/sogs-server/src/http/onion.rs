@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use session_core::onion::{v3, v4};
 
+use super::budget::{SMALL_ANSWER, Share};
 use super::reply::{Refusal, Reply, ReplyBody};
 use super::request::{Body, Req};
 use super::route::{Answer, Cx, Way, serve};
@@ -71,7 +72,10 @@ pub(crate) async fn v4(cx: &Cx<'_>) -> Answer {
         Ok(req) => serve(cx.app, &req, &way).await,
         Err(refusal) => refusal.into(),
     };
-    let (status, headers, body) = reply.into_bytes().await;
+    let (status, headers, body) = reply.into_bytes(cx.app).await;
+    // What is sealed exists twice for a moment.
+    let mut share = Share::new(&cx.app.memory, SMALL_ANSWER);
+    share.cover(body.len() * 2).await?;
     let response = v4::Response {
         code: status.as_u16(),
         headers: headers
@@ -91,7 +95,7 @@ pub(crate) async fn v4(cx: &Cx<'_>) -> Answer {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/octet-stream"),
         )],
-        body: ReplyBody::Bytes(response.seal(&key, &mut SystemRng).into()),
+        body: ReplyBody::Bytes(share.hold(response.seal(&key, &mut SystemRng))),
     })
 }
 
@@ -115,11 +119,13 @@ pub(crate) async fn v3(cx: &Cx<'_>) -> Answer {
         Ok(req) => serve(cx.app, &req, &way).await,
         Err(refusal) => refusal.into(),
     };
-    let (status, _, body) = reply.into_bytes().await;
+    let (status, _, body) = reply.into_bytes(cx.app).await;
+    let mut share = Share::new(&cx.app.memory, SMALL_ANSWER);
+    share.cover(body.len() * 2).await?;
     let sealed = v3::seal_reply(status.as_u16(), &body, &key, &mut SystemRng);
     Ok(Reply::bytes(
         StatusCode::OK,
         HeaderValue::from_static("text/plain; charset=utf-8"),
-        sealed,
+        share.hold(sealed),
     ))
 }

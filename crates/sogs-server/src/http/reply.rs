@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use super::budget::{SMALL_ANSWER, Share};
+use crate::app::App;
 use crate::store::StoreError;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -68,22 +70,28 @@ impl Reply {
         }
     }
 
-    /// The whole body in memory; a file is read, which its limit of size bounds.
-    pub(crate) async fn into_bytes(self) -> (StatusCode, Vec<(HeaderName, HeaderValue)>, Bytes) {
-        match self.body {
-            ReplyBody::Bytes(bytes) => (self.status, self.headers, bytes),
-            ReplyBody::File { path, .. } => match tokio::fs::read(&path).await {
-                Ok(bytes) => (self.status, self.headers, bytes.into()),
+    /// The whole body in memory; a file is read, as far as there is memory for it.
+    pub(crate) async fn into_bytes(self, app: &App) -> (StatusCode, Vec<(HeaderName, HeaderValue)>, Bytes) {
+        let (path, size) = match self.body {
+            ReplyBody::Bytes(bytes) => return (self.status, self.headers, bytes),
+            ReplyBody::File { path, size } => (path, size),
+        };
+        let mut share = Share::new(&app.memory, SMALL_ANSWER);
+        let refusal = match share.cover(usize::try_from(size).unwrap_or(usize::MAX)).await {
+            Ok(()) => match tokio::fs::read(&path).await {
+                Ok(bytes) => return (self.status, self.headers, share.hold(bytes)),
                 Err(error) => {
                     tracing::error!(%error, path = %path.display(), "an uploaded file cannot be read");
-                    let reply = Reply::from(Refusal::page(404));
-                    let ReplyBody::Bytes(bytes) = reply.body else {
-                        return (reply.status, reply.headers, Bytes::new());
-                    };
-                    (reply.status, reply.headers, bytes)
+                    Refusal::page(404)
                 }
             },
-        }
+            Err(busy) => busy,
+        };
+        let reply = Self::from(refusal);
+        let ReplyBody::Bytes(bytes) = reply.body else {
+            return (reply.status, reply.headers, Bytes::new());
+        };
+        (reply.status, reply.headers, bytes)
     }
 }
 

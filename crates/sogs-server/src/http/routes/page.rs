@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::cache::Room;
 use crate::http::answers::{Except, Question, Stamp};
+use crate::http::budget::{SMALL_ANSWER, Share};
 use crate::http::render::{self, ReactionView};
 use crate::http::reply::Refusal;
 use crate::http::route::Cx;
@@ -125,7 +126,10 @@ pub(crate) async fn page(
     if shareable {
         answers.put(question, before, body.clone(), except);
     }
-    Ok(body)
+    // A page of very long messages waits for its reader at the cost of the common budget.
+    let mut share = Share::new(&cx.app.memory, SMALL_ANSWER);
+    share.cover(body.len()).await?;
+    Ok(share.hold(body))
 }
 
 /// Rows of a page, and which of them the viewer sees.
