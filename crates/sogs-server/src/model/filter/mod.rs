@@ -4,10 +4,14 @@
 //! to a post that has it: it is refused with a text, or accepted and shown to nobody. All matching is
 //! linear in the size of the message, and every list and pattern is bounded when it is compiled.
 
-use std::collections::HashSet;
+mod links;
+mod words;
 
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
+
+use links::has_link;
+use words::Words;
 
 /// The longest single word or phrase of a word list, in bytes.
 pub const MAX_WORD: usize = 200;
@@ -186,14 +190,6 @@ enum Matcher {
     Attachments(Vec<String>),
 }
 
-/// Whole words by hash, phrases by search on the normalised text, wildcards by one pattern.
-#[derive(Debug)]
-struct Words {
-    single: HashSet<String>,
-    phrases: Vec<String>,
-    wildcards: Option<Regex>,
-}
-
 impl CompiledFilter {
     /// Checks and compiles a stored filter.
     pub fn compile(filter: &Filter) -> Result<Self, FilterError> {
@@ -301,133 +297,6 @@ fn alphabet(text: &str) -> Result<Regex, FilterError> {
         return Err(FilterError::Alphabet(String::new()));
     }
     build(&parts.join("|"))
-}
-
-impl Words {
-    fn compile(text: &str) -> Result<Self, FilterError> {
-        let entries = list(text);
-        if entries.len() > MAX_WORDS {
-            return Err(FilterError::TooManyWords(entries.len()));
-        }
-        let mut words = HashSet::new();
-        let mut phrases = Vec::new();
-        let mut wildcards = Vec::new();
-        for entry in entries {
-            if entry.len() > MAX_WORD {
-                return Err(FilterError::LongWord(entry.chars().take(30).collect()));
-            }
-            if entry.contains('*') {
-                let escaped: Vec<String> = entry.split('*').map(regex::escape).collect();
-                wildcards.push(escaped.join(r"\w*"));
-            } else {
-                let normal = normalise(&entry);
-                if normal.contains(' ') {
-                    phrases.push(format!(" {normal} "));
-                } else if !normal.is_empty() {
-                    words.insert(normal);
-                }
-            }
-        }
-        if words.is_empty() && phrases.is_empty() && wildcards.is_empty() {
-            return Err(FilterError::NoWords);
-        }
-        let wildcards = if wildcards.is_empty() {
-            None
-        } else {
-            Some(build(&format!(r"(?:^|\W)(?:{})(?:$|\W)", wildcards.join("|")))?)
-        };
-        Ok(Self {
-            single: words,
-            phrases,
-            wildcards,
-        })
-    }
-
-    fn found_in(&self, text: &str) -> bool {
-        let normal = normalise(text);
-        if normal.split(' ').any(|word| self.single.contains(word)) {
-            return true;
-        }
-        if !self.phrases.is_empty() {
-            let padded = format!(" {normal} ");
-            if self.phrases.iter().any(|phrase| padded.contains(phrase.as_str())) {
-                return true;
-            }
-        }
-        self.wildcards.as_ref().is_some_and(|regex| regex.is_match(text))
-    }
-}
-
-/// Lower case, letters and digits only, everything else one space; zero-width characters vanish,
-/// so that a word cannot be hidden by writing it with invisible joints.
-fn normalise(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for ch in text.chars() {
-        match ch {
-            '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => {}
-            ch if ch.is_alphanumeric() => out.extend(ch.to_lowercase()),
-            _ if out.ends_with(' ') || out.is_empty() => {}
-            _ => out.push(' '),
-        }
-    }
-    out.truncate(out.trim_end().len());
-    out
-}
-
-/// Endings by which a bare `name.ending` is taken as a link; with a scheme or `www.` every ending counts.
-const BARE_ENDINGS: &[&str] = &[
-    "app", "biz", "cc", "click", "club", "cn", "co", "com", "dev", "fun", "gg", "i2p", "info", "io", "link",
-    "live", "loki", "ly", "me", "net", "onion", "online", "org", "ru", "shop", "site", "space", "store",
-    "to", "top", "tv", "vip", "website", "xyz",
-];
-
-fn has_link(text: &str, allowed: &[String]) -> bool {
-    text.split(|ch: char| ch.is_whitespace() || "<>()[]{}\"'`|,;".contains(ch))
-        .filter_map(link_host)
-        .any(|host| {
-            !allowed
-                .iter()
-                .any(|ok| host == *ok || host.ends_with(&format!(".{ok}")))
-        })
-}
-
-/// The host of a word that is a link.
-fn link_host(word: &str) -> Option<String> {
-    let lower = word.trim_end_matches(['.', '!', '?', ':']).to_lowercase();
-    let (explicit, rest) = match lower.split_once("://") {
-        Some((scheme, rest))
-            if !scheme.is_empty()
-                && scheme
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "+.-".contains(c)) =>
-        {
-            (true, rest)
-        }
-        Some(_) => return None,
-        None => (lower.starts_with("www."), lower.as_str()),
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let host = host.rsplit_once(':').map_or(host, |(host, port)| {
-        if port.chars().all(|c| c.is_ascii_digit()) {
-            host
-        } else {
-            ""
-        }
-    });
-    if host.is_empty() {
-        return None;
-    }
-    if explicit {
-        return Some(host.to_owned());
-    }
-    // An address of mail is not a link to follow.
-    if authority.contains('@') {
-        return None;
-    }
-    let (name, ending) = host.rsplit_once('.')?;
-    let named = !name.is_empty() && host.chars().all(|c| c.is_alphanumeric() || c == '.' || c == '-');
-    (named && BARE_ENDINGS.contains(&ending)).then(|| host.to_owned())
 }
 
 fn type_matches(pattern: &str, kind: &str) -> bool {
