@@ -63,15 +63,15 @@ impl<'a> Conversation<'a> {
     /// A conversation of `me` with `them`, a `15` or `25` id; our own id is blinded the same way.
     pub fn new(me: &'a Identity, them: &SessionId, server: &ServerKey) -> Result<Self, DmError> {
         let point = keys::valid_point(them.key()).map_err(|_| DmError::NotBlinded)?;
-        let (my_id, secret) = match them.prefix() {
-            Prefix::Blind15 => (me.blind15(server).id(), point * me.scalar()),
+        let (my_id, shared) = match them.prefix() {
+            Prefix::Blind15 => (me.blind15(server).id(), Zeroizing::new(point * me.scalar())),
             Prefix::Blind25 => {
                 let blind = me.blind25(server);
-                (blind.id(), point * blind.scalar())
+                (blind.id(), Zeroizing::new(point * blind.scalar()))
             }
             _ => return Err(DmError::NotBlinded),
         };
-        let secret = Zeroizing::new(secret.compress().to_bytes());
+        let secret = Zeroizing::new(shared.compress().to_bytes());
         Ok(Self {
             me,
             server: *server,

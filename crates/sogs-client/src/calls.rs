@@ -7,6 +7,7 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Map, Value, json};
 use session_core::encoding::b64;
+use session_core::message::Verifier;
 use session_core::{RoomToken, SessionId};
 
 use crate::call::{AuthNeed, Call, check, decode_json, leading_id, not_sogs};
@@ -70,12 +71,13 @@ pub fn update_room(token: &RoomToken, update: &RoomUpdate) -> Call<InfoUpdates> 
 
 fn messages<T: 'static>(
     path: String,
-    convert: fn(RawRow) -> Result<T, crate::types::RowError>,
+    convert: fn(RawRow, &mut Verifier) -> Result<T, crate::types::RowError>,
 ) -> Call<Vec<T>> {
     Call::new("GET", path, AuthNeed::Optional, move |answer| {
         let raw: Vec<RawRow> = decode_json(answer)?;
+        let mut verifier = Verifier::new();
         raw.into_iter()
-            .map(|row| convert(row).map_err(|e| not_sogs(answer, &e.to_string())))
+            .map(|row| convert(row, &mut verifier).map_err(|e| not_sogs(answer, &e.to_string())))
             .collect()
     })
 }
@@ -84,7 +86,7 @@ fn messages<T: 'static>(
 pub fn recent(token: &RoomToken, options: ListOptions) -> Call<Vec<Message>> {
     messages(
         format!("/room/{token}/messages/recent{}", options.query(false)),
-        Message::try_from,
+        Message::read,
     )
 }
 
@@ -92,7 +94,7 @@ pub fn recent(token: &RoomToken, options: ListOptions) -> Call<Vec<Message>> {
 pub fn before(token: &RoomToken, id: u64, options: ListOptions) -> Call<Vec<Message>> {
     messages(
         format!("/room/{token}/messages/before/{id}{}", options.query(false)),
-        Message::try_from,
+        Message::read,
     )
 }
 
@@ -100,7 +102,7 @@ pub fn before(token: &RoomToken, id: u64, options: ListOptions) -> Call<Vec<Mess
 pub fn since(token: &RoomToken, seqno: i64, options: ListOptions) -> Call<Vec<Row>> {
     messages(
         format!("/room/{token}/messages/since/{seqno}{}", options.query(true)),
-        Row::try_from,
+        Row::read,
     )
 }
 

@@ -369,7 +369,10 @@ impl fmt::Display for SogsError {
         if !self.inner.host.is_empty() {
             write!(f, "{}: ", self.inner.host)?;
         }
-        self.inner.cause.fmt(f)?;
+        match (&self.inner.cause, missing(&self.inner.call)) {
+            (Cause::NotFound, Some(what)) => f.write_str(&what)?,
+            (cause, _) => cause.fmt(f)?,
+        }
         match (self.inner.status, &self.inner.text) {
             (Some(status), Some(text)) => write!(f, " ({status} \u{201c}{text}\u{201d})"),
             (Some(status), None) => write!(f, " ({status})"),
@@ -393,11 +396,78 @@ impl From<ContentError> for SogsError {
     }
 }
 
+/// What a 404 to this call means: which thing is not there, as far as the call names one.
+fn missing(call: &str) -> Option<String> {
+    let (_, path) = call.split_once(' ')?;
+    let path = path.split('?').next().unwrap_or_default();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let one_of = |what: &str| format!("there is {what}, or it is not visible to this account");
+    Some(match segments[..] {
+        ["room", room]
+        | [
+            "room",
+            room,
+            "pollInfo" | "messages" | "permissions" | "futurePermissions",
+            ..,
+        ] => one_of(&format!("no room \u{201c}{room}\u{201d}")),
+        [
+            "room",
+            room,
+            "message" | "pin" | "unpin" | "reaction" | "reactions" | "reactors",
+            id,
+            ..,
+        ] => one_of(&format!("no message #{id} in room \u{201c}{room}\u{201d}")),
+        ["room", room, "message"] => one_of(&format!("no room \u{201c}{room}\u{201d}")),
+        ["room", room, "file", id, ..] => one_of(&format!("no file {id} in room \u{201c}{room}\u{201d}")),
+        ["room", room, "file"] => one_of(&format!("no room \u{201c}{room}\u{201d}")),
+        ["room", room, "all", user] => {
+            format!("there are no messages of {user} in room \u{201c}{room}\u{201d}")
+        }
+        ["inbox", user] => format!("nobody on this server has the id {user}"),
+        _ => return None,
+    })
+}
+
 fn human_seconds(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} seconds"),
         120..7_200 => format!("{} minutes", seconds / 60),
         7_200..172_800 => format!("{} hours", seconds / 3_600),
         _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let shown = |call: &str| {
+            let error = SogsError::new(Cause::NotFound).with_status(404).at("host", call);
+            error.to_string()
+        };
+        for (call, part) in [
+            (
+                "GET /room/lobbby/messages/recent?limit=5",
+                "no room \u{201c}lobbby\u{201d}",
+            ),
+            ("GET /room/lobbby", "no room \u{201c}lobbby\u{201d}"),
+            ("POST /room/lobbby/message", "no room \u{201c}lobbby\u{201d}"),
+            (
+                "DELETE /room/lobby/message/5",
+                "no message #5 in room \u{201c}lobby\u{201d}",
+            ),
+            ("PUT /room/lobby/reaction/5/\u{1f44d}", "no message #5 in room"),
+            (
+                "GET /room/lobby/file/7",
+                "no file 7 in room \u{201c}lobby\u{201d}",
+            ),
+            ("DELETE /room/lobby/all/05ab", "no messages of 05ab in room"),
+            ("POST /inbox/15ab", "nobody on this server has the id 15ab"),
+            ("GET /elsewhere", "there is no such thing"),
+        ] {
+            assert!(shown(call).contains(part), "{call}: {}", shown(call));
+        }
     }
 }

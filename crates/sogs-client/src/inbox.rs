@@ -8,8 +8,12 @@ use session_core::{Identity, SessionId, message};
 
 use crate::calls::{self, DirectBox};
 use crate::error::{Cause, SogsError};
+use crate::room::MAX_LIMIT;
 use crate::server::Server;
 use crate::types::{DirectMessage, InboxItem, InboxReceipt};
+
+/// Most pages of a box that are read at once: 16,384 messages.
+const MAX_PAGES: usize = 64;
 
 /// The inbox and outbox of this account on one server. Needs a blinded id.
 #[derive(Debug, Clone)]
@@ -58,20 +62,32 @@ impl Inbox {
 
     /// What others sent us, oldest first; with `since`, what came after that number.
     pub async fn received(&self, since: Option<u64>) -> Result<Vec<DirectMessage>, SogsError> {
-        let items = self
-            .server
-            .run(calls::direct_messages(DirectBox::Inbox, since, None))
-            .await?;
-        items.into_iter().map(|item| self.open(item)).collect()
+        self.all(DirectBox::Inbox, since).await
     }
 
     /// What we sent, oldest first; with `since`, what came after that number.
     pub async fn sent(&self, since: Option<u64>) -> Result<Vec<DirectMessage>, SogsError> {
-        let items = self
-            .server
-            .run(calls::direct_messages(DirectBox::Outbox, since, None))
-            .await?;
-        items.into_iter().map(|item| self.open(item)).collect()
+        self.all(DirectBox::Outbox, since).await
+    }
+
+    /// Page after page, because one answer has 256 at most.
+    async fn all(&self, which: DirectBox, mut since: Option<u64>) -> Result<Vec<DirectMessage>, SogsError> {
+        let mut messages: Vec<DirectMessage> = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let page = calls::direct_messages(which, since, Some(MAX_LIMIT));
+            let items = self.server.run(page).await?;
+            let full = items.len() >= MAX_LIMIT as usize;
+            let newest = items.iter().map(|item| item.id).max();
+            for item in items {
+                messages.push(self.open(item)?);
+            }
+            // A server that gives the same again is not asked for ever.
+            if !full || newest <= since {
+                break;
+            }
+            since = newest;
+        }
+        Ok(messages)
     }
 
     /// Empties our inbox; gives the number of items.

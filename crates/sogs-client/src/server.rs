@@ -15,7 +15,7 @@ use crate::inbox::Inbox;
 use crate::room::Room;
 use crate::transport::http::{Http, Limits};
 use crate::transport::tls::Verify;
-use crate::transport::{Answer, Encrypt, OnionPath, Outgoing, Route, Transport, host};
+use crate::transport::{Answer, Encrypt, OnionPath, Outgoing, Route, Transport, host, now_secs};
 use crate::types::{Capabilities, DeletedEverywhere, ModeratorsChanged, RoleChange, RoomInfo, Scope};
 
 /// Which id to use.
@@ -465,7 +465,12 @@ impl Server {
             upload: parts.upload.clone(),
             download: parts.download.clone(),
         };
-        self.inner.transport.send(&outgoing, &sign).await
+        let mut answer = self.inner.transport.send(&outgoing, &sign).await?;
+        // Measured against the system's clock; what is wrong is the one that signs.
+        answer.clock_offset = answer
+            .clock_offset
+            .map(|offset| offset + now_secs() - i64::try_from((self.inner.clock)().as_secs()).unwrap_or(0));
+        Ok(answer)
     }
 }
 

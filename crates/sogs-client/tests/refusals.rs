@@ -398,6 +398,11 @@ async fn tls_and_its_absence() {
         .unwrap();
     assert!(known.capabilities().await.unwrap().has("sogs"));
 
+    let none = https(port)
+        .verify(Verify::Authorities(b"no certificate".to_vec()))
+        .build();
+    assert!(matches!(none.unwrap_err().cause(), Cause::InvalidInput { .. }));
+
     let (plain, _) = fake(|_, _, _| http(200, "", b"{}")).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let chatty = listener.local_addr().unwrap().port();

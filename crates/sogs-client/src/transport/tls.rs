@@ -55,6 +55,9 @@ pub(super) fn config(verify: &Verify, needed: bool) -> Result<ClientConfig, Sogs
                     .map_err(|error| SogsError::invalid(format!("the authorities are no PEM: {error}")))?;
                 roots.add(certificate).map_err(tls)?;
             }
+            if roots.is_empty() {
+                return Err(SogsError::invalid("the authorities hold no certificate"));
+            }
             builder.with_root_certificates(roots).with_no_client_auth()
         }
         Verify::Platform | Verify::Config(_) => builder

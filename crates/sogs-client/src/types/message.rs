@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use session_core::content::Content;
-use session_core::encoding::{array_from_b64, b64, from_b64};
-use session_core::message::{self, VerifyError};
+use session_core::encoding::{b64, from_b64};
+use session_core::message::{self, Verifier, VerifyError};
 use session_core::{IdError, SessionId};
 
 use super::{flag, is_false, opt_flag};
@@ -254,10 +254,9 @@ pub enum RowError {
     Author(#[from] IdError),
 }
 
-impl TryFrom<RawRow> for Row {
-    type Error = RowError;
-
-    fn try_from(raw: RawRow) -> Result<Self, RowError> {
+impl Row {
+    /// Reads a row; `verifier` remembers the authors of rows that are read together.
+    pub fn read(raw: RawRow, verifier: &mut Verifier) -> Result<Self, RowError> {
         if raw.deleted == Some(true) {
             let author = raw.session_id.as_deref().map(str::parse).transpose()?;
             return Ok(Self::Deleted(Tombstone {
@@ -275,9 +274,18 @@ impl TryFrom<RawRow> for Row {
                 reactions,
             })),
             (_, reactions) => {
-                Message::try_from(RawRow { reactions, ..raw }).map(|m| Self::Message(Box::new(m)))
+                let message = Message::read(RawRow { reactions, ..raw }, verifier)?;
+                Ok(Self::Message(Box::new(message)))
             }
         }
+    }
+}
+
+impl TryFrom<RawRow> for Row {
+    type Error = RowError;
+
+    fn try_from(raw: RawRow) -> Result<Self, RowError> {
+        Self::read(raw, &mut Verifier::new())
     }
 }
 
@@ -285,13 +293,22 @@ impl TryFrom<RawRow> for Message {
     type Error = RowError;
 
     fn try_from(raw: RawRow) -> Result<Self, RowError> {
+        Self::read(raw, &mut Verifier::new())
+    }
+}
+
+impl Message {
+    /// Reads, unpads and verifies a message; `verifier` remembers the authors of messages that are read together.
+    pub fn read(raw: RawRow, verifier: &mut Verifier) -> Result<Self, RowError> {
         let author: SessionId = raw.session_id.as_deref().ok_or(RowError::Incomplete)?.parse()?;
         let posted = raw.posted.ok_or(RowError::Incomplete)?;
         let data = raw.data.as_deref().and_then(from_b64);
-        let signature = raw.signature.as_deref().and_then(array_from_b64::<64>);
+        let signature = raw.signature.as_deref().and_then(from_b64).unwrap_or_default();
         let opened = data.as_deref().map(message::open);
-        let verdict = match (&data, &signature) {
-            (Some(data), Some(signature)) => message::verify(&author, data, signature),
+        let verdict = match (&data, signature.first_chunk::<64>()) {
+            (Some(data), Some(first)) if signature.len() == first.len() => {
+                verifier.verify(&author, data, first)
+            }
             _ => Err(VerifyError::BadSignature(session_core::keys::BadSignature)),
         };
         let (content, problem) = match (opened, verdict) {
@@ -310,7 +327,7 @@ impl TryFrom<RawRow> for Message {
             edited: raw.edited,
             seqno: raw.seqno,
             data: data.unwrap_or_default(),
-            signature: raw.signature.as_deref().and_then(from_b64).unwrap_or_default(),
+            signature,
             whisper: raw.whisper.unwrap_or(false),
             whisper_mods: raw.whisper_mods.unwrap_or(false),
             whisper_to: raw.whisper_to,

@@ -27,8 +27,17 @@ pub enum Way {
 /// All of them.
 pub const WAYS: [Way; 3] = [Way::Direct, Way::Sealed, Way::ThreeHops];
 
+/// Where the server keeps everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Database {
+    Sqlite,
+    Postgresql,
+}
+
 pub struct Community {
     folder: tempfile::TempDir,
+    /// Gone with this.
+    database: Option<testkit::Database>,
     running: Option<Running>,
     hops: OnionPath,
     url: String,
@@ -42,9 +51,31 @@ impl Community {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_from(InitOptions::default(), change).await
+    }
+
+    pub async fn start_on(database: Database) -> Self {
+        let database = match database {
+            Database::Sqlite => None,
+            Database::Postgresql => {
+                let fresh = || testkit::Postgres::shared().database();
+                Some(tokio::task::spawn_blocking(fresh).await.expect("a database"))
+            }
+        };
+        let options = InitOptions {
+            database: database.as_ref().map(|database| database.url().to_owned()),
+            ..InitOptions::default()
+        };
+        Self {
+            database,
+            ..Self::start_from(options, |_| {}).await
+        }
+    }
+
+    async fn start_from(options: InitOptions, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = folder.path().join("server");
-        init(&dir, &InitOptions::default()).await.expect("init");
+        init(&dir, &options).await.expect("init");
         let mut config = Config::load(&dir).expect("configuration");
         change(&mut config);
         config.net.listen = ([127, 0, 0, 1], 0).into();
@@ -55,6 +86,7 @@ impl Community {
             url: running.url(),
             key: running.public_key(),
             running: Some(running),
+            database: None,
             folder,
             hops: hops(3).await,
         };
