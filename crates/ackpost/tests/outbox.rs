@@ -231,3 +231,135 @@ fn files_are_copied_in_and_reach_a_real_community() {
     );
     assert!(outcome["id"].is_string());
 }
+
+#[test]
+fn the_settings_of_a_configuration_hold_for_what_is_stored() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let config = format!(
+        "asset:\n  app_id: Nightwatch\n  interpret_escapes: yes\nurls:\n  - \"{}\"\n",
+        url(fake.port(), "ok?encrypt=no")
+    );
+    let program = Program::new().file("ops.yml", &config);
+    let ran = program.run(&[
+        "send",
+        "--queue",
+        "--no-drain",
+        "-b",
+        "one\\ntwo",
+        "-c",
+        "ops.yml",
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    // Not even the file is needed any more.
+    std::fs::remove_file(program.home().join("ops.yml")).expect("it was there");
+    assert_eq!(program.run(&["outbox", "flush"]).code, 0);
+    assert_eq!(taken(&fake), ["one\ntwo"]);
+    let agents: Vec<String> = fake
+        .requests()
+        .iter()
+        .filter_map(|request| request.headers.get("user-agent").cloned())
+        .collect();
+    assert!(
+        !agents.is_empty() && agents.iter().all(|agent| agent.starts_with("Nightwatch")),
+        "{agents:?}"
+    );
+}
+
+#[test]
+fn several_processes_share_one_outbox() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let program = Program::new();
+    let target = url(fake.port(), "ok?encrypt=no&budget=off");
+    let running: Vec<_> = (0..6)
+        .map(|number| {
+            program
+                .command(&[
+                    "send",
+                    "--queue",
+                    "--no-drain",
+                    "-b",
+                    &format!("message {number}"),
+                    &target,
+                ])
+                .stdin(std::process::Stdio::null())
+                .output()
+        })
+        .collect();
+    for output in running {
+        assert!(output.expect("it runs").status.success());
+    }
+    let children: Vec<_> = (6..12)
+        .map(|number| {
+            let args = ["send", "--queue", "-b", &format!("message {number}"), &target];
+            let mut command = program.command(&args);
+            command
+                .stdin(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null());
+            command.spawn().expect("it runs")
+        })
+        .chain((0..3).map(|_| {
+            let mut command = program.command(&["outbox", "flush"]);
+            command
+                .stdin(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null());
+            command.spawn().expect("it runs")
+        }))
+        .collect();
+    for mut child in children {
+        child.wait().expect("it ends");
+    }
+    assert_eq!(program.run(&["outbox", "flush"]).code, 0);
+    let mut texts = taken(&fake);
+    texts.sort();
+    let mut expected: Vec<String> = (0..12).map(|number| format!("message {number}")).collect();
+    expected.sort();
+    assert_eq!(texts, expected, "each once");
+}
+
+#[test]
+fn where_the_outbox_is_may_be_said_before_and_after_the_word() {
+    let program = Program::new();
+    let stored = program.run(&[
+        "send",
+        "--queue",
+        "--no-drain",
+        "-b",
+        "x",
+        "--outbox",
+        "here.db",
+        "--outbox-key",
+        "my.key",
+        &url(9, "a"),
+    ]);
+    assert_eq!(stored.code, 0, "{}", stored.all());
+    for args in [
+        ["outbox", "--outbox", "here.db", "--outbox-key", "my.key", "list"],
+        ["outbox", "list", "--outbox", "here.db", "--outbox-key", "my.key"],
+    ] {
+        let ran = program.run(&args);
+        assert!(ran.code == 0 && ran.stdout.contains("waiting"), "{}", ran.all());
+    }
+    let stats = program.run(&["outbox", "stats", "--outbox", "here.db", "--outbox-key", "my.key"]);
+    let oldest = stats
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("oldest"))
+        .expect("a line");
+    assert!(oldest.trim_end().ends_with('s'), "{oldest:?}");
+}
+
+#[test]
+fn a_database_that_does_not_answer_is_named_with_its_cause() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a port")
+        .port();
+    let program = Program::new();
+    let place = format!("postgres://user:hunter2@127.0.0.1:{port}/outbox");
+    let ran = program.run(&["send", "--queue", "-b", "x", "--outbox", &place, &url(9, "a")]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let said = ran.all();
+    assert!(said.contains(&format!("127.0.0.1:{port}/outbox")), "{said}");
+    assert!(said.to_lowercase().contains("refused"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+}

@@ -1,6 +1,6 @@
 //! Settings of a whole run (`asset:` in YAML, the library's defaults).
 
-use crate::message::Format;
+use crate::message::{Format, Message};
 
 /// Settings of a whole run. The fields that YAML's `asset:` may set are exactly the ones
 /// Apprise lets it set; the others have no effect on the services here and are accepted.
@@ -64,5 +64,16 @@ impl Default for Asset {
             default_wait: 0.5,
             others: Vec::new(),
         }
+    }
+}
+
+impl Asset {
+    /// A message with what it leaves open filled in: its format, escapes, emoji.
+    pub fn complete(&self, message: &Message) -> Message {
+        let mut message = message.clone();
+        message.input_format = message.input_format.or(self.body_format);
+        message.interpret_escapes |= self.interpret_escapes;
+        message.interpret_emojis = message.interpret_emojis.or(self.interpret_emojis);
+        message
     }
 }

@@ -243,7 +243,7 @@ impl Notifier {
 
     /// What a message would become at every chosen service. No network.
     pub fn plan<'a>(&'a self, message: &Message, filter: &'a TagFilter) -> Plan<'a> {
-        let message = self.defaults(message);
+        let message = self.asset().complete(message);
         let values = self.values();
         let mut plan = Plan {
             services: Vec::new(),
@@ -311,16 +311,6 @@ impl Notifier {
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()));
         Values::new(given, &self.options.context.env)
-    }
-
-    /// The message with the run's defaults filled in.
-    fn defaults(&self, message: &Message) -> Message {
-        let asset = &self.options.context.asset;
-        let mut message = message.clone();
-        message.input_format = message.input_format.or(asset.body_format);
-        message.interpret_escapes |= asset.interpret_escapes;
-        message.interpret_emojis = message.interpret_emojis.or(asset.interpret_emojis);
-        message
     }
 }
 

@@ -1,5 +1,6 @@
 //! `ackpost doctor`: why does a message not arrive?
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anstyle::{AnsiColor, Style};
@@ -8,7 +9,7 @@ use notify::{LoadedUrls, Options};
 
 use crate::cmd::identity;
 use crate::context::Context;
-use crate::doctor::{self, Diagnosis, Mark, Step};
+use crate::doctor::{self, Diagnosis, Look, Mark, Step};
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
 use crate::sources::{self, Wanted};
@@ -28,6 +29,9 @@ pub(crate) struct DoctorArgs {
     /// Also send a test message to every target and wait for its confirmation
     #[arg(long)]
     send: bool,
+    /// Ask this name server about XMPP service records and addresses, not the one of the system; may be repeated
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["server", "send"])]
+    dns: Vec<SocketAddr>,
     /// For operators: look at a community server through the join link that people get
     #[arg(long, value_name = "LINK", conflicts_with_all = ["urls", "config", "tag", "send"])]
     server: Option<String>,
@@ -76,7 +80,11 @@ async fn services(args: &DoctorArgs, context: Context) -> Result<Vec<bool>, Fail
     let mut options = Options::default();
     // Join links name no identity: the one that `send` would use is looked at.
     options.context.identity = options.context.identity.or_else(identity::default_seed);
-    let courier = options.courier.clone();
+    let look = Look {
+        courier: options.courier.clone(),
+        send: args.send,
+        dns: args.dns.clone(),
+    };
     let mut found = Vec::new();
     if !args.urls.is_empty() {
         for text in &args.urls {
@@ -85,10 +93,7 @@ async fn services(args: &DoctorArgs, context: Context) -> Result<Vec<bool>, Fail
                 found.push(tell(&doctor::unloadable(&masked(text), problem), context));
             }
             for service in services {
-                found.push(tell(
-                    &doctor::service(&service, &courier, args.send).await,
-                    context,
-                ));
+                found.push(tell(&doctor::service(&service, &look).await, context));
             }
         }
         return Ok(found);
@@ -113,7 +118,7 @@ async fn services(args: &DoctorArgs, context: Context) -> Result<Vec<bool>, Fail
             continue;
         }
         let diagnosis = match entry.resolve(&values) {
-            Ok(service) => doctor::service(&service, &courier, args.send).await,
+            Ok(service) => doctor::service(&service, &look).await,
             Err(problem) => doctor::unloadable(&entry.masked_url(), &problem),
         };
         found.push(tell(&diagnosis, context));

@@ -11,6 +11,7 @@ mod step;
 mod suggest;
 mod xmpp;
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use notify::{CourierOptions, Message, Notifier, ParamValue, Problem, Service};
@@ -18,6 +19,7 @@ use notify::{CourierOptions, Message, Notifier, ParamValue, Problem, Service};
 pub(crate) use server::link;
 use step::Walk;
 pub(crate) use step::{Diagnosis, Mark, Step};
+use xmpp_client::Dns;
 
 /// A URL that did not load: the only step.
 pub(crate) fn unloadable(shown: &str, problem: &Problem) -> Diagnosis {
@@ -38,15 +40,31 @@ pub(crate) fn unloadable(shown: &str, problem: &Problem) -> Diagnosis {
     walk.end()
 }
 
-/// Looks at a loaded URL; with `send`, a test message goes the same way.
-pub(crate) async fn service(service: &Service, options: &CourierOptions, send: bool) -> Diagnosis {
+/// How a URL is looked at.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Look {
+    pub(crate) courier: CourierOptions,
+    /// A test message goes the same way.
+    pub(crate) send: bool,
+    /// Name servers to ask about XMPP instead of the system's.
+    pub(crate) dns: Vec<SocketAddr>,
+}
+
+/// Looks at a loaded URL.
+pub(crate) async fn service(service: &Service, look: &Look) -> Diagnosis {
+    let options = &look.courier;
     let mut walk = Walk::new(service.masked_url());
     parsed(&mut walk, service);
     if let Some(parts) = service.xmpp_parts(options) {
         match parts {
             Ok(parts) => {
+                let account = if look.dns.is_empty() {
+                    parts.account
+                } else {
+                    parts.account.dns(Dns::Servers(look.dns.clone()))
+                };
                 let way = xmpp::Way {
-                    account: parts.account,
+                    account,
                     rooms: parts.rooms,
                     people: parts.people,
                     verify: service.common().verify,
@@ -82,7 +100,7 @@ pub(crate) async fn service(service: &Service, options: &CourierOptions, send: b
             }
         }
     }
-    if send {
+    if look.send {
         test_message(&mut walk, service, options).await;
     }
     walk.end()

@@ -136,8 +136,8 @@ async fn addresses(walk: &mut Walk, candidates: &[Candidate], way: &Way) -> Vec<
             Mode::StartTls => "STARTTLS",
             Mode::Tls => "direct TLS",
         };
-        let host = one.host.trim_start_matches('[').trim_end_matches(']');
-        let looked = tokio::time::timeout(limit, tokio::net::lookup_host((host, one.port))).await;
+        let host = one.host.as_str();
+        let looked = tokio::time::timeout(limit, xmpp_client::addresses(&way.account, one)).await;
         let before = found.len();
         if let Ok(Ok(addresses)) = looked {
             found.extend(addresses);

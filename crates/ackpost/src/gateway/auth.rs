@@ -91,6 +91,18 @@ impl Caller {
         }
     }
 
+    /// Refuses to show secrets to somebody who showed none, unless the operator wrote that this gateway is open.
+    pub(crate) fn may_see_secrets(&self, gateway: &Gateway) -> Result<(), Reply> {
+        match self {
+            Self::Token(_) => Ok(()),
+            Self::Anyone if gateway.config().access == Access::Open => Ok(()),
+            Self::Anyone => Err(Reply::forbidden("secrets are shown only to who has a token").remedy(
+                "make one with `ackpost gateway token add NAME --allow configure`, or write access = \"open\" in \
+                 gateway.toml",
+            )),
+        }
+    }
+
     /// True when the token reaches this service: it has no tags of its own, or shares one.
     pub(crate) fn reaches(&self, entry: &Entry) -> bool {
         match self {

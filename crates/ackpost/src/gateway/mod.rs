@@ -31,7 +31,7 @@ mod tags;
 mod token;
 mod units;
 
-pub(crate) use config::{Config, DEFAULT_TEXT};
+pub(crate) use config::{Access, Config, DEFAULT_TEXT};
 pub(crate) use key::Key;
 pub(crate) use private_file::create_folder as private_folder;
 pub(crate) use rate::Rate;

@@ -49,13 +49,24 @@ fn create_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// The 32 bytes of a key file, made when it does not exist. Refuses one that others may read.
+/// The 32 bytes of a key file (or 64 hexadecimal digits), made when it does not exist. Refuses one that others may read.
 pub(crate) fn key(path: &Path) -> io::Result<zeroize::Zeroizing<[u8; 32]>> {
     let mut key = zeroize::Zeroizing::new([0; 32]);
     match File::open(path) {
-        Ok(mut file) => {
+        Ok(file) => {
             refuse_shared(&file)?;
-            file.read_exact(key.as_mut_slice())?;
+            let mut bytes = zeroize::Zeroizing::new(Vec::with_capacity(1024));
+            file.take(1024).read_to_end(&mut bytes)?;
+            if bytes.len() == key.len() {
+                key.copy_from_slice(&bytes);
+            } else {
+                hex::decode_to_slice(bytes.trim_ascii(), key.as_mut_slice()).map_err(|_| {
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the key file holds neither 32 bytes nor 64 hexadecimal digits",
+                    )
+                })?;
+            }
             Ok(key)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -70,11 +81,11 @@ pub(crate) fn key(path: &Path) -> io::Result<zeroize::Zeroizing<[u8; 32]>> {
 #[cfg(unix)]
 fn refuse_shared(file: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    let mode = file.metadata()?.permissions().mode() & 0o777;
-    let others = mode & 0o077;
-    if others == 0 {
+    let meta = file.metadata()?;
+    if notify::outbox::is_private(&meta) {
         return Ok(());
     }
+    let mode = meta.permissions().mode() & 0o777;
     Err(io::Error::new(
         io::ErrorKind::PermissionDenied,
         format!("the key file has mode {mode:03o}, others may read it; set it to 600 (chmod 600)"),

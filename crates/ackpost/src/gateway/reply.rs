@@ -132,67 +132,100 @@ impl Reply {
         }
     }
 
-    fn write(self, json: bool) -> Response {
-        let mut response = if self.status == StatusCode::NO_CONTENT {
+    fn write(self, form: Form) -> Response {
+        let (status, retry_after, challenge) = (self.status, self.retry_after, self.challenge);
+        let mut response = match form {
             // There is no body to say why in.
-            let mut response = self.status.into_response();
-            let reason = self
-                .remedy
-                .as_deref()
-                .unwrap_or_default()
-                .replace(|c: char| !(' '..='~').contains(&c), "?");
-            if let Ok(reason) = HeaderValue::from_str(&reason)
-                && !reason.is_empty()
-            {
-                response.headers_mut().insert("x-ackpost-problem", reason);
+            _ if status == StatusCode::NO_CONTENT => self.without_body(),
+            Form::Json => {
+                let kind = [(CONTENT_TYPE, "application/json")];
+                (status, kind, self.into_json().to_string()).into_response()
             }
-            response
-        } else if json {
-            let mut object = Map::new();
-            let failed = self.status.is_client_error() || self.status.is_server_error();
-            object.insert(
-                "error".into(),
-                if failed {
-                    Value::String(self.text.clone())
-                } else {
-                    Value::Null
-                },
-            );
-            if let Some(remedy) = &self.remedy {
-                object.insert("remedy".into(), Value::String(remedy.clone()));
+            Form::Text => {
+                let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+                (status, kind, self.into_text()).into_response()
             }
-            if !failed {
-                object.insert("message".into(), Value::String(self.text.clone()));
-            }
-            object.extend(self.fields);
-            let text = Value::Object(object).to_string();
-            (self.status, [(CONTENT_TYPE, "application/json")], text).into_response()
-        } else {
-            let mut text = self.text;
-            if let Some(remedy) = self.remedy {
-                text.push_str("; ");
-                text.push_str(&remedy);
-            }
-            text.push('\n');
-            for line in self.lines {
-                text.push_str(&line);
-                text.push('\n');
-            }
-            (self.status, [(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+            Form::Html => super::pages::log(status, &self.into_text()),
         };
-        if let Some(wait) = self.retry_after {
+        if let Some(wait) = retry_after {
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response
                 .headers_mut()
                 .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
-        if self.challenge {
+        if challenge {
             response.headers_mut().insert(
                 WWW_AUTHENTICATE,
                 HeaderValue::from_static("Basic realm=\"ackpost\""),
             );
         }
         response
+    }
+
+    fn without_body(self) -> Response {
+        let mut response = self.status.into_response();
+        let reason = self
+            .remedy
+            .as_deref()
+            .unwrap_or_default()
+            .replace(|c: char| !(' '..='~').contains(&c), "?");
+        if let Ok(reason) = HeaderValue::from_str(&reason)
+            && !reason.is_empty()
+        {
+            response.headers_mut().insert("x-ackpost-problem", reason);
+        }
+        response
+    }
+
+    fn into_json(self) -> Value {
+        let mut object = Map::new();
+        let failed = self.status.is_client_error() || self.status.is_server_error();
+        let (error, message) = if failed {
+            (Value::String(self.text), None)
+        } else {
+            (Value::Null, Some(self.text))
+        };
+        object.insert("error".into(), error);
+        if let Some(remedy) = self.remedy {
+            object.insert("remedy".into(), Value::String(remedy));
+        }
+        if let Some(message) = message {
+            object.insert("message".into(), Value::String(message));
+        }
+        object.extend(self.fields);
+        Value::Object(object)
+    }
+
+    fn into_text(self) -> String {
+        let mut text = self.sentence();
+        text.push('\n');
+        for line in self.lines {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Text,
+    /// For people who try the API in a browser, as Apprise API does.
+    Html,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Self {
+        if wants_json(headers) {
+            return Self::Json;
+        }
+        let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+        if accept.is_some_and(|accept| accept.to_ascii_lowercase().contains("text/html")) {
+            return Self::Html;
+        }
+        Self::Text
     }
 }
 
@@ -207,10 +240,10 @@ impl IntoResponse for Reply {
 
 /// Writes a [`Reply`] in the form the client asked for, and puts the headers on that every answer has.
 pub(crate) async fn negotiate(request: Request, next: Next) -> Response {
-    let json = wants_json(request.headers());
+    let form = Form::of(request.headers());
     let mut response = next.run(request).await;
     if let Some(reply) = response.extensions_mut().remove::<Reply>() {
-        response = reply.write(json);
+        response = reply.write(form);
     } else if response.status().is_client_error() && !response.headers().contains_key(CONTENT_TYPE) {
         // The router's own refusals (unknown path, wrong method) come without a body.
         let allow = response.headers().get(axum::http::header::ALLOW).cloned();
@@ -219,7 +252,7 @@ pub(crate) async fn negotiate(request: Request, next: Next) -> Response {
             StatusCode::NOT_FOUND => "there is no such path",
             _ => "the request was refused",
         };
-        response = Reply::new(response.status(), text).write(json);
+        response = Reply::new(response.status(), text).write(form);
         if let Some(allow) = allow {
             response.headers_mut().insert(axum::http::header::ALLOW, allow);
         }
@@ -287,5 +320,7 @@ mod tests {
         assert!(wants_json(&headers("", "application/json")));
         assert!(!wants_json(&headers("", "application/x-www-form-urlencoded")));
         assert!(!wants_json(&headers("text/plain", "application/json")));
+        assert_eq!(Form::of(&headers("text/html,*/*;q=0.8", "")), Form::Html);
+        assert_eq!(Form::of(&headers("*/*", "")), Form::Text);
     }
 }

@@ -9,7 +9,7 @@ use notify::{Environment, Service, TagFilter, Values};
 use tokio::sync::watch;
 
 use super::catalog::Catalog;
-use super::config::{Config, ConfigError};
+use super::config::{Access, Config, ConfigError};
 use super::router::router;
 use super::serve;
 use super::state::Gateway;
@@ -19,6 +19,8 @@ use crate::lifecycle::{Asked, ServiceManager, Signals};
 
 /// How often the token file is looked at.
 const TOKEN_LOOK: Duration = Duration::from_secs(2);
+/// Longer than any target is watched.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Pause before a worker that failed is started again.
 const WORKER_PAUSE: Duration = Duration::from_secs(1);
 
@@ -88,8 +90,15 @@ pub(crate) async fn run(
         .iter()
         .filter_map(|listener| listener.local_addr().ok())
         .collect();
-    if gateway.is_open() {
-        tracing::info!("no token is asked for; `ackpost gateway token add` changes that");
+    if gateway.config().access == Access::Open {
+        tracing::warn!(
+            "access = \"open\": whoever can connect may send, change keys and read the secrets saved in them"
+        );
+    } else if gateway.is_open() {
+        tracing::warn!(
+            "no token is asked for: every program of this machine may send and change keys; secrets are not shown. \
+             `ackpost gateway token add` changes that"
+        );
     }
 
     let (stop, stopped) = watch::channel(false);
@@ -102,6 +111,11 @@ pub(crate) async fn run(
     ));
     let delivered = tokio::spawn(deliver(Arc::clone(&gateway), stopped.clone(), reloaded, drain));
     let looked = tokio::spawn(look_after_tokens(Arc::clone(&gateway), stopped.clone()));
+    let listened = tokio::spawn(look_after_listeners(
+        Arc::clone(&gateway),
+        reload.clone(),
+        stopped.clone(),
+    ));
     announce(&addresses, gateway.is_open());
     manager.ready("taking messages");
 
@@ -135,6 +149,7 @@ pub(crate) async fn run(
             let _ = served.await;
             let _ = delivered.await;
             let _ = looked.await;
+            let _ = listened.await;
         } => {}
         asked = signals.next() => tracing::warn!(?asked, "ending at once; what is stored stays stored"),
     }
@@ -184,21 +199,51 @@ async fn deliver(
     }
 }
 
-/// The services that hear of trouble.
+/// Whom to tell of trouble, if anybody wants to know: the gateway (`alarm_after`), or a URL by its own `alarm_after=`.
 async fn alarm(gateway: &Gateway) -> Option<Alarm> {
-    let config = gateway.config();
-    let after = config.alarm_after?;
-    let filter = TagFilter::from_values([&config.alarm_tag]);
+    let wanted = gateway.config().alarm_after;
+    let found = listeners(gateway).await;
+    if wanted.is_none() && !found.asked_by_url {
+        return None;
+    }
+    if found.services.is_empty() {
+        tracing::warn!(
+            tag = gateway.config().alarm_tag,
+            "alarms are wanted (alarm_after), but no service carries the alarm tag"
+        );
+    }
+    gateway.alarm_services.set(found.services);
+    Some(Alarm {
+        after: wanted.unwrap_or(NEVER),
+        services: gateway.alarm_services.clone(),
+    })
+}
+
+struct Listeners {
+    services: Vec<Service>,
+    /// A URL has an `alarm_after=` of its own.
+    asked_by_url: bool,
+}
+
+/// The services that hear of trouble, of all keys.
+async fn listeners(gateway: &Gateway) -> Listeners {
+    let filter = TagFilter::from_values([&gateway.config().alarm_tag]);
     let values = Values::new::<&str, String>([], &Environment::empty());
-    let mut services: Vec<Service> = Vec::new();
+    let mut found = Listeners {
+        services: Vec::new(),
+        asked_by_url: false,
+    };
     for key in gateway.keys().unwrap_or_default() {
         match super::routes::notify::key_services(gateway, &key).await {
             Ok(Some(notifier)) => {
-                services.extend(
-                    notifier
-                        .find(&filter)
-                        .filter_map(|entry| entry.resolve(&values).ok()),
-                );
+                let resolved = notifier.find(&filter);
+                found
+                    .services
+                    .extend(resolved.filter_map(|entry| entry.resolve(&values).ok()));
+                found.asked_by_url |= notifier
+                    .iter()
+                    .filter_map(notify::Entry::service)
+                    .any(|service| service.common().queue.contains_key("alarm_after"));
             }
             Ok(None) => {}
             Err(reply) => {
@@ -206,14 +251,28 @@ async fn alarm(gateway: &Gateway) -> Option<Alarm> {
             }
         }
     }
-    if services.is_empty() {
-        tracing::warn!(
-            tag = config.alarm_tag,
-            "alarm_after is set, but no service carries the alarm tag"
-        );
-        return None;
+    found
+}
+
+/// Keeps the list of those who hear of trouble up to date with the keys.
+async fn look_after_listeners(
+    gateway: Arc<Gateway>,
+    restart: watch::Sender<u64>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut alarms = alarm(&gateway).await.is_some();
+    loop {
+        tokio::select! {
+            () = gateway.keys_changed.notified() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        let now = alarm(&gateway).await.is_some();
+        if now != alarms {
+            // The worker knows from its start whether anybody wants to know.
+            alarms = now;
+            restart.send_modify(|count| *count += 1);
+        }
     }
-    Some(Alarm { after, services })
 }
 
 async fn look_after_tokens(gateway: Arc<Gateway>, mut stopped: watch::Receiver<bool>) {

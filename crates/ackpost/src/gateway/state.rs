@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use notify::outbox::Outbox;
+use notify::outbox::{AlarmServices, Outbox};
+use tokio::sync::Notify;
 
 use super::catalog::Catalog;
 use super::config::{Access, Config, ConfigError};
@@ -29,6 +30,10 @@ pub(crate) struct Gateway {
     pub(crate) logins: Logins,
     pub(crate) counters: Counters,
     pub(crate) started: Instant,
+    /// Who hears of trouble.
+    pub(crate) alarm_services: AlarmServices,
+    /// A key was saved or deleted.
+    pub(crate) keys_changed: Notify,
     worker_alive: AtomicBool,
     draining: AtomicBool,
 }
@@ -63,6 +68,8 @@ impl Gateway {
             logins: Logins::default(),
             counters: Counters::default(),
             started: Instant::now(),
+            alarm_services: AlarmServices::default(),
+            keys_changed: Notify::new(),
             worker_alive: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }

@@ -1,13 +1,13 @@
 //! Session communities.
 
 use std::net::TcpListener;
-use std::sync::Arc;
 
 use serde_json::json;
 use testkit::SelfSigned;
 
 use crate::canned::{Answers, serve};
 use crate::examined::{examine, fails_at, is_free};
+use crate::front::tls_front;
 use crate::support::community::Community;
 use crate::support::{Program, SEED, SERVER_KEY};
 
@@ -130,35 +130,6 @@ fn certificates_wrong_in_one_way_each() {
     fails_at("tls", &url(&dated(2090, 2095, "localhost"), "early").1);
     fails_at("tls", &url(&dated(2020, 2090, "elsewhere.example"), "name").1);
     is_free(&[&url(&dated(2020, 2090, "localhost"), "right").1]);
-}
-
-/// TLS in front of a port, with this certificate.
-fn tls_front(certificate: &SelfSigned, target: u16) -> u16 {
-    let config = certificate.server();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.set_nonblocking(true).expect("set");
-    let port = listener.local_addr().expect("bound").port();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&config));
-            while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let mut inside = acceptor.accept(stream).await.ok()?;
-                    let mut outside = tokio::net::TcpStream::connect(("127.0.0.1", target)).await.ok()?;
-                    tokio::io::copy_bidirectional(&mut inside, &mut outside)
-                        .await
-                        .ok()
-                });
-            }
-        });
-    });
-    port
 }
 
 #[test]
@@ -340,4 +311,63 @@ fn operators_see_whether_their_link_leads_there() {
             .collect();
         assert_eq!(failed, [step], "{:#}", examined.report);
     }
+}
+
+#[test]
+fn what_a_real_server_forbids() {
+    let community = Community::start("lobby");
+    let operate = |args: &[&str]| {
+        let ran = community.program.run(args);
+        assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
+        ran.stdout
+    };
+    let url = format!("{}/lobby", community.server_url());
+    is_free(&["--send", &url]);
+    // A room that is only read.
+    operate(&[
+        "server",
+        "room",
+        "edit",
+        "--dir",
+        "community",
+        "lobby",
+        "--write",
+        "no",
+    ]);
+    fails_at("room", &url);
+    operate(&[
+        "server",
+        "room",
+        "edit",
+        "--dir",
+        "community",
+        "lobby",
+        "--write",
+        "yes",
+    ]);
+    is_free(&["--send", &url]);
+}
+
+#[test]
+fn links_whose_way_in_is_broken() {
+    // Everything answers but the way for sealed requests, which is the one that people's apps take.
+    let port = serve(Answers::default());
+    let examined = examine(&[
+        "--server",
+        &format!("http://127.0.0.1:{port}/lobby?public_key={SERVER_KEY}"),
+    ]);
+    assert_eq!(examined.code, 1, "{:#}", examined.report);
+    let failed: Vec<_> = examined.report["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .filter(|one| one["status"] == "fail")
+        .map(|one| {
+            (
+                one["name"].clone(),
+                one["remedy"].as_str().unwrap_or_default().len() > 5,
+            )
+        })
+        .collect();
+    assert_eq!(failed, [(json!("onion"), true)], "{:#}", examined.report);
 }

@@ -44,7 +44,12 @@ fn steps<'r>(report: &'r Value, status: &str) -> Vec<&'r str> {
 
 /// The report names this step and no other, with a remedy; gives the report for further questions.
 pub(crate) fn fails_at(step: &str, url: &str) -> Value {
-    let Examined { code, report } = examine(&[url]);
+    fails_with(step, &[url])
+}
+
+/// The same with further words on the command line.
+pub(crate) fn fails_with(step: &str, args: &[&str]) -> Value {
+    let Examined { code, report } = examine(args);
     assert_ne!(code, 0, "{step}: {report:#}");
     assert_eq!(report["ok"], false, "{report:#}");
     assert_eq!(steps(&report, "fail"), [step], "{report:#}");

@@ -3,7 +3,10 @@
 
 mod canned;
 mod community;
+mod ejabberd;
 mod examined;
+mod front;
+mod names;
 #[path = "../support/mod.rs"]
 mod support;
 mod xmpp;

@@ -1,9 +1,10 @@
 //! XMPP: a real Prosody, and what goes wrong on the way to it.
 
-use testkit::{Prosody, Relay, RelayOptions, XmppServer};
+use testkit::{Prosody, Relay, RelayOptions, SelfSigned, XmppServer};
 
 use crate::canned::{Answers, serve};
 use crate::examined::{fails_at, is_free};
+use crate::front::tls_front;
 
 /// alice, believing the server's own authority; `query` is added.
 fn alice(server: &XmppServer, port: u16, query: &str) -> String {
@@ -160,4 +161,65 @@ fn rooms_and_people_that_cannot_be_reached() {
             .contains("%23open"),
         "{report:#}"
     );
+}
+
+#[test]
+fn certificates_wrong_in_one_way_each() {
+    let server = Prosody::shared();
+    let folder = tempfile::tempdir().expect("a folder");
+    // TLS from the first byte, ended in front of the server's clear port: only the certificate is ours.
+    let url = |certificate: &SelfSigned, name: &str| {
+        let file = folder.path().join(format!("{name}.pem"));
+        std::fs::write(&file, &certificate.pem).expect("written");
+        format!(
+            "xmpps://alice:alicepass@localhost:{}/bob?xmpp=127.0.0.1&mode=tls&ca_file={}",
+            tls_front(certificate, server.port),
+            file.display()
+        )
+    };
+    let dated = |from: i32, to: i32, name: &str| {
+        let mut params = rcgen::CertificateParams::new([name.to_owned()]).expect("a name");
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(to, 1, 1);
+        SelfSigned::from_params(&params)
+    };
+    let seen = |report: &serde_json::Value| {
+        let steps = report["steps"].as_array().expect("steps");
+        let failed = steps.iter().find(|step| step["status"] == "fail");
+        failed.expect("one failed")["seen"]
+            .as_str()
+            .expect("text")
+            .to_owned()
+    };
+    let expired = seen(&fails_at("tls", &url(&dated(2020, 2021, "localhost"), "expired")));
+    assert!(
+        expired.contains("expired") && expired.contains("2021"),
+        "{expired}"
+    );
+    let early = seen(&fails_at("tls", &url(&dated(2090, 2095, "localhost"), "early")));
+    assert!(
+        early.contains("not valid yet") || early.contains("not yet valid"),
+        "{early}"
+    );
+    let name = seen(&fails_at(
+        "tls",
+        &url(&dated(2020, 2090, "elsewhere.example"), "name"),
+    ));
+    assert!(name.contains("elsewhere.example"), "{name}");
+    let good = url(&dated(2020, 2090, "localhost"), "right");
+    is_free(&["--send", &good]);
+    let (plain, _) = good.split_once("&ca_file").expect("it was put there");
+    fails_at("tls", plain);
+}
+
+#[test]
+fn people_of_domains_that_cannot_be_reached() {
+    let server = Prosody::shared();
+    let good = alice(server, server.port, "mode=starttls");
+    // A person of a domain that the own server finds no way to.
+    fails_at(
+        "recipient",
+        &good.replace("/bob?", "/jane%40no-such-domain.invalid?"),
+    );
+    is_free(&["--send", &good]);
 }

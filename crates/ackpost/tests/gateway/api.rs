@@ -5,7 +5,7 @@ use testkit::FakeSogs;
 
 use crate::process::{Gateway, dead_url};
 use crate::support::community::Community;
-use crate::support::{SEED, SERVER_KEY};
+use crate::support::{Program, SEED, SERVER_KEY};
 
 #[test]
 #[expect(
@@ -14,7 +14,7 @@ use crate::support::{SEED, SERVER_KEY};
 )]
 fn the_documented_examples_give_the_documented_codes() {
     let community = Community::start("lobby");
-    let gateway = Gateway::start();
+    let gateway = Gateway::with(Program::new(), "access = \"open\"\n");
     let url = format!("{}/lobby", community.server_url());
 
     // "Send your notifications directly", form and JSON.
@@ -250,8 +250,39 @@ fn secrets_are_masked_unless_somebody_may_configure() {
         assert_eq!(answer.status, 200, "{answer:?}");
         assert!(!answer.body.contains(SEED), "{path}");
     }
-    assert!(gateway.get("/json/urls/ops?privacy=0").body.contains(SEED));
-    let locked = Gateway::with(crate::support::Program::new(), "config_lock = true\n");
+    // A program of this machine that showed nothing is shown nothing, however it asks.
+    assert!(!gateway.get("/json/urls/ops?privacy=0").body.contains(SEED));
+    for answer in [
+        gateway.get("/get/ops"),
+        gateway.form("/get/ops", ""),
+        gateway.get("/cfg/ops"),
+        gateway.request("POST", "/get", &[("X-Apprise-Config-ID", "ops")], b""),
+    ] {
+        assert_eq!(answer.status, 403, "{answer:?}");
+        assert!(
+            answer.body.contains("token add") && !answer.body.contains(SEED),
+            "{answer:?}"
+        );
+    }
+    assert!(
+        gateway.log().contains("secrets are not shown"),
+        "{}",
+        gateway.log()
+    );
+    // With a token that may configure.
+    let token = gateway.token(&["admin", "--allow", "configure"]);
+    let bearer = format!("Bearer {token}");
+    let with = |path: &str| gateway.request("GET", path, &[("Authorization", &bearer)], b"");
+    assert!(with("/get/ops").body.contains(SEED));
+    assert!(with("/json/urls/ops?privacy=0").body.contains(SEED));
+    assert!(!with("/json/urls/ops").body.contains(SEED));
+    // Or where the operator wrote that everybody may.
+    let open = Gateway::with(Program::new(), "access = \"open\"\n");
+    assert_eq!(open.json("/add/ops", &json!({"urls": [url]})).status, 200);
+    assert!(open.get("/get/ops").body.contains(SEED));
+    assert!(open.get("/json/urls/ops?privacy=0").body.contains(SEED));
+    assert!(open.log().contains("read the secrets"), "{}", open.log());
+    let locked = Gateway::with(Program::new(), "config_lock = true\n");
     assert_eq!(locked.json("/add/ops", &json!({"urls": [url]})).status, 403);
     assert_eq!(locked.get("/get/ops").status, 403);
     assert_eq!(locked.form("/del/ops", "").status, 403);

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::api::room_texts;
 use crate::process::Gateway;
+use crate::support::Program;
 use crate::support::community::Community;
 
 /// The version whose language is spoken here.
@@ -47,7 +48,7 @@ fn apprise() -> PathBuf {
 fn the_apprise_command_posts_and_the_messages_arrive() {
     let apprise = apprise();
     let community = Community::start("lobby");
-    let gateway = Gateway::start();
+    let gateway = Gateway::with(Program::new(), "access = \"open\"\n");
     let config = format!("ops={}/lobby", community.server_url());
     assert_eq!(
         gateway
@@ -57,10 +58,11 @@ fn the_apprise_command_posts_and_the_messages_arrive() {
     );
     let file = gateway.program.home().join("note.txt");
     std::fs::write(&file, "attached").expect("written");
+    let home = gateway.program.home();
     let run = |args: &[&str]| {
         let output = Command::new(&apprise)
             .args(args)
-            .env("HOME", gateway.program.home())
+            .env("HOME", &home)
             .output()
             .expect("it runs");
         (
@@ -120,6 +122,14 @@ fn the_apprise_command_posts_and_the_messages_arrive() {
     assert_eq!(code, Some(1), "{said}");
 
     // A token, as the password of the URL.
+    let gateway = Gateway::start();
+    let port = gateway.port;
+    assert_eq!(
+        gateway
+            .json("/add/ops", &json!({"config": config, "format": "text"}))
+            .status,
+        200
+    );
     let token = gateway.token(&["apprise", "--key", "ops"]);
     let (code, said) = run(&[
         "-vv",

@@ -217,13 +217,13 @@ fn attachments_by_address_do_not_reach_into_the_own_network() {
 }
 
 /// A server on loopback that counts who asks.
-struct Pictures {
-    port: u16,
+pub(crate) struct Pictures {
+    pub(crate) port: u16,
     hits: std::sync::Arc<std::sync::atomic::AtomicU32>,
 }
 
 impl Pictures {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let hits = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));

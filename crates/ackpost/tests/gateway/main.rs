@@ -3,7 +3,9 @@
 mod access;
 mod api;
 mod apprise;
+mod documented;
 mod hostile;
+mod kept;
 mod lifecycle;
 mod pages;
 mod process;

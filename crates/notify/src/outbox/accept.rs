@@ -155,7 +155,7 @@ impl Outbox {
         // Files cannot be shown in a digest: such a message goes by itself.
         let digest = rules.digest.filter(|_| bundle.is_none());
         let stored = StoredMessage::new(message);
-        let stamp = inner.door.next_stamp(&lane, now);
+        let stamp = inner.door.take_stamp(&lane, now);
         let mut payload = Payload {
             route,
             rules,
@@ -177,8 +177,10 @@ impl Outbox {
             Plan::Send { pieces: count }
         };
         if let Plan::Send { pieces } = plan {
-            inner.door.reserve(&lane, stamp + pieces - 1);
+            inner.door.take_up_to(&lane, stamp + pieces - 1);
         }
+        // Sealed here, where calls run beside each other, not where they are written one after the other.
+        let ready = payload.seal(&inner.seal, id.as_str());
         Ok(Draft {
             id: id.to_string(),
             label: inner.seal_label(id.as_str(), &payload.route),
@@ -196,6 +198,7 @@ impl Outbox {
                 carrier: Arc::clone(&inner.carrier),
                 id: id.clone(),
                 stamp,
+                ready,
                 message: stored,
                 payload,
             }),
@@ -260,6 +263,8 @@ struct Row {
     carrier: Arc<dyn Carrier>,
     id: OutboxId,
     stamp: i64,
+    /// Sealed as it is, for `stamp`.
+    ready: Vec<u8>,
     message: StoredMessage,
     payload: Payload,
 }
@@ -267,7 +272,7 @@ struct Row {
 impl Content for Row {
     fn fixed(&self, first_stamp: i64) -> Vec<u8> {
         if first_stamp == 0 || first_stamp == self.stamp {
-            return self.payload.seal(&self.seal, self.id.as_str());
+            return self.ready.clone();
         }
         // Another process took these stamps first.
         let mut payload = self.payload.clone();
@@ -330,17 +335,25 @@ impl Door {
         result.await.map_err(|_| OutboxError::Closed)?
     }
 
-    /// A stamp that is probably free; the store corrects it when it is not.
-    fn next_stamp(&self, lane: &[u8], now: i64) -> i64 {
-        lock(&self.stamps).get(lane).map_or(now, |last| now.max(last + 1))
-    }
-
-    fn reserve(&self, lane: &[u8], last: i64) {
+    /// A stamp that is probably free, taken for a message of one piece; the store corrects it when it is not.
+    fn take_stamp(&self, lane: &[u8], now: i64) -> i64 {
         let mut stamps = lock(&self.stamps);
+        if let Some(last) = stamps.get_mut(lane) {
+            *last = now.max(*last + 1);
+            return *last;
+        }
         if stamps.len() >= REMEMBERED_STAMPS {
             stamps.clear();
         }
-        stamps.insert(lane.to_vec(), last);
+        stamps.insert(lane.to_vec(), now);
+        now
+    }
+
+    /// Takes the stamps of further pieces.
+    fn take_up_to(&self, lane: &[u8], end: i64) {
+        if let Some(last) = lock(&self.stamps).get_mut(lane) {
+            *last = end.max(*last);
+        }
     }
 
     pub(super) async fn close(&self) {

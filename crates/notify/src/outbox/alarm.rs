@@ -39,8 +39,8 @@ impl Outbox {
             .map(|lane| lane.id.as_slice())
             .collect();
         let dead_targets: HashSet<String> = dead.iter().map(|view| self.target(view)).collect();
-        let choice = alarm
-            .services
+        let services = alarm.services.get();
+        let choice = services
             .iter()
             .flat_map(|service| {
                 service

@@ -86,6 +86,42 @@ pub struct Route {
     pub address: String,
     /// The target in full without secrets.
     pub target: String,
+    /// Who sends, where a configuration says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<Sender>,
+}
+
+/// The settings of a run that count when a message is delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sender {
+    /// [`crate::Asset::app_id`].
+    pub app_id: String,
+    /// [`crate::Asset::language`].
+    pub language: String,
+    /// [`crate::Asset::http_redirects`].
+    pub http_redirects: bool,
+}
+
+impl Sender {
+    /// What an asset says; `None` when it says what is usual.
+    pub fn of(asset: &crate::Asset) -> Option<Self> {
+        let of = |asset: &crate::Asset| Self {
+            app_id: asset.app_id.clone(),
+            language: asset.language.clone(),
+            http_redirects: asset.http_redirects,
+        };
+        Some(of(asset)).filter(|sender| *sender != of(&crate::Asset::default()))
+    }
+
+    /// The usual settings with these in them.
+    pub fn to_asset(&self) -> crate::Asset {
+        crate::Asset {
+            app_id: self.app_id.clone(),
+            language: self.language.clone(),
+            http_redirects: self.http_redirects,
+            ..crate::Asset::default()
+        }
+    }
 }
 
 /// A text that does not show itself and is wiped from memory when it is dropped.

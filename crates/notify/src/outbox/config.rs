@@ -1,7 +1,7 @@
 //! How an outbox is opened and worked.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::clock::{Clock, Jitter, RandomJitter, SystemClock};
@@ -127,7 +127,29 @@ pub struct Alarm {
     /// After how long, for targets whose URL does not say `alarm_after=`.
     pub after: Duration,
     /// The services to choose from. The first target that is not in trouble itself is told.
-    pub services: Vec<Service>,
+    pub services: AlarmServices,
+}
+
+/// The services of an [`Alarm`]; they can be exchanged while a worker runs. Clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub struct AlarmServices(Arc<RwLock<Arc<[Service]>>>);
+
+impl AlarmServices {
+    /// These services from now on.
+    pub fn set(&self, services: Vec<Service>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = services.into();
+    }
+
+    /// The services as they are now.
+    pub fn get(&self) -> Arc<[Service]> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl From<Vec<Service>> for AlarmServices {
+    fn from(services: Vec<Service>) -> Self {
+        Self(Arc::new(RwLock::new(services.into())))
+    }
 }
 
 /// How an outbox is emptied once.

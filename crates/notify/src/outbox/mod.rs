@@ -31,15 +31,16 @@ mod types;
 mod worker;
 
 pub use accept::Parcel;
-pub use carrier::{Carrier, Hidden, Job, Keep, Route, Stamp, StoredFile, Wire};
+pub use carrier::{Carrier, Hidden, Job, Keep, Route, Sender, Stamp, StoredFile, Wire};
 pub use clock::{Clock, FixedJitter, Jitter, ManualClock, RandomJitter, SystemClock};
-pub use config::{Alarm, FlushSettings, OutboxConfig, OutboxLimits, Summary, WorkerSettings};
+pub use config::{Alarm, AlarmServices, FlushSettings, OutboxConfig, OutboxLimits, Summary, WorkerSettings};
 pub use error::OutboxError;
 pub use outbox::{Lane, Outbox};
 pub use rules::{
     Budget, DEFAULT_DEDUP_WINDOW, DEFAULT_TTL, Dedup, MAX_BUDGET, MAX_SPAN, Quiet, RuleError, Rules,
     parse_span,
 };
+pub use seal::is_private;
 pub use services::Services;
 pub use store::Location;
 pub use types::{

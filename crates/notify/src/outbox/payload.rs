@@ -177,6 +177,7 @@ mod tests {
             url_id: "00000000".to_owned(),
             address: "a".to_owned(),
             target: "test://host/a".to_owned(),
+            sender: None,
         };
         Payload {
             route,

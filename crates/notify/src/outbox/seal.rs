@@ -109,24 +109,43 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; KEY_BYTES]> {
 
 fn read_key(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let file = fs::File::open(path)?;
-    let mode = file.metadata()?.mode();
-    if mode & 0o077 != 0 {
+    let meta = file.metadata()?;
+    if !is_private(&meta) {
         return Err(std::io::Error::other(format!(
             "others may read it (mode {:03o})",
-            mode & 0o777
+            meta.mode() & 0o777
         )));
     }
-    let mut text = Zeroizing::new(String::new());
-    file.take(1024).read_to_string(&mut text)?;
-    let key =
-        Zeroizing::new(hex::decode(text.trim()).map_err(|_| std::io::Error::other("it is not hexadecimal"))?);
-    if key.len() != KEY_BYTES {
-        return Err(std::io::Error::other(format!(
-            "it has {} bytes instead of {KEY_BYTES}",
-            key.len()
-        )));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(1024));
+    file.take(1024).read_to_end(&mut bytes)?;
+    key_of(&bytes).map_err(std::io::Error::other)
+}
+
+/// 32 bytes, or the same as hexadecimal text.
+fn key_of(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
+    if bytes.len() == KEY_BYTES {
+        return Ok(Zeroizing::new(bytes.to_vec()));
     }
-    Ok(key)
+    let key = hex::decode(bytes.trim_ascii())
+        .map(Zeroizing::new)
+        .map_err(|_| "it is not hexadecimal")?;
+    if key.len() == KEY_BYTES {
+        Ok(key)
+    } else {
+        Err(format!("it has {} bytes instead of {KEY_BYTES}", key.len()))
+    }
+}
+
+/// True when a file with a secret shows it to nobody else. One that the system hands to a service (systemd's
+/// credentials) belongs to root and is readable for the service by an access list, which shows as mode 0440.
+pub fn is_private(file: &fs::Metadata) -> bool {
+    let me = fs::metadata("/proc/self").map_or(0, |own| own.uid());
+    shows_nobody(file.mode(), file.uid(), me)
+}
+
+fn shows_nobody(mode: u32, owner: u32, me: u32) -> bool {
+    let handed_in = owner == 0 && me != 0;
+    mode & if handed_in { 0o037 } else { 0o077 } == 0
 }
 
 /// Makes a key and puts it in place in one step, so that of several processes one wins and all use its key.
@@ -186,6 +205,31 @@ mod tests {
         assert!(seal.open("entry a", &sealed[..10]).is_none());
         assert_eq!(seal.name(&[b"a", b"b"]), again.name(&[b"a", b"b"]));
         assert_ne!(seal.name(&[b"a", b"b"]), seal.name(&[b"ab", b""]));
+    }
+
+    #[test]
+    fn a_key_comes_as_bytes_or_as_text() {
+        let text = format!("{}\n", "0a".repeat(32));
+        assert_eq!(key_of(text.as_bytes()).unwrap().as_slice(), [10; 32]);
+        assert_eq!(key_of(&[10; 32]).unwrap().as_slice(), [10; 32]);
+        assert!(key_of(&[10; 31]).is_err());
+        assert!(key_of(b"0a0a").unwrap_err().contains("2 bytes"));
+    }
+
+    #[test]
+    fn what_the_system_hands_in_may_carry_an_access_list() {
+        for (mode, owner, me, private) in [
+            (0o600, 1000, 1000, true),
+            (0o400, 1000, 1000, true),
+            (0o440, 1000, 1000, false),
+            (0o604, 1000, 1000, false),
+            (0o440, 0, 1000, true),
+            (0o444, 0, 1000, false),
+            (0o460, 0, 1000, false),
+            (0o440, 0, 0, false),
+        ] {
+            assert_eq!(shows_nobody(mode, owner, me), private, "{mode:o} {owner} {me}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use super::accept::Parcel;
-use super::carrier::{Carrier, Hidden, Job, Route, Stamp, StoredFile, Wire};
+use super::carrier::{Carrier, Hidden, Job, Route, Sender, Stamp, StoredFile, Wire};
 use super::config::OutboxConfig;
 use super::error::OutboxError;
 use super::outbox::Outbox;
@@ -49,12 +49,20 @@ impl Services {
 
     /// A stored URL as a service again.
     fn service(&self, route: &Route) -> Result<Service, Outcome> {
-        let key: [u8; 32] = Sha256::digest(route.url.reveal().as_bytes()).into();
+        let mut hash = Sha256::new_with_prefix(route.url.reveal());
+        if let Some(sender) = &route.sender {
+            hash.update([u8::from(sender.http_redirects)]);
+        }
+        let key: [u8; 32] = hash.finalize().into();
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(service) = loaded.get(&key) {
             return Ok(service.clone());
         }
-        let service = Service::parse(route.url.reveal(), &self.context)
+        let own = route.sender.as_ref().map(|sender| Context {
+            asset: sender.to_asset(),
+            ..self.context.clone()
+        });
+        let service = Service::parse(route.url.reveal(), own.as_ref().unwrap_or(&self.context))
             .map_err(|problem| Outcome::refused(problem.cause, problem.remedy))?;
         if loaded.len() >= KEPT {
             loaded.clear();
@@ -147,8 +155,14 @@ impl Services {
             }
             std::future::pending::<()>().await;
         };
+        let own = job
+            .route
+            .sender
+            .as_ref()
+            .map(|sender| self.courier.with_asset(sender.to_asset()));
+        let courier = own.as_ref().unwrap_or(&self.courier);
         tokio::select! {
-            mut attempts = self.courier.deliver(&service, &parcel) => Ok(match attempts.pop() {
+            mut attempts = courier.deliver(&service, &parcel) => Ok(match attempts.pop() {
                 Some(attempt) => attempt.outcome,
                 None => Outcome::deferred("there was no outcome", "try again"),
             }),
@@ -176,12 +190,16 @@ impl Outbox {
         services: &[&Service],
         options: &AcceptOptions,
     ) -> Result<Vec<Accepted>, OutboxError> {
+        let sender = options.asset.as_ref().and_then(Sender::of);
         let mut parcels = Vec::new();
         for service in services {
             let rules = rules(service)?;
             for target in service.targets() {
                 parcels.push(Parcel {
-                    route: route(service, &target),
+                    route: Route {
+                        sender: sender.clone(),
+                        ..route(service, &target)
+                    },
                     rules: rules.clone(),
                 });
             }
@@ -193,7 +211,11 @@ impl Outbox {
             });
         }
         let files = self.copy_in(message).await?;
-        self.accept_parcels(message, &files, parcels, options).await
+        let message = match &options.asset {
+            Some(asset) => std::borrow::Cow::Owned(asset.complete(message)),
+            None => std::borrow::Cow::Borrowed(message),
+        };
+        self.accept_parcels(&message, &files, parcels, options).await
     }
 
     async fn copy_in(&self, message: &Message) -> Result<Vec<StoredFile>, OutboxError> {
@@ -242,5 +264,6 @@ pub(super) fn route(service: &Service, target: &Target) -> Route {
         url_id: service.url_id(8),
         address: target.address.clone(),
         target: service.endpoint().target_label(target),
+        sender: None,
     }
 }

@@ -291,6 +291,9 @@ pub struct AcceptOptions {
     pub budget: Option<Budget>,
     /// Quiet hours, in the time zone of the URL.
     pub quiet: Option<Quiet>,
+    /// The settings of the run (`asset:` of a configuration): what they say about the message is applied now, what
+    /// they say about the sender is kept with it.
+    pub asset: Option<crate::Asset>,
 }
 
 /// Which entries.

@@ -21,6 +21,8 @@ const PRUNE_EVERY: Duration = Duration::from_secs(600);
 const ALARM_EVERY: Duration = Duration::from_secs(30);
 /// From so many lanes on, those that nobody works are forgotten.
 const REMEMBERED_TURNS: usize = 1024;
+/// The shortest time from one look at what is due to the next.
+const BREATH: Duration = Duration::from_millis(2);
 /// Pause after the database could not be reached.
 const TROUBLE: Duration = Duration::from_secs(1);
 
@@ -185,6 +187,7 @@ impl Worker<'_> {
     /// just taken come back when their lease is over.
     async fn turn(&mut self) -> Result<Turn, OutboxError> {
         let inner = &self.outbox.0;
+        let begun = Instant::now();
         self.reap()?;
         self.housekeeping().await;
         let late = self.looked && self.idle.is_some_and(|idle| Instant::now() >= idle.deadline);
@@ -197,8 +200,8 @@ impl Worker<'_> {
             .lanes_at_once
             .max(1)
             .saturating_sub(self.lanes.len());
-        if free > 0 && !late {
-            let now = inner.clock.now_ms();
+        let now = inner.clock.now_ms();
+        if free > 0 && !late && inner.store.has_due(now).await? {
             let until = now + span_ms(self.settings.lease);
             let limit = i64::try_from(free).unwrap_or(1);
             self.claims += 1;
@@ -245,6 +248,8 @@ impl Worker<'_> {
         } else {
             until_due.clamp(Duration::from_millis(5), self.settings.poll)
         };
+        // Many accepts in a row are one reason to look, not many.
+        tokio::time::sleep(BREATH.saturating_sub(begun.elapsed())).await;
         tokio::select! {
             joined = self.lanes.join_next(), if !self.lanes.is_empty() => settled(joined)?,
             () = inner.wake.notified() => {}

@@ -1,9 +1,11 @@
 //! Session communities (SOGS).
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
+use session_core::auth::Signer;
 
 use crate::dispatch::{Attempt, Courier, Parcel, Stamp};
 use crate::problem::Problem;
@@ -86,6 +88,8 @@ pub(crate) struct Sogs {
     pub(crate) reply_to: Option<i64>,
     pub(crate) whisper: Option<String>,
     pub(crate) ca_file: Option<String>,
+    /// Account and blinded id, made when first needed: deriving them costs more than a signature.
+    pub(super) signers: OnceLock<Option<(Signer, Signer)>>,
     origins: Vec<(&'static str, Origin)>,
 }
 
@@ -150,6 +154,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         reply_to,
         whisper,
         ca_file,
+        signers: OnceLock::new(),
         origins,
     }))
 }

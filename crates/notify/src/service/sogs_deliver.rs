@@ -111,12 +111,21 @@ impl Sogs {
 
     /// Signs under both ids that a server may want to show.
     fn seal(&self, post: &Post, sent_at_ms: u64) -> Result<FixedPost, Attempt> {
-        let identity = self.identity().map_err(refused)?;
-        let key = self.server_key().map_err(refused)?;
-        let account = post
-            .prepare(&Signer::account(&identity), sent_at_ms)
-            .map_err(|error| failed(&error))?;
-        let blinded = Signer::blind15(&identity, &key).sign_message(&account.data);
+        let made = self.signers.get_or_init(|| {
+            let (identity, key) = (self.identity().ok()?, self.server_key().ok()?);
+            Some((Signer::account(&identity), Signer::blind15(&identity, &key)))
+        });
+        let Some((own, hidden)) = made else {
+            // Neither is kept, so that the cause is told each time.
+            self.identity().map_err(refused)?;
+            self.server_key().map_err(refused)?;
+            return Err(refused(Problem::error(
+                "the account cannot sign",
+                "check the URL",
+            )));
+        };
+        let account = post.prepare(own, sent_at_ms).map_err(|error| failed(&error))?;
+        let blinded = hidden.sign_message(&account.data);
         Ok(FixedPost {
             data: hex::encode(&account.data),
             account_signature: hex::encode(account.signature),

@@ -19,7 +19,8 @@ fn alarm() -> Alarm {
         services: vec![
             service("xmpp://user:pass@first.example/jane"),
             service("xmpp://user:pass@second.example/joe"),
-        ],
+        ]
+        .into(),
     }
 }
 
@@ -95,7 +96,7 @@ async fn trouble_is_told_once_through_another_target(place: Place) {
     let message = notify::Message::new("text");
     let services = &alarm.services;
     outbox
-        .accept(&message, &[&services[0]], &AcceptOptions::default())
+        .accept(&message, &[&services.get()[0]], &AcceptOptions::default())
         .await
         .unwrap();
     place.advance(1);

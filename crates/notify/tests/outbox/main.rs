@@ -9,7 +9,9 @@
 mod alarm;
 mod crash;
 mod disk;
+mod look;
 mod queue;
+mod rest;
 mod shared;
 mod storm;
 mod support;

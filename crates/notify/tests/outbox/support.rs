@@ -230,6 +230,7 @@ pub(crate) fn parcel(address: &str, words: &[(&str, &str)]) -> Parcel {
             url_id: "0badcafe".to_owned(),
             address: address.to_owned(),
             target: format!("test://host/{address}"),
+            sender: None,
         },
         rules: Rules::from_words(words.iter().copied(), Some("UTC")).unwrap(),
     }

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::cmd::outbox::place::{self, PlaceArgs};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::gateway::{Config, DEFAULT_TEXT, GatewayError};
+use crate::gateway::{Access, Config, DEFAULT_TEXT, GatewayError};
 use crate::{gateway, output};
 
 /// `gateway`.
@@ -123,13 +123,16 @@ fn start(args: &RunArgs, context: Context) -> Done {
     if !args.listen.is_empty() {
         config.listen.clone_from(&args.listen);
     }
+    let shows_secrets = config.access == Access::Open;
     let announce = |addresses: &[SocketAddr], open: bool| {
         if context.json {
             let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             output::json(&json!({"listening": texts, "open": open}));
         } else {
-            let access = if open {
-                "open to this machine, no token needed"
+            let access = if shows_secrets {
+                "open: whoever can connect may do everything, reading secrets too"
+            } else if open {
+                "open to this machine, no token needed; secrets are not shown without one"
             } else {
                 "tokens needed"
             };
@@ -147,7 +150,7 @@ fn start(args: &RunArgs, context: Context) -> Done {
         };
         let courier = Courier::new(options, Asset::default());
         let carrier = Arc::new(Services::new(courier.clone()));
-        let outbox = Outbox::open(settings, carrier)
+        let outbox = place::opening(&settings.clone(), Outbox::open(settings, carrier))
             .await
             .map_err(|error| place::failure(&error))?;
         let ended = gateway::run(config, file.as_deref(), outbox.clone(), announce).await;

@@ -315,7 +315,10 @@ async fn alarm(args: &RunArgs, context: Context) -> Result<Option<Alarm>, Failur
             "give --alarm-url or --config",
         ));
     }
-    Ok(Some(Alarm { after, services }))
+    Ok(Some(Alarm {
+        after,
+        services: services.into(),
+    }))
 }
 
 fn summary(done: &Summary, context: Context) {

@@ -1,23 +1,28 @@
 //! Which outbox.
 
+use std::io::IsTerminal as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use notify::outbox::{Location, Outbox, OutboxConfig, OutboxError};
 
 use crate::exit::Failure;
 
+/// How long an outbox takes to open before a person is told that it is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Which outbox, for every command that has one.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Outbox")]
 pub(crate) struct PlaceArgs {
     /// The outbox: a file, or a postgres:// URL [default: $ACKPOST_OUTBOX, else outbox.db in the state folder]
-    #[arg(long, value_name = "FILE|URL", id = "outbox_place")]
+    #[arg(long, value_name = "FILE|URL", id = "outbox_place", global = true)]
     outbox: Option<String>,
     /// The file with the key of the outbox; made when it is not there [default: $ACKPOST_OUTBOX_KEY, else beside the
     /// outbox, with PostgreSQL outbox.key in the state folder]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     outbox_key: Option<PathBuf>,
 }
 
@@ -32,7 +37,8 @@ impl PlaceArgs {
 
     /// Opens it, and makes it when there is none.
     pub(crate) async fn open(&self) -> Result<Outbox, Failure> {
-        Outbox::for_services(self.config(true)?)
+        let config = self.config(true)?;
+        opening(&config, Outbox::for_services(config.clone()))
             .await
             .map_err(|error| failure(&error))
     }
@@ -45,7 +51,7 @@ impl PlaceArgs {
         {
             return Ok(None);
         }
-        Outbox::for_services(config)
+        opening(&config, Outbox::for_services(config.clone()))
             .await
             .map(Some)
             .map_err(|error| failure(&error))
@@ -87,6 +93,19 @@ impl PlaceArgs {
         }
         Ok(config)
     }
+}
+
+/// Waits for an outbox to open; a person hears what for when it takes longer than they may think.
+pub(crate) async fn opening<T>(config: &OutboxConfig, open: impl Future<Output = T>) -> T {
+    let mut open = std::pin::pin!(open);
+    tokio::select! {
+        opened = &mut open => return opened,
+        () = tokio::time::sleep(PATIENCE) => {}
+    }
+    if std::io::stderr().is_terminal() {
+        crate::output::note(&format!("waiting for the outbox at {}", config.location.masked()));
+    }
+    open.await
 }
 
 /// `$STATE_DIRECTORY` (systemd), else `ackpost` in the state folder of the user.

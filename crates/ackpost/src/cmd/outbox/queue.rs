@@ -7,7 +7,7 @@ use notify::outbox::{
     AcceptOptions, Accepted, Budget, Dedup, FlushSettings, Outbox, Quiet, RuleError, WorkerSettings,
     parse_span,
 };
-use notify::{Message, Problem, Service};
+use notify::{Asset, Message, Problem, Service};
 
 use super::place::{PlaceArgs, failure};
 use crate::context::{Context, Name};
@@ -80,6 +80,7 @@ impl QueueArgs {
                 .map(|text| Quiet::parse(text))
                 .transpose()
                 .map_err(usage)?,
+            asset: None,
         })
     }
 
@@ -128,10 +129,14 @@ impl QueueArgs {
         &self,
         message: &Message,
         services: &[Service],
+        asset: &Asset,
         context: Context,
     ) -> Result<Exit, Failure> {
         let services: Vec<&Service> = services.iter().collect();
-        let options = self.options()?;
+        let options = AcceptOptions {
+            asset: Some(asset.clone()),
+            ..self.options()?
+        };
         let outbox = self.place.open().await?;
         let stored = outbox.accept(message, &services, &options).await;
         let shown = match &stored {

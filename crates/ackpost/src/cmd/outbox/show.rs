@@ -167,10 +167,9 @@ fn age(seconds: u64) -> String {
         (seconds % 60, "s"),
     ];
     let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
-    parts[first..]
-        .iter()
-        .take(2)
-        .filter(|(count, _)| *count > 0)
+    let (large, small) = (parts[first], parts.get(first + 1));
+    std::iter::once(&large)
+        .chain(small.filter(|(count, _)| *count > 0))
         .map(|(count, unit)| format!("{count}{unit}"))
         .collect::<Vec<_>>()
         .join(" ")
@@ -189,7 +188,9 @@ mod tests {
 
     #[test]
     fn ages_in_two_units() {
+        assert_eq!(age(0), "0s");
         assert_eq!(age(7), "7s");
+        assert_eq!(age(3661), "1h 1m");
         assert_eq!(age(125), "2m 5s");
         assert_eq!(age(3600), "1h");
         assert_eq!(age(90_061), "1d 1h");

@@ -56,6 +56,18 @@ pub(super) fn problem(reply: &Reply) -> Response {
     response
 }
 
+/// An answer of the API for somebody who tries it in a browser.
+pub(crate) fn log(status: axum::http::StatusCode, text: &str) -> Response {
+    let title = if status.is_success() {
+        "Done"
+    } else {
+        "This did not work"
+    };
+    let mut response = page(title, false, &html! { pre { (text) } });
+    *response.status_mut() = status;
+    response
+}
+
 /// The style sheet.
 pub(super) async fn style() -> Response {
     let headers = [

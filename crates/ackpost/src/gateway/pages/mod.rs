@@ -15,6 +15,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
+pub(crate) use self::layout::log;
 use super::auth::{Caller, same_origin};
 use super::payload::{self, Fields};
 use super::reply::Reply;

@@ -6,6 +6,8 @@ use crate::gateway::reply::Reply;
 
 /// More fields than any client sends.
 const MAX_FIELDS: usize = 256;
+/// The most names in the path of a mapping.
+const MAX_PATH: usize = 10;
 /// The fields a query may set when the body does not.
 const QUERY_FIELDS: [&str; 8] = ["title", "type", "format", "tag", "tags", "wait", "ttl", "body"];
 
@@ -40,25 +42,29 @@ impl Fields {
     }
 
     /// Apprise API's payload mapping in the query (`?:message=body`: the field `message` is meant as `body`;
-    /// `?:noise=` drops a field), and plain fields of the query for what the body leaves out.
-    pub(crate) fn apply_query(&mut self, query: &str) {
+    /// `?:noise=` drops a field, `?:alert.name=title` reaches into objects and lists), and plain fields of the query
+    /// for what the body leaves out.
+    pub(crate) fn apply_query(&mut self, query: &str) -> Result<(), Reply> {
         let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes())
             .into_owned()
             .take(MAX_FIELDS)
             .collect();
-        let mapped: Vec<(String, Option<Value>)> = pairs
+        let rules = pairs
             .iter()
             .filter_map(|(name, to)| Some((name.strip_prefix(':')?, to)))
-            .filter(|(from, _)| !from.is_empty())
-            .map(|(from, to)| match self.0.shift_remove(from) {
+            .filter(|(from, _)| !from.is_empty());
+        let mut mapped: Vec<(String, Option<Value>)> = Vec::new();
+        for (from, to) in rules {
+            mapped.push(match self.0.shift_remove(from) {
                 Some(value) => (to.clone(), Some(value)),
+                None if from.contains('.') => (to.clone(), Some(self.inside(from)?.clone())),
                 // Nothing of that name in the body: a fixed value for a known field.
                 None => (
                     from.to_owned(),
                     QUERY_FIELDS.contains(&from).then(|| Value::String(to.clone())),
                 ),
-            })
-            .collect();
+            });
+        }
         for (name, value) in mapped {
             if let (false, Some(value)) = (name.is_empty(), value) {
                 self.0.insert(name, value);
@@ -69,6 +75,29 @@ impl Fields {
                 self.0.insert(name, Value::String(value));
             }
         }
+        Ok(())
+    }
+
+    /// What lies at a path of names (numbers for lists) with dots between them.
+    fn inside(&self, path: &str) -> Result<&Value, Reply> {
+        let missing = || {
+            Reply::bad_request("the mapping names a field that is not in the body")
+                .remedy(format!("correct the rule `:{}`", super::files::safe_name(path)))
+        };
+        let mut parts = path.split('.');
+        let mut value = self.0.get(parts.next().unwrap_or_default()).ok_or_else(missing)?;
+        for (depth, part) in (1..).zip(parts) {
+            if depth >= MAX_PATH {
+                return Err(missing());
+            }
+            value = match value {
+                Value::Object(map) => map.get(part),
+                Value::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
+                _ => None,
+            }
+            .ok_or_else(missing)?;
+        }
+        Ok(value)
     }
 
     /// The first of these names that is there and not null.
@@ -139,11 +168,35 @@ mod tests {
             Fields::from_json(json!({"message": "m", "subject": "s", "noise": 1, "type": "info"}))
                 .expect("ok");
         fields
-            .apply_query(":message=body&:noise=&:subject=title&type=failure&tag=a&secret=x&:format=markdown");
+            .apply_query(":message=body&:noise=&:subject=title&type=failure&tag=a&secret=x&:format=markdown")
+            .expect("legal");
         assert_eq!(
             fields.into_value(),
             json!({"type": "info", "body": "m", "title": "s", "format": "markdown", "tag": "a"})
         );
+    }
+
+    #[test]
+    fn a_mapping_reaches_into_objects() {
+        let body = json!({"alert": {"name": "disk", "lines": ["a", "b"]}, "x.y": "literal"});
+        let mapped = |query: &str| {
+            let mut fields = Fields::from_json(body.clone()).expect("ok");
+            fields.apply_query(query).map(|()| fields.into_value())
+        };
+        let value = mapped(":alert.name=title&:alert.lines.1=body&:x.y=tag").expect("found");
+        assert_eq!(
+            (&value["title"], &value["body"], &value["tag"]),
+            (&json!("disk"), &json!("b"), &json!("literal"))
+        );
+        for query in [
+            ":alert.nothing=body",
+            ":alert.lines.9=body",
+            ":alert.name.deeper=body",
+            ":a.b=body",
+            &format!(":alert{}=body", ".a".repeat(50)),
+        ] {
+            assert!(mapped(query).is_err(), "{query}");
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(crate) async fn fields(
     } else {
         (form(&bytes)?, Vec::new())
     };
-    fields.apply_query(query.unwrap_or_default());
+    fields.apply_query(query.unwrap_or_default())?;
     Ok((fields, files))
 }
 

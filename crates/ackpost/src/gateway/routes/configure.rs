@@ -52,6 +52,7 @@ pub(crate) async fn add(
         .store()
         .save(&key, format, &text)
         .map_err(|error| Reply::internal(&error))?;
+    gateway.keys_changed.notify_one();
     let mut reply = Reply::ok("Successfully saved configuration")
         .field("services", notifier.len())
         .field("problems", problems.clone());
@@ -101,6 +102,7 @@ pub(crate) async fn del(
         .store()
         .delete(&key)
         .map_err(|error| Reply::internal(&error))?;
+    gateway.keys_changed.notify_one();
     Ok(if deleted {
         Reply::ok("Successfully removed configuration")
     } else {
@@ -108,7 +110,8 @@ pub(crate) async fn del(
     })
 }
 
-/// The text of a configuration, with its secrets: for `apprise --config=http://…/get/KEY`.
+/// The text of a configuration, with its secrets: for `apprise --config=http://…/get/KEY`. Not for everybody who
+/// happens to be on the machine.
 pub(crate) async fn get(
     State(gateway): State<Arc<Gateway>>,
     path: Option<Path<String>>,
@@ -120,6 +123,7 @@ pub(crate) async fn get(
     let Some(stored) = gateway.catalog.stored(&key)? else {
         return Ok(Reply::no_content().into_response());
     };
+    caller.may_see_secrets(&gateway)?;
     if wants_json(&parts.headers) {
         let text = json!({"format": stored.format.as_str(), "config": stored.text}).to_string();
         return Ok(([(CONTENT_TYPE, "application/json")], text).into_response());
@@ -171,7 +175,8 @@ pub(crate) async fn urls(
     };
     let filter = tags::parse_text(&query("tag").unwrap_or_default())?.unwrap_or(TagFilter::All);
     let exposed = query("privacy").is_some_and(|word| matches!(word.as_str(), "0" | "no" | "false"))
-        && changeable(&gateway, &caller, &key).is_ok();
+        && changeable(&gateway, &caller, &key).is_ok()
+        && caller.may_see_secrets(&gateway).is_ok();
     let Some(services) = super::notify::key_services(&gateway, &key).await? else {
         return Ok(Reply::no_content().into_response());
     };

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use notify::outbox::AcceptOptions;
 use notify::{Format, Message, TagFilter};
 use serde_json::Value;
 
 use super::notify::{key_services, order};
-use super::send::{self, Order};
+use super::send;
 use super::{Opened, open};
 use crate::gateway::hook::{self, Said};
 use crate::gateway::key::Key;
@@ -99,15 +98,7 @@ async fn pass_on(
         .title(said.title)
         .kind(said.kind)
         .input_format(Format::Text);
-    let order = order(&opened.caller, &services, &filter, message)?;
-    let wait = send::wait(gateway, &opened.parts, asked);
-    send::accept(
-        gateway,
-        Order {
-            options: AcceptOptions::default(),
-            wait,
-            ..order
-        },
-    )
-    .await
+    let mut order = order(&opened.caller, &services, &filter, message)?;
+    order.wait = send::wait(gateway, &opened.parts, asked);
+    send::accept(gateway, order).await
 }

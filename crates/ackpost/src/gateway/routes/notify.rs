@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use notify::outbox::AcceptOptions;
-use notify::{Entry, Environment, Message, Notifier, Problem, Service, TagFilter, Values};
+use notify::{Asset, Entry, Environment, Message, Notifier, Problem, Service, TagFilter, Values};
 
 use super::send::{self, Order};
 use super::{Opened, open};
@@ -96,20 +96,10 @@ pub(crate) async fn deliver(
         .kind(payload.kind)
         .input_format(payload.format);
     message.attachments = attachments;
-    let options = AcceptOptions {
-        ttl: payload.ttl,
-        ..AcceptOptions::default()
-    };
-    let order = order(caller, services, &filter, message)?;
-    send::accept(
-        gateway,
-        Order {
-            options,
-            wait,
-            ..order
-        },
-    )
-    .await
+    let mut order = order(caller, services, &filter, message)?;
+    order.options.ttl = payload.ttl;
+    order.wait = wait;
+    send::accept(gateway, order).await
 }
 
 /// Chooses the services, and refuses an order that reaches nobody.
@@ -158,7 +148,12 @@ pub(crate) fn order(
         message,
         services: usable,
         problems,
-        options: AcceptOptions::default(),
+        options: AcceptOptions {
+            asset: Some(services.asset())
+                .filter(|asset| **asset != Asset::default())
+                .cloned(),
+            ..AcceptOptions::default()
+        },
         wait: std::time::Duration::ZERO,
     })
 }

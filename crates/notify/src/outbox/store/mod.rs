@@ -283,6 +283,7 @@ macro_rules! operations {
 operations! {
     fn accept(requests: &[AcceptRequest]) -> Vec<AcceptResult>;
     fn claim(owner: &str, now: i64, until: i64, limit: i64) -> Vec<Vec<u8>>;
+    fn has_due(now: i64) -> bool;
     fn next_due(failing: bool) -> Option<i64>;
     fn next(lane: &[u8], owner: &str, now: i64) -> Next;
     fn renew(lane: &[u8], owner: &str, until: i64) -> bool;

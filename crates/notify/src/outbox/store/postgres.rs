@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 #[path = "sql/accept.rs"]
@@ -66,12 +67,18 @@ impl Backend {
             ("lock_timeout", "10s"),
             ("statement_timeout", "30s"),
         ]);
-        let pool = PgPoolOptions::new()
+        let opened = PgPoolOptions::new()
             .max_connections(8)
             .acquire_timeout(BUSY)
             .idle_timeout(Duration::from_secs(60))
-            .connect_with(options)
-            .await?;
+            .connect_with(options.clone())
+            .await;
+        let pool = match opened {
+            Ok(pool) => pool,
+            // The pool tried until its time was up and does not tell why it failed.
+            Err(sqlx::Error::PoolTimedOut) => return Err(cause(&options).await),
+            Err(error) => return Err(error),
+        };
         let backend = Self {
             writer: pool.clone(),
             reader: pool,
@@ -100,5 +107,13 @@ impl Backend {
 
     pub(super) async fn close(&self) {
         self.writer.close().await;
+    }
+}
+
+/// Why no connection comes about.
+async fn cause(options: &PgConnectOptions) -> sqlx::Error {
+    match tokio::time::timeout(Duration::from_secs(2), options.connect()).await {
+        Ok(Err(error)) => error,
+        _ => sqlx::Error::PoolTimedOut,
     }
 }

@@ -1,13 +1,20 @@
 //! Taking messages in.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row as _;
 
-use super::{Backend, Tx};
+use super::{Backend, Db, Tx};
 use crate::outbox::store::{AcceptRequest, AcceptResult, Draft, Guard, NEVER, Plan, Stored};
 
 impl Backend {
     /// Stores several requests in one transaction; all of them or none.
     pub(crate) async fn accept(&self, requests: &[AcceptRequest]) -> Result<Vec<AcceptResult>, sqlx::Error> {
+        if requests.iter().all(is_plain)
+            && let Some(results) = self.accept_plain(requests).await?
+        {
+            return Ok(results);
+        }
         let mut tx = self.begin().await?;
         // Lanes are locked in one order everywhere, so that two processes never wait for each other.
         let mut lanes: Vec<(&Draft, i64)> = Vec::new();
@@ -32,6 +39,135 @@ impl Backend {
         tx.commit().await?;
         Ok(results)
     }
+}
+
+/// Nothing to fold, no files, no alarm.
+fn is_plain(request: &AcceptRequest) -> bool {
+    request.guard.is_none()
+        && request.bundle.is_none()
+        && request
+            .drafts
+            .iter()
+            .all(|draft| draft.dedup.is_none() && matches!(draft.plan, Plan::Send { .. }))
+}
+
+/// Most rows of one statement. Fewer go in powers of two, so that few texts have to be kept prepared.
+const ROWS: usize = 32;
+
+/// One row that is not yet written.
+struct PlainRow<'a> {
+    now: i64,
+    draft: &'a Draft,
+    pieces: i64,
+    sealed: Vec<u8>,
+}
+
+impl Backend {
+    /// Stores many plain messages by few statements. `None`: one of them is stored already, each has to be looked at.
+    async fn accept_plain(
+        &self,
+        requests: &[AcceptRequest],
+    ) -> Result<Option<Vec<AcceptResult>>, sqlx::Error> {
+        let mut lanes: BTreeMap<&[u8], Vec<PlainRow<'_>>> = BTreeMap::new();
+        for request in requests {
+            for draft in &request.drafts {
+                let Plan::Send { pieces } = draft.plan else {
+                    return Ok(None);
+                };
+                lanes.entry(&draft.lane).or_default().push(PlainRow {
+                    now: request.now,
+                    draft,
+                    pieces,
+                    sealed: Vec::new(),
+                });
+            }
+        }
+        let mut tx = self.begin().await?;
+        // Lanes are locked in one order everywhere, so that two processes never wait for each other.
+        let mut rows = Vec::new();
+        for (_, mut of_lane) in lanes {
+            reserve(&mut tx, &mut of_lane).await?;
+            rows.append(&mut of_lane);
+        }
+        let mut rest = rows.as_slice();
+        while !rest.is_empty() {
+            let size = rest.len().min(ROWS);
+            let (now, later) = rest.split_at(1 << size.ilog2());
+            if !insert_plain(&mut tx, now).await? {
+                return Ok(None);
+            }
+            rest = later;
+        }
+        tx.commit().await?;
+        let stored = |draft: &Draft| Stored {
+            seq: 0,
+            id: draft.id.clone(),
+            collecting: false,
+            folded: false,
+            with_files: false,
+        };
+        let result = |request: &AcceptRequest| AcceptResult {
+            stored: request.drafts.iter().map(stored).collect(),
+        };
+        Ok(Some(requests.iter().map(result).collect()))
+    }
+}
+
+/// Reserves the stamps of all rows of one lane in one step, and seals the rows for them.
+async fn reserve(tx: &mut Tx, rows: &mut [PlainRow<'_>]) -> Result<(), sqlx::Error> {
+    let Some(first) = rows.first() else { return Ok(()) };
+    let mut last = first.draft.stamp - 1;
+    let mut wanted = Vec::with_capacity(rows.len());
+    for row in rows.iter() {
+        let begin = last.max(row.draft.stamp - 1) + 1;
+        wanted.push(begin);
+        last = begin + row.pieces - 1;
+    }
+    let due = rows.iter().map(|row| row.now).min().unwrap_or(first.now);
+    let given = add_lane(tx, first.draft, due, last + 1 - first.draft.stamp).await?;
+    // Another process took some of them: all move on by as much.
+    let moved = given - first.draft.stamp;
+    for (row, begin) in rows.iter_mut().zip(wanted) {
+        row.sealed = row.draft.content.fixed(begin + moved);
+    }
+    Ok(())
+}
+
+/// Inserts entries and their first line in the log; `false` when one of them is there already.
+async fn insert_plain(tx: &mut Tx, rows: &[PlainRow<'_>]) -> Result<bool, sqlx::Error> {
+    let mut entries = sqlx::QueryBuilder::<Db>::new(
+        "INSERT INTO outbox_entry (id, lane, service, state, accepted_at, due_at, expires_at, pieces, folded, label, \
+         sealed, alarmed) ",
+    );
+    entries.push_values(rows, |mut values, row| {
+        values
+            .push_bind(&row.draft.id)
+            .push_bind(&row.draft.lane)
+            .push_bind(&row.draft.service)
+            .push("1")
+            .push_bind(row.now)
+            .push_bind(row.now)
+            .push_bind(row.now + row.draft.ttl_ms)
+            .push_bind(row.pieces)
+            .push("0")
+            .push_bind(&row.draft.label)
+            .push_bind(&row.sealed)
+            .push_bind(i64::from(row.draft.is_alarm));
+    });
+    entries.push(" ON CONFLICT (id) DO NOTHING");
+    let written = entries.build().execute(&mut **tx).await?.rows_affected();
+    if written < rows.len() as u64 {
+        return Ok(false);
+    }
+    let mut events = sqlx::QueryBuilder::<Db>::new("INSERT INTO outbox_event (at, entry, kind) ");
+    events.push_values(rows, |mut values, row| {
+        values
+            .push_bind(row.now)
+            .push_bind(&row.draft.id)
+            .push("'accepted'");
+    });
+    events.build().execute(&mut **tx).await?;
+    Ok(true)
 }
 
 async fn accept_one(tx: &mut Tx, request: &AcceptRequest) -> Result<AcceptResult, sqlx::Error> {

@@ -30,6 +30,17 @@ impl Backend {
         Ok(lanes)
     }
 
+    /// True when [`Self::claim`] would find something: a look that takes no lock.
+    pub(crate) async fn has_due(&self, now: i64) -> Result<bool, sqlx::Error> {
+        let found: Option<i64> = sqlx::query_scalar(
+            "SELECT due_at FROM outbox_lane WHERE due_at <= $1 AND leased_until <= $1 LIMIT 1",
+        )
+        .bind(now)
+        .fetch_optional(&self.reader)
+        .await?;
+        Ok(found.is_some())
+    }
+
     /// The earliest moment at which a lane that somebody may take is due. Lanes that pause after a failure count
     /// only with `failing`.
     pub(crate) async fn next_due(&self, failing: bool) -> Result<Option<i64>, sqlx::Error> {

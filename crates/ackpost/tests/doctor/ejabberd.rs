@@ -1,0 +1,57 @@
+//! XMPP on the other server: a real ejabberd.
+
+use testkit::{Ejabberd, XmppServer};
+
+use crate::examined::{fails_at, is_free};
+
+fn alice(server: &XmppServer, port: u16, query: &str) -> String {
+    format!(
+        "xmpps://alice:alicepass@localhost:{port}/bob?xmpp=127.0.0.1&ca_file={}&{query}",
+        server.ca.display()
+    )
+}
+
+fn room(server: &XmppServer, name: &str, query: &str) -> String {
+    let to = format!("%23{}", server.room(name).replace('@', "%40"));
+    alice(server, server.port, &format!("mode=starttls&{query}")).replace("/bob?", &format!("/{to}?"))
+}
+
+#[test]
+fn the_way_to_ejabberd_and_what_bars_it() {
+    let server = Ejabberd::shared();
+    let good = alice(server, server.port, "mode=starttls");
+    is_free(&["--send", &good]);
+    is_free(&["--send", &room(server, "open", "")]);
+    // The wrong kind of encryption for the port, both ways.
+    fails_at("tls", &alice(server, server.tls_port, "mode=starttls"));
+    fails_at("tls", &alice(server, server.port, "mode=tls"));
+    is_free(&[&alice(server, server.tls_port, "mode=tls")]);
+    // No encryption where it is insisted on.
+    fails_at(
+        "tls",
+        &alice(server, server.strict_port, "mode=none").replacen("xmpps:", "xmpp:", 1),
+    );
+    is_free(&[&alice(server, server.strict_port, "mode=starttls")]);
+    // An authority that is not believed.
+    fails_at(
+        "tls",
+        &good.replace(&format!("&ca_file={}", server.ca.display()), ""),
+    );
+    // A domain that it does not serve.
+    fails_at(
+        "stream",
+        &alice(server, server.port, "mode=none")
+            .replacen("xmpps:", "xmpp:", 1)
+            .replace("@localhost", "@elsewhere.test"),
+    );
+    // Password and name.
+    fails_at("login", &good.replace("alicepass", "wrong"));
+    fails_at("login", &good.replace("alice:", "nobody:"));
+    // Rooms.
+    fails_at("room", &room(server, "nowhere", ""));
+    fails_at("room", &room(server, "members", ""));
+    fails_at("room", &room(server, "secret", ""));
+    fails_at("room", &room(server, "secret", "room_password=wrong"));
+    is_free(&["--send", &room(server, "secret", "room_password=roompass")]);
+    fails_at("room", &room(server, "moderated", ""));
+}
