@@ -10,7 +10,8 @@ stop() {
     # a stale file may name someone else's process by now
     tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$1/" || return 0
     kill "-${2:-TERM}" "$pid" 2>/dev/null || return 0
-    for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+    # an ejabberd that is killed loses what it has not written yet, so a busy machine gets its time
+    for _ in $(seq 600); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
     kill "-${3:-KILL}" "$pid" 2>/dev/null || true
     rm -f "$root$1/pid"
 }

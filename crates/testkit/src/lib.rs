@@ -26,4 +26,4 @@ pub use receiver::Receiver;
 pub use relay::{Relay, RelayOptions};
 pub use tls::{SelfSigned, server_config};
 pub use xml::{Element, StreamEvent, StreamReader, escape};
-pub use xmpp_server::{Ejabberd, Prosody, ServerKind, ServerOptions, XmppServer};
+pub use xmpp_server::{Ejabberd, Federation, Prosody, ServerKind, ServerOptions, XmppServer};

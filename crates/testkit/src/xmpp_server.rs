@@ -24,6 +24,23 @@ pub struct ServerOptions {
     pub scram: Option<String>,
     /// Run inside this Debian tree (needs root), for other versions than the installed one.
     pub chroot: Option<PathBuf>,
+    /// Talk to another server.
+    pub federation: Option<Federation>,
+}
+
+/// How a server finds another one on this machine.
+#[derive(Debug, Clone)]
+pub struct Federation {
+    /// A further domain it serves, with alice, bob and carol; rooms at `conference.` before it.
+    pub host: String,
+    /// The port other servers reach it on.
+    pub port: u16,
+    /// The domain of the other server.
+    pub peer: String,
+    /// The port the other server is reached on.
+    pub peer_port: u16,
+    /// The port of a name server on 127.0.0.1 that has the same in service records: ejabberd asks it.
+    pub dns_port: u16,
 }
 
 /// Prosody, by its package.
@@ -107,6 +124,13 @@ impl XmppServer {
         };
         set("TLS_PROTOCOL", options.tls_protocol);
         set("SCRAM", options.scram);
+        if let Some(federation) = options.federation {
+            set("S2S_HOST", Some(federation.host));
+            set("S2S_PORT", Some(federation.port.to_string()));
+            set("S2S_PEER", Some(federation.peer));
+            set("S2S_DNS", Some(federation.dns_port.to_string()));
+            set("S2S_PEER_PORT", Some(federation.peer_port.to_string()));
+        }
         set("CHROOT", options.chroot.as_ref().map(|c| c.display().to_string()));
         let script = match kind {
             ServerKind::Prosody => "start-prosody.sh",

@@ -226,7 +226,8 @@ pub struct Outgoing {
     /// said again. For rooms the history is looked through while they are entered; a room that a kept
     /// session is in already is not entered, so repeat with [`send`](crate::send). For people it is the
     /// account's own archive (XEP-0313), where the server keeps one; the outcome is then
-    /// [`ConfirmedBy::HandedOver`] with [`Note::FoundInArchive`].
+    /// [`ConfirmedBy::HandedOver`] with [`Note::FoundInArchive`]. After a restart of the server the
+    /// archive proves nothing, and the message is said again under the same id.
     pub repeat_since: Option<std::time::SystemTime>,
 }
 

@@ -16,6 +16,8 @@ pub(crate) const STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 pub(crate) const ROSTER: &str = "jabber:iq:roster";
 /// XEP-0004: Data Forms.
 pub(crate) const DATA_FORMS: &str = "jabber:x:data";
+/// XEP-0012: Last Activity; of a server, how long it has been up.
+pub(crate) const LAST: &str = "jabber:iq:last";
 /// XEP-0030: Service Discovery, information.
 pub(crate) const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 /// XEP-0030: Service Discovery, items.

@@ -19,8 +19,6 @@ use crate::xml::{Element, Incoming};
 
 /// A ping follows after so many messages, so that a long batch is confirmed as it goes.
 pub(crate) const SEAL_EVERY: usize = 100;
-/// How far the clock of the server may be behind ours.
-const CLOCK_SLACK: Duration = Duration::from_secs(120);
 
 /// Sends messages to people and rooms over one connection and reports each, in the order given.
 ///
@@ -308,20 +306,10 @@ pub(crate) fn parts_of(
         let id = own_id.take().or_else(|| file_id(number)).unwrap_or_else(id::uuid);
         parts.push(crate::stanza::file_part(&message.target, content, asked, id, url));
     }
-    if let Some(since) = message.repeat_since {
-        let since = history_stamp(since);
-        for part in &mut parts {
-            part.repeat_since = Some(since.clone());
-        }
+    for part in &mut parts {
+        part.repeat_since = message.repeat_since;
     }
     Ok(parts)
-}
-
-/// A time as XEP-0082 writes it, earlier by what clocks may differ.
-pub(crate) fn history_stamp(since: std::time::SystemTime) -> String {
-    jiff::Timestamp::try_from(since - CLOCK_SLACK)
-        .map(|stamp| stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-        .unwrap_or_default()
 }
 
 /// A message is delivered when all its parts are; the first failure is its failure.

@@ -1,5 +1,7 @@
 //! Message stanzas: the one place where what a recipient reads becomes XML.
 
+use std::time::SystemTime;
+
 use crate::error::XmppError;
 use crate::message::{Confirm, Content, MAX_BODY_WIRE_BYTES, MessageType, Note, Target};
 use crate::ns;
@@ -16,8 +18,8 @@ pub(crate) struct Part {
     pub(crate) notes: Vec<Note>,
     /// The new topic, when the message is nothing but that: rooms do not always keep its id.
     pub(crate) topic: Option<String>,
-    /// It may have been said before, since this time (XEP-0082): look into the history of the room first.
-    pub(crate) repeat_since: Option<String>,
+    /// It may have been said before, since this time: look into the history of the room or into our archive first.
+    pub(crate) repeat_since: Option<SystemTime>,
 }
 
 /// The text part: body, subject, formatting.

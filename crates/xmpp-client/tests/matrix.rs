@@ -124,7 +124,7 @@ fn with(kind: fn(ServerOptions) -> XmppServer, scram: &str, tls: Option<&str>) -
     kind(ServerOptions {
         scram: Some(scram.to_owned()),
         tls_protocol: tls.map(ToOwned::to_owned),
-        chroot: None,
+        ..ServerOptions::default()
     })
 }
 

@@ -35,6 +35,7 @@ fn options(tls: Option<&str>, scram: Option<&str>) -> ServerOptions {
         tls_protocol: tls.map(ToOwned::to_owned),
         scram: scram.map(ToOwned::to_owned),
         chroot: Some(TREE.clone()),
+        ..ServerOptions::default()
     }
 }
 

@@ -213,11 +213,11 @@ fn messages_while_it_restarts(mut server: XmppServer, target: &str, kill: bool, 
         .collect();
     assert_eq!(sent.len(), count);
     let arrived = arrived.lock().unwrap();
-    let missing: Vec<usize> = outcomes
+    let missing: Vec<_> = outcomes
         .iter()
         .enumerate()
         .filter(|(_, outcome)| !arrived.contains_key(&delivered(outcome).id))
-        .map(|(n, _)| n)
+        .map(|(n, outcome)| (n, delivered(outcome)))
         .collect();
     assert!(missing.is_empty(), "missing: {missing:?}\n{}", story());
     assert!(arrived.keys().all(|id| sent.contains(id.as_str())));

@@ -1,10 +1,15 @@
 //! Messages to people that may have been said already: the account's own archive (XEP-0313) is looked
-//! through before they are said again. What stands there was taken by our server; whether it came
-//! back later the archive does not say, so that this counts as handed over and no more.
+//! through before they are said again.
+//!
+//! What stands there was taken by our server. A server that goes down may have archived a message and
+//! never passed it on, so what is found counts only where the server says (XEP-0012) that it has been
+//! up since before the message was written; else it is said again under the same id. Whether it came
+//! back later the archive does not say, so that it counts as handed over and no more.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
-use super::{Courier, Key, Question};
+use super::{Courier, Key, Question, stamp_before};
 use crate::Jid;
 use crate::id;
 use crate::message::{Confirm, ConfirmedBy, Note, Target};
@@ -19,7 +24,7 @@ const PAGES_MAX: u32 = 10;
 /// A look under way, for messages to one person.
 pub(super) struct Look {
     with: Jid,
-    since: String,
+    since: SystemTime,
     query_id: String,
     jobs: Vec<Key>,
     pages: u32,
@@ -28,19 +33,14 @@ pub(super) struct Look {
 impl Courier {
     /// Asks about the messages that must be looked for first.
     pub(super) fn look_for(&mut self, jobs: Vec<Key>) {
-        let mut people: BTreeMap<Jid, (String, Vec<Key>)> = BTreeMap::new();
+        let mut people: BTreeMap<Jid, (SystemTime, Vec<Key>)> = BTreeMap::new();
         for key in jobs {
             let Some(job) = self.jobs.get(&key) else { continue };
-            let (Target::User(to), Some(since)) = (&job.target, &job.look_since) else {
+            let (Target::User(to), Some(since)) = (&job.target, job.taken_at) else {
                 continue;
             };
-            let (earliest, keys) = people
-                .entry(to.to_bare())
-                .or_insert_with(|| (since.clone(), Vec::new()));
-            // Both are UTC to the second, so that the order of the text is that of time.
-            if since < earliest {
-                earliest.clone_from(since);
-            }
+            let (earliest, keys) = people.entry(to.to_bare()).or_insert_with(|| (since, Vec::new()));
+            *earliest = since.min(*earliest);
             keys.push(key);
         }
         for (with, (since, jobs)) in people {
@@ -65,7 +65,7 @@ impl Courier {
             .attr("type", "submit")
             .child(field("FORM_TYPE", ns::MAM).attr("type", "hidden"))
             .child(field("with", &look.with.to_string()))
-            .child(field("start", &look.since));
+            .child(field("start", &stamp_before(look.since)));
         let page = Element::new("set", ns::RSM)
             .child(Element::new("max", ns::RSM).text(PAGE.to_string()))
             .child(Element::new("before", ns::RSM).text(before));
@@ -108,7 +108,7 @@ impl Courier {
             .is_some_and(|from| from.same_bare(&self.own));
         if let Some(job) = key.and_then(|key| self.jobs.get_mut(&key))
             && from_us
-            && job.look_since.is_some()
+            && job.look
         {
             job.found = true;
         }
@@ -134,31 +134,67 @@ impl Courier {
             look.pages += 1;
             return self.ask_archive(look, &first);
         }
-        let mut again = false;
-        for key in look.jobs {
+        let (found, missing) = look
+            .jobs
+            .into_iter()
+            .partition(|key| self.jobs.get(key).is_some_and(|job| job.found));
+        let found: Vec<Key> = found;
+        self.say_again(missing);
+        if !found.is_empty() {
+            let domain = self.own.domain().to_owned();
+            let query = Element::new("query", ns::LAST);
+            self.ask(&domain, query, Question::Uptime(found));
+        }
+    }
+
+    /// How long the server has been up: the end for the messages that were found.
+    pub(super) fn uptime(&mut self, jobs: Vec<Key>, answer: &Element) {
+        let up = answer
+            .find("query", ns::LAST)
+            .and_then(|query| query.get("seconds"))
+            .and_then(|seconds| seconds.parse().ok())
+            .filter(|_| answer.get("type") == Some("result"))
+            .map(Duration::from_secs);
+        let mut again = Vec::new();
+        for key in jobs {
             let Some(job) = self.jobs.get_mut(&key) else {
                 continue;
             };
-            job.look_since = None;
-            if job.found {
-                job.released = true;
-                job.written = true;
-                job.passed = super::Passed::Own;
-                job.notes.push(Note::FoundInArchive);
-                match job.asked {
-                    Confirm::Sent => self.deliver(key, ConfirmedBy::Sent),
-                    // Its receipt may still come.
-                    Confirm::Receipt => {}
-                    _ => self.deliver(key, ConfirmedBy::HandedOver),
-                }
-            } else {
-                self.release(key);
-                self.unsealed.push(key);
-                again = true;
+            let age = job
+                .taken_at
+                .and_then(|taken_at| SystemTime::now().duration_since(taken_at).ok());
+            // Whole seconds, rounded by nobody knows whom.
+            let lived = matches!((up, age), (Some(up), Some(age)) if up > age + Duration::from_secs(1));
+            if !lived {
+                again.push(key);
+                continue;
+            }
+            job.look = false;
+            job.released = true;
+            job.written = true;
+            job.passed = super::Passed::Own;
+            job.notes.push(Note::FoundInArchive);
+            match job.asked {
+                Confirm::Sent => self.deliver(key, ConfirmedBy::Sent),
+                // Its receipt may still come.
+                Confirm::Receipt => {}
+                _ => self.deliver(key, ConfirmedBy::HandedOver),
             }
         }
-        if again {
-            self.seal();
+        self.say_again(again);
+    }
+
+    fn say_again(&mut self, jobs: Vec<Key>) {
+        if jobs.is_empty() {
+            return;
         }
+        for key in jobs {
+            if let Some(job) = self.jobs.get_mut(&key) {
+                job.look = false;
+                self.release(key);
+                self.unsealed.push(key);
+            }
+        }
+        self.seal();
     }
 }

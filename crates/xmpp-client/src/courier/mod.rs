@@ -12,7 +12,7 @@ mod room;
 mod settle;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -26,6 +26,9 @@ use crate::xml::Element;
 use crate::{Account, Jid};
 use look::Look;
 use room::Room;
+
+/// How far the clock of the server may be behind ours.
+const CLOCK_SLACK: Duration = Duration::from_secs(120);
 
 /// Identifies a part for whoever drives the courier.
 pub(crate) type Key = u64;
@@ -58,8 +61,9 @@ struct Job {
     topic: Option<String>,
     /// Its stanza was put into `out`.
     released: bool,
-    /// Its stanza was taken out to be written, on this connection or an earlier one: it may arrive.
-    taken: bool,
+    /// When its stanza was first taken out to be written, on this connection or an earlier one: from
+    /// then on it may arrive.
+    taken_at: Option<SystemTime>,
     /// Everything up to it was handed to the operating system.
     written: bool,
     /// The barrier behind it was passed, so far.
@@ -74,8 +78,8 @@ struct Job {
     excused: u32,
     /// It was refused while the room was being set up.
     again: bool,
-    /// It may have been said before, no sooner than this, and waits until our archive was looked through.
-    look_since: Option<String>,
+    /// It may have been said before, and waits until our archive was looked through.
+    look: bool,
     /// It stands in our archive.
     found: bool,
 }
@@ -115,6 +119,8 @@ enum Question {
     Configure { room: Jid },
     /// Do messages to a person stand in our archive already?
     Look(Look),
+    /// Has the server been up since before these messages, which stand in our archive, were written?
+    Uptime(Vec<Key>),
 }
 
 impl Courier {
@@ -153,8 +159,7 @@ impl Courier {
             Target::Room(room) => Some(room.clone()),
             Target::User(_) => None,
         };
-        let look_since = repeat_since.clone().filter(|_| room.is_none());
-        let must_look = look_since.is_some();
+        let look = repeat_since.is_some() && room.is_none();
         self.jobs.insert(
             key,
             Job {
@@ -165,7 +170,7 @@ impl Courier {
                 notes,
                 topic,
                 released: false,
-                taken: repeat_since.is_some(),
+                taken_at: repeat_since,
                 written: false,
                 passed: Passed::Nothing,
                 bounced: None,
@@ -173,7 +178,7 @@ impl Courier {
                 unreached: None,
                 excused: 0,
                 again: false,
-                look_since,
+                look,
                 found: false,
             },
         );
@@ -183,7 +188,7 @@ impl Courier {
                     self.release(key);
                 }
             }
-            None if must_look => {}
+            None if look => {}
             None => self.release(key),
         }
         self.unsealed.push(key);
@@ -193,7 +198,7 @@ impl Courier {
     pub(crate) fn seal(&mut self) {
         let (waiting, covered) = std::mem::take(&mut self.unsealed)
             .into_iter()
-            .partition(|key| self.jobs.get(key).is_some_and(|job| job.look_since.is_some()));
+            .partition(|key| self.jobs.get(key).is_some_and(|job| job.look));
         self.look_for(waiting);
         let covered: Vec<Key> = covered;
         let mut people = Vec::new();
@@ -257,8 +262,8 @@ impl Courier {
     /// What is to be written now, stanza by stanza.
     pub(crate) fn take_out(&mut self) -> Vec<String> {
         if !self.out.is_empty() {
-            for job in self.jobs.values_mut() {
-                job.taken |= job.released;
+            for job in self.jobs.values_mut().filter(|job| job.released) {
+                job.taken_at.get_or_insert_with(SystemTime::now);
             }
         }
         std::mem::take(&mut self.out)
@@ -304,7 +309,7 @@ impl Courier {
 
     /// Whether this message was written at some time, so that it may have arrived.
     pub(crate) fn was_taken(&self, key: Key) -> bool {
-        self.jobs.get(&key).is_some_and(|job| job.taken)
+        self.jobs.get(&key).is_some_and(|job| job.taken_at.is_some())
     }
 
     /// Whether nothing is on its way.
@@ -363,6 +368,7 @@ impl Courier {
             Question::Destroy { room } => self.destroyed(&room, !failed),
             Question::Configure { room } => self.configured(&room, !failed),
             Question::Look(look) => self.looked(look, stanza),
+            Question::Uptime(jobs) => self.uptime(jobs, stanza),
         }
         true
     }
@@ -423,6 +429,13 @@ fn ping() -> Element {
 
 /// Whether two room passwords are the same is never asked: the first one given for a room counts.
 type RoomPassword = Option<SecretString>;
+
+/// A time as XEP-0082 writes it, earlier by what clocks may differ.
+fn stamp_before(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time - CLOCK_SLACK)
+        .map(|stamp| stamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        .unwrap_or_default()
+}
 
 /// What remains when time is over.
 fn silent(step: Step, after: Duration) -> XmppError {

@@ -1,6 +1,8 @@
 //! Rooms (XEP-0045): join and message in one flight, the reflection as proof.
 
-use super::{Courier, Key, Question, RoomPassword};
+use std::time::SystemTime;
+
+use super::{Courier, Key, Question, RoomPassword, stamp_before};
 use crate::Jid;
 use crate::error::XmppError;
 use crate::id;
@@ -25,7 +27,7 @@ pub(super) struct Room {
     pub(super) stage: Stage,
     created: bool,
     /// Hold messages back until the history is here: one of them may already be in it.
-    history_since: Option<String>,
+    history_since: Option<SystemTime>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,7 +51,7 @@ pub(crate) struct RoomView {
 impl Courier {
     /// Makes sure that we are in the room or entering it. `false` when messages must wait.
     /// With `history_since` they wait until the history is here, unless the room was entered before.
-    pub(super) fn enter(&mut self, target: &RoomTarget, history_since: Option<String>) -> bool {
+    pub(super) fn enter(&mut self, target: &RoomTarget, history_since: Option<SystemTime>) -> bool {
         let bare = target.room.to_bare();
         if let Some(room) = self.rooms.get(&bare) {
             match room.stage {
@@ -128,10 +130,10 @@ impl Courier {
         room.stage = Stage::Entering;
         room.join_id = format!("join-{}", id::short());
         let mut history = Element::new("history", ns::MUC);
-        history = match &room.history_since {
+        history = match room.history_since {
             // Servers that keep little of it send no more than that.
             Some(since) => history
-                .attr("since", since.clone())
+                .attr("since", stamp_before(since))
                 .attr("maxstanzas", HISTORY_MAX),
             None => history.attr("maxstanzas", "0"),
         };
@@ -148,7 +150,7 @@ impl Courier {
 
     /// A fresh session: rooms are to be entered again, messages to be written again. Those that were
     /// written before are looked for in the history of their room or in our archive first.
-    pub(crate) fn start_over(&mut self, history_since: &str) {
+    pub(crate) fn start_over(&mut self) {
         self.out.clear();
         self.questions.clear();
         self.unsealed.clear();
@@ -158,11 +160,12 @@ impl Courier {
                 let Target::Room(target) = &job.target else {
                     continue;
                 };
-                let looked_for = job.taken && job.asked == Confirm::Room;
+                let looked_for = job.taken_at.filter(|_| job.asked == Confirm::Room);
                 if let Some(room) = self.rooms.get_mut(&target.room.to_bare())
-                    && looked_for
+                    && let Some(taken_at) = looked_for
                 {
-                    room.history_since = Some(history_since.to_owned());
+                    room.history_since =
+                        Some(room.history_since.map_or(taken_at, |since| since.min(taken_at)));
                 }
             }
         }
@@ -192,10 +195,8 @@ impl Courier {
                     .get(&target.room.to_bare())
                     .is_some_and(|room| room.history_since.is_some()),
                 Target::User(_) => {
-                    if job.taken && job.look_since.is_none() {
-                        job.look_since = Some(history_since.to_owned());
-                    }
-                    job.look_since.is_some()
+                    job.look = job.taken_at.is_some();
+                    job.look
                 }
             };
             if !hold {
@@ -250,8 +251,11 @@ impl Courier {
             if room.stage == Stage::Removing {
                 return true;
             }
-            if has("332") {
-                // The service is going down: nobody threw us out, and it comes back.
+            // Thrown out: banned, kicked, no longer a member; or the room itself is gone.
+            let destroyed = about.is_some_and(|x| x.find("destroy", ns::MUC_USER).is_some());
+            let thrown_out = destroyed || ["301", "307", "321", "322"].into_iter().any(has);
+            if !thrown_out || has("332") || has("333") {
+                // The service or our own session is going down, and comes back.
                 room.stage = Stage::Outside;
                 return false;
             }

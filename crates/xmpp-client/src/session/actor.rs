@@ -32,8 +32,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const STABLE_AFTER: Duration = Duration::from_secs(30);
 /// No more messages than this are on their way at once.
 const IN_FLIGHT_MAX: usize = 2_000;
-/// How far back the history of a room is searched for our own messages: clocks differ.
-const CLOCK_SLACK: Duration = Duration::from_secs(120);
 
 pub(super) enum Command {
     Send(Vec<(Part, oneshot::Sender<Outcome>)>),
@@ -74,8 +72,6 @@ pub(super) struct Actor {
     sm: Option<Resumable>,
     own: Jid,
     was_online: bool,
-    /// When the oldest message that may be unconfirmed was written.
-    unconfirmed_since: Option<SystemTime>,
     last_error: Option<XmppError>,
 }
 
@@ -104,7 +100,6 @@ impl Actor {
             archives,
             sm: None,
             was_online: false,
-            unconfirmed_since: None,
             last_error: None,
         }
     }
@@ -192,7 +187,6 @@ impl Actor {
     fn accept(&mut self, part: Part, reply: oneshot::Sender<Outcome>) {
         self.next_key += 1;
         let key = self.next_key;
-        self.unconfirmed_since.get_or_insert_with(SystemTime::now);
         self.waiting.insert(
             key,
             Waiting {
@@ -250,9 +244,6 @@ impl Actor {
                 let _ = waiting.reply.send(outcome);
             }
         }
-        if self.waiting.is_empty() {
-            self.unconfirmed_since = None;
-        }
     }
 
     fn emit(&mut self, event: Event) {
@@ -301,7 +292,7 @@ impl Actor {
                     .child(enable);
                 self.say(live, &iq.to_xml());
             }
-            self.courier.start_over(&self.history_since());
+            self.courier.start_over();
             for room in self.options.rooms.clone() {
                 self.courier.visit(&room);
             }
@@ -315,11 +306,6 @@ impl Actor {
             jid: jid.clone(),
             resumed: was_resumed,
         });
-    }
-
-    /// XEP-0082: the time from which on our own messages are looked for in rooms.
-    fn history_since(&self) -> String {
-        stamp(self.unconfirmed_since.unwrap_or_else(SystemTime::now) - CLOCK_SLACK)
     }
 
     /// Queues a stanza and counts it.

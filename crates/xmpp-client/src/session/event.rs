@@ -97,6 +97,8 @@ pub enum Event {
 pub struct Received {
     /// Who wrote; in rooms with the nick as resource.
     pub from: Option<Jid>,
+    /// It was said in a room.
+    pub room: bool,
     /// The stanza id.
     pub id: Option<String>,
     /// The id given by its author (XEP-0359).
@@ -209,6 +211,7 @@ pub(super) fn of_message(stanza: &Element, found: Found<'_>) -> Option<Event> {
             .or(found.stamp),
         archive,
         own,
+        room,
         wants_receipt: !room && stanza.find("request", ns::RECEIPTS).is_some(),
         from: Some(from),
     };

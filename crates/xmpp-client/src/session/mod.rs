@@ -40,6 +40,8 @@ pub struct SessionOptions {
     /// Archives to follow: after a break, and from the id given at the start, what was missed is
     /// fetched. Our own bare address, or rooms.
     pub catch_up: Vec<(Jid, Option<String>)>,
+    /// Ask for a session that can be resumed after a break (XEP-0198). Without, each break begins a new one.
+    pub resume: bool,
     /// A ping is sent when nothing came for so long.
     pub ping_after: Duration,
     /// How long one message may take, reconnects included.
@@ -55,6 +57,7 @@ impl Default for SessionOptions {
             rooms: Vec::new(),
             receipts: false,
             catch_up: Vec::new(),
+            resume: true,
             ping_after: Duration::from_secs(60),
             patience: Duration::from_secs(120),
             longest_pause: Duration::from_secs(60),

@@ -17,7 +17,8 @@ impl Actor {
                 id: sm.id.clone(),
                 handled: sm.handled,
             },
-            None => Resumption::Wanted,
+            None if self.options.resume => Resumption::Wanted,
+            None => Resumption::Unwanted,
         };
         let plan = Plan {
             resumption,

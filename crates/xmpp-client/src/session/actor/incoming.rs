@@ -94,7 +94,8 @@ impl Actor {
             let id = received.origin_id.as_ref().or(received.id.as_ref());
             let id_is_new = match (&received.from, id) {
                 (Some(from), Some(id)) => {
-                    let author = if received.is_room_like(message) {
+                    // In rooms the nick is part of who wrote.
+                    let author = if received.room {
                         from.clone()
                     } else {
                         from.to_bare()
@@ -106,6 +107,13 @@ impl Actor {
             if !(place_is_new && id_is_new) {
                 return;
             }
+        }
+        if let Event::Reaction {
+            archive: Some(place), ..
+        } = &event
+            && !self.archives.note(place, from_archive)
+        {
+            return;
         }
         self.emit(event);
     }
@@ -212,12 +220,5 @@ impl Actor {
             )
         };
         self.say(live, &reply.to_xml());
-    }
-}
-
-impl Received {
-    /// In rooms the nick is part of who wrote.
-    fn is_room_like(&self, stanza: &Element) -> bool {
-        self.from.is_some() && stanza.get("type") == Some("groupchat")
     }
 }
