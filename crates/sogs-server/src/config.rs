@@ -38,11 +38,25 @@ pub enum ConfigError {
         /// What is wrong and what to write instead.
         message: String,
     },
-    /// There is a database, but the key that its join links name is gone.
-    #[error("the key file {path} is missing although a community is stored in this folder")]
+    /// There is a community in the database, but the key that its join links name is gone.
+    #[error("the key file {path} is missing although a community is stored already{}", of_key(public_key.as_deref()))]
     KeyMissing {
         /// Where it should be.
         path: PathBuf,
+        /// The public key of the community, in hexadecimal, where the database knows it.
+        public_key: Option<String>,
+    },
+    /// The key is that of another community than the one in the database.
+    #[error(
+        "the key file {path} has the public key {found}, but the community in the database has {expected}"
+    )]
+    KeyDiffers {
+        /// The key file.
+        path: PathBuf,
+        /// Its public key, in hexadecimal.
+        found: String,
+        /// The public key of the community.
+        expected: String,
     },
     /// The key file is unusable.
     #[error("key file {path}: {message}")]
@@ -52,6 +66,10 @@ pub enum ConfigError {
         /// What is wrong.
         message: String,
     },
+}
+
+fn of_key(public_key: Option<&str>) -> String {
+    public_key.map_or_else(String::new, |key| format!(" (its public key is {key})"))
 }
 
 /// Everything a server can be told. Options marked (reload) follow a SIGHUP, the others need a restart.

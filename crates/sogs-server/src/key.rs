@@ -1,12 +1,13 @@
 //! The key file: 32 raw bytes, readable by the owner alone.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use session_core::ServerSecret;
 use zeroize::Zeroizing;
 
-use crate::config::ConfigError;
+use crate::config::{Config, ConfigError};
+use crate::store::{DynStore, StoreError};
 
 fn failed(path: &Path, message: impl std::fmt::Display) -> ConfigError {
     ConfigError::Key {
@@ -42,6 +43,70 @@ pub fn load_key(path: &Path) -> Result<ServerSecret, ConfigError> {
         }
     };
     Ok(ServerSecret::from_bytes(*array))
+}
+
+/// Why the key of a server could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyError {
+    /// The key file is missing, unusable, or that of another community.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Sees to it that a community keeps its key. A new key would look like success, and every join link of the
+/// community would be dead; so one is made only where no community is stored yet, and the database notes it.
+pub(crate) struct KeyCheck {
+    path: PathBuf,
+    /// There was a database file without a key file.
+    orphaned: bool,
+}
+
+impl KeyCheck {
+    /// Looks before the store is opened, which would make a database file.
+    pub(crate) fn before_opening(config: &Config) -> Result<Self, ConfigError> {
+        let path = config.key_path();
+        if path.exists() {
+            load_key(&path)?;
+            return Ok(Self {
+                path,
+                orphaned: false,
+            });
+        }
+        Ok(Self {
+            path,
+            orphaned: config.has_database_file(),
+        })
+    }
+
+    /// The key of the community in this store; made and noted when it is the first.
+    pub(crate) async fn claim(&self, store: &DynStore) -> Result<ServerSecret, KeyError> {
+        let noted = store.community_key().await?;
+        if !self.path.exists() && (self.orphaned || noted.is_some() || store.is_inhabited().await?) {
+            return Err(ConfigError::KeyMissing {
+                path: self.path.clone(),
+                public_key: noted,
+            }
+            .into());
+        }
+        let secret = load_or_create_key(&self.path)?;
+        let found = secret.public().to_string();
+        let expected = match noted {
+            Some(expected) => expected,
+            None => store.claim_key(found.clone()).await?,
+        };
+        if expected != found {
+            return Err(ConfigError::KeyDiffers {
+                path: self.path.clone(),
+                found,
+                expected,
+            }
+            .into());
+        }
+        Ok(secret)
+    }
 }
 
 /// Reads the server's key, or makes one when there is none.

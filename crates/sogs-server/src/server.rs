@@ -16,7 +16,7 @@ use crate::cache::World;
 use crate::config::{Config, ConfigError};
 use crate::guard::Guard;
 use crate::http::{Listening, listen};
-use crate::key::load_or_create_key;
+use crate::key::{KeyCheck, KeyError};
 use crate::plugin::Hub;
 use crate::shared::Turnstile;
 use crate::store::{self, Change, ChangeSink, StoreError};
@@ -50,6 +50,15 @@ pub enum StartError {
     },
 }
 
+impl From<KeyError> for StartError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Config(error) => Self::Config(error),
+            KeyError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 /// The server. See [`Server::start`].
 #[derive(Debug, Clone, Copy)]
 pub struct Server;
@@ -66,17 +75,14 @@ impl Server {
         config.check()?;
         let system = |what| move |source| StartError::System { what, source };
         std::fs::create_dir_all(&config.dir).map_err(system("cannot make the server's folder"))?;
-        let path = config.key_path();
-        // A new key would look like success, and every join link of the community would be dead.
-        if config.has_database_file() && !path.exists() {
-            return Err(ConfigError::KeyMissing { path }.into());
-        }
-        let secret = load_or_create_key(&path)?;
+        // Before a database file is made: an existing one without a key is no new server.
+        let key = KeyCheck::before_opening(&config)?;
         let world = Arc::new(World::new(config.limits.cached_users));
         let activity = Arc::new(Activity::default());
         let settings = Arc::new(Notify::new());
         let sink = sink(&world, &settings);
         let store = store::open(&config.store_options(true), sink).await?;
+        let secret = key.claim(&store).await?;
         let former_stamp = store.last_nonce_stamp().await?.unwrap_or(0);
         let hub = Arc::new(Hub::default());
         let guard = Arc::new(Guard::load(Arc::clone(&store), hub).await?);

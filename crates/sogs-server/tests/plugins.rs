@@ -151,7 +151,7 @@ async fn what_is_no_plugin_is_shown_the_door() {
     all.stop().await;
 }
 
-/// The example is part of this test: a process of its own would need to be built beside it.
+/// What the example does with a line, without a process.
 #[expect(dead_code, reason = "its `main` is for the server")]
 #[path = "../examples/word_filter.rs"]
 mod word_filter;
@@ -192,4 +192,64 @@ async fn the_example_word_filter_speaks_the_protocol() {
     );
     all.stop().await;
     filter.await.expect("filter");
+}
+
+/// The example as the program that it is; the whole test suite builds it.
+fn example(name: &str) -> String {
+    let tests = std::env::current_exe().expect("the path of this program");
+    let path = tests
+        .ancestors()
+        .nth(2)
+        .expect("the folder of the profile")
+        .join("examples")
+        .join(name);
+    assert!(
+        path.exists(),
+        "{} is not there: cargo build -p sogs-server --example {name}",
+        path.display()
+    );
+    path.display().to_string()
+}
+
+#[tokio::test]
+async fn the_example_word_filter_decides_as_a_child_of_the_server() {
+    let plugin = PluginConfig {
+        name: "words".into(),
+        command: vec![example("word_filter"), "casino".into()],
+        decide: true,
+        events: vec!["none".into()],
+        deadline_ms: 10_000,
+        default: Decision::Reject,
+    };
+    let mut all = Community::with(|config| config.plugins = vec![plugin]).await;
+    connected(&all, "words").await;
+    let refused = all.post("test", &person(1), "the casino is open").await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.text().as_str()),
+        (429, "'casino' is not a word for this room")
+    );
+    assert_eq!(
+        all.post("test", &person(1), "the library is open").await.status,
+        201
+    );
+    all.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_that_ends_is_started_again_and_its_default_holds_meanwhile() {
+    // Answers one question, then ends.
+    let script = r#"read -r line; id=${line#*'"ask":'}; id=${id%%,*}; echo "{\"answer\":$id,\"decision\":\"accept\"}""#;
+    let mut once = child("once", script, true, Decision::Reject);
+    once.events = vec!["none".into()];
+    let mut all = Community::with(|config| config.plugins = vec![once]).await;
+    let alice = person(1);
+    for _ in 0..2 {
+        connected(&all, "once").await;
+        assert_eq!(all.post("test", &alice, "asked and accepted").await.status, 201);
+        // It is gone now, or about to be; nobody may use the gap.
+        let refused = all.post("test", &alice, "in the gap").await;
+        assert_eq!(refused.status, 429, "{}", refused.text());
+    }
+    assert_eq!(all.texts("test", None).await.len(), 2);
+    all.stop().await;
 }

@@ -15,6 +15,8 @@ use crate::store::{Id, RoomRow};
 
 /// Folder in the folder of the server.
 const FOLDER: &str = "undo";
+/// What the names of backups in it begin with.
+const REPLACED: &str = "replaced-";
 /// How long things are kept for an undo, in days.
 pub(crate) const KEEP_DAYS: f64 = 30.0;
 /// The longest line of an archive, in bytes.
@@ -268,6 +270,11 @@ fn link_or_copy(from: &Path, to: &Path) -> Result<(), AdminError> {
     }
 }
 
+/// Where a whole community goes that an import replaces.
+pub(crate) fn replaced_folder(folder: &Path, now: f64) -> PathBuf {
+    folder.join(FOLDER).join(format!("{REPLACED}{now:.0}"))
+}
+
 /// Removes what is older than [`KEEP_DAYS`]; how many files went. For the hourly job of the server.
 pub(crate) fn clean(folder: &Path, now: std::time::SystemTime) -> u64 {
     let limit = std::time::Duration::from_secs_f64(KEEP_DAYS * 86_400.0);
@@ -285,6 +292,20 @@ pub(crate) fn clean(folder: &Path, now: std::time::SystemTime) -> u64 {
             if old && std::fs::remove_file(entry.path()).is_ok() {
                 gone += 1;
             }
+        }
+    }
+    for entry in std::fs::read_dir(folder.join(FOLDER))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let old = entry.file_name().to_string_lossy().starts_with(REPLACED)
+            && entry
+                .metadata()
+                .and_then(|metadata| metadata.modified())
+                .is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > limit));
+        if old && std::fs::remove_dir_all(entry.path()).is_ok() {
+            gone += 1;
         }
     }
     gone

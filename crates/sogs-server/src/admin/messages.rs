@@ -2,8 +2,9 @@
 
 use super::archive;
 use super::exec::{Act, Done, count, one_token, place_words, time};
+use super::gone::Gone;
 use super::operation::{AdminError, Answer, Place};
-use super::undo::{KeptFile, KeptReaction, Undo};
+use super::undo::Undo;
 use crate::guard::inspect;
 use crate::store::operation::{MessageQuery, PlainMessage};
 use crate::store::{Changed, Id, RoomRow};
@@ -81,23 +82,16 @@ pub(super) async fn list(
     ))
 }
 
-/// What a sweep through somebody's posts found (and removed, unless it is only tried).
-#[derive(Default)]
-pub(super) struct Swept {
-    pub(super) messages: Vec<Id>,
-    pub(super) files: Vec<KeptFile>,
-    pub(super) reactions: Vec<KeptReaction>,
-}
-
-/// Deletes all posts of a person in rooms, and keeps what an undo needs.
+/// Deletes all posts of a person in rooms (unless it is only tried), and keeps what an undo needs; how many reactions
+/// of theirs went too.
 pub(super) async fn sweep(
     act: &Act<'_>,
     user_id: Id,
     rooms: &[RoomRow],
     reactions: bool,
-) -> Result<Swept, AdminError> {
+) -> Result<(Gone, u64), AdminError> {
     let store = &act.admin.store;
-    let mut swept = Swept::default();
+    let mut messages = Vec::new();
     for room in rooms {
         let mut before = None;
         loop {
@@ -111,39 +105,26 @@ pub(super) async fn sweep(
             let page = store.plain_messages(query).await?;
             let Some(last) = page.last() else { break };
             before = Some(last.id);
-            swept.messages.extend(page.iter().map(|message| message.id));
-        }
-        if reactions {
-            let given = store.reactions_of(user_id, room.id).await?;
-            swept.reactions.extend(
-                given
-                    .into_iter()
-                    .map(|(message, emoji)| (room.id, message, user_id, emoji)),
-            );
+            messages.extend(page.iter().map(|message| message.id));
         }
     }
-    if act.dry_run {
-        return Ok(swept);
+    let mut gone = Gone::look(act, messages).await?;
+    if reactions {
+        for room in rooms {
+            gone.take_reactions(act, user_id, room.id).await?;
+        }
     }
-    swept.files = keep_files(act, &swept.messages).await?;
-    store
-        .delete_all_posts(rooms.iter().map(|room| room.id).collect(), user_id, act.now)
-        .await?;
-    for (room_id, message_id, user_id, emoji) in &swept.reactions {
+    if !act.dry_run {
         store
-            .remove_reactions(*room_id, *message_id, Some(*user_id), Some(emoji.clone()))
+            .delete_all_posts(rooms.iter().map(|room| room.id).collect(), user_id, act.now)
             .await?;
     }
-    Ok(swept)
-}
-
-/// Keeps the contents of the files of messages for an undo.
-async fn keep_files(act: &Act<'_>, messages: &[Id]) -> Result<Vec<KeptFile>, AdminError> {
-    let files = act.admin.store.files_of_messages(messages.to_vec()).await?;
-    for file in &files {
-        archive::keep(act.admin, &file.content)?;
-    }
-    Ok(files.into_iter().map(KeptFile::from).collect())
+    let taken = if reactions {
+        gone.remove_reactions(act, user_id).await?
+    } else {
+        0
+    };
+    Ok((gone, taken))
 }
 
 async fn delete_some(
@@ -156,24 +137,21 @@ async fn delete_some(
     if act.dry_run {
         return Ok((found.len() as u64, None));
     }
-    let ids: Vec<Id> = found.iter().map(|(_, id)| *id).collect();
-    let files = keep_files(act, &ids).await?;
-    let mut gone = Vec::new();
+    let gone = Gone::look(act, found.iter().map(|(_, id)| *id).collect()).await?;
+    let mut deleted = Vec::new();
     for (room_id, id) in found {
         if let Changed::Done(_) = act.admin.store.delete_post(*room_id, *id, None, act.now).await? {
-            gone.push(*id);
+            deleted.push(*id);
         }
     }
-    let number = gone.len() as u64;
-    let target = if let [one] = gone[..] {
+    let number = deleted.len() as u64;
+    let target = if let [one] = deleted[..] {
         one.to_string()
     } else {
         count(number, "message")
     };
     let plan = Undo::Messages {
-        messages: gone,
-        files,
-        reactions: Vec::new(),
+        gone: gone.only(deleted),
     };
     let undo = if number > 0 {
         act.log(action, room, &target, detail, Some(plan)).await?
@@ -226,8 +204,8 @@ pub(super) async fn delete_all(act: &Act<'_>, user: &str, place: &Place, reactio
         Some(rooms) => rooms,
         None => act.admin.store.rooms().await?,
     };
-    let swept = sweep(act, person.user.id, &rooms, reactions).await?;
-    let (messages, taken) = (swept.messages.len() as u64, swept.reactions.len() as u64);
+    let (gone, taken) = sweep(act, person.user.id, &rooms, reactions).await?;
+    let messages = gone.messages.len() as u64;
     let mut line = format!(
         "{} of {} deleted in {}",
         count(messages, "message"),
@@ -238,11 +216,7 @@ pub(super) async fn delete_all(act: &Act<'_>, user: &str, place: &Place, reactio
         line.push_str(", ");
         line.push_str(&count(taken, "reaction"));
     }
-    let plan = Undo::Messages {
-        messages: swept.messages,
-        files: swept.files,
-        reactions: swept.reactions,
-    };
+    let plan = Undo::Messages { gone };
     let undo = if messages + taken > 0 {
         act.log(
             "message_delete_all",
@@ -368,6 +342,7 @@ async fn held_one(act: &Act<'_>, id: i64) -> Result<crate::store::operation::Hel
 
 pub(super) async fn approve(act: &Act<'_>, id: i64) -> Done {
     let row = held_one(act, id).await?;
+    let mut undo = None;
     if !act.dry_run {
         if act.admin.store.show_hidden(id).await? == Changed::NoMessage {
             return Err(AdminError::not_found(
@@ -375,14 +350,20 @@ pub(super) async fn approve(act: &Act<'_>, id: i64) -> Done {
                 "there is nothing to approve any more",
             ));
         }
-        act.log(
-            "approve",
-            Some(&row.token),
-            &row.session_id,
-            format!("message {id}"),
-            None,
-        )
-        .await?;
+        let plan = Undo::Approve {
+            message_id: id,
+            reason: row.reason.clone(),
+            at: row.at,
+        };
+        undo = act
+            .log(
+                "approve",
+                Some(&row.token),
+                &row.session_id,
+                format!("message {id}"),
+                Some(plan),
+            )
+            .await?;
         if let Some(guard) = &act.admin.guard {
             let text = row
                 .data
@@ -403,6 +384,7 @@ pub(super) async fn approve(act: &Act<'_>, id: i64) -> Done {
     let data = serde_json::json!({ "id": id, "room": row.token, "session_id": row.session_id });
     Ok(Answer {
         changed: 1,
+        undo,
         ..Answer::show(
             data,
             vec![format!(
@@ -487,7 +469,7 @@ pub(super) async fn file_delete(act: &Act<'_>, id: i64) -> Done {
                 None,
                 &id.to_string(),
                 detail.clone(),
-                Some(Undo::File { file: file.into() }),
+                Some(Undo::File { file }),
             )
             .await?;
     }

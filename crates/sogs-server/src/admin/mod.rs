@@ -2,7 +2,9 @@
 
 mod archive;
 mod exec;
+mod gone;
 mod messages;
+mod newkey;
 pub mod operation;
 mod people;
 mod reference;
@@ -13,6 +15,8 @@ mod socket;
 mod stopped;
 mod undo;
 
+pub(crate) use archive::replaced_folder;
+pub use newkey::{NewKey, new_key};
 pub use operation::{AdminError, AdminErrorKind, AdminRequest, Answer, Operation, PermissionChange, Place};
 pub use reference::{commented_config, config_reference};
 pub use running::reload;

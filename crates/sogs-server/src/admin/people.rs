@@ -1,9 +1,10 @@
 //! People: their permissions, moderator rights and bans.
 
 use super::exec::{Act, Done, count, one_token, place_of, place_words, time};
+use super::gone::Gone;
 use super::messages;
 use super::operation::{AdminError, Answer, PermissionChange, Place};
-use super::undo::{Rights, Undo};
+use super::undo::{KeptFuture, Rights, Undo};
 use crate::store::{Id, ModChange, PermissionPatch, RoomRow, UserFull};
 
 fn yes(value: Option<bool>) -> &'static str {
@@ -130,6 +131,18 @@ pub(super) async fn permissions(
     let detail = words.join(", ");
     let mut undo = None;
     if let (false, Some(person)) = (act.dry_run, &person) {
+        let futures = act.admin.store.futures(room.id, Some(person.user.id)).await?;
+        let scheduled = futures.into_iter().filter(|row| row.banned.is_none());
+        let scheduled: Vec<KeptFuture> = scheduled
+            .map(|row| {
+                (
+                    row.change.at,
+                    row.change.read,
+                    row.change.write,
+                    row.change.upload,
+                )
+            })
+            .collect();
         act.admin
             .store
             .set_permissions(room.id, person.user.id, patch)
@@ -141,6 +154,7 @@ pub(super) async fn permissions(
             accessible: before.and_then(|row| row.accessible),
             write: before.and_then(|row| row.write),
             upload: before.and_then(|row| row.upload),
+            scheduled,
         };
         undo = act
             .log(
@@ -255,21 +269,16 @@ pub(super) async fn mod_add(
             .store
             .set_moderator(person.user.id, place_of(rooms.as_deref()), change)
             .await?;
-        let plan = Undo::Rights {
-            user_id: person.user.id,
-            rights: before,
-            messages: Vec::new(),
-            files: Vec::new(),
-        };
-        undo = act
-            .log(
-                "mod_add",
-                one_token(rooms.as_deref()),
-                &person.user.session_id,
-                detail.clone(),
-                Some(plan),
-            )
-            .await?;
+        undo = log_rights(
+            act,
+            "mod_add",
+            person,
+            rooms.as_deref(),
+            before,
+            &detail,
+            Gone::default(),
+        )
+        .await?;
     }
     let shown = named(person.as_ref(), user);
     let data = serde_json::json!({ "session_id": shown, "admin": admin, "visible": visible, "global": rooms.is_none(), "rooms": tokens(rooms.as_deref()) });
@@ -288,50 +297,96 @@ fn tokens(rooms: Option<&[RoomRow]>) -> Vec<&str> {
         .collect()
 }
 
+/// Logs a change of somebody's rights with the way back; the number by which it can be undone.
+async fn log_rights(
+    act: &Act<'_>,
+    action: &str,
+    person: &UserFull,
+    rooms: Option<&[RoomRow]>,
+    before: Vec<Rights>,
+    detail: &str,
+    gone: Gone,
+) -> Result<Option<Id>, AdminError> {
+    let plan = Undo::Rights {
+        user_id: person.user.id,
+        rights: before,
+        gone,
+    };
+    let session_id = &person.user.session_id;
+    act.log(
+        action,
+        one_token(rooms),
+        session_id,
+        detail.to_owned(),
+        Some(plan),
+    )
+    .await
+}
+
+/// What can be taken from a person by its own command.
+#[derive(Debug, Clone, Copy)]
+enum Taken {
+    Moderation,
+    Ban,
+}
+
 pub(super) async fn mod_remove(act: &Act<'_>, user: &str, place: &Place) -> Done {
+    take(act, user, place, Taken::Moderation).await
+}
+
+pub(super) async fn unban(act: &Act<'_>, user: &str, place: &Place) -> Done {
+    take(act, user, place, Taken::Ban).await
+}
+
+async fn take(act: &Act<'_>, user: &str, place: &Place, what: Taken) -> Done {
     let rooms = act.rooms(place).await?;
+    let rooms = rooms.as_deref();
     let person = act.known(user).await?;
-    let before = rights(act, &person, rooms.as_deref()).await?;
-    let detail = format!("no moderator of {} any more", place_words(rooms.as_deref()));
-    if !before.iter().any(|right| right.moderator) {
-        return Err(AdminError::not_found(
-            format!(
-                "{} is no moderator of {}",
-                person.user.session_id,
-                place_words(rooms.as_deref())
+    let (shown, words) = (&person.user.session_id, place_words(rooms));
+    let before = rights(act, &person, rooms).await?;
+    let there = before.iter().any(|right| match what {
+        Taken::Moderation => right.moderator,
+        Taken::Ban => right.banned,
+    });
+    if !there {
+        return Err(match what {
+            Taken::Moderation => AdminError::not_found(
+                format!("{shown} is no moderator of {words}"),
+                "`ackpost server mod list` names them",
             ),
-            "`ackpost server mod list` names them",
-        ));
+            Taken::Ban => AdminError::not_found(
+                format!("{shown} is not banned from {words}"),
+                "`ackpost server ban list` names the bans",
+            ),
+        });
     }
+    let (action, detail) = match what {
+        Taken::Moderation => ("mod_remove", format!("no moderator of {words} any more")),
+        Taken::Ban => ("unban", format!("may return to {words}")),
+    };
     let mut undo = None;
     if !act.dry_run {
-        act.admin
-            .store
-            .set_moderator(person.user.id, place_of(rooms.as_deref()), ModChange::Dismiss)
-            .await?;
-        let plan = Undo::Rights {
-            user_id: person.user.id,
-            rights: before,
-            messages: Vec::new(),
-            files: Vec::new(),
-        };
-        undo = act
-            .log(
-                "mod_remove",
-                one_token(rooms.as_deref()),
-                &person.user.session_id,
-                detail.clone(),
-                Some(plan),
-            )
-            .await?;
+        let (store, id, place) = (&act.admin.store, person.user.id, place_of(rooms));
+        match what {
+            Taken::Moderation => drop(store.set_moderator(id, place, ModChange::Dismiss).await?),
+            Taken::Ban => store.unban(id, place).await?,
+        }
+        undo = log_rights(act, action, &person, rooms, before, &detail, Gone::default()).await?;
     }
-    let shown = person.user.session_id;
-    let data = serde_json::json!({ "session_id": shown, "global": rooms.is_none(), "rooms": tokens(rooms.as_deref()) });
+    let data = serde_json::json!({ "session_id": shown, "global": rooms.is_none(), "rooms": tokens(rooms) });
     Ok(Answer {
         changed: 1,
         undo,
-        ..Answer::show(data, vec![format!("{shown} is {detail}")])
+        ..Answer::show(data, vec![format!("{shown} {}", sentence(what, &detail))])
     })
+}
+
+/// The detail of the log as the end of a sentence about the person.
+fn sentence(what: Taken, detail: &str) -> String {
+    match what {
+        Taken::Moderation => format!("is {detail}"),
+        Taken::Ban => detail.to_owned(),
+    }
 }
 
 pub(super) async fn bans(act: &Act<'_>) -> Done {
@@ -373,7 +428,7 @@ pub(super) async fn ban(
         place_words(rooms.as_deref()),
         until.map_or_else(String::new, |at| format!(" until {}", time(at)))
     );
-    let mut swept = messages::Swept::default();
+    let mut gone = Gone::default();
     if let (true, Some(person)) = (delete_posts, &person) {
         let everywhere;
         let of = if let Some(rooms) = rooms.as_deref() {
@@ -382,10 +437,11 @@ pub(super) async fn ban(
             everywhere = act.admin.store.rooms().await?;
             &everywhere
         };
-        swept = messages::sweep(act, person.user.id, of, false).await?;
+        (gone, _) = messages::sweep(act, person.user.id, of, false).await?;
         detail.push_str(", deleted ");
-        detail.push_str(&count(swept.messages.len() as u64, "post"));
+        detail.push_str(&count(gone.messages.len() as u64, "post"));
     }
+    let deleted = gone.messages.len() as u64;
     let mut undo = None;
     if let (false, Some(person)) = (act.dry_run, &person) {
         let before = rights(act, person, rooms.as_deref()).await?;
@@ -393,74 +449,14 @@ pub(super) async fn ban(
             .store
             .ban(person.user.id, place_of(rooms.as_deref()), until)
             .await?;
-        let plan = Undo::Rights {
-            user_id: person.user.id,
-            rights: before,
-            messages: swept.messages.clone(),
-            files: swept.files,
-        };
-        undo = act
-            .log(
-                "ban",
-                one_token(rooms.as_deref()),
-                &person.user.session_id,
-                detail.clone(),
-                Some(plan),
-            )
-            .await?;
+        undo = log_rights(act, "ban", person, rooms.as_deref(), before, &detail, gone).await?;
     }
     let shown = named(person.as_ref(), user);
     let data = serde_json::json!({
-        "session_id": shown, "global": rooms.is_none(), "rooms": tokens(rooms.as_deref()), "until": until, "deleted": swept.messages.len(),
+        "session_id": shown, "global": rooms.is_none(), "rooms": tokens(rooms.as_deref()), "until": until, "deleted": deleted,
     });
     Ok(Answer {
-        changed: 1 + swept.messages.len() as u64,
-        undo,
-        ..Answer::show(data, vec![format!("{shown} {detail}")])
-    })
-}
-
-pub(super) async fn unban(act: &Act<'_>, user: &str, place: &Place) -> Done {
-    let rooms = act.rooms(place).await?;
-    let person = act.known(user).await?;
-    let before = rights(act, &person, rooms.as_deref()).await?;
-    if !before.iter().any(|right| right.banned) {
-        return Err(AdminError::not_found(
-            format!(
-                "{} is not banned from {}",
-                person.user.session_id,
-                place_words(rooms.as_deref())
-            ),
-            "`ackpost server ban list` names the bans",
-        ));
-    }
-    let detail = format!("may return to {}", place_words(rooms.as_deref()));
-    let mut undo = None;
-    if !act.dry_run {
-        act.admin
-            .store
-            .unban(person.user.id, place_of(rooms.as_deref()))
-            .await?;
-        let plan = Undo::Rights {
-            user_id: person.user.id,
-            rights: before,
-            messages: Vec::<Id>::new(),
-            files: Vec::new(),
-        };
-        undo = act
-            .log(
-                "unban",
-                one_token(rooms.as_deref()),
-                &person.user.session_id,
-                detail.clone(),
-                Some(plan),
-            )
-            .await?;
-    }
-    let shown = person.user.session_id;
-    let data = serde_json::json!({ "session_id": shown, "global": rooms.is_none(), "rooms": tokens(rooms.as_deref()) });
-    Ok(Answer {
-        changed: 1,
+        changed: 1 + deleted,
         undo,
         ..Answer::show(data, vec![format!("{shown} {detail}")])
     })

@@ -164,7 +164,7 @@ const PLUGIN_EXAMPLE: &str = "\n# Programs that hear events and may decide about
     #decide = true\n\
     # Kinds of events it hears: posted, edited, deleted, reacted, joined, moderated, raid; empty = all.\n\
     #events = [\"posted\"]\n\
-    # Milliseconds an answer may take, and what holds after that: accept, hold, hide or reject.\n\
+    # Milliseconds an answer may take, and what holds after that or while it is away: accept, hold, hide or reject.\n\
     #deadline_ms = 250\n\
     #default = \"accept\"\n";
 

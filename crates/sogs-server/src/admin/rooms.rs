@@ -225,7 +225,7 @@ pub(super) async fn edit(act: &Act<'_>, token: &str, edit: Edit) -> Done {
         write: room.defaults.write,
         upload: room.defaults.upload,
         image: room.image_id,
-        image_file: old_image.map(Into::into),
+        image_file: old_image,
     };
     let mut patch = RoomPatch {
         name: edit.name,

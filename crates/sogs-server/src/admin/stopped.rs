@@ -11,19 +11,28 @@ use super::reference::commented_config;
 use super::socket::{Asked, ask};
 use crate::config::{CONFIG_FILE, Config, ConfigError};
 use crate::contents::Contents;
-use crate::key::{load_key, load_or_create_key};
+use crate::key::{KeyCheck, KeyError, load_key};
 use crate::store;
 
 impl From<ConfigError> for AdminError {
     fn from(error: ConfigError) -> Self {
         let remedy = match &error {
             ConfigError::Read { .. } => "name the folder of a server with --dir, or make one",
-            ConfigError::Key { .. } | ConfigError::KeyMissing { .. } => {
+            ConfigError::Key { .. } | ConfigError::KeyMissing { .. } | ConfigError::KeyDiffers { .. } => {
                 "restore the key from a backup: without it every join link breaks"
             }
             _ => "`ackpost server config check` says more",
         };
         Self::usage(error.to_string(), remedy)
+    }
+}
+
+impl From<KeyError> for AdminError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Config(error) => error.into(),
+            KeyError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -126,9 +135,11 @@ pub async fn init(folder: &Path, options: &InitOptions) -> Result<Initialised, A
     config.check()?;
     private_folder(folder)?;
     let key_file = config.key_path();
-    let public_key = load_or_create_key(&key_file)?.public();
+    let key = KeyCheck::before_opening(&config)?;
     let store = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
+    let claimed = key.claim(&store).await;
     store.close().await?;
+    let public_key = claimed?.public();
     // Last, so that a folder with a configuration has everything else.
     write_private(&path, commented_config(&config).as_bytes())?;
     Ok(Initialised {

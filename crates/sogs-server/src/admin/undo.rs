@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::exec::{Act, Done, count};
+use super::exec::{Act, Done};
+use super::gone::Gone;
 use super::operation::{AdminError, Answer};
-use super::{archive, rooms};
+use super::{archive, newkey, rooms};
 use crate::model::filter::{Filter, FilterAction, FilterKind};
 use crate::model::raid::Raid;
-use crate::store::{FileRow, Id, ModChange, PermissionPatch, RoomPatch, Where};
+use crate::store::{Changed, FileRow, FuturePermission, Id, ModChange, PermissionPatch, RoomPatch, Where};
 
 /// Rights of a person in a place, as they were.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,76 +24,8 @@ pub(super) struct Rights {
     pub(super) until: Option<f64>,
 }
 
-/// A file row as it was.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct KeptFile {
-    id: Id,
-    room_id: Option<Id>,
-    uploader_id: Option<Id>,
-    message_id: Option<Id>,
-    size: i64,
-    uploaded: f64,
-    expiry: Option<f64>,
-    filename: Option<String>,
-    content: String,
-}
-
-impl From<FileRow> for KeptFile {
-    fn from(row: FileRow) -> Self {
-        let FileRow {
-            id,
-            room_id,
-            uploader_id,
-            message_id,
-            size,
-            uploaded,
-            expiry,
-            filename,
-            content,
-        } = row;
-        Self {
-            id,
-            room_id,
-            uploader_id,
-            message_id,
-            size,
-            uploaded,
-            expiry,
-            filename,
-            content,
-        }
-    }
-}
-
-impl KeptFile {
-    fn row(&self) -> FileRow {
-        let Self {
-            id,
-            room_id,
-            uploader_id,
-            message_id,
-            size,
-            uploaded,
-            expiry,
-            filename,
-            content,
-        } = self.clone();
-        FileRow {
-            id,
-            room_id,
-            uploader_id,
-            message_id,
-            size,
-            uploaded,
-            expiry,
-            filename,
-            content,
-        }
-    }
-}
-
-/// A reaction as it was: room, message, person, emoji.
-pub(super) type KeptReaction = (Id, Id, Id, String);
+/// A scheduled change of permissions as it was: when, read, write, upload.
+pub(super) type KeptFuture = (f64, Option<bool>, Option<bool>, Option<bool>);
 
 /// What is needed to take something back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,7 +43,7 @@ pub(super) enum Undo {
         write: bool,
         upload: bool,
         image: Option<Id>,
-        image_file: Option<KeptFile>,
+        image_file: Option<FileRow>,
     },
     RoomDelete {
         archive: String,
@@ -122,24 +55,32 @@ pub(super) enum Undo {
         accessible: Option<bool>,
         write: Option<bool>,
         upload: Option<bool>,
+        /// What was scheduled for the person in this room.
+        #[serde(default)]
+        scheduled: Vec<KeptFuture>,
     },
     Rights {
         user_id: Id,
         rights: Vec<Rights>,
-        #[serde(default)]
-        messages: Vec<Id>,
-        #[serde(default)]
-        files: Vec<KeptFile>,
+        #[serde(flatten)]
+        gone: Gone,
     },
     Messages {
-        messages: Vec<Id>,
-        #[serde(default)]
-        files: Vec<KeptFile>,
-        #[serde(default)]
-        reactions: Vec<KeptReaction>,
+        #[serde(flatten)]
+        gone: Gone,
     },
     File {
-        file: KeptFile,
+        file: FileRow,
+    },
+    /// A held post was shown.
+    Approve {
+        message_id: Id,
+        reason: String,
+        at: f64,
+    },
+    /// The server got another key; the former one is kept under this name.
+    Key {
+        former: String,
     },
     FilterAdd {
         id: Id,
@@ -269,8 +210,7 @@ async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
                 image: None,
             };
             store.patch_room(room_id, patch).await?;
-            let file = image_file.map(|file| file.row());
-            lines.extend(rooms::restore_image(act, room_id, image, file).await?);
+            lines.extend(rooms::restore_image(act, room_id, image, image_file).await?);
         }
         Undo::RoomDelete { archive } => lines.extend(archive::restore_room(act, &archive).await?),
         Undo::Permissions {
@@ -280,6 +220,7 @@ async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
             accessible,
             write,
             upload,
+            scheduled,
         } => {
             let patch = PermissionPatch {
                 read: Some(read),
@@ -288,27 +229,34 @@ async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
                 upload: Some(upload),
                 keep_scheduled: true,
             };
-            store.set_permissions(room_id, user_id, patch).await?;
+            restore_permissions(act, room_id, user_id, patch, scheduled).await?;
         }
         Undo::Rights {
             user_id,
             rights,
-            messages,
-            files,
+            gone,
         } => {
             for right in &rights {
                 restore_rights(act, user_id, right).await?;
             }
-            lines.extend(restore_messages(act, messages, &files, &[]).await?);
+            lines.extend(gone.restore(act).await?);
         }
-        Undo::Messages {
-            messages,
-            files,
-            reactions,
-        } => lines.extend(restore_messages(act, messages, &files, &reactions).await?),
-        Undo::File { file } => {
-            lines.extend(restore_messages(act, Vec::new(), std::slice::from_ref(&file), &[]).await?);
+        Undo::Messages { gone } => lines.extend(gone.restore(act).await?),
+        Undo::File { file } => lines.extend(Gone::file(file).restore(act).await?),
+        Undo::Approve {
+            message_id,
+            reason,
+            at,
+        } => {
+            if store.hide_shown(message_id, reason, at).await? == Changed::NoMessage {
+                return Err(AdminError::conflict(
+                    format!("the post {message_id} was deleted or hidden since"),
+                    "there is nothing to take back any more",
+                ));
+            }
+            lines.push("it waits for approval again; whose app fetched it meanwhile has seen it".to_owned());
         }
+        Undo::Key { former } => lines.push(newkey::back(act, &former).await?),
         Undo::FilterAdd { id } => {
             store.remove_filter(id).await?;
         }
@@ -330,7 +278,21 @@ async fn restore_rights(act: &Act<'_>, user_id: Id, right: &Rights) -> Result<()
             .room_id
             .map_or(Where::Global, |room| Where::Rooms(vec![room]))
     };
-    store.unban(user_id, place()).await?;
+    let banned = store
+        .user_by_id(user_id)
+        .await?
+        .is_some_and(|person| match right.room_id {
+            None => person.user.banned,
+            Some(room) => person
+                .overrides
+                .iter()
+                .any(|row| row.room_id == room && row.banned),
+        });
+    if banned {
+        // A ban for good forgets when the present one would have ended.
+        store.ban(user_id, place(), None).await?;
+        store.unban(user_id, place()).await?;
+    }
     if right.banned {
         store.ban(user_id, place(), right.until).await?;
     } else if right.moderator {
@@ -350,52 +312,41 @@ async fn restore_rights(act: &Act<'_>, user_id: Id, right: &Rights) -> Result<()
     Ok(())
 }
 
-async fn restore_messages(
+/// Permissions as they were, and what was scheduled and is not due yet.
+async fn restore_permissions(
     act: &Act<'_>,
-    messages: Vec<Id>,
-    files: &[KeptFile],
-    reactions: &[KeptReaction],
-) -> Result<Vec<String>, AdminError> {
+    room_id: Id,
+    user_id: Id,
+    mut patch: PermissionPatch,
+    mut scheduled: Vec<KeptFuture>,
+) -> Result<(), AdminError> {
     let store = &act.admin.store;
-    let wanted = messages.len();
-    let restored = store.restore_messages(messages).await?;
-    let mut kept = 0;
-    for file in files {
-        let row = file.row();
-        if archive::bring_back(act.admin, &row.content)? && store.put_file(row).await? {
-            kept += 1;
+    if !scheduled.is_empty() {
+        // Parts of the schedule may be left; it is written anew as a whole, with what was added since.
+        for row in store.futures(room_id, Some(user_id)).await? {
+            let change = row.change;
+            let kept = (change.at, change.read, change.write, change.upload);
+            if row.banned.is_none()
+                && !scheduled
+                    .iter()
+                    .any(|known| known.0.to_bits() == kept.0.to_bits())
+            {
+                scheduled.push(kept);
+            }
         }
+        patch.keep_scheduled = false;
     }
-    let mut reacted = 0;
-    for (room_id, message_id, user_id, reaction) in reactions {
-        if let crate::store::Reacted::Done { .. } = store
-            .add_reaction(*room_id, *message_id, *user_id, reaction.clone(), act.now)
-            .await?
-        {
-            reacted += 1;
-        }
+    store.set_permissions(room_id, user_id, patch).await?;
+    for (at, read, write, upload) in scheduled.into_iter().filter(|row| row.0 > act.now) {
+        let change = FuturePermission {
+            at,
+            read,
+            write,
+            upload,
+        };
+        store.add_future(room_id, user_id, change).await?;
     }
-    let mut lines = Vec::new();
-    if wanted > 0 {
-        lines.push(format!(
-            "{} of {} stand again",
-            restored,
-            count(wanted as u64, "message")
-        ));
-    }
-    if !files.is_empty() {
-        lines.push(format!(
-            "{kept} of {} are back",
-            count(files.len() as u64, "file")
-        ));
-    }
-    if !reactions.is_empty() {
-        lines.push(format!(
-            "{reacted} of {} are back",
-            count(reactions.len() as u64, "reaction")
-        ));
-    }
-    Ok(lines)
+    Ok(())
 }
 
 /// A filter in the form of the log.

@@ -15,6 +15,8 @@ use super::ImportError;
 
 /// Rows that are held in memory at a time.
 const CHUNK: usize = 500;
+/// Parameters of one INSERT: both databases have a bound (SQLite 32,766), and it costs time to prepare many.
+const PARAMETERS: usize = 3000;
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,7 +264,7 @@ impl Conn {
                     values.push(match kind {
                         Kind::Int => row.try_get_unchecked::<Option<i64>, _>(at)?.map_or(Value::Null, Value::Int),
                         Kind::Real => row.try_get_unchecked::<Option<f64>, _>(at)?.map_or(Value::Null, Value::Real),
-                        Kind::Text => row.try_get_unchecked::<Option<String>, _>(at)?.map_or(Value::Null, Value::Text),
+                        Kind::Text => row.try_get_unchecked::<Option<Vec<u8>>, _>(at)?.map_or(Value::Null, |bytes| Value::Text(clean(&bytes))),
                         Kind::Blob => row.try_get_unchecked::<Option<Vec<u8>>, _>(at)?.map_or(Value::Null, Value::Blob),
                         Kind::Bool => row.try_get_unchecked::<Option<bool>, _>(at)?.map_or(Value::Null, Value::Bool),
                     });
@@ -284,8 +286,8 @@ impl Conn {
 
     /// Writes rows into a table, as they are.
     pub(crate) async fn write(&mut self, table: &Table, rows: &[RowValues]) -> Result<(), ImportError> {
-        // Both databases bound the number of parameters of a statement (SQLite: 32,766).
-        let at_once = (20_000 / table.columns.len()).max(1);
+        // Few texts, so that statements stay prepared, and none that takes long to prepare.
+        let at_once = (PARAMETERS / table.columns.len()).max(1);
         for part in rows.chunks(at_once) {
             self.write_part(table, part).await?;
         }
@@ -307,8 +309,13 @@ impl Conn {
                 if column > 0 {
                     sql.push_str(", ");
                 }
-                sql.push('$');
-                sql.push_str(&parameter.to_string());
+                if self.is_postgres() {
+                    sql.push('$');
+                    sql.push_str(&parameter.to_string());
+                } else {
+                    // A numbered one is a name to SQLite, and it looks through all of them for each.
+                    sql.push('?');
+                }
             }
             sql.push(')');
         }
@@ -344,6 +351,11 @@ impl Conn {
         .await
         .map(|_| ())
     }
+}
+
+/// Text that every database takes: SQLite keeps whatever it is given, also bytes that are no text and zeros.
+fn clean(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\0', "")
 }
 
 fn selected(name: &str, kind: Kind, postgres: bool) -> String {

@@ -433,9 +433,13 @@ impl Known {
         if body == Value::Null {
             return self.skip("direct messages without content");
         }
-        let posted = row.real("posted_at").unwrap_or(0.0);
+        let expiry = row.real("expiry");
+        let posted = row
+            .real("posted_at")
+            .or_else(|| expiry.map(|expiry| expiry - self.dm_lifetime))
+            .unwrap_or(0.0);
         // bunsogs adds days to milliseconds: such a message would never end.
-        let expiry = row.real("expiry").filter(|expiry| (*expiry - posted).abs() < 1e9);
+        let expiry = expiry.filter(|expiry| expiry.abs() < 1e11);
         if expiry.is_none() {
             self.mended += 1;
         }

@@ -160,12 +160,15 @@ async fn open_database(
     let path = find(folder, name).ok_or_else(|| {
         ImportError::Source(format!("there is no database {}", folder.join(name).display()))
     })?;
-    let log = with_suffix(&path, "-wal");
-    if std::fs::metadata(&log).map_or(0, |metadata| metadata.len()) == 0 {
+    let logs: Vec<&str> = ["-wal", "-journal"]
+        .into_iter()
+        .filter(|suffix| std::fs::metadata(with_suffix(&path, suffix)).is_ok_and(|log| log.len() > 0))
+        .collect();
+    if logs.is_empty() {
         return Ok((Conn::read_file(&path).await?, None));
     }
-    // The other program was not stopped cleanly: its log holds the latest rows. SQLite would write beside the
-    // database to read them, so a copy is read instead.
+    // The other program was not stopped cleanly: its log holds the latest rows, or what to take back. SQLite would
+    // write beside the database to read them, so a copy is read instead.
     notes.push(
         "the other program runs or was not stopped cleanly; what it writes from now on is not imported"
             .to_owned(),
@@ -176,7 +179,10 @@ async fn open_database(
     crate::admin::private_folder(&copy).map_err(|error| ImportError::Source(error.cause))?;
     let database = copy.join("source.db");
     std::fs::copy(&path, &database).map_err(file_error(&path))?;
-    std::fs::copy(&log, with_suffix(&database, "-wal")).map_err(file_error(&log))?;
+    for suffix in logs {
+        let log = with_suffix(&path, suffix);
+        std::fs::copy(&log, with_suffix(&database, suffix)).map_err(file_error(&log))?;
+    }
     let conn = Conn::open(&format!("sqlite:{}", database.display())).await?;
     Ok((conn, Some(copy)))
 }
@@ -217,8 +223,11 @@ impl Files {
             .text()
             .unwrap_or_default()
             .to_owned();
+        let outside = self.outside;
         let Some(path) = self.locate(&name) else {
-            self.missing.push(name);
+            if self.outside == outside {
+                self.missing.push(name);
+            }
             return Ok(None);
         };
         let bytes = std::fs::read(&path).map_err(file_error(&path))?;

@@ -38,8 +38,10 @@ table!(HELD, "held_messages", false, "message_id" Int, "room_id" Int, "at" Real,
 table!(AUDIT, "audit_log", true, "id" Int, "at" Real, "actor" Text, "action" Text, "room" Text, "target" Text, "detail" Text, "undo" Text,
     "undone_at" Real);
 
+table!(FACTS, "community", false, "name" Text, "value" Text);
+
 /// Every table, in the order of writing; the reverse is the order of emptying.
-pub(crate) const ALL: [Table; 20] = [
+pub(crate) const ALL: [Table; 21] = [
     ROOMS,
     USERS,
     NEEDS_BLINDING,
@@ -60,9 +62,10 @@ pub(crate) const ALL: [Table; 20] = [
     RAIDS,
     HELD,
     AUDIT,
+    FACTS,
 ];
 
-/// What a copied community consists of: everything but the operator's own log.
+/// What a copied community consists of: everything but the operator's own log and the note of the key.
 pub(crate) const COMMUNITY: &[Table] = {
     let (community, _) = ALL.split_at(19);
     community

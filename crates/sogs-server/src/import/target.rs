@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use session_core::ServerSecret;
 
-use super::bulk::Conn;
+use super::bulk::{Conn, Value};
 use super::copy::empty;
 use super::foreign::{ImportOptions, Origin};
 use super::ini::ForeignConfig;
-use super::tables::{COMMUNITY, FILTERS, RAIDS, SETTINGS};
-use super::{ImportError, file_error};
+use super::tables::{COMMUNITY, FACTS, FILTERS, RAIDS, SETTINGS};
+use super::{ImportError, backup, file_error};
 use crate::config::{CONFIG_FILE, Config};
 use crate::store::{self, DynStore};
 
@@ -111,12 +111,37 @@ impl Target {
                 Some(_) => {}
             }
         }
+        if own > 0 && replace {
+            self.keep_replaced().await?;
+        }
         // Rules of the operator stay over a second import: the ids of the rooms do not change.
         for table in [FILTERS, SETTINGS, RAIDS] {
             let rows = self.conn.read_all(&table, "").await?;
             self.kept.push((table, rows));
         }
         empty(&mut self.conn, COMMUNITY).await
+    }
+
+    /// What `--replace` throws away is kept as a backup for a while.
+    async fn keep_replaced(&mut self) -> Result<(), ImportError> {
+        let folder = &self.config.dir;
+        if !self.config.key_path().exists() || !folder.join(CONFIG_FILE).exists() {
+            self.notes
+                .push("what the database held was not this folder's, so no backup of it was made".to_owned());
+            return Ok(());
+        }
+        let to = crate::admin::replaced_folder(folder, crate::app::unix_now());
+        let source = backup::Source {
+            folder,
+            files: &self.contents,
+            database: &self.config.database_url(),
+        };
+        backup::backup(&source, &to).await?;
+        self.notes.push(format!(
+            "what was here is kept for a month: `ackpost server restore {} NEW_FOLDER` brings it back",
+            to.display()
+        ));
+        Ok(())
     }
 
     /// Writes key and configuration, notes the import, and keeps everything.
@@ -140,6 +165,7 @@ impl Target {
             self.conn.write(&table, &rows).await?;
             self.conn.follow_keys(&table).await?;
         }
+        self.note_key().await?;
         let mark = mark(&mut self.conn).await?;
         let detail = format!("{origin:?} {} {mark}", source.display()).replace('\'', "''");
         self.conn
@@ -161,6 +187,16 @@ impl Target {
         self.conn.commit().await?;
         self.lock.close().await?;
         Ok(())
+    }
+
+    /// The database belongs to the community with this key from now on.
+    async fn note_key(&mut self) -> Result<(), ImportError> {
+        empty(&mut self.conn, &[FACTS]).await?;
+        let row = [
+            Value::Text("public_key".to_owned()),
+            Value::Text(self.key.public().to_string()),
+        ];
+        self.conn.write(&FACTS, &[row.to_vec()]).await
     }
 
     /// Throws away what was written.

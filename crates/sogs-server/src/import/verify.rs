@@ -7,7 +7,7 @@ use serde::Serialize;
 use session_core::SessionId;
 
 use super::bulk::{Conn, RowValues};
-use super::tables::{FILES, MESSAGES};
+use super::tables::{FACTS, FILES, MESSAGES};
 use super::{ImportError, file_error};
 use crate::config::{Config, ConfigError};
 use crate::contents::{Contents, content_name};
@@ -73,7 +73,7 @@ pub async fn verify(folder: &Path, every: u64) -> Result<VerifyReport, ImportErr
     let mut conn = Conn::open(&config.database_url()).await?;
     conn.begin(false).await?;
     let mut report = VerifyReport::default();
-    key(&config, &mut report);
+    key(&config, &mut conn, &mut report).await?;
     integrity(&mut conn, &mut report).await?;
     sequences(&mut conn, &mut report).await?;
     signatures(&mut conn, every.max(1), &mut report).await?;
@@ -84,13 +84,36 @@ pub async fn verify(folder: &Path, every: u64) -> Result<VerifyReport, ImportErr
 }
 
 /// Without its key a community is there, but nobody's link leads to it.
-fn key(config: &Config, report: &mut VerifyReport) {
+async fn key(config: &Config, conn: &mut Conn, report: &mut VerifyReport) -> Result<(), ImportError> {
+    let noted = if conn.columns(FACTS.name).await?.is_empty() {
+        // A database of an older version, which nobody has started since.
+        None
+    } else {
+        conn.texts("SELECT value FROM community WHERE name = 'public_key'")
+            .await?
+            .pop()
+    };
     let path = config.key_path();
-    if !path.exists() {
-        report.problems.push(ConfigError::KeyMissing { path }.to_string());
-    } else if let Err(error) = load_key(&path) {
-        report.problems.push(error.to_string());
-    }
+    let problem = if path.exists() {
+        match (load_key(&path), noted) {
+            (Err(error), _) => Some(error),
+            (Ok(secret), Some(expected)) if secret.public().to_string() != expected => {
+                Some(ConfigError::KeyDiffers {
+                    path,
+                    found: secret.public().to_string(),
+                    expected,
+                })
+            }
+            _ => None,
+        }
+    } else {
+        Some(ConfigError::KeyMissing {
+            path,
+            public_key: noted,
+        })
+    };
+    report.problems.extend(problem.map(|problem| problem.to_string()));
+    Ok(())
 }
 
 async fn integrity(conn: &mut Conn, report: &mut VerifyReport) -> Result<(), ImportError> {

@@ -18,17 +18,27 @@ const MAX_QUESTIONS: usize = 1024;
 /// All connected plugins.
 #[derive(Debug, Default)]
 pub struct Hub {
-    plugins: Mutex<Vec<Arc<Plugin>>>,
+    plugins: Mutex<Parties>,
     next_question: AtomicU64,
     /// Whether any plugin decides: the fast path of a post without plugins is one load.
     decides: AtomicBool,
     listens: AtomicBool,
 }
 
+/// Who is here, and who should be.
+#[derive(Debug, Default)]
+struct Parties {
+    present: Vec<Arc<Plugin>>,
+    /// Configured plugins that decide and are not connected: their default holds meanwhile.
+    away: Vec<Terms>,
+}
+
 /// How one connection behaves.
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
     pub(super) name: String,
+    /// Whether the configuration names it; a program at the socket comes and goes as it likes.
+    pub(super) configured: bool,
     pub(super) decide: bool,
     /// Kinds of events; empty = all.
     pub(super) events: Vec<String>,
@@ -88,7 +98,9 @@ impl Hub {
             late: AtomicU64::new(0),
         });
         let mut all = lock(&self.plugins);
-        all.push(Arc::clone(&plugin));
+        all.away
+            .retain(|away| !plugin.terms.configured || away.name != plugin.terms.name);
+        all.present.push(Arc::clone(&plugin));
         self.note_roles(&all);
         (plugin, receiver)
     }
@@ -96,16 +108,26 @@ impl Hub {
     /// Removes a connection; questions that wait for it get their default at once.
     pub(super) fn leave(&self, plugin: &Arc<Plugin>) {
         let mut all = lock(&self.plugins);
-        all.retain(|other| !Arc::ptr_eq(other, plugin));
+        all.present.retain(|other| !Arc::ptr_eq(other, plugin));
+        if plugin.terms.configured {
+            all.expect(plugin.terms.clone());
+        }
         self.note_roles(&all);
         drop(all);
         lock(&plugin.questions).clear();
     }
 
-    fn note_roles(&self, all: &[Arc<Plugin>]) {
-        self.decides
-            .store(all.iter().any(|plugin| plugin.terms.decide), Ordering::Release);
-        self.listens.store(!all.is_empty(), Ordering::Release);
+    /// A configured plugin will connect: until then its default holds.
+    pub(super) fn expect(&self, terms: Terms) {
+        let mut all = lock(&self.plugins);
+        all.expect(terms);
+        self.note_roles(&all);
+    }
+
+    fn note_roles(&self, all: &Parties) {
+        let decides = !all.away.is_empty() || all.present.iter().any(|plugin| plugin.terms.decide);
+        self.decides.store(decides, Ordering::Release);
+        self.listens.store(!all.present.is_empty(), Ordering::Release);
     }
 
     /// Whether anybody decides about posts.
@@ -126,7 +148,7 @@ impl Hub {
         let Ok(line) = serde_json::to_string(event) else {
             return;
         };
-        for plugin in lock(&self.plugins).iter() {
+        for plugin in &lock(&self.plugins).present {
             let wanted = &plugin.terms.events;
             if wanted.is_empty() || wanted.iter().any(|kind| kind == event.kind()) {
                 plugin.send(line.clone());
@@ -136,11 +158,24 @@ impl Hub {
 
     /// Asks every deciding plugin at once; the strictest decision holds. Takes no longer than the longest deadline.
     pub async fn ask(&self, mut question: Question) -> Verdict {
-        let deciding: Vec<_> = lock(&self.plugins)
-            .iter()
-            .filter(|plugin| plugin.terms.decide)
-            .cloned()
-            .collect();
+        let mut strictest = Verdict::default();
+        let deciding: Vec<_> = {
+            let all = lock(&self.plugins);
+            for away in &all.away {
+                if away.otherwise > strictest.decision {
+                    strictest = Verdict {
+                        decision: away.otherwise,
+                        text: None,
+                        plugin: away.name.clone(),
+                    };
+                }
+            }
+            all.present
+                .iter()
+                .filter(|plugin| plugin.terms.decide)
+                .cloned()
+                .collect()
+        };
         let mut waiting = Vec::with_capacity(deciding.len());
         for plugin in deciding {
             question.ask = self.next_question.fetch_add(1, Ordering::Relaxed);
@@ -149,7 +184,6 @@ impl Hub {
             };
             waiting.push(plugin.answer_to(question.ask, line));
         }
-        let mut strictest = Verdict::default();
         for verdict in futures_util::future::join_all(waiting).await {
             if verdict.decision > strictest.decision {
                 strictest = verdict;
@@ -161,6 +195,7 @@ impl Hub {
     /// All connections, for `status` and the metrics.
     pub fn status(&self) -> Vec<PluginStatus> {
         lock(&self.plugins)
+            .present
             .iter()
             .map(|plugin| PluginStatus {
                 name: plugin.terms.name.clone(),
@@ -170,6 +205,14 @@ impl Hub {
                 lost: plugin.lost.load(Ordering::Relaxed),
             })
             .collect()
+    }
+}
+
+impl Parties {
+    fn expect(&mut self, terms: Terms) {
+        if terms.decide && terms.otherwise != Decision::Accept {
+            self.away.push(terms);
+        }
     }
 }
 
@@ -237,6 +280,7 @@ mod tests {
     fn terms(name: &str, otherwise: Decision) -> Terms {
         Terms {
             name: name.into(),
+            configured: false,
             decide: true,
             events: vec!["posted".into()],
             deadline: Duration::from_millis(50),
@@ -286,6 +330,32 @@ mod tests {
             (Decision::Reject, Some("no"), "quick")
         );
         assert_eq!(hub.status().iter().map(|s| s.late).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[tokio::test]
+    async fn the_default_of_a_configured_plugin_holds_while_it_is_away() {
+        let hub = Hub::default();
+        let configured = Terms {
+            configured: true,
+            ..terms("strict", Decision::Reject)
+        };
+        hub.expect(configured.clone());
+        assert!(hub.decides() && !hub.listens());
+        let verdict = hub.ask(question()).await;
+        assert_eq!(
+            (verdict.decision, verdict.plugin.as_str()),
+            (Decision::Reject, "strict")
+        );
+        let (here, mut lines) = hub.join(configured);
+        let answer = async {
+            let line = lines.recv().await.expect("a question");
+            let asked: Question = serde_json::from_str(&line).expect("json");
+            here.hear(serde_json::from_str(&format!(r#"{{"answer":{}}}"#, asked.ask)).expect("json"));
+        };
+        let (verdict, ()) = tokio::join!(hub.ask(question()), answer);
+        assert_eq!(verdict.decision, Decision::Accept, "it is asked now");
+        hub.leave(&here);
+        assert_eq!(hub.ask(question()).await.decision, Decision::Reject, "gone again");
     }
 
     #[tokio::test]

@@ -42,7 +42,7 @@ pub struct PluginConfig {
     /// Milliseconds an answer may take.
     #[serde(default = "default_deadline")]
     pub deadline_ms: u64,
-    /// What holds when no answer comes in time.
+    /// What holds when no answer comes in time, and while the program is not running.
     #[serde(default)]
     pub default: Decision,
 }
@@ -60,6 +60,7 @@ impl PluginConfig {
     fn terms(&self) -> Terms {
         Terms {
             name: self.name.clone(),
+            configured: true,
             decide: self.decide,
             events: self.events.clone(),
             deadline: deadline(self.deadline_ms),
@@ -78,6 +79,7 @@ pub fn spawn_children(
     plugins
         .iter()
         .map(|config| {
+            hub.expect(config.terms());
             tokio::spawn(keep_child(
                 Arc::clone(hub),
                 config.clone(),
@@ -193,6 +195,7 @@ async fn greet(hub: &Arc<Hub>, mut read: BufReader<impl AsyncRead + Unpin>, writ
     let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
     let terms = Terms {
         name,
+        configured: false,
         decide,
         events,
         deadline: deadline(deadline_ms.unwrap_or_else(default_deadline)),

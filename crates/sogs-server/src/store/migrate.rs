@@ -22,6 +22,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "operation",
         text: include_str!("../../migrations/0002_operation.sql"),
     },
+    Migration {
+        version: 3,
+        name: "key",
+        text: include_str!("../../migrations/0003_key.sql"),
+    },
 ];
 
 /// The version this program works with.

@@ -266,6 +266,8 @@ operations! {
     fn held(room_id: Option<Id>) -> Vec<HeldRow>;
     /// Shows a hidden post as new.
     fn show_hidden(message_id: Id) -> Changed;
+    /// Hides a post again; it waits for approval as before.
+    fn hide_shown(message_id: Id, reason: String, at: f64) -> Changed;
     /// Forgets that a post waits.
     fn drop_held(message_id: Id) -> ();
     /// Writes the audit log.
@@ -280,8 +282,12 @@ operations! {
     fn plain_messages(query: MessageQuery) -> Vec<PlainMessage>;
     /// Brings deleted messages back from the history.
     fn restore_messages(ids: Vec<Id>) -> u64;
-    /// The user reactions of a person in rooms: room, message, emoji.
-    fn reactions_of(user_id: Id, room_id: Id) -> Vec<(Id, String)>;
+    /// The reactions of a person in a room: message, emoji, when.
+    fn reactions_of(user_id: Id, room_id: Id) -> Vec<(Id, String, f64)>;
+    /// Everybody's reactions to messages: room, message, user, emoji, when; in the order they were given.
+    fn reactions_to(messages: Vec<Id>) -> Vec<(Id, Id, Id, String, f64)>;
+    /// Pins of messages: room, message, who, when.
+    fn pins_of(messages: Vec<Id>) -> Vec<(Id, Id, Id, f64)>;
     /// All bans.
     fn bans() -> Vec<BanRow>;
     /// All moderators, of rooms and of the server.
@@ -300,6 +306,14 @@ operations! {
     fn put_file(row: FileRow) -> bool;
     /// Numbers of the whole server.
     fn totals() -> Totals;
+    /// The public key of the community, in hexadecimal; `None` = no server was ever started on this database.
+    fn community_key() -> Option<String>;
+    /// Whether there are rooms or people.
+    fn is_inhabited() -> bool;
+    /// Notes the public key if there is none yet; the one that is noted now.
+    fn claim_key(public_key: String) -> String;
+    /// Notes another public key.
+    fn set_community_key(public_key: String) -> ();
     /// Tells every process that anything may have changed.
     fn announce() -> ();
 }

@@ -72,7 +72,12 @@ impl SqlStore {
             .acquire_timeout(Duration::from_secs(20))
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_lazy_with(base.pragma("cache_size", "-2000").pragma("query_only", "on"));
+            .connect_lazy_with(
+                base.pragma("cache_size", "-2000")
+                    .pragma("query_only", "on")
+                    // Rows wait between the database and whoever reads them: few, they may be long.
+                    .row_buffer_size(16),
+            );
         let writer = Writer::start(WriteSide { conn }, sink);
         Ok(Self::assemble(readers, writer, None, Some(lock)))
     }
@@ -152,6 +157,14 @@ impl WriteConnection for WriteSide {
 
     fn keep_nonces<'a>(&'a mut self, nonces: &'a [NonceRow]) -> BoxFuture<'a, StoreResult<()>> {
         Box::pin(sql::insert_nonces(&mut self.conn, nonces))
+    }
+
+    fn posts<'a>(
+        &'a mut self,
+        posts: &'a [&'a NewPost],
+        changes: &'a mut Vec<Change>,
+    ) -> BoxFuture<'a, StoreResult<Vec<Posted>>> {
+        Box::pin(sql::insert_all(&mut self.conn, changes, posts))
     }
 
     fn conn(&mut self) -> &mut Conn {

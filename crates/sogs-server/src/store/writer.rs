@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Change, NonceRow, StoreError, StoreResult};
+use super::{Change, NewPost, NonceRow, Posted, StoreError, StoreResult};
 
 /// Hears of every committed change, before the request that made it is answered.
 pub type ChangeSink = Arc<dyn Fn(&[Change]) + Send + Sync>;
@@ -41,7 +42,19 @@ pub(crate) struct Tx<'c, C> {
     pub changes: &'c mut Vec<Change>,
 }
 
-type Work<C> = Box<dyn for<'c> Fn(Tx<'c, C>) -> BoxFuture<'c, StoreResult<()>> + Send + Sync>;
+type Operation<C> = Box<dyn for<'c> Fn(Tx<'c, C>) -> BoxFuture<'c, StoreResult<()>> + Send + Sync>;
+
+/// A message to store, and what became of it.
+struct Post {
+    new: NewPost,
+    outcome: Mutex<Option<Posted>>,
+}
+
+enum Work<C> {
+    /// Messages that wait together are stored together.
+    Post(Arc<Post>),
+    Other(Operation<C>),
+}
 
 struct Job<C> {
     work: Work<C>,
@@ -61,6 +74,12 @@ pub(crate) trait WriteConnection: Send + 'static {
     fn rollback(&mut self) -> BoxFuture<'_, ()>;
     /// Adds nonces to the running transaction.
     fn keep_nonces<'a>(&'a mut self, nonces: &'a [NonceRow]) -> BoxFuture<'a, StoreResult<()>>;
+    /// Stores messages, as if one after the other; what became of each.
+    fn posts<'a>(
+        &'a mut self,
+        posts: &'a [&'a NewPost],
+        changes: &'a mut Vec<Change>,
+    ) -> BoxFuture<'a, StoreResult<Vec<Posted>>>;
     /// The connection.
     fn conn(&mut self) -> &mut Self::Conn;
     /// Closes it.
@@ -93,31 +112,46 @@ impl<C: Send + 'static> Writer<C> {
         T: Send + 'static,
         F: for<'c> Fn(Tx<'c, C>, &'c A) -> BoxFuture<'c, StoreResult<T>> + Send + Sync + 'static,
     {
-        let queue = self
-            .queue
-            .lock()
-            .expect("never poisoned")
-            .clone()
-            .ok_or(StoreError::Closed)?;
         let shared = Arc::new((args, run, Mutex::new(None)));
         let slot = Arc::clone(&shared);
-        let work: Work<C> = Box::new(move |tx| {
+        self.perform(Work::Other(Box::new(move |tx| {
             let shared = Arc::clone(&shared);
             Box::pin(async move {
                 let value = (shared.1)(tx, &shared.0).await?;
                 *shared.2.lock().expect("never poisoned") = Some(value);
                 Ok(())
             })
+        })))
+        .await?;
+        let value = slot.2.lock().expect("never poisoned").take();
+        value.ok_or(StoreError::Closed)
+    }
+
+    /// Stores a message in the next transaction and waits until that is committed.
+    pub(crate) async fn post(&self, new: NewPost) -> StoreResult<Posted> {
+        let post = Arc::new(Post {
+            new,
+            outcome: Mutex::new(None),
         });
+        self.perform(Work::Post(Arc::clone(&post))).await?;
+        let outcome = post.outcome.lock().expect("never poisoned").take();
+        outcome.ok_or(StoreError::Closed)
+    }
+
+    async fn perform(&self, work: Work<C>) -> StoreResult<()> {
+        let queue = self
+            .queue
+            .lock()
+            .expect("never poisoned")
+            .clone()
+            .ok_or(StoreError::Closed)?;
         let nonce = NONCE.try_with(Cell::take).ok().flatten();
         let (done, answer) = oneshot::channel();
         queue
             .send(Job { work, nonce, done })
             .await
             .map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)??;
-        let value = slot.2.lock().expect("never poisoned").take();
-        value.ok_or(StoreError::Closed)
+        answer.await.map_err(|_| StoreError::Closed)?
     }
 
     /// Lets the queue run empty and closes the connection.
@@ -136,7 +170,10 @@ async fn run<W: WriteConnection>(
     sink: ChangeSink,
 ) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
+    let mut rhythm = Rhythm::default();
     while jobs.recv_many(&mut batch, MAX_BATCH).await > 0 {
+        rhythm.gather(&mut batch, &mut jobs).await;
+        let (began, size) = (Instant::now(), batch.len());
         match commit(&mut connection, &batch, &sink).await {
             Ok(()) => answer(batch.drain(..), || Ok(())),
             // A disk that is full, or a database that is away, is so for all of them.
@@ -154,8 +191,45 @@ async fn run<W: WriteConnection>(
                 }
             }
         }
+        rhythm.note(size, began.elapsed());
     }
     connection.close().await;
+}
+
+/// How many requests come together and how long a commit takes.
+///
+/// Those who were answered a moment ago ask again a moment later. A commit that began with the first of them would
+/// leave the others waiting for the next one, and every second flush of the disk would be for one request.
+#[derive(Default)]
+struct Rhythm {
+    sizes: [usize; 2],
+    took: Duration,
+}
+
+/// Longest wait for requests that are expected.
+const MAX_WAIT: Duration = Duration::from_millis(2);
+
+impl Rhythm {
+    /// Waits, shorter than a commit takes, for as many requests as came together last.
+    async fn gather<C>(&self, batch: &mut Vec<Job<C>>, jobs: &mut mpsc::Receiver<Job<C>>) {
+        let expected = self.sizes[0].max(self.sizes[1]).min(MAX_BATCH);
+        if batch.len() >= expected {
+            return;
+        }
+        let until = tokio::time::Instant::now() + (self.took / 2).min(MAX_WAIT);
+        while batch.len() < expected {
+            let room = MAX_BATCH - batch.len();
+            match tokio::time::timeout_at(until, jobs.recv_many(batch, room)).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+
+    fn note(&mut self, size: usize, took: Duration) {
+        self.sizes = [size, self.sizes[0]];
+        self.took = took;
+    }
 }
 
 fn answer<C>(batch: impl Iterator<Item = Job<C>>, result: impl Fn() -> StoreResult<()>) {
@@ -172,15 +246,22 @@ async fn commit<W: WriteConnection>(
     let mut changes = Vec::new();
     let attempt = async {
         connection.begin().await?;
-        for job in batch {
-            let tx = Tx {
-                conn: connection.conn(),
-                changes: &mut changes,
+        let mut rest = batch;
+        while let [job, later @ ..] = rest {
+            rest = match &job.work {
+                Work::Other(operation) => {
+                    let tx = Tx {
+                        conn: connection.conn(),
+                        changes: &mut changes,
+                    };
+                    AssertUnwindSafe(operation(tx))
+                        .catch_unwind()
+                        .await
+                        .unwrap_or_else(|_| Err(StoreError::Statement("an operation panicked".to_owned())))?;
+                    later
+                }
+                Work::Post(_) => store_posts(connection, rest, &mut changes).await?,
             };
-            AssertUnwindSafe((job.work)(tx))
-                .catch_unwind()
-                .await
-                .unwrap_or_else(|_| Err(StoreError::Statement("an operation panicked".to_owned())))?;
         }
         let nonces: Vec<NonceRow> = batch.iter().filter_map(|job| job.nonce).collect();
         if !nonces.is_empty() {
@@ -198,4 +279,25 @@ async fn commit<W: WriteConnection>(
         }
     }
     result
+}
+
+/// Stores the messages at the front of a list of jobs; returns the jobs behind them.
+async fn store_posts<'j, W: WriteConnection>(
+    connection: &mut W,
+    jobs: &'j [Job<W::Conn>],
+    changes: &mut Vec<Change>,
+) -> StoreResult<&'j [Job<W::Conn>]> {
+    let posts: Vec<&Post> = jobs
+        .iter()
+        .map_while(|job| match &job.work {
+            Work::Post(post) => Some(&**post),
+            Work::Other(_) => None,
+        })
+        .collect();
+    let new: Vec<&NewPost> = posts.iter().map(|post| &post.new).collect();
+    let outcomes = connection.posts(&new, changes).await?;
+    for (post, outcome) in posts.iter().zip(outcomes) {
+        *post.outcome.lock().expect("never poisoned") = Some(outcome);
+    }
+    Ok(&jobs[posts.len()..])
 }

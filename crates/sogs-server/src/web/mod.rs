@@ -75,6 +75,12 @@ pub(crate) async fn respond(app: &Arc<App>, path: &str) -> Option<Reply> {
         return None;
     }
     match find(app, path).await {
+        // Below /r/ only browsers look; every other unknown path has the answer that programs know.
+        Ok(None) if path.starts_with("/r/") => {
+            let mut reply = html(page::missing());
+            reply.status = StatusCode::NOT_FOUND;
+            Some(reply)
+        }
         Ok(found) => found,
         Err(error) => Some(Refusal::from(error).into()),
     }

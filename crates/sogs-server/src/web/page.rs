@@ -62,9 +62,9 @@ fn frame(title: &str, description: &str, main: &Markup) -> Markup {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="description" content=(description);
+                meta name="description" content=(text::hide_ids(description));
                 meta name="referrer" content="no-referrer";
-                title { (title) }
+                title { (text::hide_ids(title)) }
                 link rel="stylesheet" href="/static/style.css";
                 link rel="icon" type="image/svg+xml" href="/static/icon.svg";
             }
@@ -109,7 +109,7 @@ pub fn index(rooms: &[RoomCard]) -> Markup {
                         div class="card" {
                             (picture(room))
                             div {
-                                h2 { a href=(format!("/r/{}/", room.token)) { (room.name) } }
+                                h2 { a href=(format!("/r/{}/", room.token)) { (text::hide_ids(&room.name)) } }
                                 @if let Some(about) = &room.description { p class="about" { (text::hide_ids(about)) } }
                                 p class="soft" { (active(room.active_users)) }
                             }
@@ -132,7 +132,7 @@ pub fn room(page: &RoomPage) -> Markup {
             div class="top" {
                 (picture(room))
                 div {
-                    h1 { (room.name) }
+                    h1 { (text::hide_ids(&room.name)) }
                     p class="soft" { (active(room.active_users)) }
                 }
             }

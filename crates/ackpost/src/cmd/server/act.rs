@@ -64,7 +64,7 @@ fn printable(line: &str) -> String {
 }
 
 /// The person at the terminal, for the audit log.
-fn actor() -> String {
+pub(super) fn actor() -> String {
     ["SUDO_USER", "LOGNAME", "USER"]
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use sogs_server::admin::Operation;
+use sogs_server::admin::{self, Operation};
 use sogs_server::import::{self, ImportError, ImportOptions, Origin};
 
 use super::At;
-use super::act::act;
+use super::act::{act, actor};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
@@ -236,6 +236,47 @@ pub(crate) fn migrate(args: &MigrateArgs, context: Context) -> Done {
         output::note(&format!(
             "the configuration names {} now; {} is left as it was",
             report.to, report.from
+        ));
+    }
+    Ok(Exit::Success)
+}
+
+/// Words of `server new-key`.
+#[derive(Debug, Args)]
+pub(crate) struct NewKeyArgs {
+    #[command(flatten)]
+    at: At,
+}
+
+/// `ackpost server new-key`
+pub(crate) fn new_key(args: &NewKeyArgs, context: Context) -> Done {
+    let changed = context
+        .runtime()
+        .block_on(admin::new_key(&args.at.dir, &actor(), args.at.dry_run))
+        .map_err(super::serve::failure)?;
+    if context.json {
+        output::json(&changed);
+        return Ok(Exit::Success);
+    }
+    if let Some(former) = &changed.former {
+        output::line(&format!("former public key  {former}"));
+    }
+    if let Some(public_key) = &changed.public_key {
+        output::line(&format!("public key         {public_key}"));
+    }
+    if let Some(kept) = &changed.kept {
+        output::line(&format!("former key file    {}", kept.display()));
+    }
+    output::note(&format!(
+        "every join link changes, and everybody comes back under another id: {} moderators and bans have to be named again",
+        changed.people_with_rights
+    ));
+    if args.at.dry_run {
+        output::note("nothing was changed (dry run)");
+    }
+    if let Some(id) = changed.undo {
+        output::note(&format!(
+            "`ackpost server undo {id}` takes this back while the server is stopped"
         ));
     }
     Ok(Exit::Success)

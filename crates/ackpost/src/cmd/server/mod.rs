@@ -45,6 +45,8 @@ pub(crate) enum ServerCommand {
     Import(data::ImportArgs),
     /// Copy the community to another database, from SQLite to PostgreSQL or back
     Migrate(data::MigrateArgs),
+    /// Give the stopped server another key: its links change, rooms and messages stay
+    NewKey(data::NewKeyArgs),
     /// Rooms
     #[command(subcommand)]
     Room(rooms::RoomCommand),
@@ -130,6 +132,7 @@ pub(crate) fn run(command: &ServerCommand, context: Context) -> Done {
         ServerCommand::Verify(args) => data::verify(args, context),
         ServerCommand::Import(args) => data::import(args, context),
         ServerCommand::Migrate(args) => data::migrate(args, context),
+        ServerCommand::NewKey(args) => data::new_key(args, context),
         ServerCommand::Room(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::User(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Mod(command) => command.operation().and_then(|(at, operation)| act(at, operation)),

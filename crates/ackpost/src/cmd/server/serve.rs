@@ -236,7 +236,7 @@ async fn watch_health(app: Arc<App>, well: Arc<AtomicBool>, mut stopped: watch::
 fn config_failure(error: &ConfigError) -> Failure {
     let remedy = match error {
         ConfigError::Read { .. } => NO_SERVER,
-        ConfigError::KeyMissing { .. } => {
+        ConfigError::KeyMissing { .. } | ConfigError::KeyDiffers { .. } => {
             "put the file back from a backup; a community cannot keep its links without it"
         }
         ConfigError::Key { .. } => {

@@ -1,14 +1,11 @@
-//! Posting, editing and deleting.
+//! Editing and deleting.
 
+use super::posts::attach;
 use super::reactions::drop_reactions;
 use super::{SqlStore, Tx, bump_info, id_lists, take_seqnos};
-use crate::store::{Change, Changed, Id, NewPost, PostEdit, Posted, StoreResult};
+use crate::store::{Change, Changed, Id, PostEdit, StoreResult};
 
 impl SqlStore {
-    pub(crate) async fn post(&self, new: NewPost) -> StoreResult<Posted> {
-        self.write(new, |tx, new| Box::pin(insert(tx, new))).await
-    }
-
     pub(crate) async fn edit_post(&self, edit: PostEdit) -> StoreResult<Changed> {
         self.write(edit, |tx, edit| Box::pin(replace(tx, edit))).await
     }
@@ -56,82 +53,6 @@ impl SqlStore {
             }
         }
     }
-}
-
-async fn insert(mut tx: Tx<'_>, new: &NewPost) -> StoreResult<Posted> {
-    for window in &new.windows {
-        let limit = i64::from(window.posts);
-        let recent: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM (SELECT 1 AS one FROM messages \
-             WHERE user_id = $1 AND room_id = $2 AND posted >= $3 LIMIT $4) AS recent",
-        )
-        .bind(new.user_id)
-        .bind(new.room_id)
-        .bind(new.now - window.seconds)
-        .bind(limit)
-        .fetch_one(&mut *tx.conn)
-        .await?;
-        if recent >= limit {
-            return Ok(Posted::RateLimited);
-        }
-    }
-    let Some(seqno) = take_seqnos(&mut tx, new.room_id, 1).await? else {
-        return Ok(Posted::NoRoom);
-    };
-    let id: Id = sqlx::query_scalar(
-        "INSERT INTO messages (room_id, user_id, posted, seqno, seqno_data, seqno_creation, data, data_size, signature, \
-         filtered, whisper_to, whisper_mods) VALUES ($1, $2, $3, $4, $4, $4, $5, $6, $7, $8, $9, $10) RETURNING id",
-    )
-    .bind(new.room_id)
-    .bind(new.user_id)
-    .bind(new.now)
-    .bind(seqno)
-    .bind(&new.data[..])
-    .bind(new.data_size)
-    .bind(&new.signature[..])
-    .bind(new.filtered)
-    .bind(new.whisper_to)
-    .bind(new.whisper_mods)
-    .fetch_one(&mut *tx.conn)
-    .await?;
-    attach(
-        &mut tx,
-        new.room_id,
-        id,
-        new.user_id,
-        &new.files,
-        new.files_expire,
-        new.now,
-    )
-    .await?;
-    Ok(Posted::Done { id, seqno })
-}
-
-/// Files become part of a message once, while they wait for one, and only for who uploaded them.
-async fn attach(
-    tx: &mut Tx<'_>,
-    room_id: Id,
-    message_id: Id,
-    user_id: Id,
-    files: &[Id],
-    expire: Option<f64>,
-    now: f64,
-) -> StoreResult<()> {
-    for file_id in files {
-        sqlx::query(
-            "UPDATE files SET message_id = $1, expiry = $2 WHERE id = $3 AND room_id = $4 AND uploader_id = $5 \
-             AND message_id IS NULL AND expiry >= $6",
-        )
-        .bind(message_id)
-        .bind(expire)
-        .bind(file_id)
-        .bind(room_id)
-        .bind(user_id)
-        .bind(now)
-        .execute(&mut *tx.conn)
-        .await?;
-    }
-    Ok(())
 }
 
 async fn keep_history(tx: &mut Tx<'_>, message_id: Id, now: f64) -> StoreResult<()> {
@@ -335,14 +256,19 @@ async fn with_company(tx: &mut Tx<'_>, ids: &[Id]) -> StoreResult<Vec<Id>> {
 const PRUNE_ROWS: u64 = 500;
 
 async fn prune(tx: Tx<'_>, (room_id, before): (Id, f64)) -> StoreResult<u64> {
-    let ids: Vec<Id> = sqlx::query_scalar(
-        "SELECT id FROM messages WHERE room_id = $1 AND posted < $2 \
+    // Ids follow the order of posting: the oldest are looked at, not the whole room.
+    let oldest: Vec<(Id, f64)> = sqlx::query_as(
+        "SELECT id, posted FROM messages WHERE room_id = $1 \
          AND id NOT IN (SELECT message_id FROM pinned_messages WHERE room_id = $1) ORDER BY id LIMIT 500",
     )
     .bind(room_id)
-    .bind(before)
     .fetch_all(&mut *tx.conn)
     .await?;
+    let ids: Vec<Id> = oldest
+        .into_iter()
+        .filter(|(_, posted)| *posted < before)
+        .map(|(id, _)| id)
+        .collect();
     for (list, marks) in id_lists(&ids, 1) {
         for text in [
             format!("UPDATE files SET expiry = 0.0, message_id = NULL WHERE message_id IN ({marks})"),

@@ -7,8 +7,10 @@ mod listing;
 mod messages;
 mod moderation;
 mod operation;
+mod posts;
 mod reactions;
 mod rooms;
+mod undo;
 mod users;
 
 use std::fs::File;
@@ -17,6 +19,8 @@ use futures_util::future::BoxFuture;
 use sqlx::Pool;
 
 use super::{Conn, Db, Tx};
+pub(super) use posts::insert_all;
+
 use crate::store::writer::Writer;
 use crate::store::{Change, Id, NonceRow, Passed, StoreResult};
 
@@ -118,17 +122,12 @@ fn nonce_values(rows: usize) -> String {
 }
 
 pub(super) async fn insert_nonces(conn: &mut Conn, nonces: &[NonceRow]) -> StoreResult<()> {
-    let mut rest = nonces;
-    while !rest.is_empty() {
-        // One of two texts, so that both stay prepared.
-        let rows = if rest.len() >= NONCE_ROWS { NONCE_ROWS } else { 1 };
-        let (now, later) = rest.split_at(rows);
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(nonce_values(rows)));
+    for now in chunks(nonces, NONCE_ROWS) {
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(nonce_values(now.len())));
         for row in now {
             query = query.bind(&row.nonce[..]).bind(row.stamp);
         }
         query.execute(&mut *conn).await?;
-        rest = later;
     }
     Ok(())
 }
@@ -136,12 +135,8 @@ pub(super) async fn insert_nonces(conn: &mut Conn, nonces: &[NonceRow]) -> Store
 /// Inserts nonces and returns those that were not there.
 async fn take_nonces(conn: &mut Conn, nonces: &[NonceRow]) -> StoreResult<Vec<[u8; 16]>> {
     let mut fresh = Vec::with_capacity(nonces.len());
-    let mut rest = nonces;
-    while !rest.is_empty() {
-        // The largest power of two, so that few texts need preparing.
-        let rows = (1 << rest.len().ilog2()).min(NONCE_ROWS);
-        let (now, later) = rest.split_at(rows);
-        let text = format!("{} RETURNING nonce", nonce_values(rows));
+    for now in chunks(nonces, NONCE_ROWS) {
+        let text = format!("{} RETURNING nonce", nonce_values(now.len()));
         let mut query = sqlx::query_scalar(sqlx::AssertSqlSafe(text));
         for row in now {
             query = query.bind(&row.nonce[..]).bind(row.stamp);
@@ -151,9 +146,19 @@ async fn take_nonces(conn: &mut Conn, nonces: &[NonceRow]) -> StoreResult<Vec<[u
             kept.into_iter()
                 .filter_map(|nonce| <[u8; 16]>::try_from(nonce).ok()),
         );
-        rest = later;
     }
     Ok(fresh)
+}
+
+/// Cuts a list into pieces whose lengths are powers of two, so that few texts need preparing.
+fn chunks<T>(list: &[T], most: usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = list;
+    std::iter::from_fn(move || {
+        let length = (1_usize << rest.len().checked_ilog2()?).min(most);
+        let (now, later) = rest.split_at(length);
+        rest = later;
+        Some(now)
+    })
 }
 
 /// Lengths of `IN` lists: a list is filled up to the next, so that few texts need preparing.

@@ -2,17 +2,15 @@
 
 use sqlx::Row as _;
 
-use super::{SqlStore, Tx, id_lists, take_seqnos};
+use super::{SqlStore, id_lists};
 use crate::model::filter::{Filter, FilterAction, FilterKind};
 use crate::model::raid::Raid;
 use crate::store::operation::{
     BanRow, HeldRow, LogEntry, LogQuery, LogRow, MessageQuery, ModeratorRow, PersonRow, PlainMessage,
     RaidRow, Totals,
 };
-use crate::store::{Change, Changed, FileRow, Id, StoreError, StoreResult};
+use crate::store::{Change, FileRow, Id, StoreError, StoreResult};
 
-/// A row of the history: when it was replaced, content, size, signature.
-type Former = (f64, Vec<u8>, Option<i64>, Option<Vec<u8>>);
 type DbRow = <super::Db as sqlx::Database>::Row;
 
 impl SqlStore {
@@ -152,7 +150,7 @@ impl SqlStore {
         let rows = sqlx::query(
             "SELECT h.message_id, h.room_id, r.token, u.session_id, h.at, h.reason, m.data FROM held_messages h \
              JOIN messages m ON m.id = h.message_id JOIN rooms r ON r.id = h.room_id JOIN users u ON u.id = m.user_id \
-             WHERE h.room_id = $1 OR $2 ORDER BY h.message_id LIMIT 10000",
+             WHERE m.data IS NOT NULL AND (h.room_id = $1 OR $2) ORDER BY h.message_id LIMIT 10000",
         )
         .bind(room_id.unwrap_or(0))
         .bind(room_id.is_none())
@@ -171,10 +169,6 @@ impl SqlStore {
                 })
             })
             .collect()
-    }
-
-    pub(crate) async fn show_hidden(&self, message_id: Id) -> StoreResult<Changed> {
-        self.write(message_id, |tx, id| Box::pin(show(tx, *id))).await
     }
 
     pub(crate) async fn drop_held(&self, message_id: Id) -> StoreResult<()> {
@@ -283,30 +277,6 @@ impl SqlStore {
                 })
             })
             .collect()
-    }
-
-    pub(crate) async fn restore_messages(&self, ids: Vec<Id>) -> StoreResult<u64> {
-        self.write(ids, |mut tx, ids| {
-            Box::pin(async move {
-                let mut restored = 0;
-                for id in ids {
-                    restored += restore(&mut tx, *id).await?;
-                }
-                Ok(restored)
-            })
-        })
-        .await
-    }
-
-    pub(crate) async fn reactions_of(&self, user_id: Id, room_id: Id) -> StoreResult<Vec<(Id, String)>> {
-        Ok(sqlx::query_as(
-            "SELECT r.message_id, r.reaction FROM user_reactions u JOIN reactions r ON r.id = u.reaction_id \
-             WHERE u.user_id = $1 AND r.room_id = $2 ORDER BY r.message_id, r.id",
-        )
-        .bind(user_id)
-        .bind(room_id)
-        .fetch_all(&self.readers)
-        .await?)
     }
 
     pub(crate) async fn bans(&self) -> StoreResult<Vec<BanRow>> {
@@ -433,10 +403,6 @@ impl SqlStore {
         .await
     }
 
-    pub(crate) async fn put_file(&self, row: FileRow) -> StoreResult<bool> {
-        self.write(row, |tx, row| Box::pin(put_file(tx, row))).await
-    }
-
     pub(crate) async fn announce(&self) -> StoreResult<()> {
         self.write((), |tx, ()| {
             Box::pin(async move {
@@ -517,103 +483,4 @@ fn log_row(row: &DbRow) -> StoreResult<LogRow> {
         undo: row.try_get(7)?,
         undone_at: row.try_get(8)?,
     })
-}
-
-/// A hidden post becomes a new one: it gets the next sequence number, so that every client fetches it.
-async fn show(mut tx: Tx<'_>, message_id: Id) -> StoreResult<Changed> {
-    let room: Option<Id> =
-        sqlx::query_scalar("SELECT room_id FROM messages WHERE id = $1 AND filtered AND data IS NOT NULL")
-            .bind(message_id)
-            .fetch_optional(&mut *tx.conn)
-            .await?;
-    let Some(room_id) = room else {
-        return Ok(Changed::NoMessage);
-    };
-    let Some(seqno) = take_seqnos(&mut tx, room_id, 1).await? else {
-        return Ok(Changed::NoMessage);
-    };
-    sqlx::query("UPDATE messages SET filtered = FALSE, seqno = $2, seqno_data = $2, seqno_creation = $2 WHERE id = $1")
-        .bind(message_id)
-        .bind(seqno)
-        .execute(&mut *tx.conn)
-        .await?;
-    sqlx::query("DELETE FROM held_messages WHERE message_id = $1")
-        .bind(message_id)
-        .execute(&mut *tx.conn)
-        .await?;
-    tx.changes.push(Change::Rewritten(room_id));
-    Ok(Changed::Done(seqno))
-}
-
-/// A deleted message stands again with its last content, as an edit that every client fetches.
-async fn restore(tx: &mut Tx<'_>, message_id: Id) -> StoreResult<u64> {
-    let room: Option<Id> = sqlx::query_scalar("SELECT room_id FROM messages WHERE id = $1 AND data IS NULL")
-        .bind(message_id)
-        .fetch_optional(&mut *tx.conn)
-        .await?;
-    let Some(room_id) = room else { return Ok(0) };
-    let kept: Option<Former> = sqlx::query_as(
-        "SELECT replaced, data, data_size, signature FROM message_history WHERE message_id = $1 ORDER BY replaced DESC LIMIT 1",
-    )
-    .bind(message_id)
-    .fetch_optional(&mut *tx.conn)
-    .await?;
-    let Some((replaced, data, size, signature)) = kept else {
-        return Ok(0);
-    };
-    let Some(seqno) = take_seqnos(tx, room_id, 1).await? else {
-        return Ok(0);
-    };
-    let size = size.unwrap_or_else(|| i64::try_from(data.len()).unwrap_or(i64::MAX));
-    sqlx::query(
-        "UPDATE messages SET data = $2, data_size = $3, signature = $4, edited = NULL, seqno_data = $5, seqno_creation = $5, seqno = $5 \
-         WHERE id = $1",
-    )
-    .bind(message_id)
-    .bind(data)
-    .bind(size)
-    .bind(signature)
-    .bind(seqno)
-    .execute(&mut *tx.conn)
-    .await?;
-    sqlx::query("DELETE FROM message_history WHERE message_id = $1 AND replaced = $2")
-        .bind(message_id)
-        .bind(replaced)
-        .execute(&mut *tx.conn)
-        .await?;
-    tx.changes.push(Change::Rewritten(room_id));
-    Ok(1)
-}
-
-async fn put_file(tx: Tx<'_>, row: &FileRow) -> StoreResult<bool> {
-    let known: Option<Id> = sqlx::query_scalar("SELECT id FROM files WHERE id = $1")
-        .bind(row.id)
-        .fetch_optional(&mut *tx.conn)
-        .await?;
-    if known.is_some() {
-        let done = sqlx::query("UPDATE files SET expiry = $2 WHERE id = $1 AND content = $3")
-            .bind(row.id)
-            .bind(row.expiry)
-            .bind(&row.content)
-            .execute(&mut *tx.conn)
-            .await?;
-        return Ok(done.rows_affected() > 0);
-    }
-    // The key is below the counter of the table, so it cannot meet a new one.
-    sqlx::query(
-        "INSERT INTO files (id, room_id, uploader_id, message_id, size, uploaded, expiry, filename, content) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    )
-    .bind(row.id)
-    .bind(row.room_id)
-    .bind(row.uploader_id)
-    .bind(row.message_id)
-    .bind(row.size)
-    .bind(row.uploaded)
-    .bind(row.expiry)
-    .bind(row.filename.as_deref())
-    .bind(&row.content)
-    .execute(&mut *tx.conn)
-    .await?;
-    Ok(true)
 }

@@ -1,0 +1,563 @@
+//! A community server as an operator and a service manager meet it: the commands of the guide, reload by signal,
+//! readiness and watchdog, backup and restore, the key that must not change.
+
+mod support;
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{Program, SEED};
+
+/// The longest wait for something that takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that runs in a folder; ended with the test.
+struct Running {
+    child: Child,
+    /// The first line on standard output.
+    started: Value,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn run(dir: &Path, env: &[(&str, String)]) -> Running {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ackpost"))
+        .args(["--json", "server", "run", "--listen", "127.0.0.1:0"])
+        .arg(dir)
+        .env_remove("NOTIFY_SOCKET")
+        .envs(env.iter().map(|(name, value)| (*name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe"))
+        .read_line(&mut line)
+        .expect("a line");
+    let started = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the first line is JSON: {line:?}"));
+    Running { child, started }
+}
+
+impl Running {
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status()
+            .expect("kill");
+        assert!(status.success());
+    }
+
+    /// Ends it by a signal; whether that was a good end.
+    fn stop(mut self) {
+        self.signal("-TERM");
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                assert!(status.success(), "a stop by signal is a good end: {status}");
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn host(&self) -> String {
+        let url = self.started["url"].as_str().expect("url");
+        url.strip_prefix("http://").expect("http").to_owned()
+    }
+
+    /// The URL that `send` takes for a room, speaking as the person of a seed.
+    fn room(&self, seed: &str, token: &str) -> String {
+        let key = self.started["public_key"].as_str().expect("key");
+        format!("session://{key}:{seed}@{}/{token}", self.host())
+    }
+
+    fn page(&self, path: &str) -> String {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(self.host()).expect("connect");
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        )
+        .expect("written");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        text
+    }
+}
+
+/// Runs a command that must succeed; what it printed on standard output.
+fn good(program: &Program, line: &str) -> String {
+    let ran = program.shell(line);
+    assert_eq!(ran.code, 0, "{line}\n{}", ran.all());
+    ran.stdout
+}
+
+fn json(program: &Program, words: &str) -> Value {
+    serde_json::from_str(&good(program, &format!("ackpost --json {words}"))).expect("JSON")
+}
+
+#[test]
+fn a_service_manager_hears_of_readiness_health_and_the_end() {
+    let program = Program::new();
+    let dir = program.home().join("community");
+    good(&program, "ackpost server init community");
+    let path = program.home().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let next = || {
+        let mut buffer = [0; 4096];
+        let size = manager.recv(&mut buffer).expect("a notification in time");
+        String::from_utf8_lossy(&buffer[..size]).into_owned()
+    };
+    let running = run(
+        &dir,
+        &[
+            ("NOTIFY_SOCKET", path.display().to_string()),
+            ("WATCHDOG_USEC", "400000".to_owned()),
+        ],
+    );
+    let ready = next();
+    assert!(ready.starts_with("READY=1\nSTATUS=serving http"), "{ready}");
+    for _ in 0..4 {
+        assert_eq!(next(), "WATCHDOG=1");
+    }
+    let began = Instant::now();
+    assert_eq!(next(), "WATCHDOG=1");
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "twice in its time, more or less"
+    );
+    running.signal("-TERM");
+    let stopping = loop {
+        let text = next();
+        if text != "WATCHDOG=1" {
+            break text;
+        }
+    };
+    assert!(
+        stopping.starts_with("STOPPING=1\nEXTEND_TIMEOUT_USEC="),
+        "{stopping}"
+    );
+    running.stop();
+}
+
+#[test]
+fn a_watchdog_that_is_for_another_process_is_left_alone() {
+    let program = Program::new();
+    good(&program, "ackpost server init community");
+    let path = program.home().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    manager.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    let running = run(
+        &program.home().join("community"),
+        &[
+            ("NOTIFY_SOCKET", path.display().to_string()),
+            ("WATCHDOG_USEC", "100000".to_owned()),
+            ("WATCHDOG_PID", "1".to_owned()),
+        ],
+    );
+    let mut buffer = [0; 4096];
+    let size = manager.recv(&mut buffer).expect("ready");
+    assert!(buffer[..size].starts_with(b"READY=1"));
+    manager
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .expect("a limit");
+    assert!(manager.recv(&mut buffer).is_err(), "nothing more");
+    running.stop();
+}
+
+#[test]
+fn a_hangup_reads_the_configuration_again() {
+    let program = Program::new();
+    let dir = program.home().join("community");
+    good(&program, "ackpost server init community");
+    good(&program, "ackpost server room add --dir community test");
+    let running = run(&dir, &[]);
+    let file = dir.join("server.toml");
+    let text = std::fs::read_to_string(&file).expect("configuration");
+    let said = text.replace("#base_url = \"\"", "base_url = \"https://changed.example\"");
+    assert_ne!(said, text);
+    std::fs::write(&file, &said).expect("written");
+    running.signal("-HUP");
+    let began = Instant::now();
+    while !running
+        .page("/r/test/")
+        .contains("https://changed.example/test?public_key=")
+    {
+        assert!(began.elapsed() < PATIENCE, "the new address is not shown");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // One that cannot be used changes nothing.
+    std::fs::write(&file, "[net]\nlisten = 5\n").expect("written");
+    running.signal("-HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(running.page("/r/test/").contains("https://changed.example/test"));
+    std::fs::write(&file, said).expect("written");
+    running.stop();
+}
+
+/// One round of backup, restore and verification of a community in `database`, restored into `other`.
+fn backup_and_restore(database: &str, other: &str) {
+    let program = Program::new();
+    let dir = program.home().join("community");
+    good(
+        &program,
+        &format!("ackpost server init community --database {database}"),
+    );
+    good(
+        &program,
+        "ackpost server room add --dir community test --name Test",
+    );
+    good(
+        &program,
+        "ackpost server settings set rate_posts 1000 --dir community",
+    );
+    let running = run(&dir, &[]);
+    let url = running.room(SEED, "test");
+    // People write all the time.
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let writing = {
+        let (stop, url) = (std::sync::Arc::clone(&stop), url.clone());
+        std::thread::spawn(move || {
+            let mut sent = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let status = Command::new(env!("CARGO_BIN_EXE_ackpost"))
+                    .args(["send", "-b", &format!("number {sent}"), &url])
+                    .stderr(Stdio::null())
+                    .status()
+                    .expect("the program runs");
+                assert!(status.success(), "message {sent}");
+                sent += 1;
+            }
+            sent
+        })
+    };
+    let count = || json(&program, "server status --dir community")["totals"]["messages"].as_i64();
+    let began = Instant::now();
+    while count() < Some(3) {
+        assert!(began.elapsed() < PATIENCE, "nobody writes");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let tried = json(&program, "server backup --dir community saved --dry-run");
+    assert_eq!(tried["dry_run"], true);
+    assert!(!program.home().join("saved").exists());
+    good(&program, "ackpost server backup --dir community saved");
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let sent = writing.join().expect("the writer");
+    assert_eq!(count(), Some(sent), "no message was lost meanwhile");
+    let key = running.started["public_key"].clone();
+    running.stop();
+
+    let whole = json(&program, "server restore saved nowhere --dry-run");
+    assert_eq!(whole["public_key"], key);
+    assert!(!program.home().join("nowhere").exists());
+    good(
+        &program,
+        &format!("ackpost server restore saved second --database {other}"),
+    );
+    let verified = json(&program, "server verify --dir second");
+    assert_eq!(verified["problems"], serde_json::json!([]));
+    assert_eq!(verified["signatures_good"], verified["messages"]);
+    assert!(verified["messages"].as_i64() >= Some(3));
+    let second = run(&program.home().join("second"), &[]);
+    assert_eq!(second.started["public_key"], key, "the links stay");
+    good(
+        &program,
+        &format!("ackpost send -b 'goes on' '{}'", second.room(SEED, "test")),
+    );
+    second.stop();
+}
+
+#[test]
+fn a_running_community_on_sqlite_is_saved_and_restored_into_postgresql() {
+    let postgres = testkit::Postgres::shared();
+    let database = postgres.database();
+    backup_and_restore("sqlite:community.db", database.url());
+}
+
+#[test]
+fn a_running_community_on_postgresql_is_saved_and_restored_into_a_file() {
+    let postgres = testkit::Postgres::shared();
+    let database = postgres.database();
+    backup_and_restore(database.url(), "sqlite:community.db");
+}
+
+#[test]
+fn a_community_on_postgresql_without_its_key_does_not_start() {
+    let postgres = testkit::Postgres::shared();
+    let database = postgres.database();
+    let program = Program::new();
+    let made = json(
+        &program,
+        &format!("server init community --database {}", database.url()),
+    );
+    let key = made["public_key"].as_str().expect("key").to_owned();
+    good(&program, "ackpost server room add --dir community test");
+    let file = program.home().join("community/key_x25519");
+    let bytes = std::fs::read(&file).expect("the key");
+    std::fs::remove_file(&file).expect("removed");
+    let refused = program.shell("ackpost server run community --listen 127.0.0.1:0");
+    assert_eq!(refused.code, 1, "{}", refused.all());
+    assert!(
+        refused
+            .stderr
+            .contains("is missing although a community is stored already")
+            && refused.stderr.contains(&key)
+            && refused.stderr.contains("put the file back from a backup"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!file.exists(), "no other key took its place");
+    // A second folder on the same database makes no second community of it.
+    let second = program.shell(&format!(
+        "ackpost server init second --database {}",
+        database.url()
+    ));
+    assert_eq!(second.code, 1, "{}", second.all());
+    assert!(second.stderr.contains(&key), "{}", second.stderr);
+    assert!(!program.home().join("second/key_x25519").exists());
+
+    std::fs::write(&file, &bytes).expect("put back");
+    run(&program.home().join("community"), &[]).stop();
+    // With the key in it, the second folder is a second process of the same community.
+    std::fs::create_dir_all(program.home().join("second")).expect("a folder");
+    std::fs::write(program.home().join("second/key_x25519"), bytes).expect("a copy");
+    good(
+        &program,
+        &format!("ackpost server init second --database {}", database.url()),
+    );
+    let running = run(&program.home().join("second"), &[]);
+    assert!(running.page("/rooms").contains("\"test\""));
+    running.stop();
+}
+
+/// The commands of a page, in order, each with the name of its section.
+fn commands(page: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(support::root().join(page)).expect("the page");
+    let (mut section, mut inside, mut all) = (String::new(), false, Vec::new());
+    for line in text.lines() {
+        if let Some(title) = line.trim_start_matches('#').strip_prefix(' ')
+            && line.starts_with('#')
+            && !inside
+        {
+            title.clone_into(&mut section);
+        }
+        if line.starts_with("```") {
+            inside = line == "```console";
+        } else if inside && let Some(command) = line.strip_prefix("$ ") {
+            all.push((section.clone(), command.to_owned()));
+        }
+    }
+    all
+}
+
+/// Id number `n` of those who wrote in a room, newest first.
+fn author(program: &Program, n: usize) -> String {
+    let list = json(program, "server message list --room main --dir srv/community");
+    let id = list["messages"][n]["session_id"].as_str().expect("an author");
+    id.to_owned()
+}
+
+#[test]
+fn every_command_of_the_guide_runs() {
+    let program = Program::new();
+    let postgres = testkit::Postgres::shared();
+    let database = postgres.database();
+    let home = program.home();
+    std::fs::create_dir(home.join("srv")).expect("a folder");
+    let sample = support::root()
+        .join("vectors/sogs/pysogs-sample")
+        .display()
+        .to_string();
+    let admin = "05c83d65bee210fe7a0c14e392b4fd7aced78423aea1882d3395be6e01583eab78";
+    let (mut running, mut seen): (Option<Running>, Vec<String>) = (None, Vec::new());
+    let mut inside = false;
+    let all = commands("docs/guide/community-server.md");
+    assert!(all.len() > 60, "{} commands", all.len());
+    for (section, command) in all {
+        let line = command
+            .split("  #")
+            .next()
+            .expect("a command")
+            .trim_end()
+            .replace("/var/lib/session-open-group-server", &sample)
+            .replace("postgres://user:password@host/name", database.url())
+            .replace("/srv/", &format!("{}/srv/", home.display()))
+            .replace("05…your-session-id…", admin)
+            .replace("05…", admin);
+        if line.starts_with("cd ") {
+            inside = true;
+            continue;
+        }
+        if line.contains("server run") {
+            running = Some(run(&home.join("srv/community"), &[]));
+            let server = running.as_ref().expect("it runs");
+            write_posts(&program, server, &["hello", "look", "buy my coins"]);
+            seen.push(line);
+            continue;
+        }
+        // These work on a stopped server; what follows them in the guide does too.
+        if ["PostgreSQL", "The key"].contains(&section.as_str())
+            && let Some(server) = running.take()
+        {
+            server.stop();
+        }
+        if line.contains("held")
+            && let Some(server) = &running
+        {
+            for (n, text) in ["may I?", "and I?"].iter().enumerate() {
+                let seed = format!("{:064x}", 1000 + n);
+                good(
+                    &program,
+                    &format!("ackpost send -b '{text}' '{}'", server.room(&seed, "main")),
+                );
+            }
+        }
+        let mut line = line;
+        if line.contains("15…") {
+            line = line.replace("15…", &author(&program, 0));
+        }
+        line = with_numbers(&program, &line);
+        if inside && !line.contains("--dir") && !line.contains("restore") && !line.contains("settings names")
+        {
+            line.push_str(" --dir srv/community");
+        }
+        std::fs::write(home.join("list.txt"), "darn\nheck\n").expect("a list");
+        let ran = program.shell(&line);
+        assert_eq!(ran.code, 0, "{section}: {line}\n{}", ran.all());
+        seen.push(line);
+    }
+    // Every verb is in the guide.
+    for verb in [
+        "init",
+        "run",
+        "status",
+        "backup",
+        "restore",
+        "verify",
+        "import",
+        "migrate",
+        "reload",
+        "config check",
+        "config show",
+        "new-key",
+        "room list",
+        "room show",
+        "room add",
+        "room edit",
+        "room delete",
+        "user list",
+        "user show",
+        "user permissions",
+        "mod list",
+        "mod add",
+        "mod remove",
+        "ban list",
+        "ban add",
+        "ban remove",
+        "message list",
+        "message delete",
+        "message delete-all",
+        "message delete-containing",
+        "message held",
+        "message approve",
+        "message refuse",
+        "file list",
+        "file delete",
+        "filter list",
+        "filter add",
+        "filter remove",
+        "filter test",
+        "settings list",
+        "settings set",
+        "settings clear",
+        "settings names",
+        "raid status",
+        "raid on",
+        "raid off",
+        "log",
+        "undo",
+    ] {
+        assert!(
+            seen.iter()
+                .any(|line| line.contains(&format!("ackpost server {verb}"))),
+            "the guide does not show `server {verb}`"
+        );
+    }
+}
+
+/// Three posts of one person, one of them with a file.
+fn write_posts(program: &Program, server: &Running, texts: &[&str]) {
+    std::fs::write(program.home().join("note.txt"), "a file").expect("a file");
+    for (n, text) in texts.iter().enumerate() {
+        let attach = if n == 0 { "--attach note.txt" } else { "" };
+        good(
+            program,
+            &format!(
+                "ackpost send {attach} -b '{text}' '{}'",
+                server.room(SEED, "main")
+            ),
+        );
+    }
+}
+
+/// Numbers that the guide makes up, as they are here.
+fn with_numbers(program: &Program, line: &str) -> String {
+    let held = |n: usize| {
+        let list = json(program, "server message held --dir srv/community");
+        list["held"][n]["id"].as_i64().expect("a held post")
+    };
+    if line.contains("message approve") {
+        return format!("ackpost server message approve {}", held(0));
+    }
+    if line.contains("message refuse") {
+        return format!("ackpost server message refuse {}", held(0));
+    }
+    line.to_owned()
+}
+
+#[test]
+fn the_packaged_units_and_examples_name_commands_that_exist() {
+    let folder: PathBuf = support::root().join("packaging");
+    let program = Program::new();
+    let mut texts = Vec::new();
+    for entry in std::fs::read_dir(folder.join("systemd"))
+        .expect("units")
+        .flatten()
+    {
+        texts.push(std::fs::read_to_string(entry.path()).expect("a unit"));
+    }
+    texts.push(std::fs::read_to_string(folder.join("container-start")).expect("the start"));
+    let mut found = 0;
+    for line in texts.iter().flat_map(|text| text.lines()) {
+        let Some(at) = line
+            .find("ackpost ")
+            .filter(|_| line.starts_with("Exec") || line.contains("exec "))
+        else {
+            continue;
+        };
+        let words: Vec<&str> = line[at..]
+            .split_whitespace()
+            .skip(1)
+            .filter(|word| !word.starts_with("-v"))
+            .take_while(|word| {
+                word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-')
+            })
+            .collect();
+        assert!(!words.is_empty(), "{line}");
+        good(&program, &format!("ackpost {} --help", words.join(" ")));
+        found += 1;
+    }
+    assert!(found >= 4, "{found} commands");
+}
