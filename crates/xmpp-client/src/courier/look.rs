@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::{Courier, Key, Question, stamp_before};
+use super::{Courier, Key, Past, Question, stamp_before};
 use crate::Jid;
 use crate::id;
 use crate::message::{Confirm, ConfirmedBy, Note, Target};
@@ -108,9 +108,9 @@ impl Courier {
             .is_some_and(|from| from.same_bare(&self.own));
         if let Some(job) = key.and_then(|key| self.jobs.get_mut(&key))
             && from_us
-            && job.look
+            && job.past == Past::Unknown
         {
-            job.found = true;
+            job.past = Past::Found;
         }
         true
     }
@@ -125,7 +125,7 @@ impl Courier {
         let missing = look
             .jobs
             .iter()
-            .any(|key| self.jobs.get(key).is_some_and(|job| !job.found));
+            .any(|key| self.jobs.get(key).is_some_and(|job| job.past == Past::Unknown));
         if let Some(first) = first
             && !complete
             && missing
@@ -137,7 +137,7 @@ impl Courier {
         let (found, missing) = look
             .jobs
             .into_iter()
-            .partition(|key| self.jobs.get(key).is_some_and(|job| job.found));
+            .partition(|key| self.jobs.get(key).is_some_and(|job| job.past == Past::Found));
         let found: Vec<Key> = found;
         self.say_again(missing);
         if !found.is_empty() {
@@ -169,7 +169,7 @@ impl Courier {
                 again.push(key);
                 continue;
             }
-            job.look = false;
+            job.past = Past::Settled;
             job.released = true;
             job.written = true;
             job.passed = super::Passed::Own;
@@ -190,7 +190,7 @@ impl Courier {
         }
         for key in jobs {
             if let Some(job) = self.jobs.get_mut(&key) {
-                job.look = false;
+                job.past = Past::Settled;
                 self.release(key);
                 self.unsealed.push(key);
             }

@@ -78,10 +78,19 @@ struct Job {
     excused: u32,
     /// It was refused while the room was being set up.
     again: bool,
+    /// Whether it was said before.
+    past: Past,
+}
+
+/// What is known about earlier attempts at a message to a person.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Past {
+    /// There are none, or they did not come far.
+    Settled,
     /// It may have been said before, and waits until our archive was looked through.
-    look: bool,
-    /// It stands in our archive.
-    found: bool,
+    Unknown,
+    /// It stands in our archive, and waits until that is known to prove something.
+    Found,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,8 +187,7 @@ impl Courier {
                 unreached: None,
                 excused: 0,
                 again: false,
-                look,
-                found: false,
+                past: if look { Past::Unknown } else { Past::Settled },
             },
         );
         match room {
@@ -198,7 +206,7 @@ impl Courier {
     pub(crate) fn seal(&mut self) {
         let (waiting, covered) = std::mem::take(&mut self.unsealed)
             .into_iter()
-            .partition(|key| self.jobs.get(key).is_some_and(|job| job.look));
+            .partition(|key| self.jobs.get(key).is_some_and(|job| job.past != Past::Settled));
         self.look_for(waiting);
         let covered: Vec<Key> = covered;
         let mut people = Vec::new();

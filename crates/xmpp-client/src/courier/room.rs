@@ -188,15 +188,17 @@ impl Courier {
             job.unreached = None;
             job.identity = super::Identity::Person;
             job.excused = 0;
-            job.found = false;
             let hold = match &job.target {
                 Target::Room(target) => self
                     .rooms
                     .get(&target.room.to_bare())
                     .is_some_and(|room| room.history_since.is_some()),
                 Target::User(_) => {
-                    job.look = job.taken_at.is_some();
-                    job.look
+                    job.past = match job.taken_at {
+                        Some(_) => super::Past::Unknown,
+                        None => super::Past::Settled,
+                    };
+                    job.taken_at.is_some()
                 }
             };
             if !hold {

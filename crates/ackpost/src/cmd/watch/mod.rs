@@ -14,13 +14,17 @@ use std::time::Duration;
 use clap::Args;
 use notify::Service;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::cmd::room::place::{Needs, Way};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
 use place::Cursors;
+
+/// How long accounts have to leave at the end.
+const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Follow communities and XMPP accounts.
 #[derive(Debug, Args)]
@@ -63,8 +67,11 @@ pub(crate) fn run(args: &WatchArgs, context: Context) -> Done {
 
 async fn watch(args: &WatchArgs, context: Context) -> Done {
     let mut cursors = Cursors::load(args.cursor.clone())?;
-    let (sender, mut events) = mpsc::channel::<Seen>(64);
-    let mut sources = tokio::task::JoinSet::new();
+    let (sender, events) = mpsc::channel::<Seen>(64);
+    let (tell, stop) = watch::channel(false);
+    // Each account holds one of these until it has left.
+    let (present, mut everybody_left) = mpsc::channel::<()>(1);
+    let mut sources = JoinSet::new();
     for url in &args.urls {
         let scheme = url
             .split_once("://")
@@ -77,7 +84,12 @@ async fn watch(args: &WatchArgs, context: Context) -> Done {
                 .ok_or_else(|| Failure::usage("this is no XMPP account", "give an xmpps:// URL"))?
                 .map_err(unusable)?;
             let source = xmpp::Source::new(access, &cursors);
-            sources.spawn(source.run(sender.clone()));
+            let (sender, stop, present) = (sender.clone(), stop.clone(), present.clone());
+            sources.spawn(async move {
+                let ended = source.run(sender, stop).await;
+                drop(present);
+                ended
+            });
         } else {
             let places = args.way.places(url, Needs::Nothing)?;
             let options = sogs::Options {
@@ -89,6 +101,22 @@ async fn watch(args: &WatchArgs, context: Context) -> Done {
         }
     }
     drop(sender);
+    let done = follow(args, context, events, &mut sources, &mut cursors).await;
+    // Accounts leave their rooms and end their sessions, instead of just being gone.
+    let _ = tell.send(true);
+    drop(present);
+    let _ = tokio::time::timeout(LEAVE_WITHIN, everybody_left.recv()).await;
+    done
+}
+
+/// Prints what comes until there is a reason to end.
+async fn follow(
+    args: &WatchArgs,
+    context: Context,
+    mut events: mpsc::Receiver<Seen>,
+    sources: &mut JoinSet<Ended>,
+    cursors: &mut Cursors,
+) -> Done {
     let mut left = args.count;
     let mut failed = false;
     let mut lost = HashSet::new();

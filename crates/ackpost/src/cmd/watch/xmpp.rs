@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use notify::service::XmppAccess;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc::Sender;
+use tokio::sync::{mpsc, watch};
 use xmpp_client::{
     Account, ArchivePlace, Event, Jid, Received, RoomTarget, Session, SessionOptions, XmppError,
 };
@@ -37,7 +37,8 @@ impl Source {
         }
     }
 
-    pub(super) async fn run(mut self, sender: Sender<Seen>) -> Ended {
+    /// Until the session ends for good, or the stop is said; then it leaves in order.
+    pub(super) async fn run(mut self, sender: mpsc::Sender<Seen>, mut stop: watch::Receiver<bool>) -> Ended {
         let mut options = SessionOptions::receiving(self.rooms.clone());
         options.catch_up = std::iter::once(self.account.jid().to_bare())
             .chain(self.rooms.iter().map(|room| room.room.to_bare()))
@@ -54,7 +55,12 @@ impl Source {
             Ok(opened) => opened,
             Err(error) => return Some(failed(&self.key, &error)),
         };
-        while let Some(event) = events.next().await {
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                _ = stop.wait_for(|stop| *stop) => None,
+            };
+            let Some(event) = event else { break };
             if let Event::Ended { reason: Some(error) } = &event {
                 return Some(failed(&self.key, error));
             }
@@ -68,8 +74,9 @@ impl Source {
                 self.places.insert(place.by.to_string(), place.id.into());
                 (self.key.clone(), Value::Object(self.places.clone()))
             });
-            if sender.send(Seen { value, text, mark }).await.is_err() {
-                break;
+            tokio::select! {
+                sent = sender.send(Seen { value, text, mark }) => if sent.is_err() { break },
+                _ = stop.wait_for(|stop| *stop) => break,
             }
         }
         session.close().await;
@@ -99,17 +106,10 @@ fn describe(event: &Event) -> (Value, Option<String>, Option<ArchivePlace>) {
             None,
         ),
         Event::Ended { .. } => (json!({ "event": "ended" }), None, None),
-        Event::Chat(message) => received("direct", message, false),
-        Event::Room(message) => received("message", message, true),
-        Event::Correction(message) => {
-            let in_room = message
-                .from
-                .as_ref()
-                .is_some_and(|from| from.resource().is_some())
-                && message.own;
-            received("edited", message, in_room)
-        }
-        Event::File(message) => received("file", message, false),
+        Event::Chat(message) => received("direct", message),
+        Event::Room(message) => received("message", message),
+        Event::Correction(message) => received("edited", message),
+        Event::File(message) => received("file", message),
         Event::Subject { room, nick, subject } => (
             json!({ "event": "subject", "room": room.to_string(), "name": nick, "body": subject }),
             Some(format!("[{room}] topic: {}", show::safe(subject))),
@@ -173,11 +173,13 @@ fn describe(event: &Event) -> (Value, Option<String>, Option<ArchivePlace>) {
     }
 }
 
-fn received(event: &str, message: &Received, in_room: bool) -> (Value, Option<String>, Option<ArchivePlace>) {
+fn received(event: &str, message: &Received) -> (Value, Option<String>, Option<ArchivePlace>) {
     let from = message.from.as_ref();
-    let room = from.filter(|_| in_room).map(|from| from.to_bare().to_string());
+    let room = from
+        .filter(|_| message.room)
+        .map(|from| from.to_bare().to_string());
     let name = from
-        .filter(|_| in_room)
+        .filter(|_| message.room)
         .and_then(|from| from.resource().map(str::to_owned));
     let time = message
         .stamp
