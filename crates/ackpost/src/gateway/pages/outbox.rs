@@ -68,9 +68,9 @@ fn table(entries: &[Entry], query: &str) -> Markup {
                 tbody {
                     @for entry in entries {
                         tr {
-                            td { a href={ "/ui/outbox/" (entry.id) } { code { (entry.id) } } }
-                            td { (entry.target) }
-                            td class=(entry.state) { (entry.state) }
+                            td.short { a href={ "/ui/outbox/" (entry.id) } { code { (entry.id) } } }
+                            td.long { (entry.target) }
+                            td.short.(entry.state) { (entry.state) }
                             td.wide { (time_text(entry.accepted_at)) }
                             td.wide { (entry.attempts) }
                         }
@@ -153,7 +153,7 @@ fn detail(entry: &Entry, history: &[(String, String, String)]) -> Markup {
         @if !history.is_empty() {
             h2 { "What happened" }
             table {
-                tbody { @for (at, kind, text) in history { tr { td.wide { (at) } td { (kind) } td { (text) } } } }
+                tbody { @for (at, kind, text) in history { tr { td.wide { (at) } td.short { (kind) } td.long { (text) } } } }
             }
         }
     }

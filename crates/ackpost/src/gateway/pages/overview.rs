@@ -60,7 +60,7 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>, request: Request) 
                 tbody {
                     @for key in shown {
                         tr {
-                            td { a href={ "/ui/keys/" (key) } { (key) } }
+                            td.long { a href={ "/ui/keys/" (key) } { (key) } }
                             td { @if gateway.operator_file(key).is_some() { "gateway.toml" } @else { "/add" } }
                         }
                     }

@@ -143,7 +143,7 @@ fn table(caller: &Caller, services: &Notifier) -> Markup {
             tbody {
                 @for entry in services.iter().filter(|entry| caller.reaches(entry)) {
                     tr {
-                        td { (entry.service().map_or("template", |service| service.name())) }
+                        td.short { (entry.service().map_or("template", |service| service.name())) }
                         td { code { (entry.masked_url()) } }
                         td { @for tag in &entry.tags { span.tag { (tag) } " " } }
                     }
