@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response};
 use url::Url;
@@ -37,6 +38,8 @@ pub(crate) struct Limits {
 pub(crate) struct Http {
     client: Client,
     limits: Limits,
+    /// What the client takes from the environment, to name the proxy when it fails.
+    proxies: Option<Arc<Matcher>>,
 }
 
 pub(crate) struct HttpRequest {
@@ -80,8 +83,22 @@ impl Http {
         if !use_proxies {
             builder = builder.no_proxy();
         }
-        let client = builder.build().map_err(|error| classify(&error, "connect"))?;
-        Ok(Self { client, limits })
+        let client = builder
+            .build()
+            .map_err(|error| classify(&error, "connect", None))?;
+        let proxies = use_proxies.then(|| Arc::new(Matcher::from_env()));
+        Ok(Self {
+            client,
+            limits,
+            proxies,
+        })
+    }
+
+    /// Host and port of the proxy on the way to `url`, without its login.
+    fn proxy(&self, url: &Url) -> Option<String> {
+        let way = self.proxies.as_ref()?.intercept(&url.as_str().parse().ok()?)?;
+        let (host, port) = (way.uri().host()?, way.uri().port_u16());
+        Some(port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
     }
 
     pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, SogsError> {
@@ -108,7 +125,13 @@ impl Http {
         let response = builder
             .send()
             .await
-            .map_err(|error| classify(&error, "connect"))?;
+            .map_err(|error| classify(&error, "connect", self.proxy(&request.url)))?;
+        if response.status() == reqwest::StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            && let Some(proxy) = self.proxy(&request.url)
+        {
+            let detail = format!("{proxy} wants a login");
+            return Err(SogsError::new(Cause::Proxy { detail }).with_status(407));
+        }
         tracing::debug!(
             method = request.method,
             server = request.url.host_str().unwrap_or_default(),
@@ -150,7 +173,7 @@ impl Http {
         let mut truncated = false;
         let mut stream = response.bytes_stream();
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| classify(&error, "answer"))?;
+            let chunk = chunk.map_err(|error| classify(&error, "answer", None))?;
             let room = limit - body.len();
             if chunk.len() > room {
                 body.extend_from_slice(&chunk[..room]);
@@ -187,8 +210,9 @@ fn reporting(
     })
 }
 
-/// Finds the cause in what the HTTP client reports. `phase` is what a timeout interrupted, unless it tells itself.
-fn classify(error: &reqwest::Error, phase: &'static str) -> SogsError {
+/// Finds the cause in what the HTTP client reports. `phase` is what a timeout interrupted, unless it tells itself;
+/// `proxy` is the proxy that the connection was made to, if there is one.
+fn classify(error: &reqwest::Error, phase: &'static str, proxy: Option<String>) -> SogsError {
     let mut detail = error.to_string();
     let mut source = error.source();
     let mut tls = None;
@@ -203,6 +227,13 @@ fn classify(error: &reqwest::Error, phase: &'static str) -> SogsError {
         source = cause.source();
     }
     let cause = match (tls, kind) {
+        // Where there is a proxy, it is the one that does not answer.
+        (None, _) if error.is_connect() && proxy.is_some() => Cause::Proxy {
+            detail: match (proxy, kind) {
+                (Some(proxy), Some(io::ErrorKind::ConnectionRefused)) => format!("nobody listens on {proxy}"),
+                (proxy, _) => format!("{}: {detail}", proxy.unwrap_or_default()),
+            },
+        },
         (Some(rustls::Error::InvalidMessage(_)), _) => Cause::NotTls,
         (Some(error), _) => Cause::Tls {
             detail: error.to_string(),
