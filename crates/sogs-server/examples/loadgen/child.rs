@@ -120,6 +120,12 @@ pub(crate) fn fill(args: &[String]) {
 /// Rooms `room0`…, messages spread over them, and users besides those who will ask.
 pub(crate) fn fill_dir(dir: &Path, database: Option<&str>, rooms: i64, messages: i64, users: i64) {
     let config = config(dir, database);
+    // A database without the key of its community does not start.
+    if !config.key_path().exists() {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).unwrap();
+        std::fs::write(config.key_path(), key).unwrap();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -18,8 +18,11 @@
 mod auth;
 mod common;
 mod crash;
+mod disk;
+mod flood;
 mod hostile;
 mod protocol;
+mod retention;
 mod shared;
 mod store;
 mod transcript;
