@@ -5,9 +5,9 @@ use serde_json::json;
 use session_core::SessionId;
 use sogs_client::types::DirectMessage;
 
-use crate::cmd::room::parse_id;
 use crate::cmd::room::place::{Needs, Way, failed};
 use crate::cmd::room::show;
+use crate::cmd::room::{body_of, parse_id};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
@@ -74,12 +74,7 @@ pub(crate) fn run(args: &DmArgs, context: Context) -> Done {
 
 async fn send(args: &SendArgs, context: Context) -> Done {
     let place = args.way.places(&args.link, Needs::Identity)?.remove(0);
-    let body = match &args.body {
-        Some(body) => body.clone(),
-        None => std::io::read_to_string(std::io::stdin())
-            .map(|body| body.trim_end().to_owned())
-            .map_err(|e| Failure::new(format!("standard input: {e}"), "give the message as text (UTF-8)"))?,
-    };
+    let body = body_of(args.body.as_deref())?;
     if body.is_empty() {
         return Err(Failure::usage(
             "the message is empty",
@@ -115,7 +110,15 @@ async fn read(args: &ReadArgs, context: Context) -> Done {
     } else {
         inbox.received(args.since).await
     };
-    for message in &messages.map_err(failed)? {
+    let messages = messages.map_err(failed)?;
+    if messages.is_empty() && !context.json {
+        output::note(if args.sent {
+            "nothing was sent"
+        } else {
+            "the inbox is empty"
+        });
+    }
+    for message in &messages {
         if context.json {
             output::json(&direct_json(message));
         } else {

@@ -12,6 +12,10 @@ use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
 
+/// What a secret among the arguments earns.
+const ON_THE_COMMAND_LINE: &str = "a seed or phrase on the command line can be seen by everybody on this machine; use \
+                                   {env:NAME}, {file:PATH}, or - for standard input";
+
 /// Session accounts to write and read with.
 #[derive(Debug, Args)]
 pub(crate) struct IdentityArgs {
@@ -55,6 +59,9 @@ struct ImportArgs {
     /// Name to store it under
     #[arg(default_value = store::DEFAULT)]
     name: String,
+    /// Further words: of a phrase that does not belong here
+    #[arg(hide = true)]
+    words: Vec<String>,
     /// Where the phrase or seed comes from: {env:NAME} or {file:PATH} instead of standard input
     #[arg(long, value_name = "REFERENCE")]
     from: Option<String>,
@@ -83,8 +90,14 @@ pub(crate) fn run(args: &IdentityArgs, context: Context) -> Done {
         IdentityCommand::Show(args) => show(args, context),
         IdentityCommand::List => list(context),
         IdentityCommand::Import(args) => {
+            if !args.words.is_empty() {
+                return Err(store::secret_for_name());
+            }
             let text = match &args.from {
                 Some(reference) => resolve(reference)?.ok_or_else(|| {
+                    if store::looks_secret(reference) {
+                        output::warning(ON_THE_COMMAND_LINE);
+                    }
                     Failure::usage(
                         "--from takes {env:NAME} or {file:PATH}",
                         "leave it out and give the phrase on standard input",
@@ -199,11 +212,8 @@ impl IdentityChoice {
         if let Some(secret) = resolve(text)? {
             return store::parse(&secret, "the identity").map(Some);
         }
-        if looks_secret(text) {
-            output::warning(
-                "a seed or phrase on the command line can be seen by everybody on this machine; use {env:NAME}, \
-                 {file:PATH}, or - for standard input",
-            );
+        if store::looks_secret(text) {
+            output::warning(ON_THE_COMMAND_LINE);
             return store::parse(text, "the identity").map(Some);
         }
         stored_or_failure(text).map(Some)
@@ -242,13 +252,7 @@ fn resolve(text: &str) -> Result<Option<Zeroizing<String>>, Failure> {
     if let Some(path) = inner("{file:") {
         return store::read_secret(std::path::Path::new(path))
             .map(Some)
-            .map_err(|e| Failure::new(format!("{path}: {e}"), "name a file that can be read"));
+            .map_err(|e| store::unreadable(std::path::Path::new(path), &e));
     }
     Ok(None)
-}
-
-/// Text that is a seed or a phrase rather than a name.
-fn looks_secret(text: &str) -> bool {
-    text.contains(char::is_whitespace)
-        || (matches!(text.len(), 32 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit()))
 }

@@ -1,7 +1,7 @@
 //! Identities in the user's configuration folder: one file each, readable by its owner alone.
 
 use std::fs;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -35,6 +35,9 @@ pub(crate) fn path_of(name: &str) -> Result<PathBuf, Failure> {
     let clean = name
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.');
+    if looks_secret(name) {
+        return Err(secret_for_name());
+    }
     if name.is_empty() || name.len() > 64 || name.starts_with('.') || !clean {
         return Err(Failure::usage(
             format!("{name:?} is no name for an identity"),
@@ -99,8 +102,24 @@ pub(crate) fn load(name: &str) -> Result<Option<Identity>, Failure> {
             parse(&text, &path.display().to_string()).map(Some)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::InvalidData => Err(neither(&path.display().to_string())),
         Err(error) => Err(trouble(&path, &error)),
     }
+}
+
+/// A secret where a name belongs. It is not shown: it stands in the process list already, and need not stand in a log.
+pub(super) fn secret_for_name() -> Failure {
+    output::warning(super::ON_THE_COMMAND_LINE);
+    Failure::usage(
+        "the name of an identity stands here, not its seed or phrase",
+        "give a name, and the phrase on standard input",
+    )
+}
+
+/// Text that is a seed or a phrase rather than a name.
+pub(crate) fn looks_secret(text: &str) -> bool {
+    text.contains(char::is_whitespace)
+        || (matches!(text.len(), 32 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// A seed or a phrase.
@@ -110,13 +129,42 @@ pub(crate) fn parse(text: &str, place: &str) -> Result<Identity, Failure> {
         return Ok(identity);
     }
     Identity::from_mnemonic(text).map_err(|error| {
-        let cause = if text.contains(char::is_whitespace) {
-            format!("{place}: {error}")
+        if text.contains(char::is_whitespace) {
+            Failure::new(
+                format!("{place}: {error}"),
+                "check it against the phrase in the app, word by word",
+            )
         } else {
-            format!("{place} holds neither a recovery phrase nor a seed of 32 or 64 hexadecimal digits")
-        };
-        Failure::new(cause, "check it against the phrase in the app, word by word")
+            neither(place)
+        }
     })
+}
+
+/// What is no secret at all.
+fn neither(place: &str) -> Failure {
+    Failure::new(
+        format!("{place} holds neither a recovery phrase nor a seed"),
+        "give the 13 words that the app shows, or 64 (or 32) hexadecimal digits",
+    )
+}
+
+/// Why a file gave no text.
+pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::InvalidData => neither(&path.display().to_string()),
+        ErrorKind::NotFound => Failure::new(
+            format!("there is no file {}", path.display()),
+            "name a file that holds a recovery phrase or a seed",
+        ),
+        ErrorKind::IsADirectory => Failure::new(
+            format!("{} is a folder", path.display()),
+            "name a file that holds a recovery phrase or a seed",
+        ),
+        _ => Failure::new(
+            format!("{}: {error}", path.display()),
+            "name a file that can be read",
+        ),
+    }
 }
 
 /// A seed or phrase from a file, bounded.
@@ -131,14 +179,18 @@ pub(crate) fn read_secret(path: &Path) -> std::io::Result<Zeroizing<String>> {
 /// A seed or phrase from standard input, bounded.
 pub(crate) fn read_stdin() -> Result<Zeroizing<String>, Failure> {
     let mut text = Zeroizing::new(String::with_capacity(256));
+    if std::io::stdin().is_terminal() {
+        output::note("Type the recovery phrase or seed, then Ctrl-D.");
+    }
     std::io::stdin()
         .take(MAX_SECRET_BYTES)
         .read_to_string(&mut text)
-        .map_err(|error| {
-            Failure::new(
+        .map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => neither("standard input"),
+            _ => Failure::new(
                 format!("standard input: {error}"),
                 "give a recovery phrase as text",
-            )
+            ),
         })?;
     Ok(text)
 }

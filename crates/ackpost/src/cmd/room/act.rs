@@ -17,7 +17,7 @@ pub(super) async fn post(args: &PostArgs, context: Context) -> Done {
     let body = if args.text.body.is_none() && !args.attach.is_empty() {
         String::new()
     } else {
-        body_of(&args.text)?
+        body_of(args.text.body.as_deref())?
     };
     // Everything is looked at before anything goes out.
     let attachments = files::read_all(&args.attach)?;
@@ -80,7 +80,7 @@ fn name(given: Option<&str>, place: &Place) -> String {
 
 pub(super) async fn edit(args: &EditArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, Needs::Identity)?;
-    let post = Post::text(body_of(&args.text)?).name(name(args.text.name.as_deref(), &place));
+    let post = Post::text(body_of(args.text.body.as_deref())?).name(name(args.text.name.as_deref(), &place));
     place.room.edit(args.id, post).await.map_err(failed)?;
     done(context, &place, args.id, "edited");
     Ok(Exit::Success)
@@ -144,6 +144,12 @@ pub(super) async fn react(args: &ReactArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, needs)?;
     let room = &place.room;
     let emoji = args.emoji.as_deref().unwrap_or_default();
+    if !(args.who || args.clear || args.remove || looks_like_emoji(emoji)) {
+        return Err(Failure::usage(
+            format!("{emoji:?} is no emoji"),
+            "give the emoji itself, as in \u{1f44d}",
+        ));
+    }
     if args.who {
         for (user, time) in room.reactors(args.id, emoji, None).await.map_err(failed)? {
             if context.json {
@@ -182,6 +188,11 @@ pub(super) async fn react(args: &ReactArgs, context: Context) -> Done {
     Ok(Exit::Success)
 }
 
+/// Servers take any 1 to 12 code points, but no app shows words as a reaction.
+fn looks_like_emoji(text: &str) -> bool {
+    text.chars().any(|c| !c.is_ascii() && !c.is_alphanumeric())
+}
+
 pub(super) async fn pin(args: &PinArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, Needs::Identity)?;
     match args.id {
@@ -212,4 +223,26 @@ pub(super) async fn pin(args: &PinArgs, context: Context) -> Done {
         }
     }
     Ok(Exit::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_no_emoji() {
+        for emoji in [
+            "\u{1f44d}",
+            "\u{2764}\u{fe0f}",
+            "1\u{fe0f}\u{20e3}",
+            "\u{1f1eb}\u{1f1f7}",
+            "\u{a9}\u{fe0f}",
+            "\u{1f469}\u{200d}\u{1f680}",
+        ] {
+            assert!(looks_like_emoji(emoji), "{emoji}");
+        }
+        for word in ["", "thumbsup", ":+1:", "+1", "ok", "\u{e4}h", "\u{597d}"] {
+            assert!(!looks_like_emoji(word), "{word}");
+        }
+    }
 }

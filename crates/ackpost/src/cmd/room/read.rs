@@ -102,6 +102,9 @@ async fn read_one(place: &Place, args: &ReadArgs, context: Context, several: boo
         (None, Some(id)) => place.room.before(id, options).await.map_err(failed)?,
         (None, None) => place.room.recent(options).await.map_err(failed)?,
     };
+    if messages.is_empty() && !context.json {
+        output::note("no messages");
+    }
     for message in messages.iter().rev() {
         print(show::message_json(message), show::message_text(message));
     }
