@@ -207,6 +207,57 @@ fn a_hangup_reads_the_configuration_again() {
     running.stop();
 }
 
+#[test]
+fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
+    use std::io::{Read as _, Write as _};
+    for (proxies, logged) in [
+        // The chain of proxies is followed from its near end to the first address that is none of ours.
+        ("[\"127.0.0.1\", \"192.0.2.7\"]", "client=203.0.113.9"),
+        ("[]", "client=127.0.0.1"),
+    ] {
+        let program = Program::new();
+        good(&program, "ackpost server init community");
+        let dir = program.home().join("community");
+        let file = dir.join("server.toml");
+        let text = std::fs::read_to_string(&file).expect("configuration");
+        let said = text
+            .replace("#trusted_proxies = []", &format!("trusted_proxies = {proxies}"))
+            .replace("#level = \"info\"", "level = \"debug\"");
+        assert!(said.contains("\nlevel") && said.contains("\ntrusted_proxies"), "{said}");
+        std::fs::write(&file, said).expect("written");
+        let log = program.home().join("log");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ackpost"))
+            .args(["--json", "server", "run", "--listen", "127.0.0.1:0"])
+            .arg(&dir)
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&log).expect("a file"))
+            .spawn()
+            .expect("the program runs");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe"))
+            .read_line(&mut line)
+            .expect("a line");
+        let running = Running {
+            child,
+            started: serde_json::from_str(&line).expect("JSON"),
+        };
+        let mut stream = std::net::TcpStream::connect(running.host()).expect("connect");
+        write!(
+            stream,
+            "GET /rooms HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 6.6.6.6, 203.0.113.9, 192.0.2.7\r\nconnection: close\r\n\r\n"
+        )
+        .expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        running.stop();
+        let log = std::fs::read_to_string(log).expect("the log");
+        assert!(log.contains(logged) && !log.contains("6.6.6.6"), "{log}");
+    }
+}
+
 /// One round of backup, restore and verification of a community in `database`, restored into `other`.
 fn backup_and_restore(database: &str, other: &str) {
     let program = Program::new();
