@@ -28,6 +28,20 @@ impl Report {
         )
     }
 
+    /// Adds another run.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.done += other.done;
+        self.failed += other.failed;
+        self.seconds += other.seconds;
+        self.server_cpu += other.server_cpu;
+        self.memory_mb = self.memory_mb.max(other.memory_mb);
+        self.latencies.extend(other.latencies);
+        self.latencies.sort_by(f64::total_cmp);
+        if self.example.is_empty() {
+            self.example = other.example;
+        }
+    }
+
     pub(crate) fn per_second(&self) -> f64 {
         self.done as f64 / self.seconds
     }
@@ -57,13 +71,24 @@ impl Report {
 
 /// Sends the requests over so many connections until they or the time run out. A status outside of 2xx is a failure.
 pub(crate) fn drive(server: &Child, requests: &[Vec<u8>], connections: usize, seconds: f64) -> Report {
+    drive_paced(server, requests, connections, seconds, Duration::ZERO)
+}
+
+/// The same with a pause after every answer, as people make it.
+pub(crate) fn drive_paced(
+    server: &Child,
+    requests: &[Vec<u8>],
+    connections: usize,
+    seconds: f64,
+    pause: Duration,
+) -> Report {
     let next = AtomicUsize::new(0);
     let cpu = server.cpu();
     let begin = Instant::now();
     let until = begin + Duration::from_secs_f64(seconds);
     let parts: Vec<Report> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..connections)
-            .map(|_| scope.spawn(|| one_connection(server, requests, &next, until)))
+            .map(|_| scope.spawn(|| one_connection(server, requests, &next, until, pause)))
             .collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -72,20 +97,20 @@ pub(crate) fn drive(server: &Child, requests: &[Vec<u8>], connections: usize, se
         ..Report::default()
     };
     report.server_cpu = server.cpu() - cpu;
-    report.memory_mb = server.memory_mb();
     for part in parts {
-        report.done += part.done;
-        report.failed += part.failed;
-        report.latencies.extend(part.latencies);
-        if report.example.is_empty() {
-            report.example = part.example;
-        }
+        report.add(part);
     }
-    report.latencies.sort_by(f64::total_cmp);
+    report.memory_mb = server.memory_mb();
     report
 }
 
-fn one_connection(server: &Child, requests: &[Vec<u8>], next: &AtomicUsize, until: Instant) -> Report {
+fn one_connection(
+    server: &Child,
+    requests: &[Vec<u8>],
+    next: &AtomicUsize,
+    until: Instant,
+    pause: Duration,
+) -> Report {
     let mut report = Report::default();
     let mut stream = TcpStream::connect(server.addr).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -103,6 +128,9 @@ fn one_connection(server: &Child, requests: &[Vec<u8>], next: &AtomicUsize, unti
         if !(200..300).contains(&status) {
             report.failed += 1;
             report.example = format!("{status} {text}");
+        }
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
         }
     }
     report
