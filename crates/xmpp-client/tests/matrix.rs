@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use testkit::{Ejabberd, Prosody, Receiver, ServerOptions, XmppServer};
-use xmpp_client::{ChannelBinding, Confirm, ConfirmedBy, Mode, Outcome, Outgoing, Target};
+use xmpp_client::{Account, ChannelBinding, Confirm, ConfirmedBy, Mode, Outcome, Outgoing, Target};
 
 const MODES: [Mode; 3] = [Mode::None, Mode::StartTls, Mode::Tls];
 const LEVELS: [Option<Confirm>; 5] = [
@@ -174,6 +174,23 @@ fn never_binding_works_everywhere() {
             let sender = account(server, "carol", mode).channel_binding(ChannelBinding::Never);
             let outcome = send_one(&sender, text(user("carol@localhost"), "hello me"));
             assert!(matches!(outcome, Outcome::Delivered(_)), "{outcome:?}");
+        }
+    }
+}
+
+/// SASLprep (RFC 4013): however the same password was typed, it is the same.
+#[test]
+fn passwords_are_prepared_before_they_are_hashed() {
+    // `pä ss,=1` decomposed, with a no-break space, and with a soft hyphen in it.
+    for typed in ["pa\u{308} ss,=1", "p\u{e4}\u{a0}ss,=1", "p\u{e4} s\u{ad}s,=1"] {
+        for server in [Prosody::shared(), Ejabberd::shared()] {
+            let sender = Account::new(jid("dave@localhost"), typed.to_owned().into())
+                .host(&server.host)
+                .port(server.port)
+                .mode(Mode::StartTls)
+                .verify(trust(server));
+            let outcome = send_one(&sender, text(user("dave@localhost"), "hello me"));
+            assert!(matches!(outcome, Outcome::Delivered(_)), "{typed:?} {outcome:?}");
         }
     }
 }
