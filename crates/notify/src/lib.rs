@@ -30,12 +30,15 @@ mod report;
 pub mod service;
 mod tag;
 mod template;
+mod template_url;
+mod text;
 pub mod url;
 
 pub use asset::Asset;
 pub use config::{ConfigReport, Source, Syntax};
 pub use dispatch::{
     Attempt, Courier, CourierOptions, File, Fixed, Parcel, Plan, Planned, Prepared, Progress, Stamp, prepare,
+    prepare_shared,
 };
 pub use entry::{Entry, EntryBody};
 pub use env::Environment;
@@ -50,4 +53,5 @@ pub use service::{
 };
 pub use tag::{Tag, TagFilter, Wanted, parse_tags};
 pub use template::{Template, Values};
+pub use text::Text;
 pub use url::split_urls;

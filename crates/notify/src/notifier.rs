@@ -1,10 +1,11 @@
 //! The front door: a list of services, and messages for them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::asset::Asset;
 use crate::config::{self, ConfigReport, Loader, Source};
-use crate::dispatch::{self, Courier, CourierOptions, Plan, Planned, prepare};
+use crate::dispatch::{self, Courier, CourierOptions, Plan, Planned, prepare_shared};
 use crate::entry::Entry;
 use crate::message::Message;
 use crate::problem::{AddError, Problem};
@@ -243,7 +244,7 @@ impl Notifier {
 
     /// What a message would become at every chosen service. No network.
     pub fn plan<'a>(&'a self, message: &Message, filter: &'a TagFilter) -> Plan<'a> {
-        let message = self.asset().complete(message);
+        let message = Arc::new(self.asset().complete(message));
         let values = self.values();
         let mut plan = Plan {
             services: Vec::new(),
@@ -252,7 +253,7 @@ impl Notifier {
         for entry in self.find(filter) {
             match entry.resolve(&values) {
                 Ok(service) => {
-                    let prepared = prepare(&service, &message);
+                    let prepared = prepare_shared(&service, &message);
                     plan.services.push(Planned {
                         entry,
                         service,

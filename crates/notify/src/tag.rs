@@ -87,7 +87,7 @@ pub enum TagFilter {
 
 impl TagFilter {
     /// What the command line's `-g` values mean: each is a list of words that must all match (separated by commas,
-    /// semicolons or blanks), several are alternatives. None, or only empty ones, chooses the services without tags.
+    /// semicolons, brackets or blanks), several are alternatives. None, or only empty ones, chooses the services without tags.
     ///
     /// ```
     /// use notify::{Tag, TagFilter};
@@ -102,7 +102,7 @@ impl TagFilter {
             .map(|value| {
                 value
                     .as_ref()
-                    .split(|c: char| c.is_whitespace() || c == ',' || c == ';')
+                    .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '[' | ']'))
                     .filter(|word| !word.is_empty())
                     .map(Wanted::parse)
                     .collect::<Vec<_>>()

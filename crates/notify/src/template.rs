@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::env::Environment;
 use crate::problem::Problem;
 use crate::service::{Context, Service, with_overrides};
+use crate::template_url::show;
 use crate::url::RawUrl;
 
 /// Prefix of environment variables that fill templates.
@@ -89,15 +90,18 @@ impl Template {
         if let Err(problem) = fits(url, keys, declared, context) {
             return Some(Err(problem));
         }
-        let mut shown = upper_names(url, declared);
-        let mut glue = if url.contains('?') { '&' } else { '?' };
-        for (key, value) in keys {
-            shown.push(glue);
-            shown.push_str(key);
-            shown.push('=');
-            shown.push_str(&upper_names(value, declared));
-            glue = '&';
-        }
+        let words: Vec<(String, String)> = declared
+            .keys()
+            .enumerate()
+            .map(|(n, name)| (word(n), name.to_uppercase()))
+            .collect();
+        let word_of = |name: &str| declared.keys().position(|known| known == name).map(word);
+        let in_words = |text: &str| replaced(text, word_of);
+        let shown_keys: Vec<(String, String)> = keys
+            .iter()
+            .map(|(key, value)| (key.clone(), in_words(value)))
+            .collect();
+        let (shown, masked) = show(&in_words(url), &shown_keys, &words);
         Some(Ok(Self {
             url: Zeroizing::new(url.to_owned()),
             keys: keys
@@ -105,7 +109,7 @@ impl Template {
                 .map(|(key, value)| (key.clone(), Zeroizing::new(value.clone())))
                 .collect(),
             declared: Arc::clone(declared),
-            masked: mask(&shown),
+            masked,
             shown: Zeroizing::new(shown),
             context: Arc::clone(context),
         }))
@@ -197,14 +201,9 @@ fn fits(
         .rev()
         .find(|(key, _)| key == "host")
         .map(|(_, value)| value.as_str());
-    let word = |name: &str| {
-        declared
-            .keys()
-            .position(|known| known == name)
-            .map(|n| format!("a0b1c2d3e4f5t{n}z"))
-    };
-    let filled = replaced(url, &word);
-    let host = host.map(|host| replaced(host, &word));
+    let word_of = |name: &str| declared.keys().position(|known| known == name).map(word);
+    let filled = replaced(url, word_of);
+    let host = host.map(|host| replaced(host, word_of));
     let misplaced = || {
         Problem::error(
             "a template variable stands where no value can be filled in",
@@ -214,7 +213,7 @@ fn fits(
     };
     let raw = RawUrl::parse(&filled, &context.env, host.as_deref()).map_err(|_| misplaced())?;
     let lost = occurrences(url)
-        .filter_map(|name| word(&name))
+        .filter_map(|name| word_of(&name))
         .any(|word| !raw.holds(&word));
     if lost { Err(misplaced()) } else { Ok(()) }
 }
@@ -254,12 +253,9 @@ pub(crate) fn is_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-fn upper_names(text: &str, declared: &BTreeMap<String, Option<String>>) -> String {
-    replaced(text, |name| {
-        declared
-            .contains_key(name)
-            .then(|| format!("${{{}}}", name.to_uppercase()))
-    })
+/// What stands for variable number `n` while a URL is taken apart: a word that is valid everywhere.
+fn word(n: usize) -> String {
+    format!("a0b1c2d3e4f5a6b7t{n}z")
 }
 
 /// A text with other words for its variables; one without another word stays.
@@ -277,54 +273,3 @@ fn replaced(text: &str, word: impl Fn(&str) -> Option<String>) -> String {
     out.push_str(rest);
     out
 }
-
-/// First and last character of user and password, and no value of a query key that holds a secret.
-fn mask(url: &str) -> String {
-    let short = |text: &str| {
-        if text.starts_with("${") {
-            return text.to_owned();
-        }
-        let mut chars = text.chars();
-        match (chars.next(), chars.next_back()) {
-            (Some(first), Some(last)) => format!("{first}...{last}"),
-            (Some(_), None) => "...".to_owned(),
-            _ => String::new(),
-        }
-    };
-    let Some((schema, rest)) = url.split_once("://") else {
-        return "...".to_owned();
-    };
-    let (place, query) = rest
-        .split_once('?')
-        .map_or((rest, None), |(place, query)| (place, Some(query)));
-    let place = match place.split_once('@') {
-        Some((user_info, place)) => match user_info.split_once(':') {
-            Some((user, password)) => format!("{}:{}@{place}", short(user), short(password)),
-            None => format!("{}@{place}", short(user_info)),
-        },
-        None => place.to_owned(),
-    };
-    let mut masked = format!("{schema}://{place}");
-    for (n, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
-        masked.push(if n == 0 { '?' } else { '&' });
-        match pair.split_once('=') {
-            Some((key, value)) if SECRET_KEYS.contains(&key.to_lowercase().as_str()) => {
-                masked.push_str(key);
-                masked.push('=');
-                masked.push_str(&short(value));
-            }
-            _ => masked.push_str(pair),
-        }
-    }
-    masked
-}
-
-const SECRET_KEYS: &[&str] = &[
-    "seed",
-    "password",
-    "pass",
-    "key",
-    "public_key",
-    "user",
-    "room_password",
-];

@@ -226,6 +226,14 @@ fn d30_a_join_link_is_a_url_when_there_is_a_seed() {
     );
 }
 
+#[test]
+fn d33_a_target_at_an_ipv6_address_is_one() {
+    let one = service("xmpps://u:p@[::1]/jane/%23room?to=joe@[2001:db8::1],ann");
+    let expected = ["#room@[::1]", "ann@[::1]", "jane@[::1]", "joe@[2001:db8::1]"];
+    assert_eq!(places(&one), expected);
+    assert_eq!(places(&service(&one.expose_url())), expected);
+}
+
 #[tokio::test]
 async fn d32_secrets_by_reference() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -15,10 +15,34 @@ use crate::usage::refuse_value;
 
 /// Every flag of `send` is accepted; the words are an action, ids and URLs.
 #[derive(Debug, Args)]
+#[command(override_help = HELP)]
 pub(crate) struct StorageArgs {
     #[command(flatten)]
     send: SendArgs,
 }
+
+/// `storage --help`: what concerns storage alone; the flags of `send` are accepted besides.
+const HELP: &str = "\
+List the ids of services; accepted for Apprise's sake, nothing is kept on disk
+
+Usage: ackpost storage [OPTIONS] [ACTION] [UID]... [URL]...
+
+Arguments:
+  [ACTION]  list (the default), prune, clear or clean; its beginning is enough
+  [UID]...  Show only services whose id begins with this
+  [URL]...  Services whose ids are listed; without any, those of the configuration
+
+Options:
+  -c, --config <PATH>             Read services from this configuration (may be repeated)
+  -g, --tag <TAG>                 Only services with this tag (may be repeated)
+      --storage-uid-length <N>    Digits of an id, 2 to 64 (-SUL) [default: 8]
+      --storage-prune-days <N>    Accepted without effect (-SPD)
+      --storage-path <PATH>       Accepted without effect (-S)
+      --storage-mode <MODE>       auto, flush or memory; accepted without effect (-SM)
+  -v, --verbose                   Say more; repeat for more still
+  -h, --help                      Print help
+
+Every other option of `ackpost send` is accepted and has no effect here.";
 
 /// What Apprise can do with its storage.
 const ACTIONS: [&str; 4] = ["list", "prune", "clear", "clean"];

@@ -9,7 +9,7 @@ mod run;
 
 pub(crate) use courier::fingerprint;
 pub use courier::{Courier, CourierOptions, Progress, ProgressFn};
-pub use plan::{Plan, Planned, Prepared, prepare};
+pub use plan::{Plan, Planned, Prepared, prepare, prepare_shared};
 pub(crate) use run::run;
 
 use std::sync::Arc;

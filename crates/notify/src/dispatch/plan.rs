@@ -1,5 +1,7 @@
 //! What would be sent where: pure, no network.
 
+use std::sync::Arc;
+
 use crate::entry::Entry;
 use crate::message::Message;
 use crate::problem::Problem;
@@ -28,6 +30,16 @@ pub struct Prepared {
 /// ```
 pub fn prepare(service: &Service, message: &Message) -> Result<Prepared, Problem> {
     let chunks = render::render(service.common(), service.limits(), message)?;
+    prepared(service, message, chunks)
+}
+
+/// The same without a copy: the pieces of a message that is sent as it stands are windows into it.
+pub fn prepare_shared(service: &Service, message: &Arc<Message>) -> Result<Prepared, Problem> {
+    let chunks = render::render_shared(service.common(), service.limits(), message)?;
+    prepared(service, message, chunks)
+}
+
+fn prepared(service: &Service, message: &Message, chunks: Vec<Chunk>) -> Result<Prepared, Problem> {
     let chunks = service
         .endpoint()
         .finish(service.common(), chunks, message.input_format);

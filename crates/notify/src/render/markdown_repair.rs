@@ -26,7 +26,7 @@ impl Repair {
         base: usize,
         seen: &str,
         cut: usize,
-        tidy: impl Fn(&str) -> String,
+        tidy: impl Fn(&str) -> &str,
     ) -> String {
         let marks = scan(seen);
         let mut fates: BTreeMap<usize, Fate> = BTreeMap::new();
@@ -85,7 +85,7 @@ impl Repair {
                 Fate::Drop => {}
             }
         }
-        tidy(&out) + &tail
+        tidy(&out).to_owned() + &tail
     }
 }
 
@@ -125,7 +125,6 @@ fn scan(text: &str) -> Marks {
     let fences = backtick_runs(text);
     let mut address_end = Next::new(|byte| matches!(byte, b')' | b'\n' | b' '));
     let mut angle_end = Next::new(|byte| byte == b'>' || byte.is_ascii_whitespace());
-    let mut label_end = Next::new(|byte| matches!(byte, b'[' | b']' | b'\n'));
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
@@ -153,14 +152,12 @@ fn scan(text: &str) -> Marks {
                 };
             }
             b'[' => {
-                let end = label_end.from(bytes, at + 1);
-                if !text.get(end..).is_some_and(|rest| rest.starts_with("](")) {
-                    marks.brackets.push(at);
-                }
+                marks.brackets.push(at);
                 at += 1;
             }
             b']' if text[at + 1..].starts_with('(') => {
-                // The address of a link is no text.
+                // A link begins at the innermost bracket; its address is no text.
+                marks.brackets.pop();
                 let end = address_end.from(bytes, at + 2);
                 at = if bytes.get(end) == Some(&b')') {
                     end

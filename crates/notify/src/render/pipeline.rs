@@ -1,10 +1,12 @@
 //! The order of things: escapes, emoji, conversion, trimming, title merge, overflow.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::message::{Format, Message, Overflow};
 use crate::problem::Problem;
 use crate::service::{Chunk, Common, Limits};
+use crate::text::Whole;
 use crate::url::number::{is_space, trim};
 
 use super::overflow::{self, Markup};
@@ -14,6 +16,21 @@ use super::{
 
 /// Renders a message for a service. No chunk means that there is nothing to say; blank pieces are left out (D22).
 pub fn render(common: &Common, limits: Limits, message: &Message) -> Result<Vec<Chunk>, Problem> {
+    chunks(common, limits, message, None)
+}
+
+/// The same; a body that nothing changes is not copied, its pieces share the message's memory.
+pub fn render_shared(common: &Common, limits: Limits, message: &Arc<Message>) -> Result<Vec<Chunk>, Problem> {
+    chunks(common, limits, message, Some(Whole::Body(Arc::clone(message))))
+}
+
+/// `whole` is the message's body, when it may be shared.
+fn chunks(
+    common: &Common,
+    limits: Limits,
+    message: &Message,
+    whole: Option<Whole>,
+) -> Result<Vec<Chunk>, Problem> {
     // Borrowed as long as nothing changes it: bodies may be long.
     let (mut title, mut body) = (
         Cow::Borrowed(message.title.as_str()),
@@ -33,6 +50,11 @@ pub fn render(common: &Common, limits: Limits, message: &Message) -> Result<Vec<
         title = convert(message.input_format, common.format, title);
     }
     let mut title = trim(&title).to_owned();
+    // Only what nothing has changed yet is a part of the message.
+    let whole = match (&body, whole) {
+        (Cow::Borrowed(_), Some(whole)) => whole,
+        _ => Whole::Text(Arc::default()),
+    };
     let mut body = Cow::Borrowed(body.trim_end_matches(is_space));
     if body.is_empty() && !title.is_empty() {
         // A title alone is the message (D22).
@@ -47,7 +69,7 @@ pub fn render(common: &Common, limits: Limits, message: &Message) -> Result<Vec<
         declared: message.input_format.is_some(),
         input: message.input_format,
     };
-    let mut chunks = overflowed(common.overflow, limits, title, &body, markup);
+    let mut chunks = overflowed(common.overflow, limits, title, &body, markup, &whole);
     chunks.retain(|chunk| !chunk.body.chars().all(is_space));
     Ok(chunks)
 }
@@ -101,11 +123,16 @@ fn overflowed(
     mut title: String,
     body: &str,
     markup: Markup,
+    whole: &Whole,
 ) -> Vec<Chunk> {
+    let text = |piece: Cow<'_, str>| match piece {
+        Cow::Borrowed(piece) => whole.piece(piece),
+        Cow::Owned(piece) => piece.into(),
+    };
     if overflow == Overflow::Upstream {
         return vec![Chunk {
             title,
-            body: body.to_owned(),
+            body: text(body.into()),
             xhtml: None,
         }];
     }
@@ -116,11 +143,11 @@ fn overflowed(
     if overflow == Overflow::Truncate {
         return vec![Chunk {
             title,
-            body: overflow::truncate(body, limits.body, markup),
+            body: text(overflow::truncate(body, limits.body, markup)),
             xhtml: None,
         }];
     }
-    let pieces = overflow::split(body, limits.body, markup);
+    let pieces = overflow::pieces(body, limits.body, markup);
     let count = pieces.len();
     let digits = count.to_string().len();
     let counter = 4 + 2 * digits;
@@ -129,7 +156,7 @@ fn overflowed(
             .into_iter()
             .map(|body| Chunk {
                 title: title.clone(),
-                body,
+                body: text(body),
                 xhtml: None,
             })
             .collect();
@@ -143,7 +170,7 @@ fn overflowed(
         .enumerate()
         .map(|(n, body)| Chunk {
             title: format!("{title} [{:0digits$}/{count:0digits$}]", n + 1),
-            body,
+            body: text(body),
             xhtml: None,
         })
         .collect()

@@ -84,6 +84,12 @@ pub struct Limits {
     pub body: usize,
 }
 
+/// Names of the parameters that every service has.
+pub(crate) const GLOBAL_PARAMETERS: [&str; 12] = [
+    "overflow", "format", "verify", "redirect", "cto", "rto", "emojis", "tz", "retry", "wait", "optional",
+    "store",
+];
+
 /// Names of the parameters that concern the queue; they are read there, kept here as written.
 pub const QUEUE_PARAMETERS: &[&str] = &[
     "queue",

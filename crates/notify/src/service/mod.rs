@@ -2,6 +2,8 @@
 
 mod access;
 mod common;
+#[cfg(test)]
+mod pager;
 mod parse;
 pub(crate) mod sogs;
 mod sogs_deliver;
@@ -18,13 +20,14 @@ use futures_util::future::BoxFuture;
 pub use access::{SogsAccess, SogsParts, XmppAccess, XmppParts};
 pub use common::QUEUE_PARAMETERS;
 pub use common::{Common, Limits, Origin, ParamValue, Parameter};
-pub(crate) use common::{Query, Taken, boolean_word};
+pub(crate) use common::{GLOBAL_PARAMETERS, Query, Taken, boolean_word};
 pub(crate) use parse::with_overrides;
 pub use parse::{Context, LoadedUrls};
 pub use wire::{FixedPost, SogsWire, Wire, XmppWire};
 
 use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};
 use crate::problem::Problem;
+use crate::text::Text;
 use crate::url::RawUrl;
 
 /// Makes an endpoint of a URL.
@@ -56,7 +59,12 @@ impl Row {
 }
 
 /// Every service there is. A new one is one row here and one module beside this file.
-pub static SERVICES: &[&Row] = &[&sogs::ROW, &xmpp::ROW];
+pub static SERVICES: &[&Row] = &[
+    &sogs::ROW,
+    &xmpp::ROW,
+    #[cfg(test)]
+    &pager::ROW,
+];
 
 /// The row that answers to this schema (lower case).
 pub fn row_of(schema: &str) -> Option<&'static Row> {
@@ -306,7 +314,7 @@ pub struct Chunk {
     /// The subject, for services that carry one apart from the body; else empty.
     pub title: String,
     /// The text.
-    pub body: String,
+    pub body: Text,
     /// The same text as XHTML-IM body content (XMPP with `format=html`, D20).
     pub xhtml: Option<String>,
 }

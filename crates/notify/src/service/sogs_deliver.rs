@@ -87,7 +87,7 @@ impl Sogs {
     /// What a chunk is on the wire. Bytes and signatures are fixed here unless a quoted message must be looked up first.
     pub(super) fn wire(&self, chunk: &Chunk, stamp: &Stamp) -> SogsWire {
         let mut wire = SogsWire {
-            body: chunk.body.clone(),
+            body: chunk.body.to_string(),
             sent_at_ms: stamp.sent_at_ms,
             fixed: None,
         };

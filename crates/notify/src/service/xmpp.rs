@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::dispatch::{Attempt, Courier, Parcel, Stamp};
 use crate::message::Format;
 use crate::problem::Problem;
-use crate::url::{RawUrl, jid, percent, targets};
+use crate::url::{RawUrl, jid, jid_targets, percent};
 
 use super::common::{shown_word, yes_no};
 use super::{Chunk, Common, Endpoint, Limits, Origin, ParamValue, Parameter, Row, Taken, Target, Wire};
@@ -166,7 +166,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         .is_some_and(|mode| !mode.trim().is_empty());
     let (mode, secure) = written_mode(raw.schema == "xmpps", taken)?;
     let to = taken.text("to").map(|to| percent::decode(&to));
-    let written = targets(raw.path.iter().map(String::as_str).chain(to.as_deref()));
+    let written = jid_targets(raw.path.iter().map(String::as_str).chain(to.as_deref()));
     let (places, printed) = places(&written, &raw.host, taken)?;
     let name = nick_name(taken);
     let nick = name.clone().unwrap_or_else(|| login.local.clone());
@@ -311,7 +311,11 @@ fn places(
             (room, Some(password)) => pieces.push((percent::decode(&room), Some(password))),
             (text, None) if text.contains('%') => {
                 let decoded = percent::decode(&text);
-                pieces.extend(targets([decoded.as_str()]).into_iter().map(|text| (text, None)));
+                pieces.extend(
+                    jid_targets([decoded.as_str()])
+                        .into_iter()
+                        .map(|text| (text, None)),
+                );
             }
             whole => pieces.push(whole),
         }
@@ -609,8 +613,8 @@ impl Endpoint for Xmpp {
         chunks
             .into_iter()
             .map(|chunk| Chunk {
-                xhtml: Some(chunk.body.clone()),
-                body: crate::render::html_to_text(&chunk.body),
+                xhtml: Some(chunk.body.to_string()),
+                body: crate::render::html_to_text(&chunk.body).into(),
                 title: chunk.title,
             })
             .collect()

@@ -131,7 +131,7 @@ impl Xmpp {
         let body = if common.format == Format::Markdown {
             xmpp_client::styling_from_markdown(&chunk.body)
         } else {
-            chunk.body.clone()
+            chunk.body.to_string()
         };
         XmppWire {
             id: stamp.id.clone(),

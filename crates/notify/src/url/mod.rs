@@ -10,6 +10,11 @@ mod split;
 pub(crate) mod time_zone;
 
 pub use raw::RawUrl;
-pub(crate) use raw::targets;
+pub(crate) use raw::{jid_targets, targets};
 pub(crate) use secret_ref::{References, read_secret_file};
 pub use split::split_urls;
+
+/// True for what may stand where a host is expected.
+pub(crate) fn is_host(text: &str) -> bool {
+    host::check(text).is_ok()
+}

@@ -53,7 +53,11 @@ impl RawUrl {
         if text.contains("/#") {
             text = text.replace("/#", "/%23");
         }
-        let whole = Zeroizing::new(references.expand(&text));
+        let whole = Zeroizing::new(if references.is_empty() {
+            String::new()
+        } else {
+            references.expand(&text)
+        });
         // A URL that is nothing but one reference: what it stands for is the URL.
         let (text, references) =
             if !references.is_empty() && schema_of(&text).is_none() && schema_of(&whole).is_some() {
@@ -227,37 +231,41 @@ fn schema_of(text: &str) -> Option<(String, &str)> {
     ))
 }
 
-/// Splits a path segment or a `to=` value into targets.
+/// Splits path segments and `to=` values into targets.
 pub(crate) fn targets<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    distinct(items.into_iter().flat_map(|item| item.split(separates)))
+}
+
+/// The same for JIDs: brackets around an IPv6 address behind an `@` do not separate (D33).
+pub(crate) fn jid_targets<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    distinct(items.into_iter().flat_map(jid_words))
+}
+
+fn separates(c: char) -> bool {
+    is_space(c) || matches!(c, '[' | ']' | ';' | ',')
+}
+
+fn distinct<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     let mut seen = std::collections::HashSet::new();
-    for item in items {
-        for part in words(item) {
-            if !part.is_empty() && all.len() < TARGETS && seen.insert(part.to_owned()) {
-                all.push(part.to_owned());
-            }
+    for word in words.filter(|word| !word.is_empty()) {
+        if all.len() < TARGETS && seen.insert(word) {
+            all.push(word.to_owned());
         }
     }
     all
 }
 
-/// The words of a list. Brackets around an IPv6 address behind an `@` do not separate.
-fn words(item: &str) -> impl Iterator<Item = &str> {
+fn jid_words(item: &str) -> impl Iterator<Item = &str> {
     let mut rest = item;
     std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
         let mut from = 0;
-        loop {
-            let separator = |c: char| is_space(c) || matches!(c, '[' | ']' | ';' | ',');
-            let Some(at) = rest[from..].find(separator).map(|at| from + at) else {
+        while !rest.is_empty() {
+            let Some(at) = rest[from..].find(separates).map(|at| from + at) else {
                 return Some(std::mem::take(&mut rest));
             };
-            if let Some(length) = rest[..at]
-                .ends_with('@')
-                .then(|| bracketed(&rest[at..]))
-                .flatten()
+            if rest[..at].ends_with('@')
+                && let Some(length) = bracketed(&rest[at..])
             {
                 from = at + length;
                 continue;
@@ -267,6 +275,7 @@ fn words(item: &str) -> impl Iterator<Item = &str> {
             rest = &rest[at + width..];
             return Some(word);
         }
+        None
     })
 }
 

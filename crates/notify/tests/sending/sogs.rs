@@ -183,7 +183,7 @@ async fn a_sealed_message_with_a_file_and_a_wire_sent_twice() {
     let target = service.targets().remove(0);
     let again = unique("twice");
     let chunk = notify::Chunk {
-        body: again.clone(),
+        body: again.as_str().into(),
         ..notify::Chunk::default()
     };
     let wire = service.fix(&target, &chunk, &notify::Stamp::new(std::time::SystemTime::now()));

@@ -91,7 +91,7 @@ impl Difference {
             };
         }
         let chunks = ours?.chunks;
-        let bodies: Vec<String> = chunks.iter().map(|chunk| chunk.body.clone()).collect();
+        let bodies: Vec<String> = chunks.iter().map(|chunk| chunk.body.to_string()).collect();
         same(
             "chunks",
             &bodies,
