@@ -81,7 +81,7 @@ pub(super) async fn walk(walk: &mut Walk, way: &Way) {
         walk.skip_all(&AFTER_DNS[1..], "there is no connection");
         return targets_skipped(walk, way);
     }
-    if !stream(walk, way).await {
+    if !stream(walk, way, &candidates[0]).await {
         walk.skip(
             "login",
             "the password is only shown to a server that passed the steps before",
@@ -160,7 +160,7 @@ async fn addresses(walk: &mut Walk, candidates: &[Candidate], way: &Way) -> Vec<
 }
 
 /// TLS, the stream and its mechanisms. True when a login may be tried.
-async fn stream(walk: &mut Walk, way: &Way) -> bool {
+async fn stream(walk: &mut Walk, way: &Way, first: &Candidate) -> bool {
     walk.begin();
     match xmpp_client::offer(&way.account).await {
         Ok(offered) => {
@@ -174,12 +174,12 @@ async fn stream(walk: &mut Walk, way: &Way) -> bool {
                 XmppError::NotXmpp { .. } | XmppError::ConnectionLost { .. } | XmppError::Silent { .. }
             );
             let error = match step_of(&error) {
-                "stream" if hung_up && expects_tls(way).await => XmppError::PortExpectsTls,
+                "stream" if hung_up && expects_tls(way, first).await => XmppError::PortExpectsTls,
                 _ => error,
             };
             let step = step_of(&error);
             if step == "tls" {
-                tls_failed(walk, way, &error).await;
+                tls_failed(walk, way, first, &error).await;
             } else {
                 if step == "stream" {
                     walk.skip("tls", "seen as part of the stream, which did not open");
@@ -229,7 +229,7 @@ fn tls_seen(walk: &mut Walk, way: &Way, offered: &Offered) -> bool {
 }
 
 /// Says what is wrong with TLS, looks behind it without showing a password, and tries what would help.
-async fn tls_failed(walk: &mut Walk, way: &Way, error: &XmppError) {
+async fn tls_failed(walk: &mut Walk, way: &Way, first: &Candidate, error: &XmppError) {
     let mut seen = error.to_string();
     let trusting = way.account.clone().verify(Verify::No);
     let behind = match error {
@@ -242,7 +242,7 @@ async fn tls_failed(walk: &mut Walk, way: &Way, error: &XmppError) {
         let _ = write!(seen, " (certificate {})", Certificate::read(der).show());
     }
     walk.fail("tls", seen, error.remedy());
-    if let Some((mode, word)) = other_mode(way, error).await {
+    if let Some((mode, word)) = other_mode(way, first, error).await {
         let schema = if mode == Mode::None { "xmpp" } else { "xmpps" };
         let url = suggest::with_parameter(&suggest::with_schema(walk.url(), schema), "mode", Some(word));
         walk.suggest(
@@ -260,14 +260,19 @@ async fn tls_failed(walk: &mut Walk, way: &Way, error: &XmppError) {
 }
 
 /// Whether the port answers to TLS from the first byte.
-async fn expects_tls(way: &Way) -> bool {
-    xmpp_client::offer(&way.account.clone().mode(Mode::Tls).verify(Verify::No))
+async fn expects_tls(way: &Way, first: &Candidate) -> bool {
+    xmpp_client::offer(&there(way, first).mode(Mode::Tls).verify(Verify::No))
         .await
         .is_ok()
 }
 
+/// The account at exactly this server: another mode would ask for other service records.
+fn there(way: &Way, server: &Candidate) -> Account {
+    way.account.clone().host(&server.host).port(server.port)
+}
+
 /// Another mode that the same port answers to.
-async fn other_mode(way: &Way, error: &XmppError) -> Option<(Mode, &'static str)> {
+async fn other_mode(way: &Way, first: &Candidate, error: &XmppError) -> Option<(Mode, &'static str)> {
     let candidates: &[(Mode, &str)] = match error {
         XmppError::PortExpectsTls => &[(Mode::Tls, "tls")],
         XmppError::PortExpectsClearText => &[(Mode::StartTls, "starttls"), (Mode::None, "none")],
@@ -275,7 +280,7 @@ async fn other_mode(way: &Way, error: &XmppError) -> Option<(Mode, &'static str)
         _ => return None,
     };
     for (mode, word) in candidates {
-        if xmpp_client::offer(&way.account.clone().mode(*mode)).await.is_ok() {
+        if xmpp_client::offer(&there(way, first).mode(*mode)).await.is_ok() {
             return Some((*mode, word));
         }
     }

@@ -1,6 +1,6 @@
 //! XMPP: a real Prosody, and what goes wrong on the way to it.
 
-use testkit::{Prosody, Relay, RelayOptions, SelfSigned, XmppServer};
+use testkit::{Federation, Prosody, Relay, RelayOptions, SelfSigned, ServerOptions, XmppServer};
 
 use crate::canned::{Answers, serve};
 use crate::examined::{fails_at, is_free};
@@ -214,12 +214,29 @@ fn certificates_wrong_in_one_way_each() {
 
 #[test]
 fn people_of_domains_that_cannot_be_reached() {
-    let server = Prosody::shared();
-    let good = alice(server, server.port, "mode=starttls");
-    // A person of a domain that the own server finds no way to.
-    fails_at(
-        "recipient",
-        &good.replace("/bob?", "/jane%40no-such-domain.invalid?"),
-    );
-    is_free(&["--send", &good]);
+    let free = || {
+        std::net::TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .expect("a port")
+            .port()
+    };
+    // A server that talks to others; the one it looks for does not run.
+    let server = Prosody::start(ServerOptions {
+        federation: Some(Federation {
+            host: "one.test".to_owned(),
+            port: free(),
+            peer: "two.test".to_owned(),
+            peer_port: free(),
+            dns_port: free(),
+        }),
+        ..ServerOptions::default()
+    });
+    let to = |person: &str| {
+        format!(
+            "xmpps://alice:alicepass@one.test:{}/{person}?xmpp=127.0.0.1&mode=starttls&verify=no",
+            server.port
+        )
+    };
+    fails_at("recipient", &to("jane%40two.test"));
+    is_free(&["--send", &to("bob%40one.test")]);
 }

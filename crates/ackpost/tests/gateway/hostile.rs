@@ -278,3 +278,19 @@ fn urls_of_strangers_read_no_files_and_no_variables() {
     );
     assert!(!gateway.log().contains("hunter2"));
 }
+
+#[test]
+fn a_template_bomb_costs_a_bounded_time() {
+    let config = "[keys]\nops = \"ops.conf\"\n[hooks.bomb]\nkey = \"ops\"\nbody = \
+        \"{{#each a}}{{#each b}}{{#each a}}{{#each b}}{{ text }}{{/each}}{{/each}}{{/each}}{{/each}}\"\n";
+    let program = Program::new().file("ops.conf", &format!("{}\n", dead_url()));
+    let gateway = Gateway::with(program, config);
+    let list: Vec<_> = (0..2_000)
+        .map(|n| json!({"text": "x".repeat(100), "n": n}))
+        .collect();
+    let began = Instant::now();
+    let answer = gateway.json("/hook/bomb", &json!({"a": list.clone(), "b": list}));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(gateway.get("/healthz").status, 200);
+}

@@ -176,7 +176,12 @@ impl OutboxError {
             }
             sqlx::Error::Io(io) => Self::Database {
                 location,
-                cause: io.to_string(),
+                cause: io
+                    .to_string()
+                    .split(" (os error")
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
                 passing: true,
             },
             sqlx::Error::PoolTimedOut => Self::Database {
