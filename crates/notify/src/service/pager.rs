@@ -201,5 +201,5 @@ async fn one_row_and_one_module_make_a_service() {
         expected.map(|(number, text)| (number.to_owned(), text.to_owned()))
     );
     // What lists services knows it.
-    assert!(list.details().iter().any(|one| one.service == "pager"));
+    assert!(Notifier::details().iter().any(|one| one.service == "pager"));
 }

@@ -118,8 +118,9 @@ fn is_link_local(address: &str) -> bool {
 fn is_mapped(address: &str) -> bool {
     let head = address.rsplit_once(':').map_or("", |(head, _)| head);
     let Some(groups) = head.strip_prefix(':') else {
-        let groups = head.strip_suffix(':').unwrap_or_default();
-        return (1..=4).contains(&groups.split(':').count()) && !groups.contains("::");
+        return head
+            .strip_suffix(':')
+            .is_some_and(|groups| (1..=4).contains(&groups.split(':').count()) && !groups.contains("::"));
     };
     let words: Vec<&str> = groups.split(':').collect();
     let zeros = |word: &str| !word.is_empty() && word.bytes().all(|b| b == b'0');
