@@ -24,7 +24,10 @@ const MAX_LINE: usize = 256 << 20;
 
 impl From<ImportError> for AdminError {
     fn from(error: ImportError) -> Self {
-        Self::failed(error)
+        Self {
+            remedy: error.remedy().to_owned(),
+            ..Self::failed(error)
+        }
     }
 }
 

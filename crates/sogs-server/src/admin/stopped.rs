@@ -160,7 +160,10 @@ pub(crate) fn private_folder(folder: &Path) -> Result<(), AdminError> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|error| AdminError::failed(format!("{}: {error}", folder.display())))
+        .map_err(|error| AdminError {
+            remedy: "check the path, its permissions and the free space".to_owned(),
+            ..AdminError::failed(format!("{}: {error}", folder.display()))
+        })
 }
 
 /// Writes a file that only its owner can read (it may hold the password of a database).

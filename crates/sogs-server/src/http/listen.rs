@@ -33,6 +33,9 @@ use crate::app::App;
 const MAX_HEAD: usize = 32 * 1024;
 /// Most headers of a request.
 const MAX_HEADERS: usize = 64;
+/// What is thrown away of a refused body before the connection is closed, and for how long.
+const READ_AWAY_BYTES: usize = 64 * 1024 * 1024;
+const READ_AWAY_FOR: Duration = Duration::from_secs(5);
 /// Uploads above this go to the disk as they arrive.
 const SPOOL_FROM: u64 = 256 * 1024;
 /// How long a connection that has not asked anything yet may still do so when the server stops.
@@ -197,7 +200,7 @@ async fn silence(heard: &mut watch::Receiver<Talk>) {
 }
 
 async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAddr) -> Response<OutBody> {
-    let (head, body) = request.into_parts();
+    let (head, mut body) = request.into_parts();
     let method = head.method;
     let target = head
         .uri
@@ -210,9 +213,9 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
     let deadline = Instant::now() + Duration::from_secs_f64(config.limits.body_seconds.max(0.1));
     let mut share = Share::new(&app.memory, SMALL_BODY);
     let received = if is_upload(&req) && body.size_hint().upper().is_none_or(|size| size > SPOOL_FROM) {
-        spool(app, &req, body, config.files.max_size, deadline).await
+        spool(app, &req, &mut body, config.files.max_size, deadline).await
     } else {
-        collect(body, config.limits.body_bytes, deadline, &mut share)
+        collect(&mut body, config.limits.body_bytes, deadline, &mut share)
             .await
             .map(Body::Memory)
     };
@@ -225,6 +228,9 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
         }
         Err(refusal) => {
             tracing::debug!(status = refusal.status(), %client, path = %req.path, "a body was refused");
+            if refusal.status() != 408 {
+                read_away(body);
+            }
             let mut reply = Reply::from(refusal);
             // What is left of the body would be taken for the next request.
             reply
@@ -268,7 +274,7 @@ fn allowed_until(deadline: Instant, received: usize) -> Instant {
 }
 
 async fn collect(
-    mut body: Incoming,
+    body: &mut Incoming,
     limit: usize,
     deadline: Instant,
     share: &mut Share<'_>,
@@ -304,11 +310,25 @@ async fn collect(
     Ok(first.unwrap_or_else(|| all.freeze()))
 }
 
+/// Throws away what is still coming of a refused body, while the refusal is on its way. A sender that writes to a closed
+/// connection sees that it broke, not the answer that waits for it, and would try again.
+fn read_away(mut body: Incoming) {
+    tokio::spawn(tokio::time::timeout(READ_AWAY_FOR, async move {
+        let mut left = READ_AWAY_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    }));
+}
+
 /// Receives an upload on the disk. What can be refused without its bytes is refused before them.
 async fn spool(
     app: &App,
     req: &Req,
-    mut body: Incoming,
+    body: &mut Incoming,
     limit: u64,
     deadline: Instant,
 ) -> Result<Body, Refusal> {

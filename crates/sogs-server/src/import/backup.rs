@@ -206,7 +206,7 @@ fn hash_file(path: &Path) -> Result<String, ImportError> {
 pub fn check(from: &Path) -> Result<Manifest, ImportError> {
     let path = from.join(MANIFEST);
     let text = std::fs::read(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => ImportError::Source(format!(
+        std::io::ErrorKind::NotFound => ImportError::Backup(format!(
             "{} is no backup, or one that was not finished: it has no {MANIFEST}",
             from.display()
         )),
@@ -216,9 +216,9 @@ pub fn check(from: &Path) -> Result<Manifest, ImportError> {
         },
     })?;
     let manifest: Manifest = serde_json::from_slice(&text)
-        .map_err(|error| ImportError::Source(format!("{}: {error}", path.display())))?;
+        .map_err(|error| ImportError::Backup(format!("{}: {error}", path.display())))?;
     if manifest.version != 1 {
-        return Err(ImportError::Source(format!(
+        return Err(ImportError::Backup(format!(
             "the backup has the layout {}, which this version does not know",
             manifest.version
         )));

@@ -330,10 +330,10 @@ fn is_default(ours: &super::bulk::Value, theirs: &super::bulk::Value) -> bool {
 
 /// The folder of a path that may be a file.
 pub(super) fn folder_of(path: &Path) -> PathBuf {
-    if path.is_dir() {
-        path.to_path_buf()
-    } else {
+    if path.is_file() {
         path.parent()
             .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    } else {
+        path.to_path_buf()
     }
 }

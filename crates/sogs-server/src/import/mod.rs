@@ -34,6 +34,9 @@ pub enum ImportError {
     /// The source is not what it should be.
     #[error("{0}")]
     Source(String),
+    /// The folder to restore from is no whole backup of ours.
+    #[error("{0}")]
+    Backup(String),
     /// The target cannot take it.
     #[error("{0}")]
     Target(String),
@@ -57,6 +60,7 @@ impl ImportError {
             }
             Self::File { .. } => "check the path, its permissions and the free space",
             Self::Source(_) => "name the folder where the other server's database, key and configuration are",
+            Self::Backup(_) => "name a folder that `ackpost server backup` has written to its end",
             Self::Target(_) => "choose an empty folder or database, or stop the server that uses this one",
             Self::Differs(_) => "nothing was kept; please report this with the output of the command",
             Self::Config(_) => "`ackpost server config check` says more",

@@ -19,6 +19,40 @@ async fn exchange(api: &Api, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&all).into_owned()
 }
 
+/// Who writes all of a large body before reading gets the answer, not a broken connection that looks worth another try.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_body_may_be_written_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.body_bytes = 200_000;
+    config.files.max_size = 400_000;
+    let running = start(config).await;
+    room(&running, "r").await;
+    let api = Api::of(&running);
+    let body = vec![b'x'; 20_000_000];
+    for (path, status) in [
+        ("/batch", "413"),
+        ("/room/r/file", "401"),
+        ("/room/none/file", "404"),
+    ] {
+        let mut stream = TcpStream::connect(api.addr).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{path}: {answer}"
+        );
+    }
+    running.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_is_refused_and_the_server_goes_on() {
     let dir = tempfile::tempdir().unwrap();
