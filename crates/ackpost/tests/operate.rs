@@ -223,7 +223,10 @@ fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
         let said = text
             .replace("#trusted_proxies = []", &format!("trusted_proxies = {proxies}"))
             .replace("#level = \"info\"", "level = \"debug\"");
-        assert!(said.contains("\nlevel") && said.contains("\ntrusted_proxies"), "{said}");
+        assert!(
+            said.contains("\nlevel") && said.contains("\ntrusted_proxies"),
+            "{said}"
+        );
         std::fs::write(&file, said).expect("written");
         let log = program.home().join("log");
         let mut child = Command::new(env!("CARGO_BIN_EXE_ackpost"))

@@ -61,11 +61,12 @@ fn members(key: &session_core::ServerKey) -> Vec<(String, Identity)> {
         .collect()
 }
 
-/// What somebody may do in a room, by the view of the old program: read, moderator. Nobody = the defaults of the room.
+/// What somebody may do in a room, by the view of the old program: read (moderators always), moderator. Nobody = the
+/// defaults of the room.
 async fn rights(conn: &mut SqliteConnection, room: i64, user: Option<i64>) -> (bool, bool) {
     let row = match user {
         Some(user) => sqlx::query(
-            "SELECT read AND NOT banned, moderator FROM user_permissions WHERE room = ? AND \"user\" = ?",
+            "SELECT moderator OR (read AND NOT banned), moderator FROM user_permissions WHERE room = ? AND \"user\" = ?",
         )
         .bind(room)
         .bind(user),
