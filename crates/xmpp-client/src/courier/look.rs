@@ -149,23 +149,13 @@ impl Courier {
 
     /// How long the server has been up: the end for the messages that were found.
     pub(super) fn uptime(&mut self, jobs: Vec<Key>, answer: &Element) {
-        let up = answer
-            .find("query", ns::LAST)
-            .and_then(|query| query.get("seconds"))
-            .and_then(|seconds| seconds.parse().ok())
-            .filter(|_| answer.get("type") == Some("result"))
-            .map(Duration::from_secs);
+        let up = up_for(answer);
         let mut again = Vec::new();
         for key in jobs {
             let Some(job) = self.jobs.get_mut(&key) else {
                 continue;
             };
-            let age = job
-                .taken_at
-                .and_then(|taken_at| SystemTime::now().duration_since(taken_at).ok());
-            // Whole seconds, rounded by nobody knows whom.
-            let lived = matches!((up, age), (Some(up), Some(age)) if up > age + Duration::from_secs(1));
-            if !lived {
+            if !job.taken_at.is_some_and(|taken_at| lived_since(taken_at, up)) {
                 again.push(key);
                 continue;
             }
@@ -197,4 +187,21 @@ impl Courier {
         }
         self.seal();
     }
+}
+
+/// How long a server says that it has been up.
+pub(super) fn up_for(answer: &Element) -> Option<Duration> {
+    answer
+        .find("query", ns::LAST)
+        .filter(|_| answer.get("type") == Some("result"))
+        .and_then(|query| query.get("seconds"))
+        .and_then(|seconds| seconds.parse().ok())
+        .map(Duration::from_secs)
+}
+
+/// Whether a server that has been up for so long was up at this time. Not knowing is no.
+pub(super) fn lived_since(time: SystemTime, up: Option<Duration>) -> bool {
+    // Whole seconds, rounded by nobody knows whom.
+    let slack = Duration::from_secs(1);
+    matches!((up, SystemTime::now().duration_since(time)), (Some(up), Ok(age)) if up > age + slack)
 }

@@ -8,6 +8,7 @@
 //! in order, so when its answer is here, a bounce would be too. Rooms: the reflection.
 
 mod look;
+mod recent;
 mod room;
 mod settle;
 
@@ -25,6 +26,7 @@ use crate::stanza::Part;
 use crate::xml::Element;
 use crate::{Account, Jid};
 use look::Look;
+use recent::Recent;
 use room::Room;
 
 /// How far the clock of the server may be behind ours.
@@ -50,6 +52,8 @@ pub(crate) struct Courier {
     out: Vec<String>,
     settled: Vec<(Key, Outcome)>,
     progress: Instant,
+    /// What was confirmed a moment ago, on a kept session.
+    recent: Option<Recent>,
 }
 
 struct Job {
@@ -130,6 +134,8 @@ enum Question {
     Look(Look),
     /// Has the server been up since before these messages, which stand in our archive, were written?
     Uptime(Vec<Key>),
+    /// Has it been up since before what was confirmed last was written?
+    RecentUptime,
 }
 
 impl Courier {
@@ -147,6 +153,7 @@ impl Courier {
             out: Vec::new(),
             settled: Vec::new(),
             progress: Instant::now(),
+            recent: None,
         }
     }
 
@@ -377,6 +384,7 @@ impl Courier {
             Question::Configure { room } => self.configured(&room, !failed),
             Question::Look(look) => self.looked(look, stanza),
             Question::Uptime(jobs) => self.uptime(jobs, stanza),
+            Question::RecentUptime => self.recent_uptime(stanza),
         }
         true
     }
@@ -417,6 +425,11 @@ impl Courier {
 
     fn deliver(&mut self, key: Key, confirmed_by: ConfirmedBy) {
         if let Some(job) = self.jobs.get_mut(&key) {
+            if confirmed_by == ConfirmedBy::Server
+                && let (Target::User(_), Some(recent)) = (&job.target, &mut self.recent)
+            {
+                recent.note(job);
+            }
             let delivered = Delivered {
                 confirmed_by,
                 id: job.id.clone(),

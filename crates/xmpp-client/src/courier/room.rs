@@ -207,6 +207,7 @@ impl Courier {
             self.unsealed.push(key);
         }
         self.seal();
+        self.ask_about_recent();
     }
 
     /// A presence from a room: are we in, and as whom?

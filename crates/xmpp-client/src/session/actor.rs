@@ -86,8 +86,10 @@ impl Actor {
         for (archive, after) in &options.catch_up {
             archives.follow(archive, after.clone(), stamp(SystemTime::now()));
         }
+        let mut courier = Courier::new(&connector.account);
+        courier.keep_recent();
         Self {
-            courier: Courier::new(&connector.account),
+            courier,
             own: connector.account.jid.clone(),
             connector,
             options,
@@ -134,7 +136,9 @@ impl Actor {
                         let _ = ready.send(Ok(online.jid.clone()));
                     }
                     let began = Instant::now();
-                    match self.live(online).await {
+                    let ended = self.live(online).await;
+                    self.courier.cut();
+                    match ended {
                         End::Closed(done) => break (None, done),
                         End::Broken(error) => {
                             if began.elapsed() > STABLE_AFTER {
