@@ -17,7 +17,7 @@ use crate::ns;
 use crate::stanza::Part;
 use crate::xml::Element;
 
-/// How long before the end a confirmation is in doubt.
+/// How long before the last word of a server a confirmation is in doubt.
 const DOUBTFUL: Duration = Duration::from_secs(2);
 /// How many messages are kept at most.
 const RECENT_MAX: usize = 2_000;
@@ -67,10 +67,10 @@ impl Courier {
         self.recent = Some(Recent::default());
     }
 
-    /// The connection ended now.
-    pub(crate) fn cut(&mut self) {
+    /// The connection ended; the last word on it came then.
+    pub(crate) fn cut(&mut self, last_word: Instant) {
         if let Some(recent) = &mut self.recent {
-            recent.forget_before(Instant::now());
+            recent.forget_before(last_word);
         }
     }
 

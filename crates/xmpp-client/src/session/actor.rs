@@ -136,9 +136,7 @@ impl Actor {
                         let _ = ready.send(Ok(online.jid.clone()));
                     }
                     let began = Instant::now();
-                    let ended = self.live(online).await;
-                    self.courier.cut();
-                    match ended {
+                    match self.live(online).await {
                         End::Closed(done) => break (None, done),
                         End::Broken(error) => {
                             if began.elapsed() > STABLE_AFTER {
@@ -269,6 +267,8 @@ impl Actor {
         );
         self.begin(&mut live, online.resumed, online.resumable_as, &online.jid);
         let end = self.work(&mut live).await;
+        // A server may go on holding the connection for seconds after its last word.
+        self.courier.cut(live.last_heard);
         if let End::Closed(_) = end {
             live.stream.close(Duration::from_secs(1)).await;
             self.sm = None;
