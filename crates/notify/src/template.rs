@@ -83,6 +83,9 @@ impl Template {
         declared: &Arc<BTreeMap<String, Option<String>>>,
         context: &Arc<Context>,
     ) -> Option<Result<Self, Problem>> {
+        if declared.is_empty() {
+            return None;
+        }
         let used = |text: &str| occurrences(text).any(|name| declared.contains_key(&name));
         if !used(url) && !keys.iter().any(|(_, value)| used(value)) {
             return None;

@@ -357,7 +357,9 @@ fn may_stand_in(entry: &Entry, text: &str) -> bool {
     };
     // What the masked URL hides is secret.
     let (exposed, masked) = (parts(entry.expose_url()), parts(entry.masked_url()));
-    let (once, text) = (Zeroizing::new(text.to_lowercase()), plain(text));
+    // What a reference names is no secret, even if the secret is the same word: `{env:XMPP_PASSWORD}`.
+    let text = without_references(text);
+    let (once, text) = (Zeroizing::new(text.to_lowercase()), plain(&text));
     exposed.len() != masked.len()
         || exposed
             .iter()
@@ -369,6 +371,27 @@ fn may_stand_in(entry: &Entry, text: &str) -> bool {
                 plain(secret.strip_prefix(open).unwrap_or(secret))
             })
             .any(|secret| text.contains(secret.as_str()) || once.contains(secret.as_str()))
+}
+
+/// A text without its `{env:…}` and `{file:…}`.
+#[cfg(unix)]
+fn without_references(text: &str) -> Zeroizing<String> {
+    let mut out = Zeroizing::new(String::with_capacity(text.len()));
+    let mut rest = text;
+    while let Some(start) = rest.find('{') {
+        let (before, reference) = rest.split_at(start);
+        out.push_str(before);
+        let named = reference.starts_with("{env:") || reference.starts_with("{file:");
+        let end = reference
+            .find(['}', '\n'])
+            .filter(|end| named && reference.as_bytes()[*end] == b'}');
+        rest = &reference[end.map_or(1, |end| end + 1)..];
+        if end.is_none() {
+            out.push('{');
+        }
+    }
+    out.push_str(rest);
+    out
 }
 
 fn read_file(path: &Path) -> Result<String, Problem> {

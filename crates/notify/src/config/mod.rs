@@ -8,6 +8,7 @@ mod search;
 mod text;
 mod tree;
 mod yaml;
+mod yaml_head;
 
 pub(crate) use fetch::fetch_failure;
 pub use load::{ConfigReport, Loaded, Loader, Source, Syntax};

@@ -7,14 +7,13 @@ use crate::entry::{Entry, EntryBody};
 use crate::problem::Problem;
 use crate::service::{Context, Service, row_of, with_overrides};
 use crate::tag::has_retry;
-use crate::template::{Template, is_name};
-use crate::url::split_urls;
+use crate::template::Template;
 
 use super::asset;
-use super::groups::Groups;
-use super::load::{Include, Parsed, shared};
+use super::load::{Parsed, shared};
 use super::text::too_many_groups;
 use super::tree::{self, Node, NodeKind};
+use super::yaml_head::{global_tags, groups, includes, tag_words, templates, version};
 
 /// Reads a YAML configuration. A document that is none is refused whole; a bad entry is reported and the rest loads.
 pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
@@ -101,187 +100,6 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
         None => {}
     }
     parsed
-}
-
-fn version(root: &Node) -> Result<(), Problem> {
-    let Some(node) = root.get("version") else {
-        return Ok(());
-    };
-    // The reference compares with the number, so a word for yes is one too.
-    let is_one = |text: &str| {
-        let number = text
-            .parse::<f64>()
-            .is_ok_and(|n| n.to_bits() == 1.0_f64.to_bits());
-        number || ["true", "yes", "on"].contains(&text.to_ascii_lowercase().as_str())
-    };
-    let one = matches!(&node.kind, NodeKind::Scalar { text, plain: true } if is_one(text));
-    if one {
-        return Ok(());
-    }
-    Err(Problem::error(
-        "the version is not the number 1",
-        "write `version: 1` without quotes, or remove it",
-    )
-    .key("version")
-    .at(None, Some(node.line), Some(node.column)))
-}
-
-/// Declared template variables, lower case, with their defaults.
-fn templates(root: &Node) -> Result<BTreeMap<String, Option<String>>, Problem> {
-    let mut declared = BTreeMap::new();
-    let Some(node) = root.get("template").filter(|node| !node.is_null()) else {
-        return Ok(declared);
-    };
-    let bad = |cause: String, remedy: &str, node: &Node| {
-        Problem::error(cause, remedy)
-            .key("template")
-            .at(None, Some(node.line), Some(node.column))
-    };
-    let mut pair = |key: &Node, value: Option<&Node>| {
-        let Some(name) = key.text().filter(|name| is_name(name)) else {
-            return Err(bad(
-                "the name of a template variable is not made of letters, digits and `_`".to_owned(),
-                "correct the name",
-                key,
-            ));
-        };
-        let default = match value.filter(|value| !value.is_null()) {
-            Some(value) => Some(value.text().map(str::to_owned).ok_or_else(|| {
-                let cause = format!("the default of the template variable `{name}` is not a text");
-                bad(cause, "write a text", value)
-            })?),
-            None => None,
-        };
-        if declared.insert(name.to_lowercase(), default).is_some() {
-            let cause = format!("the template variable `{name}` is declared more than once");
-            return Err(bad(cause, "remove one of them", key));
-        }
-        Ok(())
-    };
-    match &node.kind {
-        NodeKind::Mapping(pairs) => pairs.iter().try_for_each(|(key, value)| pair(key, Some(value)))?,
-        NodeKind::Sequence(items) => {
-            for item in items.iter() {
-                match item.mapping() {
-                    Some(pairs) => pairs.iter().try_for_each(|(key, value)| pair(key, Some(value)))?,
-                    None => pair(item, None)?,
-                }
-            }
-        }
-        NodeKind::Scalar { .. } => {
-            return Err(bad(
-                "template is neither a list nor a mapping".to_owned(),
-                "write the names as a list below it",
-                node,
-            ));
-        }
-    }
-    Ok(declared)
-}
-
-fn global_tags(root: &Node, name: &str, problems: &mut Vec<Problem>) -> Vec<String> {
-    let Some(node) = root.get("tag").or_else(|| root.get("tags")) else {
-        return Vec::new();
-    };
-    match tag_words(node) {
-        Ok(words) => words,
-        Err(problem) => {
-            problems.push(
-                problem
-                    .key("tag")
-                    .at(Some(name), Some(node.line), Some(node.column)),
-            );
-            Vec::new()
-        }
-    }
-}
-
-/// The words of a tag value: a string or a list of strings.
-fn tag_words(node: &Node) -> Result<Vec<String>, Problem> {
-    let split = |text: &str| -> Vec<String> {
-        text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '[' | ']'))
-            .filter(|word| !word.is_empty())
-            .map(str::to_owned)
-            .collect()
-    };
-    if node.is_null() {
-        return Ok(Vec::new());
-    }
-    match &node.kind {
-        NodeKind::Scalar { text, .. } => Ok(split(text)),
-        NodeKind::Sequence(items) => {
-            let mut words = Vec::new();
-            for item in items.iter() {
-                match item.text() {
-                    Some(text) => words.extend(split(text)),
-                    None => return Err(Problem::error("a tag is not a word", "write tags as words")),
-                }
-            }
-            Ok(words)
-        }
-        NodeKind::Mapping(_) => Err(Problem::error(
-            "tags are neither a text nor a list",
-            "write `tag: one, two`",
-        )),
-    }
-}
-
-fn groups(root: &Node, name: &str, problems: &mut Vec<Problem>) -> Groups {
-    let mut groups = Groups::default();
-    let Some(node) = root.get("groups").filter(|node| !node.is_null()) else {
-        return groups;
-    };
-    let mut one = |key: &Node, value: &Node| {
-        let names = tag_words(key).unwrap_or_default();
-        let tags = tag_words(value).unwrap_or_default();
-        if names.is_empty() || tags.is_empty() {
-            problems.push(
-                Problem::warning("the group has no tags", "write `name: tag, tag`")
-                    .key("groups")
-                    .at(Some(name), Some(key.line), Some(key.column)),
-            );
-            return;
-        }
-        for group in names {
-            groups.add(&group, &tags);
-        }
-    };
-    let empty = |node: &Node| Node {
-        kind: NodeKind::Scalar {
-            text: String::new(),
-            plain: true,
-        },
-        ..node.clone()
-    };
-    match &node.kind {
-        NodeKind::Mapping(pairs) => pairs.iter().for_each(|(key, value)| one(key, value)),
-        NodeKind::Sequence(items) => {
-            for item in items.iter() {
-                match item.mapping() {
-                    Some(pairs) => pairs.iter().for_each(|(key, value)| one(key, value)),
-                    None => one(item, &empty(item)),
-                }
-            }
-        }
-        NodeKind::Scalar { .. } => one(node, &empty(node)),
-    }
-    groups
-}
-
-fn includes(node: &Node, all: &mut Vec<Include>) {
-    match &node.kind {
-        NodeKind::Scalar { text, .. } => {
-            for location in split_urls(text) {
-                all.push(Include {
-                    location: location.to_owned(),
-                    line: Some(node.line),
-                    column: Some(node.column),
-                });
-            }
-        }
-        NodeKind::Sequence(items) => items.iter().for_each(|item| includes(item, all)),
-        NodeKind::Mapping(pairs) => pairs.iter().for_each(|(key, _)| includes(key, all)),
-    }
 }
 
 /// The entry cannot be used, and why has been reported.
@@ -417,18 +235,23 @@ impl Entries<'_> {
     }
 
     /// Keys of one layer of an entry, put over those of the layers before, and its `tag` and `tags`.
-    fn layer(&mut self, layer: &[(Node, Node)], sogs: bool, keys: &mut Keys) -> Result<(), Reported> {
+    fn layer<'n>(
+        &mut self,
+        layer: &'n [(Node, Node)],
+        sogs: bool,
+        keys: &mut Keys<'n>,
+    ) -> Result<(), Reported> {
         // Both names of the targets may be written; together they are the targets.
-        let mut targets: Option<(String, Node)> = None;
+        let mut targets: Option<(String, &Node)> = None;
         for (key_node, value) in layer {
             let Some(key) = key_node.text() else { continue };
             match key {
-                "tag" => keys.tag = Some(value.clone()),
-                "tags" => keys.tags = Some(value.clone()),
+                "tag" => keys.tag = Some(value),
+                "tags" => keys.tags = Some(value),
                 _ => match self.value(key, key_node, value) {
                     Some(Ok(text)) if matches!(key, "to" | "targets") => match &mut targets {
                         Some((all, _)) => *all = format!("{all},{text}"),
-                        None => targets = Some((text, key_node.clone())),
+                        None => targets = Some((text, key_node)),
                     },
                     Some(Ok(text)) => keys.set(key, text, key_node),
                     Some(Err(problem)) => {
@@ -440,26 +263,21 @@ impl Entries<'_> {
             }
         }
         if let Some((text, node)) = targets {
-            keys.set("to", text, &node);
+            keys.set("to", text, node);
         }
-        // What stands for another parameter of the service is put over it, the last one written.
-        for (name, others) in [("public_key", ["user", "key"]), ("seed", ["password", "pass"])] {
-            let written = layer.iter().rev().filter_map(|(key, _)| key.text());
-            let last = written
-                .filter(|_| sogs)
-                .find(|key| others.contains(key))
-                .map(str::to_owned);
-            if let Some(last) = last
-                && let Some((_, text, node)) = keys.all.iter().find(|(key, _, _)| *key == last).cloned()
-            {
-                keys.all.retain(|(key, _, _)| !others.contains(&key.as_str()));
-                keys.set(name, text, &node);
-            }
+        if sogs {
+            keys.aliases(layer);
         }
         Ok(())
     }
 
-    fn service(&mut self, url: &str, node: &Node, beside: &[(Node, Node)], child: Option<&[(Node, Node)]>) {
+    fn service<'n>(
+        &mut self,
+        url: &str,
+        node: &'n Node,
+        beside: &'n [(Node, Node)],
+        child: Option<&'n [(Node, Node)]>,
+    ) {
         let mut written = Keys::default();
         let schema = url
             .split("://")
@@ -473,19 +291,14 @@ impl Entries<'_> {
                 return;
             }
         }
-        if let (Some(_), Some(tags)) = (&written.tag, &written.tags) {
+        if let (Some(_), Some(tags)) = (written.tag, written.tags) {
             let problem = Problem::warning("both tag and tags are written, tag is used", "keep one");
-            self.problem(problem.key("tags"), &tags.clone());
+            self.problem(problem.key("tags"), tags);
         }
-        let Ok(words) = self.tags(written.tag.as_ref().or(written.tags.as_ref())) else {
+        let Ok(words) = self.tags(written.tag.or(written.tags)) else {
             return;
         };
-        let keys = written.all;
-        let overrides: Vec<(String, String)> = keys
-            .iter()
-            .map(|(key, value, _)| (key.clone(), value.clone()))
-            .collect();
-        let body = match Template::new(url, &overrides, &self.declared, &self.shared) {
+        let body = match Template::new(url, &written.pairs, &self.declared, &self.shared) {
             Some(template) => {
                 if url
                     .split("://")
@@ -500,16 +313,15 @@ impl Entries<'_> {
                 }
                 template.map(EntryBody::Template)
             }
-            None => with_overrides(url, &overrides, self.context).map(EntryBody::Service),
+            None => with_overrides(url, &written.pairs, self.context).map(EntryBody::Service),
         };
         match body {
             Ok(body) => {
                 if let EntryBody::Service(service) = &body {
                     let warnings: Vec<Problem> = Service::warnings(service).to_vec();
                     for warning in warnings {
-                        let at = keys.iter().find(|(key, _, _)| Some(key) == warning.key.as_ref());
-                        let at = at.map_or(node, |(_, _, node)| node).clone();
-                        self.problem(warning, &at);
+                        let at = written.place(warning.key.as_deref()).unwrap_or(node);
+                        self.problem(warning, at);
                     }
                 }
                 self.words.push(words);
@@ -521,9 +333,8 @@ impl Entries<'_> {
                 });
             }
             Err(problem) => {
-                let at = keys.iter().find(|(key, _, _)| Some(key) == problem.key.as_ref());
-                let at = at.map_or(node, |(_, _, node)| node).clone();
-                self.problem(problem, &at);
+                let at = written.place(problem.key.as_deref()).unwrap_or(node);
+                self.problem(problem, at);
             }
         }
     }
@@ -600,18 +411,51 @@ impl Entries<'_> {
     }
 }
 
-/// What is written for one service besides its URL.
+/// What is written for one service besides its URL: keys with their values, and where each stands.
 #[derive(Default)]
-struct Keys {
-    all: Vec<(String, String, Node)>,
-    tag: Option<Node>,
-    tags: Option<Node>,
+struct Keys<'n> {
+    pairs: Vec<(String, String)>,
+    nodes: Vec<&'n Node>,
+    tag: Option<&'n Node>,
+    tags: Option<&'n Node>,
 }
 
-impl Keys {
-    fn set(&mut self, key: &str, text: String, node: &Node) {
-        self.all.retain(|(known, _, _)| known != key);
-        self.all.push((key.to_owned(), text, node.clone()));
+impl<'n> Keys<'n> {
+    fn set(&mut self, key: &str, text: String, node: &'n Node) {
+        self.remove(key);
+        self.pairs.push((key.to_owned(), text));
+        self.nodes.push(node);
+    }
+
+    fn remove(&mut self, key: &str) -> Option<(String, &'n Node)> {
+        let at = self.pairs.iter().position(|(known, _)| known == key)?;
+        Some((self.pairs.remove(at).1, self.nodes.remove(at)))
+    }
+
+    /// Where a key stands.
+    fn place(&self, key: Option<&str>) -> Option<&'n Node> {
+        let at = self
+            .pairs
+            .iter()
+            .position(|(known, _)| Some(known.as_str()) == key)?;
+        self.nodes.get(at).copied()
+    }
+
+    /// What stands for another parameter of a community is put over it, the last one written.
+    fn aliases(&mut self, layer: &[(Node, Node)]) {
+        for (name, others) in [("public_key", ["user", "key"]), ("seed", ["password", "pass"])] {
+            let mut written = layer.iter().rev().filter_map(|(key, _)| key.text());
+            let Some(last) = written.find(|key| others.contains(key)) else {
+                continue;
+            };
+            let found = self.remove(last);
+            for other in others {
+                self.remove(other);
+            }
+            if let Some((text, node)) = found {
+                self.set(name, text, node);
+            }
+        }
     }
 }
 
