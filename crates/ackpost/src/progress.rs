@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -12,6 +12,8 @@ use crate::context::{Context, Name};
 
 /// What is done sooner shows no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at the files, so that a bar appears and moves also while nothing is reported.
+const TICK: Duration = Duration::from_millis(100);
 
 /// The bars of one command. Clones share them; the last one that goes takes them off the screen.
 #[derive(Clone, Default)]
@@ -25,6 +27,8 @@ struct Bars {
 
 struct File {
     since: Instant,
+    done: u64,
+    total: u64,
     bar: Option<ProgressBar>,
 }
 
@@ -62,23 +66,46 @@ impl Progress {
 }
 
 impl Bars {
-    fn tell(&self, name: &str, done: u64, total: u64) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+    fn files(&self) -> MutexGuard<'_, HashMap<String, File>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(self: &Arc<Self>, name: &str, done: u64, total: u64) {
+        let mut files = self.files();
+        if files.is_empty() {
+            let bars = Arc::downgrade(self);
+            std::thread::spawn(move || tick(&bars));
+        }
         let file = files.entry(name.to_owned()).or_insert_with(|| File {
             since: Instant::now(),
+            done,
+            total,
             bar: None,
         });
-        if file.bar.is_none() && file.since.elapsed() >= PATIENCE {
-            file.bar = Some(self.screen.add(bar(name)));
+        (file.done, file.total) = (done, total);
+    }
+
+    /// Draws what is on its way; `false` when nothing is.
+    fn draw(&self) -> bool {
+        let mut files = self.files();
+        for (name, file) in files.iter_mut() {
+            if file.bar.is_none() && file.since.elapsed() >= PATIENCE {
+                file.bar = Some(self.screen.add(bar(name)));
+            }
+            let Some(bar) = &file.bar else { continue };
+            bar.set_length(file.total);
+            bar.set_position(file.done);
+            if file.done >= file.total {
+                // The system has taken it all; that it has arrived, only the answer tells.
+                bar.set_prefix("sent");
+            }
+            bar.tick();
         }
-        let Some(bar) = &file.bar else { return };
-        bar.set_length(total);
-        bar.set_position(done);
+        !files.is_empty()
     }
 
     fn clear(&self) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, file) in files.drain() {
+        for (_, file) in self.files().drain() {
             if let Some(bar) = file.bar {
                 bar.finish_and_clear();
             }
@@ -92,12 +119,22 @@ impl Drop for Bars {
     }
 }
 
+fn tick(bars: &Weak<Bars>) {
+    loop {
+        std::thread::sleep(TICK);
+        let Some(bars) = bars.upgrade() else { return };
+        if !bars.draw() {
+            return;
+        }
+    }
+}
+
 fn bar(name: &str) -> ProgressBar {
     let clean = name
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect::<String>();
-    let style = ProgressStyle::with_template("{msg:30!}  [{bar:30}] {bytes}/{total_bytes}  {eta}")
+    let style = ProgressStyle::with_template("{msg:30!}  [{bar:30}] {bytes}/{total_bytes}  {prefix}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ");
     ProgressBar::no_length().with_style(style).with_message(clean)

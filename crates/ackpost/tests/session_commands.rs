@@ -86,6 +86,44 @@ fn identities_are_kept_for_their_owner_alone() {
     let bad = program.run_with(&["identity", "import", "x"], b"love love lov");
     assert!(bad.code == 1 && bad.stderr.contains("13 words"), "{}", bad.all());
     assert_eq!(program.run(&["identity", "new", "../up"]).code, 2);
+    // A phrase in the place of the name earns the warning, and is not repeated.
+    let words: Vec<_> = ["identity", "import"]
+        .into_iter()
+        .chain(PHRASE.split(' '))
+        .collect();
+    let seed = "ab".repeat(32);
+    for args in [
+        &words[..],
+        &["identity", "import", PHRASE],
+        &["identity", "new", &seed],
+    ] {
+        let ran = program.run(args);
+        assert!(
+            ran.code == 2 && ran.stderr.contains("seen by everybody"),
+            "{}",
+            ran.all()
+        );
+        assert!(
+            !ran.all().contains("love") && !ran.all().contains("abab"),
+            "{}",
+            ran.all()
+        );
+    }
+    // What is no text, no file, no phrase.
+    std::fs::write(program.home().join("key"), [0xff; 32]).expect("our file");
+    for (reference, words) in [
+        ("{file:key}", "neither a recovery phrase nor a seed"),
+        ("{file:none}", "no file"),
+        ("{file:.}", "folder"),
+    ] {
+        let ran = program.run(&["identity", "import", "other", "--from", reference]);
+        assert!(
+            ran.code == 1 && ran.stderr.contains(words),
+            "{reference}: {}",
+            ran.all()
+        );
+        assert!(!ran.stderr.contains("word by word"), "{}", ran.all());
+    }
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("our file");
     assert!(ok(&program, &["identity", "show"]).stderr.contains("chmod 600"));
 
@@ -108,6 +146,18 @@ fn a_room_from_the_shell() {
     let (_community, link, admin) = community();
     let user = Program::new().env("PHRASE", PHRASE);
     let me = ["-I", "{env:PHRASE}"];
+    let nowhere = user.run(&["room", "read", &link.replace("/lobby?", "/lobbby?")]);
+    assert!(
+        nowhere.code == 1 && nowhere.stderr.contains("no room \u{201c}lobbby\u{201d}"),
+        "{}",
+        nowhere.all()
+    );
+    let word = user.run(&["room", "react", &link, "1", "thumbsup", me[0], me[1]]);
+    assert!(
+        word.code == 2 && word.stderr.contains("is no emoji"),
+        "{}",
+        word.all()
+    );
     let info = &json(&user, &["room", "info", &link])[0];
     assert_eq!(
         (info["token"].as_str(), info["link"].as_str()),

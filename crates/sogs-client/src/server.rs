@@ -93,7 +93,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Longest silence of the server while an answer is awaited or read (default 20 s).
+    /// Longest silence of the server while an answer is awaited or read (default 20 s; a minute more where a large
+    /// file goes out, because it arrives later than the system takes it).
     pub fn read_timeout(mut self, limit: Duration) -> Self {
         self.limits.read = limit;
         self

@@ -160,6 +160,24 @@ async fn each_status_has_its_cause_and_remedy() {
     );
 }
 
+/// Other programs' ports: a plain web server, and one that speaks another protocol. Another try cannot help.
+#[tokio::test]
+async fn what_is_no_community_server_is_said_to_be_none() {
+    let web = http(404, "content-type: text/html\r\n", b"<!doctype html>");
+    let xmpp = b"<stream:error><not-well-formed/></stream:error></stream:stream>".to_vec();
+    for encrypt in [Encrypt::No, Encrypt::Auto] {
+        for (bytes, status) in [(web.clone(), Some(404)), (xmpp.clone(), None)] {
+            let (port, _) = fake(move |_, _, _| bytes.clone()).await;
+            let error = room(builder(port).blinding(Blinding::Auto).encrypt(encrypt))
+                .post("x")
+                .await
+                .unwrap_err();
+            assert_eq!((error.cause(), error.status()), (&Cause::NotASogs, status), "{error}");
+            assert!(error.is_permanent() && error.remedy().contains("port"), "{error}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_clock_is_measured() {
     let date = "date: Sat, 21 Nov 2015 20:12:55 GMT\r\n";
@@ -348,6 +366,33 @@ async fn nobody_there_no_name_no_answer() {
     let error = room(builder(port)).post("x").await.unwrap_err();
     assert!(matches!(error.cause(), Cause::Network { .. }), "{error}");
     assert!(error.is_ambiguous());
+}
+
+#[tokio::test]
+async fn a_large_file_may_take_longer_to_arrive_than_an_answer() {
+    // The system takes the whole body at once; it arrives later than the time for an answer allows.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(900)).await;
+                read_request(&mut socket).await?;
+                socket.write_all(&http(201, "", br#"{"id":11}"#)).await.ok()
+            });
+        }
+    });
+    let room = room(builder(port).read_timeout(Duration::from_millis(300)));
+    let file = room
+        .upload(sogs_client::Upload::new(vec![7; 400_000]))
+        .await
+        .unwrap();
+    assert_eq!(file.id, 11);
+    let error = room
+        .upload(sogs_client::Upload::new(vec![7; 4_000]))
+        .await
+        .unwrap_err();
+    assert_eq!(error.cause(), &Cause::Timeout { phase: "answer" });
 }
 
 #[tokio::test]

@@ -28,17 +28,7 @@ impl Community {
             let ran = program.run(args);
             assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
         }
-        let mut child = program
-            .command(&["--json", "server", "run", "community", "--listen", "127.0.0.1:0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program runs");
-        let mut line = String::new();
-        let mut stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
-        stdout.read_line(&mut line).expect("a first line");
-        let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+        let (child, said) = run(&program, "127.0.0.1:0");
         let text = |key: &str| said[key].as_str().expect("text").trim_end_matches('/').to_owned();
         Self {
             child,
@@ -46,6 +36,16 @@ impl Community {
             url: text("url"),
             key: text("public_key"),
         }
+    }
+
+    /// Ends it as a power cut would, and starts it again on the same port.
+    #[allow(dead_code, reason = "not every test disturbs its server")]
+    pub(crate) fn kill_and_start(&mut self, away: std::time::Duration) {
+        self.child.kill().expect("our child");
+        self.child.wait().expect("our child");
+        std::thread::sleep(away);
+        let address = self.url.trim_start_matches("http://");
+        self.child = run(&self.program, address).0;
     }
 
     /// The URL of a notification without the rooms: `session://KEY:SEED@HOST`.
@@ -56,6 +56,22 @@ impl Community {
             self.url.trim_start_matches("http://")
         )
     }
+}
+
+/// Runs the server; what it says when it listens.
+fn run(program: &Program, listen: &str) -> (Child, serde_json::Value) {
+    let mut child = program
+        .command(&["--json", "server", "run", "community", "--listen", listen])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    let mut line = String::new();
+    let mut stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+    stdout.read_line(&mut line).expect("a first line");
+    let said = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+    (child, said)
 }
 
 impl Drop for Community {

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +17,10 @@ use crate::error::{Cause, SogsError};
 
 /// Piece of a body after which progress is reported, bytes.
 const PROGRESS_STEP_BYTES: usize = 16 * 1024;
+/// A body from this length on may still be on its way when the system has taken all of it, bytes.
+const LARGE_BODY_BYTES: usize = 128 * 1024;
+/// How much longer the answer to a large body is awaited: what the system holds (some MB) over half a megabit a second.
+const LARGE_BODY_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Told how many bytes of how many have gone out or come in.
 pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
@@ -37,6 +41,9 @@ pub(crate) struct Limits {
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     client: Client,
+    /// The same with more patience; made when the first large body goes out.
+    patient: Arc<OnceLock<Client>>,
+    settings: Settings,
     limits: Limits,
     /// What the client takes from the environment, to name the proxy when it fails.
     proxies: Option<Arc<Matcher>>,
@@ -62,6 +69,33 @@ pub(crate) struct HttpResponse {
     pub(crate) location: Option<Url>,
 }
 
+/// What every client of one server has in common.
+#[derive(Debug, Clone)]
+struct Settings {
+    tls: rustls::ClientConfig,
+    user_agent: String,
+    use_proxies: bool,
+}
+
+impl Settings {
+    fn client(&self, limits: &Limits, read: Duration) -> Result<Client, SogsError> {
+        let mut builder = Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(limits.connect)
+            .read_timeout(read)
+            .timeout(limits.total)
+            .pool_idle_timeout(Duration::from_mins(1))
+            .tcp_nodelay(true)
+            .user_agent(&self.user_agent);
+        if !self.use_proxies {
+            builder = builder.no_proxy();
+        }
+        builder.build().map_err(|error| classify(&error, "connect", None))
+    }
+}
+
 impl Http {
     pub(crate) fn new(
         verify: &Verify,
@@ -70,28 +104,34 @@ impl Http {
         user_agent: &str,
         use_proxies: bool,
     ) -> Result<Self, SogsError> {
-        let mut builder = Client::builder()
-            .tls_backend_preconfigured(tls::config(verify, needs_tls)?)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(limits.connect)
-            .read_timeout(limits.read)
-            .timeout(limits.total)
-            .pool_idle_timeout(Duration::from_mins(1))
-            .tcp_nodelay(true)
-            .user_agent(user_agent);
-        if !use_proxies {
-            builder = builder.no_proxy();
-        }
-        let client = builder
-            .build()
-            .map_err(|error| classify(&error, "connect", None))?;
+        let settings = Settings {
+            tls: tls::config(verify, needs_tls)?,
+            user_agent: user_agent.to_owned(),
+            use_proxies,
+        };
+        let client = settings.client(&limits, limits.read)?;
         let proxies = use_proxies.then(|| Arc::new(Matcher::from_env()));
         Ok(Self {
             client,
+            patient: Arc::default(),
+            settings,
             limits,
             proxies,
         })
+    }
+
+    /// The client for a body of this length.
+    fn client_for(&self, body: Option<&Bytes>) -> Result<&Client, SogsError> {
+        if body.is_none_or(|body| body.len() < LARGE_BODY_BYTES) {
+            return Ok(&self.client);
+        }
+        if let Some(client) = self.patient.get() {
+            return Ok(client);
+        }
+        let client = self
+            .settings
+            .client(&self.limits, self.limits.read + LARGE_BODY_PATIENCE)?;
+        Ok(self.patient.get_or_init(|| client))
     }
 
     /// Host and port of the proxy on the way to `url`, without its login.
@@ -112,7 +152,8 @@ impl Http {
                 .map_err(|_| SogsError::invalid("a header value is malformed"))?;
             headers.insert(name, value);
         }
-        let mut builder = self.client.request(method, request.url.clone()).headers(headers);
+        let client = self.client_for(request.body.as_ref())?;
+        let mut builder = client.request(method, request.url.clone()).headers(headers);
         if let Some(body) = request.body {
             builder = match request.upload {
                 None => builder.body(body),
@@ -244,6 +285,7 @@ fn classify(error: &reqwest::Error, phase: &'static str, proxy: Option<String>) 
         },
         (_, Some(io::ErrorKind::ConnectionRefused)) => Cause::Refused,
         _ if is_proxy(error) => Cause::Proxy { detail },
+        _ if is_no_http(&detail) => Cause::NotASogs,
         _ => Cause::Network {
             detail: if detail.is_empty() {
                 phase.to_owned()
@@ -263,6 +305,11 @@ fn inside(io: &io::Error) -> Option<&rustls::Error> {
         Some(io) => inside(io),
         None => inner.downcast_ref(),
     }
+}
+
+/// Whether what came is no HTTP at all: another protocol has the port. The HTTP library names it by its text alone.
+fn is_no_http(detail: &str) -> bool {
+    detail.starts_with("invalid HTTP ") || detail == "message head is too large"
 }
 
 fn is_proxy(error: &reqwest::Error) -> bool {

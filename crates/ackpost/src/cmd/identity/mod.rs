@@ -93,6 +93,8 @@ pub(crate) fn run(args: &IdentityArgs, context: Context) -> Done {
             if !args.words.is_empty() {
                 return Err(store::secret_for_name());
             }
+            // The name is looked at before a phrase is asked for.
+            store::path_of(&args.name)?;
             let text = match &args.from {
                 Some(reference) => resolve(reference)?.ok_or_else(|| {
                     if store::looks_secret(reference) {

@@ -1,0 +1,120 @@
+//! `ackpost watch` while its server is killed and itself is stopped: every message once, in order.
+
+mod support;
+
+use std::io::BufRead as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::Program;
+use support::community::Community;
+
+/// Messages in all.
+const MESSAGES: usize = 40;
+
+/// A run of `watch`, whose messages go to `seen`.
+fn watch(user: &Program, link: &str, seen: &Sender<u64>) -> Child {
+    let args = [
+        "watch",
+        "--json",
+        "--interval",
+        "1",
+        "--cursor",
+        "seen.json",
+        link,
+    ];
+    let mut child = user
+        .command(&args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program runs");
+    let stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+    let seen = seen.clone();
+    std::thread::spawn(move || {
+        for line in stdout.lines() {
+            let event: Value = serde_json::from_str(&line.expect("text")).expect("JSON");
+            if event["event"] == "message" {
+                let _ = seen.send(event["id"].as_u64().expect("a number"));
+            }
+        }
+    });
+    child
+}
+
+/// SIGTERM, and its end.
+fn stop(mut child: Child) {
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .arg(&pid)
+            .status()
+            .expect("kill runs")
+            .success()
+    );
+    assert!(child.wait().expect("our child").success());
+}
+
+fn collect(seen: &Receiver<u64>, until: usize, ids: &mut Vec<u64>) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while ids.len() < until {
+        let left = deadline.saturating_duration_since(Instant::now());
+        ids.push(seen.recv_timeout(left).unwrap_or_else(|e| panic!("{e}: {ids:?}")));
+    }
+}
+
+#[test]
+fn nothing_is_lost_or_repeated_over_kills_of_the_server_and_restarts_of_the_watcher() {
+    let mut community = Community::start("lobby");
+    let admin = Program::new();
+    let made = admin.run(&["identity", "new"]);
+    let args = [
+        "server",
+        "mod",
+        "add",
+        "--dir",
+        "community",
+        made.stdout.trim(),
+        "--global",
+        "--admin",
+    ];
+    assert_eq!(community.program.run(&args).code, 0);
+    let link = format!("{}/lobby?public_key={}", community.url, community.key);
+    let user = Program::new();
+    let (sender, seen) = channel();
+    let mut watching = watch(&user, &link, &sender);
+    // Its first look finds out where "now" is.
+    std::thread::sleep(Duration::from_secs(3));
+
+    let mut posted = Vec::new();
+    let mut ids = Vec::new();
+    while posted.len() < MESSAGES {
+        let body = format!("message {}", posted.len());
+        let ran = admin.run(&["--json", "room", "post", &link, "-b", &body]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        posted.push(ran.json()[0]["id"].as_u64().expect("a number"));
+        match posted.len() {
+            10 | 30 => community.kill_and_start(Duration::from_millis(1_500)),
+            20 => {
+                // What comes while nobody watches is told by the next run.
+                collect(&seen, 15, &mut ids);
+                stop(watching);
+                watching = watch(&user, &link, &sender);
+            }
+            25 => {
+                stop(watching);
+                community.kill_and_start(Duration::from_millis(200));
+                watching = watch(&user, &link, &sender);
+            }
+            _ => {}
+        }
+    }
+    collect(&seen, MESSAGES, &mut ids);
+    assert_eq!(ids, posted);
+    // And nothing more comes behind it.
+    assert!(seen.recv_timeout(Duration::from_secs(3)).is_err());
+    stop(watching);
+}
