@@ -28,9 +28,14 @@ const FILENAME_SET: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// `GET /capabilities`.
+/// `GET /capabilities`. Every community server has it: a 404 is the answer of something else, such as a plain web server.
 pub fn capabilities() -> Call<Capabilities> {
-    Call::for_json("GET", "/capabilities", AuthNeed::Anonymous)
+    Call::new("GET", "/capabilities", AuthNeed::Anonymous, |answer| {
+        if answer.status == 404 {
+            return Err(not_sogs(answer, ""));
+        }
+        decode_json(answer)
+    })
 }
 
 /// `GET /capabilities?required=…`: what the server can do, and what of `required` it cannot.
