@@ -2,6 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::exit::Failure;
+
 /// The name the program was called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Name {
@@ -86,7 +88,7 @@ impl Context {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .expect("the system gives a thread and an event queue")
+            .unwrap_or_else(|cause| out_of_resources(&cause))
     }
 
     /// A runtime with a thread for each core: for commands that serve.
@@ -95,6 +97,16 @@ impl Context {
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
-            .expect("the system gives threads and an event queue")
+            .unwrap_or_else(|cause| out_of_resources(&cause))
     }
+}
+
+/// Nothing can be done without a thread and an event queue, and nothing was begun.
+fn out_of_resources(cause: &std::io::Error) -> ! {
+    let exit = Failure::new(
+        format!("the system gives no thread or no event queue: {cause}"),
+        "raise the limits of this process (ulimit -n, ulimit -u), or stop other programs",
+    )
+    .print();
+    std::process::exit(i32::from(exit.code()))
 }

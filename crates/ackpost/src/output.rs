@@ -1,10 +1,11 @@
 //! Everything that is printed, apart from log lines.
 //!
 //! Results go to standard output, everything else to standard error. A reader that has gone away
-//! (a closed pipe) is no failure: the work is done, nobody wants to hear of it.
+//! (a closed pipe) is no failure: the work is done, nobody wants to hear of it. A full disk is one.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
@@ -16,15 +17,35 @@ const GOOD: Style = AnsiColor::Green.on_default();
 const LATER: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
+/// Whether a part of the results could not be written.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Whether a part of the results could not be written to standard output, although somebody wanted it.
+pub(crate) fn is_incomplete() -> bool {
+    LOST.load(Ordering::Relaxed)
+}
+
+/// Takes note of results that did not get out, and says so once.
+fn written(result: io::Result<()>) {
+    if let Err(cause) = result
+        && cause.kind() != io::ErrorKind::BrokenPipe
+        && !LOST.swap(true, Ordering::Relaxed)
+    {
+        error(&format!(
+            "standard output cannot be written: {cause}; what was asked for is done, but not all of it was printed"
+        ));
+    }
+}
+
 /// One line of a result, to standard output.
 pub(crate) fn line(text: &str) {
-    let _ = writeln!(anstream::stdout(), "{text}");
+    written(writeln!(anstream::stdout(), "{text}"));
 }
 
 /// Raw text of a result, to standard output (completions, man pages).
 pub(crate) fn raw(bytes: &[u8]) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(bytes).and_then(|()| out.flush());
+    let mut out = io::stdout().lock();
+    written(out.write_all(bytes).and_then(|()| out.flush()));
 }
 
 /// One JSON value of a result on a line of its own, to standard output.

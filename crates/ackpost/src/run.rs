@@ -7,7 +7,7 @@ use crate::cli::{Cli, Command};
 use crate::cmd;
 use crate::context::{Color, Context};
 use crate::exit::{Done, Exit};
-use crate::{help, log};
+use crate::{help, log, output};
 
 /// Runs a command line to its exit code.
 pub(crate) fn run(call: &Call) -> Exit {
@@ -44,7 +44,12 @@ pub(crate) fn run(call: &Call) -> Exit {
     if !matches!(cli.command, Command::Server(cmd::server::ServerCommand::Run(_))) {
         log::start(context.verbosity);
     }
-    dispatch(cli.command, context).unwrap_or_else(|failure| failure.print())
+    // The exit code of a send is about the message alone: scripts send again when it is not 0.
+    let about_output = !matches!(cli.command, Command::Send(_));
+    match dispatch(cli.command, context).unwrap_or_else(|failure| failure.print()) {
+        Exit::Success if about_output && output::is_incomplete() => Exit::Failure,
+        exit => exit,
+    }
 }
 
 fn dispatch(command: Command, context: Context) -> Done {

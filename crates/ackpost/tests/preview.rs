@@ -219,3 +219,25 @@ fn details_in_both_forms() {
         (&json!("sogs"), &json!("xmpp"))
     );
 }
+
+#[test]
+fn results_that_cannot_be_written_are_a_failure_and_a_closed_pipe_is_none() {
+    let program = Program::new();
+    let full = program.shell("ackpost generate completions bash > /dev/full");
+    assert_eq!(full.code, 1);
+    assert!(
+        full.stderr.contains("standard output cannot be written"),
+        "{}",
+        full.stderr
+    );
+    let closed = program.shell("{ ackpost generate completions bash; echo $? > code; } | true; cat code");
+    assert_eq!((closed.stdout.as_str(), closed.stderr.as_str()), ("0\n", ""));
+}
+
+#[test]
+fn a_machine_without_descriptors_is_told_so() {
+    let program = Program::new();
+    let ran = program.shell("ulimit -n 4; ackpost outbox list");
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("ulimit -n"), "{}", ran.stderr);
+}
