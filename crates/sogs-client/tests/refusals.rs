@@ -172,7 +172,11 @@ async fn what_is_no_community_server_is_said_to_be_none() {
                 .post("x")
                 .await
                 .unwrap_err();
-            assert_eq!((error.cause(), error.status()), (&Cause::NotASogs, status), "{error}");
+            assert_eq!(
+                (error.cause(), error.status()),
+                (&Cause::NotASogs, status),
+                "{error}"
+            );
             assert!(error.is_permanent() && error.remedy().contains("port"), "{error}");
         }
     }
