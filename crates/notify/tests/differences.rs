@@ -288,6 +288,13 @@ async fn d32_secrets_by_reference() {
         std::fs::write(&file, &named).expect("written");
         let report = list.add_config(&file.to_string_lossy()).await;
         assert!(report.services == 1 && report.is_clean(), "{report:?}");
+        // Nor if it is the very word by which it is named.
+        let word = folder.path().join("word");
+        std::fs::write(&word, "word").expect("written");
+        std::fs::set_permissions(&word, std::fs::Permissions::from_mode(0o600)).expect("changed");
+        std::fs::write(&file, format!("xmpps://u:{{file:{}}}@x.org\n", word.display())).expect("written");
+        let report = list.add_config(&file.to_string_lossy()).await;
+        assert!(report.services == 1 && report.is_clean(), "{report:?}");
         std::fs::write(&file, format!("{named}xmpps://u:written%40here@x.org\n")).expect("written");
         let report = list.add_config(&file.to_string_lossy()).await;
         assert!(report.services == 2 && report.problems.len() == 1, "{report:?}");

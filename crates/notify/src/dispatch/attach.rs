@@ -11,6 +11,9 @@ use crate::problem::Problem;
 
 use super::{CourierOptions, File};
 
+/// How long an attachment may take to be fetched, however steadily its server trickles.
+const FETCH_TIME: Duration = Duration::from_mins(10);
+
 impl Attachment {
     /// Reads it into memory.
     pub async fn load(&self, options: &CourierOptions) -> Result<File, Problem> {
@@ -59,8 +62,9 @@ pub(super) async fn load(
                     .map_err(|error| fail(format!("cannot be read: {error}"), "check its permissions"))?;
                 Bytes::from(bytes)
             }
-            AttachmentSource::Url(url) => fetch(url, options, asset)
+            AttachmentSource::Url(url) => tokio::time::timeout(FETCH_TIME, fetch(url, options, asset))
                 .await
+                .unwrap_or_else(|_| Err("cannot be fetched: its server is too slow".to_owned()))
                 .map_err(|cause| fail(cause, "check the address"))?,
         };
         let media_type = one

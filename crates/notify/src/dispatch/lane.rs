@@ -49,7 +49,7 @@ pub(super) struct LaneState {
     pub(super) outcome: Option<Outcome>,
     pub(super) elapsed: Duration,
     pub(super) notes: Vec<String>,
-    started: Instant,
+    pub(super) started: Instant,
 }
 
 impl LaneState {

@@ -269,7 +269,11 @@ fn report(
         address: target.address.clone(),
         outcome,
         attempts: state.attempts,
-        elapsed: state.elapsed,
+        elapsed: if finished {
+            state.elapsed
+        } else {
+            state.started.elapsed()
+        },
         optional: job.service.common().optional,
         pieces: state.pieces,
         timed_out: !finished,

@@ -81,6 +81,20 @@ async fn community_of(admin: &session_core::Identity) -> (tempfile::TempDir, sog
     (folder, running)
 }
 
+/// Somebody whom the server has met.
+async fn somebody(
+    running: &sogs_server::Running,
+    room: &sogs_client::RoomToken,
+) -> (sogs_client::Room, sogs_client::SessionId) {
+    let reader = sogs_client::Identity::from_seed([9; 32]);
+    let server = sogs_client::Server::builder(running.url(), running.public_key());
+    let server = server.identity(reader).build().expect("a client");
+    let room = server.room(room);
+    room.recent(ListOptions::default()).await.expect("messages");
+    let id = server.my_id().await.expect("an id");
+    (room, id)
+}
+
 async fn texts(url: &str, room: &str) -> Vec<(String, Option<String>)> {
     let service = notify::Service::parse(url, &notify::Context::default()).expect("a service");
     let access = service.sogs().expect("a SOGS service").expect("usable");
@@ -217,15 +231,7 @@ async fn answers_whispers_and_several_files_of_a_real_community() {
     let room = server.room(&"lobby".parse().expect("a token"));
     let asked = room.post("who is on call?").await.expect("posted").id;
     let asked = room.message(asked).await.expect("the message");
-    let reader = sogs_client::Identity::from_seed([9; 32]);
-    let other = sogs_client::Server::builder(running.url(), running.public_key());
-    let other = other.identity(reader).build().expect("a client");
-    let other_room = other.room(room.token());
-    other_room
-        .recent(ListOptions::default())
-        .await
-        .expect("seen by the server");
-    let other_id = other.my_id().await.expect("an id");
+    let (other_room, other_id) = somebody(&running, room.token()).await;
 
     let told = Arc::new(Mutex::new(Vec::new()));
     let mut options = Options::default();
@@ -439,6 +445,11 @@ async fn a_time_limit_names_what_it_cut_off() {
                 .reason()
                 .expect("a reason")
                 .contains("time limit")
+    );
+    assert!(
+        by("slow5").elapsed >= Duration::from_millis(600),
+        "{:?}",
+        by("slow5").elapsed
     );
 }
 
