@@ -28,7 +28,13 @@ await browse(async ({ page, go, act, evaluate, sees, fail, problems }) => {
   const style = await evaluate(`getComputedStyle(document.querySelector('header')).display`);
   if (style !== 'flex') fail('the style sheet was not used');
   await page('Emulation.setDeviceMetricsOverride', { width: 360, height: 640, deviceScaleFactor: 1, mobile: true });
-  if (await evaluate('document.documentElement.scrollWidth > 370')) fail('the page is wider than a phone');
+  for (const path of ['/ui', '/ui/keys/ops', '/ui/outbox']) {
+    await visit(path);
+    if (await evaluate('document.documentElement.scrollWidth > 370')) fail(`${path} is wider than a phone`);
+    // Headings and tags stay whole words.
+    if (await evaluate(`[...document.querySelectorAll('th, .tag')].some((e) => e.getClientRects().length > 0 && e.offsetHeight > 60)`))
+      fail(`${path}: words are broken`);
+  }
   await act(`[...document.querySelectorAll('button')].find((b) => b.innerText === 'Log out').click()`);
   await sees('Log in', 'after logging out');
   await visit('/ui/outbox');
