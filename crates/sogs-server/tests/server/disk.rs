@@ -101,7 +101,7 @@ async fn a_full_database_gives_503_and_recovers() {
     }
     let others: Vec<_> = (0..20)
         .map(|n| {
-            let (api, big) = (api.clone(), big.clone());
+            let big = big.clone();
             tokio::spawn(async move {
                 let who = Signer::blind15(&identity(31), &api.key);
                 let kind = if n % 2 == 0 { &big } else { &message("small") };

@@ -45,7 +45,7 @@ async fn memory_is_bounded_while_large_bodies_arrive_on_many_connections() {
                 stream.write_all(head.as_bytes()).await.unwrap();
                 let mut sent = 0;
                 while sent < 1_900_000 {
-                    let write = stream.write(&[b' '; 32_768]);
+                    let write = stream.write(&[b' '; 16_384]);
                     match tokio::time::timeout(Duration::from_secs(8), write).await {
                         Ok(Ok(count)) if count > 0 => sent += count,
                         _ => break,
