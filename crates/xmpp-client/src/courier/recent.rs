@@ -28,6 +28,8 @@ const KEYS_FROM: Key = Key::MAX / 2;
 #[derive(Default)]
 pub(super) struct Recent {
     messages: VecDeque<Said>,
+    /// Those before the last break, until it is known what kind of server came back.
+    doubtful: Vec<Said>,
     next_key: Key,
 }
 
@@ -76,11 +78,9 @@ impl Courier {
 
     /// On a fresh session: is it the same server still?
     pub(super) fn ask_about_recent(&mut self) {
-        if self
-            .recent
-            .as_ref()
-            .is_some_and(|recent| !recent.messages.is_empty())
-        {
+        let Some(recent) = &mut self.recent else { return };
+        recent.doubtful.extend(recent.messages.drain(..));
+        if !recent.doubtful.is_empty() {
             let domain = self.own.domain().to_owned();
             let query = Element::new("query", ns::LAST);
             self.ask(&domain, query, Question::RecentUptime);
@@ -92,7 +92,7 @@ impl Courier {
         let up = up_for(answer);
         let Some(recent) = &mut self.recent else { return };
         let mut again = Vec::new();
-        for said in std::mem::take(&mut recent.messages) {
+        for said in std::mem::take(&mut recent.doubtful) {
             // A server that says nothing about it is believed to have lived on: most breaks are the network's.
             if up.is_some() && !lived_since(said.taken_at, up) {
                 recent.next_key += 1;
