@@ -123,3 +123,60 @@ pub(super) fn remember_replaced(key: &str, id: &str, options: &CourierOptions) {
         tracing::warn!(%error, "the id of the message could not be stored; the next one will not replace it");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remembered() -> Remembered {
+        Remembered {
+            user_agent: "d4565fa7-4d72-4749-b3d3-740edbf87770".to_owned(),
+            mechanism: Some("SCRAM-SHA-256".to_owned()),
+            binding: None,
+            token: Some(FastToken {
+                mechanism: "HT-SHA-256-NONE".to_owned(),
+                secret: "secret-token:abc".to_owned().into(),
+                expiry: None,
+            }),
+        }
+    }
+
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        std::fs::read_dir(folder.join("xmpp"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect()
+    }
+
+    #[test]
+    fn tokens_are_stored_only_when_wanted_and_for_their_owner_alone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let options = CourierOptions {
+            state_folder: Some(folder.path().to_owned()),
+            ..CourierOptions::default()
+        };
+        memory_for("alice@localhost", false, &options).store(remembered());
+        assert!(files(folder.path()).is_empty(), "off for one-shot URLs");
+        let memory = memory_for("alice@localhost", true, &options);
+        memory.store(remembered());
+        let token = memory_for("alice@localhost", true, &options)
+            .recall()
+            .and_then(|known| known.token)
+            .expect("a token");
+        assert_eq!(token.secret.expose_secret(), "secret-token:abc");
+        assert!(memory_for("bob@localhost", true, &options).recall().is_none());
+        let found = files(folder.path());
+        assert_eq!(found.len(), 1);
+        assert!(!found[0].to_string_lossy().contains("alice"));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(&found[0]).expect("a file").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        memory.forget();
+        assert!(files(folder.path()).is_empty());
+    }
+}

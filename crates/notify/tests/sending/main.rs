@@ -17,7 +17,7 @@ fn notifier(options: Options) -> Notifier {
         },
         courier: CourierOptions {
             proxies: false,
-            ..CourierOptions::default()
+            ..options.courier.clone()
         },
         ..options
     })

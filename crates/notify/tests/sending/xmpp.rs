@@ -116,3 +116,79 @@ async fn a_file_is_uploaded_once_for_all_targets() {
         assert!(target.outcome.is_delivered(), "{target:?}");
     }
 }
+
+/// Sends one text and wants it delivered.
+async fn deliver(list: &notify::Notifier, text: &str) -> String {
+    let report = list.notify(Message::new(text)).await;
+    match &report.targets[0].outcome {
+        Outcome::Delivered { id: Some(id), .. } => id.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replace_corrects_the_first_message_under_its_key() {
+    let server = Prosody::shared();
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let options = || {
+        let mut options = Options::default();
+        options.courier.state_folder = Some(state.path().to_owned());
+        options
+    };
+    let mut disk = notifier(options());
+    disk.add(&url(server, "bob", "&replace=disk")).expect("a URL");
+    let mut other = notifier(options());
+    other.add(&url(server, "bob", "&replace=other")).expect("a URL");
+    let texts = ["first", "second", "third", "elsewhere"].map(unique);
+    let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
+    let first = deliver(&disk, &texts[0]).await;
+    for text in &texts[1..3] {
+        deliver(&disk, text).await;
+    }
+    deliver(&other, &texts[3]).await;
+    tokio::task::spawn_blocking(move || {
+        let replaced = texts.map(|text| {
+            let stanza = bob.wait_body(&text);
+            stanza
+                .child("replace")
+                .map(|replace| replace.attr("id").to_owned())
+        });
+        // XEP-0308: always the first one's id.
+        assert_eq!(replaced, [None, Some(first.clone()), Some(first), None]);
+    })
+    .await
+    .expect("the receiver");
+    for entry in std::fs::read_dir(state.path().join("xmpp-replace")).expect("a folder") {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = entry
+            .and_then(|entry| entry.metadata())
+            .expect("a file")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_password_in_both_places() {
+    let server = Prosody::shared();
+    let room = server.room("secret");
+    for (target, query, delivered) in [
+        (format!("%23{room}:roompass"), "", true),
+        (format!("%23{room}:room%70ass"), "", true),
+        (format!("%23{room}"), "&room_password=roompass", true),
+        (format!("%23{room}:nope"), "&room_password=roompass", false),
+        (format!("%23{room}"), "", false),
+    ] {
+        let mut list = notifier(Options::default());
+        list.add(&url(server, &target, query)).expect("a URL");
+        let report = list.notify(Message::new(unique("secret"))).await;
+        let outcome = &report.targets[0].outcome;
+        assert_eq!(
+            outcome.word() == "delivered",
+            delivered,
+            "{target} {query}: {outcome:?}"
+        );
+        assert!(!format!("{report:?}").contains("roompass"));
+    }
+}
