@@ -168,12 +168,23 @@ pub(super) async fn plain_answer(walk: &mut Walk, http: &reqwest::Client, base: 
     let response = match http.get(format!("{base}/capabilities")).send().await {
         Ok(response) => response,
         Err(error) => {
-            let seen = if error.is_timeout() {
-                "the server does not answer"
+            let (seen, remedy) = if error.is_timeout() {
+                (
+                    "the server does not answer",
+                    "try again later; if it stays, tell the operators",
+                )
+            } else if is_no_http(&error) {
+                (
+                    "what answers speaks no HTTP",
+                    "check the port: another program has it; copy it from the join link of the community",
+                )
             } else {
-                "the connection broke before an answer"
+                (
+                    "the connection broke before an answer",
+                    "try again later; if it stays, tell the operators",
+                )
             };
-            walk.fail("http", seen, "try again later; if it stays, tell the operators");
+            walk.fail("http", seen, remedy);
             walk.skip_all(rest, "the server did not answer");
             return None;
         }
@@ -226,6 +237,18 @@ pub(super) async fn plain_answer(walk: &mut Walk, http: &reqwest::Client, base: 
             None
         }
     }
+}
+
+/// Whether another protocol answered. The HTTP library says so in its innermost text alone.
+fn is_no_http(error: &reqwest::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if cause.to_string().starts_with("invalid HTTP ") {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
 }
 
 fn redirected(walk: &mut Walk, base: &str, to: &str) {

@@ -156,6 +156,23 @@ fn servers_that_are_no_community() {
         &with(|answers| answers.capabilities = (500, String::new())),
     );
     fails_at("http", &with(|answers| answers.silent = true));
+
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = other.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for stream in other.incoming().flatten() {
+            std::thread::spawn(move || {
+                use std::io::{Read as _, Write as _};
+                let mut stream = stream;
+                if matches!(stream.read(&mut [0; 1024]), Ok(1..)) {
+                    let _ =
+                        stream.write_all(b"<stream:error><not-well-formed/></stream:error></stream:stream>");
+                }
+            });
+        }
+    });
+    let report = fails_at("http", &at(port, "lobby?encrypt=no&rto=2&cto=2"));
+    assert!(report.to_string().contains("speaks no HTTP"), "{report}");
 }
 
 #[test]
