@@ -86,6 +86,25 @@ fn identities_are_kept_for_their_owner_alone() {
     let bad = program.run_with(&["identity", "import", "x"], b"love love lov");
     assert!(bad.code == 1 && bad.stderr.contains("13 words"), "{}", bad.all());
     assert_eq!(program.run(&["identity", "new", "../up"]).code, 2);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("our file");
+    assert!(ok(&program, &["identity", "show"]).stderr.contains("chmod 600"));
+
+    let server = "33202f87ce4ff20cbcd0f2e48c8c7f263d11a3609c673b8c7eae56653769c12f";
+    let known = program.run_with(&["identity", "import", "known"], PHRASE.as_bytes());
+    assert_eq!(
+        known.stdout.trim(),
+        "053db493811f729da20289e31498b8fe2b28edc90358cd3ec11a6b12ac1b9fb818"
+    );
+    let blinded = ok(&program, &["identity", "show", "known", "--server", server]).stdout;
+    assert!(
+        blinded.contains("15ac698d7f18c008621465e72ee4c3e33bda714c2c6f97c67dcb0a4d3f4e1d6f46"),
+        "{blinded}"
+    );
+}
+
+#[test]
+fn what_is_no_name_and_what_is_no_secret_is_told_apart() {
+    let program = Program::new();
     // A phrase in the place of the name earns the warning, and is not repeated.
     let words: Vec<_> = ["identity", "import"]
         .into_iter()
@@ -124,20 +143,6 @@ fn identities_are_kept_for_their_owner_alone() {
         );
         assert!(!ran.stderr.contains("word by word"), "{}", ran.all());
     }
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("our file");
-    assert!(ok(&program, &["identity", "show"]).stderr.contains("chmod 600"));
-
-    let server = "33202f87ce4ff20cbcd0f2e48c8c7f263d11a3609c673b8c7eae56653769c12f";
-    let known = program.run_with(&["identity", "import", "known"], PHRASE.as_bytes());
-    assert_eq!(
-        known.stdout.trim(),
-        "053db493811f729da20289e31498b8fe2b28edc90358cd3ec11a6b12ac1b9fb818"
-    );
-    let blinded = ok(&program, &["identity", "show", "known", "--server", server]).stdout;
-    assert!(
-        blinded.contains("15ac698d7f18c008621465e72ee4c3e33bda714c2c6f97c67dcb0a4d3f4e1d6f46"),
-        "{blinded}"
-    );
 }
 
 #[test]

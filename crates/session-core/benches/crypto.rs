@@ -111,15 +111,20 @@ fn main() {
         });
     }
 
+    direct_messages(&alice, &bob, &server, text.as_str());
+}
+
+fn direct_messages(alice: &Identity, bob: &Identity, server: &ServerSecret, text: &str) {
+    let key = server.public();
     let (from, to) = (alice.blind15(&key).id(), bob.blind15(&key).id());
-    let padded = Padding::Block.pad(Content::text(text.as_str(), None, 1).to_bytes());
+    let padded = Padding::Block.pad(Content::text(text, None, 1).to_bytes());
     measure("direct message: seal", || {
-        Conversation::new(&alice, &to, &key).map(|c| c.seal(&padded, &[5; 24]))
+        Conversation::new(alice, &to, &key).map(|c| c.seal(&padded, &[5; 24]))
     });
-    let sealed = Conversation::new(&alice, &to, &key)
+    let sealed = Conversation::new(alice, &to, &key)
         .expect("a blinded id")
         .seal(&padded, &[5; 24]);
     measure("direct message: open and prove its sender", || {
-        Conversation::new(&bob, &from, &key).map(|c| c.open_received(&sealed))
+        Conversation::new(bob, &from, &key).map(|c| c.open_received(&sealed))
     });
 }

@@ -404,6 +404,7 @@ fn missing(call: &str) -> Option<String> {
     let one_of = |what: &str| format!("there is {what}, or it is not visible to this account");
     Some(match segments[..] {
         ["room", room]
+        | ["room", room, "message" | "file"]
         | [
             "room",
             room,
@@ -417,9 +418,7 @@ fn missing(call: &str) -> Option<String> {
             id,
             ..,
         ] => one_of(&format!("no message #{id} in room \u{201c}{room}\u{201d}")),
-        ["room", room, "message"] => one_of(&format!("no room \u{201c}{room}\u{201d}")),
         ["room", room, "file", id, ..] => one_of(&format!("no file {id} in room \u{201c}{room}\u{201d}")),
-        ["room", room, "file"] => one_of(&format!("no room \u{201c}{room}\u{201d}")),
         ["room", room, "all", user] => {
             format!("there are no messages of {user} in room \u{201c}{room}\u{201d}")
         }

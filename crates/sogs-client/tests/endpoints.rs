@@ -1,4 +1,5 @@
 //! Every endpoint of the real server, through the public interface, over all three ways there, on both databases.
+#![expect(clippy::unwrap_used, reason = "a test")]
 
 mod community;
 

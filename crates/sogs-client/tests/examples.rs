@@ -62,7 +62,7 @@ impl Bot {
         );
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                drop(line)
+                drop(line);
             }
         });
         // Its first look finds out where "now" is; what was said before is past.
