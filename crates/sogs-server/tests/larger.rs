@@ -372,9 +372,8 @@ async fn into_postgres(source: &Path, url: &str) {
             ("INTEGER", _) => "BIGINT",
             ("FLOAT", _) => "FLOAT",
             ("BOOLEAN", _) => "BOOLEAN",
-            ("BLOB", _) => "BYTEA",
             // SQLite's history is declared as text and holds bytes.
-            (_, "data") => "BYTEA",
+            ("BLOB", _) | (_, "data") => "BYTEA",
             _ => "TEXT",
         };
         let list: Vec<String> = columns

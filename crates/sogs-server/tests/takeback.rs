@@ -40,6 +40,7 @@ fn raid_on() -> Operation {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "requests take it so")]
 fn body(value: &Value) -> Option<(&'static str, Vec<u8>)> {
     Some(("application/json", serde_json::to_vec(value).expect("JSON")))
 }
@@ -132,6 +133,7 @@ impl Full {
     }
 
     /// Everything that takes something away, or changes it.
+    #[expect(clippy::too_many_lines, reason = "a list")]
     fn operations(&self) -> Vec<Operation> {
         let (troll, all_rooms) = (self.troll.clone(), Place::EveryRoom);
         vec![
@@ -423,6 +425,7 @@ async fn everything_can_be_tried_and_taken_back_on_postgresql() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a list of requests and one of entries")]
 async fn what_moderators_delete_and_ban_over_the_protocol_stands_in_the_log() {
     let full = Full::new(None).await;
     let (all, boss, alice) = (&full.all, person(7), shown(&full.all.key, &person(1)));

@@ -8,6 +8,9 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 type Done = Result<(), sqlx::Error>;
 
+/// A file: number, room, expiry, name, path.
+type FileRow<'a> = (i64, Option<i64>, Option<f64>, Option<&'a str>, &'a str);
+
 /// Seconds since 1970 around which the community lives.
 const NOW: f64 = 1_795_300_000.0;
 
@@ -234,7 +237,7 @@ async fn files(conn: &mut SqliteConnection, folder: &Path) -> Done {
     let secret = folder.parent().unwrap_or(folder).join("secret.txt");
     std::fs::write(&secret, b"none of the community's business").map_err(io)?;
     let long = "n".repeat(300);
-    let rows: [(i64, Option<i64>, Option<f64>, Option<&str>, &str); 9] = [
+    let rows: [FileRow<'_>; 9] = [
         (
             900,
             Some(1),

@@ -131,18 +131,7 @@ pub(super) async fn permissions(
     let detail = words.join(", ");
     let mut undo = None;
     if let (false, Some(person)) = (act.dry_run, &person) {
-        let futures = act.admin.store.futures(room.id, Some(person.user.id)).await?;
-        let scheduled = futures.into_iter().filter(|row| row.banned.is_none());
-        let scheduled: Vec<KeptFuture> = scheduled
-            .map(|row| {
-                (
-                    row.change.at,
-                    row.change.read,
-                    row.change.write,
-                    row.change.upload,
-                )
-            })
-            .collect();
+        let scheduled = scheduled(act, room.id, person.user.id).await?;
         act.admin
             .store
             .set_permissions(room.id, person.user.id, patch)
@@ -176,6 +165,17 @@ pub(super) async fn permissions(
             lines,
         )
     })
+}
+
+/// What is scheduled for a person in a room, bans apart.
+async fn scheduled(act: &Act<'_>, room_id: Id, user_id: Id) -> Result<Vec<KeptFuture>, AdminError> {
+    let rows = act.admin.store.futures(room_id, Some(user_id)).await?;
+    Ok(rows
+        .into_iter()
+        .filter(|row| row.banned.is_none())
+        .map(|row| row.change)
+        .map(|change| (change.at, change.read, change.write, change.upload))
+        .collect())
 }
 
 pub(super) async fn mods(act: &Act<'_>) -> Done {
