@@ -119,8 +119,8 @@ def median(good, what):
 
 def line(name, good, base, memory):
     if not good: return print(f"  {name:<12} failed", flush=True)
-    ratio = median(good, 0) / base if base else float("nan")
-    print(f"  {name:<12} {median(good, 0)*1000:8.1f} ms wall {median(good, 1)*1000:8.1f} ms CPU {memory:7.1f} MiB   {ratio:6.1f}x", flush=True)
+    ratio = f"   {median(good, 0) / base:6.1f}x" if base else ""
+    print(f"  {name:<12} {median(good, 0)*1000:8.1f} ms wall {median(good, 1)*1000:8.1f} ms CPU {memory:7.1f} MiB{ratio}", flush=True)
 
 def compare(title, port, count):
     """Every program in turn, so that what else goes on here meets all of them alike."""
