@@ -75,9 +75,10 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
         .filter_map(notify::Entry::service)
         .flat_map(notify::Service::warnings)
         .collect();
-    let valid = errors
-        .iter()
-        .all(|error| lost.iter().any(|one| (&one.cause, &one.remedy) == (&error.cause, &error.remedy)));
+    let valid = errors.iter().all(|error| {
+        lost.iter()
+            .any(|one| (&one.cause, &one.remedy) == (&error.cause, &error.remedy))
+    });
     if context.json {
         output::json_document(&json!({
             "valid": valid,

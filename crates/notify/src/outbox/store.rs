@@ -14,7 +14,7 @@ use super::types::Stats;
 
 /// A moment that never comes.
 pub(crate) const NEVER: i64 = i64::MAX;
-pub(crate) const SCHEMA: &str = include_str!("schema.sql");
+pub(crate) const SCHEMA: &str = include_str!("store/schema.sql");
 pub(crate) const VERSION: i64 = 1;
 
 /// Where an outbox is.
