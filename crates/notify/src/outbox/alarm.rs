@@ -115,11 +115,9 @@ impl Outbox {
             lines.push(format!("and {} more in the dead-letter box", dead.len() - NAMED));
         }
         let title = match (silent.len(), dead.len()) {
-            (0, 1) => "1 message was given up".to_owned(),
-            (0, dead) => format!("{dead} messages were given up"),
-            (1, 0) => "1 target does not answer".to_owned(),
-            (silent, 0) => format!("{silent} targets do not answer"),
-            (silent, dead) => format!("{silent} targets do not answer, {dead} messages were given up"),
+            (0, dead) => given_up(dead),
+            (silent, 0) => unanswered(silent),
+            (silent, dead) => format!("{}, {}", unanswered(silent), given_up(dead)),
         };
         Message::new(lines.join("\n")).title(title).kind(Kind::Failure)
     }
@@ -136,4 +134,18 @@ fn overdue<'a>(lanes: &'a [LaneRow], alarm: &Alarm, now: i64) -> Vec<&'a LaneRow
                 .is_some_and(|since| since.saturating_add(after) <= now)
         })
         .collect()
+}
+
+fn given_up(messages: usize) -> String {
+    match messages {
+        1 => "1 message was given up".to_owned(),
+        more => format!("{more} messages were given up"),
+    }
+}
+
+fn unanswered(targets: usize) -> String {
+    match targets {
+        1 => "1 target does not answer".to_owned(),
+        more => format!("{more} targets do not answer"),
+    }
 }

@@ -13,7 +13,7 @@ use crate::service::Service;
 pub struct OutboxConfig {
     /// Where it is.
     pub location: Location,
-    /// The file with the key of the seal; made with mode 0600 when there is none.
+    /// The file with the key of the seal; made with mode 0600 when there is neither it nor an outbox.
     pub key_file: PathBuf,
     /// Sizes.
     pub limits: OutboxLimits,

@@ -57,6 +57,14 @@ pub enum OutboxError {
         /// Why.
         cause: String,
     },
+    /// The outbox was begun with a key, and there is no key file any more.
+    #[error("the key file {path} of the outbox at {location} is missing")]
+    KeyMissing {
+        /// Where the key file should be.
+        path: PathBuf,
+        /// Where the outbox is, without secrets.
+        location: String,
+    },
     /// The outbox was written with another key.
     #[error("the outbox was written with another key than the one in {path}")]
     WrongKey {
@@ -128,6 +136,11 @@ impl OutboxError {
                 "make it readable for its owner only: chmod 600 {}",
                 path.display()
             ),
+            Self::KeyMissing { .. } => {
+                "bring it back (from a backup, or from another machine that uses the same outbox), or say where it is \
+                 with --outbox-key; without it what is stored cannot be read, and only an empty outbox can be begun"
+                    .to_owned()
+            }
             Self::WrongKey { .. } => {
                 "bring back the key file that belongs to this outbox, or begin with an empty outbox"
                     .to_owned()

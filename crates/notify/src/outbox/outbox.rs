@@ -1,5 +1,6 @@
 //! The outbox as a whole: open, look, decide.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -85,11 +86,18 @@ pub struct Lane {
 }
 
 impl Outbox {
-    /// Opens an outbox, and makes it when there is none. Must be called within a tokio runtime.
+    /// Opens an outbox, and makes it and its key when there is none. An outbox that was begun never gets another key:
+    /// when its key file is gone, that is [`OutboxError::KeyMissing`]. Must be called within a tokio runtime.
     pub async fn open(config: OutboxConfig, carrier: Arc<dyn Carrier>) -> Result<Self, OutboxError> {
-        let seal = Arc::new(Seal::from_file(&config.key_file)?);
+        // A key that cannot be used is said before anything is made.
+        let found = Seal::existing(&config.key_file)?;
         let store = Arc::new(Store::open(&config.location).await?);
         check_version(&store).await?;
+        let seal = match found {
+            Some(seal) => seal,
+            None => first_key(&store, &config.key_file).await?,
+        };
+        let seal = Arc::new(seal);
         check_key(&store, &seal).await?;
         let door = Door::open(Arc::clone(&store), config.limits.waiting);
         Ok(Self(Arc::new(Inner {
@@ -410,12 +418,28 @@ async fn check_version(store: &Store) -> Result<(), OutboxError> {
     }
 }
 
+/// What is sealed under [`KEY_CHECK`] tells which key an outbox was begun with.
+const KEY_META: &str = "key";
+const KEY_CHECK: &str = "key check";
+
+/// The key of an outbox whose key file was not there: a new one only if nothing was sealed with another.
+async fn first_key(store: &Store, path: &Path) -> Result<Seal, OutboxError> {
+    let begun = store.meta(KEY_META, None).await?.is_some();
+    if begun {
+        // Another process may have begun it since we looked; it put its key there first.
+        return Seal::existing(path)?.ok_or_else(|| OutboxError::KeyMissing {
+            path: path.to_owned(),
+            location: store.location().to_owned(),
+        });
+    }
+    Seal::from_file(path)
+}
+
 /// The key must be the one that the outbox was begun with.
 async fn check_key(store: &Store, seal: &Seal) -> Result<(), OutboxError> {
-    const PLACE: &str = "key check";
-    let ours = seal.seal(PLACE, b"ackpost");
-    let stored = store.meta("key", Some(&ours)).await?.unwrap_or_default();
-    if seal.open(PLACE, &stored).is_some() {
+    let ours = seal.seal(KEY_CHECK, b"ackpost");
+    let stored = store.meta(KEY_META, Some(&ours)).await?.unwrap_or_default();
+    if seal.open(KEY_CHECK, &stored).is_some() {
         Ok(())
     } else {
         Err(OutboxError::WrongKey {

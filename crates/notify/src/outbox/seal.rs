@@ -34,21 +34,32 @@ impl std::fmt::Debug for Seal {
 impl Seal {
     /// Reads the key file; makes it when there is none.
     pub(crate) fn from_file(path: &Path) -> Result<Self, OutboxError> {
-        let key = match read_key(path) {
-            Err(cause) if cause.kind() == ErrorKind::NotFound => make_key(path).and_then(|()| read_key(path)),
-            other => other,
+        match Self::existing(path)? {
+            Some(seal) => Ok(seal),
+            None => make_key(path)
+                .and_then(|()| read_key(path))
+                .map(|key| Self::new(&key, path))
+                .map_err(|cause| unusable(path, &cause)),
         }
-        .map_err(|cause| OutboxError::Key {
-            path: path.to_owned(),
-            cause: cause.to_string(),
-        })?;
-        let sealing = mac(key.as_slice(), &[b"ackpost outbox seal"]);
-        let naming = mac(key.as_slice(), &[b"ackpost outbox name"]);
-        Ok(Self {
+    }
+
+    /// Reads the key file; `None` when there is none.
+    pub(crate) fn existing(path: &Path) -> Result<Option<Self>, OutboxError> {
+        match read_key(path) {
+            Ok(key) => Ok(Some(Self::new(&key, path))),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(unusable(path, &cause)),
+        }
+    }
+
+    fn new(key: &[u8], path: &Path) -> Self {
+        let sealing = mac(key, &[b"ackpost outbox seal"]);
+        let naming = mac(key, &[b"ackpost outbox name"]);
+        Self {
             cipher: XChaCha20Poly1305::new((&*sealing).into()),
             naming,
             path: path.to_owned(),
-        })
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -94,6 +105,13 @@ impl Seal {
     /// A name for something secret: the same parts always give the same 16 bytes, and the bytes tell nothing.
     pub(crate) fn name(&self, parts: &[&[u8]]) -> Vec<u8> {
         mac(self.naming.as_slice(), parts)[..16].to_vec()
+    }
+}
+
+fn unusable(path: &Path, cause: &std::io::Error) -> OutboxError {
+    OutboxError::Key {
+        path: path.to_owned(),
+        cause: cause.to_string(),
     }
 }
 

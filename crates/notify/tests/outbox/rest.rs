@@ -12,6 +12,7 @@ stamped!(
     nothing_is_readable_in_the_database,
     limits_are_kept_and_nothing_is_half_stored,
     another_key_is_noticed,
+    a_lost_key_is_never_replaced,
     old_rows_go,
 );
 
@@ -198,12 +199,43 @@ async fn another_key_is_noticed(place: Place) {
     let outbox = place.open(&sink).await;
     accept(&outbox, "a", &[], "text").await;
     outbox.close().await;
-    std::fs::remove_file(place.key_file()).unwrap();
+    std::fs::write(place.key_file(), "0b".repeat(32)).unwrap();
     let error = Outbox::open(place.config(), std::sync::Arc::new(sink.clone()))
         .await
         .unwrap_err();
     assert!(matches!(error, OutboxError::WrongKey { .. }), "{error}");
     assert!(error.remedy().contains("key file"), "{}", error.remedy());
+}
+
+async fn a_lost_key_is_never_replaced(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    accept(&outbox, "a", &[], "text").await;
+    outbox.close().await;
+    let key = std::fs::read(place.key_file()).unwrap();
+    std::fs::remove_file(place.key_file()).unwrap();
+    for _ in 0..2 {
+        let error = Outbox::open(place.config(), std::sync::Arc::new(sink.clone()))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, OutboxError::KeyMissing { .. }), "{error}");
+        let said = error.to_string();
+        assert!(said.contains(place.key_file().to_str().unwrap()), "{said}");
+        assert!(error.remedy().contains("backup"), "{}", error.remedy());
+        assert!(!place.key_file().exists(), "no key was made in its place");
+    }
+    // With its key back, everything is there.
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .open(place.key_file())
+        .unwrap();
+    std::io::Write::write_all(&mut file, &key).unwrap();
+    let outbox = place.open(&sink).await;
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a"), ["text"]);
 }
 
 async fn old_rows_go(place: Place) {
