@@ -84,7 +84,12 @@ impl Failure {
 
     /// Prints it to standard error and gives the exit code.
     pub(crate) fn print(&self) -> Exit {
-        output::error(&format!("{}; {}", self.cause, self.remedy));
+        // Some of it may be the words of a server.
+        let text: String = format!("{}; {}", self.cause, self.remedy)
+            .chars()
+            .map(|c| if output::misleads(c) && c != '\n' { ' ' } else { c })
+            .collect();
+        output::error(&text);
         self.exit
     }
 }

@@ -177,7 +177,7 @@ fn target_line(target: &TargetReport) -> String {
         Outcome::Delivered { confirmed_by, id } => {
             let _ = write!(text, " confirmed by {confirmed_by}");
             if let Some(id) = id {
-                let _ = write!(text, ", id {id}");
+                let _ = write!(text, ", id {}", one_line(id));
             }
         }
         Outcome::Deferred { reason, remedy, .. } | Outcome::Refused { reason, remedy } => {
@@ -193,11 +193,25 @@ fn target_line(target: &TargetReport) -> String {
     text
 }
 
-/// Text from another machine may not break the line or move the cursor.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+/// True for characters that make a terminal show something else than what is there: control characters, and those
+/// that turn the direction of what follows (Unicode's explicit embeddings, overrides and isolates).
+pub(crate) fn misleads(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Text from another machine may not break the line, move the cursor or turn the direction.
+pub(crate) fn one_line(text: &str) -> String {
+    text.chars().map(|c| if misleads(c) { ' ' } else { c }).collect()
+}
+
+/// `1 attempt`, `2 attempts`.
+pub(crate) fn count(number: u64, one: &str) -> String {
+    let ending = match one {
+        _ if number == 1 => "",
+        _ if one.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{number} {one}{ending}")
 }
 
 /// `31 ms`, `2.4 s`.
@@ -206,5 +220,29 @@ pub(crate) fn elapsed(time: Duration) -> String {
         format!("{} ms", time.as_millis())
     } else {
         format!("{:.1} s", time.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_misleads_is_not_shown() {
+        assert_eq!(one_line("a\n\u{1b}[31mb"), "a  [31mb");
+        for turn in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
+            assert_eq!(one_line(&format!("txt.{turn}exe")), "txt. exe", "{turn:?}");
+        }
+        // Scripts that run from right to left, and the marks they are written with, stay.
+        let text = "\u{5e9}\u{5dc}\u{5d5}\u{5dd}\u{200f} \u{200e}\u{1f468}\u{200d}\u{1f469}";
+        assert_eq!(one_line(text), text);
+    }
+
+    #[test]
+    fn counts_in_words() {
+        assert_eq!(count(1, "address"), "1 address");
+        assert_eq!(count(2, "address"), "2 addresses");
+        assert_eq!(count(0, "attempt"), "0 attempts");
+        assert_eq!(count(1, "attempt"), "1 attempt");
     }
 }

@@ -130,10 +130,7 @@ fn tick(bars: &Weak<Bars>) {
 }
 
 fn bar(name: &str) -> ProgressBar {
-    let clean = name
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>();
+    let clean = crate::output::one_line(name);
     let style = ProgressStyle::with_template("{msg:30!}  [{bar:30}] {bytes}/{total_bytes}  {prefix}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ");

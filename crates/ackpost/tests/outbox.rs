@@ -363,3 +363,80 @@ fn a_database_that_does_not_answer_is_named_with_its_cause() {
     assert!(said.to_lowercase().contains("refused"), "{said}");
     assert!(!said.contains("hunter2"), "{said}");
 }
+
+#[test]
+fn looking_at_an_outbox_that_is_not_there_makes_none() {
+    let program = Program::new();
+    let files = || {
+        let mut names: Vec<_> = std::fs::read_dir(program.home())
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    let id = "0000000000000000";
+    let looks: [&[&str]; 7] = [
+        &["list"],
+        &["stats"],
+        &["log"],
+        &["show", id],
+        &["retry", "--dead"],
+        &["drop", id],
+        &["flush"],
+    ];
+    for words in looks {
+        let args = [&["outbox", "--outbox", "typo/x.db"], words].concat();
+        let ran = program.run(&args);
+        assert_eq!(ran.code, 1, "{words:?}: {}", ran.all());
+        assert!(
+            ran.stderr.contains("there is no outbox at typo/x.db"),
+            "{}",
+            ran.stderr
+        );
+        // The usual place is just empty until something is stored.
+        let ran = program.run(&[&["outbox"], words].concat());
+        assert_eq!(
+            ran.code,
+            i32::from(words.contains(&id)),
+            "{words:?}: {}",
+            ran.all()
+        );
+        assert_eq!(files(), before, "{words:?} made something");
+    }
+    let ran = program.run(&["outbox", "list"]);
+    assert!(ran.stderr.contains("nothing stored"), "{}", ran.all());
+    let ran = program.run(&["--json", "outbox", "stats"]);
+    assert_eq!(ran.json()[0]["waiting"], 0, "{}", ran.all());
+}
+
+#[test]
+fn an_outbox_without_its_key_says_so_and_gets_no_other() {
+    let program = Program::new();
+    let target = url(9, "a");
+    let store = [
+        "send",
+        "--queue",
+        "--no-drain",
+        "-b",
+        "x",
+        "--outbox",
+        "here.db",
+        &target,
+    ];
+    assert_eq!(program.run(&store).code, 0);
+    let key = program.home().join("here.key");
+    std::fs::remove_file(&key).expect("it was made");
+    for args in [&store[..], &["outbox", "--outbox", "here.db", "list"]] {
+        let ran = program.run(args);
+        assert_eq!(ran.code, 1, "{}", ran.all());
+        assert!(
+            ran.stderr.contains("the key file ./here.key") || ran.stderr.contains("the key file here.key"),
+            "{}",
+            ran.stderr
+        );
+        assert!(ran.stderr.contains("--outbox-key"), "{}", ran.stderr);
+        assert!(!key.exists(), "no other key was made");
+    }
+}

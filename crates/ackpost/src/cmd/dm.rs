@@ -127,7 +127,8 @@ async fn read(args: &ReadArgs, context: Context) -> Done {
     }
     if args.clear {
         let count = inbox.clear().await.map_err(failed)?;
-        output::note(&format!("{count} messages removed from the inbox"));
+        let count = output::count(count, "message");
+        output::note(&format!("{count} removed from the inbox"));
     }
     Ok(Exit::Success)
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use notify::Options;
 use notify::outbox::{
-    Alarm, Filter, FlushSettings, Outbox, OutboxId, Selection, State, Summary, WorkerSettings, parse_span,
+    Alarm, Filter, FlushSettings, Outbox, OutboxId, Selection, State, Stats, Summary, WorkerSettings,
+    parse_span,
 };
 use serde_json::json;
 
@@ -142,11 +143,40 @@ pub(crate) fn run(args: &OutboxArgs, context: Context) -> Done {
         _ => context.runtime(),
     };
     runtime.block_on(async {
-        let outbox = args.place.open().await?;
+        let outbox = match args.command {
+            // It waits for what others store.
+            OutboxCommand::Run(_) => args.place.open().await?,
+            // Everything else is about what is there already.
+            _ => match args.place.open_existing().await? {
+                Some(outbox) => outbox,
+                None => {
+                    args.place.absent()?;
+                    return empty(&args.command, context);
+                }
+            },
+        };
         let done = act(&args.command, &outbox, context).await;
         outbox.close().await;
         done
     })
+}
+
+/// What a command says where nothing was ever stored.
+fn empty(command: &OutboxCommand, context: Context) -> Done {
+    match command {
+        OutboxCommand::Show { id } => return Err(unknown(id)),
+        OutboxCommand::Retry(args) => return Ok(changes("retried", 0, args, context)),
+        OutboxCommand::Drop(args) => return Ok(changes("dropped", 0, args, context)),
+        OutboxCommand::Flush(_) if context.json => output::json(&Summary::default()),
+        OutboxCommand::Stats if context.json => show::stats(&Stats::default(), &[], context),
+        _ if context.json => {}
+        _ => output::note("nothing stored"),
+    }
+    Ok(Exit::Success)
+}
+
+fn unknown(id: &OutboxId) -> Failure {
+    Failure::new(format!("there is no message {id}"), "see `ackpost outbox list`")
 }
 
 async fn act(command: &OutboxCommand, outbox: &Outbox, context: Context) -> Done {
@@ -169,10 +199,7 @@ async fn act(command: &OutboxCommand, outbox: &Outbox, context: Context) -> Done
         OutboxCommand::Show { id } => {
             let found = outbox.show(id).await.map_err(|error| failure(&error))?;
             let Some((entry, events)) = found else {
-                return Err(Failure::new(
-                    format!("there is no message {id}"),
-                    "see `ackpost outbox list`",
-                ));
+                return Err(unknown(id));
             };
             show::whole(&entry, &events, context);
         }
@@ -333,7 +360,8 @@ fn summary(done: &Summary, context: Context) {
             remaining,
         } = done;
         output::note(&format!(
-            "{delivered} delivered, {deferred} attempts put off, {refused} refused, {expired} out of time, {remaining} left"
+            "{delivered} delivered, {} put off, {refused} refused, {expired} out of time, {remaining} left",
+            output::count(*deferred, "attempt")
         ));
     }
 }

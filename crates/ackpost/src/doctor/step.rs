@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::output::one_line;
+
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -97,11 +99,13 @@ impl Walk {
     fn push(&mut self, name: &'static str, status: Mark, seen: &str, remedy: Option<String>) -> &mut Step {
         self.diagnosis.ok &= status != Mark::Fail;
         let elapsed = if status == Mark::Skipped {
+            // Nothing was done: the time goes on to the step that it was spent on.
             Duration::ZERO
         } else {
-            self.began.elapsed()
+            let elapsed = self.began.elapsed();
+            self.began = Instant::now();
+            elapsed
         };
-        self.began = Instant::now();
         let seen = one_line(seen);
         self.diagnosis.steps.push(Step {
             name,
@@ -177,9 +181,24 @@ impl Step {
     }
 }
 
-/// Text from another machine may not break the line or move the cursor.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_told_by_the_step_that_took_it() {
+        let mut walk = Walk::new("xmpps://");
+        walk.begin();
+        let spent = Duration::from_millis(30);
+        std::thread::sleep(spent);
+        walk.skip("tls", "seen as part of the stream");
+        walk.fail("stream", "the server says nothing", "wait");
+        walk.skip("login", "there is no stream");
+        let steps = walk.end().steps;
+        assert_eq!(
+            (steps[0].elapsed, steps[2].elapsed),
+            (Duration::ZERO, Duration::ZERO)
+        );
+        assert!(steps[1].elapsed >= spent, "{:?}", steps[1].elapsed);
+    }
 }

@@ -12,6 +12,7 @@ use super::certificate::Certificate;
 use super::net::{self, Shaken};
 use super::step::Walk;
 use super::suggest;
+use crate::output;
 
 /// What the URL means for the client.
 pub(super) struct Way {
@@ -142,8 +143,8 @@ async fn addresses(walk: &mut Walk, candidates: &[Candidate], way: &Way) -> Vec<
         if let Ok(Ok(addresses)) = looked {
             found.extend(addresses);
         }
-        let count = found.len() - before;
-        shown.push(format!("{host}:{} ({kind}, {count} addresses)", one.port));
+        let count = output::count((found.len() - before) as u64, "address");
+        shown.push(format!("{host}:{} ({kind}, {count})", one.port));
     }
     found.dedup();
     let shown = shown.join(", ");

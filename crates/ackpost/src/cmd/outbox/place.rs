@@ -1,6 +1,6 @@
 //! Which outbox.
 
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) struct PlaceArgs {
     /// The outbox: a file, or a postgres:// URL [default: $ACKPOST_OUTBOX, else outbox.db in the state folder]
     #[arg(long, value_name = "FILE|URL", id = "outbox_place", global = true)]
     outbox: Option<String>,
-    /// The file with the key of the outbox; made when it is not there [default: $ACKPOST_OUTBOX_KEY, else beside the
+    /// The file with the key of the outbox; made together with the outbox [default: $ACKPOST_OUTBOX_KEY, else beside the
     /// outbox, with PostgreSQL outbox.key in the state folder]
     #[arg(long, value_name = "FILE", global = true)]
     outbox_key: Option<PathBuf>,
@@ -43,13 +43,25 @@ impl PlaceArgs {
             .map_err(|error| failure(&error))
     }
 
-    /// Opens it if it is there: no file, no outbox.
+    /// Opens it if it is there: no file, no outbox, and nothing is made.
     pub(crate) async fn open_existing(&self) -> Result<Option<Outbox>, Failure> {
-        let config = self.config(false)?;
-        if let Location::Sqlite(file) = &config.location
-            && !file.exists()
-        {
-            return Ok(None);
+        let mut config = self.config(false)?;
+        if let Location::Sqlite(file) = &config.location {
+            match std::fs::metadata(file) {
+                Ok(_) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                    return Ok(None);
+                }
+                Err(error) => {
+                    return Err(Failure::new(
+                        format!("the outbox at {} cannot be used: {error}", file.display()),
+                        "run the command as the user that owns the outbox, or name another with --outbox",
+                    ));
+                }
+            }
+        } else {
+            // A database is there by itself; the first to use it may have to make the key.
+            config = self.config(true)?;
         }
         opening(&config, Outbox::for_services(config.clone()))
             .await
@@ -57,18 +69,30 @@ impl PlaceArgs {
             .map_err(|error| failure(&error))
     }
 
+    /// Where there is no outbox, for commands that need one: a place that somebody named must hold one, the usual
+    /// place is just empty.
+    pub(crate) fn absent(&self) -> Result<(), Failure> {
+        if self.named().is_none() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            format!("there is no outbox at {}", self.config(false)?.location.masked()),
+            "check the name; `ackpost send --queue` makes an outbox",
+        ))
+    }
+
+    /// What the command line or the environment names.
+    fn named(&self) -> Option<String> {
+        self.outbox.clone().or_else(|| variable("ACKPOST_OUTBOX"))
+    }
+
     /// How it is opened; `make` makes the folder.
     pub(crate) fn config(&self, make: bool) -> Result<OutboxConfig, Failure> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let key = self
             .outbox_key
             .clone()
             .or_else(|| variable("ACKPOST_OUTBOX_KEY").map(PathBuf::from));
-        let location = self
-            .outbox
-            .clone()
-            .or_else(|| variable("ACKPOST_OUTBOX"))
-            .map(|text| Location::parse(&text));
+        let location = self.named().map(|text| Location::parse(&text));
         let folder = match &location {
             Some(Location::Sqlite(file)) => parent(file),
             _ => state_folder(&variable),
@@ -120,6 +144,11 @@ pub(crate) fn state_folder(variable: &dyn Fn(&str) -> Option<String>) -> PathBuf
             PathBuf::from,
         );
     base.join("ackpost")
+}
+
+/// A variable of the environment that says something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn parent(file: &Path) -> PathBuf {

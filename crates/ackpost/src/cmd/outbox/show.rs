@@ -7,7 +7,7 @@ use notify::outbox::{Entry, Event, LATENCY_MS, Lane, State, Stats, time_text};
 use serde_json::json;
 
 use crate::context::Context;
-use crate::output;
+use crate::output::{self, one_line as plain};
 
 /// One entry on one line.
 pub(crate) fn row(entry: &Entry, context: Context) {
@@ -65,7 +65,7 @@ pub(crate) fn whole(entry: &Entry, events: &[Event], context: Context) {
         lines.push(("parts", format!("{} of {}", entry.pieces_done, entry.pieces)));
     }
     if entry.folded > 0 {
-        lines.push(("folded", format!("{} further messages", entry.folded)));
+        lines.push(("folded", output::count(entry.folded, "further message")));
     }
     match &entry.outcome {
         Some(Outcome::Delivered { confirmed_by, id }) => {
@@ -137,10 +137,10 @@ pub(crate) fn stats(stats: &Stats, lanes: &[Lane], context: Context) {
             .map(|ms| format!(", {} on average", output::elapsed(Duration::from_millis(ms))))
             .unwrap_or_default();
         output::line(&format!(
-            "{:<10}  {} delivered{mean}, {} attempts, {} put off, {} refused, {} out of time",
+            "{:<10}  {} delivered{mean}, {}, {} put off, {} refused, {} out of time",
             service.service,
             service.delivered,
-            service.attempts,
+            output::count(service.attempts, "attempt"),
             service.deferred,
             service.refused,
             service.expired
@@ -175,13 +175,6 @@ fn age(seconds: u64) -> String {
         .join(" ")
 }
 
-/// Text from another machine may not break the line or move the cursor.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +187,5 @@ mod tests {
         assert_eq!(age(125), "2m 5s");
         assert_eq!(age(3600), "1h");
         assert_eq!(age(90_061), "1d 1h");
-        assert_eq!(plain("a\n\u{1b}[31mb"), "a  [31mb");
     }
 }

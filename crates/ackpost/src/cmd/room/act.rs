@@ -107,7 +107,8 @@ pub(super) async fn delete(args: &DeleteArgs, context: Context) -> Done {
             if context.json {
                 output::json(&deleted);
             } else {
-                output::line(&format!("{} messages of {} deleted", deleted.total, user.short()));
+                let count = output::count(deleted.total, "message");
+                output::line(&format!("{count} of {} deleted", user.short()));
             }
         } else {
             place.room.delete_all(user).await.map_err(failed)?;
@@ -218,7 +219,8 @@ pub(super) async fn pin(args: &PinArgs, context: Context) -> Done {
             if context.json {
                 output::json(&json!({ "room": place.shown, "unpinned": unpinned }));
             } else {
-                output::line(&format!("{}  {unpinned} messages unpinned", place.shown));
+                let count = output::count(unpinned, "message");
+                output::line(&format!("{}  {count} unpinned", place.shown));
             }
         }
     }

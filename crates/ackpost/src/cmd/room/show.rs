@@ -9,6 +9,8 @@ use session_core::content::{AttachmentPointer, Content};
 use sogs_client::types::{Reactions, RoomInfo, Row};
 use sogs_client::{Message, SessionId};
 
+use crate::output;
+
 /// Unix seconds as local time, to the second.
 pub(crate) fn local_time(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970")]
@@ -29,13 +31,13 @@ pub(crate) fn utc_time(seconds: f64) -> String {
         .map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
 }
 
-/// Text from others may not move the cursor or fake lines of ours. CR LF, which stands between a title and its body,
+/// Text from others may not move the cursor, turn the direction or fake lines of ours. CR LF, which stands between a title and its body,
 /// is a line break.
 pub(crate) fn safe(text: &str) -> String {
     text.replace("\r\n", "\n")
         .chars()
         .map(|c| {
-            if c.is_control() && c != '\n' {
+            if output::misleads(c) && c != '\n' {
                 '\u{fffd}'
             } else {
                 c
@@ -224,4 +226,19 @@ pub(crate) fn room_text(info: &RoomInfo, link: &str) -> String {
     ));
     lines.push(format!("    link       {link}"));
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_others_cannot_pretend() {
+        assert_eq!(safe("a\r\nb\u{1b}[2J"), "a\n    b\u{fffd}[2J");
+        assert_eq!(safe("txt.\u{202e}exe\u{2066}"), "txt.\u{fffd}exe\u{fffd}");
+        assert_eq!(
+            safe("\u{5e9}\u{5dc}\u{5d5}\u{5dd}\u{200f}"),
+            "\u{5e9}\u{5dc}\u{5d5}\u{5dd}\u{200f}"
+        );
+    }
 }

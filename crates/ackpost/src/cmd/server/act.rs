@@ -46,7 +46,8 @@ fn print(context: Context, dry_run: bool, answer: &Answer) {
         return;
     }
     for line in &answer.lines {
-        output::line(&printable(line));
+        // People wrote some of it.
+        output::line(&output::one_line(line));
     }
     if dry_run {
         output::note("nothing was changed (dry run)");
@@ -54,13 +55,6 @@ fn print(context: Context, dry_run: bool, answer: &Answer) {
     if let Some(id) = answer.undo {
         output::note(&format!("`ackpost server undo {id}` takes this back"));
     }
-}
-
-/// Text that people wrote may not move the cursor of the operator.
-fn printable(line: &str) -> String {
-    line.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 /// The person at the terminal, for the audit log.

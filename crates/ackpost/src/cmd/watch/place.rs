@@ -13,6 +13,7 @@ pub(super) struct Cursors {
 }
 
 impl Cursors {
+    /// Reads the file, and writes it as it is: what could not be remembered later is said now.
     pub(super) fn load(file: Option<PathBuf>) -> Result<Self, Failure> {
         let places = match &file {
             None => Map::new(),
@@ -32,19 +33,26 @@ impl Cursors {
                 }
             },
         };
-        Ok(Self { file, places })
+        let cursors = Self { file, places };
+        cursors.store()?;
+        Ok(cursors)
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.places.get(key)
     }
 
-    /// Remembers a place; the file is replaced whole, so that a crash leaves the old one or the new one.
+    /// Remembers a place.
     pub(super) fn set(&mut self, key: &str, place: Value) -> Result<(), Failure> {
         if self.places.get(key) == Some(&place) {
             return Ok(());
         }
         self.places.insert(key.to_owned(), place);
+        self.store()
+    }
+
+    /// Replaces the file whole, so that a crash leaves the old one or the new one.
+    fn store(&self) -> Result<(), Failure> {
         let Some(path) = &self.file else { return Ok(()) };
         let mut new = path.clone().into_os_string();
         new.push(".new");
@@ -53,9 +61,26 @@ impl Cursors {
             .and_then(|()| std::fs::rename(&new, path))
             .map_err(|e| {
                 Failure::new(
-                    format!("{}: {e}", path.display()),
+                    format!("the cursor file {} cannot be written: {e}", path.display()),
                     "name a file that can be written",
                 )
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_said_at_the_start() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(Cursors::load(Some(folder.path().join("missing/seen.json"))).is_err());
+        let file = folder.path().join("seen.json");
+        let mut cursors = Cursors::load(Some(file.clone())).expect("it can be written");
+        cursors.set("a", 1.into()).expect("it is written");
+        let again = Cursors::load(Some(file)).expect("it can be read");
+        assert_eq!(again.get("a"), Some(&1.into()));
+        assert!(Cursors::load(None).is_ok());
     }
 }

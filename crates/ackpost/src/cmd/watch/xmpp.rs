@@ -11,6 +11,7 @@ use xmpp_client::{
 use super::{Cursors, Ended, Seen};
 use crate::cmd::room::show;
 use crate::exit::Failure;
+use crate::output;
 
 /// One account and the rooms of its URL.
 pub(super) struct Source {
@@ -102,7 +103,11 @@ fn describe(event: &Event) -> (Value, Option<String>, Option<ArchivePlace>) {
                 "event": "offline", "reason": reason.to_string(), "remedy": reason.remedy(),
                 "retry_in_secs": retry_in.as_secs(),
             }),
-            Some(format!("{reason}; again in {} s", retry_in.as_secs())),
+            Some(format!(
+                "{}; again in {} s",
+                show::safe(&reason.to_string()),
+                retry_in.as_secs()
+            )),
             None,
         ),
         Event::Ended { .. } => (json!({ "event": "ended" }), None, None),
@@ -137,7 +142,11 @@ fn describe(event: &Event) -> (Value, Option<String>, Option<ArchivePlace>) {
         ),
         Event::Receipt { from, id } => (
             json!({ "event": "receipt", "from": from.to_string(), "id": id }),
-            Some(format!("{from} has {}", show::safe(id))),
+            Some(format!(
+                "{} has {}",
+                show::safe(&from.to_string()),
+                show::safe(id)
+            )),
             None,
         ),
         Event::Reaction {
@@ -149,7 +158,8 @@ fn describe(event: &Event) -> (Value, Option<String>, Option<ArchivePlace>) {
         } => (
             json!({ "event": "reactions", "from": from.to_string(), "id": to, "emoji": emoji, "in_room": room }),
             Some(format!(
-                "{from} reacts to {}: {}",
+                "{} reacts to {}: {}",
+                show::safe(&from.to_string()),
                 show::safe(to),
                 show::safe(&emoji.join(" "))
             )),
@@ -165,7 +175,8 @@ fn describe(event: &Event) -> (Value, Option<String>, Option<ArchivePlace>) {
         Event::Lagged(count) => (
             json!({ "event": "lagged", "count": count }),
             Some(format!(
-                "{count} events were dropped, because they were not taken in time"
+                "dropped, because it was not taken in time: {}",
+                output::count(*count, "event")
             )),
             None,
         ),
@@ -200,7 +211,7 @@ fn received(event: &str, message: &Received) -> (Value, Option<String>, Option<A
         "replaces": message.replaces,
         "own": message.own,
     });
-    let who = from.map(Jid::to_string).unwrap_or_default();
+    let who = show::safe(&from.map(Jid::to_string).unwrap_or_default());
     let mut text = match event {
         "edited" => format!("{time}  {who}  edited\n    {}", show::safe(&message.body)),
         _ => format!("{time}  {who}\n    {}", show::safe(&message.body)),
