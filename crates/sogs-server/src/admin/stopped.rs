@@ -38,15 +38,7 @@ impl From<KeyError> for AdminError {
 
 /// Does one operation on the server of a folder, whether it runs or not.
 pub async fn perform(folder: &Path, request: AdminRequest) -> Result<Answer, AdminError> {
-    if !folder.join(CONFIG_FILE).exists() {
-        return Err(AdminError::usage(
-            format!(
-                "{} holds no server: there is no {CONFIG_FILE} in it",
-                folder.display()
-            ),
-            "name the folder of a server with --dir, or make one with `ackpost server init DIR`",
-        ));
-    }
+    holds_server(folder)?;
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     match ask(&folder, &request).await {
         Ok(Asked::Answered(answer)) => answer,
@@ -56,6 +48,32 @@ pub async fn perform(folder: &Path, request: AdminRequest) -> Result<Answer, Adm
             "run the command as the user that runs the server, or as root",
         )),
         Err(error) => Err(AdminError::failed(error)),
+    }
+}
+
+/// A folder that may not be entered is told from one without a server.
+fn holds_server(folder: &Path) -> Result<(), AdminError> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    match std::fs::metadata(folder.join(CONFIG_FILE)) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Err(AdminError::usage(
+            format!(
+                "{} holds no server: there is no {CONFIG_FILE} in it",
+                folder.display()
+            ),
+            "name the folder of a server with --dir, or make one with `ackpost server init DIR`",
+        )),
+        Err(error) => {
+            let cause = error.to_string().to_lowercase();
+            let cause = cause.split(" (os error").next().unwrap_or_default();
+            Err(AdminError::conflict(
+                format!(
+                    "{CONFIG_FILE} in {} cannot be looked at: {cause}",
+                    folder.display()
+                ),
+                "run the command as the user that runs the server, or as root",
+            ))
+        }
     }
 }
 
@@ -191,5 +209,28 @@ pub(crate) fn without_password(url: &str) -> String {
     match rest.split_once('@') {
         Some((user, host)) => format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default()),
         None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::AdminErrorKind;
+
+    #[test]
+    fn a_folder_without_a_server_is_told_from_one_that_cannot_be_looked_into() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let error = holds_server(folder.path()).expect_err("it is empty");
+        assert!(error.cause.contains("holds no server"), "{}", error.cause);
+        // Permissions do not stop root; a link to itself stops everybody in the same place.
+        let config = folder.path().join(CONFIG_FILE);
+        std::os::unix::fs::symlink(&config, &config).expect("a link");
+        let error = holds_server(folder.path()).expect_err("it leads nowhere");
+        assert_eq!(error.kind, AdminErrorKind::Conflict);
+        assert!(
+            error.cause.contains("cannot be looked at: too many levels"),
+            "{}",
+            error.cause
+        );
     }
 }
