@@ -57,44 +57,68 @@ pub(crate) fn show(url: &str, keys: &[(String, String)], words: &[(String, Strin
     };
     let host = last("host").unwrap_or(host);
     let port = last("port").or(port);
-    let query = query_of(&schema, query, keys);
-    let draw = |masked: bool| {
+    let parts = Parts {
+        schema: &schema,
+        user,
+        password,
+        host: host.strip_suffix('.').unwrap_or(host),
+        port,
+        path,
+        ends_with_slash: path.is_some() && url.ends_with('/'),
+        query: query_of(&schema, query, keys),
+        words,
+    };
+    (parts.draw(false), parts.draw(true))
+}
+
+/// The pieces of a URL, words in place of the variables.
+struct Parts<'a> {
+    schema: &'a str,
+    user: Option<&'a str>,
+    password: Option<&'a str>,
+    host: &'a str,
+    port: Option<&'a str>,
+    path: Option<&'a str>,
+    ends_with_slash: bool,
+    query: Vec<(String, String, bool)>,
+    words: &'a [(String, String)],
+}
+
+impl Parts<'_> {
+    fn draw(&self, masked: bool) -> String {
         let part = |text: &str, force: bool| {
             if masked {
-                mask(text, force, words)
+                mask(text, force, self.words)
             } else {
                 text.to_owned()
             }
         };
-        let mut out = format!("{schema}://");
-        if let Some(user) = user {
+        let mut out = format!("{}://", self.schema);
+        if let Some(user) = self.user {
             out.push_str(&part(user, false));
-            if let Some(password) = password {
+            if let Some(password) = self.password {
                 out.push(':');
                 out.push_str(&part(password, true));
             }
             out.push('@');
         }
-        out.push_str(&part(host.strip_suffix('.').unwrap_or(host), false));
-        if let Some(port) = port {
+        out.push_str(&part(self.host, false));
+        if let Some(port) = self.port {
             out.push(':');
             out.push_str(port);
         }
-        let segments = path
-            .unwrap_or_default()
-            .split('/')
-            .filter(|segment| !segment.is_empty());
-        for segment in segments {
+        let segments = self.path.unwrap_or_default().split('/');
+        for segment in segments.filter(|segment| !segment.is_empty()) {
             out.push('/');
             out.push_str(&part(
                 &percent::encode_except(&percent::decode(segment), PATH_SAFE),
                 false,
             ));
         }
-        if path.is_some() && url.ends_with('/') && !out.ends_with('/') {
+        if self.ends_with_slash && !out.ends_with('/') {
             out.push('/');
         }
-        for (n, (key, value, list)) in query.iter().enumerate() {
+        for (n, (key, value, list)) in self.query.iter().enumerate() {
             out.push(if n == 0 { '?' } else { '&' });
             out.push_str(&percent::encode(key));
             out.push('=');
@@ -107,13 +131,12 @@ pub(crate) fn show(url: &str, keys: &[(String, String)], words: &[(String, Strin
             };
             out.push_str(&percent::encode(&value));
         }
-        words.iter().fold(out, |out, (word, name)| {
+        self.words.iter().fold(out, |out, (word, name)| {
             let escaped = format!("%24%7B{}%7D", percent::encode(name));
             out.replace(word, &format!("${{{name}}}"))
                 .replace(&escaped, &format!("${{{name}}}"))
         })
-    };
-    (draw(false), draw(true))
+    }
 }
 
 /// The query of the URL with the keys put over it, and whether a value is a list.

@@ -87,19 +87,25 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
             ),
         );
     }
-    match root.get("include") {
-        Some(node) if node.mapping().is_some() => parsed.problems.push(
-            Problem::warning(
-                "include is a mapping, so nothing is included",
-                "write `include:` and a path, or a list of paths",
-            )
-            .key("include")
-            .at(Some(name), Some(node.line), Some(node.column)),
-        ),
-        Some(node) => includes(node, &mut parsed.includes),
-        None => {}
+    if let Some(node) = root.get("include") {
+        included(node, name, &mut parsed);
     }
     parsed
+}
+
+/// What stands below `include:`.
+fn included(node: &Node, name: &str, parsed: &mut Parsed) {
+    if node.mapping().is_none() {
+        return includes(node, &mut parsed.includes);
+    }
+    parsed.problems.push(
+        Problem::warning(
+            "include is a mapping, so nothing is included",
+            "write `include:` and a path, or a list of paths",
+        )
+        .key("include")
+        .at(Some(name), Some(node.line), Some(node.column)),
+    );
 }
 
 /// The entry cannot be used, and why has been reported.

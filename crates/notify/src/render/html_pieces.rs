@@ -99,25 +99,22 @@ pub(super) fn join(pieces: &[Piece]) -> String {
             blank = false;
             ended_twice = false;
         }
-        match &mut line {
-            Some(line) => {
-                if line.passed && line.marks_only && piece.is_mark() {
-                    line.text.clear();
-                } else {
-                    line.marks_only &= piece.is_mark();
-                }
-                line.text.push_str(piece.text());
-                line.passed = false;
+        if let Some(line) = &mut line {
+            if line.passed && line.marks_only && piece.is_mark() {
+                line.text.clear();
+            } else {
+                line.marks_only &= piece.is_mark();
             }
-            None => {
-                line = Some(Line {
-                    text: piece.text().to_owned(),
-                    marks_only: piece.is_mark(),
-                    passed: false,
-                });
-                blank = false;
-                gap = None;
-            }
+            line.text.push_str(piece.text());
+            line.passed = false;
+        } else {
+            line = Some(Line {
+                text: piece.text().to_owned(),
+                marks_only: piece.is_mark(),
+                passed: false,
+            });
+            blank = false;
+            gap = None;
         }
     }
     if let Some(line) = line.filter(|line| !line.marks_only) {
@@ -142,7 +139,7 @@ pub(super) fn cell(text: &str) -> String {
                 one_line.push(c);
             }
         }
-        text = one_line.trim_matches(BLANKS).to_owned();
+        one_line.trim_matches(BLANKS).clone_into(&mut text);
     }
     if text.contains('|') {
         escape_pipes(&text)

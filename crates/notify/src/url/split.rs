@@ -43,12 +43,11 @@ fn urls(text: &str) -> Vec<&str> {
             cuts = &cuts[1..];
         }
         let end = cuts.first().map_or(text.len(), |cut| cut.separator.max(body));
-        match text[body..end].find('\n') {
-            Some(line_end) => from = body + line_end,
-            None => {
-                urls.push(&text[start..end]);
-                from = end;
-            }
+        if let Some(line_end) = text[body..end].find('\n') {
+            from = body + line_end;
+        } else {
+            urls.push(&text[start..end]);
+            from = end;
         }
     }
     urls

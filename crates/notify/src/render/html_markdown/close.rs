@@ -112,12 +112,11 @@ impl Writer {
         }
         let Some(frame) = self.frames.pop() else { return };
         match frame.kind {
-            Kind::Plain | Kind::Item { .. } | Kind::Link(_) => {}
             Kind::Emphasis {
                 mark, opened, start, ..
             } => self.close_emphasis(mark, opened, start),
             Kind::Code(code) if frame.store => self.close_code(&frame.tag, &code),
-            Kind::Code(_) => {}
+            Kind::Plain | Kind::Item { .. } | Kind::Link(_) | Kind::Code(_) => {}
             Kind::Cell { start } => {
                 let pieces = self.pieces.split_off(start.min(self.pieces.len()));
                 if frame.store
