@@ -102,6 +102,10 @@ impl Context {
 }
 
 /// Nothing can be done without a thread and an event queue, and nothing was begun.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no command has begun: there is nothing that a destructor would have to end"
+)]
 fn out_of_resources(cause: &std::io::Error) -> ! {
     let exit = Failure::new(
         format!("the system gives no thread or no event queue: {cause}"),

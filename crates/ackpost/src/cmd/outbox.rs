@@ -143,17 +143,15 @@ pub(crate) fn run(args: &OutboxArgs, context: Context) -> Done {
         _ => context.runtime(),
     };
     runtime.block_on(async {
-        let outbox = match args.command {
-            // It waits for what others store.
-            OutboxCommand::Run(_) => args.place.open().await?,
-            // Everything else is about what is there already.
-            _ => match args.place.open_existing().await? {
-                Some(outbox) => outbox,
-                None => {
-                    args.place.absent()?;
-                    return empty(&args.command, context);
-                }
-            },
+        // A worker waits for what others store; everything else is about what is there already.
+        let found = if matches!(args.command, OutboxCommand::Run(_)) {
+            Some(args.place.open().await?)
+        } else {
+            args.place.open_existing().await?
+        };
+        let Some(outbox) = found else {
+            args.place.absent()?;
+            return empty(&args.command, context);
         };
         let done = act(&args.command, &outbox, context).await;
         outbox.close().await;

@@ -90,16 +90,7 @@ pub(crate) async fn run(
         .iter()
         .filter_map(|listener| listener.local_addr().ok())
         .collect();
-    if gateway.config().access == Access::Open {
-        tracing::warn!(
-            "access = \"open\": whoever can connect may send, change keys and read the secrets saved in them"
-        );
-    } else if gateway.is_open() {
-        tracing::warn!(
-            "no token is asked for: every program of this machine may send and change keys; secrets are not shown. \
-             `ackpost gateway token add` changes that"
-        );
-    }
+    warn_of_open_doors(&gateway);
 
     let (stop, stopped) = watch::channel(false);
     let (reload, reloaded) = watch::channel(0_u64);
@@ -154,6 +145,20 @@ pub(crate) async fn run(
         asked = signals.next() => tracing::warn!(?asked, "ending at once; what is stored stays stored"),
     }
     Ok(())
+}
+
+/// Says in the log who may do what without a token.
+fn warn_of_open_doors(gateway: &Gateway) {
+    if gateway.config().access == Access::Open {
+        tracing::warn!(
+            "access = \"open\": whoever can connect may send, change keys and read the secrets saved in them"
+        );
+    } else if gateway.is_open() {
+        tracing::warn!(
+            "no token is asked for: every program of this machine may send and change keys; secrets are not shown. \
+             `ackpost gateway token add` changes that"
+        );
+    }
 }
 
 /// A key file: the one systemd hands in (`LoadCredential=`), else the one in the folder.

@@ -157,7 +157,7 @@ fn servers_that_are_no_community() {
     );
     fails_at("http", &with(|answers| answers.silent = true));
 
-    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = other.local_addr().expect("bound").port();
     std::thread::spawn(move || {
         for stream in other.incoming().flatten() {
