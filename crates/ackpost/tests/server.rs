@@ -339,7 +339,7 @@ fn a_community_without_its_key_does_not_start() {
     let key = server.path().join("key_x25519");
     let bytes = std::fs::read(&key).expect("the key");
     std::fs::remove_file(&key).expect("removed");
-    let cause = "is missing although a community is stored in this folder";
+    let cause = "is missing although a community is stored already";
     let ran = ackpost(&["server", "run", dir, "--listen", "127.0.0.1:0"]);
     let text = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(1), "{text}");

@@ -224,7 +224,7 @@ fn the_keys_come_from_the_credential_store() {
         .shell("unset CREDENTIALS_DIRECTORY ACKPOST_OUTBOX_KEY; ackpost outbox list");
     assert_eq!(without.code, 1, "{}", without.all());
     assert!(
-        without.all().contains("written with another key"),
+        without.all().contains("outbox.key of the outbox") && without.all().contains("is missing"),
         "{}",
         without.all()
     );
