@@ -81,13 +81,20 @@ fn people_and_rooms_on_another_domain() {
         let to = |name: &str| user(&format!("{name}@{there}"));
         let hall = format!("hall@conference.{there}");
 
-        // Somebody of theirs makes the room.
+        // Somebody of theirs makes the room, and stays so that it lives to the end.
         let mut made = text(room(&hall), "made");
         if let xmpp_client::Target::Room(target) = &mut made.target {
             target.create = true;
         }
-        let bob_there = on(far, "bob", there);
-        delivered(&send_one(&bob_there, made));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (keeper, _events) = runtime
+            .block_on(Session::open(&on(far, "bob", there), SessionOptions::default()))
+            .unwrap();
+        delivered(&runtime.block_on(keeper.send(vec![made]))[0]);
 
         let mut bob = Receiver::join(far.port, there, "bob", "bobpass", &[]);
         let body = unique("across");
@@ -144,6 +151,7 @@ fn people_and_rooms_on_another_domain() {
             ),
             "{here}: {outcome:?}"
         );
+        runtime.block_on(keeper.close());
     }
 }
 

@@ -69,7 +69,14 @@ fn everything_that_can_be_said_is_understood_on_the_other_side() {
                 _ => None,
             })
             .await;
-            let (alice, mut alice_events) = open(server, "alice", SessionOptions::default()).await;
+            // A nick that no other test of the account has in this room.
+            let nick = unique("alice").replace(' ', "-");
+            let (alice, mut alice_events) = Session::open(
+                &account(server, "alice", Mode::StartTls).nick(&nick),
+                SessionOptions::default(),
+            )
+            .await
+            .expect("a session");
 
             // A chat message, with a receipt.
             let body = unique("chat");
@@ -104,7 +111,7 @@ fn everything_that_can_be_said_is_understood_on_the_other_side() {
                 _ => None,
             })
             .await;
-            assert_eq!(got.from.unwrap().resource(), Some("alice"));
+            assert_eq!(got.from.unwrap().resource(), Some(nick.as_str()));
             assert!(!got.own);
             let own = wait(&mut alice_events, "own room message", |event| match event {
                 Event::Room(received) if received.body == body => Some(received),
@@ -128,8 +135,10 @@ fn everything_that_can_be_said_is_understood_on_the_other_side() {
             alice.close().await;
             wait(&mut events, "alice leaving", |event| match event {
                 Event::Occupant {
-                    present: false, nick, ..
-                } if nick == "alice" => Some(()),
+                    present: false,
+                    nick: left,
+                    ..
+                } if left == nick => Some(()),
                 _ => None,
             })
             .await;

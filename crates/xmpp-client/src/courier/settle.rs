@@ -135,9 +135,17 @@ impl Courier {
         if !room && answer.get("type") == Some("result") && self.people.len() < PEOPLE_MAX {
             self.people.insert(target.clone());
         }
+        // A room that ends in this moment swallows a message without sending it back; asked about it, its service
+        // knows it no more (XEP-0030, section 8).
+        let nobody = Some(StanzaError::of(answer))
+            .filter(|problem| answer.get("type") == Some("error") && problem.condition == "item-not-found")
+            .map(|problem| explain(&problem, target, self.own.domain()));
         for &key in jobs {
             if let Some(job) = self.jobs.get_mut(&key) {
                 job.identity = if room { Identity::Room } else { Identity::Person };
+                if job.bounced.is_none() {
+                    job.bounced.clone_from(&nobody);
+                }
                 self.resolve(key);
             }
         }
@@ -171,6 +179,10 @@ impl Courier {
             Target::User(_) => {
                 let no_receipt = (job.asked == Confirm::Receipt).then_some(Note::NoReceipt);
                 match job.passed {
+                    // What leaves a question open may have swallowed the message as well.
+                    Passed::Responsible if job.identity == Identity::Asked => {
+                        Ok((ConfirmedBy::HandedOver, no_receipt))
+                    }
                     Passed::Responsible => Ok((ConfirmedBy::Server, no_receipt)),
                     Passed::Own => Ok((ConfirmedBy::HandedOver, no_receipt)),
                     Passed::Nothing => Err(silent(Step::Confirming, self.limit)),
