@@ -53,6 +53,20 @@ async fn open(server: &XmppServer, user: &str, options: SessionOptions) -> (Sess
         .unwrap()
 }
 
+async fn topic_is_seen(author: &Session, room_name: &str, events: &mut Events) {
+    let topic = unique("topic");
+    let subject = Content {
+        subject: Some(topic.clone()),
+        ..Content::default()
+    };
+    delivered(&author.send(vec![Outgoing::new(room(room_name), subject)]).await[0]);
+    wait(events, "subject", |event| match event {
+        Event::Subject { subject, .. } if subject == topic => Some(()),
+        _ => None,
+    })
+    .await;
+}
+
 #[test]
 fn everything_that_can_be_said_is_understood_on_the_other_side() {
     for server in both() {
@@ -120,18 +134,7 @@ fn everything_that_can_be_said_is_understood_on_the_other_side() {
             .await;
             assert!(own.own);
 
-            // The topic.
-            let topic = unique("topic");
-            let subject = Content {
-                subject: Some(topic.clone()),
-                ..Content::default()
-            };
-            delivered(&alice.send(vec![Outgoing::new(room(&room_name), subject)]).await[0]);
-            wait(&mut events, "subject", |event| match event {
-                Event::Subject { subject, .. } if subject == topic => Some(()),
-                _ => None,
-            })
-            .await;
+            topic_is_seen(&alice, &room_name, &mut events).await;
             alice.close().await;
             wait(&mut events, "alice leaving", |event| match event {
                 Event::Occupant {
