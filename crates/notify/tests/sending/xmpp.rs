@@ -1,7 +1,7 @@
 //! XMPP, against Prosody.
 
 use notify::{Attachment, Confirmation, Message, Options, Outcome, Status};
-use testkit::{Prosody, Receiver, XmppServer};
+use testkit::{Prosody, Receiver, ServerOptions, XmppServer};
 
 use super::{notifier, unique};
 
@@ -15,7 +15,8 @@ fn url(server: &XmppServer, targets: &str, query: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_person_and_a_room_over_one_connection() {
-    let server = Prosody::shared();
+    // One of its own: the shared one is logged in to by other tests as well.
+    let server = &Prosody::start(ServerOptions::default());
     let room = server.room("open");
     let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[&room]);
     let mut list = notifier(Options::default());
