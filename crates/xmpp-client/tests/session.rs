@@ -13,8 +13,12 @@ use xmpp_client::{
     SessionOptions, XmppError,
 };
 
-fn both() -> [&'static XmppServer; 2] {
-    [Prosody::shared(), Ejabberd::shared()]
+/// Servers of one's own: a receiver hears what other tests send to its account.
+fn both() -> [XmppServer; 2] {
+    [
+        Prosody::start(ServerOptions::default()),
+        Ejabberd::start(ServerOptions::default()),
+    ]
 }
 
 /// The next event that fits; others are passed over.
@@ -69,7 +73,7 @@ async fn topic_is_seen(author: &Session, room_name: &str, events: &mut Events) {
 
 #[test]
 fn everything_that_can_be_said_is_understood_on_the_other_side() {
-    for server in both() {
+    for server in &both() {
         block_on(async {
             let room_name = server.room("open");
             let (bob, mut events) = open(server, "bob", receiving(std::slice::from_ref(&room_name))).await;
@@ -157,7 +161,7 @@ fn everything_that_can_be_said_is_understood_on_the_other_side() {
 
 #[test]
 fn reactions_and_files_are_events_of_their_own() {
-    for server in both() {
+    for server in &both() {
         block_on(async {
             let (_bob, mut events) = open(server, "bob", receiving(&[])).await;
             let mut raw = tokio::task::spawn_blocking(|| ())
@@ -194,7 +198,7 @@ fn reactions_and_files_are_events_of_their_own() {
 
 #[test]
 fn what_was_missed_is_fetched_from_the_archive() {
-    for server in both() {
+    for server in &both() {
         block_on(async {
             let (bob, mut events) = open(server, "bob", receiving(&[])).await;
             let sender = account(server, "alice", Mode::StartTls);
@@ -250,7 +254,7 @@ fn counts(receiver: &mut Receiver, prefix: &str, wanted: usize) -> HashMap<Strin
 
 #[test]
 fn a_cut_connection_is_resumed_and_nothing_is_said_twice() {
-    for server in both() {
+    for server in &both() {
         let relay = Relay::to_port(server.port, RelayOptions::default());
         let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
         let prefix = unique("cut");
@@ -293,7 +297,7 @@ fn a_cut_connection_is_resumed_and_nothing_is_said_twice() {
 
 #[test]
 fn a_black_hole_is_noticed_and_left() {
-    for server in both() {
+    for server in &both() {
         let relay = Relay::to_port(server.port, RelayOptions::default());
         block_on(async {
             let through = account(server, "alice", Mode::StartTls)
@@ -324,7 +328,7 @@ fn a_black_hole_is_noticed_and_left() {
 
 #[test]
 fn an_idle_session_notices_that_the_other_end_is_gone() {
-    let server = Prosody::shared();
+    let server = &Prosody::start(ServerOptions::default());
     let relay = Relay::to_port(server.port, RelayOptions::default());
     block_on(async {
         let through = account(server, "alice", Mode::StartTls)
