@@ -90,9 +90,12 @@ fn follow(mut events: Events, story: Story, arrived: Option<(Arrived, String)>) 
                         && received.body.starts_with(prefix)
                     {
                         let id = received.origin_id.clone().unwrap();
-                        let mut arrived = arrived.lock().unwrap();
-                        let entry = arrived.entry(id).or_insert((0, received.body.clone()));
-                        entry.0 += 1;
+                        // Whoever is told looks at what arrived: the lock has to be free by then.
+                        {
+                            let mut arrived = arrived.lock().unwrap();
+                            let entry = arrived.entry(id).or_insert((0, received.body.clone()));
+                            entry.0 += 1;
+                        }
                         tell.send_modify(|_| ());
                     }
                     continue;
