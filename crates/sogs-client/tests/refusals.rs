@@ -9,6 +9,7 @@ use serde_json::json;
 use session_core::onion::v4;
 use session_core::{Identity, RoomToken, ServerSecret};
 use sogs_client::{Blinding, Cause, Encrypt, Post, Room, Server, ServerBuilder, SogsError, Verify};
+use testkit::SelfSigned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -401,19 +402,8 @@ async fn a_large_file_may_take_longer_to_arrive_than_an_answer() {
 
 #[tokio::test]
 async fn tls_and_its_absence() {
-    let certified =
-        rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certified.cert.der().clone()],
-            rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap(),
-        )
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let certificate = SelfSigned::new(&["localhost", "127.0.0.1"]);
+    let acceptor = tokio_rustls::TlsAcceptor::from(certificate.server());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -442,7 +432,7 @@ async fn tls_and_its_absence() {
     let open = https(port).verify(Verify::No).build().unwrap();
     assert!(open.capabilities().await.unwrap().has("sogs"));
     let known = https(port)
-        .verify(Verify::Authorities(certified.cert.pem().into_bytes()))
+        .verify(Verify::Authorities(certificate.pem.clone().into_bytes()))
         .build()
         .unwrap();
     assert!(known.capabilities().await.unwrap().has("sogs"));
