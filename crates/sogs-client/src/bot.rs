@@ -66,8 +66,15 @@ pub enum BotError {
 
 /// A bot in the making.
 pub struct Bot {
-    server: Server,
+    parts: Parts,
     options: PollOptions,
+    scheduled: Vec<Scheduled>,
+    store: Box<dyn StateStore>,
+}
+
+/// What handlers and help need of the bot.
+struct Parts {
+    server: Server,
     prefix: String,
     name: Option<String>,
     commands: Vec<Command>,
@@ -78,8 +85,6 @@ pub struct Bot {
     on_reaction: Vec<Handler>,
     on_join: Vec<Handler>,
     on_direct: Vec<Handler>,
-    scheduled: Vec<Scheduled>,
-    store: Box<dyn StateStore>,
 }
 
 /// Turns an async function of the context into a handler.
@@ -100,7 +105,7 @@ macro_rules! handlers {
             F: Fn(Context) -> Fut + Send + Sync + 'static,
             Fut: Future<Output = Outcome> + Send + 'static,
         {
-            self.$name.push(handler(run));
+            self.parts.$name.push(handler(run));
             self
         }
     )*};
@@ -110,18 +115,20 @@ impl Bot {
     /// A bot without rooms and commands. Its identity is the server's.
     pub fn new(server: Server) -> Self {
         Self {
-            server,
+            parts: Parts {
+                server,
+                prefix: "!".to_owned(),
+                name: None,
+                commands: Vec::new(),
+                on_message: Vec::new(),
+                on_unverified: Vec::new(),
+                on_edit: Vec::new(),
+                on_delete: Vec::new(),
+                on_reaction: Vec::new(),
+                on_join: Vec::new(),
+                on_direct: Vec::new(),
+            },
             options: PollOptions::rooms([]),
-            prefix: "!".to_owned(),
-            name: None,
-            commands: Vec::new(),
-            on_message: Vec::new(),
-            on_unverified: Vec::new(),
-            on_edit: Vec::new(),
-            on_delete: Vec::new(),
-            on_reaction: Vec::new(),
-            on_join: Vec::new(),
-            on_direct: Vec::new(),
             scheduled: Vec::new(),
             store: Box::new(MemoryStore::default()),
         }
@@ -141,13 +148,13 @@ impl Bot {
 
     /// What commands begin with in rooms (default `!`). In direct messages it may be left out.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.prefix = prefix.into();
+        self.parts.prefix = prefix.into();
         self
     }
 
     /// The name the bot is shown under.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+        self.parts.name = Some(name.into());
         self
     }
 
@@ -159,7 +166,7 @@ impl Bot {
 
     /// Adds a command.
     pub fn command(mut self, command: Command) -> Self {
-        self.commands.push(command);
+        self.parts.commands.push(command);
         self
     }
 
@@ -201,7 +208,7 @@ impl Bot {
         loop {
             let due = running.next_due();
             tokio::select! {
-                () = &mut shutdown => return running.state.save_all(running.poll.cursor()).map_err(Into::into),
+                () = &mut shutdown => return Ok(running.state.save(running.poll.cursor())?),
                 event = running.poll.next() => {
                     let event = event?;
                     running.handle(event).await?;
@@ -230,60 +237,35 @@ struct Running {
     cooldowns: HashMap<(usize, SessionId), Instant>,
 }
 
-/// What handlers and help need of the bot.
-struct Parts {
-    server: Server,
-    prefix: String,
-    name: Option<String>,
-    commands: Vec<Command>,
-    on_message: Vec<Handler>,
-    on_unverified: Vec<Handler>,
-    on_edit: Vec<Handler>,
-    on_delete: Vec<Handler>,
-    on_reaction: Vec<Handler>,
-    on_join: Vec<Handler>,
-    on_direct: Vec<Handler>,
-}
-
 impl Running {
     async fn start(bot: Bot) -> Result<Self, BotError> {
-        let me = bot.server.my_id().await?;
-        let (mut state, cursor) = State::load(bot.store)?;
-        for token in &bot.options.rooms {
+        let Bot {
+            parts,
+            options,
+            mut scheduled,
+            store,
+        } = bot;
+        let me = parts.server.my_id().await?;
+        let (mut state, cursor) = State::load(store)?;
+        for token in &options.rooms {
             // In a room that is new to the bot, those who wrote lately are no newcomers.
-            if !bot.on_join.is_empty() && !state.knows(token) {
+            if !parts.on_join.is_empty() && !state.knows(token) {
                 let options = ListOptions {
                     limit: Some(MAX_LIMIT),
                     reactors: Some(0),
                     ..ListOptions::default()
                 };
-                let messages = bot.server.room(token).recent(options).await?;
+                let messages = parts.server.room(token).recent(options).await?;
                 state.enter(token);
                 for message in messages.iter().rev() {
                     state.see(token, &message.author);
                 }
             }
         }
-        let poll = bot
-            .server
-            .poll(bot.options, cursor.unwrap_or_else(Cursor::default));
-        let mut scheduled = bot.scheduled;
+        let poll = parts.server.poll(options, cursor.unwrap_or_else(Cursor::default));
         for schedule in &mut scheduled {
-            schedule.begin(&state, bot.server.now_ms());
+            schedule.begin(&state, parts.server.now_ms());
         }
-        let parts = Parts {
-            server: bot.server,
-            prefix: bot.prefix,
-            name: bot.name,
-            commands: bot.commands,
-            on_message: bot.on_message,
-            on_unverified: bot.on_unverified,
-            on_edit: bot.on_edit,
-            on_delete: bot.on_delete,
-            on_reaction: bot.on_reaction,
-            on_join: bot.on_join,
-            on_direct: bot.on_direct,
-        };
         Ok(Self {
             bot: Arc::new(parts),
             scheduled,
@@ -314,7 +296,7 @@ impl Running {
                 due.push(schedule.handler.clone());
             }
         }
-        self.state.save_all(self.poll.cursor())?;
+        self.state.save(self.poll.cursor())?;
         for run in due {
             for room in &rooms {
                 let ctx = self.context(Some(room), None);

@@ -172,10 +172,6 @@ impl State {
         }
         Ok(())
     }
-
-    pub(super) fn save_all(&mut self, cursor: &Cursor) -> Result<(), StoreError> {
-        self.save(cursor)
-    }
 }
 
 fn write(store: &mut dyn StateStore, key: &str, value: &impl serde::Serialize) -> Result<(), StoreError> {
