@@ -334,7 +334,7 @@ fn count_repeated(mut bytes: &[u8], level: Level, limit: usize) -> usize {
                 rest.len() - after.len() + inner.len()
             }
             5 => 4,
-            // Groups: the schema has none. They are skipped as unknown, so count what may hide in them as one.
+            // Groups: the schema has none and decoding skips them. What stands in one is counted as if it stood here.
             _ => 0,
         };
         let Some(next) = rest.get(skip..) else {
