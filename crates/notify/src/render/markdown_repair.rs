@@ -1,293 +1,290 @@
-//! Markdown that is cut: links stay whole, open emphasis is closed and reopened.
+//! Markdown that is cut into pieces, each of which is read alone: emphasis that a cut goes through is closed at the end of
+//! the piece where it begins, and what is no markup without the other pieces is escaped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
 
-/// Rewrites the pieces of a Markdown text so that none has broken markup: emphasis that is cut through is closed in the
-/// piece where it begins, markers without a partner are escaped, code marks that are cut through are dropped.
+use super::markdown_emphasis::{Delimiter, pair};
+use super::markdown_marks::{
+    Backticks, End, angle_end, autolink_end, closing_widths, round_end, run_at, run_length,
+};
+
+/// What the pieces of one text leave to those behind them.
 #[derive(Debug, Default)]
 pub(super) struct Repair {
-    /// Offsets in the whole text of closing markers whose emphasis was closed in an earlier piece.
-    dropped: BTreeSet<usize>,
+    /// Ends of emphasis that are still to come though the emphasis was closed with its piece: `*`, `**`, `_`, `__`.
+    owed: [usize; 4],
+    open: Option<Open>,
 }
 
-/// What happens to one byte position of a piece.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Keep,
+/// What began in an earlier piece and has not ended.
+#[derive(Clone, Copy, Debug)]
+enum Open {
+    /// Code between runs of so many backticks.
+    Code(usize),
+    /// An address in `](<…>)`; `half`: the piece ended with the `>`.
+    Address { half: bool },
+    /// An address in `<…>`.
+    Autolink,
+    /// A backslash.
     Escape,
-    Drop,
+}
+
+/// A part of a piece on its way out.
+enum Part<'a> {
+    Text(Cow<'a, str>),
+    /// A run of `*` or `_`, by its number.
+    Run(usize),
 }
 
 impl Repair {
-    /// One piece: `seen` begins with it, stands at `base` in the whole text and reaches as far as may be looked; the
-    /// piece ends at `cut`. `tidy` trims it before what is open is closed.
-    pub(super) fn piece(
-        &mut self,
-        base: usize,
-        seen: &str,
-        cut: usize,
-        tidy: impl Fn(&str) -> &str,
-    ) -> String {
-        let marks = scan(seen);
-        let mut fates: BTreeMap<usize, Fate> = BTreeMap::new();
-        for (start, length, whole) in &marks.code {
-            let inside = whole.is_some_and(|end| end <= cut);
-            let crossing = *start < cut && !inside;
-            if crossing {
-                (0..*length).for_each(|n| {
-                    fates.insert(start + n, Fate::Drop);
-                });
-            }
+    /// One piece. `next` is the text behind it as far as it is looked at, `beyond` the character behind that.
+    pub(super) fn piece(&mut self, text: &str, next: &str, beyond: Option<char>) -> String {
+        let mut scan = Scan {
+            text,
+            next: next.chars().next(),
+            fences: Backticks::of(text),
+            repair: self,
+            parts: Vec::new(),
+            runs: Vec::new(),
+            labels: Vec::new(),
+        };
+        let mut at = scan.resume();
+        while at < text.len() {
+            at = scan.step(at);
         }
-        for bracket in marks.brackets.iter().filter(|at| **at < cut) {
-            fates.insert(*bracket, Fate::Escape);
+        for label in std::mem::take(&mut scan.labels) {
+            scan.parts[label] = Part::Text("\\[".into());
         }
-        for run in &marks.runs {
-            (run.start..run.start + run.length)
-                .filter(|at| *at < cut)
-                .for_each(|at| {
-                    let fate = if self.dropped.contains(&(base + at)) {
-                        Fate::Drop
-                    } else {
-                        Fate::Escape
-                    };
-                    fates.insert(at, fate);
-                });
-        }
-        let mut closing: Option<&Pair> = None;
-        for pair in &marks.pairs {
-            let inside = pair.close + pair.length <= cut;
-            let crossing = pair.open < cut && !inside;
-            if inside {
-                for at in (pair.open..pair.open + pair.length).chain(pair.close..pair.close + pair.length) {
-                    fates.insert(at, Fate::Keep);
-                }
-            } else if crossing && closing.is_none_or(|outer| pair.open < outer.open) {
-                closing = Some(pair);
-            }
-        }
+        let (parts, mut runs) = (scan.parts, scan.runs);
+        pair(&mut runs);
+        let widths = closing_widths(next, text.chars().next_back(), beyond);
+        self.join(text, &parts, &mut runs, widths)
+    }
+
+    /// Closes what ends behind the piece, and puts everything together.
+    fn join(&mut self, text: &str, parts: &[Part<'_>], runs: &mut [Delimiter], widths: [usize; 2]) -> String {
+        let ends_in_run = matches!(parts.last(), Some(Part::Run(last)) if last + 1 == runs.len());
+        let last = runs.len().wrapping_sub(1);
+        let mut begun: Vec<Option<usize>> = vec![None; runs.len()];
         let mut tail = String::new();
-        if let Some(pair) = closing {
-            for n in 0..pair.length {
-                fates.insert(pair.open + n, Fate::Keep);
-                self.dropped.insert(base + pair.close + n);
+        for (n, one) in runs.iter_mut().enumerate() {
+            let underline = usize::from(one.run.mark == b'_');
+            let width = widths[underline];
+            if !one.run.opens || !one.open || one.left == 0 || width == 0 {
+                continue;
             }
-            tail.push_str(&seen[pair.open..pair.open + pair.length]);
+            // Emphasis that would begin with the last characters holds nothing.
+            if ends_in_run && n == last && text.len() != one.run.length {
+                one.left %= 2;
+                continue;
+            }
+            let mut count = 0;
+            if width >= 2 && one.left >= 2 {
+                count = 2;
+                self.owed[underline * 2 + 1] += 1;
+            }
+            if width != 2 && one.left > count {
+                count += 1;
+                self.owed[underline * 2] += 1;
+            }
+            tail.insert_str(0, &one.marks(count));
+            begun[n] = Some(count);
         }
-        let mut out = String::with_capacity(cut + 16);
-        for (at, c) in seen[..cut].char_indices() {
-            match fates.get(&at).copied().unwrap_or(Fate::Keep) {
-                Fate::Keep => out.push(c),
-                Fate::Escape => {
-                    out.push('\\');
-                    out.push(c);
+        let mut out = String::with_capacity(text.len() + 16);
+        for part in parts {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Run(n) => {
+                    let one = &runs[*n];
+                    out.push_str(&one.closing());
+                    out.push_str(&escaped(&one.marks(one.left - begun[*n].unwrap_or_default())));
+                    // A run whose emphasis goes on behind the piece begins nothing else.
+                    out.push_str(&begun[*n].map_or_else(|| one.opening(), |count| one.marks(count)));
                 }
-                Fate::Drop => {}
             }
         }
-        tidy(&out).to_owned() + &tail
+        out + &tail
     }
 }
 
-/// Everything in a text that markup could hang on.
-#[derive(Default)]
-struct Marks {
-    /// Runs of backticks: start, length, and where the span they open ends (none for a run without partner).
-    code: Vec<(usize, usize, Option<usize>)>,
-    /// `[` that begin no link.
-    brackets: Vec<usize>,
-    runs: Vec<Run>,
-    pairs: Vec<Pair>,
+struct Scan<'a, 'r> {
+    text: &'a str,
+    /// The first character behind the piece.
+    next: Option<char>,
+    fences: Backticks,
+    repair: &'r mut Repair,
+    parts: Vec<Part<'a>>,
+    runs: Vec<Delimiter>,
+    /// Parts that are `[` and whose link has not ended.
+    labels: Vec<usize>,
 }
 
-/// A run of `*` or `_`.
-struct Run {
-    start: usize,
-    length: usize,
-    mark: u8,
-    /// Characters not yet used by a pair; an opener is used from its end, a closer from its start.
-    left: usize,
-    used_front: usize,
-    opens: bool,
-    closes: bool,
-}
+impl<'a> Scan<'a, '_> {
+    fn push(&mut self, text: impl Into<Cow<'a, str>>) {
+        self.parts.push(Part::Text(text.into()));
+    }
 
-/// A matched pair of markers.
-struct Pair {
-    open: usize,
-    close: usize,
-    length: usize,
-}
+    /// What an earlier piece began is no markup here. Returns where the rest begins.
+    fn resume(&mut self) -> usize {
+        let text = self.text;
+        let Some(open) = self.repair.open.take() else {
+            return 0;
+        };
+        let (end, close, behind) = match open {
+            Open::Escape => {
+                let first = text.chars().next().map_or(0, char::len_utf8);
+                if first == 0 {
+                    self.repair.open = Some(open);
+                } else {
+                    self.push(&text[..first]);
+                }
+                return first;
+            }
+            Open::Code(length) => (self.fences.next(length, 0), "", length),
+            Open::Address { half: true } if text.starts_with(')') => (Some(0), "\\)", 1),
+            Open::Address { .. } => match angle_end(text, 0) {
+                End::At(at) => (Some(at), "\\>\\)", 2),
+                End::Later { half } => {
+                    self.repair.open = Some(Open::Address { half });
+                    (None, "", 0)
+                }
+                End::Never => (None, "", 0),
+            },
+            Open::Autolink => (text.find('>'), "\\>", 1),
+        };
+        let Some(end) = end else {
+            self.push(escaped(text));
+            self.repair.open.get_or_insert(open);
+            return text.len();
+        };
+        self.push(escaped(&text[..end]).into_owned() + close);
+        end + behind
+    }
 
-fn scan(text: &str) -> Marks {
-    let bytes = text.as_bytes();
-    let mut marks = Marks::default();
-    let fences = backtick_runs(text);
-    let mut address_end = Next::new(|byte| matches!(byte, b')' | b'\n' | b' '));
-    let mut angle_end = Next::new(|byte| byte == b'>' || byte.is_ascii_whitespace());
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'\\' => at += 2,
+    /// Takes what begins at `at`; returns where it ends.
+    fn step(&mut self, at: usize) -> usize {
+        let text = self.text;
+        let rest = &text[at..];
+        match rest.as_bytes()[0] {
+            b'\\' => {
+                let Some(escaped) = rest[1..].chars().next() else {
+                    self.push(rest);
+                    return self.leave(Open::Escape);
+                };
+                self.verbatim(at, at + 1 + escaped.len_utf8())
+            }
             b'`' => {
-                let length = bytes[at..].iter().take_while(|byte| **byte == b'`').count();
-                let partner = fences.get(&length).and_then(|starts| {
-                    let next = starts.partition_point(|start| *start <= at);
-                    starts.get(next).copied()
-                });
-                marks.code.push((at, length, partner.map(|start| start + length)));
-                if let Some(start) = partner {
-                    marks.code.push((start, length, Some(start + length)));
-                    at = start;
+                let length = run_length(text.as_bytes(), at);
+                if let Some(close) = self.fences.next(length, at + length) {
+                    return self.verbatim(at, close + length);
                 }
-                at += length;
+                self.push(escaped(&rest[length..]));
+                self.leave(Open::Code(length))
             }
-            b'<' => {
-                // What stands in `<…>` without blanks is no text.
-                let end = angle_end.from(bytes, at + 1);
-                at = if bytes.get(end) == Some(&b'>') {
-                    end + 1
-                } else {
-                    at + 1
-                };
-            }
+            b'<' => match autolink_end(text, at) {
+                End::At(close) => self.verbatim(at, close + 1),
+                End::Later { .. } => {
+                    self.push(escaped(rest));
+                    self.leave(Open::Autolink)
+                }
+                End::Never => self.verbatim(at, at + 1),
+            },
+            b'*' | b'_' => self.run(at),
             b'[' => {
-                marks.brackets.push(at);
-                at += 1;
+                self.labels.push(self.parts.len());
+                self.verbatim(at, at + 1)
             }
-            b']' if text[at + 1..].starts_with('(') => {
-                // A link begins at the innermost bracket; its address is no text.
-                marks.brackets.pop();
-                let end = address_end.from(bytes, at + 2);
-                at = if bytes.get(end) == Some(&b')') {
-                    end
-                } else {
-                    at + 2
-                };
-            }
-            mark @ (b'*' | b'_') => {
-                let length = bytes[at..].iter().take_while(|byte| **byte == mark).count();
-                marks.runs.push(run(text, at, length, mark));
-                at += length;
-            }
-            _ => at += 1,
-        }
-    }
-    marks.pairs = pair(&mut marks.runs);
-    marks
-}
-
-/// Where runs of backticks begin, by their length.
-fn backtick_runs(text: &str) -> BTreeMap<usize, Vec<usize>> {
-    let bytes = text.as_bytes();
-    let mut runs: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    let mut at = 0;
-    while let Some(found) = text[at..].find('`') {
-        let start = at + found;
-        let length = bytes[start..].iter().take_while(|byte| **byte == b'`').count();
-        runs.entry(length).or_default().push(start);
-        at = start + length;
-    }
-    runs
-}
-
-/// The next byte of a kind, found once for all that ask in front of it.
-struct Next {
-    wanted: fn(u8) -> bool,
-    at: Option<usize>,
-}
-
-impl Next {
-    fn new(wanted: fn(u8) -> bool) -> Self {
-        Self { wanted, at: None }
-    }
-
-    /// Where it stands, at or behind `start`; the length when there is none. `start` never goes back.
-    fn from(&mut self, bytes: &[u8], start: usize) -> usize {
-        match self.at {
-            Some(at) if at >= start => at,
+            b']' if rest.starts_with("](<") => self.angle_address(at),
+            b']' if rest.starts_with("](") => self.round_address(at),
+            b']' => self.verbatim(at, at + 1),
             _ => {
-                let rest = bytes.get(start..).unwrap_or_default();
-                let at = rest
-                    .iter()
-                    .position(|byte| (self.wanted)(*byte))
-                    .map_or(bytes.len(), |found| start + found);
-                self.at = Some(at);
-                at
+                let length = rest
+                    .bytes()
+                    .position(|byte| b"\\`<*_[]".contains(&byte))
+                    .unwrap_or(rest.len());
+                self.verbatim(at, at + length)
             }
         }
     }
-}
 
-fn run(text: &str, start: usize, length: usize, mark: u8) -> Run {
-    let before = text[..start].chars().next_back();
-    let after = text[start + length..].chars().next();
-    let blank = |c: Option<char>| c.is_none_or(char::is_whitespace);
-    let punctuation = |c: Option<char>| c.is_some_and(|c| !c.is_alphanumeric() && !c.is_whitespace());
-    let left = !blank(after) && (!punctuation(after) || blank(before) || punctuation(before));
-    let right = !blank(before) && (!punctuation(before) || blank(after) || punctuation(after));
-    let (opens, closes) = if mark == b'*' {
-        (left, right)
-    } else {
-        (
-            left && (!right || punctuation(before)),
-            right && (!left || punctuation(after)),
-        )
-    };
-    Run {
-        start,
-        length,
-        mark,
-        left: length,
-        used_front: 0,
-        opens,
-        closes,
+    fn verbatim(&mut self, from: usize, to: usize) -> usize {
+        self.push(&self.text[from..to]);
+        to
+    }
+
+    /// The rest of the piece belongs to something that ends in another.
+    fn leave(&mut self, open: Open) -> usize {
+        self.repair.open = Some(open);
+        self.text.len()
+    }
+
+    fn run(&mut self, at: usize) -> usize {
+        let mut run = run_at(self.text, at, None, self.next);
+        let end = at + run.length;
+        let owed = &mut self.repair.owed[usize::from(run.mark == b'_') * 2..];
+        while run.length > 0 {
+            let double = usize::from(run.length >= 2);
+            if owed[double] == 0 {
+                break;
+            }
+            owed[double] -= 1;
+            run.length -= 1 + double;
+        }
+        if run.length > 0 {
+            self.parts.push(Part::Run(self.runs.len()));
+            self.runs.push(Delimiter::new(run));
+        }
+        end
+    }
+
+    /// `](<address>)` at `at`.
+    fn angle_address(&mut self, at: usize) -> usize {
+        let end = angle_end(self.text, at + 3);
+        let label = self.labels.pop();
+        let address = &self.text[at + 3..];
+        match end {
+            End::At(close) if label.is_some() => self.verbatim(at, close + 2),
+            End::At(close) => {
+                let address = escaped(&self.text[at + 3..close]);
+                self.push(format!("\\]\\({address}\\>\\)"));
+                close + 2
+            }
+            End::Later { half } => {
+                self.push(format!("\\]\\({}", escaped(address)));
+                self.leave(Open::Address { half })
+            }
+            End::Never => self.verbatim(at, self.text.len()),
+        }
+    }
+
+    /// `](address)` at `at`.
+    fn round_address(&mut self, at: usize) -> usize {
+        let end = round_end(self.text, at + 2);
+        let label = self.labels.pop();
+        match end {
+            Some(close) if label.is_some() => self.verbatim(at, close + 1),
+            Some(close) => {
+                let address = escaped(&self.text[at + 2..close]);
+                self.push(format!("\\]\\({address}\\)"));
+                close + 1
+            }
+            None => self.verbatim(at, self.text.len()),
+        }
     }
 }
 
-/// CommonMark's rule for which marker belongs to which.
-fn pair(runs: &mut [Run]) -> Vec<Pair> {
-    let mut pairs = Vec::new();
-    // Below these indices no opener is left, by marker, kind of closer and length modulo three.
-    let mut bottom = [0_usize; 12];
-    let mut closer = 0;
-    while closer < runs.len() {
-        if !runs[closer].closes || runs[closer].left == 0 {
-            closer += 1;
-            continue;
-        }
-        let key = usize::from(runs[closer].mark == b'_') * 6
-            + usize::from(runs[closer].opens) * 3
-            + runs[closer].length % 3;
-        let found = (bottom[key]..closer)
-            .rev()
-            .find(|opener| fits(&runs[*opener], &runs[closer]));
-        let Some(opener) = found else {
-            bottom[key] = closer;
-            closer += 1;
-            continue;
-        };
-        let length = if runs[opener].left >= 2 && runs[closer].left >= 2 {
-            2
-        } else {
-            1
-        };
-        runs[opener].left -= length;
-        let open = runs[opener].start + runs[opener].used_front + runs[opener].left;
-        let close = runs[closer].start + runs[closer].used_front;
-        runs[closer].used_front += length;
-        runs[closer].left -= length;
-        for between in &mut runs[opener + 1..closer] {
-            between.left = 0;
-        }
-        pairs.push(Pair { open, close, length });
+/// The text with everything escaped that markup could hang on.
+fn escaped(text: &str) -> Cow<'_, str> {
+    const MARKS: &[char] = &['\\', '`', '*', '_', '[', ']', '(', ')', '<', '>'];
+    if !text.contains(MARKS) {
+        return text.into();
     }
-    pairs
-}
-
-fn fits(opener: &Run, closer: &Run) -> bool {
-    let odd = (opener.closes || closer.opens)
-        && (opener.length + closer.length).is_multiple_of(3)
-        && !(opener.length.is_multiple_of(3) && closer.length.is_multiple_of(3));
-    opener.mark == closer.mark && opener.opens && opener.left > 0 && !odd
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if MARKS.contains(&c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.into()
 }

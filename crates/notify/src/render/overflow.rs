@@ -31,6 +31,9 @@ impl Markup {
     }
 }
 
+/// How far a text that is cut off is looked at, in lengths of what is kept.
+const SIGHT: usize = 8;
+
 /// Characters that may not begin a piece.
 const LINE_ENDS: [char; 4] = ['\r', '\n', '\u{b}', '\u{c}'];
 
@@ -39,14 +42,22 @@ pub(super) fn truncate(text: &str, limit: usize, markup: Markup) -> Cow<'_, str>
     let Some((end, _)) = text.char_indices().nth(limit) else {
         return text.into();
     };
-    if markup.repairs() {
-        // A backslash that lost its partner is left out.
-        let kept = text[..end].trim_end_matches(is_space);
-        let end = if ends_in_escape(kept) { kept.len() - 1 } else { end };
-        Repair::default().piece(0, text, end, tidy).into()
-    } else {
-        tidy(&text[..end]).into()
+    let kept = tidy(&text[..end]);
+    if !markup.repairs() {
+        return kept.into();
     }
+    // A backslash that lost its partner is left out.
+    let kept = if ends_in_escape(kept) {
+        kept[..kept.len() - 1].trim_end_matches(is_space)
+    } else {
+        kept
+    };
+    // What is cut off tells, as far as it is looked at, whether emphasis ends there.
+    let rest = &text[end..];
+    let sight = nth_char(rest, limit * SIGHT).unwrap_or(rest.len());
+    Repair::default()
+        .piece(kept, &rest[..sight], rest[sight..].chars().next())
+        .into()
 }
 
 /// Pieces of at most `limit` code points, cut after a line end, else after a blank, else after punctuation, else
@@ -70,7 +81,6 @@ pub(super) fn pieces(text: &str, limit: usize, markup: Markup) -> Vec<Cow<'_, st
         return vec![text.into()];
     }
     let mut pieces = Vec::with_capacity(text.len() / limit + 1);
-    let mut repair = Repair::default();
     let mut rest = text;
     // The byte offset just behind the window; none when the rest fits.
     while let Some(window_end) = nth_char(rest, limit) {
@@ -82,26 +92,22 @@ pub(super) fn pieces(text: &str, limit: usize, markup: Markup) -> Vec<Cow<'_, st
             Format::Markdown => markdown_cut(rest, soft),
         };
         let cut = if cut == 0 { soft } else { cut };
-        pieces.push(if markup.repairs() {
-            let sight = nth_char(&rest[window_end..], limit).map_or(rest.len(), |more| window_end + more);
-            repair
-                .piece(text.len() - rest.len(), &rest[..sight], cut, tidy)
-                .into()
-        } else {
-            tidy(&rest[..cut]).into()
-        });
+        pieces.push(tidy(&rest[..cut]));
         rest = &rest[cut..];
     }
     if !rest.is_empty() {
-        pieces.push(if markup.repairs() {
-            repair
-                .piece(text.len() - rest.len(), rest, rest.len(), tidy)
-                .into()
-        } else {
-            tidy(rest).into()
-        });
+        pieces.push(tidy(rest));
     }
+    if !markup.repairs() {
+        return pieces.into_iter().map(Cow::Borrowed).collect();
+    }
+    let mut repair = Repair::default();
+    let next = pieces.iter().skip(1).copied().chain(std::iter::once(""));
     pieces
+        .iter()
+        .zip(next)
+        .map(|(piece, next)| repair.piece(piece, next, None).into())
+        .collect()
 }
 
 /// Byte offset of the code point number `limit`; quick for texts that are plainly shorter.
