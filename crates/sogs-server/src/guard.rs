@@ -72,7 +72,7 @@ pub enum Judgement {
     Accept,
     /// Store it as filtered: the author is told yes, nobody sees it.
     Hide,
-    /// Store it as filtered, then call [`Guard::hold`]: it waits for a moderator.
+    /// Store it as filtered and as held, with this reason: it waits for a moderator.
     Hold(String),
     /// Refuse it.
     Reject {
@@ -299,22 +299,20 @@ impl Guard {
         }
     }
 
-    /// Remembers a stored post as waiting for a moderator.
-    pub async fn hold(&self, message_id: Id, room_id: Id, reason: &str, now: f64) -> StoreResult<()> {
-        self.store.hold(message_id, room_id, reason.to_owned(), now).await
-    }
-
     /// Decides about a direct message before it is stored: `None` = go on, else status and text.
     pub async fn before_dm(&self, facts: DmFacts<'_>) -> StoreResult<Option<(u16, String)>> {
         let book = self.book();
         let rules = &book.server;
-        if facts.moderator || !has_dm_gates(rules) {
+        if facts.moderator {
             return Ok(None);
         }
         if let Some(raid) = &book.raid_everywhere
             && raid.raid.stops(facts.first_seen, facts.moderator, facts.now)
         {
             return Ok(Some((403, RAID_TEXT.to_owned())));
+        }
+        if !has_dm_gates(rules) {
+            return Ok(None);
         }
         let needed = rules.dm_posts.unwrap_or(0);
         let posts = if needed > 0 {

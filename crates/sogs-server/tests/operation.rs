@@ -554,6 +554,17 @@ async fn raid_mode_stops_newcomers_only_and_one_undo_ends_it() {
         "they may read"
     );
     assert_eq!(all.post("test", &member, "not affected").await.status, 201);
+    let letter = || Some(("application/json", br#"{"message":"aGVsbG8="}"#.to_vec()));
+    let inbox = format!("/inbox/{}", shown(&all.key, &member));
+    let stopped = all.request(Method::POST, &inbox, Some(&stranger), letter()).await;
+    assert_eq!(stopped.status, 403, "no letters either: {}", stopped.text());
+    let inbox = format!("/inbox/{}", shown(&all.key, &stranger));
+    assert_eq!(
+        all.request(Method::POST, &inbox, Some(&member), letter())
+            .await
+            .status,
+        201
+    );
     all.act(undo()).await;
     assert_eq!(all.post("test", &stranger, "hello then").await.status, 201);
     assert_eq!(

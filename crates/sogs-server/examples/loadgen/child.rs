@@ -173,6 +173,7 @@ pub(crate) fn fill_dir(dir: &Path, database: Option<&str>, rooms: i64, messages:
                 data_size: 160,
                 signature: vec![7; 64].into(),
                 filtered: false,
+                held: None,
                 whisper_to: None,
                 whisper_mods: false,
                 files: Vec::new(),

@@ -24,6 +24,7 @@ fn post(room_id: i64, user_id: i64, now: f64) -> NewPost {
         data_size: 160,
         signature: vec![1; 64].into(),
         filtered: false,
+        held: None,
         whisper_to: None,
         whisper_mods: false,
         files: Vec::new(),

@@ -11,7 +11,7 @@ use session_core::SessionId;
 use session_core::encoding::from_b64;
 use session_core::padding::unpad;
 
-use super::page;
+use super::{page, truthy};
 use crate::cache::{Room, User};
 use crate::guard::{Judgement, PostFacts};
 use crate::http::reply::{Refusal, Reply};
@@ -117,18 +117,6 @@ fn file_id(value: &Value) -> Option<Id> {
     value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-/// Python's idea of truth, which the reference applies here.
-fn truthy(value: Option<&Value>) -> bool {
-    match value {
-        None | Some(Value::Null) => false,
-        Some(Value::Bool(value)) => *value,
-        Some(Value::Number(value)) => value.as_f64() != Some(0.0),
-        Some(Value::String(text)) => !text.is_empty(),
-        Some(Value::Array(list)) => !list.is_empty(),
-        Some(Value::Object(map)) => !map.is_empty(),
-    }
-}
-
 async fn judge(
     cx: &Cx<'_>,
     room: &Room,
@@ -167,8 +155,8 @@ async fn whisper_target(
     rights: &Rights,
     body: &PostBody,
 ) -> Result<(Option<Arc<User>>, bool), Refusal> {
-    let to = body.whisper_to.as_ref().filter(|value| truthy(Some(value)));
-    let mods = truthy(body.whisper_mods.as_ref());
+    let to = body.whisper_to.as_ref().filter(|value| truthy(value));
+    let mods = body.whisper_mods.as_ref().is_some_and(truthy);
     if to.is_none() && !mods {
         return Ok((None, false));
     }
@@ -184,6 +172,24 @@ async fn whisper_target(
     Ok((Some(user), mods))
 }
 
+/// The rate limits that apply to somebody with these rights.
+fn windows(cx: &Cx<'_>, room: &Room, rights: &Rights) -> Vec<PostWindow> {
+    if rights.admin {
+        return Vec::new();
+    }
+    cx.app
+        .guard
+        .limits(room.id())
+        .windows
+        .iter()
+        .filter(|window| window.posts > 0 && !(window.moderators_exempt && rights.moderator))
+        .map(|window| PostWindow {
+            posts: window.posts,
+            seconds: window.seconds,
+        })
+        .collect()
+}
+
 /// `POST /room/T/message`
 pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
@@ -196,19 +202,9 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
     let (whisper_to, whisper_mods) = whisper_target(cx, &rights, &body).await?;
     let judgement = judge(cx, &room, &rights, &user, &content, false).await?;
     let filtered = judgement != Judgement::Accept;
-    let windows = if rights.admin {
-        Vec::new()
-    } else {
-        let limits = cx.app.guard.limits(room.id());
-        limits
-            .windows
-            .iter()
-            .filter(|window| window.posts > 0 && !(window.moderators_exempt && rights.moderator))
-            .map(|window| PostWindow {
-                posts: window.posts,
-                seconds: window.seconds,
-            })
-            .collect()
+    let held = match judgement {
+        Judgement::Hold(reason) => Some(reason),
+        _ => None,
     };
     let new = NewPost {
         room_id: room.id(),
@@ -218,11 +214,12 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
         data_size: i64::try_from(content.data.len()).unwrap_or(i64::MAX),
         signature: content.signature.clone(),
         filtered,
+        held,
         whisper_to: whisper_to.as_ref().map(|user| user.row.id),
         whisper_mods,
         files: content.files.clone(),
         files_expire: files_expire(cx),
-        windows,
+        windows: windows(cx, &room, &rights),
     };
     let (id, seqno) = match cx.app.store.post(new).await? {
         Posted::Done { id, seqno } => (id, seqno),
@@ -230,9 +227,6 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
         Posted::NoRoom => return Err(Refusal::not_found()),
     };
     cx.app.counters.posts.fetch_add(1, Ordering::Relaxed);
-    if let Judgement::Hold(reason) = &judgement {
-        cx.app.guard.hold(id, room.id(), reason, cx.now).await?;
-    }
     tell_posted(
         cx,
         &room,

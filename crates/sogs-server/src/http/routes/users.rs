@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use session_core::SessionId;
 
+use super::truthy;
 use crate::cache::{Room, User};
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx};
@@ -95,17 +96,6 @@ async fn place(
         }
     }
     Ok(Place::Rooms(found))
-}
-
-fn truthy(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(value) => *value,
-        Value::Number(value) => value.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        Value::Object(map) => !map.is_empty(),
-    }
 }
 
 fn object(cx: &Cx<'_>) -> Result<Map<String, Value>, Refusal> {

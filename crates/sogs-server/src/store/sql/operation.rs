@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{SqlStore, id_lists};
+use super::{SqlStore, Tx, id_lists};
 use crate::model::filter::{Filter, FilterAction, FilterKind};
 use crate::model::raid::Raid;
 use crate::store::operation::{
@@ -131,18 +131,12 @@ impl SqlStore {
     }
 
     pub(crate) async fn hold(&self, message_id: Id, room_id: Id, reason: String, at: f64) -> StoreResult<()> {
-        self.write((message_id, room_id, reason, at), |tx, (message_id, room_id, reason, at)| {
-            Box::pin(async move {
-                sqlx::query("INSERT INTO held_messages (message_id, room_id, at, reason) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
-                    .bind(*message_id)
-                    .bind(*room_id)
-                    .bind(*at)
-                    .bind(reason)
-                    .execute(&mut *tx.conn)
-                    .await?;
-                Ok(())
-            })
-        })
+        self.write(
+            (message_id, room_id, reason, at),
+            |mut tx, (message_id, room_id, reason, at)| {
+                Box::pin(async move { hold(&mut tx, *message_id, *room_id, reason, *at).await })
+            },
+        )
         .await
     }
 
@@ -431,6 +425,26 @@ impl SqlStore {
             held: row.try_get(6)?,
         })
     }
+}
+
+/// Notes that a post waits for approval.
+pub(super) async fn hold(
+    tx: &mut Tx<'_>,
+    message_id: Id,
+    room_id: Id,
+    reason: &str,
+    at: f64,
+) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO held_messages (message_id, room_id, at, reason) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+    )
+    .bind(message_id)
+    .bind(room_id)
+    .bind(at)
+    .bind(reason)
+    .execute(&mut *tx.conn)
+    .await?;
+    Ok(())
 }
 
 macro_rules! file_columns {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
+use super::operation::hold;
 use super::{Conn, SqlStore, Tx, chunks, take_seqnos};
 use crate::store::{Change, Id, NewPost, Posted, StoreResult};
 
@@ -69,6 +70,9 @@ pub(in super::super) async fn insert_all(
             continue;
         };
         outcomes[place] = Posted::Done { id, seqno };
+        if let Some(reason) = &new.held {
+            hold(&mut tx, id, new.room_id, reason, new.now).await?;
+        }
         attach(
             &mut tx,
             new.room_id,

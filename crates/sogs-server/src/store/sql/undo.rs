@@ -1,5 +1,6 @@
 //! What taking something back needs: hiding and showing, restoring what was deleted; and the note of the key.
 
+use super::operation::hold;
 use super::{SqlStore, Tx, id_lists, take_seqnos};
 use crate::store::{Change, Changed, FileRow, Id, StoreResult};
 
@@ -135,17 +136,22 @@ impl SqlStore {
     }
 }
 
+/// The room that `which` finds a message in, and the sequence number that the change of the message takes there.
+/// Nothing if the message is not in that state: then no number is taken.
+async fn next_seqno(tx: &mut Tx<'_>, which: &'static str, message_id: Id) -> StoreResult<Option<(Id, i64)>> {
+    let room: Option<Id> = sqlx::query_scalar(which)
+        .bind(message_id)
+        .fetch_optional(&mut *tx.conn)
+        .await?;
+    let Some(room_id) = room else { return Ok(None) };
+    let seqno = take_seqnos(tx, room_id, 1).await?;
+    Ok(seqno.map(|seqno| (room_id, seqno)))
+}
+
 /// A hidden post becomes a new one: it gets the next sequence number, so that every client fetches it.
 async fn show(mut tx: Tx<'_>, message_id: Id) -> StoreResult<Changed> {
-    let room: Option<Id> =
-        sqlx::query_scalar("SELECT room_id FROM messages WHERE id = $1 AND filtered AND data IS NOT NULL")
-            .bind(message_id)
-            .fetch_optional(&mut *tx.conn)
-            .await?;
-    let Some(room_id) = room else {
-        return Ok(Changed::NoMessage);
-    };
-    let Some(seqno) = take_seqnos(&mut tx, room_id, 1).await? else {
+    let hidden = "SELECT room_id FROM messages WHERE id = $1 AND filtered AND data IS NOT NULL";
+    let Some((room_id, seqno)) = next_seqno(&mut tx, hidden, message_id).await? else {
         return Ok(Changed::NoMessage);
     };
     sqlx::query("UPDATE messages SET filtered = FALSE, seqno = $2, seqno_data = $2, seqno_creation = $2 WHERE id = $1")
@@ -163,16 +169,8 @@ async fn show(mut tx: Tx<'_>, message_id: Id) -> StoreResult<Changed> {
 
 /// The opposite of [`show`]: nobody fetches the post any more, and it waits for approval again.
 async fn hide(mut tx: Tx<'_>, message_id: Id, reason: &str, at: f64) -> StoreResult<Changed> {
-    let room: Option<Id> = sqlx::query_scalar(
-        "SELECT room_id FROM messages WHERE id = $1 AND NOT filtered AND data IS NOT NULL",
-    )
-    .bind(message_id)
-    .fetch_optional(&mut *tx.conn)
-    .await?;
-    let Some(room_id) = room else {
-        return Ok(Changed::NoMessage);
-    };
-    let Some(seqno) = take_seqnos(&mut tx, room_id, 1).await? else {
+    let shown = "SELECT room_id FROM messages WHERE id = $1 AND NOT filtered AND data IS NOT NULL";
+    let Some((room_id, seqno)) = next_seqno(&mut tx, shown, message_id).await? else {
         return Ok(Changed::NoMessage);
     };
     sqlx::query("UPDATE messages SET filtered = TRUE, seqno = $2, seqno_data = $2 WHERE id = $1")
@@ -180,15 +178,7 @@ async fn hide(mut tx: Tx<'_>, message_id: Id, reason: &str, at: f64) -> StoreRes
         .bind(seqno)
         .execute(&mut *tx.conn)
         .await?;
-    sqlx::query(
-        "INSERT INTO held_messages (message_id, room_id, at, reason) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-    )
-    .bind(message_id)
-    .bind(room_id)
-    .bind(at)
-    .bind(reason)
-    .execute(&mut *tx.conn)
-    .await?;
+    hold(&mut tx, message_id, room_id, reason, at).await?;
     tx.changes.push(Change::Rewritten(room_id));
     Ok(Changed::Done(seqno))
 }

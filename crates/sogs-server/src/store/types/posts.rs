@@ -30,6 +30,8 @@ pub struct NewPost {
     pub signature: Bytes,
     /// Accept, but show it to nobody.
     pub filtered: bool,
+    /// Why it waits for a moderator's approval; such a post is `filtered` too.
+    pub held: Option<String>,
     /// The only user who may see it.
     pub whisper_to: Option<Id>,
     /// Moderators see it.
