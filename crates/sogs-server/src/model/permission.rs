@@ -86,21 +86,6 @@ mod tests {
         }
     }
 
-    fn own() -> OverrideRow {
-        OverrideRow {
-            room_id: 1,
-            user_id: 7,
-            banned: false,
-            read: None,
-            accessible: None,
-            write: None,
-            upload: None,
-            moderator: false,
-            admin: false,
-            visible_mod: true,
-        }
-    }
-
     const OPEN: RoomDefaults = RoomDefaults {
         read: true,
         accessible: true,
@@ -127,7 +112,7 @@ mod tests {
             Some(&user()),
             Some(&OverrideRow {
                 banned: true,
-                ..own()
+                ..OverrideRow::none(1, 7)
             }),
         );
         assert!(banned.banned && !banned.read && !banned.accessible && !banned.write);
@@ -152,7 +137,7 @@ mod tests {
             Some(&OverrideRow {
                 moderator: true,
                 write: Some(false),
-                ..own()
+                ..OverrideRow::none(1, 7)
             }),
         );
         assert!(room_mod.read && room_mod.write && room_mod.upload && room_mod.moderator && !room_mod.admin);
@@ -176,7 +161,7 @@ mod tests {
             Some(&user()),
             Some(&OverrideRow {
                 write: Some(true),
-                ..own()
+                ..OverrideRow::none(1, 7)
             }),
         );
         assert!(writer.write && writer.upload && !writer.read);
@@ -185,7 +170,7 @@ mod tests {
             Some(&user()),
             Some(&OverrideRow {
                 write: Some(false),
-                ..own()
+                ..OverrideRow::none(1, 7)
             }),
         );
         assert!(muted.read && !muted.write && !muted.upload);

@@ -205,18 +205,7 @@ async fn current(tx: &mut Tx<'_>, room_id: Id, user_id: Id) -> StoreResult<Overr
     .bind(user_id)
     .fetch_optional(&mut *tx.conn)
     .await?;
-    Ok(row.unwrap_or(OverrideRow {
-        room_id,
-        user_id,
-        banned: false,
-        read: None,
-        accessible: None,
-        write: None,
-        upload: None,
-        moderator: false,
-        admin: false,
-        visible_mod: true,
-    }))
+    Ok(row.unwrap_or(OverrideRow::none(room_id, user_id)))
 }
 
 /// Stores an override, or removes it when it says nothing.

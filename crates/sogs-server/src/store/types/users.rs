@@ -57,6 +57,24 @@ pub struct OverrideRow {
     pub visible_mod: bool,
 }
 
+impl OverrideRow {
+    /// One that changes nothing: what holds for everybody without a row.
+    pub const fn none(room_id: Id, user_id: Id) -> Self {
+        Self {
+            room_id,
+            user_id,
+            banned: false,
+            read: None,
+            accessible: None,
+            write: None,
+            upload: None,
+            moderator: false,
+            admin: false,
+            visible_mod: true,
+        }
+    }
+}
+
 /// A user with all overrides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UserFull {
