@@ -19,11 +19,18 @@ fn checked(emoji: &str) -> Result<&str, Refusal> {
     }
 }
 
-fn told(cx: &Cx<'_>, token: &str, message_id: Id) {
-    cx.app.guard.tell(&PluginEvent::Reacted {
-        room: token.to_owned(),
-        id: message_id,
-    });
+/// What a change of reactions came to: their count and the message's sequence number. Plugins hear of it.
+fn changed(cx: &Cx<'_>, token: &str, message_id: Id, reacted: Reacted) -> Result<(i64, i64), Refusal> {
+    let Reacted::Done { changed, seqno } = reacted else {
+        return Err(Refusal::not_found());
+    };
+    if changed > 0 {
+        cx.app.guard.tell(&PluginEvent::Reacted {
+            room: token.to_owned(),
+            id: message_id,
+        });
+    }
+    Ok((changed, seqno))
 }
 
 /// `PUT /room/T/reaction/ID/EMOJI`
@@ -32,20 +39,13 @@ pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -
     let user_id = cx.user()?.row.id;
     may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
-    match cx
+    let reacted = cx
         .app
         .store
         .add_reaction(room.id(), message_id, user_id, emoji, cx.now)
-        .await?
-    {
-        Reacted::Done { changed, seqno } => {
-            if changed > 0 {
-                told(cx, room.token(), message_id);
-            }
-            Ok(Reply::json(&json!({ "added": changed > 0, "seqno": seqno })))
-        }
-        Reacted::NoMessage => Err(Refusal::not_found()),
-    }
+        .await?;
+    let (count, seqno) = changed(cx, room.token(), message_id, reacted)?;
+    Ok(Reply::json(&json!({ "added": count > 0, "seqno": seqno })))
 }
 
 /// `DELETE /room/T/reaction/ID/EMOJI`: the caller's own.
@@ -54,20 +54,13 @@ pub(crate) async fn remove(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str
     let user_id = cx.user()?.row.id;
     may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
-    match cx
+    let reacted = cx
         .app
         .store
         .remove_reactions(room.id(), message_id, Some(user_id), Some(emoji))
-        .await?
-    {
-        Reacted::Done { changed, seqno } => {
-            if changed > 0 {
-                told(cx, room.token(), message_id);
-            }
-            Ok(Reply::json(&json!({ "removed": changed > 0, "seqno": seqno })))
-        }
-        Reacted::NoMessage => Err(Refusal::not_found()),
-    }
+        .await?;
+    let (count, seqno) = changed(cx, room.token(), message_id, reacted)?;
+    Ok(Reply::json(&json!({ "removed": count > 0, "seqno": seqno })))
 }
 
 /// `DELETE /room/T/reactions/ID[/EMOJI]`: everybody's.
@@ -76,27 +69,23 @@ pub(crate) async fn remove_all(cx: &Cx<'_>, token: &str, message_id: Id, emoji: 
     if let Some(emoji) = &emoji {
         checked(emoji)?;
     }
-    match cx
+    let reacted = cx
         .app
         .store
         .remove_reactions(room.id(), message_id, None, emoji.clone())
-        .await?
-    {
-        Reacted::Done { changed, seqno } => {
-            if changed > 0 {
-                told(cx, room.token(), message_id);
-                cx.audit(
-                    "reactions_delete",
-                    Some(room.token()),
-                    &message_id.to_string(),
-                    emoji.as_deref().unwrap_or(""),
-                )
-                .await?;
-            }
-            Ok(Reply::json(&json!({ "removed": changed, "seqno": seqno })))
-        }
-        Reacted::NoMessage => Err(Refusal::not_found()),
+        .await?;
+    let (count, seqno) = changed(cx, room.token(), message_id, reacted)?;
+    if count > 0 {
+        let emoji = emoji.as_deref().unwrap_or("");
+        cx.audit(
+            "reactions_delete",
+            Some(room.token()),
+            &message_id.to_string(),
+            emoji,
+        )
+        .await?;
     }
+    Ok(Reply::json(&json!({ "removed": count, "seqno": seqno })))
 }
 
 /// `GET /room/T/reactors/ID/EMOJI[?limit]`
