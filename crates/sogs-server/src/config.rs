@@ -134,13 +134,22 @@ impl Default for Net {
 }
 
 /// `[database]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Database {
     /// `sqlite:PATH` (relative to the server's folder) or `postgres://USER:PASSWORD@HOST/NAME`.
     pub url: String,
     /// Connections for reading.
     pub readers: u32,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("url", &crate::admin::without_password(&self.url))
+            .field("readers", &self.readers)
+            .finish()
+    }
 }
 
 impl Default for Database {

@@ -31,7 +31,7 @@ pub type DynStore = Arc<dyn Store>;
 pub type StoreResult<T> = Result<T, StoreError>;
 
 /// Where the data is and how it is opened.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StoreOptions {
     /// `sqlite:PATH`, a plain path, or `postgres://…`.
     pub url: String,
@@ -39,6 +39,16 @@ pub struct StoreOptions {
     pub readers: u32,
     /// Apply missing migrations; otherwise a database of another version is refused.
     pub migrate: bool,
+}
+
+impl std::fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreOptions")
+            .field("url", &crate::admin::without_password(&self.url))
+            .field("readers", &self.readers)
+            .field("migrate", &self.migrate)
+            .finish()
+    }
 }
 
 /// Opens a store of the kind that the URL names. `sink` hears of every committed change, in this process and, on

@@ -23,7 +23,8 @@ impl From<ConfigError> for AdminError {
             }
             _ => "`ackpost server config check` says more",
         };
-        Self::usage(error.to_string(), remedy)
+        // A mistake in the file is shown with its line, and the line ends.
+        Self::usage(error.to_string().trim_end(), remedy)
     }
 }
 
@@ -201,14 +202,15 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AdminError>
     attempt().map_err(|error| AdminError::failed(format!("{}: {error}", path.display())))
 }
 
-/// A database URL that can be shown.
+/// A database URL that can be shown: without its password, and without parameters, which may hold one too.
 pub(crate) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
+    let Some((scheme @ ("postgres" | "postgresql"), rest)) = url.split_once("://") else {
         return url.to_owned();
     };
-    match rest.split_once('@') {
+    let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+    match rest.rsplit_once('@') {
         Some((user, host)) => format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default()),
-        None => url.to_owned(),
+        None => format!("{scheme}://{rest}"),
     }
 }
 
@@ -216,6 +218,26 @@ pub(crate) fn without_password(url: &str) -> String {
 mod tests {
     use super::*;
     use crate::admin::AdminErrorKind;
+
+    #[test]
+    fn a_database_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("sqlite:community.db", "sqlite:community.db"),
+            ("postgres://host/name", "postgres://host/name"),
+            ("postgres://me:s3cr@t@host:5/name", "postgres://me@host:5/name"),
+            (
+                "postgresql://me@host/name?password=s3cret",
+                "postgresql://me@host/name",
+            ),
+        ] {
+            assert_eq!(without_password(url), shown);
+            let mut config = Config::for_dir("/srv");
+            url.clone_into(&mut config.database.url);
+            let options = config.store_options(false);
+            let printed = format!("{config:?} {options:?}");
+            assert!(!printed.contains("s3cr") && printed.contains(shown), "{printed}");
+        }
+    }
 
     #[test]
     fn a_folder_without_a_server_is_told_from_one_that_cannot_be_looked_into() {
