@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use session_core::encoding::b64;
 
 use crate::cache::Room;
+use crate::http::budget::{SMALL_ANSWER, Share};
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx};
 
@@ -60,10 +61,15 @@ pub(crate) async fn route(cx: &Cx<'_>, parts: &[&str], method: &Method) -> Answe
                 .file(room.id(), image)
                 .await?
                 .ok_or(Refusal::not_found())?;
+            // The picture, its base64, and the JSON around that.
+            let mut share = Share::new(&cx.app.memory, SMALL_ANSWER);
+            let size = usize::try_from(file.size).unwrap_or(usize::MAX);
+            share.cover(size.saturating_mul(4)).await?;
             let bytes = tokio::fs::read(cx.app.contents.path(&file.content))
                 .await
                 .map_err(|_| Refusal::not_found())?;
-            Ok(Reply::json(&json!({ "result": b64(bytes), "status_code": 200 })))
+            let body = json!({ "result": b64(bytes), "status_code": 200 }).to_string();
+            Ok(Reply::raw_json(share.hold(body)))
         }
         ["member_count"] => {
             let token = cx.req.header("room").ok_or_else(|| Refusal::page(400))?;
