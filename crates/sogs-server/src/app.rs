@@ -33,6 +33,8 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Connections open now.
     pub connections: AtomicU64,
+    /// Silent connections closed because their places were wanted.
+    pub made_room: AtomicU64,
     /// Pages of messages answered from memory.
     pub page_hits: AtomicU64,
     /// Pages of messages that had to be read.

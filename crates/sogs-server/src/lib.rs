@@ -7,6 +7,7 @@
 //! | [`store`] | one trait, one SQL text, SQLite and PostgreSQL |
 //! | `http` | one router behind three doors: network, onion requests, batches |
 //! | [`guard`] | the rules of the operator, asked before something is stored |
+//! | [`places`] | how many connections, and who makes room |
 //! | [`admin`], [`web`], [`plugin`], [`import`] | commands, pages, plugins, moving in |
 
 mod activity;
@@ -22,6 +23,7 @@ mod jobs;
 mod key;
 pub mod model;
 mod nonce;
+pub mod places;
 pub mod plugin;
 mod server;
 mod shared;

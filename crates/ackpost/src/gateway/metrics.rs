@@ -16,6 +16,8 @@ pub(crate) struct Counters {
     pub(crate) in_flight: AtomicU64,
     /// Open connections.
     pub(crate) connections: AtomicU64,
+    /// Silent connections closed because their places were wanted.
+    pub(crate) made_room: AtomicU64,
 }
 
 impl Counters {
@@ -66,6 +68,16 @@ pub(crate) fn page(
         out.head(name, "gauge", help);
         out.line(name, "", value.load(Ordering::Relaxed));
     }
+    out.head(
+        "ackpost_http_connections_made_room_total",
+        "counter",
+        "Silent connections closed because all places were taken and somebody came.",
+    );
+    out.line(
+        "ackpost_http_connections_made_room_total",
+        "",
+        counters.made_room.load(Ordering::Relaxed),
+    );
     out.head(
         "ackpost_accepted_total",
         "counter",

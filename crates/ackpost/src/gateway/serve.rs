@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sogs_server::places::{Place, Places};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -44,7 +45,7 @@ pub(crate) async fn serve(
     stop: watch::Receiver<bool>,
 ) {
     let limits = gateway.config().limits.clone();
-    let connections = Arc::new(Semaphore::new(limits.connections));
+    let places = Places::new(limits.connections);
     let requests = Arc::new(Semaphore::new(limits.requests));
     let mut accepting = JoinSet::new();
     for listener in listeners {
@@ -54,7 +55,7 @@ pub(crate) async fn serve(
             requests: Arc::clone(&requests),
             stop: stop.clone(),
         };
-        accepting.spawn(accept(listener, Arc::clone(&connections), shared));
+        accepting.spawn(accept(listener, Arc::clone(&places), shared));
     }
     while accepting.join_next().await.is_some() {}
 }
@@ -67,27 +68,23 @@ struct Shared {
     stop: watch::Receiver<bool>,
 }
 
-async fn accept(listener: TcpListener, connections: Arc<Semaphore>, shared: Shared) {
+async fn accept(listener: TcpListener, places: Arc<Places>, shared: Shared) {
     let mut stop = shared.stop.clone();
     let mut open = JoinSet::new();
     loop {
-        // A place first: above the limit, new connections wait in the backlog of the system.
-        let place = tokio::select! {
-            place = Arc::clone(&connections).acquire_owned() => place,
-            () = stopped(&mut stop) => break,
-        };
-        let Ok(place) = place else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopped(&mut stop) => break,
         };
         match accepted {
             Ok((stream, peer)) => {
+                // In a full house silent ones make room; while all are talking, new ones wait in the queue of the system.
+                let place = tokio::select! {
+                    place = places.take() => place,
+                    () = stopped(&mut stop) => break,
+                };
                 let shared = shared.clone();
-                open.spawn(async move {
-                    connection(stream, peer, shared).await;
-                    drop(place);
-                });
+                open.spawn(async move { connection(stream, peer, &place, shared).await });
             }
             Err(error) => {
                 // Out of file descriptors, or the peer is gone already: neither goes away by spinning.
@@ -110,7 +107,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, shared: Shared) {
+async fn connection(stream: TcpStream, peer: SocketAddr, place: &Place, shared: Shared) {
     let _ = stream.set_nodelay(true);
     let limits = shared.gateway.config().limits.clone();
     shared
@@ -121,11 +118,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Shared) {
     let (router, requests) = (shared.router, shared.requests);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
-        let (router, requests) = (router.clone(), Arc::clone(&requests));
+        let (router, requests, talk) = (router.clone(), Arc::clone(&requests), place.talk());
         async move {
             // Above the limit a request waits for its turn; its own time limit begins with it.
             let _turn = requests.acquire_owned().await;
-            router.oneshot(request.map(Body::new)).await
+            let answer = router.oneshot(request.map(Body::new)).await;
+            answer.map(|answer| answer.map(|body| talk.until_sent(body)))
         }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -138,8 +136,16 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Shared) {
     let served = builder.serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
     let mut stop = shared.stop;
+    let counters = &shared.gateway.counters;
     let ended = tokio::select! {
+        // In this order: a request that has arrived is read before its connection has to make room.
+        biased;
         ended = served.as_mut() => ended,
+        () = place.wanted() => {
+            counters.made_room.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(%peer, "a silent connection made room");
+            Ok(())
+        }
         () = stopped(&mut stop) => {
             // The request that is being worked on is answered, then the connection closes.
             served.as_mut().graceful_shutdown();
@@ -149,9 +155,5 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Shared) {
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended");
     }
-    shared
-        .gateway
-        .counters
-        .connections
-        .fetch_sub(1, Ordering::Relaxed);
+    counters.connections.fetch_sub(1, Ordering::Relaxed);
 }

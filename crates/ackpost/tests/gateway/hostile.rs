@@ -162,18 +162,46 @@ fn long_heads_are_refused() {
     assert_eq!(gateway.request("GET", "/status", &many, b"").status, 431);
 }
 
+/// However many say nothing, they keep nobody out; who is being served stays.
 #[test]
-fn more_connections_than_allowed_wait_for_their_turn() {
+fn silent_connections_make_room_for_who_asks() {
     let gateway = Gateway::with(
         Program::new(),
-        "[limits]\nconnections = 4\nrequests = 2\nheader_time = \"2s\"\n",
+        "[limits]\nconnections = 8\nrequests = 4\nheader_time = \"5m\"\nbody_time = \"5m\"\n",
     );
-    let idle: Vec<_> = (0..4).map(|_| gateway.connect()).collect();
+    assert_eq!(gateway.json("/add/k", &json!({"urls": dead_url()})).status, 200);
+    let mut slow_body = gateway.connect();
+    write!(
+        slow_body,
+        "POST /notify/k HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\nbody"
+    )
+    .expect("sent");
     let began = Instant::now();
-    // It is answered once the idle ones were cut off.
-    assert_eq!(gateway.get("/status").status, 200);
-    assert!(began.elapsed() < Duration::from_secs(20));
-    drop(idle);
+    let mut silent = Vec::new();
+    for round in 0..5 {
+        for number in 0..8 {
+            let mut stream = gateway.connect();
+            if number % 2 == 0 {
+                stream.write_all(b"GET /status HTT").expect("sent");
+            }
+            silent.push(stream);
+        }
+        assert_eq!(gateway.get("/status").status, 200, "round {round}");
+    }
+    let metrics = gateway.get("/metrics").body;
+    assert!(
+        metrics
+            .lines()
+            .any(|line| line.starts_with("ackpost_http_connections_made_room_total 3")),
+        "most of the silent ones had to leave: {metrics}"
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(60),
+        "long before their time was up"
+    );
+    slow_body.write_all(b"=late").expect("sent");
+    assert_eq!(read(&mut slow_body).expect("an answer").status, 200);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::budget::{SMALL_BODY, Share};
@@ -28,6 +28,7 @@ use super::reply::{Refusal, Reply, ReplyBody};
 use super::request::{Body, Req};
 use super::route::{Way, serve};
 use crate::app::App;
+use crate::places::{Place, Places};
 
 /// Most bytes of a request's line and headers; more is refused by closing the connection.
 const MAX_HEAD: usize = 32 * 1024;
@@ -50,8 +51,7 @@ const CHUNK: usize = 64 * 1024;
 pub(crate) struct Listening {
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
-    connections: Arc<Semaphore>,
-    capacity: u32,
+    places: Arc<Places>,
 }
 
 impl Listening {
@@ -59,11 +59,7 @@ impl Listening {
     pub(crate) async fn stop(self, grace: Duration) {
         let _ = self.stop.send(true);
         let _ = self.task.await;
-        // Every connection holds a permit; all of them back means all are closed.
-        if tokio::time::timeout(grace, self.connections.acquire_many(self.capacity))
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(grace, self.places.empty()).await.is_err() {
             tracing::warn!("some requests were still running after {} s", grace.as_secs());
         }
     }
@@ -71,42 +67,38 @@ impl Listening {
 
 /// Accepts connections until stopped.
 pub(crate) fn listen(app: Arc<App>, listener: TcpListener) -> Listening {
-    let capacity = u32::try_from(app.config().limits.connections)
-        .unwrap_or(u32::MAX)
-        .min(1 << 20);
-    let connections = Arc::new(Semaphore::new(capacity as usize));
+    let places = Places::new(app.config().limits.connections);
     let (stop, stopped) = watch::channel(false);
-    let task = tokio::spawn(accept(app, listener, Arc::clone(&connections), stopped));
-    Listening {
-        stop,
-        task,
-        connections,
-        capacity,
-    }
+    let task = tokio::spawn(accept(app, listener, Arc::clone(&places), stopped));
+    Listening { stop, task, places }
 }
 
 async fn accept(
     app: Arc<App>,
     listener: TcpListener,
-    connections: Arc<Semaphore>,
+    places: Arc<Places>,
     mut stopped: watch::Receiver<bool>,
 ) {
     loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
-            return;
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopping(&mut stopped) => return,
         };
         match accepted {
             Ok((stream, peer)) => {
+                // In a full house silent ones make room; while all are talking, new ones wait in the queue of the system.
+                // When the server stops meanwhile, the silent ones are gone after their last wait.
+                let place = tokio::select! {
+                    biased;
+                    place = places.take() => place,
+                    () = stopping_for(&mut stopped, FIRST_REQUEST_WAIT + NEXT_REQUEST_WAIT) => return,
+                };
                 let (app, stopped) = (Arc::clone(&app), stopped.clone());
                 tokio::spawn(async move {
                     app.counters.connections.fetch_add(1, Ordering::Relaxed);
-                    connection(&app, stream, peer, stopped).await;
+                    connection(&app, stream, peer, &place, stopped).await;
                     app.counters.connections.fetch_sub(1, Ordering::Relaxed);
-                    drop(permit);
+                    drop(place);
                 });
             }
             Err(error) => {
@@ -123,6 +115,12 @@ async fn stopping(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
+/// Ends when the server has been stopping for so long.
+async fn stopping_for(stopped: &mut watch::Receiver<bool>, time: Duration) {
+    stopping(stopped).await;
+    tokio::time::sleep(time).await;
+}
+
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, Default)]
 struct Talk {
@@ -132,7 +130,13 @@ struct Talk {
     busy: bool,
 }
 
-async fn connection(app: &Arc<App>, stream: TcpStream, peer: SocketAddr, mut stopped: watch::Receiver<bool>) {
+async fn connection(
+    app: &Arc<App>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    place: &Place,
+    mut stopped: watch::Receiver<bool>,
+) {
     let _ = stream.set_nodelay(true);
     let limits = app.config().limits.clone();
     let (talk, mut heard) = watch::channel(Talk::default());
@@ -142,7 +146,7 @@ async fn connection(app: &Arc<App>, stream: TcpStream, peer: SocketAddr, mut sto
             asked: true,
             busy: true,
         });
-        let app = Arc::clone(app);
+        let (app, here) = (Arc::clone(app), place.talk());
         async move {
             let mut response = answer(&app, request, peer).await;
             if *stops.borrow() {
@@ -155,7 +159,7 @@ async fn connection(app: &Arc<App>, stream: TcpStream, peer: SocketAddr, mut sto
                 asked: true,
                 busy: false,
             });
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(|body| here.until_sent(body)))
         }
     });
     let connection = http1::Builder::new()
@@ -166,7 +170,14 @@ async fn connection(app: &Arc<App>, stream: TcpStream, peer: SocketAddr, mut sto
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
+        // In this order: a request that has arrived is read before its connection has to make room.
+        biased;
         ended = connection.as_mut() => ended,
+        () = place.wanted() => {
+            app.counters.made_room.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(%peer, "a silent connection made room");
+            return;
+        }
         () = stopping(&mut stopped) => tokio::select! {
             ended = connection.as_mut() => ended,
             () = silence(&mut heard) => {

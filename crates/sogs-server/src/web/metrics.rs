@@ -130,6 +130,11 @@ fn render(app: &App, totals: Option<Totals>) -> String {
             "Pages of messages read from the database.",
             &counters.page_misses,
         ),
+        (
+            "connections_made_room_total",
+            "Silent connections closed because all places were taken and somebody came.",
+            &counters.made_room,
+        ),
     ] {
         one(&mut text, name, "counter", help, value.load(Relaxed));
     }

@@ -302,6 +302,57 @@ async fn a_thousand_slow_connections_do_not_keep_others_waiting() {
     running.shutdown().await;
 }
 
+/// More silent connections than there are places keep nobody out, and an upload that is on its way stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_make_room_for_who_asks() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path());
+    config.limits.connections = 50;
+    config.limits.header_seconds = 300.0;
+    config.limits.body_seconds = 300.0;
+    let running = start(config).await;
+    room(&running, "r").await;
+    let api = Api::of(&running);
+    let who = Signer::blind15(&somebody(), &api.key);
+    let content = vec![7; 400_000];
+    let mut head = format!(
+        "POST /room/r/file HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n",
+        content.len()
+    );
+    for (name, value) in pairs(&sign(&api.key, &who, "POST", "/room/r/file", &content)) {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let mut upload = TcpStream::connect(api.addr).await.unwrap();
+    upload.write_all(head.as_bytes()).await.unwrap();
+    upload.write_all(b"\r\n").await.unwrap();
+    upload.write_all(&content[..1000]).await.unwrap();
+    let mut silent = Vec::new();
+    let all = async {
+        for n in 0..500 {
+            let mut stream = TcpStream::connect(api.addr).await.unwrap();
+            if n % 2 == 0 {
+                stream.write_all(b"GET /rooms HT").await.unwrap();
+            }
+            silent.push(stream);
+            if n % 25 == 0 {
+                api.get(Some(&who), "/rooms").await.expect(200);
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), all)
+        .await
+        .expect("long before the time of the silent ones is up");
+    let made_room = &running.app().counters.made_room;
+    assert!(made_room.load(std::sync::atomic::Ordering::Relaxed) >= 400);
+    upload.write_all(&content[1000..]).await.unwrap();
+    let mut answer = Vec::new();
+    upload.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    drop(silent);
+    running.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_lets_running_requests_finish() {
     let dir = tempfile::tempdir().unwrap();

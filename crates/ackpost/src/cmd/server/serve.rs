@@ -244,7 +244,8 @@ fn config_failure(error: &ConfigError) -> Failure {
         }
         _ => "correct the line; `ackpost server config check --dir DIR` shows every problem",
     };
-    Failure::new(error.to_string(), remedy)
+    // A mistake in the file is shown with its line, and the line ends.
+    Failure::new(error.to_string().trim_end(), remedy)
 }
 
 fn start_failure(error: &StartError) -> Failure {

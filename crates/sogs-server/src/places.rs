@@ -1,0 +1,281 @@
+//! Places for connections: a bounded number of them, and who says nothing makes room for who comes.
+//!
+//! A connection is *silent* until the head of its first request has arrived, and again from the end of an answer until the
+//! next head. As long as a place is free, silence is nobody's business but that of the time limit for heads. When none
+//! is free, the next connection gets the place of a silent one, so that silence keeps nobody out, however many are
+//! silent. A connection whose request is being received, worked on or answered is never sent away.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// How long a connection may be silent in a full house: the head of an honest request comes with the connection.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Stands for "not silent" where the moment of the last word is kept.
+const TALKING: u64 = u64::MAX;
+
+/// The places of one or more listeners.
+#[derive(Debug)]
+pub struct Places {
+    free: Arc<Semaphore>,
+    capacity: u32,
+    taken: Mutex<HashMap<u64, Arc<Seat>>>,
+    next: AtomicU64,
+    opened: Instant,
+}
+
+#[derive(Debug)]
+struct Seat {
+    /// Milliseconds since the places were opened, or [`TALKING`].
+    silent_since: AtomicU64,
+    /// It has asked something before.
+    asked: AtomicBool,
+    /// It was told to leave.
+    told: AtomicBool,
+    leave: Notify,
+}
+
+/// The place of one connection; free again when this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    places: Arc<Places>,
+    seat: Arc<Seat>,
+    number: u64,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A request is being worked on; silence begins when this is dropped.
+#[derive(Debug)]
+pub struct Talk {
+    places: Arc<Places>,
+    seat: Arc<Seat>,
+}
+
+/// The body of an answer, whose end is the end of the talk.
+#[derive(Debug)]
+pub struct Answering<B> {
+    body: B,
+    _talk: Talk,
+}
+
+impl Places {
+    /// So many places, at least one and at most 2^20.
+    pub fn new(capacity: usize) -> Arc<Self> {
+        let capacity = u32::try_from(capacity).unwrap_or(u32::MAX).clamp(1, 1 << 20);
+        Arc::new(Self {
+            free: Arc::new(Semaphore::new(capacity as usize)),
+            capacity,
+            taken: Mutex::default(),
+            next: AtomicU64::new(0),
+            opened: Instant::now(),
+        })
+    }
+
+    /// A place for a connection that is there already. Waits only while every other one is talking.
+    ///
+    /// # Panics
+    /// Never: the semaphore is not closed.
+    pub async fn take(self: &Arc<Self>) -> Place {
+        let mut wait = Duration::ZERO;
+        loop {
+            let free = Arc::clone(&self.free).acquire_owned();
+            if let Ok(Ok(permit)) = tokio::time::timeout(wait, free).await {
+                return self.seat(permit);
+            }
+            wait = self.make_room();
+        }
+    }
+
+    /// Waits until every place is free.
+    pub async fn empty(&self) {
+        let _ = self.free.acquire_many(self.capacity).await;
+    }
+
+    fn seat(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Place {
+        let seat = Arc::new(Seat {
+            silent_since: AtomicU64::new(self.now()),
+            asked: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            leave: Notify::new(),
+        });
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(number, Arc::clone(&seat));
+        Place {
+            places: Arc::clone(self),
+            seat,
+            number,
+            _permit: permit,
+        }
+    }
+
+    /// Tells one to leave: who never asked anything before who did, the longest silent first. Returns when to look again.
+    fn make_room(&self) -> Duration {
+        let now = self.now();
+        let patience = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
+        let mut next = patience;
+        let mut first: Option<((bool, u64), Arc<Seat>)> = None;
+        for seat in self.lock().values() {
+            let since = seat.silent_since.load(Ordering::Acquire);
+            if since == TALKING || seat.told.load(Ordering::Acquire) {
+                continue;
+            }
+            let silent = now.saturating_sub(since);
+            if silent < patience {
+                next = next.min(patience - silent);
+                continue;
+            }
+            let order = (seat.asked.load(Ordering::Relaxed), since);
+            if first.as_ref().is_none_or(|(best, _)| order < *best) {
+                first = Some((order, Arc::clone(seat)));
+            }
+        }
+        if let Some((_, seat)) = first {
+            seat.told.store(true, Ordering::Release);
+            seat.leave.notify_one();
+            return PATIENCE;
+        }
+        Duration::from_millis(next.max(1))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(TALKING - 1)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Seat>>> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// The head of a request has arrived.
+    pub fn talk(&self) -> Talk {
+        self.seat.asked.store(true, Ordering::Relaxed);
+        self.seat.silent_since.store(TALKING, Ordering::Release);
+        Talk {
+            places: Arc::clone(&self.places),
+            seat: Arc::clone(&self.seat),
+        }
+    }
+
+    /// Ends when the connection is silent and its place is wanted. Poll the connection first: it may just have heard something.
+    pub async fn wanted(&self) {
+        loop {
+            self.seat.leave.notified().await;
+            if self.seat.silent_since.load(Ordering::Acquire) != TALKING {
+                return;
+            }
+            self.seat.told.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().remove(&self.number);
+    }
+}
+
+impl Talk {
+    /// Goes on until the body of the answer is sent.
+    pub fn until_sent<B>(self, body: B) -> Answering<B> {
+        Answering { body, _talk: self }
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        self.seat.silent_since.store(self.places.now(), Ordering::Release);
+    }
+}
+
+impl<B: Body + Unpin> Body for Answering<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn soon<T>(future: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(5 * PATIENCE, future).await.ok()
+    }
+
+    #[tokio::test]
+    async fn in_a_full_house_the_longest_silent_that_never_asked_leaves_first() {
+        let places = Places::new(3);
+        let kept = places.take().await;
+        drop(kept.talk());
+        let older = places.take().await;
+        tokio::time::sleep(2 * PATIENCE).await;
+        let younger = places.take().await;
+        assert!(soon(older.wanted()).await.is_none(), "nobody waits for a place");
+        let comer = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { places.take().await }
+        });
+        soon(older.wanted()).await.expect("it has to leave");
+        for other in [&kept, &younger] {
+            assert!(!other.seat.told.load(Ordering::Acquire));
+        }
+        drop(older);
+        let fourth = soon(comer).await.expect("a place").expect("no panic");
+        drop((kept, younger, fourth));
+        soon(places.empty()).await.expect("all are free");
+        assert!(places.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_talks_stays() {
+        let places = Places::new(1);
+        let only = places.take().await;
+        let talk = only.talk();
+        let answer = talk.until_sent(http_body_util::Full::new(bytes::Bytes::from_static(b"x")));
+        assert_eq!(answer.size_hint().exact(), Some(1));
+        let comer = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { places.take().await }
+        });
+        assert!(soon(only.wanted()).await.is_none(), "not while it talks");
+        drop(answer);
+        soon(only.wanted()).await.expect("but after its answer");
+        drop(only);
+        soon(comer).await.expect("a place").expect("no panic");
+    }
+
+    /// Told to leave at the moment in which it begins to speak, it stays, and can be told again.
+    #[tokio::test]
+    async fn a_word_at_the_last_moment_counts() {
+        let places = Places::new(1);
+        let only = places.take().await;
+        tokio::time::sleep(2 * PATIENCE).await;
+        places.make_room();
+        let talk = only.talk();
+        assert!(soon(only.wanted()).await.is_none());
+        drop(talk);
+        tokio::time::sleep(2 * PATIENCE).await;
+        places.make_room();
+        soon(only.wanted()).await.expect("it is silent now");
+    }
+}
