@@ -150,6 +150,21 @@ async fn what_was_answered_survives_fifty_kills() {
 
     let running = start(crate::common::config(dir.path())).await;
     let api = Api::of(&running);
+    all_there(&api, &answered, &files).await;
+    let who = Signer::blind15(&identity(77), &api.key);
+    api.call(
+        Some(&who),
+        "POST",
+        "/room/r/message",
+        Body::json(&message("after all")),
+    )
+    .await
+    .expect(201);
+    running.shutdown().await;
+}
+
+/// Everything that was answered is in the room `r`, exactly once, and the sequence numbers have no gap.
+pub(crate) async fn all_there(api: &Api, answered: &[(i64, i64, String)], files: &[(i64, Vec<u8>)]) {
     let mut stored: HashMap<i64, Value> = HashMap::new();
     let (mut since, mut seqnos) = (0, Vec::new());
     loop {
@@ -181,7 +196,7 @@ async fn what_was_answered_survives_fifty_kills() {
     for one in stored.values() {
         *texts.entry(one["data"].as_str().unwrap().to_owned()).or_default() += 1;
     }
-    for (id, seqno, data) in &answered {
+    for (id, seqno, data) in answered {
         let one = stored
             .get(id)
             .unwrap_or_else(|| panic!("message {id} was answered and is gone"));
@@ -191,7 +206,7 @@ async fn what_was_answered_survives_fifty_kills() {
         );
         assert_eq!(texts[data], 1, "exactly once");
     }
-    for (id, content) in &files {
+    for (id, content) in files {
         assert_eq!(
             &api.get(None, &format!("/room/r/file/{id}"))
                 .await
@@ -200,14 +215,4 @@ async fn what_was_answered_survives_fifty_kills() {
             content
         );
     }
-    let who = Signer::blind15(&identity(77), &api.key);
-    api.call(
-        Some(&who),
-        "POST",
-        "/room/r/message",
-        Body::json(&message("after all")),
-    )
-    .await
-    .expect(201);
-    running.shutdown().await;
 }

@@ -11,7 +11,7 @@ use session_core::encoding::b64;
 use crate::common::{Api, Body, Door, Resp, identity, message, room, start};
 
 /// What a client is told.
-fn assert_clear(refused: &Resp) {
+pub(crate) fn assert_clear(refused: &Resp) {
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(refused.header("retry-after"), Some("5"));
     assert!(refused.text().contains("please try again later"));
@@ -39,7 +39,7 @@ async fn stored_in_the_end(api: &Api) -> Vec<Value> {
 }
 
 /// What asks the server to store something, in each of the ways there are.
-async fn writes(api: &Api, who: &Signer, id: &Value) -> Vec<Resp> {
+pub(crate) async fn writes(api: &Api, who: &Signer, id: &Value) -> Vec<Resp> {
     vec![
         api.post(Some(who), "/room/r/message", &message("stored?")).await,
         api.call(
@@ -250,7 +250,7 @@ async fn a_database_server_that_is_away_or_read_only_gives_503_and_recovers() {
 }
 
 /// Posts until the answer has this status; meanwhile there is none but 201 and 503.
-async fn becomes(api: &Api, who: &Signer, status: u16) {
+pub(crate) async fn becomes(api: &Api, who: &Signer, status: u16) {
     let began = Instant::now();
     for n in 0.. {
         // Another author each time: the rate limit is none of this test's business.

@@ -22,6 +22,7 @@ mod disk;
 mod flood;
 mod hostile;
 mod protocol;
+mod readonly;
 mod retention;
 mod shared;
 mod store;
