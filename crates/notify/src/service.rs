@@ -21,8 +21,8 @@ pub use access::{SogsAccess, SogsParts, XmppAccess, XmppParts};
 pub use common::QUEUE_PARAMETERS;
 pub use common::{Common, Limits, Origin, ParamValue, Parameter};
 pub(crate) use common::{GLOBAL_PARAMETERS, Query, Taken, boolean_word};
-pub(crate) use parse::with_overrides;
 pub use parse::{Context, LoadedUrls};
+pub(crate) use parse::{assemble, taken_apart, with_overrides};
 pub use wire::{FixedPost, SogsWire, Wire, XmppWire};
 
 use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};

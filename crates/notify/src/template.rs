@@ -8,14 +8,22 @@ use zeroize::Zeroizing;
 
 use crate::env::Environment;
 use crate::problem::Problem;
-use crate::service::{Context, Service, with_overrides};
+use crate::service::{Context, Origin, Service, assemble, taken_apart};
 use crate::template_url::show;
-use crate::url::RawUrl;
+use crate::url::number::trim;
+use crate::url::{RawUrl, percent};
 
 /// Prefix of environment variables that fill templates.
 const ENV_PREFIX: &str = "APPRISE_TEMPLATE_";
-/// Longest text after filling in.
-const FILLED_BYTES: usize = 256 * 1024;
+/// Longest name of a variable.
+const NAME_BYTES: usize = 32;
+/// Longest value, in code points.
+const VALUE_CHARS: usize = 1024;
+/// Longest URL in front of its query after filling in, in code points.
+const FILLED_CHARS: usize = 8192;
+
+/// How the words that stand for variables begin.
+const WORD: &str = "a0b1c2d3e4f5a6b7t";
 
 /// What fills templates: values given for this run, then the file's own defaults, then `APPRISE_TEMPLATE_NAME`.
 #[derive(Clone, Debug, Default)]
@@ -39,20 +47,34 @@ impl Values {
         }
     }
 
-    fn find(&self, name: &str, default: Option<&str>) -> Option<Zeroizing<String>> {
-        if let Some(value) = self.given.get(name) {
-            return Some(value.clone());
+    /// The value of a variable. Values of the run and the environment are trimmed, blank ones are none.
+    fn find(&self, name: &str, default: Option<&str>) -> Result<Zeroizing<String>, Problem> {
+        let told = |text: &str| Some(Zeroizing::new(trim(text).to_owned())).filter(|text| !text.is_empty());
+        let value = self
+            .given
+            .get(name)
+            .and_then(|value| told(value))
+            .or_else(|| default.map(|text| Zeroizing::new(text.to_owned())))
+            .or_else(|| {
+                let value = self
+                    .env
+                    .as_ref()?
+                    .var(&format!("{ENV_PREFIX}{}", name.to_uppercase()));
+                told(&Zeroizing::new(value?))
+            })
+            .ok_or_else(|| missing(name))?;
+        let control = |c: char| c.is_ascii_control() || matches!(c, '\u{2028}' | '\u{2029}');
+        if value.chars().count() > VALUE_CHARS || value.contains(control) {
+            let upper = name.to_uppercase();
+            return Err(Problem::error(
+                format!(
+                    "the value of the template variable {upper} is too long or holds a control character"
+                ),
+                format!("give at most {VALUE_CHARS} characters without line ends"),
+            )
+            .key("template"));
         }
-        if let Some(default) = default {
-            return Some(Zeroizing::new(default.to_owned()));
-        }
-        let env = self.env.as_ref()?;
-        if let Some(value) = env.var(&format!("{ENV_PREFIX}{}", name.to_uppercase())) {
-            return Some(Zeroizing::new(value));
-        }
-        env.with_prefix(ENV_PREFIX)
-            .find(|(known, _)| known.to_lowercase() == name)
-            .map(|(_, value)| Zeroizing::new(value.to_owned()))
+        Ok(value)
     }
 }
 
@@ -145,41 +167,185 @@ impl Template {
             .collect()
     }
 
-    /// The service it becomes with these values.
+    /// The service it becomes with these values. A value stands where its variable stood and nowhere else: nothing in it
+    /// ends a password, a path or a query.
     pub fn resolve(&self, values: &Values) -> Result<Service, Problem> {
-        let url = self.fill(&self.url, values)?;
-        let keys = self
+        let mut filler = Filler::default();
+        for (n, (name, default)) in self.declared.iter().enumerate() {
+            if self.uses(name) {
+                filler.values.insert(n, values.find(name, default.as_deref())?);
+            }
+        }
+        let word_of = |name: &str| self.declared.keys().position(|known| known == name).map(word);
+        let url = Zeroizing::new(replaced(&self.url, word_of));
+        let front = url.split('?').next().unwrap_or_default();
+        if filler.put(front).chars().count() > FILLED_CHARS {
+            return Err(Problem::error(
+                format!("the filled-in URL is longer than {FILLED_CHARS} characters"),
+                "use shorter values",
+            ));
+        }
+        let keys: Vec<(String, String)> = self
             .keys
             .iter()
-            .map(|(key, value)| Ok((key.clone(), self.fill(value, values)?.to_string())))
-            .collect::<Result<Vec<_>, Problem>>()?;
-        with_overrides(&url, &keys, &self.context)
+            .map(|(key, value)| {
+                let value = replaced(value, word_of);
+                let value = if key == "port" {
+                    filler.put(&value).to_string()
+                } else {
+                    value
+                };
+                (key.clone(), value)
+            })
+            .collect();
+        let mut raw = taken_apart(&url, &keys, &self.context)?;
+        let keyed = |names: &[&str]| keys.iter().any(|(key, _)| names.contains(&key.as_str()));
+        let encoded = (!keyed(&["user"]), !keyed(&["password", "pass"]));
+        filler.fill(&mut raw, encoded)?;
+        assemble(raw, &self.context)
     }
 
-    fn fill(&self, text: &str, values: &Values) -> Result<Zeroizing<String>, Problem> {
+    fn uses(&self, name: &str) -> bool {
+        std::iter::once(&self.url)
+            .chain(self.keys.iter().map(|(_, value)| value))
+            .any(|text| occurrences(text).any(|used| used == name))
+    }
+}
+
+/// The values of variables, by the numbers of their words.
+#[derive(Default)]
+struct Filler {
+    values: BTreeMap<usize, Zeroizing<String>>,
+}
+
+impl Filler {
+    /// A text with its words replaced; what is put in is not looked at again.
+    fn put(&self, text: &str) -> Zeroizing<String> {
+        self.put_with(text, |value| Zeroizing::new(value.to_owned()))
+    }
+
+    /// The same, the values changed on their way.
+    fn put_with(&self, text: &str, change: impl Fn(&str) -> Zeroizing<String>) -> Zeroizing<String> {
         let mut out = Zeroizing::new(String::with_capacity(text.len()));
         let mut rest = text;
-        while let Some((at, end, name)) = next(rest) {
-            out.push_str(&rest[..at]);
-            match self.declared.get(&name) {
-                Some(default) => {
-                    let value = values
-                        .find(&name, default.as_deref())
-                        .ok_or_else(|| missing(&name))?;
-                    out.push_str(&value);
+        while let Some(at) = rest.find(WORD) {
+            let behind = &rest[at + WORD.len()..];
+            let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
+            let value = behind[..digits]
+                .parse()
+                .ok()
+                .filter(|_| behind[digits..].starts_with('z'))
+                .and_then(|n: usize| self.values.get(&n));
+            let end = at + WORD.len() + value.map_or(0, |_| digits + 1);
+            match value {
+                Some(value) => {
+                    out.push_str(&rest[..at]);
+                    out.push_str(&change(value));
                 }
-                None => out.push_str(&rest[at..end]),
-            }
-            if out.len() > FILLED_BYTES {
-                return Err(Problem::error(
-                    "the filled-in template is longer than 256 KiB",
-                    "use shorter values",
-                ));
+                None => out.push_str(&rest[..end]),
             }
             rest = &rest[end..];
         }
         out.push_str(rest);
-        Ok(out)
+        out
+    }
+
+    /// The value of a text that is nothing but one word.
+    fn whole(&self, text: &str) -> Option<Zeroizing<String>> {
+        let digits = text.strip_prefix(WORD)?.strip_suffix('z')?;
+        digits
+            .parse()
+            .ok()
+            .and_then(|n: usize| self.values.get(&n))
+            .cloned()
+    }
+
+    /// Puts the values into the parts of a URL. `encoded`: user and password stand in the URL, where `%` means something.
+    fn fill(&self, raw: &mut RawUrl, encoded: (bool, bool)) -> Result<(), Problem> {
+        let mut host = self.put(&raw.host);
+        let alone = raw.user.is_none() && raw.password.is_none();
+        // A variable that is the whole authority may hold the credentials too, and one that is the user the password.
+        let pair = if alone && self.whole(&raw.host).is_some() {
+            let parts = host
+                .rsplit_once('@')
+                .filter(|(pair, host)| !pair.is_empty() && !host.is_empty());
+            parts
+                .map(|(pair, rest)| (pair.to_owned(), rest.to_owned()))
+                .map(|(pair, rest)| {
+                    host = Zeroizing::new(rest);
+                    Zeroizing::new(pair)
+                })
+        } else if raw.password.is_none() {
+            raw.user.as_deref().and_then(|user| self.whole(user))
+        } else {
+            None
+        };
+        if let Some(pair) = pair {
+            let (user, password) = pair
+                .split_once(':')
+                .map_or((pair.as_str(), None), |(a, b)| (a, Some(b)));
+            raw.user = Some(credential(user, encoded.0).to_string());
+            raw.password = password.map(|password| credential(password, encoded.0));
+        } else {
+            let user = raw
+                .user
+                .as_deref()
+                .map(|user| self.put_with(user, |value| credential(value, encoded.0)));
+            raw.user = user.map(|user| user.to_string());
+            let password = raw.password.as_ref();
+            raw.password =
+                password.map(|password| self.put_with(password, |value| credential(value, encoded.1)));
+        }
+        if *host != raw.host {
+            if host.contains(['/', '\\', '?', '#', '@']) {
+                return Err(Problem::error(
+                    "the value of a template variable is no host",
+                    "give a host name, perhaps with :port",
+                )
+                .key("template"));
+            }
+            let place = RawUrl::parse(&format!("x://{}", *host), &Environment::empty(), None)?;
+            raw.host = place.host;
+            raw.port = place.port.or(raw.port);
+        }
+        // What the service decodes once more: a `%` of a value means itself.
+        let twice = crate::service::row_of(&raw.schema).is_some_and(|row| row.name == "xmpp");
+        let guarded = |text: &str, twice: bool| {
+            let change = |value: &str| {
+                Zeroizing::new(if twice {
+                    value.replace('%', "%25")
+                } else {
+                    value.to_owned()
+                })
+            };
+            self.put_with(text, change)
+        };
+        for piece in &mut raw.path {
+            *piece = guarded(piece, twice).to_string();
+        }
+        let written: Vec<(String, Zeroizing<String>, bool)> = raw
+            .query
+            .iter()
+            .filter(|(_, value)| value.contains(WORD))
+            .map(|(name, value)| {
+                let config = raw.query.origin(name) == Some(Origin::Config);
+                let twice = twice && matches!(name, "to" | "xmpp");
+                (name.to_owned(), guarded(value, twice), config)
+            })
+            .collect();
+        for (name, value, config) in written {
+            raw.query.set(name, value.to_string(), config);
+        }
+        Ok(())
+    }
+}
+
+/// A value as a credential; in a URL `%` means something in it.
+fn credential(text: &str, encoded: bool) -> Zeroizing<String> {
+    if encoded {
+        Zeroizing::new(percent::decode(text))
+    } else {
+        Zeroizing::new(text.to_owned())
     }
 }
 
@@ -227,11 +393,9 @@ fn next(text: &str) -> Option<(usize, usize, String)> {
     while let Some(found) = text[from..].find("${") {
         let at = from + found;
         let body = &text[at + 2..];
-        if let Some(end) = body.find('}') {
-            let name = body[..end].trim();
-            if is_name(name) {
-                return Some((at, at + 2 + end + 1, name.to_lowercase()));
-            }
+        let end = body.bytes().take(NAME_BYTES + 1).position(|byte| byte == b'}');
+        if let Some(name) = end.map(|end| &body[..end]).filter(|name| is_name(name)) {
+            return Some((at, at + 2 + name.len() + 1, name.to_lowercase()));
         }
         from = at + 2;
     }
@@ -250,7 +414,7 @@ fn occurrences(text: &str) -> impl Iterator<Item = String> + '_ {
 /// True for what may be the name of a template variable.
 pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty()
-        && name.len() <= 128
+        && name.len() <= NAME_BYTES
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -258,7 +422,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 
 /// What stands for variable number `n` while a URL is taken apart: a word that is valid everywhere.
 fn word(n: usize) -> String {
-    format!("a0b1c2d3e4f5a6b7t{n}z")
+    format!("{WORD}{n}z")
 }
 
 /// A text with other words for its variables; one without another word stays.

@@ -256,7 +256,13 @@ impl<'a> Loader<'a> {
                 )));
                 return;
             };
-            *path = beside(parent, &expand_home(&path.to_string_lossy(), &self.context.env));
+            // A path lies beside the including file; a `file://` address goes from the working folder.
+            let written = expand_home(&path.to_string_lossy(), &self.context.env);
+            *path = if include.location.contains("://") {
+                written
+            } else {
+                beside(parent, &written)
+            };
             let real = std::fs::canonicalize(&*path).unwrap_or_else(|_| path.clone());
             if self
                 .open

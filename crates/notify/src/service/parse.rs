@@ -77,6 +77,11 @@ pub(crate) fn with_overrides(
     overrides: Overrides<'_>,
     context: &Context,
 ) -> Result<Service, Problem> {
+    assemble(taken_apart(url, overrides, context)?, context)
+}
+
+/// The parts of a URL with keys put over it.
+pub(crate) fn taken_apart(url: &str, overrides: Overrides<'_>, context: &Context) -> Result<RawUrl, Problem> {
     let url = join_link(url, context);
     let host = overrides
         .iter()
@@ -85,6 +90,11 @@ pub(crate) fn with_overrides(
         .map(|(_, value)| value.as_str());
     let mut raw = RawUrl::parse(&url, &context.env, host)?;
     apply(&mut raw, overrides, context)?;
+    Ok(raw)
+}
+
+/// The service that the parts of a URL stand for.
+pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Problem> {
     let row = row_of(&raw.schema).ok_or_else(|| unsupported(&raw.schema))?;
     secret_files(&mut raw, context)?;
     let mut taken = Taken::new(&raw.query, context);
