@@ -11,6 +11,8 @@ pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod route;
 mod routes;
+mod steady;
 
 pub(crate) use auth::claim;
 pub(crate) use listen::{Listening, listen};
+pub use steady::Steady;

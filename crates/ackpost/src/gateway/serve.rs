@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use sogs_server::Steady;
 use sogs_server::places::{Place, Places};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -133,7 +134,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, place: &Place, shared: 
         .max_headers(MAX_HEADERS)
         .max_buf_size(limits.header_bytes.max(8 << 10))
         .half_close(false);
-    let served = builder.serve_connection(TokioIo::new(stream), service);
+    let served = builder.serve_connection(TokioIo::new(Steady::new(stream)), service);
     let mut served = std::pin::pin!(served);
     let mut stop = shared.stop;
     let counters = &shared.gateway.counters;

@@ -27,6 +27,7 @@ use super::claim;
 use super::reply::{Refusal, Reply, ReplyBody};
 use super::request::{Body, Req};
 use super::route::{Way, serve};
+use super::steady::Steady;
 use crate::app::App;
 use crate::places::{Place, Places};
 
@@ -167,7 +168,7 @@ async fn connection(
         .header_read_timeout(Duration::from_secs_f64(limits.header_seconds.max(0.1)))
         .max_buf_size(MAX_HEAD)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Steady::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         // In this order: a request that has arrived is read before its connection has to make room.
