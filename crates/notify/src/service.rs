@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 pub use access::{SogsAccess, SogsParts, XmppAccess, XmppParts};
 pub use common::QUEUE_PARAMETERS;
 pub use common::{Common, Limits, Origin, ParamValue, Parameter};
-pub(crate) use common::{GLOBAL_PARAMETERS, Query, Taken, boolean_word};
+pub(crate) use common::{GLOBAL_PARAMETERS, Origins, PARAMETERS, Query, Taken, boolean_word};
 pub use parse::{Context, LoadedUrls};
 pub(crate) use parse::{assemble, taken_apart, with_overrides};
 pub use wire::{FixedPost, SogsWire, Wire, XmppWire};

@@ -178,7 +178,7 @@ pub(crate) fn parse_tag(word: &str) -> Tag {
 
 /// True for `word:N` and `N:word:N`, which only a filter may carry.
 pub(crate) fn has_retry(word: &str) -> bool {
-    parts(&word.to_lowercase()).is_some_and(|(_, _, retry)| retry.is_some())
+    word.contains(':') && parts(&word.to_lowercase()).is_some_and(|(_, _, retry)| retry.is_some())
 }
 
 /// `[priority:]name[:retry]` of a lower-case word; nothing when it has another shape.

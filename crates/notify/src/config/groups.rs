@@ -18,11 +18,11 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    pub(super) fn add(&mut self, group: &str, words: &[String]) {
+    pub(super) fn add<W: AsRef<str>>(&mut self, group: &str, words: &[W]) {
         self.names.insert(group.to_owned());
         for word in words {
             self.listed_in
-                .entry(word.clone())
+                .entry(word.as_ref().to_owned())
                 .or_default()
                 .insert(group.to_owned());
         }
@@ -30,22 +30,22 @@ impl Groups {
 
     /// Gives every entry its tags: the words written for it and the groups that they belong to, transitively; loops are
     /// harmless. False when there would be far too many.
-    pub(super) fn apply(&self, entries: &mut [Entry], words: &[Vec<String>]) -> bool {
+    pub(super) fn apply<W: AsRef<str>>(&self, entries: &mut [Entry], words: &[Vec<W>]) -> bool {
         let mut left = MEMBERSHIPS;
         for (entry, words) in entries.iter_mut().zip(words) {
-            let found = self.reach(words.iter().map(String::as_str));
+            let found = self.reach(words.iter().map(AsRef::as_ref));
             let Some(rest) = left.checked_sub(found.len()) else {
                 return false;
             };
             left = rest;
-            entry.tags = tags_of(words.iter().map(String::as_str).chain(found));
+            entry.tags = tags_of(words.iter().map(AsRef::as_ref).chain(found));
         }
         true
     }
 
     /// Groups that no service is in.
-    pub(super) fn idle(&self, words: &[Vec<String>]) -> Vec<String> {
-        let reached = self.reach(words.iter().flatten().map(String::as_str));
+    pub(super) fn idle<W: AsRef<str>>(&self, words: &[Vec<W>]) -> Vec<String> {
+        let reached = self.reach(words.iter().flatten().map(AsRef::as_ref));
         let idle = self.names.iter().filter(|name| !reached.contains(name.as_str()));
         idle.cloned().collect()
     }

@@ -3,6 +3,7 @@
 //! Scalars keep the text they were written with: a password of digits is a password, `yes` is a word, and what a
 //! parameter makes of it is decided where the parameter is read.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -15,22 +16,25 @@ const DEPTH: usize = 20;
 /// Most values after aliases are expanded.
 const VALUES: usize = 100_000;
 
-/// One value and where it stands.
+/// One value and where it stands; what is written without quotes on one line is not copied.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
+pub(super) struct Node<'t> {
     pub(super) line: u32,
     pub(super) column: u32,
-    pub(super) kind: NodeKind,
+    pub(super) kind: NodeKind<'t>,
 }
+
+/// A key and its value.
+pub(super) type Pair<'t> = (Node<'t>, Node<'t>);
 
 #[derive(Clone, Debug)]
-pub(super) enum NodeKind {
-    Scalar { text: String, plain: bool },
-    Sequence(Rc<Vec<Node>>),
-    Mapping(Rc<Vec<(Node, Node)>>),
+pub(super) enum NodeKind<'t> {
+    Scalar { text: Cow<'t, str>, plain: bool },
+    Sequence(Rc<Vec<Node<'t>>>),
+    Mapping(Rc<Vec<Pair<'t>>>),
 }
 
-impl Node {
+impl<'t> Node<'t> {
     pub(super) fn text(&self) -> Option<&str> {
         match &self.kind {
             NodeKind::Scalar { text, .. } => Some(text),
@@ -45,7 +49,7 @@ impl Node {
         }
     }
 
-    pub(super) fn mapping(&self) -> Option<&[(Self, Self)]> {
+    pub(super) fn mapping(&self) -> Option<&[Pair<'t>]> {
         match &self.kind {
             NodeKind::Mapping(pairs) => Some(pairs),
             _ => None,
@@ -63,7 +67,7 @@ impl Node {
 
     /// Nothing written, `~`, or `null`.
     pub(super) fn is_null(&self) -> bool {
-        matches!(&self.kind, NodeKind::Scalar { text, plain: true } if ["", "~", "null", "Null", "NULL"].contains(&text.as_str()))
+        matches!(&self.kind, NodeKind::Scalar { text, plain: true } if ["", "~", "null", "Null", "NULL"].contains(&text.as_ref()))
     }
 
     /// A scalar that YAML 1.1 reads as text: neither null, nor yes/no, nor a number.
@@ -84,7 +88,7 @@ impl Node {
 }
 
 /// Reads the first document; more than one is an error, as it is in the reference.
-pub(super) fn read(text: &str) -> Result<Node, Problem> {
+pub(super) fn read(text: &str) -> Result<Node<'_>, Problem> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
@@ -96,7 +100,7 @@ pub(super) fn read(text: &str) -> Result<Node, Problem> {
 struct Reader<'a> {
     parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
     /// Finished anchors with their size; one that is still open is a loop when it is met.
-    anchors: HashMap<usize, (Node, usize)>,
+    anchors: HashMap<usize, (Node<'a>, usize)>,
     values: usize,
 }
 
@@ -133,7 +137,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn document(&mut self) -> Result<Node, Problem> {
+    fn document(&mut self) -> Result<Node<'a>, Problem> {
         let mut root = None;
         loop {
             let (event, span) = self.next()?;
@@ -144,7 +148,7 @@ impl<'a> Reader<'a> {
                         line: 1,
                         column: 1,
                         kind: NodeKind::Scalar {
-                            text: String::new(),
+                            text: Cow::Borrowed(""),
                             plain: true,
                         },
                     }));
@@ -161,7 +165,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn node(&mut self, event: Event<'a>, span: &Span, depth: usize) -> Result<Node, Problem> {
+    fn node(&mut self, event: Event<'a>, span: &Span, depth: usize) -> Result<Node<'a>, Problem> {
         if depth > DEPTH {
             return Err(problem(
                 "the YAML is nested more than 20 levels deep",
@@ -182,13 +186,7 @@ impl<'a> Reader<'a> {
                     ));
                 }
                 let plain = matches!(style, ScalarStyle::Plain);
-                (
-                    NodeKind::Scalar {
-                        text: text.into_owned(),
-                        plain,
-                    },
-                    anchor,
-                )
+                (NodeKind::Scalar { text, plain }, anchor)
             }
             Event::SequenceStart(_, anchor, tag) => {
                 Self::plain_tag(tag.is_some_and(|tag| !tag.is_yaml_core_schema()), span)?;
@@ -233,9 +231,9 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn pairs(&mut self, depth: usize) -> Result<Vec<(Node, Node)>, Problem> {
-        let mut pairs: Vec<(Node, Node)> = Vec::new();
-        let mut merged: Vec<(Node, Node)> = Vec::new();
+    fn pairs(&mut self, depth: usize) -> Result<Vec<Pair<'a>>, Problem> {
+        let mut pairs: Vec<Pair<'a>> = Vec::new();
+        let mut merged: Vec<Pair<'a>> = Vec::new();
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use crate::entry::{Entry, EntryBody};
 use crate::problem::Problem;
-use crate::service::{Context, Service, row_of, with_overrides};
+use crate::service::{Context, PARAMETERS, Service, row_of, with_overrides};
 use crate::tag::has_retry;
 use crate::template::Template;
 
 use super::asset;
 use super::load::{Parsed, shared};
 use super::text::too_many_groups;
-use super::tree::{self, Node, NodeKind};
+use super::tree::{self, Node, NodeKind, Pair};
 use super::yaml_head::{global_tags, groups, includes, tag_words, templates, version};
 
 /// Reads a YAML configuration. A document that is none is refused whole; a bad entry is reported and the rest loads.
@@ -94,7 +94,7 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
 }
 
 /// What stands below `include:`.
-fn included(node: &Node, name: &str, parsed: &mut Parsed) {
+fn included(node: &Node<'_>, name: &str, parsed: &mut Parsed) {
     if node.mapping().is_none() {
         return includes(node, &mut parsed.includes);
     }
@@ -112,20 +112,20 @@ fn included(node: &Node, name: &str, parsed: &mut Parsed) {
 struct Reported;
 
 /// Reads the entries below `urls:`.
-struct Entries<'a> {
+struct Entries<'a, 'n> {
     name: &'a str,
     context: &'a Context,
     shared: Arc<Context>,
     declared: Arc<BTreeMap<String, Option<String>>>,
-    global_tags: Vec<String>,
+    global_tags: Vec<&'n str>,
     number: usize,
     /// The tags of each entry that was loaded, as written.
-    words: Vec<Vec<String>>,
+    words: Vec<Vec<&'n str>>,
     parsed: &'a mut Parsed,
 }
 
-impl Entries<'_> {
-    fn problem(&mut self, problem: Problem, node: &Node) {
+impl<'n> Entries<'_, 'n> {
+    fn problem(&mut self, problem: Problem, node: &Node<'_>) {
         let key = problem.key.clone();
         let mut problem = problem.at(Some(self.name), Some(node.line), Some(node.column));
         let entry = format!("urls[{}]", self.number);
@@ -133,7 +133,7 @@ impl Entries<'_> {
         self.parsed.problems.push(problem);
     }
 
-    fn urls(&mut self, node: &Node) {
+    fn urls(&mut self, node: &'n Node<'n>) {
         match &node.kind {
             NodeKind::Sequence(items) => {
                 for item in items.iter() {
@@ -166,7 +166,7 @@ impl Entries<'_> {
         }
     }
 
-    fn entry(&mut self, node: &Node) {
+    fn entry(&mut self, node: &'n Node<'n>) {
         match &node.kind {
             NodeKind::Scalar { text, .. } if is_url(text) => self.service(text, node, &[], None),
             NodeKind::Mapping(pairs) => self.mapping(pairs, node),
@@ -181,7 +181,7 @@ impl Entries<'_> {
     }
 
     /// `- URL: {keys}`, `- URL:` with a list of mappings, or keys beside the URL.
-    fn mapping(&mut self, pairs: &[(Node, Node)], node: &Node) {
+    fn mapping(&mut self, pairs: &'n [Pair<'n>], node: &'n Node<'n>) {
         let mut urls = pairs.iter().filter(|(key, _)| key.text().is_some_and(is_url));
         let Some((url, value)) = urls.next() else {
             self.problem(
@@ -199,14 +199,13 @@ impl Entries<'_> {
                 more,
             );
         }
-        let beside: Vec<(Node, Node)> = pairs
+        let beside: Vec<&Pair<'n>> = pairs
             .iter()
             .filter(|(key, _)| !key.text().is_some_and(is_url))
-            .cloned()
             .collect();
-        let text = url.text().unwrap_or_default().to_owned();
+        let text = url.text().unwrap_or_default();
         match &value.kind {
-            NodeKind::Mapping(keys) => self.service(&text, url, &beside, Some(keys)),
+            NodeKind::Mapping(keys) => self.service(text, url, &beside, Some(keys)),
             NodeKind::Scalar { .. } => {
                 if !value.is_null() {
                     self.problem(
@@ -217,7 +216,7 @@ impl Entries<'_> {
                         value,
                     );
                 }
-                self.service(&text, url, &beside, None);
+                self.service(text, url, &beside, None);
             }
             NodeKind::Sequence(items) => {
                 if items.is_empty() {
@@ -228,8 +227,8 @@ impl Entries<'_> {
                 }
                 for item in items.iter() {
                     match item.mapping() {
-                        Some(keys) => self.service(&text, item, &beside, Some(keys)),
-                        None if item.is_null() => self.service(&text, item, &beside, None),
+                        Some(keys) => self.service(text, item, &beside, Some(keys)),
+                        None if item.is_null() => self.service(text, item, &beside, None),
                         None => self.problem(
                             Problem::error("an item of the list is not a mapping", "write `- key: value`"),
                             item,
@@ -241,14 +240,9 @@ impl Entries<'_> {
     }
 
     /// Keys of one layer of an entry, put over those of the layers before, and its `tag` and `tags`.
-    fn layer<'n>(
-        &mut self,
-        layer: &'n [(Node, Node)],
-        sogs: bool,
-        keys: &mut Keys<'n>,
-    ) -> Result<(), Reported> {
+    fn layer(&mut self, layer: &[&'n Pair<'n>], sogs: bool, keys: &mut Keys<'n>) -> Result<(), Reported> {
         // Both names of the targets may be written; together they are the targets.
-        let mut targets: Option<(String, &Node)> = None;
+        let mut targets: Option<(String, &Node<'_>)> = None;
         for (key_node, value) in layer {
             let Some(key) = key_node.text() else { continue };
             match key {
@@ -277,22 +271,25 @@ impl Entries<'_> {
         Ok(())
     }
 
-    fn service<'n>(
+    fn service(
         &mut self,
         url: &str,
-        node: &'n Node,
-        beside: &'n [(Node, Node)],
-        child: Option<&'n [(Node, Node)]>,
+        node: &'n Node<'n>,
+        beside: &[&'n Pair<'n>],
+        child: Option<&'n [Pair<'n>]>,
     ) {
         let mut written = Keys::default();
-        let schema = url
-            .split("://")
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_ascii_lowercase();
-        let sogs = row_of(&schema).is_some_and(|row| row.name == "sogs");
-        for layer in [beside, child.unwrap_or_default()] {
+        let schema = schema_of(url);
+        let sogs = row_of(&schema.trim().to_ascii_lowercase()).is_some_and(|row| row.name == "sogs");
+        let child: Vec<&Pair<'n>> = child.unwrap_or_default().iter().collect();
+        if beside.len() + child.len() > PARAMETERS {
+            let problem = Problem::error(
+                "the entry has more than 1,000 keys",
+                "write only those that are needed",
+            );
+            return self.problem(problem, node);
+        }
+        for layer in [beside, &child] {
             if self.layer(layer, sogs, &mut written).is_err() {
                 return;
             }
@@ -306,11 +303,7 @@ impl Entries<'_> {
         };
         let body = match Template::new(url, &written.pairs, &self.declared, &self.shared) {
             Some(template) => {
-                if url
-                    .split("://")
-                    .next()
-                    .is_some_and(|schema| schema.contains("${"))
-                {
+                if schema.contains("${") {
                     self.problem(
                         Problem::error("a template variable stands in the schema", "write the schema out"),
                         node,
@@ -346,7 +339,7 @@ impl Entries<'_> {
     }
 
     /// The text of a key's value; `None` means that the key is left out.
-    fn value(&mut self, key: &str, key_node: &Node, value: &Node) -> Option<Result<String, Problem>> {
+    fn value(&mut self, key: &str, key_node: &Node<'_>, value: &Node<'_>) -> Option<Result<String, Problem>> {
         let mut chars = key.chars();
         let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
         if !word(chars.next()) || !word(chars.next()) {
@@ -364,7 +357,7 @@ impl Entries<'_> {
         match &value.kind {
             // A null target list is an empty one; any other null is a key that was not written.
             NodeKind::Scalar { .. } if value.is_null() => list.then(|| Ok(String::new())),
-            NodeKind::Scalar { text, .. } => Some(Ok(text.clone())),
+            NodeKind::Scalar { text, .. } => Some(Ok(text.clone().into_owned())),
             NodeKind::Sequence(items) => {
                 let words: Option<Vec<&str>> = items.iter().map(Node::text).collect();
                 match words {
@@ -392,10 +385,11 @@ impl Entries<'_> {
     }
 
     /// The words of an entry's tags, those of the file included.
-    fn tags(&mut self, node: Option<&Node>) -> Result<Vec<String>, Reported> {
+    fn tags(&mut self, node: Option<&'n Node<'n>>) -> Result<Vec<&'n str>, Reported> {
         let mut words = self.global_tags.clone();
         let Some(node) = node else { return Ok(words) };
         match tag_words(node) {
+            Ok(own) if words.is_empty() => words = own,
             Ok(own) => words.extend(own),
             Err(problem) => {
                 self.problem(problem.key("tag"), node);
@@ -421,25 +415,25 @@ impl Entries<'_> {
 #[derive(Default)]
 struct Keys<'n> {
     pairs: Vec<(String, String)>,
-    nodes: Vec<&'n Node>,
-    tag: Option<&'n Node>,
-    tags: Option<&'n Node>,
+    nodes: Vec<&'n Node<'n>>,
+    tag: Option<&'n Node<'n>>,
+    tags: Option<&'n Node<'n>>,
 }
 
 impl<'n> Keys<'n> {
-    fn set(&mut self, key: &str, text: String, node: &'n Node) {
+    fn set(&mut self, key: &str, text: String, node: &'n Node<'n>) {
         self.remove(key);
         self.pairs.push((key.to_owned(), text));
         self.nodes.push(node);
     }
 
-    fn remove(&mut self, key: &str) -> Option<(String, &'n Node)> {
+    fn remove(&mut self, key: &str) -> Option<(String, &'n Node<'n>)> {
         let at = self.pairs.iter().position(|(known, _)| known == key)?;
         Some((self.pairs.remove(at).1, self.nodes.remove(at)))
     }
 
     /// Where a key stands.
-    fn place(&self, key: Option<&str>) -> Option<&'n Node> {
+    fn place(&self, key: Option<&str>) -> Option<&'n Node<'n>> {
         let at = self
             .pairs
             .iter()
@@ -448,7 +442,7 @@ impl<'n> Keys<'n> {
     }
 
     /// What stands for another parameter of a community is put over it, the last one written.
-    fn aliases(&mut self, layer: &[(Node, Node)]) {
+    fn aliases(&mut self, layer: &[&Pair<'_>]) {
         for (name, others) in [("public_key", ["user", "key"]), ("seed", ["password", "pass"])] {
             let mut written = layer.iter().rev().filter_map(|(key, _)| key.text());
             let Some(last) = written.find(|key| others.contains(key)) else {
@@ -465,10 +459,15 @@ impl<'n> Keys<'n> {
     }
 }
 
+/// What stands in front of `://`.
+fn schema_of(url: &str) -> &str {
+    url.split("://").next().unwrap_or_default()
+}
+
 fn is_url(text: &str) -> bool {
-    let text = text.trim();
-    text.split_once("://").is_some_and(|(schema, _)| {
-        (1..=64).contains(&schema.len())
+    text.trim().split_once(':').is_some_and(|(schema, rest)| {
+        rest.starts_with("//")
+            && (1..=64).contains(&schema.len())
             && schema
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"${}_".contains(&byte))

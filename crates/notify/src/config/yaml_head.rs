@@ -10,7 +10,7 @@ use super::groups::Groups;
 use super::load::Include;
 use super::tree::{Node, NodeKind};
 
-pub(super) fn version(root: &Node) -> Result<(), Problem> {
+pub(super) fn version(root: &Node<'_>) -> Result<(), Problem> {
     let Some(node) = root.get("version") else {
         return Ok(());
     };
@@ -34,17 +34,17 @@ pub(super) fn version(root: &Node) -> Result<(), Problem> {
 }
 
 /// Declared template variables, lower case, with their defaults.
-pub(super) fn templates(root: &Node) -> Result<BTreeMap<String, Option<String>>, Problem> {
+pub(super) fn templates(root: &Node<'_>) -> Result<BTreeMap<String, Option<String>>, Problem> {
     let mut declared = BTreeMap::new();
     let Some(node) = root.get("template").filter(|node| !node.is_null()) else {
         return Ok(declared);
     };
-    let bad = |cause: String, remedy: &str, node: &Node| {
+    let bad = |cause: String, remedy: &str, node: &Node<'_>| {
         Problem::error(cause, remedy)
             .key("template")
             .at(None, Some(node.line), Some(node.column))
     };
-    let mut pair = |key: &Node, value: Option<&Node>| {
+    let mut pair = |key: &Node<'_>, value: Option<&Node<'_>>| {
         let Some(name) = key.text().filter(|name| is_name(name)) else {
             return Err(bad(
                 "the name of a template variable is not made of letters, digits and `_`".to_owned(),
@@ -86,7 +86,7 @@ pub(super) fn templates(root: &Node) -> Result<BTreeMap<String, Option<String>>,
     Ok(declared)
 }
 
-pub(super) fn global_tags(root: &Node, name: &str, problems: &mut Vec<Problem>) -> Vec<String> {
+pub(super) fn global_tags<'n>(root: &'n Node<'_>, name: &str, problems: &mut Vec<Problem>) -> Vec<&'n str> {
     let Some(node) = root.get("tag").or_else(|| root.get("tags")) else {
         return Vec::new();
     };
@@ -104,41 +104,41 @@ pub(super) fn global_tags(root: &Node, name: &str, problems: &mut Vec<Problem>) 
 }
 
 /// The words of a tag value: a string or a list of strings.
-pub(super) fn tag_words(node: &Node) -> Result<Vec<String>, Problem> {
-    let split = |text: &str| -> Vec<String> {
-        text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '[' | ']'))
-            .filter(|word| !word.is_empty())
-            .map(str::to_owned)
-            .collect()
+pub(super) fn tag_words<'n>(node: &'n Node<'_>) -> Result<Vec<&'n str>, Problem> {
+    let mut words = Vec::new();
+    let mut split = |text: &'n str| {
+        words.extend(
+            text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '[' | ']'))
+                .filter(|word| !word.is_empty()),
+        );
     };
-    if node.is_null() {
-        return Ok(Vec::new());
-    }
     match &node.kind {
-        NodeKind::Scalar { text, .. } => Ok(split(text)),
+        _ if node.is_null() => {}
+        NodeKind::Scalar { text, .. } => split(text),
         NodeKind::Sequence(items) => {
-            let mut words = Vec::new();
             for item in items.iter() {
-                match item.text() {
-                    Some(text) => words.extend(split(text)),
-                    None => return Err(Problem::error("a tag is not a word", "write tags as words")),
-                }
+                split(
+                    item.text()
+                        .ok_or_else(|| Problem::error("a tag is not a word", "write tags as words"))?,
+                );
             }
-            Ok(words)
         }
-        NodeKind::Mapping(_) => Err(Problem::error(
-            "tags are neither a text nor a list",
-            "write `tag: one, two`",
-        )),
+        NodeKind::Mapping(_) => {
+            return Err(Problem::error(
+                "tags are neither a text nor a list",
+                "write `tag: one, two`",
+            ));
+        }
     }
+    Ok(words)
 }
 
-pub(super) fn groups(root: &Node, name: &str, problems: &mut Vec<Problem>) -> Groups {
+pub(super) fn groups(root: &Node<'_>, name: &str, problems: &mut Vec<Problem>) -> Groups {
     let mut groups = Groups::default();
     let Some(node) = root.get("groups").filter(|node| !node.is_null()) else {
         return groups;
     };
-    let mut one = |key: &Node, value: &Node| {
+    let mut one = |key: &Node<'_>, value: &Node<'_>| {
         let names = tag_words(key).unwrap_or_default();
         let tags = tag_words(value).unwrap_or_default();
         if names.is_empty() || tags.is_empty() {
@@ -150,15 +150,8 @@ pub(super) fn groups(root: &Node, name: &str, problems: &mut Vec<Problem>) -> Gr
             return;
         }
         for group in names {
-            groups.add(&group, &tags);
+            groups.add(group, &tags);
         }
-    };
-    let empty = |node: &Node| Node {
-        kind: NodeKind::Scalar {
-            text: String::new(),
-            plain: true,
-        },
-        ..node.clone()
     };
     match &node.kind {
         NodeKind::Mapping(pairs) => pairs.iter().for_each(|(key, value)| one(key, value)),
@@ -175,7 +168,7 @@ pub(super) fn groups(root: &Node, name: &str, problems: &mut Vec<Problem>) -> Gr
     groups
 }
 
-pub(super) fn includes(node: &Node, all: &mut Vec<Include>) {
+pub(super) fn includes(node: &Node<'_>, all: &mut Vec<Include>) {
     match &node.kind {
         NodeKind::Scalar { text, .. } => {
             for location in split_urls(text) {
@@ -188,5 +181,16 @@ pub(super) fn includes(node: &Node, all: &mut Vec<Include>) {
         }
         NodeKind::Sequence(items) => items.iter().for_each(|item| includes(item, all)),
         NodeKind::Mapping(pairs) => pairs.iter().for_each(|(key, _)| includes(key, all)),
+    }
+}
+
+/// A value that is not there, at the place of another.
+fn empty<'t>(node: &Node<'t>) -> Node<'t> {
+    Node {
+        kind: NodeKind::Scalar {
+            text: "".into(),
+            plain: true,
+        },
+        ..node.clone()
     }
 }

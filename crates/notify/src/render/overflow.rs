@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memrchr2;
+
 use crate::message::Format;
 use crate::url::number::is_space;
 
@@ -126,14 +128,9 @@ fn nth_char(text: &str, limit: usize) -> Option<usize> {
 fn soft_cut(window: &str) -> usize {
     let lead = window.len() - window.trim_start_matches(is_space).len();
     let body = &window[lead..];
-    // The second is looked for behind the first only: searching for one character is quickest.
-    let last = |first: char, second: char| {
-        let behind = body.rfind(first).map_or(0, |at| at + 1);
-        let at = body[behind..].rfind(second).map_or(behind, |at| behind + at + 1);
-        (at > 0).then_some(at)
-    };
-    last('\n', '\r')
-        .or_else(|| last(' ', '\t'))
+    let last = |one: u8, other: u8| memrchr2(one, other, body.as_bytes()).map(|at| at + 1);
+    last(b'\n', b'\r')
+        .or_else(|| last(b' ', b'\t'))
         .or_else(|| after_sentence(body.as_bytes()))
         .map_or(window.len(), |at| lead + at)
 }

@@ -137,7 +137,7 @@ pub struct Common {
     /// What was written for the queue ([`QUEUE_PARAMETERS`]).
     pub queue: BTreeMap<&'static str, String>,
     redirect_default: bool,
-    origins: BTreeMap<&'static str, Origin>,
+    origins: Origins,
 }
 
 impl Common {
@@ -179,7 +179,7 @@ impl Common {
             optional: taken.yes_no("optional", false),
             store: taken.yes_no("store", true),
             queue: BTreeMap::new(),
-            origins: BTreeMap::new(),
+            origins: Origins::default(),
         };
         for name in QUEUE_PARAMETERS {
             if let Some(value) = taken.text(name) {
@@ -225,7 +225,7 @@ impl Common {
     }
 
     pub(super) fn parameters(&self) -> Vec<Parameter> {
-        let origin = |name: &str| self.origins.get(name).copied().unwrap_or(Origin::Default);
+        let origin = |name: &str| self.origins.get(name);
         let text = |text: &str| ParamValue::Text(text.to_owned());
         let mut all = vec![
             Parameter::new("overflow", text(self.overflow.as_str()), origin("overflow")),
@@ -266,35 +266,92 @@ fn timeout(seconds: f64) -> Duration {
     }
 }
 
+/// Most parameters of one URL, and keys of one configuration entry. Few are ever written, so they are kept as a list.
+pub(crate) const PARAMETERS: usize = 1_000;
+
 /// The query of a URL together with the keys a configuration entry put over it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
-    values: BTreeMap<String, (String, bool)>,
+    values: Vec<Written>,
+}
+
+#[derive(Clone, Debug)]
+struct Written {
+    name: String,
+    value: String,
+    from_config: bool,
 }
 
 impl Query {
     pub(crate) fn set(&mut self, name: String, value: String, from_config: bool) {
-        self.values.insert(name, (value, from_config));
+        let new = Written {
+            name,
+            value,
+            from_config,
+        };
+        match self.values.iter_mut().find(|known| known.name == new.name) {
+            Some(known) => *known = new,
+            None => self.values.push(new),
+        }
+    }
+
+    fn find(&self, name: &str) -> Option<&Written> {
+        self.values.iter().find(|written| written.name == name)
+    }
+
+    /// How many parameters are written.
+    pub(crate) fn len(&self) -> usize {
+        self.values.len()
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|(value, _)| value.as_str())
+        self.find(name).map(|written| written.value.as_str())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.values
             .iter()
-            .map(|(name, (value, _))| (name.as_str(), value.as_str()))
+            .map(|written| (written.name.as_str(), written.value.as_str()))
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<(String, bool)> {
-        self.values.remove(name)
+        let at = self.values.iter().position(|written| written.name == name)?;
+        let written = self.values.remove(at);
+        Some((written.value, written.from_config))
     }
 
     pub(crate) fn origin(&self, name: &str) -> Option<Origin> {
-        self.values
-            .get(name)
-            .map(|(_, config)| if *config { Origin::Config } else { Origin::Url })
+        self.find(name).map(Written::origin)
+    }
+}
+
+impl Written {
+    fn origin(&self) -> Origin {
+        if self.from_config {
+            Origin::Config
+        } else {
+            Origin::Url
+        }
+    }
+}
+
+/// Where each parameter came from that is not at its default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Origins(Vec<(&'static str, Origin)>);
+
+impl Origins {
+    pub(crate) fn get(&self, name: &str) -> Origin {
+        let known = self.0.iter().find(|(known, _)| *known == name);
+        known.map_or(Origin::Default, |(_, origin)| *origin)
+    }
+
+    fn set(&mut self, name: &'static str, origin: Origin) {
+        self.remove(name);
+        self.0.push((name, origin));
+    }
+
+    fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| *known != name);
     }
 }
 
@@ -302,7 +359,7 @@ impl Query {
 pub(crate) struct Taken<'a> {
     pub(crate) query: &'a Query,
     pub(crate) context: &'a Context,
-    pub(crate) origins: BTreeMap<&'static str, Origin>,
+    pub(crate) origins: Origins,
     pub(crate) warnings: Vec<Problem>,
 }
 
@@ -311,18 +368,16 @@ impl<'a> Taken<'a> {
         Self {
             query,
             context,
-            origins: BTreeMap::new(),
+            origins: Origins::default(),
             warnings: Vec::new(),
         }
     }
 
     /// The value of `name`, and remembers where it came from.
     fn take(&mut self, name: &'static str) -> Option<&'a str> {
-        let value = self.query.get(name)?;
-        if let Some(origin) = self.query.origin(name) {
-            self.origins.insert(name, origin);
-        }
-        Some(value)
+        let written = self.query.find(name)?;
+        self.origins.set(name, written.origin());
+        Some(&written.value)
     }
 
     fn unused(&mut self, name: &'static str, cause: String, remedy: String) {
@@ -350,11 +405,6 @@ impl<'a> Taken<'a> {
                 .map_err(|problem| problem.key(name))?;
         }
         Ok(path)
-    }
-
-    /// Where the value of `name` came from, after it was taken.
-    pub(crate) fn origin(&self, name: &str) -> Origin {
-        self.origins.get(name).copied().unwrap_or(Origin::Default)
     }
 
     /// A yes-or-no parameter. An unknown word keeps the default, with a warning (D1).

@@ -54,7 +54,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         port: raw.port,
         numbers,
         urgent,
-        origin: taken.origin("urgent"),
+        origin: taken.origins.get("urgent"),
     }))
 }
 

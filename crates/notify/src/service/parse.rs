@@ -8,6 +8,7 @@ use crate::env::Environment;
 use crate::problem::{Problem, Severity};
 use crate::url::{RawUrl, percent, split_urls};
 
+use super::common::PARAMETERS;
 use super::{Common, Service, Taken, row_of};
 
 /// What loading a URL may look at besides the URL.
@@ -82,13 +83,14 @@ pub(crate) fn with_overrides(
 
 /// The parts of a URL with keys put over it.
 pub(crate) fn taken_apart(url: &str, overrides: Overrides<'_>, context: &Context) -> Result<RawUrl, Problem> {
-    let url = join_link(url, context);
+    let link = join_link(url, context);
+    let url = link.as_ref().map_or(url, |link| link.as_str());
     let host = overrides
         .iter()
         .rev()
         .find(|(key, _)| key == "host")
         .map(|(_, value)| value.as_str());
-    let mut raw = RawUrl::parse(&url, &context.env, host)?;
+    let mut raw = RawUrl::parse(url, &context.env, host)?;
     apply(&mut raw, overrides, context)?;
     Ok(raw)
 }
@@ -117,16 +119,17 @@ fn unsupported(schema: &str) -> Problem {
     )
 }
 
-/// A Session join link becomes the `session(s)://` URL it stands for (D30); anything else stays.
-fn join_link(url: &str, context: &Context) -> Zeroizing<String> {
+/// The `session(s)://` URL that a Session join link stands for (D30); nothing for anything else.
+fn join_link(url: &str, context: &Context) -> Option<Zeroizing<String>> {
     let text = url.trim();
-    let lower = text.to_ascii_lowercase();
-    let (schema, rest) = if lower.starts_with("https://") {
-        ("sessions", &text["https://".len()..])
-    } else if lower.starts_with("http://") {
-        ("session", &text["http://".len()..])
-    } else {
-        return Zeroizing::new(url.to_owned());
+    let behind = |schema: &str| {
+        let start = text.get(..schema.len())?;
+        start.eq_ignore_ascii_case(schema).then(|| &text[schema.len()..])
+    };
+    let (schema, rest) = match (behind("https://"), behind("http://")) {
+        (Some(rest), _) => ("sessions", rest),
+        (None, Some(rest)) => ("session", rest),
+        (None, None) => return None,
     };
     let has = |name: &str| {
         rest.split_once('?').is_some_and(|(_, query)| {
@@ -138,7 +141,7 @@ fn join_link(url: &str, context: &Context) -> Zeroizing<String> {
         })
     };
     if !has("public_key") {
-        return Zeroizing::new(url.to_owned());
+        return None;
     }
     // `https://host/r/room?public_key=…` is the address of the web viewer; the room is what follows `/r/`.
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -151,13 +154,19 @@ fn join_link(url: &str, context: &Context) -> Zeroizing<String> {
         link.push_str("&seed=");
         link.push_str(&percent::encode(identity.expose_secret()));
     }
-    link
+    Some(link)
 }
 
 fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Result<(), Problem> {
+    if overrides.len() > PARAMETERS {
+        return Err(Problem::error(
+            "the entry has more than 1,000 keys",
+            "write only those that are needed",
+        ));
+    }
     for (key, value) in overrides {
         let (value, references) = crate::url::References::extract(value, &context.env)?;
-        let value = references.expand(&value);
+        let value = references.expand(value.into_owned());
         match key.as_str() {
             "host" | "schema" => {}
             "port" => {

@@ -12,7 +12,7 @@ use crate::problem::Problem;
 use crate::url::{RawUrl, percent, targets};
 
 use super::common::{shown_word, yes_no};
-use super::{Chunk, Common, Endpoint, Limits, Origin, ParamValue, Parameter, Row, Taken, Target, Wire};
+use super::{Chunk, Common, Endpoint, Limits, Origins, ParamValue, Parameter, Row, Taken, Target, Wire};
 
 /// The row of this service.
 pub(super) static ROW: Row = Row {
@@ -90,7 +90,7 @@ pub(crate) struct Sogs {
     pub(crate) ca_file: Option<String>,
     /// Account and blinded id, made when first needed: deriving them costs more than a signature.
     pub(super) signers: OnceLock<Option<(Signer, Signer)>>,
-    origins: Vec<(&'static str, Origin)>,
+    origins: Origins,
 }
 
 fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem> {
@@ -134,11 +134,6 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
     let whisper = whisper(taken)?;
     let name = taken.text("name");
     let ca_file = taken.local_path("ca_file")?;
-    let origins = ROW
-        .parameters
-        .iter()
-        .map(|name| (*name, taken.origin(name)))
-        .collect();
     Ok(Box::new(Sogs {
         secure,
         public_key,
@@ -155,7 +150,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         whisper,
         ca_file,
         signers: OnceLock::new(),
-        origins,
+        origins: taken.origins.clone(),
     }))
 }
 
@@ -319,13 +314,6 @@ impl Sogs {
     fn schema(&self) -> &'static str {
         if self.secure { "sessions" } else { "session" }
     }
-
-    fn origin(&self, name: &str) -> Origin {
-        self.origins
-            .iter()
-            .find(|(one, _)| *one == name)
-            .map_or(Origin::Default, |(_, origin)| *origin)
-    }
 }
 
 impl Endpoint for Sogs {
@@ -428,7 +416,7 @@ impl Endpoint for Sogs {
             Parameter::new(
                 "name",
                 text(self.name.as_deref().unwrap_or(DEFAULT_NAME)),
-                self.origin("name"),
+                self.origins.get("name"),
             ),
             Parameter::new(
                 "blind",
@@ -437,7 +425,7 @@ impl Endpoint for Sogs {
                     Blind::Yes => "yes",
                     Blind::No => "no",
                 }),
-                self.origin("blind"),
+                self.origins.get("blind"),
             ),
             Parameter::new(
                 "encrypt",
@@ -446,15 +434,15 @@ impl Endpoint for Sogs {
                     Encrypt::Yes => "yes",
                     Encrypt::No => "no",
                 }),
-                self.origin("encrypt"),
+                self.origins.get("encrypt"),
             ),
             Parameter::new(
                 "reply_to",
                 self.reply_to.map_or(ParamValue::None, ParamValue::Int),
-                self.origin("reply_to"),
+                self.origins.get("reply_to"),
             ),
-            Parameter::new("whisper", optional(&self.whisper), self.origin("whisper")),
-            Parameter::new("ca_file", optional(&self.ca_file), self.origin("ca_file")),
+            Parameter::new("whisper", optional(&self.whisper), self.origins.get("whisper")),
+            Parameter::new("ca_file", optional(&self.ca_file), self.origins.get("ca_file")),
         ]
     }
 

@@ -9,7 +9,7 @@ use crate::problem::Problem;
 use crate::url::{RawUrl, jid, jid_targets, percent};
 
 use super::common::{shown_word, yes_no};
-use super::{Chunk, Common, Endpoint, Limits, Origin, ParamValue, Parameter, Row, Taken, Target, Wire};
+use super::{Chunk, Common, Endpoint, Limits, Origins, ParamValue, Parameter, Row, Taken, Target, Wire};
 
 /// The row of this service.
 pub(super) static ROW: Row = Row {
@@ -134,7 +134,7 @@ pub(crate) struct Xmpp {
     pub(crate) places: Vec<Place>,
     /// JIDs (rooms with `#`) as the canonical URL prints them.
     printed: Vec<String>,
-    origins: Vec<(&'static str, Origin)>,
+    origins: Origins,
 }
 
 impl std::fmt::Debug for Xmpp {
@@ -167,7 +167,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
     let (mode, secure) = written_mode(raw.schema == "xmpps", taken)?;
     let to = taken.text("to").map(|to| percent::decode(&to));
     let written = jid_targets(raw.path.iter().map(String::as_str).chain(to.as_deref()));
-    let (places, printed) = places(&written, &raw.host, taken)?;
+    let (places, printed) = places(written, &raw.host, taken)?;
     let name = nick_name(taken);
     let nick = name.clone().unwrap_or_else(|| login.local.clone());
     let connect_host = taken.text("xmpp").map(|host| percent::decode(&host));
@@ -209,11 +209,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         places,
         printed,
         user,
-        origins: ROW
-            .parameters
-            .iter()
-            .map(|name| (*name, taken.origin(name)))
-            .collect(),
+        origins: taken.origins.clone(),
     };
     Ok(Box::new(endpoint))
 }
@@ -300,7 +296,7 @@ fn confirm(taken: &mut Taken<'_>) -> Result<Option<Confirm>, Problem> {
 /// Sorted places, none twice, and how the canonical URL prints them. Bad ones are dropped and named; when none is
 /// left the URL does not load (D6). Nothing written means the account itself.
 fn places(
-    written: &[String],
+    written: Vec<String>,
     host: &str,
     taken: &mut Taken<'_>,
 ) -> Result<(Vec<Place>, Vec<String>), Problem> {
@@ -368,7 +364,7 @@ fn places(
 
 /// `#room@conf:password` (the password percent-encoded) in its two parts. A `:` elsewhere belongs to the JID: only a
 /// room whose domain holds no bracket, and what follows is no port number, has a password.
-fn room_password(text: &str) -> (String, Option<String>) {
+fn room_password(text: String) -> (String, Option<String>) {
     let is_room = text.starts_with('#') || text.starts_with("%23");
     if is_room
         && let Some(at) = text.find('@')
@@ -383,7 +379,7 @@ fn room_password(text: &str) -> (String, Option<String>) {
             return (jid.to_owned(), Some(percent::decode(password)));
         }
     }
-    (text.to_owned(), None)
+    (text, None)
 }
 
 /// A mistyped target as far as it may be repeated: a URL swallowed as a target holds passwords.
@@ -398,13 +394,6 @@ fn shown_target(text: &str) -> String {
 impl Xmpp {
     fn default_port(&self) -> u16 {
         if self.mode == Mode::Tls { 5223 } else { 5222 }
-    }
-
-    fn origin(&self, name: &str) -> Origin {
-        self.origins
-            .iter()
-            .find(|(one, _)| *one == name)
-            .map_or(Origin::Default, |(_, origin)| *origin)
     }
 
     fn schema(&self) -> &'static str {
@@ -456,7 +445,7 @@ impl Endpoint for Xmpp {
             if n > 0 {
                 url.push('/');
             }
-            let (jid, password) = room_password(place);
+            let (jid, password) = room_password(place.clone());
             url.push_str(&percent::encode(&guarded(&jid)));
             if let Some(password) = password {
                 url.push_str("%3A");
@@ -573,7 +562,7 @@ impl Endpoint for Xmpp {
         let text = |text: &str| ParamValue::Text(text.to_owned());
         let optional = |value: Option<&str>| value.map_or(ParamValue::None, text);
         let hidden = |value: &Option<SecretString>| value.as_ref().map_or(ParamValue::None, |_| text("****"));
-        let row = |name: &'static str, value: ParamValue| Parameter::new(name, value, self.origin(name));
+        let row = |name: &'static str, value: ParamValue| Parameter::new(name, value, self.origins.get(name));
         vec![
             row("mode", text(self.mode.as_str())),
             row("roster", ParamValue::Bool(self.roster)),

@@ -47,8 +47,8 @@ fn address(text: &str, host: &str) -> Option<WrittenJid> {
         return None;
     }
     let jid = match resource {
-        Some(resource) => format!("{local}@{domain}/{resource}"),
-        None => format!("{local}@{domain}"),
+        Some(resource) => [local, "@", domain, "/", resource].concat(),
+        None => [local, "@", domain].concat(),
     };
     Some(WrittenJid {
         room: false,

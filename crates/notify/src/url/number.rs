@@ -1,5 +1,7 @@
 //! Numbers as Python reads and writes them, because the language was defined by it.
 
+use std::borrow::Cow;
+
 /// Python's `int(text)`: blanks around, a sign, any decimal digits of Unicode, single underscores between digits.
 /// Values beyond 64 bits saturate.
 pub(crate) fn python_int(text: &str) -> Option<i64> {
@@ -75,7 +77,10 @@ pub(crate) fn is_space(c: char) -> bool {
 }
 
 /// Underscores between digits removed, other decimal digits of Unicode turned into ASCII ones.
-fn plain_digits(text: &str) -> Option<String> {
+fn plain_digits(text: &str) -> Option<Cow<'_, str>> {
+    if text.is_ascii() && !text.contains('_') {
+        return Some(text.into());
+    }
     let mut out = String::with_capacity(text.len());
     let chars: Vec<char> = text.chars().collect();
     for (n, c) in chars.iter().enumerate() {
@@ -92,7 +97,7 @@ fn plain_digits(text: &str) -> Option<String> {
             out.push(*c);
         }
     }
-    Some(out)
+    Some(out.into())
 }
 
 /// First code points of the runs of ten decimal digits (Unicode category Nd) in the basic plane.

@@ -10,7 +10,7 @@ use super::percent;
 use super::secret_ref::References;
 use crate::env::Environment;
 use crate::problem::Problem;
-use crate::service::Query;
+use crate::service::{PARAMETERS, Query};
 
 /// Longest URL that is looked at.
 const URL_BYTES: usize = 256 * 1024;
@@ -51,17 +51,17 @@ impl RawUrl {
         let (mut text, references) = References::extract(text, env)?;
         // A room may be written with its `#`: only elsewhere does that begin a fragment.
         if text.contains("/#") {
-            text = text.replace("/#", "/%23");
+            text = text.replace("/#", "/%23").into();
         }
         let whole = Zeroizing::new(if references.is_empty() {
             String::new()
         } else {
-            references.expand(&text)
+            references.expand(text.clone().into_owned())
         });
         // A URL that is nothing but one reference: what it stands for is the URL.
         let (text, references) =
             if !references.is_empty() && schema_of(&text).is_none() && schema_of(&whole).is_some() {
-                (trim(&whole).to_owned(), References::default())
+                (Cow::Borrowed(trim(&whole)), References::default())
             } else {
                 (text, references)
             };
@@ -82,7 +82,8 @@ impl RawUrl {
             ));
         }
         // The reference's reader drops these three wherever they stand in front of the query.
-        let front: Cow<'_, str> = if front.contains(['\t', '\r', '\n']) {
+        let dropped = |byte: u8| matches!(byte, b'\t' | b'\r' | b'\n');
+        let front: Cow<'_, str> = if front.bytes().any(dropped) {
             front.replace(['\t', '\r', '\n'], "").into()
         } else {
             front.into()
@@ -94,9 +95,9 @@ impl RawUrl {
             ..Self::default()
         };
         for piece in path.split('/').filter(|piece| !piece.is_empty()) {
-            url.path.push(references.expand(&percent::decode(piece)));
+            url.path.push(references.expand(percent::decode(piece)));
         }
-        url.read_query(query, &references);
+        url.read_query(query, &references)?;
         url.read_authority(authority, &references, host)?;
         url.override_credentials();
         Ok(url)
@@ -143,14 +144,15 @@ impl RawUrl {
                 None => (user_info, None),
             };
             if !user.is_empty() {
-                self.user = Some(references.expand(&percent::decode(user)));
+                self.user = Some(references.expand(percent::decode(user)));
             }
             if let Some(rest) = rest {
                 let password = rest.split(':').next().unwrap_or_default();
-                self.password = Some(Zeroizing::new(references.expand(&percent::decode(password))));
+                self.password = Some(Zeroizing::new(references.expand(percent::decode(password))));
             }
         }
-        let place = Zeroizing::new(references.expand(place));
+        let expanded = (!references.is_empty()).then(|| Zeroizing::new(references.expand(place.to_owned())));
+        let place = expanded.as_ref().map_or(place, |text| text.as_str());
         if let Some(host) = host {
             self.host = host::check(trim(host)).map_err(|error| bad_host(error.cause()))?;
             let port = place.rsplit_once(':').map_or("", |(_, port)| port);
@@ -160,7 +162,7 @@ impl RawUrl {
                 Some(port_number(port)?)
             };
         } else {
-            let (host, port) = split_port(&place);
+            let (host, port) = split_port(place);
             self.host = host::check(trim(host)).map_err(|error| bad_host(error.cause()))?;
             self.port = match port {
                 Some(port) => Some(port_number(port)?),
@@ -178,7 +180,7 @@ impl RawUrl {
         Ok(())
     }
 
-    fn read_query(&mut self, query: &str, references: &References) {
+    fn read_query(&mut self, query: &str, references: &References) -> Result<(), Problem> {
         for pair in query.split(['&', ';']).filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let mut chars = key.chars();
@@ -189,9 +191,16 @@ impl RawUrl {
             if key.is_empty() || key.starts_with(['+', '-', ':']) {
                 continue;
             }
-            let value = references.expand(trim(&percent::decode(value)));
+            let value = references.expand(trim(&percent::decode(value)).to_owned());
             self.query.set(key, value, false);
+            if self.query.len() > PARAMETERS {
+                return Err(Problem::error(
+                    "the URL has more than 1,000 parameters",
+                    "write only those that are needed",
+                ));
+            }
         }
+        Ok(())
     }
 
     /// `?user=`, `?password=` and `?pass=` stand above the authority; a lone authority field becomes the password when
@@ -220,15 +229,12 @@ impl RawUrl {
 
 /// Schema (lower case) and what follows `://`; more slashes are eaten.
 fn schema_of(text: &str) -> Option<(String, &str)> {
-    let at = text.find("://")?;
-    let schema = &text[..at];
+    let (schema, rest) = text.split_once(':')?;
+    let rest = rest.strip_prefix("//")?;
     if schema.is_empty() || schema.len() > 32 || !schema.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return None;
     }
-    Some((
-        schema.to_ascii_lowercase(),
-        text[at + 3..].trim_start_matches(['/', '\\']),
-    ))
+    Some((schema.to_ascii_lowercase(), rest.trim_start_matches(['/', '\\'])))
 }
 
 /// Splits path segments and `to=` values into targets.
@@ -246,14 +252,27 @@ fn separates(c: char) -> bool {
 }
 
 fn distinct<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
+    // As many are found faster by looking at each than by a table.
+    const FEW: usize = 16;
+    let mut all: Vec<&str> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for word in words.filter(|word| !word.is_empty()) {
-        if all.len() < TARGETS && seen.insert(word) {
-            all.push(word.to_owned());
+        let known = if all.len() < FEW {
+            all.contains(&word)
+        } else {
+            seen.contains(word)
+        };
+        if known || all.len() == TARGETS {
+            continue;
+        }
+        all.push(word);
+        if all.len() == FEW {
+            seen.extend(all.iter().copied());
+        } else if all.len() > FEW {
+            seen.insert(word);
         }
     }
-    all
+    all.into_iter().map(str::to_owned).collect()
 }
 
 fn jid_words(item: &str) -> impl Iterator<Item = &str> {

@@ -1,5 +1,6 @@
 //! `{env:NAME}` and `{file:PATH}`: secrets by reference (D32).
 
+use std::borrow::Cow;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -25,10 +26,10 @@ pub(crate) struct References {
 
 impl References {
     /// Takes the references out of a URL and looks their values up.
-    pub(crate) fn extract(text: &str, env: &Environment) -> Result<(String, Self), Problem> {
+    pub(crate) fn extract<'t>(text: &'t str, env: &Environment) -> Result<(Cow<'t, str>, Self), Problem> {
         let mut references = Self::default();
-        if !text.contains("{env:") && !text.contains("{file:") {
-            return Ok((text.to_owned(), references));
+        if !text.contains('{') || next_reference(text).is_none() {
+            return Ok((text.into(), references));
         }
         env.refuse_foreign("a reference to {env:…} or {file:…}")?;
         let mut out = String::with_capacity(text.len());
@@ -56,7 +57,7 @@ impl References {
             rest = &body[end + 1..];
         }
         out.push_str(rest);
-        Ok((out, references))
+        Ok((out.into(), references))
     }
 
     /// True when the URL has none.
@@ -65,12 +66,12 @@ impl References {
     }
 
     /// Puts the values back into a part that has already been decoded.
-    pub(crate) fn expand(&self, text: &str) -> String {
+    pub(crate) fn expand(&self, text: String) -> String {
         if self.values.is_empty() || !text.contains(OPEN) {
-            return text.to_owned();
+            return text;
         }
         let mut out = String::with_capacity(text.len());
-        let mut rest = text;
+        let mut rest = text.as_str();
         while let Some(at) = rest.find(OPEN) {
             out.push_str(&rest[..at]);
             let body = &rest[at + OPEN.len_utf8()..];
