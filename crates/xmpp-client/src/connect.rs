@@ -145,25 +145,19 @@ impl Connector {
         let mut stream = Stream::new(Transport::Tcp(tcp));
         stream.queue(&header(domain, None));
         stream.queue("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
-        let features = loop {
-            let element = stream.expect(limit, Step::Opening, domain).await?;
-            if element.is("features", ns::STREAM) {
-                break Features::read(&element);
-            }
-        };
+        let features = read_features(&mut stream, limit, domain).await?;
         if !features.starttls {
             return Err(XmppError::StartTlsNotOffered {
                 domain: domain.to_owned(),
             });
         }
-        loop {
-            let answer = stream.expect(limit, Step::StartTls, domain).await?;
-            if answer.is("proceed", ns::TLS) {
-                break;
-            }
-            if answer.is("failure", ns::TLS) {
-                return Err(XmppError::StartTlsRefused);
-            }
+        let answer = stream
+            .expect(limit, Step::StartTls, domain, |answer| {
+                answer.is("proceed", ns::TLS) || answer.is("failure", ns::TLS)
+            })
+            .await?;
+        if answer.is("failure", ns::TLS) {
+            return Err(XmppError::StartTlsRefused);
         }
         if stream.has_unread() {
             return Err(XmppError::DataBeforeTls);
@@ -225,12 +219,12 @@ pub(crate) async fn read_features(
     limit: Duration,
     domain: &str,
 ) -> Result<Features, XmppError> {
-    loop {
-        let element = stream.expect(limit, Step::Opening, domain).await?;
-        if element.is("features", ns::STREAM) {
-            return Ok(Features::read(&element));
-        }
-    }
+    let element = stream
+        .expect(limit, Step::Opening, domain, |element| {
+            element.is("features", ns::STREAM)
+        })
+        .await?;
+    Ok(Features::read(&element))
 }
 
 /// The first of several addresses that accepts, the next one started whenever one fails or takes long.

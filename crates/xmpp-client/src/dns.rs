@@ -13,6 +13,9 @@ use tokio::time::timeout;
 use crate::account::{Account, Dns, Mode};
 use crate::error::XmppError;
 
+/// How many servers of a domain are tried at most, the preferred ones first.
+const ENDPOINTS_MAX: usize = 10;
+
 /// A server to try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
@@ -86,6 +89,7 @@ pub(crate) async fn endpoints(account: &Account) -> Result<Vec<Endpoint>, XmppEr
     }
     Ok(order(offered, &mut random_below)
         .into_iter()
+        .take(ENDPOINTS_MAX)
         .map(|record| Endpoint {
             host: record.target,
             port: record.port,

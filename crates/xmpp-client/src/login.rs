@@ -317,27 +317,26 @@ impl Attempt<'_> {
         ));
         let mut already_proven = false;
         loop {
-            let element = self.link.stream.expect(limit, Step::Login, self.domain).await?;
-            if element.ns != ns::SASL {
-                continue;
-            }
+            let element = self
+                .link
+                .stream
+                .expect(limit, Step::Login, self.domain, |element| {
+                    is_answer(element, ns::SASL)
+                })
+                .await?;
             match &*element.name {
                 "challenge" => {
                     let message = decode(&element)?;
                     let answer = self
                         .respond(&mut exchange, &choice, Some(&features.sasl), &message)
                         .await?;
-                    if let Some(answer) = answer {
-                        let text = BASE64.encode(answer.as_bytes());
-                        self.link
-                            .stream
-                            .queue(&format!("<response xmlns='{}'>{text}</response>", ns::SASL));
-                    } else {
-                        already_proven = true;
-                        self.link
-                            .stream
-                            .queue(&format!("<response xmlns='{}'/>", ns::SASL));
-                    }
+                    already_proven |= answer.is_none();
+                    let text = answer
+                        .map(|answer| BASE64.encode(answer.as_bytes()))
+                        .unwrap_or_default();
+                    self.link
+                        .stream
+                        .queue(&format!("<response xmlns='{}'>{text}</response>", ns::SASL));
                 }
                 "success" => {
                     let data = decode(&element)?;
@@ -362,20 +361,22 @@ impl Attempt<'_> {
                     .attr("h", handled.to_string())
                     .attr("previd", id.clone());
                 self.link.stream.queue(&resume.to_xml());
-                loop {
-                    let element = self.link.stream.expect(limit, Step::Binding, self.domain).await?;
-                    if element.is("resumed", ns::SM) {
-                        let handled = element.get("h").and_then(|h| h.parse().ok()).unwrap_or_default();
-                        return Ok(Done {
-                            jid: self.account.jid.clone(),
-                            resumable_as: Some(id),
-                            resumed: Some(handled),
-                        });
-                    }
-                    if element.is("failed", ns::SM) {
-                        return self.bind_resumable_now().await;
-                    }
+                let element = self
+                    .link
+                    .stream
+                    .expect(limit, Step::Binding, self.domain, |element| {
+                        element.is("resumed", ns::SM) || element.is("failed", ns::SM)
+                    })
+                    .await?;
+                if element.name == "failed" {
+                    return self.bind_resumable_now().await;
                 }
+                let handled = element.get("h").and_then(|h| h.parse().ok()).unwrap_or_default();
+                Ok(Done {
+                    jid: self.account.jid.clone(),
+                    resumable_as: Some(id),
+                    resumed: Some(handled),
+                })
             }
         }
     }
@@ -398,29 +399,30 @@ impl Attempt<'_> {
         if with_early {
             self.queue_early();
         }
-        loop {
-            let element = self.link.stream.expect(limit, Step::Binding, self.domain).await?;
-            if !element.is("iq", ns::CLIENT) || element.get("id") != Some(&id) {
-                continue;
-            }
-            if element.get("type") == Some("error") {
-                let problem = StanzaError::of(&element);
-                return Err(XmppError::BindRefused {
-                    condition: problem.condition,
-                    text: problem.text,
-                });
-            }
-            let jid = element
-                .find("bind", ns::BIND)
-                .and_then(|bind| bind.content_of("jid", ns::BIND))
-                .and_then(|jid| jid.parse().ok())
-                .unwrap_or_else(|| self.account.jid.clone());
-            return Ok(Done {
-                jid,
-                resumable_as: None,
-                resumed: None,
+        let element = self
+            .link
+            .stream
+            .expect(limit, Step::Binding, self.domain, |element| {
+                element.is("iq", ns::CLIENT) && element.get("id") == Some(&id)
+            })
+            .await?;
+        if element.get("type") == Some("error") {
+            let problem = StanzaError::of(&element);
+            return Err(XmppError::BindRefused {
+                condition: problem.condition,
+                text: problem.text,
             });
         }
+        let jid = element
+            .find("bind", ns::BIND)
+            .and_then(|bind| bind.content_of("jid", ns::BIND))
+            .and_then(|jid| jid.parse().ok())
+            .unwrap_or_else(|| self.account.jid.clone());
+        Ok(Done {
+            jid,
+            resumable_as: None,
+            resumed: None,
+        })
     }
 
     /// For kept sessions: a resource, and XEP-0198 where the server has it, then what is to be sent.
@@ -437,15 +439,15 @@ impl Attempt<'_> {
         let mut done = self.bind(false).await?;
         let enable = Element::new("enable", ns::SM).attr("resume", "true");
         self.link.stream.queue(&enable.to_xml());
-        loop {
-            let element = self.link.stream.expect(limit, Step::Binding, self.domain).await?;
-            if element.is("enabled", ns::SM) {
-                done.resumable_as = resumable(&element);
-                break;
-            }
-            if element.is("failed", ns::SM) {
-                break;
-            }
+        let element = self
+            .link
+            .stream
+            .expect(limit, Step::Binding, self.domain, |element| {
+                element.is("enabled", ns::SM) || element.is("failed", ns::SM)
+            })
+            .await?;
+        if element.name == "enabled" {
+            done.resumable_as = resumable(&element);
         }
         self.queue_early();
         Ok(done)
@@ -480,6 +482,11 @@ impl Attempt<'_> {
             _ => XmppError::LoginRefused { condition, text },
         }
     }
+}
+
+/// Whether this is a word of the server in the exchange of this protocol (SASL or SASL 2).
+fn is_answer(element: &Element, ns: &str) -> bool {
+    element.ns == ns && matches!(&*element.name, "challenge" | "success" | "failure")
 }
 
 fn decode(element: &Element) -> Result<Vec<u8>, XmppError> {

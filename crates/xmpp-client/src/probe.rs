@@ -328,10 +328,15 @@ impl Visit {
                 });
             }
             let domain = self.connector.account.jid.domain();
-            let stanza = self.online.stream.expect(left, Step::Joining, domain).await?;
+            let stanza = self
+                .online
+                .stream
+                .expect(left, Step::Joining, domain, |stanza| {
+                    stanza.is("presence", ns::CLIENT)
+                })
+                .await?;
             let from = stanza.get("from").and_then(|from| from.parse::<Jid>().ok());
-            if !stanza.is("presence", ns::CLIENT) || !from.as_ref().is_some_and(|from| from.same_bare(&bare))
-            {
+            if !from.as_ref().is_some_and(|from| from.same_bare(&bare)) {
                 continue;
             }
             if stanza.get("type") == Some("error") {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{Step, XmppError};
@@ -119,17 +119,20 @@ impl Stream {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Like [`next`](Self::next), with a limit, and with stream errors and ends turned into errors.
+    /// The next element that is `wanted`, with stream errors and ends turned into errors. Whatever else comes is passed
+    /// over and wins no time: `limit` holds for all of it together.
     pub(crate) async fn expect(
         &mut self,
         limit: Duration,
         step: Step,
         domain: &str,
+        wanted: impl Fn(&Element) -> bool,
     ) -> Result<Element, XmppError> {
         let mut step = step;
+        let mut until = Instant::now() + limit;
         loop {
             let before = self.received;
-            let incoming = match timeout(limit, self.next()).await {
+            let incoming = match timeout_at(until, self.next()).await {
                 Ok(incoming) => incoming.map_err(|broken| broken.at(step))?,
                 Err(_) if self.received > before => {
                     return Err(XmppError::TooSlow {
@@ -141,13 +144,16 @@ impl Stream {
                 Err(_) => return Err(XmppError::Silent { step, after: limit }),
             };
             match incoming {
-                Incoming::Open(_) if step == Step::Opening => step = Step::Features,
-                Incoming::Open(_) => {}
+                Incoming::Open(_) if step == Step::Opening => {
+                    step = Step::Features;
+                    until = Instant::now() + limit;
+                }
                 Incoming::Close => return Err(XmppError::ConnectionLost { step }),
                 Incoming::Element(element) if element.is("error", ns::STREAM) => {
                     return Err(stream_error(&element, domain));
                 }
-                Incoming::Element(element) => return Ok(element),
+                Incoming::Element(element) if wanted(&element) => return Ok(element),
+                Incoming::Open(_) | Incoming::Element(_) => {}
             }
         }
     }

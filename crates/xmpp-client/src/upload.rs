@@ -58,17 +58,13 @@ impl Ask for Alone<'_> {
             .attr("id", id.clone())
             .child(payload);
         self.online.stream.queue(&iq.to_xml());
-        loop {
-            let domain = self.account.jid.domain();
-            let answer = self
-                .online
-                .stream
-                .expect(self.account.answer_timeout, Step::Upload, domain)
-                .await?;
-            if answer.is("iq", ns::CLIENT) && answer.get("id") == Some(&id) {
-                return Ok(answer);
-            }
-        }
+        let (limit, domain) = (self.account.answer_timeout, self.account.jid.domain());
+        self.online
+            .stream
+            .expect(limit, Step::Upload, domain, |answer| {
+                answer.is("iq", ns::CLIENT) && answer.get("id") == Some(&id)
+            })
+            .await
     }
 }
 

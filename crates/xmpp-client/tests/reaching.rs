@@ -92,6 +92,28 @@ fn a_server_that_drips() {
 }
 
 #[test]
+fn a_server_that_chatters() {
+    // An element each second, and never the one that is waited for.
+    let chatter = || Step::Slowly("<a/>".repeat(60), Duration::from_millis(250));
+    let in_time = |error: &XmppError, at| match error {
+        XmppError::TooSlow { step, .. } | XmppError::Silent { step, .. } => *step == at,
+        _ => false,
+    };
+    let fake = one(vec![on("<stream:stream", OPEN), chatter()]);
+    for mode in [Mode::None, Mode::StartTls] {
+        let outcome = ends(&fake, mode);
+        assert!(in_time(failure(&outcome), At::Features), "{outcome:?}");
+    }
+    let fake = one(vec![
+        on("<stream:stream", features(&mechanisms(&["PLAIN"]))),
+        on("</auth>", ""),
+        chatter(),
+    ]);
+    let outcome = ends(&fake, Mode::None);
+    assert!(in_time(failure(&outcome), At::Login), "{outcome:?}");
+}
+
+#[test]
 fn an_address_that_swallows_every_attempt() {
     let hole = BlackHole::at(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
     for mode in [Mode::None, Mode::StartTls, Mode::Tls] {

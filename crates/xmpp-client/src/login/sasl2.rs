@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{Attempt, Done, EARLY_STANZA_MAX_BYTES, Exchange, Resumption, StanzaError, decode, resumable};
+use super::{
+    Attempt, Done, EARLY_STANZA_MAX_BYTES, Exchange, Resumption, StanzaError, decode, is_answer, resumable,
+};
 use crate::error::{Step, XmppError};
 use crate::features::{Features, Sasl2};
 use crate::id;
@@ -152,16 +154,23 @@ impl Attempt<'_> {
         let mut early_sent = matches!(exchange, Exchange::Fast(_)) && self.plan.largest <= early_limit;
         // In a remembered login the features arrive only now, ahead of the challenge.
         let mut seen: Option<Sasl2> = offered.map(|(offer, _)| offer.clone());
+        let mut features_due = seen.is_none();
         loop {
-            let element = self.link.stream.expect(limit, Step::Login, self.domain).await?;
+            let element = self
+                .link
+                .stream
+                .expect(limit, Step::Login, self.domain, |element| {
+                    is_answer(element, ns::SASL2)
+                        || element.is("continue", ns::SASL2)
+                        || features_due && element.is("features", ns::STREAM)
+                })
+                .await?;
             if element.is("features", ns::STREAM) {
                 let features = Features::read(&element);
                 self.check_encryption(&features)?;
                 early_limit = features.max_bytes.unwrap_or(EARLY_STANZA_MAX_BYTES);
                 seen = features.sasl2;
-                continue;
-            }
-            if element.ns != ns::SASL2 {
+                features_due = false;
                 continue;
             }
             match &*element.name {
