@@ -60,6 +60,23 @@ impl Signals {
     }
 }
 
+/// Until a person (SIGINT) or the system (SIGTERM) says stop. SIGHUP keeps its effect: a command in a terminal that is
+/// closed ends.
+pub(crate) async fn stop_asked() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}
+
 /// The socket of the service manager (sd_notify). Without `NOTIFY_SOCKET` every call does nothing.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {

@@ -16,6 +16,7 @@ use sogs_server::{Config, Running};
 
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
+use crate::lifecycle::stop_asked;
 use crate::output;
 
 /// The room of the demo.
@@ -90,7 +91,7 @@ async fn show(keep: bool, folder: &Path, context: Context) -> Done {
     steps.done("page", &format!("look at the room in a browser: {page}"));
     steps.done("link", &format!("join link: {link}"));
     output::note("Ctrl-C stops the server.");
-    stopped().await;
+    stop_asked().await;
     running.shutdown().await;
     Ok(Exit::Success)
 }
@@ -190,22 +191,6 @@ fn fresh_identity() -> Result<Identity, Failure> {
         )
     })?;
     Ok(Identity::from_seed(seed))
-}
-
-/// Until the person or the system says stop.
-async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
 }
 
 /// Numbered lines, with the time since the beginning.

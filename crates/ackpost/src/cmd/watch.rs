@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::cmd::room::place::{Needs, Way};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
+use crate::lifecycle::stop_asked;
 use crate::output;
 use place::Cursors;
 
@@ -120,7 +121,7 @@ async fn follow(
     let mut left = args.count;
     let mut failed = false;
     let mut lost = HashSet::new();
-    let mut stop = std::pin::pin!(stopped());
+    let mut stop = std::pin::pin!(stop_asked());
     loop {
         if left == Some(0) {
             // What was waited for has not been seen where it cannot be read.
@@ -176,20 +177,4 @@ fn print(seen: &Seen, context: Context) {
 #[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
 fn unusable(problem: notify::Problem) -> Failure {
     Failure::usage(problem.to_string(), "see `ackpost details` for the forms")
-}
-
-/// Until the person or the system says stop.
-async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
-    }
 }
