@@ -80,12 +80,6 @@ fn kept_it_runs_until_it_is_told_to_stop() {
         page.starts_with("HTTP/1.1 200") && page.contains("Lobby"),
         "{page}"
     );
-    let pid = child.id().to_string();
-    assert!(
-        std::process::Command::new("kill")
-            .arg(&pid)
-            .status()
-            .is_ok_and(|s| s.success())
-    );
+    support::process::signal(child.id(), "-TERM");
     assert!(child.wait().expect("ends").success());
 }

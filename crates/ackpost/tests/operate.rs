@@ -3,17 +3,14 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::process::{self, PATIENCE};
 use support::{Program, SEED};
-
-/// The longest wait for something that takes milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that runs in a folder; ended with the test.
 struct Running {
@@ -29,46 +26,36 @@ impl Drop for Running {
     }
 }
 
-fn run(dir: &Path, env: &[(&str, String)]) -> Running {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_ackpost"))
+/// The command that runs the server in a folder on a free port.
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ackpost"));
+    command
         .args(["--json", "server", "run", "--listen", "127.0.0.1:0"])
         .arg(dir)
         .env_remove("NOTIFY_SOCKET")
-        .envs(env.iter().map(|(name, value)| (*name, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program runs");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("a pipe"))
-        .read_line(&mut line)
-        .expect("a line");
-    let started = serde_json::from_str(&line).unwrap_or_else(|_| panic!("the first line is JSON: {line:?}"));
-    Running { child, started }
+        .stderr(Stdio::null());
+    command
+}
+
+fn run(dir: &Path, env: &[(&str, String)]) -> Running {
+    Running::start(command(dir).envs(env.iter().map(|(name, value)| (*name, value))))
 }
 
 impl Running {
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill")
-            .args([signal, &self.child.id().to_string()])
-            .status()
-            .expect("kill");
-        assert!(status.success());
+    fn start(command: &mut Command) -> Self {
+        let (child, started) = process::start(command);
+        Self { child, started }
     }
 
-    /// Ends it by a signal; whether that was a good end.
+    fn signal(&self, signal: &str) {
+        process::signal(self.child.id(), signal);
+    }
+
+    /// Ends it by a signal, which is a good end.
     fn stop(mut self) {
         self.signal("-TERM");
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("wait") {
-                assert!(status.success(), "a stop by signal is a good end: {status}");
-                return;
-            }
-            assert!(began.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let status = process::end(&mut self.child);
+        assert!(status.success(), "a stop by signal is a good end: {status}");
     }
 
     fn host(&self) -> String {
@@ -229,23 +216,8 @@ fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
         );
         std::fs::write(&file, said).expect("written");
         let log = program.home().join("log");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ackpost"))
-            .args(["--json", "server", "run", "--listen", "127.0.0.1:0"])
-            .arg(&dir)
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(&log).expect("a file"))
-            .spawn()
-            .expect("the program runs");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe"))
-            .read_line(&mut line)
-            .expect("a line");
-        let running = Running {
-            child,
-            started: serde_json::from_str(&line).expect("JSON"),
-        };
+        let log_file = std::fs::File::create(&log).expect("a file");
+        let running = Running::start(command(&dir).stderr(log_file));
         let mut stream = std::net::TcpStream::connect(running.host()).expect("connect");
         write!(
             stream,

@@ -1,5 +1,7 @@
 //! `ackpost server …` by the real binary: the forms that scripts use, restarts, signals.
 
+mod support;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -9,10 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use support::process::{self, PATIENCE};
 
 const ADMIN: &str = "05c83d65bee210fe7a0c14e392b4fd7aced78423aea1882d3395be6e01583eab78";
-/// The longest wait for something that takes milliseconds on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn ackpost(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ackpost"))
@@ -110,39 +111,15 @@ impl Server {
 
     /// Starts it on a free port; the first line on standard output.
     fn start(&mut self) -> Value {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ackpost"))
-            .args(["server", "run", self.dir(), "--listen", "127.0.0.1:0", "--json"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the program runs");
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().expect("a pipe"))
-            .read_line(&mut line)
-            .expect("a line");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ackpost"));
+        command.args(["server", "run", self.dir(), "--listen", "127.0.0.1:0", "--json"]);
+        let (child, started) = process::start(command.stderr(Stdio::null()));
         self.child = Some(child);
-        serde_json::from_str(&line).unwrap_or_else(|_| panic!("the first line is JSON: {line:?}"))
-    }
-
-    fn signal(pid: u32, signal: &str) {
-        let ended = Command::new("kill")
-            .args([signal, &pid.to_string()])
-            .status()
-            .expect("kill");
-        assert!(ended.success());
+        started
     }
 
     fn wait(&mut self) -> std::process::ExitStatus {
-        let mut child = self.child.take().expect("running");
-        let began = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait().expect("wait") {
-                return status;
-            }
-            assert!(began.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        process::end(self.child.as_mut().expect("running"))
     }
 }
 
@@ -227,7 +204,7 @@ fn the_forms_that_scripts_use_work_running_and_stopped() {
 
     let log = json(&["server", "log", "--dir", dir]);
     assert_eq!(log["log"].as_array().map(Vec::len), Some(5), "{log}");
-    Server::signal(server.child.as_ref().expect("running").id(), "-TERM");
+    process::signal(server.child.as_ref().expect("running").id(), "-TERM");
     assert!(server.wait().success(), "a stop by signal is a good end");
     let status = json(&["server", "status", "--dir", dir]);
     assert_eq!(status["running"], false);
@@ -403,7 +380,7 @@ fn a_second_server_in_a_folder_is_refused() {
         .map_while(Result::ok)
         .find(|line| line.contains("waiting until another process"));
     assert!(said.is_some(), "it says that it waits");
-    Server::signal(waiting.id(), "-TERM");
+    process::signal(waiting.id(), "-TERM");
     assert!(
         waiting.wait().expect("wait").success(),
         "a stop by signal is a good end"
@@ -474,7 +451,7 @@ fn restarts_refuse_no_request() {
         .collect();
     let mut pid = server.child.as_ref().expect("running").id();
     for _ in 0..3 {
-        Server::signal(pid, "-USR2");
+        process::signal(pid, "-USR2");
         let began = Instant::now();
         loop {
             let ran = ackpost(&["--json", "server", "status", "--dir", dir]);
@@ -496,7 +473,7 @@ fn restarts_refuse_no_request() {
     }
     assert!(server.wait().success(), "the first process ended well");
     server.wait_for(&[pid]);
-    Server::signal(pid, "-TERM");
+    process::signal(pid, "-TERM");
     server.wait_for(&[]);
     assert_eq!(json(&["server", "status", "--dir", dir])["running"], false);
 }

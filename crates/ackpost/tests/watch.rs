@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::BufRead as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -47,14 +47,7 @@ fn watch(user: &Program, link: &str, seen: &Sender<u64>) -> Child {
 
 /// SIGTERM, and its end.
 fn stop(mut child: Child) {
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .arg(&pid)
-            .status()
-            .expect("kill runs")
-            .success()
-    );
+    support::process::signal(child.id(), "-TERM");
     assert!(child.wait().expect("our child").success());
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::BufRead as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver as Channel, channel};
 use std::time::{Duration, Instant};
 
@@ -75,9 +75,7 @@ impl Watch {
 
     /// SIGTERM, its end, and what it still said.
     fn stop(mut self) -> Vec<Value> {
-        let pid = self.child.id().to_string();
-        let told = Command::new("kill").arg(&pid).status().expect("kill runs");
-        assert!(told.success());
+        support::process::signal(self.child.id(), "-TERM");
         let status = self.child.wait().expect("our child");
         assert_eq!(status.code(), Some(0), "a clean end");
         self.seen.extend(self.events.iter());

@@ -6,7 +6,7 @@ use serde_json::json;
 use testkit::SelfSigned;
 
 use crate::canned::{Answers, serve};
-use crate::examined::{examine, fails_at, is_free};
+use crate::examined::{examine, fails_at, is_free, names, steps};
 use crate::front::tls_front;
 use crate::support::community::Community;
 use crate::support::{Program, SEED, SERVER_KEY};
@@ -27,14 +27,8 @@ fn a_right_server_passes_every_step() {
     let community = Community::start("lobby");
     let url = format!("{}/lobby", community.server_url());
     let report = is_free(&["--send", &url]);
-    let names: Vec<&str> = report["steps"]
-        .as_array()
-        .expect("steps")
-        .iter()
-        .filter_map(|s| s["name"].as_str())
-        .collect();
     assert_eq!(
-        names,
+        names(&report),
         [
             "url",
             "dns",
@@ -293,14 +287,8 @@ fn operators_see_whether_their_link_leads_there() {
     let community = Community::start("lobby");
     let link = format!("{}/lobby?public_key={}", community.url, community.key);
     let report = is_free(&["--server", &link]);
-    let names: Vec<&str> = report["steps"]
-        .as_array()
-        .expect("steps")
-        .iter()
-        .filter_map(|s| s["name"].as_str())
-        .collect();
     assert_eq!(
-        names[..6],
+        names(&report)[..6],
         ["link", "dns", "tcp", "tls", "http", "clock"],
         "{report:#}"
     );
@@ -319,49 +307,26 @@ fn operators_see_whether_their_link_leads_there() {
     ] {
         let examined = examine(&["--server", &bad]);
         assert_eq!(examined.code, 1, "{:#}", examined.report);
-        let failed: Vec<_> = examined.report["steps"]
-            .as_array()
-            .expect("steps")
-            .iter()
-            .filter(|one| one["status"] == "fail")
-            .map(|one| one["name"].clone())
-            .collect();
-        assert_eq!(failed, [step], "{:#}", examined.report);
+        assert_eq!(steps(&examined.report, "fail"), [step], "{:#}", examined.report);
     }
 }
 
 #[test]
 fn what_a_real_server_forbids() {
     let community = Community::start("lobby");
-    let operate = |args: &[&str]| {
-        let ran = community.program.run(args);
-        assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
-        ran.stdout
+    let allow_writing = |allowed: &str| {
+        let edit = ["server", "room", "edit", "--dir", "community", "lobby"];
+        let ran = community
+            .program
+            .run(&[&edit[..], &["--write", allowed]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.all());
     };
     let url = format!("{}/lobby", community.server_url());
     is_free(&["--send", &url]);
     // A room that is only read.
-    operate(&[
-        "server",
-        "room",
-        "edit",
-        "--dir",
-        "community",
-        "lobby",
-        "--write",
-        "no",
-    ]);
+    allow_writing("no");
     fails_at("room", &url);
-    operate(&[
-        "server",
-        "room",
-        "edit",
-        "--dir",
-        "community",
-        "lobby",
-        "--write",
-        "yes",
-    ]);
+    allow_writing("yes");
     is_free(&["--send", &url]);
 }
 

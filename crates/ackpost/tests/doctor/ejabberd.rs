@@ -1,20 +1,9 @@
 //! XMPP on the other server: a real ejabberd.
 
-use testkit::{Ejabberd, XmppServer};
+use testkit::Ejabberd;
 
+use crate::accounts::{alice, room};
 use crate::examined::{fails_at, is_free};
-
-fn alice(server: &XmppServer, port: u16, query: &str) -> String {
-    format!(
-        "xmpps://alice:alicepass@localhost:{port}/bob?xmpp=127.0.0.1&ca_file={}&{query}",
-        server.ca.display()
-    )
-}
-
-fn room(server: &XmppServer, name: &str, query: &str) -> String {
-    let to = format!("%23{}", server.room(name).replace('@', "%40"));
-    alice(server, server.port, &format!("mode=starttls&{query}")).replace("/bob?", &format!("/{to}?"))
-}
 
 #[test]
 fn the_way_to_ejabberd_and_what_bars_it() {

@@ -33,8 +33,14 @@ pub(crate) fn examine(args: &[&str]) -> Examined {
     }
 }
 
+/// The names of all steps, in order.
+pub(crate) fn names(report: &Value) -> Vec<&str> {
+    let all = report["steps"].as_array().expect("steps");
+    all.iter().filter_map(|step| step["name"].as_str()).collect()
+}
+
 /// The names of the steps that ended so.
-fn steps<'r>(report: &'r Value, status: &str) -> Vec<&'r str> {
+pub(crate) fn steps<'r>(report: &'r Value, status: &str) -> Vec<&'r str> {
     let all = report["steps"].as_array().expect("steps");
     all.iter()
         .filter(|step| step["status"] == status)

@@ -1,36 +1,18 @@
 //! XMPP: a real Prosody, and what goes wrong on the way to it.
 
-use testkit::{Federation, Prosody, Relay, RelayOptions, SelfSigned, ServerOptions, XmppServer};
+use testkit::{Federation, Prosody, Relay, RelayOptions, SelfSigned, ServerOptions};
 
+use crate::accounts::{alice, room};
 use crate::canned::{Answers, serve};
-use crate::examined::{fails_at, is_free};
+use crate::examined::{fails_at, is_free, names};
 use crate::front::tls_front;
-
-/// alice, believing the server's own authority; `query` is added.
-fn alice(server: &XmppServer, port: u16, query: &str) -> String {
-    format!(
-        "xmpps://alice:alicepass@localhost:{port}/bob?xmpp=127.0.0.1&ca_file={}&{query}",
-        server.ca.display()
-    )
-}
-
-fn room(server: &XmppServer, name: &str, query: &str) -> String {
-    let to = format!("%23{}", server.room(name).replace('@', "%40"));
-    alice(server, server.port, &format!("mode=starttls&{query}")).replace("/bob?", &format!("/{to}?"))
-}
 
 #[test]
 fn a_right_account_passes_every_step() {
     let server = Prosody::shared();
     let report = is_free(&[&alice(server, server.port, "mode=starttls")]);
-    let names: Vec<&str> = report["steps"]
-        .as_array()
-        .expect("steps")
-        .iter()
-        .filter_map(|s| s["name"].as_str())
-        .collect();
     assert_eq!(
-        names,
+        names(&report),
         [
             "url",
             "dns",

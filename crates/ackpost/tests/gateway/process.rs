@@ -86,10 +86,7 @@ impl Gateway {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let sent = std::process::Command::new("kill")
-            .args([format!("-{name}"), self.pid().to_string()])
-            .status();
-        assert!(sent.expect("kill runs").success());
+        crate::support::process::signal(self.pid(), &format!("-{name}"));
     }
 
     /// Waits for the end; the exit code.

@@ -1,9 +1,8 @@
 //! A community server, run by the program itself.
 
-use std::io::BufRead as _;
 use std::process::{Child, Stdio};
 
-use super::{Program, SEED};
+use super::{Program, SEED, process};
 
 /// A running community server with one room.
 #[derive(Debug)]
@@ -60,18 +59,8 @@ impl Community {
 
 /// Runs the server; what it says when it listens.
 fn run(program: &Program, listen: &str) -> (Child, serde_json::Value) {
-    let mut child = program
-        .command(&["--json", "server", "run", "community", "--listen", listen])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program runs");
-    let mut line = String::new();
-    let mut stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
-    stdout.read_line(&mut line).expect("a first line");
-    let said = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
-    (child, said)
+    let mut command = program.command(&["--json", "server", "run", "community", "--listen", listen]);
+    process::start(command.stderr(Stdio::null()))
 }
 
 impl Drop for Community {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 
 pub(crate) mod community;
+pub(crate) mod process;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
