@@ -55,6 +55,12 @@ fn every_documented_example_gives_its_documented_code() {
         assert_eq!(got, status, "{words:?}: {body}");
         body
     };
+    let form = |status: u16, parts: &[&str], path: &str| {
+        let mut words: Vec<&str> = parts.iter().flat_map(|part| ["-F", *part]).collect();
+        words.push(path);
+        gives(status, &words)
+    };
+    let json = |status: u16, body: &str, path: &str| gives(status, &["-d", body, "-H", JSON, path]);
 
     // README, "Stateless Solution".
     gives(
@@ -66,78 +72,41 @@ fn every_documented_example_gives_its_documented_code() {
         ],
     );
     let direct = format!("{{\"urls\": \"{url}\", \"body\":\"test message\"}}");
-    gives(200, &["-d", &direct, "-H", JSON, "/notify"]);
+    json(200, &direct, "/notify");
     // Files: as parts of a form, several, and by an address.
     let to = format!("urls={url}");
-    gives(
+    form(
         200,
-        &[
-            "-F",
-            &to,
-            "-F",
-            "body=test message",
-            "-F",
-            "Screenshot=@Screenshot-2.png",
-            "/notify",
-        ],
+        &[&to, "body=test message", "Screenshot=@Screenshot-2.png"],
+        "/notify",
     );
-    gives(
+    form(
         200,
         &[
-            "-F",
             &to,
-            "-F",
             "title=test title",
-            "-F",
             "body=test body",
-            "-F",
             "attach1=@attachment.doc",
-            "-F",
             "attach2=@Screenshot-2.png",
-            "/notify/",
         ],
+        "/notify/",
     );
-    gives(
+    form(200, &[&to, "body=See attached log.", "attach=@syslog"], "/notify");
+    form(
         200,
-        &[
-            "-F",
-            &to,
-            "-F",
-            "body=See attached log.",
-            "-F",
-            "attach=@syslog",
-            "/notify",
-        ],
+        &[&to, "body=snapshot", &format!("attach={picture}")],
+        "/notify",
     );
-    gives(
+    form(
         200,
-        &[
-            "-F",
-            &to,
-            "-F",
-            "body=snapshot",
-            "-F",
-            &format!("attach={picture}"),
-            "/notify",
-        ],
-    );
-    gives(
-        200,
-        &[
-            "-F",
-            &to,
-            "-F",
-            "body=snapshot",
-            "-F",
-            &format!("attachment={picture}"),
-            "/notify",
-        ],
+        &[&to, "body=snapshot", &format!("attachment={picture}")],
+        "/notify",
     );
     let with_file = format!("{{\"urls\":\"{url}\",\"body\":\"test\",\"attach\":\"{picture}\"}}");
-    gives(200, &["-d", &with_file, "-H", JSON, "/notify"]);
+    json(200, &with_file, "/notify");
     let with_files =
         format!("{{\"urls\":\"{url}\",\"body\":\"test\",\"attachment\":[\"{picture}\",\"{picture}\"]}}");
-    gives(200, &["-d", &with_files, "-H", JSON, "/notify"]);
+    json(200, &with_files, "/notify");
     // 204: no valid URL to notify.
     gives(204, &["-d", "body=test message", "/notify"]);
 
@@ -145,16 +114,7 @@ fn every_documented_example_gives_its_documented_code() {
     gives(204, &["-d", "body=test message", "/notify/abc123"]);
     gives(204, &["/get/abc123"]);
     assert_eq!(curl(&gateway, &["/json/urls/abc123"]).0, 204);
-    gives(
-        200,
-        &[
-            "-d",
-            &format!("{{\"urls\":\"{url}\"}}"),
-            "-H",
-            JSON,
-            "/add/abc123",
-        ],
-    );
+    json(200, &format!("{{\"urls\":\"{url}\"}}"), "/add/abc123");
     gives(
         200,
         &["-d", &format!("urls={0},{0}", encode(&url)), "/add/abc123"],
@@ -162,113 +122,45 @@ fn every_documented_example_gives_its_documented_code() {
     let yaml =
         format!("version: 1\\nurls:\\n  - {url}:\\n      tag: devops, admin\\n  - {url}:\\n      tag: me\\n");
     let saved = format!("{{\"config\":\"{yaml}\",\"format\":\"yaml\"}}");
-    gives(200, &["-d", &saved, "-H", JSON, "/add/abc123"]);
+    json(200, &saved, "/add/abc123");
     gives(200, &["-d", "body=test message", "/notify/abc123"]);
-    gives(
+    json(200, "{\"body\":\"test message\"}", "/notify/abc123");
+    form(
         200,
-        &["-d", "{\"body\":\"test message\"}", "-H", JSON, "/notify/abc123"],
-    );
-    gives(
-        200,
-        &[
-            "-F",
-            "body=test message",
-            "-F",
-            "Screenshot=@Screenshot-2.png",
-            "/notify/abc123",
-        ],
+        &["body=test message", "Screenshot=@Screenshot-2.png"],
+        "/notify/abc123",
     );
     // Tags: one, either, both.
     gives(200, &["-d", "tag=devops&body=test message", "/notify/abc123"]);
-    gives(
+    json(
         200,
-        &[
-            "-d",
-            "{\"tag\":\"devops\", \"body\":\"test message\"}",
-            "-H",
-            JSON,
-            "/notify/abc123",
-        ],
+        "{\"tag\":\"devops\", \"body\":\"test message\"}",
+        "/notify/abc123",
     );
-    gives(
+    json(200, "{\"tag\":\"devops, me\", \"body\":\"x\"}", "/notify/abc123");
+    json(
         200,
-        &[
-            "-d",
-            "{\"tag\":\"devops, me\", \"body\":\"x\"}",
-            "-H",
-            JSON,
-            "/notify/abc123",
-        ],
+        "{\"tag\":\"devops admin\", \"body\":\"x\"}",
+        "/notify/abc123",
     );
-    gives(
-        200,
-        &[
-            "-d",
-            "{\"tag\":\"devops admin\", \"body\":\"x\"}",
-            "-H",
-            JSON,
-            "/notify/abc123",
-        ],
-    );
-    gives(
-        200,
-        &[
-            "-d",
-            "{\"tags\":[\"me\"], \"body\":\"x\"}",
-            "-H",
-            JSON,
-            "/notify/abc123",
-        ],
-    );
-    gives(
-        424,
-        &[
-            "-d",
-            "{\"tag\":\"devops me\", \"body\":\"x\"}",
-            "-H",
-            JSON,
-            "/notify/abc123",
-        ],
-    );
-    gives(
-        400,
-        &[
-            "-d",
-            "{\"tag\":{\"a\":1}, \"body\":\"x\"}",
-            "-H",
-            JSON,
-            "/notify/abc123",
-        ],
-    );
+    json(200, "{\"tags\":[\"me\"], \"body\":\"x\"}", "/notify/abc123");
+    json(424, "{\"tag\":\"devops me\", \"body\":\"x\"}", "/notify/abc123");
+    json(400, "{\"tag\":{\"a\":1}, \"body\":\"x\"}", "/notify/abc123");
     // Type, title, format.
     let full = "{\"title\":\"t\",\"body\":\"**b**\",\"type\":\"warning\",\"format\":\"markdown\"}";
-    gives(200, &["-d", full, "-H", JSON, "/notify/abc123"]);
+    json(200, full, "/notify/abc123");
     gives(400, &["-d", "body=x&type=loud", "/notify/abc123"]);
     gives(400, &["-d", "body=x&format=pdf", "/notify/abc123"]);
     gives(400, &["-d", "title=only", "/notify/abc123"]);
     // Other programs' payloads, mapped.
     let foreign = "{\"message\":\"m\",\"alert\":{\"name\":\"n\"}}";
-    gives(200, &["-d", foreign, "-H", JSON, "/notify/abc123?:message=body"]);
-    gives(
+    json(200, foreign, "/notify/abc123?:message=body");
+    json(
         200,
-        &[
-            "-d",
-            foreign,
-            "-H",
-            JSON,
-            "/notify/abc123?:alert.name=title&:message=body&:format=markdown",
-        ],
+        foreign,
+        "/notify/abc123?:alert.name=title&:message=body&:format=markdown",
     );
-    gives(
-        400,
-        &[
-            "-d",
-            foreign,
-            "-H",
-            JSON,
-            "/notify/abc123?:alert.nothing=title&:message=body",
-        ],
-    );
+    json(400, foreign, "/notify/abc123?:alert.nothing=title&:message=body");
     // The way of the answer.
     let body = gives(
         200,
@@ -298,16 +190,7 @@ fn every_documented_example_gives_its_documented_code() {
         );
     }
     assert_eq!(curl(&gateway, &["/cfg"]).1, "[\"abc123\"]");
-    gives(
-        400,
-        &[
-            "-d",
-            "{\"config\":\"urls: [\",\"format\":\"pdf\"}",
-            "-H",
-            JSON,
-            "/add/abc123",
-        ],
-    );
+    json(400, "{\"config\":\"urls: [\",\"format\":\"pdf\"}", "/add/abc123");
     gives(400, &["-d", "nothing=here", "/add/abc123"]);
     // Recursion and size.
     gives(
@@ -332,7 +215,7 @@ fn every_documented_example_gives_its_documented_code() {
     );
     let huge = gateway.program.home().join("huge");
     std::fs::write(&huge, vec![b'x'; 17 << 20]).expect("written");
-    gives(431, &["-F", "body=x", "-F", "attach=@huge", "/notify/abc123"]);
+    form(431, &["body=x", "attach=@huge"], "/notify/abc123");
     // Delete.
     gives(200, &["/del/abc123"]);
     gives(204, &["/del/abc123"]);
