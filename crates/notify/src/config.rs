@@ -9,6 +9,7 @@ mod text;
 mod tree;
 mod yaml;
 mod yaml_head;
+mod yaml_settings;
 
 pub(crate) use fetch::fetch_failure;
 pub use load::{ConfigReport, Loaded, Loader, Source, Syntax};

@@ -10,6 +10,7 @@ use crate::env::Environment;
 use crate::problem::Problem;
 use crate::service::{Context, Origin, Service, assemble, taken_apart};
 use crate::template_url::show;
+pub(crate) use crate::template_url::{Setting, Settings};
 use crate::url::number::trim;
 use crate::url::{RawUrl, percent};
 
@@ -98,10 +99,11 @@ impl fmt::Debug for Template {
 }
 
 impl Template {
-    /// A template, when one of the declared names occurs in the URL or a key.
+    /// A template, when one of the declared names occurs in the URL or a key. `settings` are the keys as written.
     pub(crate) fn new(
         url: &str,
         keys: &[(String, String)],
+        settings: &Settings,
         declared: &Arc<BTreeMap<String, Option<String>>>,
         context: &Arc<Context>,
     ) -> Option<Result<Self, Problem>> {
@@ -112,7 +114,7 @@ impl Template {
         if !used(url) && !keys.iter().any(|(_, value)| used(value)) {
             return None;
         }
-        if let Err(problem) = fits(url, keys, declared, context) {
+        if let Err(problem) = fits(url, declared, context) {
             return Some(Err(problem));
         }
         let words: Vec<(String, String)> = declared
@@ -122,11 +124,18 @@ impl Template {
             .collect();
         let word_of = |name: &str| declared.keys().position(|known| known == name).map(word);
         let in_words = |text: &str| replaced(text, word_of);
-        let shown_keys: Vec<(String, String)> = keys
+        let settings: Settings = settings
             .iter()
-            .map(|(key, value)| (key.clone(), in_words(value)))
+            .map(|(key, value)| (key.clone(), value.map(in_words)))
             .collect();
-        let (shown, masked) = show(&in_words(url), &shown_keys, &words);
+        // Of a URL that is none without its keys they are all that counts.
+        let url_in_words = in_words(url);
+        let shown = if RawUrl::parse(&url_in_words, &context.env, None).is_ok() {
+            url_in_words
+        } else {
+            url.split_inclusive("://").next().unwrap_or_default().to_owned()
+        };
+        let (shown, masked) = show(&shown, &settings, &words);
         Some(Ok(Self {
             url: Zeroizing::new(url.to_owned()),
             keys: keys
@@ -359,32 +368,21 @@ fn missing(name: &str) -> Problem {
 }
 
 /// Whether every variable stands where a URL has room for it: a word in its place must be found again among the parts.
-fn fits(
-    url: &str,
-    keys: &[(String, String)],
-    declared: &BTreeMap<String, Option<String>>,
-    context: &Context,
-) -> Result<(), Problem> {
-    let host = keys
-        .iter()
-        .rev()
-        .find(|(key, _)| key == "host")
-        .map(|(_, value)| value.as_str());
+fn fits(url: &str, declared: &BTreeMap<String, Option<String>>, context: &Context) -> Result<(), Problem> {
     let word_of = |name: &str| declared.keys().position(|known| known == name).map(word);
-    let filled = replaced(url, word_of);
-    let host = host.map(|host| replaced(host, word_of));
-    let misplaced = || {
-        Problem::error(
-            "a template variable stands where no value can be filled in",
-            "use variables in user, password, host, path and query only",
-        )
-        .key("template")
-    };
-    let raw = RawUrl::parse(&filled, &context.env, host.as_deref()).map_err(|_| misplaced())?;
-    let lost = occurrences(url)
-        .filter_map(|name| word_of(&name))
-        .any(|word| !raw.holds(&word));
-    if lost { Err(misplaced()) } else { Ok(()) }
+    let mut words = occurrences(url).filter_map(|name| word_of(&name)).peekable();
+    if words.peek().is_none() {
+        return Ok(());
+    }
+    let raw = RawUrl::parse(&replaced(url, word_of), &context.env, None);
+    if raw.is_ok_and(|raw| words.all(|word| raw.holds(&word))) {
+        return Ok(());
+    }
+    Err(Problem::error(
+        "a template variable stands where no value can be filled in",
+        "use variables in user, password, host, path and query only",
+    )
+    .key("template"))
 }
 
 /// Next `${NAME}`: where it begins, where it ends, the name in lower case.

@@ -1,6 +1,8 @@
 //! How a template is shown: the URL that would load it again, its variables in place.
 
 use crate::service::{GLOBAL_PARAMETERS, row_of};
+use crate::template::is_name;
+use crate::url::number::python_int;
 use crate::url::percent;
 
 /// Keys whose values are hidden whatever they look like.
@@ -21,51 +23,95 @@ const SECRET_KEYS: [&str; 11] = [
 /// What may stand in a path as it is, besides letters, digits and `_.-~`.
 const PATH_SAFE: &str = ":@!$&'()*+=";
 
-/// The URL of a template and its masked form. `url` and the values of `keys` hold words in place of the variables, which
-/// `name` turns back into `${NAME}`.
-pub(crate) fn show(url: &str, keys: &[(String, String)], words: &[(String, String)]) -> (String, String) {
+/// The value of a key beside or below the URL of an entry, as YAML means it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Setting {
+    /// A text.
+    Text(String),
+    /// Yes, no or a number, which hide nothing.
+    Plain(String),
+    /// A list of texts.
+    List(Vec<String>),
+    /// Nothing that a URL could carry.
+    Nothing,
+}
+
+impl Setting {
+    /// The same with its texts changed.
+    pub(crate) fn map(&self, change: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(change(text)),
+            Self::List(texts) => Self::List(texts.iter().map(|text| change(text)).collect()),
+            other => other.clone(),
+        }
+    }
+
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) | Self::Plain(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// The keys of an entry by name, in the order in which they were first written.
+pub(crate) type Settings = Vec<(String, Setting)>;
+
+/// The URL of a template and its masked form. `url` and the texts of `settings` hold words in place of the variables, which
+/// `words` turns back into `${NAME}`.
+pub(crate) fn show(url: &str, settings: &Settings, words: &[(String, String)]) -> (String, String) {
     let url = url.trim().replace("/#", "/%23");
     let (schema, rest) = url.split_once("://").unwrap_or(("", &url));
     let schema = schema.to_ascii_lowercase();
     let rest = rest.trim_start_matches(['/', '\\']);
     let (front, query) = rest.split_once('?').unwrap_or((rest, ""));
     let front = front.split('#').next().unwrap_or_default();
-    let (authority, path) = front.split_once('/').map_or((front, None), |(a, p)| (a, Some(p)));
+    let (authority, path) = match front.find('/') {
+        Some(at) => front.split_at(at),
+        None => (front, ""),
+    };
     let (user_info, host) = match authority.find('@') {
         Some(at) => (Some(&authority[..at]), authority[at..].trim_start_matches('@')),
         None => (None, authority),
     };
-    let last = |name: &str| {
-        keys.iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    };
-    let (user, password) = match user_info.map(|info| {
-        info.find(':').map_or((info, None), |at| {
-            (&info[..at], Some(info[at..].trim_start_matches(':')))
-        })
-    }) {
-        Some((user, password)) => (Some(user), password),
-        None => (None, None),
-    };
-    let user = last("user").or(user);
-    let password = last("password").or_else(|| last("pass")).or(password);
+    let query = query_of(query);
+    let (user, password) = credentials(user_info, &query);
     let (host, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.contains(']') => (name, Some(port)),
         _ => (host, None),
     };
-    let host = last("host").unwrap_or(host);
-    let port = last("port").or(port);
+    let last = |name: &str| {
+        let found = settings.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value)
+    };
+    // What is written for a community's user and password is its key and its seed, which have names of their own.
+    let sogs = row_of(&schema).is_some_and(|row| row.name == "sogs");
+    let own = |name: &str| last(name).filter(|_| !sogs).and_then(Setting::text);
+    let port = match last("port") {
+        Some(value) => Some(value.clone()),
+        None => query
+            .iter()
+            .find(|(key, _)| key == "port")
+            .map(|(_, value)| Setting::Text(value.clone()))
+            .or_else(|| {
+                let number = |text: &str| python_int(text).map_or_else(|| text.to_owned(), |n| n.to_string());
+                port.map(|port| Setting::Plain(number(port)))
+            }),
+    };
     let parts = Parts {
-        schema: &schema,
-        user,
-        password,
-        host: host.strip_suffix('.').unwrap_or(host),
+        user: own("user").map(str::to_owned).or(user),
+        password: own("password")
+            .or_else(|| own("pass"))
+            .map(str::to_owned)
+            .or(password),
+        host: last("host")
+            .and_then(Setting::text)
+            .unwrap_or_else(|| host.strip_suffix('.').unwrap_or(host))
+            .to_owned(),
         port,
-        path,
-        ends_with_slash: path.is_some() && url.ends_with('/'),
-        query: query_of(&schema, query, keys),
+        path: path_of(path),
+        query: with_settings(query, settings, &schema),
+        schema,
         words,
     };
     (parts.draw(false), parts.draw(true))
@@ -73,14 +119,13 @@ pub(crate) fn show(url: &str, keys: &[(String, String)], words: &[(String, Strin
 
 /// The pieces of a URL, words in place of the variables.
 struct Parts<'a> {
-    schema: &'a str,
-    user: Option<&'a str>,
-    password: Option<&'a str>,
-    host: &'a str,
-    port: Option<&'a str>,
-    path: Option<&'a str>,
-    ends_with_slash: bool,
-    query: Vec<(String, String, bool)>,
+    schema: String,
+    user: Option<String>,
+    password: Option<String>,
+    host: String,
+    port: Option<Setting>,
+    path: String,
+    query: Settings,
     words: &'a [(String, String)],
 }
 
@@ -93,80 +138,156 @@ impl Parts<'_> {
                 text.to_owned()
             }
         };
+        let value = |value: &Setting, force: bool| match value {
+            Setting::Text(text) => Some(part(text, force)),
+            Setting::Plain(text) => Some(text.clone()),
+            Setting::List(texts) if !texts.is_empty() => {
+                let texts: Vec<String> = texts.iter().map(|text| part(text, force)).collect();
+                Some(texts.join(","))
+            }
+            _ => None,
+        };
         let mut out = format!("{}://", self.schema);
-        if let Some(user) = self.user {
+        if let Some(user) = &self.user {
             out.push_str(&part(user, false));
-            if let Some(password) = self.password {
+            if let Some(password) = &self.password {
                 out.push(':');
                 out.push_str(&part(password, true));
             }
             out.push('@');
         }
-        out.push_str(&part(self.host, false));
-        if let Some(port) = self.port {
+        out.push_str(&part(&self.host, false));
+        if let Some(port) = self.port.as_ref().and_then(|port| value(port, false)) {
             out.push(':');
-            out.push_str(port);
+            out.push_str(&port);
         }
-        let segments = self.path.unwrap_or_default().split('/');
-        for segment in segments.filter(|segment| !segment.is_empty()) {
-            out.push('/');
-            out.push_str(&part(
-                &percent::encode_except(&percent::decode(segment), PATH_SAFE),
-                false,
-            ));
-        }
-        if self.ends_with_slash && !out.ends_with('/') {
-            out.push('/');
-        }
-        for (n, (key, value, list)) in self.query.iter().enumerate() {
-            out.push(if n == 0 { '?' } else { '&' });
+        let pieces: Vec<String> = self.path.split('/').map(|piece| part(piece, false)).collect();
+        out.push_str(&pieces.join("/"));
+        let mut glue = '?';
+        for (key, setting) in &self.query {
+            let Some(text) = value(setting, SECRET_KEYS.contains(&key.as_str())) else {
+                continue;
+            };
+            out.push(glue);
+            glue = '&';
             out.push_str(&percent::encode(key));
             out.push('=');
-            let force = SECRET_KEYS.contains(&key.as_str());
-            let value = if *list {
-                let members: Vec<String> = value.split(',').map(|member| part(member, force)).collect();
-                members.join(",")
-            } else {
-                part(value, force)
-            };
-            out.push_str(&percent::encode(&value));
+            out.push_str(&percent::encode(&text));
         }
-        self.words.iter().fold(out, |out, (word, name)| {
-            let escaped = format!("%24%7B{}%7D", percent::encode(name));
+        let out = self.words.iter().fold(out, |out, (word, name)| {
             out.replace(word, &format!("${{{name}}}"))
-                .replace(&escaped, &format!("${{{name}}}"))
-        })
+        });
+        readable(&out)
     }
 }
 
-/// The query of the URL with the keys put over it, and whether a value is a list.
-fn query_of(schema: &str, query: &str, keys: &[(String, String)]) -> Vec<(String, String, bool)> {
-    let mut all: Vec<(String, String, bool)> = Vec::new();
+/// A URL in which `%24%7BNAME%7D` is `${NAME}` again: both are read alike.
+fn readable(url: &str) -> String {
+    let mut out = String::with_capacity(url.len());
+    let mut rest = url;
+    while let Some(at) = rest.find("%24%7B") {
+        let behind = &rest[at + 6..];
+        let name = behind.split('%').next().filter(|name| is_name(name));
+        out.push_str(&rest[..at]);
+        let closed = name.and_then(|name| Some((name, behind[name.len()..].strip_prefix("%7D")?)));
+        if let Some((name, behind)) = closed {
+            out.push_str("${");
+            out.push_str(name);
+            out.push('}');
+            rest = behind;
+        } else {
+            out.push_str("%24%7B");
+            rest = behind;
+        }
+    }
+    out + rest
+}
+
+/// User and password of the authority, with those of the query over them.
+fn credentials(user_info: Option<&str>, query: &[(String, String)]) -> (Option<String>, Option<String>) {
+    let (user, password) = match user_info.map(|info| (info, info.find(':'))) {
+        Some((info, Some(at))) => {
+            let password = info[at..].trim_start_matches(':').split(':').next();
+            (Some(&info[..at]), password)
+        }
+        Some((info, None)) => (Some(info), None),
+        None => (None, None),
+    };
+    let asked = |name: &str| {
+        let found = query.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone())
+    };
+    let password = asked("pass")
+        .or_else(|| asked("password"))
+        .or_else(|| password.map(str::to_owned));
+    match asked("user") {
+        // A lone field of the authority is the password then.
+        Some(other) => (Some(other), password.or_else(|| user.map(str::to_owned))),
+        None => (user.map(str::to_owned), password),
+    }
+}
+
+/// The path with its pieces encoded anew and no slash twice.
+fn path_of(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for (n, piece) in path.split('/').enumerate() {
+        if n > 0 && !out.ends_with('/') {
+            out.push('/');
+        }
+        out.push_str(&percent::encode_except(&percent::decode(piece), PATH_SAFE));
+    }
+    out
+}
+
+/// The pairs of a query by name, where they were first written, with the last value.
+fn query_of(query: &str) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
     for pair in query.split(['&', ';']).filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let key = percent::decode(key).trim().to_lowercase();
         let value = percent::decode(value).trim().to_owned();
-        match all.iter_mut().find(|(known, _, _)| *known == key) {
+        match all.iter_mut().find(|(known, _)| *known == key) {
             Some(known) => known.1 = value,
-            None => all.push((key, value, false)),
+            None => all.push((key, value)),
         }
     }
+    all
+}
+
+/// What a parameter sets; two names may set the same.
+fn field(key: &str) -> &str {
+    if key == "key" { "public_key" } else { key }
+}
+
+/// The query with the settings put over it that a URL can carry.
+fn with_settings(query: Vec<(String, String)>, settings: &Settings, schema: &str) -> Settings {
     let own = row_of(schema).map_or(&[][..], |row| row.parameters);
-    let mut keys: Vec<&(String, String)> = keys
-        .iter()
-        .filter(|(key, _)| GLOBAL_PARAMETERS.contains(&key.as_str()) || own.contains(&key.as_str()))
+    let carried = |key: &str| GLOBAL_PARAMETERS.contains(&key) || own.contains(&key);
+    let mut all: Settings = query
+        .into_iter()
+        .map(|(key, value)| (key, Setting::Text(value)))
         .collect();
+    let mut keys: Vec<&(String, Setting)> = settings.iter().filter(|(key, _)| carried(key)).collect();
+    // Of two names for the same the one written later holds.
+    let wins = |key: &str| {
+        let same = |(other, _): &&&(String, Setting)| field(other) == field(key);
+        keys.iter().rfind(same).is_some_and(|(last, _)| last == key)
+    };
+    let winners: Vec<String> = keys
+        .iter()
+        .map(|(key, _)| key.clone())
+        .filter(|key| wins(key))
+        .collect();
+    keys.retain(|(key, _)| winners.contains(key));
     keys.sort_by(|a, b| a.0.cmp(&b.0));
     for (key, value) in keys {
-        let value = match value.as_str() {
-            "true" => "yes",
-            "false" => "no",
-            other => other,
-        };
-        let one = (key.clone(), value.to_owned(), key == "to");
-        match all.iter_mut().find(|(known, _, _)| known == key) {
-            Some(known) => *known = one,
-            None => all.push(one),
+        if matches!(value, Setting::Nothing) || *value == Setting::List(Vec::new()) {
+            continue;
+        }
+        all.retain(|(other, _)| other == key || !carried(other) || field(other) != field(key));
+        match all.iter_mut().find(|(known, _)| known == key) {
+            Some(known) => known.1 = value.clone(),
+            None => all.push((key.clone(), value.clone())),
         }
     }
     all
@@ -181,10 +302,10 @@ fn mask(text: &str, force: bool, words: &[(String, String)]) -> String {
         found.min()
     };
     let short = |text: &str| {
-        let text = text.trim();
-        match (text.chars().next(), text.chars().next_back()) {
+        let trimmed = text.trim();
+        match (trimmed.chars().next(), trimmed.chars().next_back()) {
             (Some(first), Some(last)) => format!("{first}...{last}"),
-            _ => String::new(),
+            _ => text.to_owned(),
         }
     };
     let mut out = String::new();
@@ -216,8 +337,7 @@ fn mask(text: &str, force: bool, words: &[(String, String)]) -> String {
 
 /// True for what does not look like the name of anything: no host name, long, or of many kinds of characters in turn.
 fn is_obscure(word: &str) -> bool {
-    let plain = !word.contains('_') && crate::url::is_host(word);
-    if word.chars().count() > 1 && !plain || word.chars().count() >= 16 {
+    if word.chars().count() > 1 && !is_plain_host(word) || word.chars().count() >= 16 {
         return true;
     }
     let mut turns = 0;
@@ -235,4 +355,13 @@ fn is_obscure(word: &str) -> bool {
         before = Some(kind);
     }
     turns >= 5
+}
+
+/// A host of ASCII letters, digits and hyphens, none of its labels a single digit.
+fn is_plain_host(word: &str) -> bool {
+    let digit = |label: &str| label.len() == 1 && label.bytes().all(|byte| byte.is_ascii_digit());
+    word.is_ascii()
+        && !word.contains('_')
+        && crate::url::is_host(word)
+        && (word.parse::<std::net::Ipv4Addr>().is_ok() || !word.split('.').any(digit))
 }

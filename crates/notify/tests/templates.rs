@@ -116,6 +116,52 @@ async fn keys_below_the_url_are_filled_too() {
     );
 }
 
+/// The URL that is shown and its masked form.
+#[tokio::test]
+async fn a_template_is_shown_with_its_keys() {
+    for (entry, shown, masked) in [
+        (
+            "xmpps://bot:${X}@x.org//a/".to_owned(),
+            "xmpps://bot:${X}@x.org/a/",
+            "xmpps://bot:${X}@x.org/a/",
+        ),
+        (
+            "xmpps://bot:p@x.org/?user=eve&pass=q${X}".to_owned(),
+            "xmpps://eve:q${X}@x.org/?user=eve&pass=q${X}",
+            "xmpps://eve:q...q${X}@x.org/?user=eve&pass=q...q${X}",
+        ),
+        (
+            "xmpps://bot@x.org:\n      password: a${x}\n      to: [jane, \"${Y}\"]\n      retry: 7\n      verify: off".to_owned(),
+            "xmpps://bot:a${X}@x.org?retry=7&to=jane%2C${Y}&verify=no",
+            "xmpps://bot:a...a${X}@x.org?retry=7&to=j...e%2C${Y}&verify=no",
+        ),
+        (
+            format!("session://{KEY}:${{X}}@h.com/a?key={KEY}:\n      public_key: ${{Y}}\n      seed: ${{X}}"),
+            "session://KEY:${X}@h.com/a?public_key=${Y}&seed=${X}",
+            "session://a...8:${X}@h.com/a?public_key=${Y}&seed=${X}",
+        ),
+        (
+            "xmpps://bot:p@[::1]:\n      host: i.org\n      name: ${X}\n      tz: '%24{X}'".to_owned(),
+            "xmpps://bot:p@i.org?name=${X}&tz=%2524%7BX%7D",
+            "xmpps://bot:p...p@i.org?name=${X}&tz=%25...%7D",
+        ),
+    ] {
+        let mut list = Notifier::with_options(options());
+        let text = format!("template:\n  - X\n  - Y\nurls:\n  - {entry}\n");
+        list.add_config_text(&text, Some(Syntax::Yaml)).await;
+        let entry = list.iter().next().expect("an entry");
+        assert_eq!(entry.expose_url().replace(KEY, "KEY"), shown);
+        assert_eq!(entry.masked_url(), masked);
+    }
+}
+
+#[tokio::test]
+async fn a_host_below_an_address_leaves_no_port_of_it() {
+    let entry = "xmpps://bot:p@[::1]:\n      host: i.org\n      name: ${X}";
+    let url = front(entry, &[("X", "n")]).await;
+    assert_eq!(url, "xmpps://bot%40i.org:p@i.org/");
+}
+
 #[tokio::test]
 async fn blank_values_are_none_and_impossible_ones_are_refused() {
     assert_eq!(

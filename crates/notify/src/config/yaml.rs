@@ -7,13 +7,14 @@ use crate::entry::{Entry, EntryBody};
 use crate::problem::Problem;
 use crate::service::{Context, PARAMETERS, Service, row_of, with_overrides};
 use crate::tag::has_retry;
-use crate::template::Template;
+use crate::template::{Settings, Template};
 
 use super::asset;
 use super::load::{Parsed, shared};
 use super::text::too_many_groups;
 use super::tree::{self, Node, NodeKind, Pair};
 use super::yaml_head::{global_tags, groups, includes, tag_words, templates, version};
+use super::yaml_settings::settings;
 
 /// Reads a YAML configuration. A document that is none is refused whole; a bad entry is reported and the rest loads.
 pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
@@ -301,7 +302,12 @@ impl<'n> Entries<'_, 'n> {
         let Ok(words) = self.tags(written.tag.or(written.tags)) else {
             return;
         };
-        let body = match Template::new(url, &written.pairs, &self.declared, &self.shared) {
+        let settings = if self.declared.is_empty() {
+            Settings::new()
+        } else {
+            settings([beside, &child])
+        };
+        let body = match Template::new(url, &written.pairs, &settings, &self.declared, &self.shared) {
             Some(template) => {
                 if schema.contains("${") {
                     self.problem(

@@ -155,7 +155,14 @@ impl RawUrl {
         let place = expanded.as_ref().map_or(place, |text| text.as_str());
         if let Some(host) = host {
             self.host = host::check(trim(host)).map_err(|error| bad_host(error.cause()))?;
-            let port = place.rsplit_once(':').map_or("", |(_, port)| port);
+            // In front of the colon nothing need stand; several are an IPv6 address.
+            let port = match split_port(place) {
+                (_, Some(port)) => port,
+                (rest, None) => rest
+                    .strip_prefix(':')
+                    .filter(|port| !port.contains(':'))
+                    .unwrap_or_default(),
+            };
             self.port = if port.is_empty() {
                 None
             } else {
