@@ -1,4 +1,4 @@
-//! The doctor: walks the way of a message, stops at nothing, and says what to do.
+//! The doctor: walks the way of a message as far as it can be looked at, and says what to do.
 //!
 //! Every step is looked at by the same code that sends; the order is the order of a send. A step that cannot be
 //! looked at because of an earlier one is `skipped`, so that exactly the step that fails is named.
@@ -20,6 +20,9 @@ pub(crate) use server::link;
 use step::Walk;
 pub(crate) use step::{Diagnosis, Mark, Step};
 use xmpp_client::Dns;
+
+/// Longest file of authorities, bytes.
+pub(crate) const CA_FILE_BYTES: u64 = 4 << 20;
 
 /// A URL that did not load: the only step.
 pub(crate) fn unloadable(shown: &str, problem: &Problem) -> Diagnosis {
@@ -79,7 +82,10 @@ pub(crate) async fn service(service: &Service, look: &Look) -> Diagnosis {
     } else if let Some(parts) = service.sogs_parts(options) {
         match parts {
             Ok(parts) => {
-                let authorities = parts.ca_file.as_ref().and_then(|path| std::fs::read(path).ok());
+                let authorities = parts
+                    .ca_file
+                    .as_ref()
+                    .and_then(|path| crate::input::file(path.as_ref(), CA_FILE_BYTES).ok());
                 let never_blind = service
                     .parameters()
                     .iter()

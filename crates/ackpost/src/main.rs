@@ -14,6 +14,7 @@ mod doctor;
 mod exit;
 mod gateway;
 mod help;
+mod input;
 mod lifecycle;
 mod log;
 mod output;

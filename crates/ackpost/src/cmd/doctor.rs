@@ -11,6 +11,7 @@ use crate::cmd::identity;
 use crate::context::Context;
 use crate::doctor::{self, Diagnosis, Look, Mark, Step};
 use crate::exit::{Done, Exit, Failure};
+use crate::input;
 use crate::output;
 use crate::sources::{self, Wanted};
 
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &DoctorArgs, context: Context) -> Done {
         match &args.server {
             Some(link) => {
                 let authorities = match &args.ca_file {
-                    Some(path) => Some(std::fs::read(path).map_err(|error| {
+                    Some(path) => Some(input::file(path, doctor::CA_FILE_BYTES).map_err(|error| {
                         Failure::new(
                             format!("{}: {error}", path.display()),
                             "name a PEM file that can be read",

@@ -7,7 +7,6 @@ pub(crate) mod place;
 mod read;
 pub(crate) mod show;
 
-use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -15,7 +14,7 @@ use session_core::SessionId;
 
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::output;
+use crate::input;
 use place::Way;
 
 /// Session communities: read, post, moderate.
@@ -447,11 +446,5 @@ pub(crate) fn body_of(given: Option<&str>) -> Result<String, Failure> {
     if let Some(body) = given {
         return Ok(body.to_owned());
     }
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        output::note("Type the message, then Ctrl-D.");
-    }
-    std::io::read_to_string(stdin)
-        .map(|body| body.trim_end().to_owned())
-        .map_err(|e| Failure::new(format!("standard input: {e}"), "give the message as text (UTF-8)"))
+    Ok(input::message()?.trim_end().to_owned())
 }

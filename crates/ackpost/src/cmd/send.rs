@@ -3,8 +3,6 @@
 mod args;
 mod dry_run;
 
-use std::io::{IsTerminal as _, Read as _};
-
 use notify::{CourierOptions, Options};
 
 use self::args::Checked;
@@ -13,12 +11,10 @@ pub(crate) use self::dry_run::{columns, cut};
 use crate::cmd::details;
 use crate::context::{Context, Name};
 use crate::exit::{Done, Exit, Failure};
+use crate::input;
 use crate::output;
 use crate::progress::Progress;
 use crate::sources::{self, Loaded, Wanted};
-
-/// The longest message that is read from standard input, in bytes.
-const STDIN_LIMIT: u64 = 64 << 20;
 
 pub(crate) fn run(args: &SendArgs, context: Context) -> Done {
     if args.details {
@@ -73,7 +69,7 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
     }
     let body = match &args.content.body {
         Some(body) => body.clone(),
-        None => read_stdin()?,
+        None => input::message()?,
     };
     let message = args.content.message(&checked.content(), body);
     if message.body.is_empty() && message.title.trim().is_empty() && message.attachments.is_empty() {
@@ -142,33 +138,4 @@ fn nothing_loaded(context: Context) -> Exit {
         }
     }
     Exit::Failure
-}
-
-fn read_stdin() -> Result<String, Failure> {
-    let mut stdin = std::io::stdin().lock();
-    if stdin.is_terminal() {
-        output::note("Type the message, then Ctrl-D.");
-    }
-    let mut bytes = Vec::new();
-    (&mut stdin)
-        .take(STDIN_LIMIT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| {
-            Failure::new(
-                format!("cannot read the message from standard input: {e}"),
-                "give it with -b",
-            )
-        })?;
-    if bytes.len() as u64 > STDIN_LIMIT {
-        return Err(Failure::new(
-            "the message on standard input is longer than 64 MiB",
-            "send it as a file with -a",
-        ));
-    }
-    String::from_utf8(bytes).map_err(|_| {
-        Failure::new(
-            "the message on standard input is not UTF-8",
-            "convert it, or send it as a file with -a",
-        )
-    })
 }

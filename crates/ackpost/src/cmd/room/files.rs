@@ -11,6 +11,7 @@ use super::place::{Needs, Place, failed};
 use super::{DownloadArgs, UploadArgs, all_of};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
+use crate::input;
 use crate::output;
 use crate::progress::Progress;
 
@@ -29,16 +30,13 @@ pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<Piece>, Failure> {
 }
 
 fn read(path: &Path) -> Result<Piece, Failure> {
-    let trouble =
-        |e: std::io::Error| Failure::new(format!("{}: {e}", path.display()), "name a file that can be read");
-    let length = std::fs::metadata(path).map_err(trouble)?.len();
-    if length > MAX_FILE_BYTES {
-        return Err(Failure::new(
-            format!("{} has {length} bytes", path.display()),
-            "send a smaller file: community servers take 6 to 10 MB",
-        ));
-    }
-    let bytes = std::fs::read(path).map_err(trouble)?;
+    let bytes = input::file(path, MAX_FILE_BYTES).map_err(|error| {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::FileTooLarge => "send a smaller file: community servers take 6 to 10 MB",
+            _ => "name a file that can be read",
+        };
+        Failure::new(format!("{}: {error}", path.display()), remedy)
+    })?;
     let name = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())

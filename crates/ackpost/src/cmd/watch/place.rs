@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use crate::exit::Failure;
+use crate::input;
+
+/// Longest file of places, bytes: a few numbers for each room.
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 /// Places by source; kept in memory alone when no file is named.
 pub(super) struct Cursors {
@@ -17,7 +21,7 @@ impl Cursors {
     pub(super) fn load(file: Option<PathBuf>) -> Result<Self, Failure> {
         let places = match &file {
             None => Map::new(),
-            Some(path) => match std::fs::read(path) {
+            Some(path) => match input::file(path, MAX_FILE_BYTES) {
                 Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
                     Failure::new(
                         format!("{}: {e}", path.display()),

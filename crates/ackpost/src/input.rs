@@ -1,0 +1,55 @@
+//! What comes in from standard input and from files: never more than a limit.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
+
+use crate::exit::Failure;
+use crate::output;
+
+/// The longest message on standard input, bytes.
+const MESSAGE_BYTES: u64 = 64 << 20;
+
+/// A message on standard input, as it is.
+pub(crate) fn message() -> Result<String, Failure> {
+    let mut stdin = std::io::stdin().lock();
+    if stdin.is_terminal() {
+        output::note("Type the message, then Ctrl-D.");
+    }
+    let mut bytes = Vec::new();
+    (&mut stdin)
+        .take(MESSAGE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| {
+            Failure::new(
+                format!("cannot read the message from standard input: {e}"),
+                "give it with -b",
+            )
+        })?;
+    if bytes.len() as u64 > MESSAGE_BYTES {
+        return Err(Failure::new(
+            "the message on standard input is longer than 64 MiB",
+            "send it as a file with -a",
+        ));
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        Failure::new(
+            "the message on standard input is not UTF-8",
+            "convert it, or send it as a file with -a",
+        )
+    })
+}
+
+/// A file of at most `limit` bytes. What is longer is [`std::io::ErrorKind::FileTooLarge`].
+pub(crate) fn file(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            format!("it has more than {limit} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
