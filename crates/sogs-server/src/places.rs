@@ -3,7 +3,8 @@
 //! A connection is *silent* until the head of its first request has arrived, and again from the end of an answer until the
 //! next head. As long as a place is free, silence is nobody's business but that of the time limit for heads. When none
 //! is free, the next connection gets the place of a silent one, so that silence keeps nobody out, however many are
-//! silent. A connection whose request is being received, worked on or answered is never sent away.
+//! silent. A connection whose request is being received, worked on or answered is never sent away. The listener of the
+//! gateway has the same places.
 
 use std::collections::HashMap;
 use std::pin::Pin;
