@@ -22,7 +22,7 @@ pub use common::QUEUE_PARAMETERS;
 pub use common::{Common, Limits, Origin, ParamValue, Parameter};
 pub(crate) use common::{GLOBAL_PARAMETERS, Origins, PARAMETERS, Query, Taken, boolean_word};
 pub use parse::{Context, LoadedUrls};
-pub(crate) use parse::{assemble, taken_apart, with_overrides};
+pub(crate) use parse::{assemble, taken_apart, unsupported, with_overrides};
 pub use wire::{FixedPost, SogsWire, Wire, XmppWire};
 
 use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};

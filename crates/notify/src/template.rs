@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::env::Environment;
 use crate::problem::Problem;
-use crate::service::{Context, Origin, Service, assemble, taken_apart};
+use crate::service::{Context, Origin, Service, assemble, row_of, taken_apart, unsupported};
 use crate::template_url::show;
 pub(crate) use crate::template_url::{Setting, Settings};
 use crate::url::number::trim;
@@ -113,6 +113,16 @@ impl Template {
         let used = |text: &str| occurrences(text).any(|name| declared.contains_key(&name));
         if !used(url) && !keys.iter().any(|(_, value)| used(value)) {
             return None;
+        }
+        let schema = url
+            .split("://")
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase();
+        // A join link is a service too; a variable in the schema is noticed by who reads the entry.
+        if row_of(&schema).is_none() && !schema.starts_with("http") && !schema.contains("${") {
+            return Some(Err(unsupported(&schema)));
         }
         if let Err(problem) = fits(url, declared, context) {
             return Some(Err(problem));
@@ -318,7 +328,7 @@ impl Filler {
             raw.port = place.port.or(raw.port);
         }
         // What the service decodes once more: a `%` of a value means itself.
-        let twice = crate::service::row_of(&raw.schema).is_some_and(|row| row.name == "xmpp");
+        let twice = row_of(&raw.schema).is_some_and(|row| row.name == "xmpp");
         let guarded = |text: &str, twice: bool| {
             let change = |value: &str| {
                 Zeroizing::new(if twice {

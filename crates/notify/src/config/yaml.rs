@@ -244,9 +244,16 @@ impl<'n> Entries<'_, 'n> {
     fn layer(&mut self, layer: &[&'n Pair<'n>], sogs: bool, keys: &mut Keys<'n>) -> Result<(), Reported> {
         // Both names of the targets may be written; together they are the targets.
         let mut targets: Option<(String, &Node<'_>)> = None;
+        let password = |(key, value): &&Pair<'_>| key.text() == Some("password") && !value.is_null();
+        let password = layer.iter().any(password);
         for (key_node, value) in layer {
             let Some(key) = key_node.text() else { continue };
             match key {
+                "pass" if password => {
+                    let problem =
+                        Problem::warning("both password and pass are written, password is used", "keep one");
+                    self.problem(problem.key("pass"), key_node);
+                }
                 "tag" => keys.tag = Some(value),
                 "tags" => keys.tags = Some(value),
                 _ => match self.value(key, key_node, value) {
@@ -433,6 +440,10 @@ impl<'n> Keys<'n> {
         self.nodes.push(node);
     }
 
+    fn has(&self, key: &str) -> bool {
+        self.pairs.iter().any(|(known, _)| known == key)
+    }
+
     fn remove(&mut self, key: &str) -> Option<(String, &'n Node<'n>)> {
         let at = self.pairs.iter().position(|(known, _)| known == key)?;
         Some((self.pairs.remove(at).1, self.nodes.remove(at)))
@@ -450,8 +461,9 @@ impl<'n> Keys<'n> {
     /// What stands for another parameter of a community is put over it, the last one written.
     fn aliases(&mut self, layer: &[&Pair<'_>]) {
         for (name, others) in [("public_key", ["user", "key"]), ("seed", ["password", "pass"])] {
+            // Of a password and a pass the password is taken.
             let mut written = layer.iter().rev().filter_map(|(key, _)| key.text());
-            let Some(last) = written.find(|key| others.contains(key)) else {
+            let Some(last) = written.find(|key| others.contains(key) && self.has(key)) else {
                 continue;
             };
             let found = self.remove(last);

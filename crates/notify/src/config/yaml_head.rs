@@ -8,7 +8,7 @@ use crate::url::split_urls;
 
 use super::groups::Groups;
 use super::load::Include;
-use super::tree::{Node, NodeKind};
+use super::tree::{Node, NodeKind, Pair};
 
 pub(super) fn version(root: &Node<'_>) -> Result<(), Problem> {
     let Some(node) = root.get("version") else {
@@ -133,6 +133,22 @@ pub(super) fn tag_words<'n>(node: &'n Node<'_>) -> Result<Vec<&'n str>, Problem>
     Ok(words)
 }
 
+/// The pairs of a mapping; of those with the same key the last.
+fn last_written<'n>(pairs: &'n [Pair<'n>]) -> impl Iterator<Item = &'n Pair<'n>> {
+    let mut seen = std::collections::HashMap::new();
+    for (at, (key, _)) in pairs.iter().enumerate() {
+        if let Some(key) = key.text() {
+            seen.insert(key, at);
+        }
+    }
+    let holds = move |at: usize, key: &Node<'_>| key.text().is_none_or(|key| seen.get(key) == Some(&at));
+    pairs
+        .iter()
+        .enumerate()
+        .filter(move |(at, (key, _))| holds(*at, key))
+        .map(|(_, pair)| pair)
+}
+
 pub(super) fn groups(root: &Node<'_>, name: &str, problems: &mut Vec<Problem>) -> Groups {
     let mut groups = Groups::default();
     let Some(node) = root.get("groups").filter(|node| !node.is_null()) else {
@@ -154,11 +170,11 @@ pub(super) fn groups(root: &Node<'_>, name: &str, problems: &mut Vec<Problem>) -
         }
     };
     match &node.kind {
-        NodeKind::Mapping(pairs) => pairs.iter().for_each(|(key, value)| one(key, value)),
+        NodeKind::Mapping(pairs) => last_written(pairs).for_each(|(key, value)| one(key, value)),
         NodeKind::Sequence(items) => {
             for item in items.iter() {
                 match item.mapping() {
-                    Some(pairs) => pairs.iter().for_each(|(key, value)| one(key, value)),
+                    Some(pairs) => last_written(pairs).for_each(|(key, value)| one(key, value)),
                     None => one(item, &empty(item)),
                 }
             }

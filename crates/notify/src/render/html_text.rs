@@ -87,18 +87,23 @@ pub(super) fn collapse(text: &str) -> String {
 struct Lines {
     done: Vec<String>,
     open: Option<String>,
+    /// Where the last piece of the open line begins.
+    last: usize,
 }
 
 impl Lines {
     fn push(&mut self, text: &str) {
-        self.open.get_or_insert_default().push_str(text);
+        let line = self.open.get_or_insert_default();
+        self.last = line.len();
+        line.push_str(text);
     }
 
-    /// A rule; blanks in front of it are dropped.
+    /// A rule; blanks at the end of the piece in front of it are dropped.
     fn rule(&mut self) {
         let line = self.open.get_or_insert_default();
-        line.truncate(line.trim_end_matches(' ').len());
-        line.push_str("\n---\n");
+        let start = self.last.min(line.len());
+        line.truncate(start + line[start..].trim_end_matches(' ').len());
+        self.push("\n---\n");
     }
 
     /// Ends the line; ends that follow each other directly count once.

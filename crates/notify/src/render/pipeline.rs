@@ -55,9 +55,10 @@ fn chunks(
         (Cow::Borrowed(_), Some(whole)) => whole,
         _ => Whole::Text(Arc::default()),
     };
+    let blanks = merged && !body.is_empty();
     let mut body = Cow::Borrowed(body.trim_end_matches(is_space));
-    if body.is_empty() && !title.is_empty() {
-        // A title alone is the message (D22).
+    if body.is_empty() && !title.is_empty() && !blanks {
+        // A title alone is the message (D22); one above blanks is merged with them.
         body = std::mem::take(&mut title).into();
     }
     if merged && !title.is_empty() {

@@ -112,7 +112,7 @@ pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Pr
     Ok(Service::assemble(common, endpoint, warnings))
 }
 
-fn unsupported(schema: &str) -> Problem {
+pub(crate) fn unsupported(schema: &str) -> Problem {
     Problem::error(
         format!("the schema {schema}:// is not supported"),
         "use session://, sessions://, sogs://, xmpp:// or xmpps://",

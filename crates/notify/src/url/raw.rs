@@ -171,8 +171,10 @@ impl RawUrl {
         } else {
             let (host, port) = split_port(place);
             self.host = host::check(trim(host)).map_err(|error| bad_host(error.cause()))?;
+            // Digits of other scripts are read too, but not without one of ours.
             self.port = match port {
-                Some(port) => Some(port_number(port)?),
+                Some(port) if port.contains(|c: char| c.is_ascii_digit()) => Some(port_number(port)?),
+                Some(_) => return Err(no_number()),
                 None => None,
             };
         }
@@ -353,14 +355,16 @@ fn split_port(place: &str) -> (&str, Option<&str>) {
     }
 }
 
+fn no_number() -> Problem {
+    Problem::error(
+        "the port is not a number",
+        "write a number from 1 to 65535 after the host, or nothing",
+    )
+    .key("port")
+}
+
 fn port_number(text: &str) -> Result<u16, Problem> {
-    let number = python_int(text).ok_or_else(|| {
-        Problem::error(
-            "the port is not a number",
-            "write a number from 1 to 65535 after the host, or nothing",
-        )
-        .key("port")
-    })?;
+    let number = python_int(text).ok_or_else(no_number)?;
     u16::try_from(number)
         .ok()
         .filter(|port| *port > 0)
