@@ -154,7 +154,7 @@ impl Outbox {
         });
         // Files cannot be shown in a digest: such a message goes by itself.
         let digest = rules.digest.filter(|_| bundle.is_none());
-        let stored = StoredMessage::new(message);
+        let stored = StoredMessage::new(message, bundle.is_some());
         let stamp = inner.door.take_stamp(&lane, now);
         let mut payload = Payload {
             route,

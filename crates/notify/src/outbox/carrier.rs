@@ -179,11 +179,15 @@ pub(crate) struct StoredMessage {
     kind: String,
     escapes: bool,
     emojis: Option<bool>,
+    /// It came with files, which are stored beside it or not at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) had_files: bool,
 }
 
 impl StoredMessage {
-    pub(crate) fn new(message: &Message) -> Self {
+    pub(crate) fn new(message: &Message, had_files: bool) -> Self {
         Self {
+            had_files,
             title: Hidden::new(message.title.clone()),
             body: Hidden::new(message.body.clone()),
             format: message.input_format.map(|format| format.as_str().to_owned()),

@@ -58,13 +58,20 @@ impl Payload {
     }
 
     /// Puts another message to those that were collected.
-    pub(crate) fn collect(&mut self, message: StoredMessage) {
+    pub(crate) fn collect(&mut self, mut message: StoredMessage) {
         match self.fold {
             // The latest repeat stands for all.
-            Fold::Repeats => self.messages = vec![message],
+            Fold::Repeats => {
+                message.had_files |= self.had_files();
+                self.messages = vec![message];
+            }
             _ if self.messages.len() < SHOWN => self.messages.push(message.shortened(SHOWN_CHARACTERS)),
             _ => {}
         }
+    }
+
+    fn had_files(&self) -> bool {
+        self.messages.iter().any(|message| message.had_files)
     }
 
     /// The message to send, `count` being how many were put together.
@@ -76,7 +83,7 @@ impl Payload {
             .unwrap_or_default();
         match self.fold {
             Fold::None => first,
-            Fold::Repeats => repeats(first, count, &self.rules),
+            Fold::Repeats => repeats(first, count, self.had_files(), &self.rules),
             Fold::Digest if count <= 1 => first,
             Fold::Digest => digest(&self.messages, count, &self.rules),
         }
@@ -87,7 +94,7 @@ fn place(id: &str) -> String {
     format!("entry {id}")
 }
 
-fn repeats(mut message: Message, count: u64, rules: &Rules) -> Message {
+fn repeats(mut message: Message, count: u64, had_files: bool, rules: &Rules) -> Message {
     let window = rules
         .dedup
         .as_ref()
@@ -98,7 +105,8 @@ fn repeats(mut message: Message, count: u64, rules: &Rules) -> Message {
     } else {
         format!("{count} more times")
     };
-    let remark = format!("(repeated {times} within {window})");
+    let files = if had_files { ", files left out" } else { "" };
+    let remark = format!("(repeated {times} within {window}{files})");
     let paragraph = match message.input_format {
         Some(Format::Html) => format!("<p>{remark}</p>"),
         Some(Format::Markdown) => format!("\n\n{remark}"),
@@ -194,6 +202,7 @@ mod tests {
         for number in 1..=25 {
             payload.collect(StoredMessage::new(
                 &Message::new(format!("text {number}")).title("disk"),
+                false,
             ));
         }
         let message = payload.message(25);
@@ -214,15 +223,15 @@ mod tests {
     fn a_digest_of_one_is_that_one() {
         let mut payload = payload(Fold::Digest);
         let message = Message::new("text").title("title").input_format(Format::Html);
-        payload.collect(StoredMessage::new(&message));
+        payload.collect(StoredMessage::new(&message, false));
         assert_eq!(payload.message(1), message);
     }
 
     #[test]
     fn repeats_are_counted_behind_the_latest() {
         let mut payload = payload(Fold::Repeats);
-        payload.collect(StoredMessage::new(&Message::new("90 % full")));
-        payload.collect(StoredMessage::new(&Message::new("91 % full\n")));
+        payload.collect(StoredMessage::new(&Message::new("90 % full"), false));
+        payload.collect(StoredMessage::new(&Message::new("91 % full\n"), false));
         assert_eq!(
             payload.message(1).body,
             "91 % full\n(repeated once more within 10m)"
@@ -231,6 +240,14 @@ mod tests {
             payload.message(7).body,
             "91 % full\n(repeated 7 more times within 10m)"
         );
+        for had_files in [true, false] {
+            payload.collect(StoredMessage::new(&Message::new("92 % full"), had_files));
+            assert_eq!(
+                payload.message(8).body,
+                "92 % full\n(repeated 8 more times within 10m, files left out)",
+                "what is not sent is said, whichever repeat had it"
+            );
+        }
     }
 
     #[test]
