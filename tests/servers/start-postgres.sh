@@ -28,6 +28,7 @@ if [ "$(id -u)" = 0 ]; then
     as=(setpriv --reuid="$owner" --regid="$(id -g "$owner")" --clear-groups)
 fi
 
+chosen=; [ -n "${PORT_PG:-}" ] || chosen=yes    # here, not by who calls
 pick PORT_PG
 
 cd "$dir"
@@ -35,20 +36,30 @@ if [ ! -f "$dir/data/PG_VERSION" ]; then
     "${as[@]}" "$bin/initdb" -D "$dir/data" -U ackpost --auth=trust -E UTF8 --locale=C.UTF-8 --no-sync --no-instructions \
         >"$dir/initdb.log" 2>&1 || die "initdb failed: $(tail -3 "$dir/initdb.log")"
 fi
-: > "$dir/postgres.log"
-# setsid and setpriv exec in place, so $! is the server itself
-setsid "${as[@]}" "$bin/postgres" -D "$dir/data" -c listen_addresses=127.0.0.1 -c port="$PORT_PG" \
-    -c unix_socket_directories="$dir" -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
-    -c max_connections=200 -c shared_buffers=64MB </dev/null >"$dir/postgres.log" 2>&1 &
-pid=$!
-echo $pid > "$dir/pid"
-up() { "$bin/psql" -qAtX -h 127.0.0.1 -p "$PORT_PG" -U ackpost -d postgres -c 'select 1' >/dev/null 2>&1; }
-for _ in $(seq 300); do
-    kill -0 $pid 2>/dev/null || die "exited: $(tail -3 "$dir/postgres.log")"
+launch() {
+    # setsid and setpriv exec in place, so $! is the server itself
+    setsid "${as[@]}" "$bin/postgres" -D "$dir/data" -c listen_addresses=127.0.0.1 -c port="$PORT_PG" \
+        -c unix_socket_directories="$dir" -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
+        -c max_connections=200 -c shared_buffers=64MB </dev/null >"$dir/postgres.log" 2>&1 &
+    pid=$!
+    echo $pid > "$dir/pid"
+}
+# Asked over its own socket: on the port another server may answer, and this one cannot have it then.
+up() { "$bin/psql" -qAtX -h "$dir" -p "$PORT_PG" -U ackpost -d postgres -c 'select 1' >/dev/null 2>&1; }
+launch
+moves=0
+for n in $(seq 300); do
+    if ! kill -0 $pid 2>/dev/null; then
+        # Between its choice and now somebody else took the port.
+        grep -q "Address already in use" "$dir/postgres.log" && [ -n "$chosen" ] && [ $((moves += 1)) -le 5 ] ||
+            die "exited: $(tail -3 "$dir/postgres.log")"
+        free_port; PORT_PG=$REPLY
+        launch
+    fi
     up && break
+    [ "$n" -lt 300 ] || die "not up after 15 s, see $dir/postgres.log"
     sleep 0.05
 done
-up || die "not up after 15 s, see $dir/postgres.log"
 
 tee "$dir/env" <<ENV
 PG_VERSION=$("$bin/postgres" --version | sed 's/.* \([0-9.]*\).*/\1/')
