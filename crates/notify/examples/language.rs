@@ -162,9 +162,13 @@ fn bench(folder: &str) {
             .filter(|url| Service::parse(url, &context).is_ok())
             .count();
         watch.say(loaded, "urls");
+    }
+    for _ in 0..ROUNDS {
         let watch = Watch::start();
         let entries = load(&yaml, Some(Syntax::Yaml));
         watch.say(entries.len(), "yaml");
+    }
+    for _ in 0..ROUNDS {
         let watch = Watch::start();
         let prepared = prepare_shared(&service, &message).expect("a text");
         watch.say(prepared.chunks.len(), "split");
