@@ -92,8 +92,9 @@ impl Lane<'_> {
         let mut repeat = false;
         for attempt in 0..=self.retry {
             with(state, |state| state.attempts = attempt + 1);
-            let results = self.attempt(&pending, accepted.is_empty(), repeat).await;
-            repeat = results.iter().any(|result| result.may_have_arrived);
+            let results = self.attempt(&mut pending, accepted.is_empty(), repeat).await;
+            // Once in doubt, always in doubt: that a later attempt surely failed says nothing about the first.
+            repeat |= results.iter().any(|result| result.may_have_arrived);
             let (left, failure) = settle(pending, results, &mut accepted, state);
             pending = left;
             let outcome = failure.unwrap_or_else(|| delivered(&accepted));
@@ -126,42 +127,56 @@ impl Lane<'_> {
     }
 
     /// One attempt. Where a server limits posts, pieces go one by one, each when there is room for it.
-    async fn attempt(&self, pending: &[Wire], first: bool, repeat: bool) -> Vec<Attempt> {
-        let parcel = |wires: Vec<Wire>, files: Arc<[File]>| Parcel {
-            target: self.target.clone(),
-            wires,
-            files,
-            repeat,
-            fixed: None,
+    ///
+    /// A piece that got its final form on the way (files uploaded, quoted message looked up) keeps it in `pending`: a
+    /// repeat must be the same bytes, or the server could not be asked whether it has them already.
+    async fn attempt(&self, pending: &mut [Wire], first: bool, repeat: bool) -> Vec<Attempt> {
+        let final_forms = Arc::new(Mutex::new(Vec::new()));
+        let parcel = |from: usize, wires: Vec<Wire>, files: Arc<[File]>| {
+            let final_forms = Arc::clone(&final_forms);
+            Parcel {
+                target: self.target.clone(),
+                wires,
+                files,
+                repeat,
+                fixed: Some(Arc::new(move |n, wire| {
+                    let mut forms = final_forms.lock().unwrap_or_else(PoisonError::into_inner);
+                    forms.push((from + n, wire));
+                    Box::pin(std::future::ready(true))
+                })),
+            }
         };
+        let mut results = Vec::with_capacity(pending.len());
         let files = if first {
             Arc::clone(&self.files)
         } else {
             Arc::default()
         };
-        let Some((posts, window)) = self.service.pace() else {
-            return self
-                .courier
-                .deliver(self.service, &parcel(pending.to_vec(), files))
-                .await;
-        };
-        let lane = format!("{}/{}", self.service.url_id(16), self.target.address);
-        let mut results = Vec::with_capacity(pending.len());
-        for (n, wire) in pending.iter().enumerate() {
-            self.courier.pace(&lane, posts, window).await;
-            let files = if n == 0 {
-                Arc::clone(&files)
-            } else {
-                Arc::default()
-            };
-            let result = self
-                .courier
-                .deliver(self.service, &parcel(vec![wire.clone()], files))
-                .await;
-            let accepted = result.iter().all(|result| result.outcome.is_delivered());
-            results.extend(result);
-            if !accepted {
-                break;
+        if let Some((posts, window)) = self.service.pace() {
+            let lane = format!("{}/{}", self.service.url_id(16), self.target.address);
+            for (n, wire) in pending.iter().enumerate() {
+                self.courier.pace(&lane, posts, window).await;
+                let files = if n == 0 {
+                    Arc::clone(&files)
+                } else {
+                    Arc::default()
+                };
+                let parcel = parcel(n, vec![wire.clone()], files);
+                let result = self.courier.deliver(self.service, &parcel).await;
+                let accepted = result.iter().all(|result| result.outcome.is_delivered());
+                results.extend(result);
+                if !accepted {
+                    break;
+                }
+            }
+        } else {
+            let parcel = parcel(0, pending.to_vec(), files);
+            results = self.courier.deliver(self.service, &parcel).await;
+        }
+        let mut final_forms = final_forms.lock().unwrap_or_else(PoisonError::into_inner);
+        for (n, wire) in final_forms.drain(..) {
+            if let Some(piece) = pending.get_mut(n) {
+                *piece = wire;
             }
         }
         results

@@ -1,5 +1,6 @@
 //! SOGS.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use notify::{Attachment, Confirmation, Message, Options, Outcome, Status, TagFilter};
@@ -207,7 +208,7 @@ async fn a_sealed_message_with_a_file_and_a_wire_sent_twice() {
         let parcel = notify::Parcel {
             target: target.clone(),
             wires: vec![serde_json::from_str(&stored).expect("and read")],
-            files: std::sync::Arc::new([]),
+            files: Arc::new([]),
             repeat,
             fixed: None,
         };
@@ -222,8 +223,6 @@ async fn a_sealed_message_with_a_file_and_a_wire_sent_twice() {
 
 #[tokio::test]
 async fn answers_whispers_and_several_files_of_a_real_community() {
-    use std::sync::{Arc, Mutex};
-
     let me = session_core::Identity::from_seed_hex(SEED).expect("a seed");
     let (_folder, running) = community_of(&me).await;
     let server = sogs_client::Server::builder(running.url(), running.public_key());
@@ -323,6 +322,58 @@ async fn a_post_whose_answer_was_lost_is_found_and_not_made_twice() {
         relay.mute(false);
     };
     let (report, ()) = tokio::join!(list.notify(Message::new(&text)), free);
+    assert_eq!(report.status, Status::Success, "{report:?}");
+    let target = &report.targets[0];
+    assert!(target.attempts >= 2, "{target:?}");
+    assert!(
+        target.notes.iter().any(|note| note.contains("not posted again")),
+        "{target:?}"
+    );
+    let found = texts(&url, "lobby").await;
+    assert_eq!(found.iter().filter(|(body, _)| *body == text).count(), 1);
+    running.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_post_with_a_file_whose_answer_was_lost_is_found_and_not_made_twice() {
+    let (_folder, running) = community().await;
+    let key = running.public_key().to_string();
+    let relay = Arc::new(testkit::Relay::start(
+        running.local_addr(),
+        // Slow enough to tell the upload's answer from the post that follows it.
+        testkit::RelayOptions {
+            delay: Duration::from_millis(150),
+            ..testkit::RelayOptions::default()
+        },
+    ));
+    let url = format!(
+        "session://{key}:{SEED}@127.0.0.1:{}/lobby?blind=yes&rto=1&retry=3&wait=1",
+        relay.port()
+    );
+    let (uploading, mut sent) = tokio::sync::mpsc::unbounded_channel();
+    let seen = Arc::clone(&relay);
+    let mut options = Options::default();
+    options.courier.progress = Some(notify::Progress(Arc::new(move |_, done, total| {
+        if done == total {
+            let _ = uploading.send(seen.bytes_down());
+        }
+    })));
+    let mut list = notifier(options);
+    list.add(&url).expect("a URL");
+    let text = unique("once, with a file");
+    let lose_the_posts_answer = async {
+        let before = sent.recv().await.expect("the file is on its way");
+        while relay.bytes_down() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        relay.mute(true);
+        tokio::time::sleep(Duration::from_millis(1_700)).await;
+        relay.cut();
+        relay.mute(false);
+    };
+    let message = Message::new(&text).attach(Attachment::bytes("one.txt", "1\n"));
+    let (report, ()) = tokio::join!(list.notify(message), lose_the_posts_answer);
     assert_eq!(report.status, Status::Success, "{report:?}");
     let target = &report.targets[0];
     assert!(target.attempts >= 2, "{target:?}");
