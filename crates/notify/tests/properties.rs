@@ -227,3 +227,14 @@ fn hostile_texts_take_no_time() {
     let _ = emojis(&":".repeat(many));
     let _ = split_urls(&"a://".repeat(many / 4));
 }
+
+/// What the fuzzer found: the name of a room may not be empty, so what stands behind a lone `#` is no password.
+#[test]
+fn a_target_whose_name_is_a_lone_hash_stays_itself() {
+    let url = "xmpps://user:pass@host.example/%23%2Fa:one/%23%2Fa:two";
+    let first = Service::parse(url, &context()).expect("it loads");
+    let second = Service::parse(&first.expose_url(), &context()).expect("it loads again");
+    assert_eq!(first.targets().len(), 2);
+    assert_eq!(second.targets().len(), 2);
+    assert_eq!(first.expose_url(), second.expose_url());
+}

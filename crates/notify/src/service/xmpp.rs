@@ -365,8 +365,9 @@ fn places(
 /// `#room@conf:password` (the password percent-encoded) in its two parts. A `:` elsewhere belongs to the JID: only a
 /// room whose domain holds no bracket, and what follows is no port number, has a password.
 fn room_password(text: String) -> (String, Option<String>) {
-    let is_room = text.starts_with('#') || text.starts_with("%23");
-    if is_room
+    // In front of the `@` stands the room's name; without one it is no room.
+    let name = text.strip_prefix('#').or_else(|| text.strip_prefix("%23"));
+    if name.is_some_and(|name| !name.starts_with('@'))
         && let Some(at) = text.find('@')
         && let Some(colon) = text[at..].find(':')
     {
