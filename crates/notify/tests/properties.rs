@@ -157,6 +157,32 @@ proptest! {
         prop_assert_eq!(strip(&pieces.concat()), strip(&text));
     }
 
+    /// Markup that a cut goes through is closed, escaped or dropped; letters never are.
+    #[test]
+    fn repaired_markdown_keeps_every_letter(text in "(\\*{1,3}|_{1,2}|`{1,2}|\\[|\\]\\(|\\]\\(<|>\\)|\\)|<ab:|>|\\\\|[a-zé😀]{1,4}|[ .\\n]){0,60}", limit in 1_usize..30) {
+        let pieces = split(&text, limit, Markup { format: Format::Markdown, declared: true, input: Some(Format::Markdown) });
+        let letters = |text: &str| text.chars().filter(|c| c.is_alphabetic() || *c == '😀').collect::<String>();
+        prop_assert_eq!(letters(&pieces.concat()), letters(&text));
+    }
+
+    /// Values of a template are filled in or refused, whatever they are, and nothing is shown of a password.
+    #[test]
+    fn no_value_of_a_template_panics(value in "\\PC{0,40}", place in 0_usize..6) {
+        let url = ["xmpps://u:${X}@h.org", "xmpps://${X}@h.org/a", "xmpps://${X}/a", "xmpps://u:p@h.org/${X}/#${X}", "xmpps://u:p@h.org?to=${X}&name=${X}", "sogs://${X}:${X}@h.org/${X}"][place];
+        let mut list = Notifier::with_options(Options { context: context(), ..Options::default() });
+        let text = format!("template: [X]\nurls:\n - \"{url}\"\n");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(list.add_config_text(&text, Some(Syntax::Yaml)));
+        let values = notify::Values::new([("X", value.clone())], &Environment::empty());
+        let entry = list.iter().next().expect("an entry");
+        if let Ok(service) = entry.resolve(&values)
+            && place == 0
+            && value.trim().chars().count() > 6
+        {
+            prop_assert!(!service.masked_url().contains(value.trim()));
+        }
+    }
+
     #[test]
     fn nothing_rendered_panics(text in "\\PC{0,120}", title in "\\PC{0,20}", format in 0_usize..3, input in 0_usize..4, overflow in 0_usize..3) {
         let words = ["text", "html", "markdown"];
