@@ -398,6 +398,9 @@ impl Config {
         if self.limits.connections == 0 || self.limits.batch_requests == 0 {
             return value("limits", "connections and batch_requests are at least 1");
         }
+        if self.limits.bodies_bytes < self.limits.body_bytes {
+            return value("limits.bodies_bytes", "is at least limits.body_bytes");
+        }
         for (option, days) in [
             ("files.expiry_days", self.files.expiry_days),
             ("files.unattached_seconds", self.files.unattached_seconds),

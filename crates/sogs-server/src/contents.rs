@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Blake2b512, Digest as _};
@@ -12,9 +14,15 @@ use tokio::sync::Mutex;
 use crate::http::request::Spooled;
 use crate::store::{DynStore, StoreResult};
 
+/// Bytes of uploads that may be on the disk without being anybody's yet: whether a signature is good shows only at the
+/// end of what it covers.
+const ARRIVING_BYTES: u64 = 1 << 30;
+
 /// The folder of contents: `ab/abcdef…`, and `tmp/` for what is arriving.
 pub struct Contents {
     root: PathBuf,
+    arriving: Arc<AtomicU64>,
+    arriving_limit: u64,
     /// Held while a content is put in place and registered, or found unused and removed.
     pub(crate) lock: Mutex<()>,
 }
@@ -29,6 +37,8 @@ impl Contents {
     pub fn new(root: PathBuf) -> Self {
         Self {
             root,
+            arriving: Arc::default(),
+            arriving_limit: ARRIVING_BYTES,
             lock: Mutex::new(()),
         }
     }
@@ -56,10 +66,15 @@ impl Contents {
             size: 0,
             auth_hash: [0; 64],
             content: String::new(),
+            share: Arriving {
+                total: Arc::clone(&self.arriving),
+                own: 0,
+            },
         };
         Ok(Spool {
             file,
             spooled,
+            limit: self.arriving_limit,
             auth: Blake2b512::new(),
             content: Blake2b::new(),
         })
@@ -128,12 +143,18 @@ impl Contents {
 pub(crate) struct Spool {
     file: File,
     spooled: Spooled,
+    /// What all together may take.
+    limit: u64,
     auth: Blake2b512,
     content: Blake2b<U32>,
 }
 
 impl Spool {
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.spooled.share.grow(bytes.len() as u64) > self.limit {
+            let text = format!("uploads that are arriving take {} bytes already", self.limit);
+            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+        }
         self.file.write_all(bytes).await?;
         self.auth.update(bytes);
         self.content.update(bytes);
@@ -151,5 +172,53 @@ impl Spool {
         self.spooled.auth_hash = self.auth.finalize().into();
         self.spooled.content = hex::encode(self.content.finalize());
         Ok(self.spooled)
+    }
+}
+
+/// The part of one upload in what all that are arriving take of the disk.
+#[derive(Debug)]
+pub(crate) struct Arriving {
+    total: Arc<AtomicU64>,
+    own: u64,
+}
+
+impl Arriving {
+    /// More has come; returns what all take together.
+    fn grow(&mut self, bytes: u64) -> u64 {
+        self.own += bytes;
+        self.total.fetch_add(bytes, Ordering::Relaxed) + bytes
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_arriving_has_a_bound_over_all_uploads() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let contents = Contents {
+            arriving_limit: 10,
+            ..Contents::new(folder.path().to_path_buf())
+        };
+        let mut first = contents.spool().await?;
+        let mut second = contents.spool().await?;
+        first.write(b"123456").await?;
+        let refused = second.write(b"12345").await.expect_err("eleven are too many");
+        assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded);
+        drop(second);
+        // What is received or given up is free again.
+        first.write(b"7890").await?;
+        drop(first.finish().await?);
+        contents.store(b"1234567890").await?;
+        assert_eq!(contents.arriving.load(Ordering::Relaxed), 0);
+        assert_eq!(std::fs::read_dir(folder.path().join("tmp"))?.count(), 0);
+        Ok(())
     }
 }

@@ -482,7 +482,7 @@ async fn new_members_wait_and_direct_messages_have_gates() {
     let refused = all.request(Method::POST, &inbox, Some(&alice), letter()).await;
     assert_eq!(
         (refused.status.as_u16(), refused.text().as_str()),
-        (403, "Direct messages are open to members with at least 1 posts")
+        (403, "Direct messages are open to members with at least 1 post")
     );
     assert_eq!(all.post("test", &alice, "hello").await.status, 201);
     assert_eq!(

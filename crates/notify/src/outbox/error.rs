@@ -133,7 +133,7 @@ impl OutboxError {
             Self::Attachment { .. } => "check the name and that the file can be read".to_owned(),
             Self::Rule(error) => error.remedy.clone(),
             Self::Key { path, .. } => format!(
-                "make it readable for its owner only: chmod 600 {}",
+                "bring the file back as it was made (64 hexadecimal digits), readable for its owner only: chmod 600 {}",
                 path.display()
             ),
             Self::KeyMissing { .. } => {

@@ -365,11 +365,12 @@ fn places(
 /// `#room@conf:password` (the password percent-encoded) in its two parts. A `:` elsewhere belongs to the JID: only a
 /// room whose domain holds no bracket, and what follows is no port number, has a password.
 fn room_password(text: String) -> (String, Option<String>) {
-    // In front of the `@` stands the room's name; without one it is no room.
     let name = text.strip_prefix('#').or_else(|| text.strip_prefix("%23"));
+    // Behind a slash stands the resource; in front of the `@` stands the room's name, without which it is no room.
+    let bare = &text[..text.find('/').unwrap_or(text.len())];
     if name.is_some_and(|name| !name.starts_with('@'))
-        && let Some(at) = text.find('@')
-        && let Some(colon) = text[at..].find(':')
+        && let Some(at) = bare.find('@')
+        && let Some(colon) = bare[at..].find(':')
     {
         let (jid, password) = text.split_at(at + colon);
         let password = &password[1..];

@@ -8,6 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use super::reply::Refusal;
+use crate::contents::Arriving;
 
 /// A body, in memory or (an upload) already on disk.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct Spooled {
     pub(crate) auth_hash: [u8; 64],
     /// BLAKE2b-32 in hexadecimal, the content's name.
     pub(crate) content: String,
+    /// What it takes of the disk meanwhile.
+    pub(crate) share: Arriving,
 }
 
 impl Drop for Spooled {

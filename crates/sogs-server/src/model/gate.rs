@@ -53,7 +53,8 @@ pub fn direct_message(rules: &Rules, member: &Member, now: f64) -> Passage {
     }
     match rules.dm_posts {
         Some(needed) if member.posts < needed => Passage::Closed(format!(
-            "Direct messages are open to members with at least {needed} posts"
+            "Direct messages are open to members with at least {needed} {}",
+            if needed == 1 { "post" } else { "posts" }
         )),
         _ => Passage::Open,
     }

@@ -7,6 +7,10 @@ use sogs_server::admin::{Operation, PermissionChange};
 
 use super::{Asked, At};
 use crate::exit::Failure;
+use crate::input;
+
+/// The largest picture of a room, bytes.
+const IMAGE_BYTES: u64 = 10_000_000;
 
 /// Commands about rooms.
 #[derive(Debug, Subcommand)]
@@ -145,18 +149,15 @@ impl EditArgs {
             return Ok(Some(String::new()));
         }
         let Some(path) = &self.image else { return Ok(None) };
-        let size = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-        if size > 10_000_000 {
-            return Err(Failure::usage(
+        let bytes = input::file(path, IMAGE_BYTES).map_err(|error| match error.kind() {
+            std::io::ErrorKind::FileTooLarge => Failure::usage(
                 format!("{} is larger than 10 MB", path.display()),
                 "take a smaller picture",
-            ));
-        }
-        let bytes = std::fs::read(path).map_err(|error| {
-            Failure::new(
+            ),
+            _ => Failure::new(
                 format!("{} cannot be read: {error}", path.display()),
                 "check the path",
-            )
+            ),
         })?;
         Ok(Some(base64::engine::general_purpose::STANDARD.encode(bytes)))
     }

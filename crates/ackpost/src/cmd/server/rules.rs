@@ -1,6 +1,6 @@
 //! `ackpost server filter|settings|raid|log|undo …`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use sogs_server::admin::Operation;
@@ -10,7 +10,10 @@ use sogs_server::model::rules::RULES;
 use super::{Asked, At, span};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::output;
+use crate::{input, output};
+
+/// The largest file that is read for a pattern, bytes.
+const PATTERN_FILE_BYTES: u64 = 1 << 20;
 
 /// What a filter looks for.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -107,11 +110,17 @@ impl FilterCommand {
     }
 }
 
+/// The pattern in a file; how long one may be, the community says.
+fn pattern(path: &Path) -> std::io::Result<String> {
+    let bytes = input::file(path, PATTERN_FILE_BYTES)?;
+    String::from_utf8(bytes).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}
+
 impl FilterAddArgs {
     fn operation(&self) -> Result<Operation, Failure> {
         let pattern = match &self.file {
             None => self.pattern.clone(),
-            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+            Some(path) => pattern(path).map_err(|error| {
                 Failure::new(
                     format!("{} cannot be read: {error}", path.display()),
                     "check the path; the file must be text in UTF-8",
