@@ -277,7 +277,7 @@ fn classify(error: &reqwest::Error, phase: &'static str, proxy: Option<String>) 
         },
         (Some(rustls::Error::InvalidMessage(_)), _) => Cause::NotTls,
         (Some(error), _) => Cause::Tls {
-            detail: error.to_string(),
+            detail: tls::explain(error),
         },
         _ if error.is_dns() => Cause::Dns,
         _ if error.is_timeout() => Cause::Timeout {

@@ -6,7 +6,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 
 use crate::error::{Cause, SogsError};
@@ -70,8 +70,34 @@ pub(super) fn config(verify: &Verify, needed: bool) -> Result<ClientConfig, Sogs
 #[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
 fn tls(error: rustls::Error) -> SogsError {
     SogsError::new(Cause::Tls {
-        detail: error.to_string(),
+        detail: explain(&error),
     })
+}
+
+/// A failed handshake in words.
+pub(super) fn explain(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(problem) = error else {
+        return error.to_string();
+    };
+    match problem {
+        // A bad signature is that of another authority with the same name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "the certificate is signed by an authority that is not trusted here".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the certificate is not valid yet".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the certificate is for another name".to_owned()
+        }
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the server shows the certificate of an authority, which signs others, as its own".to_owned()
+        }
+        other => format!("the certificate is not valid: {other}"),
+    }
 }
 
 /// Accepts any certificate, but still requires that the handshake is signed with its key.
