@@ -7,7 +7,7 @@ use serde_json::Value;
 use session_core::SessionId;
 use session_core::auth::BLINDING_REQUIRED;
 
-use crate::error::{Cause, RATE_LIMIT_WINDOW, SogsError};
+use crate::error::{Cause, SogsError};
 use crate::transport::http::Progress;
 use crate::transport::{Answer, plain_text, retry_after};
 
@@ -197,8 +197,7 @@ pub(crate) fn check(answer: &Answer) -> Result<(), SogsError> {
         _ => Cause::UnexpectedStatus,
     };
     let wait = match cause {
-        Cause::RateLimited => Some(retry_after(answer).unwrap_or(RATE_LIMIT_WINDOW)),
-        Cause::ServerError => retry_after(answer),
+        Cause::RateLimited | Cause::ServerError => retry_after(answer),
         _ => None,
     };
     Err(SogsError::new(cause)
@@ -335,7 +334,7 @@ mod tests {
         let limited = check(&answer(429, "")).unwrap_err();
         assert_eq!(
             (limited.is_permanent(), limited.retry_after()),
-            (false, Some(RATE_LIMIT_WINDOW))
+            (false, Some(crate::error::RATE_LIMIT_WINDOW))
         );
         assert!(check(&answer(403, "")).unwrap_err().is_permanent());
     }

@@ -241,9 +241,11 @@ impl SogsError {
         )
     }
 
-    /// How long to wait before trying again, where the server or its rules say so.
+    /// How long to wait before trying again: what the server said, or after a rate limit that says nothing
+    /// [`RATE_LIMIT_WINDOW`].
     pub fn retry_after(&self) -> Option<Duration> {
-        self.inner.retry_after
+        let guess = self.is(&Cause::RateLimited).then_some(RATE_LIMIT_WINDOW);
+        self.inner.retry_after.or(guess)
     }
 
     /// What to do about it, one sentence.
@@ -266,6 +268,9 @@ impl SogsError {
                  (a blinded id has other rights than the 05 id)"
                     .into()
             }
+            Cause::NotFound if self.inner.call.ends_with("/message") => {
+                "check the room token; what an account may not see looks the same as what is not there".into()
+            }
             Cause::NotFound => {
                 "check the room token and the number; what an account may not see looks the same as what is not there"
                     .into()
@@ -287,7 +292,7 @@ impl SogsError {
             Cause::Redirected { to } => format!("use the address the server points to, if you trust it: {to}"),
             Cause::AnswerTooLong { .. } => "ask for less at once, or raise the limit".into(),
             Cause::Tls { .. } => {
-                "check the host name and the server's certificate; verify=no accepts any certificate".into()
+                "check the host name and the server's certificate; ca_file= names an authority of your own, verify=no accepts any".into()
             }
             Cause::NotTls => "use http (session://) for this port, or the port that speaks TLS".into(),
             Cause::Dns => "check the spelling of the host name and this machine's name resolution".into(),
@@ -469,5 +474,11 @@ mod tests {
         ] {
             assert!(shown(call).contains(part), "{call}: {}", shown(call));
         }
+        let remedy = |call: &str| SogsError::new(Cause::NotFound).at("host", call).remedy();
+        assert!(
+            !remedy("POST /room/lobby/message").contains("number"),
+            "a post names none"
+        );
+        assert!(remedy("GET /room/lobby/file/7").contains("the number"));
     }
 }

@@ -133,6 +133,13 @@ async fn each_status_has_its_cause_and_remedy() {
         (405, "", "", Cause::NotASogs, true),
         (413, "", "", Cause::TooLarge, true),
         (429, "", "Rate limited", Cause::RateLimited, false),
+        (
+            429,
+            "retry-after: 300\r\n",
+            "Rate limited",
+            Cause::RateLimited,
+            false,
+        ),
         (429, "", "filtration rejected message", Cause::Rejected, true),
         (500, "", "", Cause::ServerError, false),
         (503, "retry-after: 7\r\n", "", Cause::ServerError, false),
@@ -151,6 +158,11 @@ async fn each_status_has_its_cause_and_remedy() {
         remedies.insert(error.remedy());
     }
     assert!(remedies.len() >= 8);
+    // Only what the server said is told as a number.
+    assert!(
+        remedies.contains("wait 300 seconds") && remedies.contains("wait a while"),
+        "{remedies:?}"
+    );
     assert_eq!(
         refusal(503, "retry-after: 7\r\n", "").await.retry_after(),
         Some(Duration::from_secs(7))

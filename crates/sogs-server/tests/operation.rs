@@ -5,7 +5,7 @@ mod support;
 use http::Method;
 use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, Place};
 use sogs_server::model::filter::{FilterAction, FilterKind};
-use support::{Community, person, shown};
+use support::{Community, Got, person, shown};
 
 fn rooms(token: &str) -> Place {
     Place::Rooms(vec![token.to_owned()])
@@ -379,6 +379,12 @@ async fn filters_refuse_or_hide_and_hold_at_once() {
     assert_eq!(all.post("test", &alice, "darn again").await.status, 429);
 }
 
+/// What `Retry-After` says, seconds.
+fn wait(reply: &Got) -> u64 {
+    let text = reply.headers["retry-after"].to_str().expect("text");
+    text.parse().expect("seconds")
+}
+
 #[tokio::test]
 async fn rate_slow_mode_and_size_follow_the_rules() {
     let all = Community::new().await;
@@ -386,7 +392,10 @@ async fn rate_slow_mode_and_size_follow_the_rules() {
     all.act(setting("rate_posts", "2")).await;
     assert_eq!(all.post("test", &alice, "1").await.status, 201);
     assert_eq!(all.post("test", &alice, "2").await.status, 201);
-    assert_eq!(all.post("test", &alice, "3").await.status, 429);
+    let fast = all.post("test", &alice, "3").await;
+    assert_eq!(fast.status, 429);
+    // The window of the reference is 16 seconds; both posts of it are a moment old.
+    assert!(matches!(wait(&fast), 10..=16), "{}", wait(&fast));
     all.act(Operation::SettingSet {
         room: Some("test".into()),
         name: "slow_seconds".into(),
@@ -399,6 +408,7 @@ async fn rate_slow_mode_and_size_follow_the_rules() {
         (slow.status.as_u16(), slow.text().as_str()),
         (429, "Rate limited")
     );
+    assert!(matches!(wait(&slow), 3590..=3600), "{}", wait(&slow));
     all.act(setting("message_bytes", "200")).await;
     all.act(setting("rate_posts", "100")).await;
     let long = all.post("test", &person(3), &"x".repeat(300)).await;

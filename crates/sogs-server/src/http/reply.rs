@@ -151,12 +151,12 @@ impl Refusal {
         }
     }
 
-    /// Too many posts.
-    pub(crate) const fn rate_limited() -> Self {
+    /// Too many posts; the next one may come after so many seconds.
+    pub(crate) const fn rate_limited(wait: u64) -> Self {
         Self {
             status: 429,
             body: RefusalBody::Sentence("Rate limited"),
-            retry_after: None,
+            retry_after: Some(wait),
         }
     }
 

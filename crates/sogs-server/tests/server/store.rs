@@ -327,7 +327,7 @@ async fn rate_windows_are_checked_in_the_transaction(store: DynStore) {
     assert_eq!(stored, 5, "however many come at once");
     assert_eq!(
         store.post(limited(a, 116.0)).await.unwrap(),
-        Posted::RateLimited,
+        Posted::RateLimited { wait: 1 },
         "the edge counts"
     );
     assert!(matches!(

@@ -223,7 +223,7 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
     };
     let (id, seqno) = match cx.app.store.post(new).await? {
         Posted::Done { id, seqno } => (id, seqno),
-        Posted::RateLimited => return Err(Refusal::rate_limited()),
+        Posted::RateLimited { wait } => return Err(Refusal::rate_limited(wait)),
         Posted::NoRoom => return Err(Refusal::not_found()),
     };
     cx.app.counters.posts.fetch_add(1, Ordering::Relaxed);

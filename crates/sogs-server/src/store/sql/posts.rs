@@ -25,9 +25,21 @@ pub(in super::super) async fn insert_all(
     posts: &[&NewPost],
 ) -> StoreResult<Vec<Posted>> {
     let mut tx = Tx { conn, changes };
-    let mut outcomes = vec![Posted::RateLimited; posts.len()];
+    let mut outcomes = vec![Posted::NoRoom; posts.len()];
     let mut rooms: BTreeMap<Id, Vec<usize>> = BTreeMap::new();
-    for place in within_limits(&mut tx, posts).await? {
+    let passed = within_limits(&mut tx, posts).await?;
+    for (place, new) in posts.iter().enumerate() {
+        if passed.binary_search(&place).is_err() {
+            let before: Vec<&NewPost> = passed
+                .iter()
+                .take_while(|earlier| **earlier < place)
+                .map(|earlier| posts[*earlier])
+                .collect();
+            let wait = wait(&mut tx, new, &before).await?;
+            outcomes[place] = Posted::RateLimited { wait };
+        }
+    }
+    for place in passed {
         rooms.entry(posts[place].room_id).or_default().push(place);
     }
     let mut numbered = Vec::with_capacity(posts.len());
@@ -35,7 +47,6 @@ pub(in super::super) async fn insert_all(
         let count = i64::try_from(places.len()).unwrap_or(i64::MAX);
         let last = take_seqnos(&mut tx, room_id, count).await?;
         for (seqno, place) in (1..=count).zip(places) {
-            outcomes[place] = Posted::NoRoom;
             numbered.extend(last.map(|last| (place, last - count + seqno)));
         }
     }
@@ -157,6 +168,42 @@ async fn within_limits(tx: &mut Tx<'_>, posts: &[&NewPost]) -> StoreResult<Vec<u
         }
     }
     Ok(passed)
+}
+
+/// Whole seconds until every limit lets another post through: until the post that fills its window leaves it.
+/// `before` are the posts stored together with this one.
+async fn wait(tx: &mut Tx<'_>, new: &NewPost, before: &[&NewPost]) -> StoreResult<u64> {
+    let mut longest = 0.0_f64;
+    for window in 0..new.windows.len() {
+        let (since, limit) = new_window(new, window);
+        let mut times: Vec<f64> = before
+            .iter()
+            .filter(|earlier| (earlier.user_id, earlier.room_id) == (new.user_id, new.room_id))
+            .map(|earlier| earlier.now)
+            .filter(|posted| *posted >= since)
+            .collect();
+        let stored: Vec<(f64,)> = sqlx::query_as(
+            "SELECT posted FROM messages WHERE user_id = $1 AND room_id = $2 AND posted >= $3 \
+             ORDER BY posted DESC LIMIT $4",
+        )
+        .bind(new.user_id)
+        .bind(new.room_id)
+        .bind(since)
+        .bind(limit)
+        .fetch_all(&mut *tx.conn)
+        .await?;
+        times.extend(stored.into_iter().map(|(posted,)| posted));
+        times.sort_by(|one, other| other.total_cmp(one));
+        let filling = usize::try_from(limit)
+            .ok()
+            .and_then(|limit| limit.checked_sub(1))
+            .and_then(|place| times.get(place));
+        if let Some(filling) = filling {
+            longest = longest.max(filling - since);
+        }
+    }
+    // A post exactly as old as the window is long still counts.
+    Ok(std::time::Duration::try_from_secs_f64(longest).map_or(1, |wait| wait.as_secs() + 1))
 }
 
 /// Since when posts count towards this limit, and how many it allows.

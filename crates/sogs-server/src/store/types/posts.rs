@@ -55,7 +55,10 @@ pub enum Posted {
         seqno: i64,
     },
     /// A rate limit is reached.
-    RateLimited,
+    RateLimited {
+        /// Whole seconds after which this author may post again, if nothing else is posted meanwhile.
+        wait: u64,
+    },
     /// The room is gone.
     NoRoom,
 }
