@@ -58,6 +58,12 @@ pub enum ConfigError {
         /// The public key of the community.
         expected: String,
     },
+    /// There is a key, but the database file of its community is gone: an empty one would look like success.
+    #[error("the key of a community is here, but its database {path} is missing or empty")]
+    DatabaseMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// The key file is unusable.
     #[error("key file {path}: {message}")]
     Key {
@@ -66,6 +72,26 @@ pub enum ConfigError {
         /// What is wrong.
         message: String,
     },
+}
+
+impl ConfigError {
+    /// What to do about it, one sentence.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Read { .. } => "name the folder of a server; `ackpost server init DIR` makes one",
+            Self::KeyMissing { .. } | Self::KeyDiffers { .. } => {
+                "put the file back from a backup; a community cannot keep its links without it"
+            }
+            Self::DatabaseMissing { .. } => {
+                "bring the file back or mount its disk, or restore a backup with `ackpost server restore`; for an \
+                 empty community under this key, move server.toml away and use `ackpost server init`"
+            }
+            Self::Key { .. } => "put the file back from a backup, readable by the user that runs the server",
+            Self::Parse { .. } | Self::Value { .. } => {
+                "correct the line; `ackpost server config check --dir DIR` shows every problem"
+            }
+        }
+    }
 }
 
 fn of_key(public_key: Option<&str>) -> String {
@@ -392,6 +418,19 @@ impl Config {
         if !usable && !base_url.is_empty() {
             return value("net.base_url", "starts with http:// or https://, or is empty");
         }
+        let database = &self.database.url;
+        let other = |scheme: &str| !matches!(scheme, "sqlite" | "postgres" | "postgresql");
+        if database.is_empty()
+            || database
+                .split_once("://")
+                .is_some_and(|(scheme, _)| other(scheme))
+        {
+            // Not shown: it may hold a password.
+            return value(
+                "database.url",
+                "is sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME; there is no other kind of database",
+            );
+        }
         if self.database.readers == 0 || self.database.readers > 64 {
             return value("database.readers", "is from 1 to 64");
         }
@@ -433,13 +472,31 @@ impl Config {
         format!("sqlite:{}", self.dir.join(path).display())
     }
 
+    /// The file of the database; nothing for PostgreSQL.
+    fn database_file(&self) -> Option<PathBuf> {
+        let url = self.database_url();
+        let path = url.strip_prefix("sqlite:")?;
+        Some(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
+    }
+
     /// Whether the database is a file that is there already.
     pub(crate) fn has_database_file(&self) -> bool {
-        let url = self.database_url();
-        let Some(path) = url.strip_prefix("sqlite:") else {
-            return false;
-        };
-        std::fs::metadata(path.strip_prefix("//").unwrap_or(path)).is_ok_and(|file| file.len() > 0)
+        self.database_file()
+            .is_some_and(|path| std::fs::metadata(path).is_ok_and(|file| file.len() > 0))
+    }
+
+    /// Refuses a folder that has the key of a community but not the file of its database. `init` makes both; a
+    /// database that is missing later was moved, or its disk is not there.
+    ///
+    /// # Errors
+    /// [`ConfigError::DatabaseMissing`].
+    pub fn check_database(&self) -> Result<(), ConfigError> {
+        match self.database_file() {
+            Some(path) if self.key_path().exists() && !self.has_database_file() => {
+                Err(ConfigError::DatabaseMissing { path })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How the store is opened for this configuration.

@@ -63,7 +63,7 @@ impl ImportError {
             Self::Backup(_) => "name a folder that `ackpost server backup` has written to its end",
             Self::Target(_) => "choose an empty folder or database, or stop the server that uses this one",
             Self::Differs(_) => "nothing was kept; please report this with the output of the command",
-            Self::Config(_) => "`ackpost server config check` says more",
+            Self::Config(error) => error.remedy(),
         }
     }
 }

@@ -77,6 +77,7 @@ impl Server {
         std::fs::create_dir_all(&config.dir).map_err(system("cannot make the server's folder"))?;
         // Before a database file is made: an existing one without a key is no new server.
         let key = KeyCheck::before_opening(&config)?;
+        config.check_database()?;
         let world = Arc::new(World::new(config.limits.cached_users));
         let activity = Arc::new(Activity::default());
         let settings = Arc::new(Notify::new());

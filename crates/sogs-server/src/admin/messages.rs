@@ -161,6 +161,15 @@ async fn delete_some(
     Ok((number, undo))
 }
 
+/// What became of messages, or would without `--dry-run`.
+fn deleted(act: &Act<'_>) -> &'static str {
+    if act.dry_run {
+        " would be deleted"
+    } else {
+        " deleted"
+    }
+}
+
 pub(super) async fn delete(act: &Act<'_>, room: &str, ids: Vec<i64>) -> Done {
     let room = act.room(room).await?;
     let mut found = Vec::new();
@@ -194,7 +203,10 @@ pub(super) async fn delete(act: &Act<'_>, room: &str, ids: Vec<i64>) -> Done {
     Ok(Answer {
         changed: number,
         undo,
-        ..Answer::show(data, vec![format!("{} deleted", count(number, "message"))])
+        ..Answer::show(
+            data,
+            vec![format!("{}{}", count(number, "message"), deleted(act))],
+        )
     })
 }
 
@@ -207,9 +219,10 @@ pub(super) async fn delete_all(act: &Act<'_>, user: &str, place: &Place, reactio
     let (gone, taken) = sweep(act, person.user.id, &rooms, reactions).await?;
     let messages = gone.messages.len() as u64;
     let mut line = format!(
-        "{} of {} deleted in {}",
+        "{} of {}{} in {}",
         count(messages, "message"),
         person.user.session_id,
+        deleted(act),
         place_words(Some(&rooms))
     );
     if reactions {
@@ -290,7 +303,7 @@ pub(super) async fn delete_containing(act: &Act<'_>, place: &Place, text: &str) 
         format!("containing '{}'", one_line(text)),
     )
     .await?;
-    lines.push(format!("{} deleted", count(number, "message")));
+    lines.push(format!("{}{}", count(number, "message"), deleted(act)));
     Ok(Answer {
         changed: number,
         undo,
@@ -478,7 +491,14 @@ pub(super) async fn file_delete(act: &Act<'_>, id: i64) -> Done {
         undo,
         ..Answer::show(
             serde_json::json!({ "id": id }),
-            vec![format!("file {id} {detail} is deleted")],
+            vec![format!(
+                "file {id} {detail} {}",
+                if act.dry_run {
+                    "would be deleted"
+                } else {
+                    "is deleted"
+                }
+            )],
         )
     })
 }

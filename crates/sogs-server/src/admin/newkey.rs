@@ -44,6 +44,7 @@ pub async fn new_key(folder: &Path, actor: &str, dry_run: bool) -> Result<NewKey
     if tokio::net::UnixStream::connect(folder.join(SOCKET)).await.is_ok() {
         return Err(running());
     }
+    config.check_database()?;
     let store = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
     let outcome = change(&config, &store, actor, dry_run).await;
     store.close().await?;

@@ -24,6 +24,10 @@ const MAX_CONNECTIONS: usize = 32;
 const IDLE: Duration = Duration::from_secs(60);
 /// How long the client waits for an answer: a backup of a large community takes its time.
 const PATIENCE: Duration = Duration::from_secs(6 * 3600);
+/// After so much silence the client looks whether the server is there at all.
+const SILENCE: Duration = Duration::from_secs(3);
+/// How long the server has to show that it is there.
+const LIFE_SIGN: Duration = Duration::from_secs(7);
 
 /// One line back.
 #[derive(Debug, Serialize, Deserialize)]
@@ -153,14 +157,31 @@ pub async fn ask(folder: &Path, request: &AdminRequest) -> std::io::Result<Asked
         }
         Err(error) => return Err(error),
     };
+    let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let (read, mut write) = stream.into_split();
     let mut text = serde_json::to_vec(request)?;
     text.push(b'\n');
-    write.write_all(&text).await?;
-    let mut line = Vec::new();
-    let mut read = BufReader::new(read).take(MAX_ANSWER);
-    let size = tokio::time::timeout(PATIENCE, read.read_until(b'\n', &mut line)).await??;
-    if size == 0 {
+    let answer = async {
+        write.write_all(&text).await?;
+        let mut line = Vec::new();
+        let mut read = BufReader::new(read).take(MAX_ANSWER);
+        tokio::time::timeout(PATIENCE, read.read_until(b'\n', &mut line)).await??;
+        Ok::<_, std::io::Error>(line)
+    };
+    let line = tokio::select! {
+        line = answer => line?,
+        () = silent(&folder.join(SOCKET)) => {
+            let process = process.map_or_else(String::new, |id| format!(" (process {id})"));
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!(
+                    "the server{process} is there, but gives no sign of life on its local socket within {} seconds",
+                    LIFE_SIGN.as_secs()
+                ),
+            ));
+        }
+    };
+    if line.is_empty() {
         return Err(std::io::Error::new(
             std::io::ErrorKind::UnexpectedEof,
             "the server is busy or stopping, and did not answer",
@@ -170,6 +191,22 @@ pub async fn ask(folder: &Path, request: &AdminRequest) -> std::io::Result<Asked
         Reply::Ok(answer) => Ok(answer),
         Reply::Error(error) => Err(error),
     }))
+}
+
+/// Waits until the server of a socket gives no sign of life. What it does may take hours; that it answers a line which
+/// means nothing takes no time, and a connection that it closes is a sign, too.
+async fn silent(path: &Path) {
+    loop {
+        tokio::time::sleep(SILENCE).await;
+        let life_sign = async {
+            let mut stream = UnixStream::connect(path).await?;
+            stream.write_all(b"{}\n").await?;
+            stream.read(&mut [0; 64]).await
+        };
+        if tokio::time::timeout(LIFE_SIGN, life_sign).await.is_err() {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

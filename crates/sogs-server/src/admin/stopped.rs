@@ -21,6 +21,7 @@ impl From<ConfigError> for AdminError {
             ConfigError::Key { .. } | ConfigError::KeyMissing { .. } | ConfigError::KeyDiffers { .. } => {
                 "restore the key from a backup: without it every join link breaks"
             }
+            ConfigError::DatabaseMissing { .. } => return Self::conflict(error.to_string(), error.remedy()),
             _ => "`ackpost server config check` says more",
         };
         // A mistake in the file is shown with its line, and the line ends.
@@ -47,6 +48,11 @@ pub async fn perform(folder: &Path, request: AdminRequest) -> Result<Answer, Adm
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(AdminError::conflict(
             format!("the local socket of the server cannot be opened: {error}"),
             "run the command as the user that runs the server, or as root",
+        )),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(AdminError::conflict(
+            error.to_string(),
+            "its process is stopped (`kill -CONT` lets it go on) or stuck (restart it); what was asked for may still be \
+             done when it goes on",
         )),
         Err(error) => Err(AdminError::failed(error)),
     }
@@ -81,6 +87,7 @@ fn holds_server(folder: &Path) -> Result<(), AdminError> {
 async fn directly(folder: &Path, request: AdminRequest) -> Result<Answer, AdminError> {
     let config = Config::load(folder)?;
     let key = load_key(&config.key_path())?.public();
+    config.check_database()?;
     let store = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
     let admin = Admin {
         store: Arc::clone(&store),
@@ -151,7 +158,9 @@ pub async fn init(folder: &Path, options: &InitOptions) -> Result<Initialised, A
     if let Some(database) = &options.database {
         config.database.url.clone_from(database);
     }
-    config.check()?;
+    config
+        .check()
+        .map_err(|error| AdminError::usage(error.to_string(), "correct the words of the command"))?;
     private_folder(folder)?;
     let key_file = config.key_path();
     let key = KeyCheck::before_opening(&config)?;

@@ -241,11 +241,12 @@ pub fn check(from: &Path) -> Result<Manifest, ImportError> {
 /// Makes a server in `folder` out of a backup; with `database` in that database instead of a file.
 pub async fn restore(from: &Path, folder: &Path, database: Option<&str>) -> Result<Manifest, ImportError> {
     let manifest = check(from)?;
-    empty_folder(folder)?;
     let mut config = Config::load(from)?;
     config.dir = std::path::absolute(folder).map_err(file_error(folder))?;
     config.database.url = database.unwrap_or("sqlite:community.db").to_owned();
     config.files.directory = PathBuf::from(UPLOADS);
+    config.check()?;
+    empty_folder(folder)?;
     let postgres = config.database_url().starts_with("postgres");
     if postgres {
         super::migrate::copy_into(

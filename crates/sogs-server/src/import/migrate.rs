@@ -26,8 +26,10 @@ pub struct MigrateReport {
 pub async fn migrate(folder: &Path, to: &str, dry_run: bool) -> Result<MigrateReport, ImportError> {
     let mut config = Config::load(folder)?;
     config.dir = std::path::absolute(folder).map_err(super::file_error(folder))?;
+    config.check_database()?;
     let from = config.database_url();
     to.clone_into(&mut config.database.url);
+    config.check()?;
     let url = config.database_url();
     if url == from {
         return Err(ImportError::Target(

@@ -39,13 +39,16 @@ impl Target {
     ) -> Result<Self, ImportError> {
         let folder = std::path::absolute(&options.target).map_err(file_error(&options.target))?;
         let mut config = if folder.join(CONFIG_FILE).exists() {
-            Config::load(&folder)?
+            let config = Config::load(&folder)?;
+            config.check_database()?;
+            config
         } else {
-            crate::admin::private_folder(&folder).map_err(|error| ImportError::Target(error.cause))?;
             let mut config = Config::for_dir(&folder);
             if let Some(database) = &options.database {
                 config.database.url.clone_from(database);
             }
+            config.check()?;
+            crate::admin::private_folder(&folder).map_err(|error| ImportError::Target(error.cause))?;
             config
         };
         config.dir.clone_from(&folder);

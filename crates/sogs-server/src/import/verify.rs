@@ -70,6 +70,7 @@ pub(super) fn signature_is_good(row: &RowValues, author: &str) -> bool {
 /// Checks the community of a folder. `every` = 1 checks every signature, 10 each tenth.
 pub async fn verify(folder: &Path, every: u64) -> Result<VerifyReport, ImportError> {
     let config = Config::load(folder)?;
+    config.check_database()?;
     let mut conn = Conn::open(&config.database_url()).await?;
     conn.begin(false).await?;
     let mut report = VerifyReport::default();
