@@ -157,6 +157,7 @@ pub async fn ask(folder: &Path, request: &AdminRequest) -> std::io::Result<Asked
         }
         Err(error) => return Err(error),
     };
+    let socket = folder.join(SOCKET);
     let process = stream.peer_cred().ok().and_then(|peer| peer.pid());
     let (read, mut write) = stream.into_split();
     let mut text = serde_json::to_vec(request)?;
@@ -170,7 +171,7 @@ pub async fn ask(folder: &Path, request: &AdminRequest) -> std::io::Result<Asked
     };
     let line = tokio::select! {
         line = answer => line?,
-        () = silent(&folder.join(SOCKET)) => {
+        () = silent(&socket) => {
             let process = process.map_or_else(String::new, |id| format!(" (process {id})"));
             return Err(std::io::Error::new(
                 std::io::ErrorKind::TimedOut,
