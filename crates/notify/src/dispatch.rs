@@ -98,6 +98,9 @@ pub struct Attempt {
     pub notes: Vec<String>,
     /// It failed, but the other side may have it all the same: the next attempt should look first.
     pub may_have_arrived: bool,
+    /// It was refused because a name did not resolve. Who waits for an answer is served best by that; who can wait may
+    /// try again, because an outage of DNS looks just so.
+    pub unresolved: bool,
 }
 
 impl Attempt {
@@ -107,6 +110,7 @@ impl Attempt {
             outcome,
             notes: Vec::new(),
             may_have_arrived: false,
+            unresolved: false,
         }
     }
 }

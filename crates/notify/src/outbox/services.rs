@@ -163,11 +163,23 @@ impl Services {
         let courier = own.as_ref().unwrap_or(&self.courier);
         tokio::select! {
             mut attempts = courier.deliver(&service, &parcel) => Ok(match attempts.pop() {
-                Some(attempt) => attempt.outcome,
+                Some(attempt) => waiting(attempt),
                 None => Outcome::deferred("there was no outcome", "try again"),
             }),
             () = keeping => Err(Outcome::deferred("there was no outcome", "try again")),
         }
+    }
+}
+
+/// The outcome for a queue that can wait: a name that does not resolve now may do so when DNS is back.
+fn waiting(attempt: crate::dispatch::Attempt) -> Outcome {
+    match attempt.outcome {
+        Outcome::Refused { reason, remedy } if attempt.unresolved => Outcome::Deferred {
+            reason,
+            remedy,
+            retry_after: None,
+        },
+        outcome => outcome,
     }
 }
 
@@ -265,5 +277,26 @@ pub(super) fn route(service: &Service, target: &Target) -> Route {
         address: target.address.clone(),
         target: service.endpoint().target_label(target),
         sender: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::Attempt;
+
+    #[test]
+    fn only_a_name_that_does_not_resolve_is_waited_for() {
+        let mut attempt = Attempt::new(Outcome::refused("no such host: h.org", "check the spelling"));
+        assert!(matches!(waiting(attempt.clone()), Outcome::Refused { .. }));
+        attempt.unresolved = true;
+        assert_eq!(
+            waiting(attempt),
+            Outcome::Deferred {
+                reason: "no such host: h.org".to_owned(),
+                remedy: "check the spelling".to_owned(),
+                retry_after: None,
+            }
+        );
     }
 }

@@ -390,5 +390,7 @@ fn failed(error: &SogsError) -> Attempt {
         notes: Vec::new(),
         // These two are the server's own word that it did not take it; a gateway's word is none.
         may_have_arrived: error.is_ambiguous() && !matches!(error.status(), Some(500 | 503)),
+        // A name that does not resolve is never a refusal here.
+        unresolved: false,
     }
 }

@@ -284,6 +284,7 @@ fn attempt(outcome: xmpp_client::Outcome) -> Attempt {
             },
             notes: proof.notes.iter().map(ToString::to_string).collect(),
             may_have_arrived: false,
+            unresolved: false,
         },
         xmpp_client::Outcome::Refused(error) => failed(&error, true),
         xmpp_client::Outcome::Deferred(error) => failed(&error, false),
@@ -305,6 +306,7 @@ fn failed(error: &XmppError, permanent: bool) -> Attempt {
         outcome,
         notes: Vec::new(),
         may_have_arrived: error.may_have_arrived(),
+        unresolved: matches!(error, XmppError::NoSuchHost { .. }),
     }
 }
 
