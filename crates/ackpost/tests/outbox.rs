@@ -115,6 +115,48 @@ fn stored_now_and_delivered_by_a_flush() {
 }
 
 #[test]
+fn what_a_flush_leaves_is_said_with_cause_and_time() {
+    let program = Program::new();
+    // A name that does not resolve waits like a server that does not answer: an outage of DNS looks just so.
+    for to in [
+        "xmpps://a:b@no-such-host.invalid/jane".to_owned(),
+        format!("session://{SERVER_KEY}:{SEED}@no-such-host.invalid/room"),
+    ] {
+        let ran = program.run(&["send", "--queue", "-b", "x", &to]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+    }
+    let ran = program.run(&["outbox", "flush"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(
+        ran.stderr.contains("0 refused, 0 out of time, 2 left"),
+        "{}",
+        ran.stderr
+    );
+    let left: Vec<&str> = ran
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("left "))
+        .collect();
+    assert_eq!(left.len(), 2, "{}", ran.stderr);
+    for line in left {
+        assert!(
+            line.contains(": waits for the pause after a failed attempt, next attempt 2"),
+            "{line}"
+        );
+        assert!(
+            line.contains("Z; ") && line.contains("no-such-host.invalid"),
+            "{line}"
+        );
+    }
+    let listed = program.run(&["--json", "outbox", "list"]);
+    assert!(
+        listed.json().iter().all(|entry| entry["state"] == "waiting"),
+        "{}",
+        listed.all()
+    );
+}
+
+#[test]
 fn the_next_send_goes_on_with_what_waits() {
     let fake = FakeSogs::start(SERVER_KEY);
     let program = Program::new();

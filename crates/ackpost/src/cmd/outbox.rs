@@ -287,8 +287,30 @@ async fn flush(args: &FlushArgs, outbox: &Outbox, context: Context) -> Done {
         .await
         .map_err(|error| failure(&error))?;
     summary(&done, context);
+    if done.remaining > 0 && !context.json {
+        left(&done, outbox).await?;
+    }
     let clean = done.remaining + done.refused + done.expired == 0;
     Ok(if clean { Exit::Success } else { Exit::Failure })
+}
+
+/// What a flush left: why, and when it is tried next.
+async fn left(done: &Summary, outbox: &Outbox) -> Result<(), Failure> {
+    const SHOWN: usize = 10;
+    let filter = Filter {
+        states: vec![State::Waiting, State::Collecting, State::Sending],
+        limit: SHOWN,
+        ..Filter::default()
+    };
+    let entries = outbox.list(&filter).await.map_err(|error| failure(&error))?;
+    for entry in &entries {
+        output::note(&show::left(entry));
+    }
+    let more = done.remaining.saturating_sub(entries.len() as u64);
+    if more > 0 {
+        output::note(&format!("and {more} more: `ackpost outbox list --state waiting`"));
+    }
+    Ok(())
 }
 
 async fn work(args: &RunArgs, outbox: &Outbox, context: Context) -> Done {

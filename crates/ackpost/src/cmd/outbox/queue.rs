@@ -22,8 +22,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = super::HEADING)]
 pub(crate) struct QueueArgs {
-    /// Only store the message, durably: exit code 0 means stored. It is delivered by `ackpost gateway run`, `ackpost
-    /// outbox run`, `ackpost outbox flush` or the next `send`. In a URL: queue=yes
+    /// Store the message durably: exit code 0 means stored. What waits is then tried once, unless --no-drain; what does
+    /// not arrive goes on with `ackpost gateway run`, `ackpost outbox run`, `ackpost outbox flush` or the next `send`.
+    /// In a URL: queue=yes
     #[arg(long)]
     pub(crate) queue: bool,
     /// Give up on a stored message after this time, such as 90s, 2h or 3d (default 24h). In a URL: ttl=

@@ -34,6 +34,33 @@ pub(crate) fn row(entry: &Entry, context: Context) {
     output::line(&text);
 }
 
+/// One entry that is left: what it waits for, until when, and what came of the last attempt.
+pub(crate) fn left(entry: &Entry) -> String {
+    let mut text = format!("left      {} for {}: ", entry.id, plain(&entry.target));
+    match entry.state {
+        State::Waiting => text.push_str(&format!(
+            "waits for {}, next attempt {}",
+            entry.waits_for.as_str(),
+            time_text(entry.due_at)
+        )),
+        State::Collecting => text.push_str(&format!("collects until {}", time_text(entry.due_at))),
+        state => text.push_str(state.as_str()),
+    }
+    let outcome = entry.outcome.as_ref();
+    for part in [
+        outcome.and_then(Outcome::reason),
+        outcome.and_then(Outcome::remedy),
+    ]
+    .into_iter()
+    .flatten()
+    .filter(|part| !part.is_empty())
+    {
+        text.push_str("; ");
+        text.push_str(&plain(part));
+    }
+    text
+}
+
 /// One entry with its history.
 pub(crate) fn whole(entry: &Entry, events: &[Event], context: Context) {
     if context.json {
