@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use notify::{Notifier, Options, Problem};
 use serde_json::json;
 
+use crate::cmd::identity;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output;
@@ -48,10 +49,13 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
     if files.is_empty() {
         return refuse_value(context, "There is no configuration file to check.");
     }
-    let mut notifier = Notifier::with_options(Options {
+    let mut options = Options {
         recursion: args.recursion_depth,
         ..Options::default()
-    });
+    };
+    // As `send` reads it: a join link without a seed means the stored identity.
+    options.context.identity = identity::default_seed();
+    let mut notifier = Notifier::with_options(options);
     context.runtime().block_on(async {
         for file in &files {
             notifier.add_config(file).await;

@@ -20,6 +20,8 @@ use crate::{gateway, output};
 /// `gateway`.
 #[derive(Debug, Args)]
 pub(crate) struct GatewayArgs {
+    #[command(flatten)]
+    file: FileArgs,
     #[command(subcommand)]
     command: GatewayCommand,
 }
@@ -31,7 +33,7 @@ enum GatewayCommand {
     /// Print a configuration file that explains every option
     Config,
     /// Read the configuration and say what is wrong with it
-    Check(FileArgs),
+    Check,
     /// Make, list and remove access tokens
     Token(token::TokenArgs),
 }
@@ -39,17 +41,15 @@ enum GatewayCommand {
 #[derive(Debug, Args)]
 struct FileArgs {
     /// The configuration file [default: ~/.config/ackpost/gateway.toml, /etc/ackpost/gateway.toml, or none]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// The folder of keys and tokens, over the one of the file
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    #[command(flatten)]
-    file: FileArgs,
     /// Where to listen, over what the file says; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<SocketAddr>,
@@ -60,13 +60,13 @@ struct RunArgs {
 /// Runs the command.
 pub(crate) fn run(args: &GatewayArgs, context: Context) -> Done {
     match &args.command {
-        GatewayCommand::Run(args) => start(args, context),
+        GatewayCommand::Run(run) => start(run, &args.file, context),
         GatewayCommand::Config => {
             output::raw(DEFAULT_TEXT.as_bytes());
             Ok(Exit::Success)
         }
-        GatewayCommand::Check(args) => {
-            let (config, file) = args.load()?;
+        GatewayCommand::Check => {
+            let (config, file) = args.file.load()?;
             let place = file.map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
             for (key, file) in &config.keys {
                 if !file.is_file() {
@@ -79,7 +79,7 @@ pub(crate) fn run(args: &GatewayArgs, context: Context) -> Done {
             output::line(&format!("{place}: good; listens on {}", list(&config.listen)));
             Ok(Exit::Success)
         }
-        GatewayCommand::Token(args) => token::run(args, context),
+        GatewayCommand::Token(token) => token::run(token, &args.file, context),
     }
 }
 
@@ -118,8 +118,8 @@ fn list(addresses: &[SocketAddr]) -> String {
         .join(", ")
 }
 
-fn start(args: &RunArgs, context: Context) -> Done {
-    let (mut config, file) = args.file.load()?;
+fn start(args: &RunArgs, named: &FileArgs, context: Context) -> Done {
+    let (mut config, file) = named.load()?;
     if !args.listen.is_empty() {
         config.listen.clone_from(&args.listen);
     }

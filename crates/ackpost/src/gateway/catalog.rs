@@ -10,6 +10,7 @@ use notify::{Environment, Notifier, Options, Source, Syntax};
 use super::key::Key;
 use super::reply::Reply;
 use super::store::{ConfigFormat, Store, Stored};
+use crate::cmd::identity;
 
 /// Most keys that are kept loaded.
 const MAX_KEPT: usize = 256;
@@ -98,7 +99,8 @@ fn version_of(path: &Path) -> Option<(SystemTime, u64)> {
     Some((meta.modified().ok()?, meta.len()))
 }
 
-/// A file of the operator: it may refer to the environment and to other files.
+/// A file of the operator: it may refer to the environment and to other files, and its join links mean the identity
+/// that is stored for the user of the gateway, as with `send`.
 pub(crate) async fn load_file(path: &Path) -> Result<Notifier, Reply> {
     if !path.is_file() {
         tracing::error!(file = %path.display(), "the configuration of a key is missing");
@@ -108,7 +110,9 @@ pub(crate) async fn load_file(path: &Path) -> Result<Notifier, Reply> {
         )
         .remedy("the log names it"));
     }
-    let mut notifier = Notifier::new();
+    let mut options = Options::default();
+    options.context.identity = identity::default_seed();
+    let mut notifier = Notifier::with_options(options);
     notifier
         .add_source(Source::from_location(&path.to_string_lossy()))
         .await;

@@ -104,7 +104,8 @@ impl Grant {
         self.rate.as_deref().and_then(|text| text.parse().ok())
     }
 
-    fn expired(&self, now: SystemTime) -> bool {
+    /// True when its time is over: it is refused like an unknown one.
+    pub(crate) fn expired(&self, now: SystemTime) -> bool {
         let now = now
             .duration_since(SystemTime::UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());

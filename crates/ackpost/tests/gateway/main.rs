@@ -7,6 +7,7 @@ mod documented;
 mod hostile;
 mod kept;
 mod lifecycle;
+mod operator;
 mod pages;
 mod process;
 #[path = "../support/mod.rs"]

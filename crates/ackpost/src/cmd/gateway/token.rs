@@ -16,8 +16,6 @@ use crate::output;
 /// `gateway token`.
 #[derive(Debug, Args)]
 pub(super) struct TokenArgs {
-    #[command(flatten)]
-    file: FileArgs,
     #[command(subcommand)]
     command: TokenCommand,
 }
@@ -56,8 +54,8 @@ struct AddArgs {
     expires: Option<Duration>,
 }
 
-pub(super) fn run(args: &TokenArgs, context: Context) -> Done {
-    let (config, _) = args.file.load()?;
+pub(super) fn run(args: &TokenArgs, file: &FileArgs, context: Context) -> Done {
+    let (config, _) = file.load()?;
     let tokens = Tokens::open(&config.folder.join("tokens.toml")).map_err(|error| failure(&error))?;
     match &args.command {
         TokenCommand::Add(args) => add(&tokens, args, context),
@@ -120,12 +118,14 @@ fn add(tokens: &Tokens, args: &AddArgs, context: Context) -> Done {
 }
 
 fn list(tokens: &Tokens, context: Context) {
+    let now = SystemTime::now();
     for grant in tokens.list() {
+        let expired = grant.expired(now);
         let allow: Vec<&str> = grant.allow.iter().map(|scope| scope.as_str()).collect();
         if context.json {
             output::json(&json!({
                 "name": grant.name, "id": grant.id, "keys": grant.keys, "tags": grant.tags, "allow": allow,
-                "rate": grant.rate, "expires": grant.expires,
+                "rate": grant.rate, "expires": grant.expires, "expired": expired,
             }));
             continue;
         }
@@ -138,7 +138,10 @@ fn list(tokens: &Tokens, context: Context) {
         for (what, value) in [
             ("tags", (!grant.tags.is_empty()).then(|| grant.tags.join(","))),
             ("rate", grant.rate.clone()),
-            ("until", grant.expires.map(until)),
+            (
+                if expired { "expired" } else { "until" },
+                grant.expires.map(until),
+            ),
         ] {
             if let Some(value) = value {
                 let _ = write!(line, "  {what} {value}");

@@ -68,7 +68,7 @@ pub(crate) async fn stateless(State(gateway): State<Arc<Gateway>>, request: Requ
         (true, None) => return Ok(Reply::no_content().remedy("the request names no URLs")),
     };
     if services.is_empty() {
-        let causes: Vec<_> = services.problems().iter().map(Problem::to_string).collect();
+        let causes: Vec<_> = services.problems().iter().map(send::told).collect();
         return Ok(Reply::no_content().remedy(format!("no valid URL: {}", causes.join(" | "))));
     }
     let wait = send::wait(&gateway, &parts, payload.wait);
@@ -139,8 +139,10 @@ pub(crate) fn order(
             "no service is meant by this request",
         )
         .remedy("check the tags, and the configuration of the key");
+        let problems: Vec<String> = problems.iter().map(send::told).collect();
+        reply = reply.field("problems", problems.clone());
         for problem in problems {
-            reply = reply.line(problem.to_string());
+            reply = reply.line(problem);
         }
         return Err(reply);
     }

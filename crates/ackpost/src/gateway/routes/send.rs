@@ -119,12 +119,17 @@ fn outcomes(entries: &[Queued], problems: &[Problem]) -> Reply {
         (_, 0) => "queued",
         _ => "partial",
     };
-    let text = format!("delivered to {delivered} of {} targets", entries.len());
-    let mut reply = status_of(
-        problems.is_empty() && failed == 0,
-        text,
-        "one or more notifications could not be sent",
-    );
+    // What did not load is not among the targets that are counted.
+    let whose = if problems.is_empty() { "" } else { " of the others" };
+    let text = format!("delivered to {delivered} of {} targets{whose}", entries.len());
+    let failure = match (failed, problems.is_empty()) {
+        (0, _) => "some of the services could not be used",
+        (_, true) => "one or more notifications could not be sent",
+        (_, false) => {
+            "some of the services could not be used, and one or more notifications could not be sent"
+        }
+    };
+    let mut reply = status_of(problems.is_empty() && failed == 0, text, failure);
     let mut details = Vec::new();
     for entry in entries {
         let level = match entry.state {
@@ -151,13 +156,26 @@ fn status_of(good: bool, text: String, failure: &str) -> Reply {
 fn finish(reply: Reply, status: &str, outbox: Value, mut details: Vec<Value>, problems: &[Problem]) -> Reply {
     let mut reply = reply;
     for problem in problems {
-        details.push(log("ERROR", &problem.to_string()));
-        reply = reply.line(problem.to_string());
+        let text = told(problem);
+        details.push(log("ERROR", &text));
+        reply = reply.line(text);
     }
     reply
         .field("status", status)
         .field("outbox", outbox)
         .field("details", details)
+}
+
+/// A problem as it is told over HTTP: with the name of its file and the place in it. In which folder of this machine the
+/// operator keeps it is in the log.
+pub(crate) fn told(problem: &Problem) -> String {
+    let mut problem = problem.clone();
+    if let Some(file) = &mut problem.file
+        && let Some((_, name)) = file.rsplit_once('/')
+    {
+        *file = name.to_owned();
+    }
+    problem.to_string()
 }
 
 /// One line on where an entry stands.
