@@ -334,6 +334,118 @@ fn a_community_without_its_key_does_not_start() {
     good(&["server", "verify", "--dir", dir]);
 }
 
+/// What a command that must fail says, and its exit code.
+fn refused(words: &[&str]) -> (Option<i32>, String) {
+    let ran = ackpost(words);
+    let text = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(!ran.status.success(), "{words:?}: {text}");
+    (ran.status.code(), text)
+}
+
+#[test]
+fn a_community_whose_database_is_gone_is_not_replaced_by_an_empty_one() {
+    let mut server = Server::new();
+    let dir = server.dir();
+    good(&["server", "room", "add", "--dir", dir, "hall", "--name", "Hall"]);
+    let (file, kept) = (server.path().join("community.db"), server.path().join("kept.db"));
+    std::fs::rename(&file, &kept).expect("moved away");
+    let backup = server.folder.path().join("backup").display().to_string();
+    for words in [
+        &["server", "run", dir, "--listen", "127.0.0.1:0"][..],
+        &["server", "config", "check", "--dir", dir],
+        &["server", "room", "list", "--dir", dir],
+        &["server", "status", "--dir", dir],
+        &["server", "verify", "--dir", dir],
+        &["server", "backup", "--dir", dir, &backup],
+        &["server", "migrate", "--dir", dir, "--to", "sqlite:other.db"],
+        &["server", "new-key", "--dir", dir],
+    ] {
+        let (code, text) = refused(words);
+        assert_eq!(code, Some(1), "{words:?}: {text}");
+        assert!(
+            text.contains("error: the key of a community is here, but its database")
+                && text.contains("bring the file back or mount its disk"),
+            "{words:?}: {text}"
+        );
+        assert!(!file.exists(), "{words:?} made an empty database");
+    }
+    std::fs::rename(&kept, &file).expect("put back");
+    assert!(good(&["server", "room", "list", "--dir", dir]).contains("hall"));
+    // The way to an empty one under this key that the remedy names.
+    std::fs::remove_file(&file).expect("removed");
+    std::fs::remove_file(server.path().join("server.toml")).expect("removed");
+    good(&["server", "init", dir]);
+    server.start();
+}
+
+#[test]
+fn a_server_whose_process_is_stopped_is_not_waited_for() {
+    let mut server = Server::new();
+    let dir = server.dir();
+    server.start();
+    let pid = server.child.as_ref().expect("running").id().to_string();
+    let signal = |name: &str| {
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .expect("kill")
+                .success()
+        )
+    };
+    signal("-STOP");
+    let (code, text) = refused(&["server", "status", "--dir", dir]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains(&format!("(process {pid}) is there, but gives no sign of life"))
+            && text.contains("kill -CONT"),
+        "{text}"
+    );
+    signal("-CONT");
+    good(&["server", "status", "--dir", dir]);
+}
+
+#[test]
+fn another_kind_of_database_is_refused_before_anything_is_made() {
+    let folder = tempfile::tempdir().expect("folder");
+    let dir = folder.path().join("community");
+    let dir = dir.to_str().expect("text");
+    for url in ["mysql://a:s3cret@b/c", "sqlite+x://a", ""] {
+        let (_, text) = refused(&["server", "init", dir, "--database", url]);
+        assert!(
+            text.contains("database.url: is sqlite:PATH or postgres://") && !text.contains("s3cret"),
+            "{text}"
+        );
+        assert!(!Path::new(dir).exists());
+    }
+}
+
+#[test]
+fn a_key_that_others_may_read_is_said_at_the_start_and_in_the_check() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = Server::new();
+    let dir = server.dir();
+    let key = server.path().join("key_x25519");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).expect("opened");
+    let (code, text) = refused(&["server", "config", "check", "--dir", dir]);
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("error: others may read the key") && text.contains("chmod 600"),
+        "{text}"
+    );
+    // An address of nobody here ends the start after the warning.
+    let (_, text) = refused(&["server", "run", dir, "--listen", "192.0.2.1:1"]);
+    assert!(text.contains("others may read the key"), "{text}");
+
+    std::fs::remove_file(&key).expect("removed");
+    let (code, text) = refused(&["server", "config", "check", "--dir", dir]);
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("error: key file") && text.contains("put the file back from a backup"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_first_start_makes_its_key() {
     let mut server = Server::new();

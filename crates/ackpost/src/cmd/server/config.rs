@@ -48,7 +48,7 @@ pub(crate) fn run(command: &ConfigCommand, context: Context) -> Done {
 fn load(dir: &std::path::Path) -> Result<Config, Failure> {
     Config::load(dir).map_err(|error| {
         let remedy = match error {
-            ConfigError::Read { .. } => super::serve::NO_SERVER,
+            ConfigError::Read { .. } => error.remedy(),
             _ => "`ackpost server config reference` explains every option",
         };
         Failure::new(error.to_string(), remedy)
@@ -58,11 +58,17 @@ fn load(dir: &std::path::Path) -> Result<Config, Failure> {
 fn check(dir: &std::path::Path, context: Context) -> Done {
     let config = load(dir)?;
     // What stops a server or endangers it, and what an operator may want so: only the first fails the check.
-    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
-    problems.extend(logging::check(&config).err());
+    let mut problems: Vec<(String, &str)> = Vec::new();
+    let mut warnings = Vec::new();
+    if let Err(error) = logging::check(&config) {
+        problems.push((error, "write error, warn, info, debug or trace"));
+    }
     match sogs_server::load_key(&config.key_path()) {
         Ok(_) => problems.extend(open_to_others(&config.key_path())),
-        Err(error) => problems.push(error.to_string()),
+        Err(error) => problems.push((error.to_string(), error.remedy())),
+    }
+    if let Err(error) = config.check_database() {
+        problems.push((error.to_string(), error.remedy()));
     }
     let base_url = &config.net.base_url;
     if base_url.is_empty() {
@@ -74,15 +80,22 @@ fn check(dir: &std::path::Path, context: Context) -> Done {
     }
     for plugin in &config.plugins {
         if plugin.command.is_empty() {
-            problems.push(format!("[[plugins]] {}: the command is empty", plugin.name));
+            problems.push((
+                format!("[[plugins]] {}: the command is empty", plugin.name),
+                "name the program and its words, or remove the plugin",
+            ));
         }
     }
     if context.json {
+        let (causes, remedies): (Vec<_>, Vec<_>) = problems.iter().cloned().unzip();
         output::json(&serde_json::json!({
-            "good": problems.is_empty(), "problems": problems, "warnings": warnings,
+            "good": problems.is_empty(), "problems": causes, "remedies": remedies, "warnings": warnings,
         }));
     } else {
-        for text in problems.iter().chain(&warnings) {
+        for (cause, remedy) in &problems {
+            output::error(&format!("{cause}; {remedy}"));
+        }
+        for text in &warnings {
             output::warning(text);
         }
         if problems.is_empty() {
@@ -96,8 +109,14 @@ fn check(dir: &std::path::Path, context: Context) -> Done {
     })
 }
 
-fn open_to_others(path: &std::path::Path) -> Option<String> {
+/// Whether others than the owner may read a key: cause and remedy.
+pub(super) fn open_to_others(path: &std::path::Path) -> Option<(String, &'static str)> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o077;
-    (mode != 0).then(|| format!("others may read {}: `chmod 600` it", path.display()))
+    (mode != 0).then(|| {
+        (
+            format!("others may read the key {}", path.display()),
+            "`chmod 600` it: whoever reads it can pretend to be this community",
+        )
+    })
 }

@@ -29,9 +29,6 @@ const SILENCE: Duration = Duration::from_secs(20);
 /// How long the end of a server may take: open requests, then the last writes.
 const LONGEST_END: Duration = Duration::from_secs(40);
 
-/// What to do where a folder holds no configuration.
-pub(super) const NO_SERVER: &str = "name the folder of a server; `ackpost server init DIR` makes one";
-
 /// Words of `server init`.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
@@ -134,6 +131,9 @@ pub(crate) fn run(args: &RunArgs, context: Context) -> Done {
     }
     let level = logging::start(&config, context.verbosity)
         .map_err(|error| Failure::usage(error, "write error, warn, info, debug or trace"))?;
+    if let Some((cause, remedy)) = super::config::open_to_others(&config.key_path()) {
+        tracing::warn!("{cause}; {remedy}");
+    }
     context
         .server_runtime()
         .block_on(serve(config, handed, &level, context))
@@ -234,18 +234,8 @@ async fn watch_health(app: Arc<App>, well: Arc<AtomicBool>, mut stopped: watch::
 }
 
 fn config_failure(error: &ConfigError) -> Failure {
-    let remedy = match error {
-        ConfigError::Read { .. } => NO_SERVER,
-        ConfigError::KeyMissing { .. } | ConfigError::KeyDiffers { .. } => {
-            "put the file back from a backup; a community cannot keep its links without it"
-        }
-        ConfigError::Key { .. } => {
-            "put the file back from a backup, readable by the user that runs the server"
-        }
-        _ => "correct the line; `ackpost server config check --dir DIR` shows every problem",
-    };
     // A mistake in the file is shown with its line, and the line ends.
-    Failure::new(error.to_string().trim_end(), remedy)
+    Failure::new(error.to_string().trim_end(), error.remedy())
 }
 
 fn start_failure(error: &StartError) -> Failure {
