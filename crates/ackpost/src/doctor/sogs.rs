@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use session_core::RoomToken;
 use sogs_client::types::Capabilities;
-use sogs_client::{Cause, Server, ServerBuilder, SogsError};
+use sogs_client::{Cause, ListOptions, Server, ServerBuilder, SogsError};
 
 use super::net;
 use super::step::Walk;
@@ -403,7 +403,16 @@ async fn room_step(walk: &mut Walk, server: &Server, token: &RoomToken) {
     let info = match server.room(token).info().await {
         Ok(info) => info,
         Err(error) if *error.cause() == Cause::NotFound => {
-            no_room(walk, server, token).await;
+            match closed(server, token).await {
+                Some(error) => walk
+                    .fail(
+                        "room",
+                        format!("the room is closed to this account: {error}"),
+                        error.remedy(),
+                    )
+                    .of(name),
+                None => no_room(walk, server, token).await,
+            }
             return;
         }
         Err(error) => {
@@ -446,6 +455,13 @@ async fn room_step(walk: &mut Walk, server: &Server, token: &RoomToken) {
         )
         .of(name);
     }
+}
+
+/// What a server says to somebody whom a room is hidden from, as after a ban there: its description looks missing, but
+/// its messages are forbidden. Nothing where there is no such room.
+async fn closed(server: &Server, token: &RoomToken) -> Option<SogsError> {
+    let error = server.room(token).recent(ListOptions::limit(1)).await.err()?;
+    matches!(error.cause(), Cause::Forbidden | Cause::Banned).then_some(error)
 }
 
 async fn no_room(walk: &mut Walk, server: &Server, token: &RoomToken) {

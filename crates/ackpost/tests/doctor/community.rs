@@ -327,7 +327,29 @@ fn what_a_real_server_forbids() {
     allow_writing("no");
     fails_at("room", &url);
     allow_writing("yes");
-    is_free(&["--send", &url]);
+    let report = is_free(&["--send", &url]);
+    // Somebody who is banned, from the room and from the server.
+    let id = report["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .filter_map(|step| step["seen"].as_str()?.split("this account as ").nth(1))
+        .next()
+        .expect("the id that the server shows")
+        .to_owned();
+    for (place, step, cause) in [
+        (&["--room", "lobby"][..], "room", "no permission"),
+        (&["--global"], "account", "banned"),
+    ] {
+        let ban = ["server", "ban", "add", "--dir", "community", &id];
+        let ran = community.program.run(&[&ban[..], place].concat());
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        let report = fails_at(step, &url).to_string();
+        assert!(
+            report.contains(cause) && report.contains("ask a moderator") && !report.contains("no such room"),
+            "{report}"
+        );
+    }
 }
 
 #[test]
