@@ -111,3 +111,45 @@ fn nothing_is_lost_or_repeated_over_kills_of_the_server_and_restarts_of_the_watc
     assert!(seen.recv_timeout(Duration::from_secs(3)).is_err());
     stop(watching);
 }
+
+#[test]
+fn a_server_that_is_not_there_at_the_start_is_waited_for() {
+    let mut community = Community::start("lobby");
+    let link = format!("{}/lobby?public_key={}", community.url, community.key);
+    let user = Program::new();
+    assert_eq!(user.run(&["identity", "new"]).code, 0);
+    let (child, events) = std::thread::scope(|scope| {
+        scope.spawn(|| community.kill_and_start(Duration::from_secs(4)));
+        std::thread::sleep(Duration::from_secs(1));
+        let mut child = user
+            .command(&["watch", "--json", "--interval", "1", "--backlog", "5", &link])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program runs");
+        let stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, events) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines() {
+                let event: Value = serde_json::from_str(&line.expect("text")).expect("JSON");
+                let _ = sender.send(event);
+            }
+        });
+        (child, events)
+    });
+    let next = || events.recv_timeout(Duration::from_secs(60)).expect("an event");
+    let first = next();
+    assert_eq!(
+        (&first["event"], &first["service"]),
+        (&"offline".into(), &"sogs".into()),
+        "{first}"
+    );
+    let posted = user.run(&["--json", "room", "post", &link, "-b", "here"]);
+    assert_eq!(posted.code, 0, "{}", posted.all());
+    let message = std::iter::repeat_with(next)
+        .find(|event| event["event"] == "message")
+        .expect("a message");
+    assert_eq!(message["body"], "here");
+    stop(child);
+}

@@ -97,7 +97,7 @@ async fn watch(args: &WatchArgs, context: Context) -> Done {
                 backlog: args.backlog,
                 interval: Duration::from_secs(args.interval),
             };
-            let source = sogs::Source::new(&places, options, &cursors).await?;
+            let source = sogs::Source::new(&places, options, &cursors);
             sources.spawn(source.run(sender.clone()));
         }
     }

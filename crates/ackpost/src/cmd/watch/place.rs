@@ -46,6 +46,15 @@ impl Cursors {
         self.places.get(key)
     }
 
+    /// The places of all accounts on a server.
+    pub(super) fn of(&self, server: &str) -> Map<String, Value> {
+        self.places
+            .iter()
+            .filter(|(key, _)| key.split(' ').next() == Some(server))
+            .map(|(key, place)| (key.clone(), place.clone()))
+            .collect()
+    }
+
     /// Remembers a place.
     pub(super) fn set(&mut self, key: &str, place: Value) -> Result<(), Failure> {
         if self.places.get(key) == Some(&place) {

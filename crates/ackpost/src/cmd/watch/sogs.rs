@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use sogs_client::poll::{Cursor, Event, Poll, PollOptions};
-use sogs_client::{RoomToken, SessionId};
+use serde_json::{Map, Value, json};
+use sogs_client::poll::{Cursor, Event, PollOptions};
+use sogs_client::{RoomToken, Server, SessionId};
 use tokio::sync::mpsc::Sender;
 
 use super::{Cursors, Ended, Seen};
@@ -12,6 +12,9 @@ use crate::cmd::dm;
 use crate::cmd::room::place::{Place, failed};
 use crate::cmd::room::show;
 use crate::exit::Failure;
+
+/// The longest pause between two attempts to reach a server for the first time.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
 /// How to follow.
 #[derive(Debug, Clone, Copy)]
@@ -22,135 +25,164 @@ pub(super) struct Options {
 
 /// The rooms of one server, and the inbox there.
 pub(super) struct Source {
-    poll: Poll,
-    base: String,
-    key: String,
-    me: Option<SessionId>,
+    server: Server,
+    options: PollOptions,
+    /// The places of before, by server and account: which account it is, the server may have to say first.
+    places: Map<String, Value>,
 }
 
 impl Source {
-    pub(super) async fn new(places: &[Place], options: Options, cursors: &Cursors) -> Result<Self, Failure> {
-        let server = places[0].room.server().clone();
-        let me = match server.identity() {
-            Some(_) => Some(server.my_id().await.map_err(failed)?),
-            None => None,
-        };
-        let base = server.base_url().to_owned();
-        let key = match &me {
-            Some(me) => format!("{base} {me}"),
-            None => base.clone(),
-        };
-        let cursor: Cursor = match cursors.get(&key) {
-            None => Cursor::default(),
-            Some(place) => serde_json::from_value(place.clone()).map_err(|e| {
-                Failure::new(
-                    format!("the cursor file is damaged: {e}"),
-                    "remove it to begin anew",
-                )
-            })?,
-        };
+    pub(super) fn new(places: &[Place], options: Options, cursors: &Cursors) -> Self {
         let rooms = places.iter().map(|place| place.room.token().clone());
-        let poll_options = PollOptions {
-            interval: options.interval,
-            backlog: options.backlog,
-            ..PollOptions::rooms(rooms)
-        };
-        Ok(Self {
-            poll: server.poll(poll_options, cursor),
-            base,
-            key,
-            me,
-        })
+        let server = places[0].room.server().clone();
+        let places = cursors.of(server.base_url());
+        Self {
+            server,
+            options: PollOptions {
+                interval: options.interval,
+                backlog: options.backlog,
+                ..PollOptions::rooms(rooms)
+            },
+            places,
+        }
     }
 
-    pub(super) async fn run(mut self, sender: Sender<Seen>) -> Ended {
+    pub(super) async fn run(self, sender: Sender<Seen>) -> Ended {
+        let mut wait = self.options.interval;
+        let me = loop {
+            if self.server.identity().is_none() {
+                break None;
+            }
+            match self.server.my_id().await {
+                Ok(me) => break Some(me),
+                Err(error) if error.is_permanent() => return Some(failed(error)),
+                Err(error) => {
+                    let retry_in = wait.max(error.retry_after().unwrap_or_default());
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                    let (mut value, text) = describe(&Event::Interrupted { error, retry_in }, None);
+                    self.name(&mut value);
+                    let text = Some(text);
+                    let mark = None;
+                    if sender.send(Seen { value, text, mark }).await.is_err() {
+                        return None;
+                    }
+                    tokio::time::sleep(retry_in).await;
+                }
+            }
+        };
+        let base = self.server.base_url();
+        let key = match &me {
+            Some(me) => format!("{base} {me}"),
+            None => base.to_owned(),
+        };
+        let cursor: Cursor = match self.places.get(&key).cloned().map(serde_json::from_value) {
+            None => Cursor::default(),
+            Some(Ok(cursor)) => cursor,
+            Some(Err(error)) => {
+                return Some(Failure::new(
+                    format!("the cursor file is damaged: {error}"),
+                    "remove it to begin anew",
+                ));
+            }
+        };
+        self.follow(key, me, cursor, sender).await
+    }
+
+    /// Which service and server an event is of.
+    fn name(&self, value: &mut Value) {
+        value["service"] = "sogs".into();
+        value["source"] = self.server.base_url().into();
+    }
+
+    async fn follow(self, key: String, me: Option<SessionId>, cursor: Cursor, sender: Sender<Seen>) -> Ended {
+        let mut poll = self.server.poll(self.options.clone(), cursor);
         loop {
-            let event = match self.poll.next().await {
+            let event = match poll.next().await {
                 Ok(event) => event,
                 Err(error) => return Some(failed(error)),
             };
-            let (mut value, text) = self.describe(&event);
-            value["service"] = "sogs".into();
-            value["source"] = self.base.as_str().into();
-            let place = serde_json::to_value(self.poll.cursor()).expect("a cursor has a JSON form");
+            let (mut value, text) = describe(&event, me);
+            self.name(&mut value);
+            let place = serde_json::to_value(poll.cursor()).expect("a cursor has a JSON form");
             let seen = Seen {
                 value,
                 text: Some(text),
-                mark: Some((self.key.clone(), place)),
+                mark: Some((key.clone(), place)),
             };
             if sender.send(seen).await.is_err() {
                 return None;
             }
         }
     }
+}
 
-    fn describe(&self, event: &Event) -> (Value, String) {
-        let in_room = |room: &RoomToken, text: String| format!("[{room}] {text}");
-        match event {
-            Event::Message { room, message } | Event::Edited { room, message } => {
-                let mut value = show::message_json(message);
-                value["event"] = if matches!(event, Event::Edited { .. }) {
-                    "edited"
-                } else {
-                    "message"
-                }
-                .into();
-                value["room"] = room.as_str().into();
-                value["own"] = (Some(message.author) == self.me).into();
-                (value, in_room(room, show::message_text(message)))
+/// For programs and for people.
+fn describe(event: &Event, me: Option<SessionId>) -> (Value, String) {
+    let in_room = |room: &RoomToken, text: String| format!("[{room}] {text}");
+    match event {
+        Event::Message { room, message } | Event::Edited { room, message } => {
+            let mut value = show::message_json(message);
+            value["event"] = if matches!(event, Event::Edited { .. }) {
+                "edited"
+            } else {
+                "message"
             }
-            Event::Deleted { room, tombstone } => {
-                let time = tombstone.deleted_at.map(show::utc_time);
-                let from = tombstone.author;
-                let value = json!({
-                    "event": "deleted", "room": room, "id": tombstone.id, "from": from, "time": time,
-                });
-                (value, in_room(room, format!("#{} deleted", tombstone.id)))
-            }
-            Event::Reactions { room, row } => {
-                let value =
-                    json!({ "event": "reactions", "room": room, "id": row.id, "reactions": row.reactions });
-                (
-                    value,
-                    in_room(
-                        room,
-                        format!("#{}  {}", row.id, show::reactions_text(&row.reactions)),
-                    ),
-                )
-            }
-            Event::RoomChanged { info } => {
-                let value = json!({ "event": "room", "room": info.token, "info": info });
-                (
-                    value,
-                    in_room(
-                        &info.token,
-                        format!("the room changed: {}", show::safe(&info.name)),
-                    ),
-                )
-            }
-            Event::RoomLost { room, error } => {
-                let value = json!({
-                    "event": "room_lost", "room": room, "reason": error.to_string(), "remedy": error.remedy(),
-                });
-                (value, in_room(room, format!("cannot be read: {error}")))
-            }
-            Event::RoomBack { room } => (
-                json!({ "event": "room_back", "room": room }),
-                in_room(room, "can be read again".to_owned()),
-            ),
-            Event::Direct(message) => {
-                let mut value = dm::direct_json(message);
-                value["event"] = "direct".into();
-                (value, format!("[direct] {}", dm::direct_text(message)))
-            }
-            Event::Interrupted { error, retry_in } => {
-                let value = json!({
-                    "event": "offline", "reason": error.to_string(), "remedy": error.remedy(),
-                    "retry_in_secs": retry_in.as_secs(),
-                });
-                (value, format!("{error}; again in {} s", retry_in.as_secs()))
-            }
-            _ => (json!({ "event": "other" }), String::new()),
+            .into();
+            value["room"] = room.as_str().into();
+            value["own"] = (Some(message.author) == me).into();
+            (value, in_room(room, show::message_text(message)))
         }
+        Event::Deleted { room, tombstone } => {
+            let time = tombstone.deleted_at.map(show::utc_time);
+            let from = tombstone.author;
+            let value = json!({
+                "event": "deleted", "room": room, "id": tombstone.id, "from": from, "time": time,
+            });
+            (value, in_room(room, format!("#{} deleted", tombstone.id)))
+        }
+        Event::Reactions { room, row } => {
+            let value =
+                json!({ "event": "reactions", "room": room, "id": row.id, "reactions": row.reactions });
+            (
+                value,
+                in_room(
+                    room,
+                    format!("#{}  {}", row.id, show::reactions_text(&row.reactions)),
+                ),
+            )
+        }
+        Event::RoomChanged { info } => {
+            let value = json!({ "event": "room", "room": info.token, "info": info });
+            (
+                value,
+                in_room(
+                    &info.token,
+                    format!("the room changed: {}", show::safe(&info.name)),
+                ),
+            )
+        }
+        Event::RoomLost { room, error } => {
+            let value = json!({
+                "event": "room_lost", "room": room, "reason": error.to_string(), "remedy": error.remedy(),
+            });
+            (value, in_room(room, format!("cannot be read: {error}")))
+        }
+        Event::RoomBack { room } => (
+            json!({ "event": "room_back", "room": room }),
+            in_room(room, "can be read again".to_owned()),
+        ),
+        Event::Direct(message) => {
+            let mut value = dm::direct_json(message);
+            value["event"] = "direct".into();
+            (value, format!("[direct] {}", dm::direct_text(message)))
+        }
+        Event::Interrupted { error, retry_in } => {
+            let value = json!({
+                "event": "offline", "reason": error.to_string(), "remedy": error.remedy(),
+                "retry_in_secs": retry_in.as_secs(),
+            });
+            (value, format!("{error}; again in {} s", retry_in.as_secs()))
+        }
+        _ => (json!({ "event": "other" }), String::new()),
     }
 }

@@ -1,5 +1,7 @@
 //! Events of XMPP accounts.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use notify::service::XmppAccess;
 use serde_json::{Map, Value, json};
@@ -12,6 +14,10 @@ use super::{Cursors, Ended, Seen};
 use crate::cmd::room::show;
 use crate::exit::Failure;
 use crate::output;
+
+/// Pauses between two attempts to reach a server for the first time.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
 /// One account and the rooms of its URL.
 pub(super) struct Source {
@@ -52,9 +58,32 @@ impl Source {
                 (archive, id)
             })
             .collect();
-        let (session, mut events) = match Session::open(&self.account, options).await {
-            Ok(opened) => opened,
-            Err(error) => return Some(failed(&self.key, &error)),
+        let mut wait = FIRST_WAIT;
+        let (session, mut events) = loop {
+            // A server that is not there yet is waited for like one that went away later.
+            let opened = tokio::select! {
+                opened = Session::open(&self.account, options.clone()) => opened,
+                _ = stop.wait_for(|stop| *stop) => return None,
+            };
+            let error = match opened {
+                Ok(opened) => break opened,
+                Err(error) if error.is_permanent() => return Some(failed(&self.key, &error)),
+                Err(error) => error,
+            };
+            let retry_in = wait.max(error.retry_after().unwrap_or_default());
+            wait = (wait * 2).min(LONGEST_WAIT);
+            let seen = self.seen(&Event::Offline {
+                reason: error,
+                retry_in,
+            });
+            tokio::select! {
+                sent = sender.send(seen) => if sent.is_err() { return None },
+                _ = stop.wait_for(|stop| *stop) => return None,
+            }
+            tokio::select! {
+                () = tokio::time::sleep(retry_in) => {}
+                _ = stop.wait_for(|stop| *stop) => return None,
+            }
         };
         loop {
             let event = tokio::select! {
@@ -65,23 +94,29 @@ impl Source {
             if let Event::Ended { reason: Some(error) } = &event {
                 return Some(failed(&self.key, error));
             }
-            let (mut value, text, place) = describe(&event);
-            value["service"] = "xmpp".into();
-            value["source"] = self.key.as_str().into();
-            if value.get("time").is_none() {
-                value["time"] = format!("{:.3}", Timestamp::now()).into();
-            }
-            let mark = place.map(|place| {
-                self.places.insert(place.by.to_string(), place.id.into());
-                (self.key.clone(), Value::Object(self.places.clone()))
-            });
+            let seen = self.seen(&event);
             tokio::select! {
-                sent = sender.send(Seen { value, text, mark }) => if sent.is_err() { break },
+                sent = sender.send(seen) => if sent.is_err() { break },
                 _ = stop.wait_for(|stop| *stop) => break,
             }
         }
         session.close().await;
         None
+    }
+
+    /// An event, ready to be printed; its place is remembered.
+    fn seen(&mut self, event: &Event) -> Seen {
+        let (mut value, text, place) = describe(event);
+        value["service"] = "xmpp".into();
+        value["source"] = self.key.as_str().into();
+        if value.get("time").is_none() {
+            value["time"] = format!("{:.3}", Timestamp::now()).into();
+        }
+        let mark = place.map(|place| {
+            self.places.insert(place.by.to_string(), place.id.into());
+            (self.key.clone(), Value::Object(self.places.clone()))
+        });
+        Seen { value, text, mark }
     }
 }
 
