@@ -189,19 +189,30 @@ fn hex_key(text: &str, key: &'static str, what: &str) -> Result<String, Problem>
     if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(text);
     }
-    let cause = if text.is_empty() {
-        format!("{what} is missing")
-    } else {
-        format!(
-            "{what} is not 64 hex digits (it has {} characters)",
-            text.chars().count()
-        )
+    let length = text.chars().count();
+    let odd = text.chars().position(|c| !c.is_ascii_hexdigit());
+    let is_id =
+        length == 66 && odd.is_none() && ["05", "15", "25"].iter().any(|prefix| text.starts_with(prefix));
+    let cause = match odd {
+        _ if text.is_empty() => format!("{what} is missing"),
+        _ if is_id => format!("this is a Session id, not {what}"),
+        // The place alone: what stands around it is secret.
+        Some(place) if length == 64 => {
+            format!("{what} is not 64 hex digits (character {} is none)", place + 1)
+        }
+        _ => format!("{what} is not 64 hex digits (it has {length} characters)"),
     };
-    Err(Problem::error(
-        cause,
-        "write sessions://PUBLIC_KEY:SEED@host/room, or ?public_key= and ?seed=",
-    )
-    .key(key))
+    let remedy = match key {
+        "seed" if text.is_empty() => {
+            "write sessions://PUBLIC_KEY:SEED@host/room or ?seed_file=PATH, or make an identity with `ackpost identity \
+             new`: a join link is then used as it is"
+        }
+        "seed" if is_id => {
+            "the seed is in the file that `ackpost identity new` names: write ?seed_file= and its path"
+        }
+        _ => "write sessions://PUBLIC_KEY:SEED@host/room, or ?public_key= and ?seed=",
+    };
+    Err(Problem::error(cause, remedy).key(key))
 }
 
 type Rooms = (Vec<String>, Vec<String>, Vec<String>);
