@@ -2,6 +2,7 @@
 
 mod access;
 mod common;
+mod near;
 #[cfg(test)]
 mod pager;
 mod parse;
@@ -21,6 +22,7 @@ pub use access::{SogsAccess, SogsParts, XmppAccess, XmppParts};
 pub use common::QUEUE_PARAMETERS;
 pub use common::{Common, Limits, Origin, ParamValue, Parameter};
 pub(crate) use common::{GLOBAL_PARAMETERS, Origins, PARAMETERS, Query, Taken, boolean_word};
+pub(crate) use near::near_miss;
 pub use parse::{Context, LoadedUrls};
 pub(crate) use parse::{assemble, taken_apart, unsupported, with_overrides};
 pub use wire::{FixedPost, SogsWire, Wire, XmppWire};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::entry::{Entry, EntryBody};
 use crate::problem::Problem;
-use crate::service::{Context, PARAMETERS, Service, row_of, with_overrides};
+use crate::service::{Context, PARAMETERS, Service, near_miss, row_of, with_overrides};
 use crate::tag::has_retry;
 use crate::template::{Settings, Template};
 
@@ -39,6 +39,7 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
     if let Err(problem) = version(&root) {
         return fail(problem);
     }
+    misspelt(&root, name, &mut parsed);
     if let Some(node) = root.get("asset").filter(|node| !node.is_null()) {
         asset::apply(node, &mut context.asset, &mut parsed.problems, name);
     }
@@ -92,6 +93,28 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
         included(node, name, &mut parsed);
     }
     parsed
+}
+
+/// Top-level keys that are nearly one that is known; others are left alone.
+fn misspelt(root: &Node<'_>, name: &str, parsed: &mut Parsed) {
+    const KNOWN: [&str; 8] = [
+        "version", "asset", "template", "tag", "tags", "groups", "urls", "include",
+    ];
+    for (node, _) in root.mapping().unwrap_or_default() {
+        let Some(key) = node.text().filter(|key| !KNOWN.contains(key)) else {
+            continue;
+        };
+        if let Some(meant) = near_miss(key, KNOWN.into_iter()) {
+            parsed.problems.push(
+                Problem::warning(
+                    format!("`{key}` is no key here and is not used"),
+                    format!("perhaps {meant} is meant"),
+                )
+                .key(key)
+                .at(Some(name), Some(node.line), Some(node.column)),
+            );
+        }
+    }
 }
 
 /// What stands below `include:`.

@@ -8,8 +8,9 @@ use crate::env::Environment;
 use crate::problem::{Problem, Severity};
 use crate::url::{RawUrl, percent, split_urls};
 
-use super::common::PARAMETERS;
-use super::{Common, Service, Taken, row_of};
+use super::common::{GLOBAL_PARAMETERS, Origin, PARAMETERS, QUEUE_PARAMETERS};
+use super::near::near_miss;
+use super::{Common, Row, Service, Taken, row_of};
 
 /// What loading a URL may look at besides the URL.
 #[derive(Clone, Debug)]
@@ -43,6 +44,20 @@ pub struct LoadedUrls {
     /// What is wrong with the other pieces.
     pub problems: Vec<Problem>,
 }
+
+/// What is read before a service sees its parameters.
+const ELSEWHERE: &[&str] = &[
+    "host",
+    "schema",
+    "port",
+    "user",
+    "password",
+    "pass",
+    "password_file",
+    "seed_file",
+    "to",
+    "targets",
+];
 
 /// Keys a configuration entry puts over its URL.
 pub(crate) type Overrides<'a> = &'a [(String, String)];
@@ -102,6 +117,16 @@ pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Pr
     let mut taken = Taken::new(&raw.query, context);
     let common = Common::read(&mut taken)?;
     let endpoint = (row.parse)(&raw, &mut taken)?;
+    if raw.many_ats {
+        taken.warn(
+            Problem::warning(
+                "more than one @ stands in front of the path; the host is what follows the first one",
+                "write @ inside a user or password as %40",
+            )
+            .key("host"),
+        );
+    }
+    near_misses(row, &mut taken);
     let mut warnings = taken.warnings;
     for warning in &warnings {
         if warning.severity == Severity::Warning {
@@ -112,7 +137,43 @@ pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Pr
     Ok(Service::assemble(common, endpoint, warnings))
 }
 
+/// Warns about parameters that are nearly one of the service's. Others may belong to another service and are left alone.
+fn near_misses(row: &Row, taken: &mut Taken<'_>) {
+    let known = || {
+        (row.parameters.iter())
+            .chain(&GLOBAL_PARAMETERS)
+            .chain(QUEUE_PARAMETERS)
+            .chain(ELSEWHERE)
+            .copied()
+    };
+    let query = taken.query;
+    for (name, _) in query.iter() {
+        if known().any(|one| one == name) {
+            continue;
+        }
+        let from_config = query.origin(name) == Some(Origin::Config);
+        let words = known().chain(from_config.then_some(["tag", "tags"]).into_iter().flatten());
+        if let Some(meant) = near_miss(name, words) {
+            taken.warn(
+                Problem::warning(
+                    format!("`{name}` is no parameter here and is not used"),
+                    format!("perhaps {meant} is meant"),
+                )
+                .key(name),
+            );
+        }
+    }
+}
+
 pub(crate) fn unsupported(schema: &str) -> Problem {
+    if matches!(schema, "http" | "https") {
+        return Problem::error(
+            format!("this {schema}:// address is no Session join link: it has no ?public_key="),
+            format!(
+                "copy the whole link, {schema}://host/room?public_key=KEY, or write sessions:// or xmpps://"
+            ),
+        );
+    }
     Problem::error(
         format!("the schema {schema}:// is not supported"),
         "use session://, sessions://, sogs://, xmpp:// or xmpps://",

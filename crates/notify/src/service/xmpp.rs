@@ -156,7 +156,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         };
         Problem::error(
             cause,
-            "write xmpps://user:password@host, an @ inside the user as %40",
+            "write xmpps://user:password@host; `: @ / ? # %` inside user or password are written %3A %40 %2F %3F %23 %25",
         )
         .key("user")
     })?;

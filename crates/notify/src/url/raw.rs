@@ -28,6 +28,8 @@ pub struct RawUrl {
     /// Decoded path segments, in order, empty ones left out.
     pub(crate) path: Vec<String>,
     pub(crate) query: Query,
+    /// More than one `@` stood in the authority: what follows the first one was taken for the host.
+    pub(crate) many_ats: bool,
 }
 
 impl std::fmt::Debug for RawUrl {
@@ -134,6 +136,7 @@ impl RawUrl {
         let (user_info, place) = match authority.find('@') {
             Some(at) => {
                 let rest = authority[at..].trim_start_matches('@');
+                self.many_ats = authority[at + 1..].contains('@');
                 (Some(&authority[..at]), rest.split('@').next().unwrap_or_default())
             }
             None => (None, authority),
@@ -358,7 +361,8 @@ fn split_port(place: &str) -> (&str, Option<&str>) {
 fn no_number() -> Problem {
     Problem::error(
         "the port is not a number",
-        "write a number from 1 to 65535 after the host, or nothing",
+        "write a number from 1 to 65535 after the host, or nothing; if a password stands there, `: @ / ? # %` inside it \
+         are written %3A %40 %2F %3F %23 %25, or it is read with ?password_file=PATH",
     )
     .key("port")
 }
