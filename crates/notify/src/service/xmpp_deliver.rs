@@ -28,6 +28,14 @@ impl Xmpp {
         options: &CourierOptions,
         agent: &str,
     ) -> Result<Account, Problem> {
+        // Such a URL loads, as in the reference, but no server takes it: that needs no connection to know.
+        if self.password.expose_secret().is_empty() {
+            return Err(Problem::error(
+                "no password is given",
+                "write xmpps://user:password@host, or name it with ?password_file=PATH or {env:NAME}",
+            )
+            .key("password"));
+        }
         let jid: Jid = self.jid.parse().map_err(|error: xmpp_client::JidError| {
             Problem::error(
                 format!("the login address is no JID: {error}"),

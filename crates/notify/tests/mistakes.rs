@@ -1,0 +1,137 @@
+//! What people get wrong in URLs and configurations is named, without the secret, and loads as it did before.
+
+use notify::{Context, Environment, Message, Notifier, Options, Outcome, Problem, Service, Severity, Syntax};
+
+const KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
+const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+fn context() -> Context {
+    Context {
+        env: Environment::empty(),
+        check_permissions: false,
+        ..Context::default()
+    }
+}
+
+fn loaded(url: &str) -> Service {
+    Service::parse(url, &context()).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+fn refused(url: &str) -> String {
+    Service::parse(url, &context())
+        .expect_err("a refusal")
+        .to_string()
+}
+
+fn texts(problems: &[Problem]) -> Vec<String> {
+    for problem in problems {
+        assert_eq!(problem.severity, Severity::Warning, "{problem}");
+    }
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn special_characters_in_a_password_are_named() {
+    for url in [
+        "xmpps://alice:p@ss@localhost/bob",
+        "xmpps://alice:p@@localhost/bob",
+    ] {
+        let warnings = texts(loaded(url).warnings());
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("more than one @") && warnings[0].contains("%40"));
+        assert!(!warnings[0].contains("ss@"), "{warnings:?}");
+    }
+    for url in [
+        "xmpps://alice:p%40ss@localhost/bob@localhost/#r@c.localhost",
+        "xmpps://alice:p@localhost/bob@localhost",
+    ] {
+        assert!(loaded(url).warnings().is_empty(), "{url}");
+    }
+    for mark in ['#', '/', '?'] {
+        let text = refused(&format!("xmpps://alice:wrong{mark}passw@h/bob"));
+        for part in [
+            "not a number",
+            "%23",
+            "%2F",
+            "%3F",
+            "%40",
+            "%3A",
+            "password_file=",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("wrong") && !text.contains("passw@"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn no_password_is_said_without_a_connection() {
+    for url in ["xmpps://alice@192.0.2.1/bob", "xmpps://alice:@192.0.2.1/bob"] {
+        assert!(loaded(url).warnings().is_empty());
+        let mut list = Notifier::with_options(Options {
+            context: context(),
+            ..Options::default()
+        });
+        list.add(url).expect("loads");
+        let report = list.notify(Message::new("x")).await;
+        let Outcome::Refused { reason, remedy } = &report.targets[0].outcome else {
+            panic!("{:?}", report.targets[0].outcome);
+        };
+        assert_eq!(reason, "no password is given");
+        assert!(remedy.contains("password_file="), "{remedy}");
+    }
+}
+
+#[test]
+fn what_is_no_seed_is_told_apart() {
+    let missing = refused(&format!("https://h.org/lobby?public_key={KEY}"));
+    assert!(missing.contains("the seed is missing") && missing.contains("ackpost identity new"));
+    for prefix in ["05", "15", "25"] {
+        let text = refused(&format!("sessions://{KEY}:{prefix}{SEED}@h.org/lobby"));
+        assert!(text.contains("this is a Session id, not the seed"), "{text}");
+        assert!(text.contains("seed_file=") && !text.contains("0123"), "{text}");
+    }
+    let mut odd = SEED.to_owned();
+    odd.replace_range(16..17, "x");
+    let text = refused(&format!("sessions://{KEY}:{odd}@h.org/lobby"));
+    assert!(
+        text.contains("character 17 is none") && !text.contains("x12"),
+        "{text}"
+    );
+    let text = refused(&format!("sessions://{KEY}:{}@h.org/lobby", &SEED[1..]));
+    assert!(text.contains("it has 63 characters"), "{text}");
+}
+
+#[test]
+fn an_address_that_is_no_join_link_is_told_what_it_lacks() {
+    let text = refused("https://h.org/lobby");
+    assert!(text.contains("?public_key="), "{text}");
+    assert!(refused("mailto://h.org").contains("the schema mailto:// is not supported"));
+}
+
+#[tokio::test]
+async fn near_misses_are_warnings_and_other_keys_are_not() {
+    let meant = |url: &str| texts(loaded(url).warnings());
+    let seen = meant("xmpps://a:p@h.org/b?verfy=no&ca_flie=x&image=yes&footer=no&from=me");
+    assert_eq!(
+        seen,
+        [
+            "verfy: `verfy` is no parameter here and is not used; perhaps verify is meant",
+            "ca_flie: `ca_flie` is no parameter here and is not used; perhaps ca_file is meant",
+        ]
+    );
+    let mut list = Notifier::with_options(Options {
+        context: context(),
+        ..Options::default()
+    });
+    let yaml = "url: xmpps://a:p@h.org/b\nmine: x\nurls:\n  - xmpps://a:p@h.org/b:\n      tga: ops\n      title: x\n";
+    list.add_config_text(yaml, Some(Syntax::Yaml)).await;
+    assert_eq!(list.len(), 1);
+    let seen = texts(list.problems());
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(seen[0].contains("1:1: url: `url` is no key here and is not used; perhaps urls is meant"));
+    assert!(
+        seen[1].contains("5:7: urls[1].tga: ") && seen[1].contains("perhaps tag is meant"),
+        "{seen:?}"
+    );
+}
