@@ -106,6 +106,22 @@ fn preview_of_what_does_not_load() {
 }
 
 #[test]
+fn preview_looks_at_attachments() {
+    let program = Program::new().file("report.txt", "12345");
+    let url = "xmpps://u:p@good.org/j";
+    let ran = program.run(&["preview", "-b", "x", "-a", "report.txt", url]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert!(ran.stdout.contains("report.txt, 5 bytes"), "{}", ran.stdout);
+    let ran = program.run(&["preview", "--json", "-b", "x", "-a", "nowhere.txt", url]);
+    let document = &ran.json()[0];
+    assert_eq!((ran.code, &document["valid"]), (1, &json!(false)));
+    assert_eq!(document["errors"].as_array().map(Vec::len), Some(1));
+    let error = document["errors"][0].as_str().expect("text");
+    assert!(error.contains("nowhere.txt` cannot be read"), "{error}");
+    assert_eq!(keys(document), ["valid", "errors", "services"]);
+}
+
+#[test]
 fn preview_reads_configurations_and_tags() {
     let program = Program::new().file(
         "c.conf",

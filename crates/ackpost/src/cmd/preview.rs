@@ -29,7 +29,7 @@ pub(crate) struct PreviewArgs {
 pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
     let settings = args
         .content
-        .check()
+        .check(context)
         .and_then(|checked| Ok((checked, args.sources.recursion()?, args.sources.templates()?)));
     let (checked, recursion, templates) = match settings {
         Ok(settings) => settings,
@@ -55,6 +55,8 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
     // A URL with some bad targets is loaded: that is said, but the preview shows what would be sent.
     let mut failed = loaded.load_problems();
     failed.extend(plan.problems.iter().cloned());
+    let (files, unreadable) = attachments(&message);
+    failed.extend(unreadable);
     if loaded.notifier.is_empty() && !failed.iter().any(Problem::is_error) {
         failed.push(Problem::error(
             "there is no service to send to",
@@ -88,10 +90,25 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
     } else {
         output::problems(&failed, context);
         for planned in &plan.services {
-            print(planned, args.show_secrets);
+            print(planned, &files, args.show_secrets);
         }
     }
     if valid { Exit::Success } else { Exit::Failure }
+}
+
+/// The files that go along, as lines for people, and what is wrong with the others.
+fn attachments(message: &notify::Message) -> (Vec<String>, Vec<Problem>) {
+    let limit = notify::CourierOptions::default().attachment_bytes;
+    let mut lines = Vec::with_capacity(message.attachments.len());
+    let mut problems = Vec::new();
+    for file in &message.attachments {
+        match file.size(limit) {
+            Ok(Some(bytes)) => lines.push(format!("{}, {bytes} bytes", file.shown())),
+            Ok(None) => lines.push(format!("{}, fetched when it is sent", file.shown())),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (lines, problems)
 }
 
 fn url(planned: &Planned<'_>, secrets: bool) -> String {
@@ -144,7 +161,7 @@ fn param_json(parameter: &Parameter) -> Value {
     }
 }
 
-fn print(planned: &Planned<'_>, secrets: bool) {
+fn print(planned: &Planned<'_>, files: &[String], secrets: bool) {
     let service = &planned.service;
     output::line(&format!("{}  {}", service.name(), url(planned, secrets)));
     output::line(&format!("  uid         {}", service.url_id(8)));
@@ -173,6 +190,9 @@ fn print(planned: &Planned<'_>, secrets: bool) {
     };
     for target in &prepared.targets {
         output::line(&format!("  to          {}", target.address));
+    }
+    for file in files {
+        output::line(&format!("  file        {file}"));
     }
     let total = prepared.chunks.len();
     for (n, chunk) in prepared.chunks.iter().enumerate() {

@@ -22,6 +22,47 @@ impl Attachment {
             .pop()
             .ok_or_else(|| Problem::error("there is no attachment", "name a file"))
     }
+
+    /// How many bytes it has, without a network: `None` for an address. Errors are those that would stop a send, the
+    /// size above `limit` bytes among them.
+    pub fn size(&self, limit: u64) -> Result<Option<u64>, Problem> {
+        let path = match &self.source {
+            AttachmentSource::Bytes(bytes) => return Ok(Some(bytes.len() as u64)),
+            AttachmentSource::Url(_) => return Ok(None),
+            AttachmentSource::File(path) => path,
+        };
+        let meta = std::fs::metadata(path).map_err(|error| self.unreadable(&error, "check the path"))?;
+        self.check(&meta, limit)?;
+        std::fs::File::open(path).map_err(|error| self.unreadable(&error, "check its permissions"))?;
+        Ok(Some(meta.len()))
+    }
+
+    /// As it was written, so that it can be found; an address without its query, which may hold a secret.
+    pub fn shown(&self) -> String {
+        match &self.source {
+            AttachmentSource::File(path) => path.display().to_string(),
+            AttachmentSource::Url(url) => shown_url(url),
+            AttachmentSource::Bytes(_) => self.file_name(),
+        }
+    }
+
+    fn fail(&self, cause: &str, remedy: &str) -> Problem {
+        Problem::error(format!("the attachment `{}` {cause}", self.shown()), remedy).key("attach")
+    }
+
+    fn unreadable(&self, error: &std::io::Error, remedy: &str) -> Problem {
+        self.fail(&format!("cannot be read: {error}"), remedy)
+    }
+
+    fn check(&self, meta: &std::fs::Metadata, limit: u64) -> Result<(), Problem> {
+        if !meta.is_file() {
+            return Err(self.fail("is not a file", "name a file"));
+        }
+        if meta.len() > limit {
+            return Err(self.fail(&format!("is larger than {limit} bytes"), "send a smaller file"));
+        }
+        Ok(())
+    }
 }
 
 /// Reads every attachment; a missing one is an error before anything is sent.
@@ -33,39 +74,22 @@ pub(super) async fn load(
     let mut files = Vec::with_capacity(all.len());
     for one in all {
         let name = one.file_name();
-        // As it was written, so that it can be found; an address without its query, which may hold a secret.
-        let shown = match &one.source {
-            AttachmentSource::File(path) => path.display().to_string(),
-            AttachmentSource::Url(url) => shown_url(url),
-            AttachmentSource::Bytes(_) => name.clone(),
-        };
-        let fail = |cause: String, remedy: &str| {
-            Problem::error(format!("the attachment `{shown}` {cause}"), remedy).key("attach")
-        };
         let bytes = match &one.source {
             AttachmentSource::Bytes(bytes) => bytes.clone(),
             AttachmentSource::File(path) => {
                 let meta = tokio::fs::metadata(path)
                     .await
-                    .map_err(|error| fail(format!("cannot be read: {error}"), "check the path"))?;
-                if !meta.is_file() {
-                    return Err(fail("is not a file".to_owned(), "name a file"));
-                }
-                if meta.len() > options.attachment_bytes {
-                    return Err(fail(
-                        format!("is larger than {} bytes", options.attachment_bytes),
-                        "send a smaller file",
-                    ));
-                }
+                    .map_err(|error| one.unreadable(&error, "check the path"))?;
+                one.check(&meta, options.attachment_bytes)?;
                 let bytes = tokio::fs::read(path)
                     .await
-                    .map_err(|error| fail(format!("cannot be read: {error}"), "check its permissions"))?;
+                    .map_err(|error| one.unreadable(&error, "check its permissions"))?;
                 Bytes::from(bytes)
             }
             AttachmentSource::Url(url) => tokio::time::timeout(FETCH_TIME, fetch(url, options, asset))
                 .await
                 .unwrap_or_else(|_| Err("cannot be fetched: its server is too slow".to_owned()))
-                .map_err(|cause| fail(cause, "check the address"))?,
+                .map_err(|cause| one.fail(&cause, "check the address"))?,
         };
         let media_type = one
             .media_type

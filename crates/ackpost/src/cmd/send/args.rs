@@ -8,7 +8,7 @@ use clap::Args;
 use notify::{Format, Kind};
 
 use crate::cmd::outbox::QueueArgs;
-use crate::context::Context;
+use crate::context::{Context, Name};
 use crate::exit::Exit;
 use crate::usage::refuse_value;
 
@@ -167,10 +167,10 @@ pub(crate) struct CheckedContent {
 
 impl ContentArgs {
     /// What of it is not accepted.
-    pub(crate) fn check(&self) -> Result<CheckedContent, String> {
+    pub(crate) fn check(&self, context: Context) -> Result<CheckedContent, String> {
         Ok(CheckedContent {
-            kind: word("--notification-type (-n)", &self.notification_type)?,
-            input_format: word("--input-format (-i)", &self.input_format)?,
+            kind: word("--notification-type (-n)", &self.notification_type, context)?,
+            input_format: word("--input-format (-i)", &self.input_format, context)?,
         })
     }
 
@@ -225,17 +225,19 @@ impl SourceArgs {
 impl SendArgs {
     /// The flags, checked; the exit code when one is not accepted (it has been said why).
     pub(crate) fn check(&self, context: Context) -> Result<Checked, Exit> {
-        self.try_check(false).map_err(|text| refuse_value(context, &text))
+        self.try_check(false, context)
+            .map_err(|text| refuse_value(context, &text))
     }
 
     /// The same under `storage`, where the days count.
     pub(crate) fn check_for_storage(&self, context: Context) -> Result<Checked, Exit> {
-        self.try_check(true).map_err(|text| refuse_value(context, &text))
+        self.try_check(true, context)
+            .map_err(|text| refuse_value(context, &text))
     }
 
-    fn try_check(&self, for_storage: bool) -> Result<Checked, String> {
+    fn try_check(&self, for_storage: bool, context: Context) -> Result<Checked, String> {
         let uid_length = check_storage(&self.unused, for_storage)?;
-        let content = self.content.check()?;
+        let content = self.content.check(context)?;
         Ok(Checked {
             kind: content.kind,
             input_format: content.input_format,
@@ -290,9 +292,19 @@ fn check_storage(unused: &UnusedArgs, prune: bool) -> Result<usize, String> {
     }
 }
 
-fn word<T: FromStr>(flag: &str, text: &str) -> Result<T, String> {
-    text.parse()
-        .map_err(|_| format!("The {flag} value of {text} is not supported."))
+/// One of a few words. Scripts written for Apprise find its own sentence and nothing more.
+fn word<T: FromStr<Err = notify::UnknownWord>>(
+    flag: &str,
+    text: &str,
+    context: Context,
+) -> Result<T, String> {
+    text.parse().map_err(|error: notify::UnknownWord| {
+        let cause = format!("The {flag} value of {text} is not supported.");
+        if context.name == Name::Apprise {
+            return cause;
+        }
+        format!("{cause} Write one of: {}.", error.expected)
+    })
 }
 
 fn integer(flag: &str, text: &str) -> Result<i64, String> {
