@@ -62,11 +62,6 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
         }
         return Ok(nothing_loaded(context));
     }
-    // Standard input is read only when something will be sent.
-    if loaded.notifier.find(&loaded.filter).next().is_none() {
-        output::note_own(context, "no service fits the tags; nothing was sent");
-        return Ok(Exit::NoMatch);
-    }
     let body = match &args.content.body {
         Some(body) => body.clone(),
         None => input::message()?,
@@ -77,6 +72,11 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
             "no message content specified to deliver",
             "give a body with -b or on standard input",
         ));
+    }
+    // Only now, as in the reference: an empty message is the graver mistake.
+    if loaded.notifier.find(&loaded.filter).next().is_none() {
+        output::note_own(context, "no service fits the tags; nothing was sent");
+        return Ok(Exit::NoMatch);
     }
     let exit = store_and_deliver(args, loaded, message, &progress, context).await?;
     args.queue.drain(context).await;
