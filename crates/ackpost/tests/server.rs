@@ -391,7 +391,7 @@ fn a_server_whose_process_is_stopped_is_not_waited_for() {
                 .status()
                 .expect("kill")
                 .success()
-        )
+        );
     };
     signal("-STOP");
     let (code, text) = refused(&["server", "status", "--dir", dir]);

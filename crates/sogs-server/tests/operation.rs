@@ -264,9 +264,11 @@ async fn messages_are_deleted_by_number_by_author_and_by_phrase() {
         place: Place::EveryRoom,
         text: "coins".into(),
     };
+    let tried = all.try_act(phrase.clone(), true).await.expect("dry run");
+    assert_eq!(tried.data["deleted"], 2);
     assert_eq!(
-        all.try_act(phrase.clone(), true).await.expect("dry run").data["deleted"],
-        2
+        tried.lines.last().map(String::as_str),
+        Some("2 messages would be deleted")
     );
     all.act(phrase).await;
     assert_eq!(all.texts("test", None).await, ["hello", "nothing"]);

@@ -333,8 +333,7 @@ fn what_a_real_server_forbids() {
         .as_array()
         .expect("steps")
         .iter()
-        .filter_map(|step| step["seen"].as_str()?.split("this account as ").nth(1))
-        .next()
+        .find_map(|step| step["seen"].as_str()?.split("this account as ").nth(1))
         .expect("the id that the server shows")
         .to_owned();
     for (place, step, cause) in [
