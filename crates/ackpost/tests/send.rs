@@ -72,6 +72,8 @@ fn exit_codes() {
     assert_eq!(code(&["-b", "x", &url("e403?optional=yes")]), 0);
     assert_eq!(code(&["-b", "x", "-n", "loud", &url("ok")]), 2);
     assert_eq!(code(&["-b", "x", "-c", "tags.conf"]), 3);
+    // An empty message is the graver mistake, as in the reference.
+    assert_eq!(code(&["-b", "", "-c", "tags.conf"]), 1);
     assert_eq!(code(&["-b", "x", "-c", "tags.conf", "-g", "ops"]), 0);
     assert_eq!(code(&["-b", "x", &url("ok"), &url("e403")]), 4);
     assert_eq!(code(&["-b", "x", &url("ok"), "bogus://x"]), 4);
