@@ -2,32 +2,15 @@
 //! about the wire, the connections and the command line are asserted in the crates that make them; `tests/vectors` asserts
 //! what stands in the vectors, `tests/sending` D6, D7, D11, D12 and D21.
 
+mod common;
+
 use std::io::Write as _;
 
 use notify::{
     Context, Environment, LoadedUrls, Message, Notifier, Options, ParamValue, Service, Severity, prepare,
 };
 
-const KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
-const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-fn context() -> Context {
-    Context {
-        env: Environment::empty(),
-        check_permissions: false,
-        ..Context::default()
-    }
-}
-
-fn service(url: &str) -> Service {
-    Service::parse(url, &context()).unwrap_or_else(|problem| panic!("{problem}"))
-}
-
-fn refusal(url: &str) -> String {
-    Service::parse(url, &context())
-        .expect_err("a refusal")
-        .to_string()
-}
+use common::{KEY, SEED, context, refusal, service};
 
 fn places(service: &Service) -> Vec<String> {
     service

@@ -1,27 +1,10 @@
 //! What people get wrong in URLs and configurations is named, without the secret, and loads as it did before.
 
-use notify::{Context, Environment, Message, Notifier, Options, Outcome, Problem, Service, Severity, Syntax};
+mod common;
 
-const KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
-const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+use notify::{Message, Notifier, Options, Outcome, Problem, Severity, Syntax};
 
-fn context() -> Context {
-    Context {
-        env: Environment::empty(),
-        check_permissions: false,
-        ..Context::default()
-    }
-}
-
-fn loaded(url: &str) -> Service {
-    Service::parse(url, &context()).unwrap_or_else(|problem| panic!("{problem}"))
-}
-
-fn refused(url: &str) -> String {
-    Service::parse(url, &context())
-        .expect_err("a refusal")
-        .to_string()
-}
+use common::{KEY, SEED, context, refusal, service};
 
 fn texts(problems: &[Problem]) -> Vec<String> {
     for problem in problems {
@@ -36,7 +19,7 @@ fn special_characters_in_a_password_are_named() {
         "xmpps://alice:p@ss@localhost/bob",
         "xmpps://alice:p@@localhost/bob",
     ] {
-        let warnings = texts(loaded(url).warnings());
+        let warnings = texts(service(url).warnings());
         assert_eq!(warnings.len(), 1, "{warnings:?}");
         assert!(warnings[0].contains("more than one @") && warnings[0].contains("%40"));
         assert!(!warnings[0].contains("ss@"), "{warnings:?}");
@@ -45,10 +28,10 @@ fn special_characters_in_a_password_are_named() {
         "xmpps://alice:p%40ss@localhost/bob@localhost/#r@c.localhost",
         "xmpps://alice:p@localhost/bob@localhost",
     ] {
-        assert!(loaded(url).warnings().is_empty(), "{url}");
+        assert!(service(url).warnings().is_empty(), "{url}");
     }
     for mark in ['#', '/', '?'] {
-        let text = refused(&format!("xmpps://alice:wrong{mark}passw@h/bob"));
+        let text = refusal(&format!("xmpps://alice:wrong{mark}passw@h/bob"));
         for part in [
             "not a number",
             "%23",
@@ -67,7 +50,7 @@ fn special_characters_in_a_password_are_named() {
 #[tokio::test]
 async fn no_password_is_said_without_a_connection() {
     for url in ["xmpps://alice@192.0.2.1/bob", "xmpps://alice:@192.0.2.1/bob"] {
-        assert!(loaded(url).warnings().is_empty());
+        assert!(service(url).warnings().is_empty());
         let mut list = Notifier::with_options(Options {
             context: context(),
             ..Options::default()
@@ -84,34 +67,34 @@ async fn no_password_is_said_without_a_connection() {
 
 #[test]
 fn what_is_no_seed_is_told_apart() {
-    let missing = refused(&format!("https://h.org/lobby?public_key={KEY}"));
+    let missing = refusal(&format!("https://h.org/lobby?public_key={KEY}"));
     assert!(missing.contains("the seed is missing") && missing.contains("ackpost identity new"));
     for prefix in ["05", "15", "25"] {
-        let text = refused(&format!("sessions://{KEY}:{prefix}{SEED}@h.org/lobby"));
+        let text = refusal(&format!("sessions://{KEY}:{prefix}{SEED}@h.org/lobby"));
         assert!(text.contains("this is a Session id, not the seed"), "{text}");
         assert!(text.contains("seed_file=") && !text.contains("0123"), "{text}");
     }
     let mut odd = SEED.to_owned();
     odd.replace_range(16..17, "x");
-    let text = refused(&format!("sessions://{KEY}:{odd}@h.org/lobby"));
+    let text = refusal(&format!("sessions://{KEY}:{odd}@h.org/lobby"));
     assert!(
         text.contains("character 17 is none") && !text.contains("x12"),
         "{text}"
     );
-    let text = refused(&format!("sessions://{KEY}:{}@h.org/lobby", &SEED[1..]));
+    let text = refusal(&format!("sessions://{KEY}:{}@h.org/lobby", &SEED[1..]));
     assert!(text.contains("it has 63 characters"), "{text}");
 }
 
 #[test]
 fn an_address_that_is_no_join_link_is_told_what_it_lacks() {
-    let text = refused("https://h.org/lobby");
+    let text = refusal("https://h.org/lobby");
     assert!(text.contains("?public_key="), "{text}");
-    assert!(refused("mailto://h.org").contains("the schema mailto:// is not supported"));
+    assert!(refusal("mailto://h.org").contains("the schema mailto:// is not supported"));
 }
 
 #[tokio::test]
 async fn near_misses_are_warnings_and_other_keys_are_not() {
-    let meant = |url: &str| texts(loaded(url).warnings());
+    let meant = |url: &str| texts(service(url).warnings());
     let seen = meant("xmpps://a:p@h.org/b?verfy=no&ca_flie=x&image=yes&footer=no&from=me");
     assert_eq!(
         seen,

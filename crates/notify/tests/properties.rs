@@ -1,5 +1,7 @@
 //! Properties that hold for any input.
 
+mod common;
+
 use notify::render::{Markup, emojis, escapes, html_to_markdown, html_to_text, markdown_to_html, split};
 use notify::{
     Context, Environment, Format, LoadedUrls, Message, Notifier, Options, Service, Syntax, prepare,
@@ -7,16 +9,7 @@ use notify::{
 };
 use proptest::prelude::*;
 
-const KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
-const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-fn context() -> Context {
-    Context {
-        env: Environment::empty(),
-        check_permissions: false,
-        ..Context::default()
-    }
-}
+use common::{KEY, SEED, context};
 
 /// Texts made of what means something in a URL.
 fn urlish() -> impl Strategy<Value = String> {
