@@ -3,14 +3,12 @@
 use std::fmt::Write as _;
 
 use clap::{ArgAction, CommandFactory as _};
+use notify::APPRISE_VERSION;
 
 use crate::argv::{MULTI_LETTER, is_apprise};
 use crate::cli::Cli;
 use crate::context::Name;
 use crate::output;
-
-/// The version of Apprise whose language is spoken here.
-pub(crate) const APPRISE_VERSION: &str = "2.2.0";
 
 /// Where the texts of the options begin.
 const COLUMN: usize = 34;

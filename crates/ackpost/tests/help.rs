@@ -40,7 +40,7 @@ fn version_under_both_names() {
         );
     }
     let ran = Program::called("apprise").run(&["-vV"]);
-    assert_eq!((ran.code, ran.stdout.lines().next()), (0, Some("Apprise v2.2.0")));
+    assert_eq!((ran.code, ran.stdout.lines().next()), (0, Some("Apprise v2.3.0")));
     assert_eq!(ran.stdout.lines().count(), 3);
 }
 

@@ -55,3 +55,6 @@ pub use tag::{Tag, TagFilter, Wanted, parse_tags};
 pub use template::{Template, Values};
 pub use text::Text;
 pub use url::split_urls;
+
+/// The version of Apprise whose language this crate follows.
+pub const APPRISE_VERSION: &str = "2.3.0";

@@ -3,15 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use notify::APPRISE_VERSION as VERSION;
 use serde_json::json;
 
 use crate::api::room_texts;
 use crate::process::Gateway;
 use crate::support::Program;
 use crate::support::community::Community;
-
-/// The version whose language is spoken here.
-const VERSION: &str = "2.2.0";
 
 /// `apprise` in a virtual environment that is made once and kept beside the build (`ACKPOST_TEST_APPRISE` names a
 /// ready one).
