@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use notify::{Outcome, Problem, Report, TargetReport};
+use notify::{Confirmation, Outcome, Problem, Report, TargetReport};
 
 use crate::context::{Context, Name};
 
@@ -132,6 +132,7 @@ pub(crate) fn report(report: &Report, context: Context) {
 fn target_json(target: &TargetReport) -> serde_json::Value {
     let (confirmed_by, id) = match &target.outcome {
         Outcome::Delivered { confirmed_by, id } => (Some(confirmed_by.as_str()), id.as_deref()),
+        Outcome::Partial { id, .. } => (None, id.as_deref()),
         _ => (None, None),
     };
     serde_json::json!({
@@ -149,8 +150,13 @@ fn target_json(target: &TargetReport) -> serde_json::Value {
 
 fn target_line(target: &TargetReport) -> String {
     let style = match target.outcome {
+        Outcome::Delivered {
+            confirmed_by: Confirmation::HandedOver,
+            ..
+        }
+        | Outcome::Partial { .. }
+        | Outcome::Deferred { .. } => LATER,
         Outcome::Delivered { .. } => GOOD,
-        Outcome::Deferred { .. } => LATER,
         Outcome::Refused { .. } => BAD,
     };
     let mut text = format!(
@@ -175,12 +181,17 @@ fn target_line(target: &TargetReport) -> String {
     text.push(')');
     match &target.outcome {
         Outcome::Delivered { confirmed_by, id } => {
-            let _ = write!(text, " confirmed by {confirmed_by}");
+            match confirmed_by {
+                Confirmation::HandedOver => text.push_str(" accepted without proof"),
+                _ => _ = write!(text, " confirmed by {confirmed_by}"),
+            }
             if let Some(id) = id {
                 let _ = write!(text, ", id {}", one_line(id));
             }
         }
-        Outcome::Deferred { reason, remedy, .. } | Outcome::Refused { reason, remedy } => {
+        Outcome::Partial { reason, remedy, .. }
+        | Outcome::Deferred { reason, remedy, .. }
+        | Outcome::Refused { reason, remedy } => {
             let _ = write!(text, ": {}", one_line(reason));
             if !remedy.is_empty() {
                 let _ = write!(text, "; {}", one_line(remedy));

@@ -44,7 +44,7 @@ pub use entry::{Entry, EntryBody};
 pub use env::Environment;
 pub use message::{Attachment, AttachmentSource, Format, Kind, Message, Overflow, UnknownWord};
 pub use notifier::{Details, Notifier, Options};
-pub use outcome::{Confirmation, Outcome};
+pub use outcome::{Confirmation, Lack, Outcome};
 pub use problem::{AddError, Problem, Severity};
 pub use report::{Pieces, Report, Status, TargetReport};
 pub use service::{

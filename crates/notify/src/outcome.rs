@@ -1,9 +1,9 @@
-//! What became of a message at one target.
+//! Result of a message at one target.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What became of a message at one target. There is no fourth possibility.
+/// Result of a message at one target. There is no fifth possibility.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The other side said that it has the message.
@@ -12,6 +12,17 @@ pub enum Outcome {
         confirmed_by: Confirmation,
         /// The message's id on the other side (SOGS message id, XMPP origin-id), when there is one.
         id: Option<String>,
+    },
+    /// The other side took the message, but not as it was asked for. It must not be sent again.
+    Partial {
+        /// The part that is missing.
+        lack: Lack,
+        /// The message's id on the other side, when there is one.
+        id: Option<String>,
+        /// What happened, as a lower-case fragment.
+        reason: String,
+        /// What a person can do about it.
+        remedy: String,
     },
     /// Not delivered, and trying again later may help.
     Deferred {
@@ -49,25 +60,37 @@ impl Outcome {
         }
     }
 
-    /// `delivered`, `deferred` or `refused`.
+    /// Returns `delivered`, `handed-over`, the word of a [`Lack`], `deferred` or `refused`.
     pub fn word(&self) -> &'static str {
         match self {
+            Self::Delivered {
+                confirmed_by: Confirmation::HandedOver,
+                ..
+            } => "handed-over",
             Self::Delivered { .. } => "delivered",
+            Self::Partial { lack, .. } => lack.as_str(),
             Self::Deferred { .. } => "deferred",
             Self::Refused { .. } => "refused",
         }
     }
 
-    /// True when the other side has the message.
+    /// True when the other side has the message as it was asked for.
     pub fn is_delivered(&self) -> bool {
         matches!(self, Self::Delivered { .. })
+    }
+
+    /// True when the other side took the message, so that it must not be sent again.
+    pub fn is_taken(&self) -> bool {
+        matches!(self, Self::Delivered { .. } | Self::Partial { .. })
     }
 
     /// What happened, when it was not delivered.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Delivered { .. } => None,
-            Self::Deferred { reason, .. } | Self::Refused { reason, .. } => Some(reason),
+            Self::Partial { reason, .. } | Self::Deferred { reason, .. } | Self::Refused { reason, .. } => {
+                Some(reason)
+            }
         }
     }
 
@@ -75,7 +98,35 @@ impl Outcome {
     pub fn remedy(&self) -> Option<&str> {
         match self {
             Self::Delivered { .. } => None,
-            Self::Deferred { remedy, .. } | Self::Refused { remedy, .. } => Some(remedy),
+            Self::Partial { remedy, .. } | Self::Deferred { remedy, .. } | Self::Refused { remedy, .. } => {
+                Some(remedy)
+            }
+        }
+    }
+}
+
+/// The part of a delivery that is missing although the other side took the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Lack {
+    /// Nobody sees the message: it waits for approval, or a filter hides it.
+    Withheld,
+    /// The text arrived without some of its files.
+    Files,
+    /// The confirmation that was asked for did not come.
+    Proof,
+}
+
+impl Lack {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Withheld, Self::Files, Self::Proof];
+
+    /// Returns the word used in `--json` and in the text: `withheld`, `incomplete` or `unconfirmed`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Withheld => "withheld",
+            Self::Files => "incomplete",
+            Self::Proof => "unconfirmed",
         }
     }
 }
@@ -86,9 +137,10 @@ impl Outcome {
 pub enum Confirmation {
     /// Written to the connection, nothing more (only when `confirm=sent` asks for no more).
     Sent,
-    /// The sender's own server handed it to another domain and nothing came back in time.
+    /// The message was handed over without proof. XMPP: the sender's server passed it to another domain and nothing
+    /// came back in time. SOGS: the server accepted it, but its answer does not show our message.
     HandedOver,
-    /// The server has taken it: SOGS answered 201 with an id; XMPP answered the ping behind it.
+    /// The server has taken it: SOGS answered with an id and our own message; XMPP answered the ping behind it.
     Server,
     /// The room reflected it to us with our id.
     Room,

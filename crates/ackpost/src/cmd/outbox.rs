@@ -59,7 +59,7 @@ enum OutboxCommand {
 
 #[derive(Debug, Args)]
 struct ListArgs {
-    /// Only messages in this state: collecting, waiting, sending, delivered, dead or dropped; may be repeated
+    /// Only messages in this state: collecting, waiting, sending, delivered, partial, dead or dropped; may be repeated
     #[arg(long, value_name = "STATE")]
     state: Vec<State>,
     /// Only targets with this text in them
@@ -290,7 +290,7 @@ async fn flush(args: &FlushArgs, outbox: &Outbox, context: Context) -> Done {
     if done.remaining > 0 && !context.json {
         left(&done, outbox).await?;
     }
-    let clean = done.remaining + done.refused + done.expired == 0;
+    let clean = done.remaining + done.partial + done.refused + done.expired == 0;
     Ok(if clean { Exit::Success } else { Exit::Failure })
 }
 
@@ -374,13 +374,14 @@ fn summary(done: &Summary, context: Context) {
     } else {
         let Summary {
             delivered,
+            partial,
             deferred,
             refused,
             expired,
             remaining,
         } = done;
         output::note(&format!(
-            "{delivered} delivered, {} put off, {refused} refused, {expired} out of time, {remaining} left",
+            "{delivered} delivered, {partial} partial, {} put off, {refused} refused, {expired} out of time, {remaining} left",
             output::count(*deferred, "attempt")
         ));
     }

@@ -140,6 +140,7 @@ fn services(out: &mut Page, stats: &Stats) {
     for service in &stats.services {
         for (outcome, value) in [
             ("delivered", service.delivered),
+            ("partial", service.partial),
             ("deferred", service.deferred),
             ("refused", service.refused),
             ("expired", service.expired),

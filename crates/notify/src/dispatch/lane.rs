@@ -88,23 +88,23 @@ impl Lane<'_> {
     pub(super) async fn run(self, state: &Shared) {
         with(state, |state| state.started = Instant::now());
         let mut pending = self.pieces.clone();
-        let mut accepted: Vec<(Confirmation, Option<String>)> = Vec::new();
+        let mut taken = Taken::default();
         let mut repeat = false;
         for attempt in 0..=self.retry {
             with(state, |state| state.attempts = attempt + 1);
-            let results = self.attempt(&mut pending, accepted.is_empty(), repeat).await;
+            let results = self.attempt(&mut pending, taken.is_empty(), repeat).await;
             // Once in doubt, always in doubt: that a later attempt surely failed says nothing about the first.
             repeat |= results.iter().any(|result| result.may_have_arrived);
-            let (left, failure) = settle(pending, results, &mut accepted, state);
+            let (left, failure) = settle(pending, results, &mut taken, state);
             pending = left;
-            let outcome = failure.unwrap_or_else(|| delivered(&accepted));
+            let outcome = failure.unwrap_or_else(|| taken.outcome());
             let last = attempt == self.retry;
             tracing::debug!(
                 target = %self.service.endpoint().target_label(&self.target),
                 attempt = attempt + 1,
-                accepted = accepted.len(),
+                accepted = taken.accepted.len(),
                 left = pending.len(),
-                ids = ?accepted.iter().filter_map(|(_, id)| id.as_deref()).collect::<Vec<_>>(),
+                ids = ?taken.accepted.iter().filter_map(|(_, id)| id.as_deref()).collect::<Vec<_>>(),
                 outcome = outcome.word(),
                 reason = outcome.reason().unwrap_or_default(),
                 "attempted"
@@ -163,7 +163,7 @@ impl Lane<'_> {
                 };
                 let parcel = parcel(n, vec![wire.clone()], files);
                 let result = self.courier.deliver(self.service, &parcel).await;
-                let accepted = result.iter().all(|result| result.outcome.is_delivered());
+                let accepted = result.iter().all(|result| result.outcome.is_taken());
                 results.extend(result);
                 if !accepted {
                     break;
@@ -187,7 +187,7 @@ impl Lane<'_> {
 fn settle(
     pending: Vec<Wire>,
     results: Vec<Attempt>,
-    accepted: &mut Vec<(Confirmation, Option<String>)>,
+    taken: &mut Taken,
     state: &Shared,
 ) -> (Vec<Wire>, Option<Outcome>) {
     let mut left = Vec::new();
@@ -209,8 +209,11 @@ fn settle(
         });
         match result.outcome {
             Outcome::Delivered { confirmed_by, id } => {
-                accepted.push((confirmed_by, id));
+                taken.accepted.push((confirmed_by, id));
                 with(state, |state| state.pieces.accepted += 1);
+            }
+            partial @ Outcome::Partial { .. } => {
+                taken.partial.get_or_insert(partial);
             }
             other => {
                 left.push(piece);
@@ -226,13 +229,28 @@ fn settle(
     (left, failure)
 }
 
-/// All pieces are there: the weakest confirmation among them, the id of the first.
-fn delivered(accepted: &[(Confirmation, Option<String>)]) -> Outcome {
-    let confirmed_by = accepted
-        .iter()
-        .map(|(by, _)| *by)
-        .min()
-        .unwrap_or(Confirmation::Server);
-    let id = accepted.iter().find_map(|(_, id)| id.clone());
-    Outcome::Delivered { confirmed_by, id }
+/// Pieces that the other side took.
+#[derive(Debug, Default)]
+struct Taken {
+    accepted: Vec<(Confirmation, Option<String>)>,
+    /// The first piece that was taken, but not as it was asked for.
+    partial: Option<Outcome>,
+}
+
+impl Taken {
+    fn is_empty(&self) -> bool {
+        self.accepted.is_empty() && self.partial.is_none()
+    }
+
+    /// The outcome of a message whose pieces were all taken: the weakest confirmation among them, the id of the first.
+    fn outcome(&self) -> Outcome {
+        if let Some(partial) = &self.partial {
+            return partial.clone();
+        }
+        let confirmed_by = self.accepted.iter().map(|(by, _)| *by).min();
+        Outcome::Delivered {
+            confirmed_by: confirmed_by.unwrap_or(Confirmation::Server),
+            id: self.accepted.iter().find_map(|(_, id)| id.clone()),
+        }
+    }
 }

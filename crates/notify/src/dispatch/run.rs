@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::message::Message;
 use crate::notifier::Options;
-use crate::outcome::Outcome;
+use crate::outcome::{Lack, Outcome};
 use crate::problem::Problem;
 use crate::report::{Report, Status, TargetReport};
 use crate::service::{Chunk, Service};
@@ -40,6 +40,8 @@ enum Verdict {
     Excused,
     Failed,
     TimedOut,
+    /// Every target has the text, some without its files.
+    Incomplete,
 }
 
 /// Services in the order they are tried: the next group only if a member of the one before failed.
@@ -282,10 +284,16 @@ fn report(
 }
 
 fn verdict(job: &Job, targets: &[TargetReport]) -> Verdict {
+    let has_text = |target: &TargetReport| {
+        let lack = |lack| matches!(&target.outcome, Outcome::Partial { lack: found, .. } if *found == lack);
+        target.outcome.is_delivered() || lack(Lack::Files)
+    };
     if targets.iter().all(|target| target.outcome.is_delivered()) {
         Verdict::Delivered
     } else if job.service.common().optional {
         Verdict::Excused
+    } else if targets.iter().all(has_text) {
+        Verdict::Incomplete
     } else if targets
         .iter()
         .filter(|target| !target.outcome.is_delivered())
@@ -300,7 +308,7 @@ fn verdict(job: &Job, targets: &[TargetReport]) -> Verdict {
 /// The verdict on the run. A service counts as a whole: one refused room of two is a failure of that URL.
 fn status(done: &BTreeMap<usize, Done>, chains: &[bool], unprepared: usize, problems: usize) -> Status {
     let any = |wanted: Verdict| done.values().any(|done| done.verdict == wanted);
-    let delivered = any(Verdict::Delivered);
+    let delivered = any(Verdict::Delivered) || any(Verdict::Incomplete);
     let all_good = chains.iter().all(|good| *good) && unprepared == 0;
     if all_good && problems == 0 {
         return Status::Success;

@@ -161,6 +161,7 @@ impl Outbox {
             rules,
             fold: Fold::None,
             messages: vec![stored.clone()],
+            partial: None,
             pieces: Vec::new(),
         };
         let prepared = prepare(inner.carrier.as_ref(), &payload.route, message, id, stamp);
@@ -239,7 +240,9 @@ pub(super) fn prepare(
         Err(Outcome::Deferred { reason, remedy, .. } | Outcome::Refused { reason, remedy }) => {
             Err((reason, remedy))
         }
-        Err(Outcome::Delivered { .. }) => Err(("it cannot be rendered".to_owned(), "report this".to_owned())),
+        Err(Outcome::Delivered { .. } | Outcome::Partial { .. }) => {
+            Err(("it cannot be rendered".to_owned(), "report this".to_owned()))
+        }
     }
 }
 

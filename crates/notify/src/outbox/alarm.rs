@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use super::rules::{Rules, span_text};
 use super::services::route;
 use super::store::{Guard, LaneRow, View};
-use super::types::{AcceptOptions, Accepted};
+use super::types::{AcceptOptions, Accepted, State};
 use crate::message::{Kind, Message};
 
 /// So many dead letters are named in one alarm; the others are counted.
@@ -105,21 +105,29 @@ impl Outbox {
                 .as_ref()
                 .and_then(|outcome| outcome.reason())
                 .unwrap_or("no reason known");
-            lines.push(format!(
-                "{} was given up for {}: {reason}",
-                view.id,
-                self.target(view)
-            ));
+            let (id, target) = (&view.id, self.target(view));
+            lines.push(if is_partial(view) {
+                format!("{id} did not arrive at {target} as it was asked for: {reason}")
+            } else {
+                format!("{id} was given up for {target}: {reason}")
+            });
         }
         if dead.len() > NAMED {
             lines.push(format!("and {} more in the dead-letter box", dead.len() - NAMED));
         }
-        let title = match (silent.len(), dead.len()) {
-            (0, dead) => given_up(dead),
-            (silent, 0) => unanswered(silent),
-            (silent, dead) => format!("{}, {}", unanswered(silent), given_up(dead)),
-        };
-        Message::new(lines.join("\n")).title(title).kind(Kind::Failure)
+        let partial = dead.iter().filter(|view| is_partial(view)).count();
+        let title: Vec<String> = [
+            (silent.len(), unanswered(silent.len())),
+            (dead.len() - partial, given_up(dead.len() - partial)),
+            (partial, arrived_partly(partial)),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(_, text)| text)
+        .collect();
+        Message::new(lines.join("\n"))
+            .title(title.join(", "))
+            .kind(Kind::Failure)
     }
 }
 
@@ -134,6 +142,17 @@ fn overdue<'a>(lanes: &'a [LaneRow], alarm: &Alarm, now: i64) -> Vec<&'a LaneRow
                 .is_some_and(|since| since.saturating_add(after) <= now)
         })
         .collect()
+}
+
+fn is_partial(view: &View) -> bool {
+    view.state == State::Partial.code()
+}
+
+fn arrived_partly(messages: usize) -> String {
+    match messages {
+        1 => "1 message arrived only in part".to_owned(),
+        many => format!("{many} messages arrived only in part"),
+    }
 }
 
 fn given_up(messages: usize) -> String {

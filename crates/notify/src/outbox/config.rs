@@ -183,6 +183,8 @@ impl Default for FlushSettings {
 pub struct Summary {
     /// Entries delivered.
     pub delivered: u64,
+    /// Entries taken, but not as they were asked for.
+    pub partial: u64,
     /// Attempts put off.
     pub deferred: u64,
     /// Entries refused for good.

@@ -16,7 +16,7 @@ use super::outbox::Outbox;
 use super::payload::{Fold, Payload};
 use super::rules::span_text;
 use super::store::{Close, Ending, Head, Held, Next, Settle};
-use super::types::{Hold, OutboxId};
+use super::types::{Hold, OutboxId, StoredOutcome};
 use super::worker::Counts;
 use crate::outcome::Outcome;
 
@@ -194,8 +194,34 @@ impl Engine {
         let Some(outcome) = self.attempt(lane, head, &payload, &files).await else {
             return Ok(None);
         };
+        let outcome = match self.with_earlier_pieces(lane, head, payload, outcome).await {
+            Some(outcome) => outcome,
+            None => return inner.store.next(lane, &self.owner, self.now()).await.map(Some),
+        };
         let ending = self.ending(head, standing.failures, &outcome);
         self.settle(lane, head, ending, &outcome).await
+    }
+
+    /// Puts a piece that was taken together with those before it: the first that was taken, but not as it was asked
+    /// for, decides about the whole. `None`: it cannot be kept.
+    async fn with_earlier_pieces(
+        &self,
+        lane: &[u8],
+        head: &Head,
+        mut payload: Payload,
+        outcome: Outcome,
+    ) -> Option<Outcome> {
+        match (&outcome, payload.partial.take()) {
+            (Outcome::Delivered { .. } | Outcome::Partial { .. }, Some(earlier)) => Some(earlier.into()),
+            (Outcome::Partial { .. }, None) if head.pieces_done + 1 < head.pieces => {
+                payload.partial = Some(StoredOutcome::from(&outcome));
+                let inner = &self.outbox.0;
+                let sealed = payload.seal(&inner.seal, &head.id);
+                let kept = inner.store.keep(lane, &self.owner, head.seq, &sealed).await;
+                kept.unwrap_or(false).then_some(outcome)
+            }
+            _ => Some(outcome),
+        }
     }
 
     /// The outcome of one attempt, or `None` when the lane was lost meanwhile.
@@ -255,7 +281,10 @@ impl Engine {
 
     fn ending(&self, head: &Head, failures: i64, outcome: &Outcome) -> Ending {
         match outcome {
-            Outcome::Delivered { .. } if head.pieces_done + 1 < head.pieces => Ending::Piece,
+            Outcome::Delivered { .. } | Outcome::Partial { .. } if head.pieces_done + 1 < head.pieces => {
+                Ending::Piece
+            }
+            Outcome::Partial { .. } => Ending::Partial,
             Outcome::Delivered { .. } => Ending::Delivered,
             Outcome::Refused { .. } => Ending::Refused,
             Outcome::Deferred { retry_after, .. } => {
@@ -309,6 +338,7 @@ impl Engine {
         let counter = match ending {
             Ending::Piece => None,
             Ending::Delivered => Some(&self.counts.delivered),
+            Ending::Partial => Some(&self.counts.partial),
             Ending::Deferred { .. } => Some(&self.counts.deferred),
             Ending::Refused => Some(&self.counts.refused),
             Ending::Expired => Some(&self.counts.expired),

@@ -361,6 +361,7 @@ impl Inner {
                         confirmed_by,
                         id: None,
                     } => format!("confirmed by {confirmed_by}"),
+                    Outcome::Partial { lack, reason, .. } => format!("{}: {reason}", lack.as_str()),
                     Outcome::Deferred { reason, .. } | Outcome::Refused { reason, .. } => reason,
                 })
         };

@@ -7,6 +7,7 @@ use super::carrier::{Route, StoredMessage, Wire};
 use super::error::OutboxError;
 use super::rules::{Rules, span_text};
 use super::seal::Seal;
+use super::types::StoredOutcome;
 use crate::message::{Format, Message};
 
 /// A digest shows so many of its messages; the others are counted.
@@ -24,6 +25,9 @@ pub(crate) struct Payload {
     pub(crate) messages: Vec<StoredMessage>,
     /// Fixed pieces; empty while messages are collected.
     pub(crate) pieces: Vec<Wire>,
+    /// Outcome of the first piece that was taken, but not as it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) partial: Option<StoredOutcome>,
 }
 
 /// Why messages are put together.
@@ -192,6 +196,7 @@ mod tests {
             rules,
             fold,
             messages: Vec::new(),
+            partial: None,
             pieces: Vec::new(),
         }
     }

@@ -15,7 +15,10 @@ use super::types::Stats;
 /// A moment that never comes.
 pub(crate) const NEVER: i64 = i64::MAX;
 pub(crate) const SCHEMA: &str = include_str!("store/schema.sql");
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
+/// Changes from each version to the next, the first one from version 1.
+pub(crate) const MIGRATIONS: [&str; 1] =
+    ["ALTER TABLE outbox_counter ADD COLUMN partial BIGINT NOT NULL DEFAULT 0"];
 
 /// Where an outbox is.
 #[derive(Clone, Debug)]
@@ -179,6 +182,8 @@ pub(crate) enum Ending {
     Piece,
     /// The last piece arrived.
     Delivered,
+    /// The last piece was taken; some piece not as it was asked for.
+    Partial,
     /// To be tried again.
     Deferred { due: i64, hold: i64 },
     /// Refused for good.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::rules::{Budget, Dedup, Quiet};
 use crate::message::UnknownWord;
-use crate::outcome::Outcome;
+use crate::outcome::{Confirmation, Lack, Outcome};
 
 /// The name of one message at one target in the outbox: 16 lower-case letters and digits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -76,6 +76,9 @@ pub enum State {
     Sending,
     /// The other side has it.
     Delivered,
+    /// The other side took it, but not as it was asked for (withheld, without its files, unconfirmed). It is not sent
+    /// again.
+    Partial,
     /// It was refused for good or ran out of time: the dead-letter box.
     Dead,
     /// Somebody dropped it.
@@ -84,11 +87,12 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Collecting,
         Self::Waiting,
         Self::Sending,
         Self::Delivered,
+        Self::Partial,
         Self::Dead,
         Self::Dropped,
     ];
@@ -100,6 +104,7 @@ impl State {
             Self::Waiting => "waiting",
             Self::Sending => "sending",
             Self::Delivered => "delivered",
+            Self::Partial => "partial",
             Self::Dead => "dead",
             Self::Dropped => "dropped",
         }
@@ -107,7 +112,7 @@ impl State {
 
     /// True when nothing more will happen to it by itself.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Delivered | Self::Dead | Self::Dropped)
+        matches!(self, Self::Delivered | Self::Partial | Self::Dead | Self::Dropped)
     }
 
     pub(crate) fn code(self) -> i64 {
@@ -117,6 +122,7 @@ impl State {
             Self::Delivered => 2,
             Self::Dead => 3,
             Self::Dropped => 4,
+            Self::Partial => 5,
         }
     }
 
@@ -127,6 +133,7 @@ impl State {
             1 => Self::Waiting,
             2 => Self::Delivered,
             3 => Self::Dead,
+            5 => Self::Partial,
             _ => Self::Dropped,
         }
     }
@@ -329,6 +336,8 @@ pub struct Stats {
     pub collecting: u64,
     /// How many delivered entries are still listed.
     pub delivered: u64,
+    /// Number of entries that were taken, but not as they were asked for, and are still listed.
+    pub partial: u64,
     /// How many lie in the dead-letter box.
     pub dead: u64,
     /// How many dropped entries are still listed.
@@ -353,6 +362,8 @@ pub struct ServiceStats {
     pub service: String,
     /// Entries delivered.
     pub delivered: u64,
+    /// Entries that were taken, but not as they were asked for.
+    pub partial: u64,
     /// Attempts that failed and were put off.
     pub deferred: u64,
     /// Entries refused for good.
@@ -393,12 +404,24 @@ fn optional_outcome<S: serde::Serializer>(
 }
 
 /// An outcome as it is stored and shown.
-#[derive(Serialize, serde::Deserialize)]
+#[derive(Clone, Serialize, serde::Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub(crate) enum StoredOutcome {
     Delivered {
         confirmed_by: String,
         id: Option<String>,
+    },
+    /// Accepted without proof; earlier versions wrote `delivered`, confirmed by `handed-over`.
+    #[serde(rename = "handed-over")]
+    HandedOver {
+        confirmed_by: String,
+        id: Option<String>,
+    },
+    Partial {
+        lack: String,
+        id: Option<String>,
+        reason: String,
+        remedy: String,
     },
     Deferred {
         reason: String,
@@ -414,9 +437,27 @@ pub(crate) enum StoredOutcome {
 impl From<&Outcome> for StoredOutcome {
     fn from(outcome: &Outcome) -> Self {
         match outcome.clone() {
+            Outcome::Delivered {
+                confirmed_by: confirmed_by @ Confirmation::HandedOver,
+                id,
+            } => Self::HandedOver {
+                confirmed_by: confirmed_by.as_str().to_owned(),
+                id,
+            },
             Outcome::Delivered { confirmed_by, id } => Self::Delivered {
                 confirmed_by: confirmed_by.as_str().to_owned(),
                 id,
+            },
+            Outcome::Partial {
+                lack,
+                id,
+                reason,
+                remedy,
+            } => Self::Partial {
+                lack: lack.as_str().to_owned(),
+                id,
+                reason,
+                remedy,
             },
             Outcome::Deferred {
                 reason,
@@ -434,9 +475,9 @@ impl From<&Outcome> for StoredOutcome {
 
 impl From<StoredOutcome> for Outcome {
     fn from(stored: StoredOutcome) -> Self {
-        use crate::outcome::Confirmation;
         match stored {
-            StoredOutcome::Delivered { confirmed_by, id } => Self::Delivered {
+            StoredOutcome::Delivered { confirmed_by, id }
+            | StoredOutcome::HandedOver { confirmed_by, id } => Self::Delivered {
                 confirmed_by: [
                     Confirmation::Sent,
                     Confirmation::HandedOver,
@@ -448,6 +489,20 @@ impl From<StoredOutcome> for Outcome {
                 .find(|level| level.as_str() == confirmed_by)
                 .unwrap_or(Confirmation::Server),
                 id,
+            },
+            StoredOutcome::Partial {
+                lack,
+                id,
+                reason,
+                remedy,
+            } => Self::Partial {
+                lack: Lack::ALL
+                    .into_iter()
+                    .find(|one| one.as_str() == lack)
+                    .unwrap_or(Lack::Proof),
+                id,
+                reason,
+                remedy,
             },
             StoredOutcome::Deferred {
                 reason,

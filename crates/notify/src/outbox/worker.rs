@@ -30,6 +30,7 @@ const TROUBLE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) delivered: AtomicU64,
+    pub(super) partial: AtomicU64,
     pub(super) deferred: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) expired: AtomicU64,
@@ -39,6 +40,7 @@ impl Counts {
     fn summary(&self, remaining: u64) -> Summary {
         Summary {
             delivered: self.delivered.load(Ordering::Relaxed),
+            partial: self.partial.load(Ordering::Relaxed),
             deferred: self.deferred.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             expired: self.expired.load(Ordering::Relaxed),

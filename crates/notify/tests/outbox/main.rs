@@ -10,6 +10,7 @@ mod alarm;
 mod crash;
 mod disk;
 mod look;
+mod partial;
 mod queue;
 mod rest;
 mod shared;

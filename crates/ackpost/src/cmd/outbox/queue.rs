@@ -189,9 +189,15 @@ async fn drain(outbox: &Outbox, context: Context) {
     };
     match outbox.flush(WorkerSettings::default(), settings).await {
         Ok(done) => {
-            if done.delivered + done.refused + done.expired > 0 {
+            if done.delivered + done.partial + done.refused + done.expired > 0 {
                 let lost = done.refused + done.expired;
                 let mut text = format!("outbox: {} delivered", done.delivered);
+                if done.partial > 0 {
+                    text.push_str(&format!(
+                        ", {} partial (see `ackpost outbox list --state partial`)",
+                        done.partial
+                    ));
+                }
                 if lost > 0 {
                     text.push_str(&format!(
                         ", {lost} given up (see `ackpost outbox list --state dead`)"

@@ -102,7 +102,15 @@ pub(crate) fn whole(entry: &Entry, events: &[Event], context: Context) {
                 .unwrap_or_default();
             lines.push(("confirmed", format!("by {confirmed_by}{id}")));
         }
-        Some(Outcome::Deferred { reason, remedy, .. } | Outcome::Refused { reason, remedy }) => {
+        Some(
+            outcome @ (Outcome::Partial { reason, remedy, .. }
+            | Outcome::Deferred { reason, remedy, .. }
+            | Outcome::Refused { reason, remedy }),
+        ) => {
+            if let Outcome::Partial { lack, id, .. } = outcome {
+                let id = id.as_ref().map(|id| format!(", id {}", plain(id)));
+                lines.push(("outcome", format!("{}{}", lack.as_str(), id.unwrap_or_default())));
+            }
             lines.push(("reason", plain(reason)));
             if !remedy.is_empty() {
                 lines.push(("remedy", plain(remedy)));
@@ -150,6 +158,7 @@ pub(crate) fn stats(stats: &Stats, lanes: &[Lane], context: Context) {
         ("waiting", stats.waiting),
         ("collecting", stats.collecting),
         ("delivered", stats.delivered),
+        ("partial", stats.partial),
         ("dead", stats.dead),
         ("dropped", stats.dropped),
     ] {
@@ -164,10 +173,11 @@ pub(crate) fn stats(stats: &Stats, lanes: &[Lane], context: Context) {
             .map(|ms| format!(", {} on average", output::elapsed(Duration::from_millis(ms))))
             .unwrap_or_default();
         output::line(&format!(
-            "{:<10}  {} delivered{mean}, {}, {} put off, {} refused, {} out of time",
+            "{:<10}  {} delivered{mean}, {}, {} partial, {} put off, {} refused, {} out of time",
             service.service,
             service.delivered,
             output::count(service.attempts, "attempt"),
+            service.partial,
             service.deferred,
             service.refused,
             service.expired

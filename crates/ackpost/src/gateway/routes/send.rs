@@ -111,11 +111,13 @@ fn outcomes(entries: &[Queued], problems: &[Problem]) -> Reply {
         .count();
     let failed = entries
         .iter()
-        .filter(|entry| matches!(entry.state, State::Dead | State::Dropped))
+        .filter(|entry| matches!(entry.state, State::Partial | State::Dead | State::Dropped))
         .count();
     let word = match (delivered, failed) {
         (d, 0) if d == entries.len() => "delivered",
-        (0, f) if f == entries.len() => "refused",
+        (0, f) if f == entries.len() && entries.iter().all(|entry| entry.state != State::Partial) => {
+            "refused"
+        }
         (_, 0) => "queued",
         _ => "partial",
     };
@@ -134,7 +136,7 @@ fn outcomes(entries: &[Queued], problems: &[Problem]) -> Reply {
     for entry in entries {
         let level = match entry.state {
             State::Delivered => "INFO",
-            State::Dead | State::Dropped => "ERROR",
+            State::Partial | State::Dead | State::Dropped => "ERROR",
             _ => "WARNING",
         };
         let line = describe(entry);

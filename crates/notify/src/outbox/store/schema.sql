@@ -21,7 +21,7 @@ CREATE TABLE outbox_entry (
     id TEXT NOT NULL UNIQUE,
     lane {blob} NOT NULL,
     service TEXT NOT NULL,
-    state BIGINT NOT NULL,               -- 0 collecting, 1 waiting, 2 delivered, 3 dead, 4 dropped
+    state BIGINT NOT NULL,               -- 0 collecting, 1 waiting, 2 delivered, 3 dead, 4 dropped, 5 partial
     accepted_at BIGINT NOT NULL,
     due_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL,
@@ -82,5 +82,6 @@ CREATE TABLE outbox_counter (
     latency_3 BIGINT NOT NULL DEFAULT 0,
     latency_4 BIGINT NOT NULL DEFAULT 0,
     latency_5 BIGINT NOT NULL DEFAULT 0,
-    latency_6 BIGINT NOT NULL DEFAULT 0
+    latency_6 BIGINT NOT NULL DEFAULT 0,
+    partial BIGINT NOT NULL DEFAULT 0
 );

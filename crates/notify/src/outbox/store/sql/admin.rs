@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use super::accept::event;
 use super::lane::drop_files;
 use super::{BLOB, Backend, ID, Tx};
-use crate::outbox::store::{NEVER, Prune, SCHEMA, VERSION};
+use crate::outbox::store::{MIGRATIONS, NEVER, Prune, SCHEMA, VERSION};
 
 impl Backend {
     /// Makes the tables when there are none; several processes may do so together.
@@ -24,6 +24,17 @@ impl Backend {
                     .await?;
             }
             put_meta(&mut tx, "version", VERSION.to_string().as_bytes()).await?;
+        }
+        for (from, change) in (1_i64..).zip(MIGRATIONS) {
+            let moved =
+                sqlx::query("UPDATE outbox_meta SET value = $1 WHERE name = 'version' AND value = $2")
+                    .bind((from + 1).to_string().into_bytes())
+                    .bind(from.to_string().into_bytes())
+                    .execute(&mut *tx)
+                    .await?;
+            if moved.rows_affected() > 0 {
+                sqlx::query(change).execute(&mut *tx).await?;
+            }
         }
         tx.commit().await
     }
@@ -135,7 +146,7 @@ impl Backend {
     pub(crate) async fn prune(&self, prune: &Prune) -> Result<u64, sqlx::Error> {
         let mut tx = self.begin().await?;
         let mut removed = 0;
-        for (states, before) in [("2, 4", prune.done_before), ("3", prune.dead_before)] {
+        for (states, before) in [("2, 4, 5", prune.done_before), ("3", prune.dead_before)] {
             removed += sqlx::query(sqlx::AssertSqlSafe(format!(
                 "DELETE FROM outbox_entry WHERE seq IN (SELECT seq FROM outbox_entry WHERE state IN ({states}) AND settled_at < $1 \
                  ORDER BY seq LIMIT $2)"

@@ -346,15 +346,20 @@ async fn write_down(tx: &mut Tx, settle: &Settle<'_>) -> Result<(), sqlx::Error>
                 .await?;
             recovered(tx, settle.lane).await?;
         }
-        Ending::Delivered => {
+        ending @ (Ending::Delivered | Ending::Partial) => {
+            let (state, counter, word) = match ending {
+                Ending::Partial => (5, Counter::Partial, "partial"),
+                _ => (2, Counter::Delivered, "delivered"),
+            };
             // Dropped while it was on its way: it stays dropped, the log says that it arrived.
             sqlx::query(
-                "UPDATE outbox_entry SET state = CASE WHEN state = 1 THEN 2 ELSE state END, pieces_done = pieces, maybe_sent = 0, \
-                 settled_at = $2, outcome = $3, sealed = NULL, bundle = NULL WHERE seq = $1 AND state <> 2",
+                "UPDATE outbox_entry SET state = CASE WHEN state = 1 THEN $4 ELSE state END, pieces_done = pieces, maybe_sent = 0, \
+                 settled_at = $2, outcome = $3, sealed = NULL, bundle = NULL WHERE seq = $1 AND state NOT IN (2, 5)",
             )
             .bind(head.seq)
             .bind(now)
             .bind(settle.outcome)
+            .bind(state)
             .execute(&mut **tx)
             .await?;
             drop_files(tx, head.bundle.as_deref()).await?;
@@ -362,11 +367,11 @@ async fn write_down(tx: &mut Tx, settle: &Settle<'_>) -> Result<(), sqlx::Error>
             count(
                 tx,
                 &head.service,
-                Counter::Delivered,
-                Some(now - head.accepted_at),
+                counter,
+                (counter == Counter::Delivered).then_some(now - head.accepted_at),
             )
             .await?;
-            note(tx, settle, "delivered").await?;
+            note(tx, settle, word).await?;
         }
         Ending::Deferred { due, hold } => {
             sqlx::query(
@@ -444,13 +449,14 @@ async fn note(tx: &mut Tx, settle: &Settle<'_>, kind: &str) -> Result<(), sqlx::
     Ok(())
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Counter {
     Attempt,
     Delivered,
     Deferred,
     Refused,
     Expired,
+    Partial,
 }
 
 async fn count(
@@ -459,7 +465,7 @@ async fn count(
     counter: Counter,
     latency_ms: Option<i64>,
 ) -> Result<(), sqlx::Error> {
-    let mut adds = [0_i64; 5];
+    let mut adds = [0_i64; 6];
     adds[counter as usize] = 1;
     let latency_ms = latency_ms.map(|ms| ms.max(0));
     let class = latency_ms.map(|ms| {
@@ -470,24 +476,26 @@ async fn count(
     });
     let mut query = sqlx::query(
         "INSERT INTO outbox_counter (service, attempts, delivered, deferred, refused, expired, latency_ms, \
-         latency_0, latency_1, latency_2, latency_3, latency_4, latency_5, latency_6) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (service) DO UPDATE SET \
+         latency_0, latency_1, latency_2, latency_3, latency_4, latency_5, latency_6, partial) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (service) DO UPDATE SET \
          attempts = outbox_counter.attempts + $2, delivered = outbox_counter.delivered + $3, \
          deferred = outbox_counter.deferred + $4, refused = outbox_counter.refused + $5, \
          expired = outbox_counter.expired + $6, latency_ms = outbox_counter.latency_ms + $7, \
          latency_0 = outbox_counter.latency_0 + $8, latency_1 = outbox_counter.latency_1 + $9, \
          latency_2 = outbox_counter.latency_2 + $10, latency_3 = outbox_counter.latency_3 + $11, \
          latency_4 = outbox_counter.latency_4 + $12, latency_5 = outbox_counter.latency_5 + $13, \
-         latency_6 = outbox_counter.latency_6 + $14",
+         latency_6 = outbox_counter.latency_6 + $14, partial = outbox_counter.partial + $15",
     )
     .bind(service);
-    for add in adds {
+    let [counted @ .., partial] = adds;
+    for add in counted {
         query = query.bind(add);
     }
     query = query.bind(latency_ms.unwrap_or(0));
     for number in 0..=crate::outbox::types::LATENCY_MS.len() {
         query = query.bind(i64::from(class == Some(number)));
     }
+    query = query.bind(partial);
     query.execute(&mut **tx).await?;
     Ok(())
 }

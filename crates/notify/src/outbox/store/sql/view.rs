@@ -85,6 +85,7 @@ impl Backend {
                 1 => stats.waiting = count,
                 2 => stats.delivered = count,
                 3 => stats.dead = count,
+                5 => stats.partial = count,
                 _ => stats.dropped = count,
             }
         }
@@ -114,6 +115,7 @@ impl Backend {
             stats.services.push(ServiceStats {
                 service: row.try_get("service")?,
                 delivered: number("delivered")?,
+                partial: number("partial")?,
                 deferred: number("deferred")?,
                 refused: number("refused")?,
                 expired: number("expired")?,
@@ -158,10 +160,10 @@ impl Backend {
             .collect()
     }
 
-    /// Dead entries that no alarm has spoken of.
+    /// Dead and partial entries that no alarm has spoken of.
     pub(crate) async fn dead_without_alarm(&self, limit: i64) -> Result<Vec<View>, sqlx::Error> {
         let rows = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "{VIEW}WHERE e.state = 3 AND e.alarmed = 0 ORDER BY e.seq LIMIT $1"
+            "{VIEW}WHERE e.state IN (3, 5) AND e.alarmed = 0 ORDER BY e.seq LIMIT $1"
         )))
         .bind(limit)
         .fetch_all(&self.reader)
