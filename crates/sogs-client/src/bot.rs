@@ -15,10 +15,13 @@
 //! ```
 //!
 //! Handlers see authentic messages only, and never the bot's own. They run one after the other in the order of
-//! events; a handler that fails is logged, and answered where its error is meant for people ([`BotError::Say`]).
+//! events. A handler whose reply has to wait for a rate limit goes on in the background, so that the bot hears what
+//! comes meanwhile; replies to one room keep their order. A handler that fails is logged, and answered if its error is
+//! meant for people ([`BotError::Say`]). Nothing that a member or a moderator does ends the bot.
 
 mod command;
 mod context;
+mod pending;
 mod schedule;
 mod state;
 
@@ -42,7 +45,11 @@ use crate::room::{ListOptions, MAX_LIMIT};
 use crate::server::Server;
 use crate::types::{Message, RoomInfo};
 
+use pending::{Pending, Queues};
 use schedule::Scheduled;
+
+/// Time a handler gets to end when the bot is stopped.
+const STOP_GRACE: Duration = Duration::from_millis(100);
 
 /// What a handler gives back.
 pub type Outcome = Result<(), BotError>;
@@ -85,6 +92,7 @@ struct Parts {
     on_reaction: Vec<Handler>,
     on_join: Vec<Handler>,
     on_direct: Vec<Handler>,
+    queues: Arc<Queues>,
 }
 
 /// Turns an async function of the context into a handler.
@@ -127,8 +135,12 @@ impl Bot {
                 on_reaction: Vec::new(),
                 on_join: Vec::new(),
                 on_direct: Vec::new(),
+                queues: Arc::default(),
             },
-            options: PollOptions::rooms([]),
+            options: PollOptions {
+                persistent: true,
+                ..PollOptions::rooms([])
+            },
             scheduled: Vec::new(),
             store: Box::new(MemoryStore::default()),
         }
@@ -201,22 +213,65 @@ impl Bot {
         self
     }
 
-    /// Runs until `shutdown` is ready, or until a failure that waiting does not cure.
+    /// Runs until `shutdown` is ready.
+    ///
+    /// A stop does not wait for replies that a rate limit holds back; the log says how many were given up. An event
+    /// whose handler was still running is dealt with again after the next start (with a store).
+    ///
+    /// # Errors
+    ///
+    /// [`BotError::Sogs`] if the first turn fails for good, for example with a wrong server key; [`BotError::State`] if
+    /// the store fails.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Outcome {
-        let mut running = Running::start(self).await?;
         tokio::pin!(shutdown);
+        let mut running = tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            running = Running::start(self) => running?,
+        };
         loop {
             let due = running.next_due();
-            tokio::select! {
-                () = &mut shutdown => return Ok(running.state.save(running.poll.cursor())?),
-                event = running.poll.next() => {
-                    let event = event?;
-                    running.handle(event).await?;
+            let work = tokio::select! {
+                () = &mut shutdown => break,
+                outcome = running.pending.next() => {
+                    finish(outcome)?;
+                    continue;
                 }
-                () = sleep_until(due) => running.run_due().await?,
+                event = running.poll.next() => Work::Event(event?),
+                () = sleep_until(due) => Work::Schedule,
+            };
+            let stopped = {
+                let done = running.work(work);
+                tokio::pin!(done);
+                tokio::select! {
+                    outcome = &mut done => { outcome?; false }
+                    () = &mut shutdown => {
+                        if let Ok(outcome) = tokio::time::timeout(STOP_GRACE, &mut done).await {
+                            outcome?;
+                        } else {
+                            tracing::warn!("stopped while a handler was running; its event comes again");
+                        }
+                        true
+                    }
+                }
+            };
+            if stopped {
+                break;
             }
         }
+        if running.pending.len() > 0 {
+            tracing::warn!(
+                replies = running.pending.len(),
+                "stopped while replies waited for a rate limit; they were not sent"
+            );
+        }
+        Ok(running.state.save(&running.done)?)
     }
+}
+
+/// What the loop does next.
+enum Work {
+    Event(Event),
+    Schedule,
 }
 
 /// Sleeps for ever without a time.
@@ -232,6 +287,10 @@ struct Running {
     scheduled: Vec<Scheduled>,
     poll: Poll,
     state: State,
+    /// Position behind the last event that was dealt with.
+    done: Cursor,
+    /// Handlers that wait for a rate limit.
+    pending: Pending,
     me: SessionId,
     /// When each person used each command last.
     cooldowns: HashMap<(usize, SessionId), Instant>,
@@ -269,6 +328,8 @@ impl Running {
         Ok(Self {
             bot: Arc::new(parts),
             scheduled,
+            done: poll.cursor().clone(),
+            pending: Pending::default(),
             poll,
             state,
             me,
@@ -285,6 +346,13 @@ impl Running {
             .map(|wait| Instant::now() + wait)
     }
 
+    async fn work(&mut self, work: Work) -> Outcome {
+        match work {
+            Work::Event(event) => self.handle(event).await,
+            Work::Schedule => self.run_due().await,
+        }
+    }
+
     async fn run_due(&mut self) -> Outcome {
         let now_ms = self.bot.server.now_ms();
         let rooms: Vec<_> = self.poll.room_infos().map(|info| info.token.clone()).collect();
@@ -296,7 +364,7 @@ impl Running {
                 due.push(schedule.handler.clone());
             }
         }
-        self.state.save(self.poll.cursor())?;
+        self.state.save(&self.done)?;
         for run in due {
             for room in &rooms {
                 let ctx = self.context(Some(room), None);
@@ -334,9 +402,12 @@ impl Running {
             }
             Event::RoomLost { room, error } => tracing::warn!(%room, %error, "the room cannot be read"),
             Event::RoomBack { room } => tracing::info!(%room, "the room can be read again"),
+            Event::InboxLost { error } => tracing::warn!(%error, "the inbox cannot be read"),
+            Event::InboxBack => tracing::info!("the inbox can be read again"),
             Event::RoomChanged { .. } => {}
         }
-        self.state.save(self.poll.cursor())?;
+        self.done.clone_from(self.poll.cursor());
+        self.state.save(&self.done)?;
         Ok(())
     }
 
@@ -387,7 +458,7 @@ impl Running {
         };
         let bot = self.bot.clone();
         if name.eq_ignore_ascii_case("help") && !bot.commands.iter().any(|c| c.answers_to("help")) {
-            ctx.reply(command::help(&bot.commands, &bot.prefix, ctx.role))
+            self.reply(ctx, command::help(&bot.commands, &bot.prefix, ctx.role))
                 .await?;
             return Ok(true);
         }
@@ -397,7 +468,7 @@ impl Running {
         let mut ctx = ctx.clone();
         ctx.set_line(rest);
         if let Some(refusal) = command.refusal(&ctx, &bot.prefix) {
-            ctx.reply(refusal).await?;
+            self.reply(&ctx, refusal).await?;
             return Ok(true);
         }
         if let (Some(wait), Some(author)) = (command.cooldown, ctx.author)
@@ -412,11 +483,9 @@ impl Running {
             });
             if let Some(last) = self.cooldowns.get(&(index, author)) {
                 let left = wait.saturating_sub(now.duration_since(*last));
-                ctx.reply(format!(
-                    "Wait {} seconds before you use this again.",
-                    left.as_secs() + 1
-                ))
-                .await?;
+                let unit = if left.as_secs() == 0 { "second" } else { "seconds" };
+                let text = format!("Wait {} {unit} before you use this again.", left.as_secs() + 1);
+                self.reply(&ctx, text).await?;
                 return Ok(true);
             }
             self.cooldowns.insert((index, author), now);
@@ -434,21 +503,23 @@ impl Running {
 
     /// Runs a handler. Its failure is logged and, where meant so, answered; it does not stop the bot.
     async fn call(&mut self, run: &Handler, ctx: Context) -> Outcome {
-        match run(ctx.clone()).await {
-            Ok(()) => Ok(()),
-            Err(BotError::Say(text)) => match ctx.reply(text).await {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    tracing::warn!(%error, "an answer could not be given");
-                    Ok(())
-                }
-            },
-            Err(BotError::State(error)) => Err(error.into()),
-            Err(error) => {
-                tracing::warn!(%error, "a handler failed");
-                Ok(())
+        let ctx = ctx.for_one_run();
+        let (run, waiting) = (run.clone(), ctx.waiting.clone());
+        let answered = Box::pin(async move {
+            match run(ctx.clone()).await {
+                Err(BotError::Say(text)) => ctx.reply(text).await,
+                outcome => outcome,
             }
-        }
+        });
+        finish(self.pending.run(answered, &waiting).await)
+    }
+
+    /// Replies for the bot itself, under the same rules as a handler.
+    async fn reply(&mut self, ctx: &Context, text: String) -> Outcome {
+        let ctx = ctx.for_one_run();
+        let waiting = ctx.waiting.clone();
+        let reply = Box::pin(async move { ctx.reply(text).await });
+        finish(self.pending.run(reply, &waiting).await)
     }
 
     fn context(&self, room: Option<&RoomToken>, message: Option<Message>) -> Context {
@@ -464,6 +535,7 @@ impl Running {
             message.map(Arc::new),
             role,
             self.state.data(),
+            self.bot.queues.clone(),
         )
     }
 
@@ -474,6 +546,18 @@ impl Running {
             .map(|info| role_in(info, user))
             .max()
             .unwrap_or(Role::Everyone)
+    }
+}
+
+/// Logs the failure of a handler. Only a store that fails ends the bot.
+fn finish(outcome: Outcome) -> Outcome {
+    match outcome {
+        Err(BotError::State(error)) => Err(error.into()),
+        Err(error) => {
+            tracing::warn!(%error, "a handler failed");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -189,7 +189,7 @@ pub(crate) fn check(answer: &Answer) -> Result<(), SogsError> {
         425 => Cause::ClockSkew {
             offset_secs: answer.clock_offset,
         },
-        429 if is_filter_text(&text) => Cause::Rejected,
+        429 if retry_after(answer).is_none() && !is_rate_text(&text) => Cause::Rejected,
         429 => Cause::RateLimited,
         500..=599 => Cause::ServerError,
         // 405 and the like: no community server answers its own paths so.
@@ -206,13 +206,17 @@ pub(crate) fn check(answer: &Answer) -> Result<(), SogsError> {
         .with_retry_after(wait))
 }
 
-/// Servers answer 429 for two things; what is not about the rate is about the content.
-fn is_filter_text(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
-    !text.contains("rate")
-        && ["filter", "reject", "profan", "not allowed", "alphabet"]
+/// Returns true if the text of a 429 without `Retry-After` speaks of a rate limit.
+///
+/// Servers answer 429 for a rate limit and for a filter. The text of a filter is the operator's own, so anything that
+/// is neither the reference's rate text nor a proxy's page is a refusal by a filter.
+fn is_rate_text(text: &str) -> bool {
+    let text = text.trim().to_ascii_lowercase();
+    text.is_empty()
+        || text.starts_with('<')
+        || ["rate limit", "too many", "try again later"]
             .iter()
-            .any(|w| text.contains(w))
+            .any(|phrase| text.contains(phrase))
 }
 
 /// Checks the status and reads the JSON.
@@ -329,7 +333,18 @@ mod tests {
         );
         assert_eq!(cause(425, "X-SOGS-Nonce cannot be reused"), Cause::NonceReused);
         assert_eq!(cause(429, "Rate limited"), Cause::RateLimited);
-        assert_eq!(cause(429, "filtration rejected message"), Cause::Rejected);
+        for words in [
+            "filtration rejected message",
+            "No such words",
+            "Celebrate elsewhere",
+        ] {
+            assert_eq!(cause(429, words), Cause::Rejected, "{words}");
+        }
+        for words in ["", "Too Many Requests", "<html>429</html>"] {
+            assert_eq!(cause(429, words), Cause::RateLimited, "{words}");
+        }
+        let rejected = check(&answer(429, "No such words")).unwrap_err();
+        assert!(rejected.is_permanent() && rejected.to_string().contains("No such words"));
         assert_eq!(cause(502, "<html>"), Cause::ServerError);
         let limited = check(&answer(429, "")).unwrap_err();
         assert_eq!(

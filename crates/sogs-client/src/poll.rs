@@ -61,6 +61,9 @@ pub struct PollOptions {
     pub backlog: u32,
     /// Names of reactors per emoji, 0 to 20.
     pub reactors: u32,
+    /// Go on after an error that does not pass by itself, such as a ban, once a turn has succeeded. Each such error is
+    /// an [`Event::Interrupted`], and the pause grows to five minutes. Otherwise such an error ends the poll.
+    pub persistent: bool,
 }
 
 impl PollOptions {
@@ -72,6 +75,7 @@ impl PollOptions {
             interval: Duration::from_secs(4),
             backlog: 0,
             reactors: 5,
+            persistent: false,
         }
     }
 }
@@ -127,6 +131,13 @@ pub enum Event {
     },
     /// A direct message came.
     Direct(Box<DirectMessage>),
+    /// The inbox cannot be read now. Reported once; polling of the rooms goes on.
+    InboxLost {
+        /// Cause.
+        error: SogsError,
+    },
+    /// The inbox can be read again.
+    InboxBack,
     /// A turn failed and will be tried again.
     Interrupted {
         /// Why.
@@ -166,6 +177,9 @@ pub struct Poll {
     lost: BTreeSet<RoomToken>,
     /// Whether everything that lay in the inbox before we came has been passed over.
     inbox_primed: bool,
+    inbox_lost: bool,
+    /// A turn has succeeded since the start.
+    succeeded: bool,
     me: Option<SessionId>,
     failures: u32,
     next_turn: Instant,
@@ -194,6 +208,8 @@ impl Server {
             queue: VecDeque::new(),
             infos: BTreeMap::new(),
             lost: BTreeSet::new(),
+            inbox_lost: false,
+            succeeded: false,
             me: None,
             failures: 0,
             next_turn: Instant::now(),
@@ -235,6 +251,7 @@ impl Poll {
             match self.turn().await {
                 Ok(more) => {
                     self.failures = 0;
+                    self.succeeded = true;
                     // A full page means that more waits: go on at once.
                     self.next_turn = Instant::now()
                         + if more {
@@ -243,7 +260,9 @@ impl Poll {
                             self.options.interval
                         };
                 }
-                Err(error) if error.is_permanent() => return Err(error),
+                Err(error) if error.is_permanent() && !(self.options.persistent && self.succeeded) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     let retry_in = self.backoff(&error);
                     self.next_turn = Instant::now() + retry_in;
@@ -355,9 +374,21 @@ impl Poll {
             }
         }
         if let Some(ticket) = inbox {
-            let items = answers.take(ticket).unwrap_or_else(|| Err(missing()))?;
-            more |= items.len() >= MAX_LIMIT as usize;
-            self.direct(items)?;
+            // Some servers cannot answer for the inbox. The rooms of the same batch are not to suffer from it.
+            match answers.take(ticket).unwrap_or_else(|| Err(missing())) {
+                Ok(items) => {
+                    more |= items.len() >= MAX_LIMIT as usize;
+                    if std::mem::take(&mut self.inbox_lost) {
+                        self.queue.push_back((Step::Nothing, Event::InboxBack));
+                    }
+                    self.direct(items)?;
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut self.inbox_lost, true) {
+                        self.queue.push_back((Step::Nothing, Event::InboxLost { error }));
+                    }
+                }
+            }
         }
         Ok(more)
     }

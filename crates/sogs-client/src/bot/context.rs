@@ -7,15 +7,13 @@ use serde_json::{Map, Value};
 use session_core::SessionId;
 
 use super::command::{self, Role};
+use super::pending::{Queues, Waiting};
 use super::{BotError, Outcome};
-use crate::error::{Cause, SogsError};
+use crate::error::SogsError;
 use crate::post::Post;
 use crate::room::{Posted, Room};
 use crate::server::Server;
 use crate::types::{DirectMessage, Message, Reactions};
-
-/// Waits for the server's rate limit to pass, at most this often for one message.
-const RATE_LIMIT_RETRIES: usize = 3;
 
 /// One thing that happened, and the means to answer it. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +31,8 @@ pub struct Context {
     line: String,
     args: Vec<String>,
     data: Arc<Mutex<Map<String, Value>>>,
+    queues: Arc<Queues>,
+    pub(super) waiting: Arc<Waiting>,
 }
 
 impl Context {
@@ -43,6 +43,7 @@ impl Context {
         message: Option<Arc<Message>>,
         role: Role,
         data: Arc<Mutex<Map<String, Value>>>,
+        queues: Arc<Queues>,
     ) -> Self {
         Self {
             message_id: message.as_ref().map(|message| message.id),
@@ -58,6 +59,16 @@ impl Context {
             line: String::new(),
             args: Vec::new(),
             data,
+            queues,
+            waiting: Arc::default(),
+        }
+    }
+
+    /// The same context with a sign of its own for waiting.
+    pub(super) fn for_one_run(&self) -> Self {
+        Self {
+            waiting: Arc::default(),
+            ..self.clone()
         }
     }
 
@@ -161,14 +172,19 @@ impl Context {
             (Some(_), None, _) => {
                 self.post(Post::text(text)).await?;
             }
-            (None, _, Some(author)) => {
-                self.server
-                    .inbox()
-                    .send(author, &text, self.name.as_deref())
-                    .await?;
-            }
+            (None, _, Some(author)) => self.send_direct(author, &text).await?,
             (None, _, None) => {}
         }
+        Ok(())
+    }
+
+    async fn send_direct(&self, recipient: &SessionId, text: &str) -> Result<(), SogsError> {
+        let inbox = self.server.inbox();
+        self.queues
+            .send(None, &self.waiting, || {
+                inbox.send(recipient, text, self.name.as_deref())
+            })
+            .await?;
         Ok(())
     }
 
@@ -187,16 +203,9 @@ impl Context {
             Some(name) => post.name(name.clone()),
             None => post,
         };
-        let mut tries = 0;
-        loop {
-            match room.post(post.clone()).await {
-                Err(error) if error.is(&Cause::RateLimited) && tries < RATE_LIMIT_RETRIES => {
-                    tries += 1;
-                    tokio::time::sleep(error.retry_after().unwrap_or(crate::error::RATE_LIMIT_WINDOW)).await;
-                }
-                other => return other,
-            }
-        }
+        self.queues
+            .send(Some(room.token()), &self.waiting, || room.post(post.clone()))
+            .await
     }
 
     /// Says something that only the author sees (for bots that are moderators).
@@ -212,11 +221,7 @@ impl Context {
         let author = self
             .author
             .ok_or_else(|| SogsError::invalid("there is nobody to write to"))?;
-        self.server
-            .inbox()
-            .send(&author, text, self.name.as_deref())
-            .await?;
-        Ok(())
+        Ok(self.send_direct(&author, text).await?)
     }
 
     /// Reacts to the message.

@@ -176,6 +176,16 @@ fn describe(event: &Event, me: Option<SessionId>) -> (Value, String) {
             value["event"] = "direct".into();
             (value, format!("[direct] {}", dm::direct_text(message)))
         }
+        Event::InboxLost { error } => {
+            let value = json!({
+                "event": "inbox_lost", "reason": error.to_string(), "remedy": error.remedy(),
+            });
+            (value, format!("[direct] cannot be read: {error}"))
+        }
+        Event::InboxBack => (
+            json!({ "event": "inbox_back" }),
+            "[direct] can be read again".to_owned(),
+        ),
         Event::Interrupted { error, retry_in } => {
             let value = json!({
                 "event": "offline", "reason": error.to_string(), "remedy": error.remedy(),
