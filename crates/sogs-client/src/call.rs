@@ -231,6 +231,11 @@ pub(crate) fn decode_json<T: DeserializeOwned>(answer: &Answer) -> Result<T, Sog
     serde_json::from_slice(&answer.body).map_err(|error| not_sogs(answer, &error.to_string()))
 }
 
+/// Whether bytes are a JSON object.
+pub(crate) fn is_object(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde_json::Map<String, Value>>(body).is_ok()
+}
+
 pub(crate) fn not_sogs(answer: &Answer, detail: &str) -> SogsError {
     SogsError::new(Cause::NotASogs)
         .with_status(answer.status)
@@ -253,8 +258,9 @@ pub(crate) fn leading_id(json: &[u8]) -> Option<u64> {
                         .strip_prefix(b":")?
                         .trim_ascii_start();
                     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
-                    // The number must be whole: something has to follow it.
-                    rest.get(digits)?;
+                    // The number must be whole: something that ends it has to follow.
+                    rest.get(digits)
+                        .filter(|byte| !matches!(byte, b'.' | b'e' | b'E'))?;
                     return std::str::from_utf8(&rest[..digits]).ok()?.parse().ok();
                 }
                 at = end;
@@ -292,6 +298,7 @@ mod tests {
         );
         assert_eq!(leading_id(br#"{"id":17,"data":"AAAA"#), Some(17));
         assert_eq!(leading_id(br#"{"id":17"#), None, "the number may go on");
+        assert_eq!(leading_id(br#"{"id":17.5,"x""#), None);
         assert_eq!(leading_id(br#"[{"id":17}]"#), None);
         assert_eq!(leading_id(b"}}}"), None);
     }

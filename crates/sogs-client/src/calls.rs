@@ -10,9 +10,10 @@ use session_core::encoding::b64;
 use session_core::message::Verifier;
 use session_core::{RoomToken, SessionId};
 
-use crate::call::{AuthNeed, Call, check, decode_json, leading_id, not_sogs};
+use crate::call::{AuthNeed, Call, check, decode_json, is_object, not_sogs};
 use crate::error::SogsError;
 use crate::post::PreparedPost;
+use crate::proof::Expected;
 use crate::room::{Download, ListOptions, Posted, RoomUpdate};
 use crate::transport::Answer;
 use crate::types::{
@@ -126,25 +127,17 @@ pub fn message(token: &RoomToken, id: u64) -> Call<Message> {
     )
 }
 
-/// `POST /room/T/message`. Posted is what has status 201 and a number, however long the rest of the answer is.
+/// `POST /room/T/message`. Posted is what the server answers with 201, a number, and our own message.
+///
+/// # Errors
+/// [`Cause::Unproven`] when the server accepts the message with an answer that does not show it.
 pub fn post(token: &RoomToken, post: &PreparedPost) -> Call<Posted> {
+    let expected = Expected::of(post);
     Call::new(
         "POST",
         format!("/room/{token}/message"),
         AuthNeed::Required,
-        |answer| {
-            check(answer)?;
-            match one_message(answer) {
-                Ok(message) => Ok(Posted {
-                    id: message.id,
-                    message: Some(Box::new(message)),
-                }),
-                Err(error) => match leading_id(&answer.body) {
-                    Some(id) => Ok(Posted { id, message: None }),
-                    None => Err(error),
-                },
-            }
-        },
+        move |answer| expected.posted(answer),
     )
     .json(post.to_json())
     .author(post.author)
@@ -446,8 +439,14 @@ fn seconds(value: f64) -> Value {
 }
 
 /// Success whatever the body says.
+/// Servers answer `{}` when something is done; a page says that somebody else answered.
 fn done(answer: &Answer) -> Result<(), SogsError> {
-    check(answer)
+    check(answer)?;
+    if answer.body.is_empty() || is_object(&answer.body) {
+        Ok(())
+    } else {
+        Err(not_sogs(answer, ""))
+    }
 }
 
 #[cfg(test)]

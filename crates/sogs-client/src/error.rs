@@ -6,10 +6,16 @@ use std::time::Duration;
 use session_core::content::ContentError;
 use session_core::dm::DmError;
 
+use crate::types::Withheld;
+
 /// Longest piece of a server's text that an error carries, in characters.
 const MAX_TEXT_CHARS: usize = 200;
 /// How long to wait after a 429 that says nothing about it: the reference server counts posts over 16 seconds.
 pub const RATE_LIMIT_WINDOW: Duration = Duration::from_secs(16);
+
+/// What to write for a server without onion requests, behind its name.
+const UNSEALED: &str =
+    "and you accept that everybody on the way can read and change what is sent, write encrypt=no";
 
 /// The cause of a failure. One variant for each thing a person would do differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +58,18 @@ pub enum Cause {
     UnexpectedStatus,
     /// The answer is not that of a community server.
     NotASogs,
+    /// The answer to a sealed request is not sealed. Whoever gave it, a server without onion requests or a login page
+    /// on the way, has not shown that it holds the server's key.
+    NotSealed,
+    /// The server accepted the message, but its answer does not show our message.
+    Unproven {
+        /// The number that the answer names, if it is one.
+        id: Option<u64>,
+        /// What the answer lacks, as a lower-case fragment behind "its answer".
+        detail: String,
+        /// Set when the server says that it shows the message to nobody.
+        withheld: Option<Withheld>,
+    },
     /// The server redirects to another origin, or too often.
     Redirected {
         /// Where to.
@@ -224,6 +242,7 @@ impl SogsError {
                 | Cause::Network { .. }
                 | Cause::Proxy { .. }
                 | Cause::Hop { .. }
+                | Cause::NotSealed
         )
     }
 
@@ -238,6 +257,7 @@ impl SogsError {
                 | Cause::Hop { .. }
                 | Cause::AnswerTooLong { .. }
                 | Cause::ServerError
+                | Cause::Unproven { .. }
         )
     }
 
@@ -259,10 +279,22 @@ impl SogsError {
             Cause::BadRequest => "check the parameters of the call; the server's text above says what it misses".into(),
             Cause::BlindingRequired => "use a blinded id: blind=auto or blind=yes".into(),
             Cause::AuthenticationRequired => "check the seed and the server key; without an identity, give one: this is not open to anonymous requests".into(),
+            // A server that cannot open a sealed request may be one that knows of none.
+            Cause::WrongServerKey if self.inner.status == Some(400) => format!(
+                "compare public_key with the join link that the operators of {host} publish; if {host} takes no sealed \
+                 requests, {UNSEALED}"
+            ),
             Cause::WrongServerKey => format!(
                 "compare public_key with the join link that the operators of {host} publish; a proxy that rewrites \
                  paths breaks signatures too"
             ),
+            Cause::NotSealed => format!(
+                "check host, port and scheme, and whether the network asks for a login; if {host} takes no sealed \
+                 requests, {UNSEALED}"
+            ),
+            Cause::Unproven { .. } => {
+                format!("look into the room; if the message is not there, tell the operators of {host}")
+            }
             Cause::Banned | Cause::Forbidden => {
                 "ask a moderator of the community for the permission, and check that the right identity is used \
                  (a blinded id has other rights than the 05 id)"
@@ -351,6 +383,12 @@ impl fmt::Display for Cause {
             Self::ServerError => f.write_str("the server failed"),
             Self::UnexpectedStatus => f.write_str("the server answers in a way this call cannot have"),
             Self::NotASogs => f.write_str("this is not a community server"),
+            Self::NotSealed => f.write_str(
+                "the answer to a sealed request is not sealed, so it does not come from the community server",
+            ),
+            Self::Unproven { detail, .. } => {
+                write!(f, "the server accepted the message, but its answer {detail}")
+            }
             Self::Redirected { to } => write!(f, "the server redirects elsewhere ({to})"),
             Self::AnswerTooLong { limit } => write!(f, "the answer is longer than {limit} bytes"),
             Self::Tls { detail } => write!(f, "no secure connection: {detail}"),

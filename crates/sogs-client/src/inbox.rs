@@ -44,13 +44,26 @@ impl Inbox {
     }
 
     /// Sends content to a blinded id of this server.
+    ///
+    /// # Errors
+    /// [`Cause::Unproven`] when the server accepts the message with an answer that names somebody else.
     pub async fn send_content(
         &self,
         recipient: &SessionId,
         content: &Content,
     ) -> Result<InboxReceipt, SogsError> {
         let sealed = self.seal(recipient, content)?;
-        self.server.run(calls::send_direct(recipient, &sealed)).await
+        let receipt = self.server.run(calls::send_direct(recipient, &sealed)).await?;
+        let me = self.server.my_id().await?;
+        if receipt.recipient == *recipient && receipt.sender == me {
+            return Ok(receipt);
+        }
+        let unproven = SogsError::new(Cause::Unproven {
+            id: Some(receipt.id),
+            detail: "names another sender or recipient".to_owned(),
+            withheld: None,
+        });
+        Err(unproven.at(self.server.base_url(), &format!("POST /inbox/{recipient}")))
     }
 
     fn seal(&self, recipient: &SessionId, content: &Content) -> Result<Vec<u8>, SogsError> {

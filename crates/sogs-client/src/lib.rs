@@ -36,6 +36,7 @@ mod error;
 mod inbox;
 pub mod poll;
 mod post;
+mod proof;
 mod room;
 mod server;
 mod transport;
@@ -54,4 +55,4 @@ pub use session_core::{Identity, JoinLink, RoomToken, ServerKey, SessionId, Sign
 pub use transport::http::Progress;
 pub use transport::tls::Verify;
 pub use transport::{Encrypt, OnionPath};
-pub use types::{Message, MessageProblem, RoleChange, RoomInfo, Row, Scope};
+pub use types::{Message, MessageProblem, RoleChange, RoomInfo, Row, Scope, Withheld};

@@ -18,7 +18,7 @@ use crate::transport::Answer;
 use crate::transport::http::Progress;
 use crate::types::{
     FuturePermission, Message, ModeratorsChanged, PermissionChange, Permissions, PollInfo, Reacted,
-    ReactionsRemoved, RoleChange, RoomInfo, Row, Scheduled, Scope, Unpinned, Unreacted,
+    ReactionsRemoved, RoleChange, RoomInfo, Row, Scheduled, Scope, Unpinned, Unreacted, Withheld,
 };
 
 /// Most rows in one answer.
@@ -105,13 +105,15 @@ impl RoomUpdate {
     }
 }
 
-/// A post that the server took: it has a number there.
+/// A post that the server took, as its answer shows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Posted {
     /// Number of the message.
     pub id: u64,
-    /// The message as the server gave it back; `None` when only its number could be read from a broken answer.
+    /// The message as the server gave it back; `None` when a field besides number, author and data is missing.
     pub message: Option<Box<Message>>,
+    /// Set when the server shows the message to nobody: then it is stored, but not delivered.
+    pub withheld: Option<Withheld>,
 }
 
 /// A file to upload.
@@ -291,7 +293,10 @@ impl Room {
         self.server.run(calls::message(&self.token, id)).await
     }
 
-    /// Posts a message.
+    /// Posts a message. Look at [`Posted::withheld`]: a community may store a message and show it to nobody.
+    ///
+    /// # Errors
+    /// [`Cause::Unproven`] when the server accepts the message with an answer that does not show it.
     pub async fn post(&self, post: impl Into<Post>) -> Result<Posted, SogsError> {
         let post = post.into();
         let prepared = self.prepare(&post).await?;

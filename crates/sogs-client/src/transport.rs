@@ -1,6 +1,5 @@
 //! How a request gets to the server: directly, sealed to its key, or through a path of onion hops.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -44,8 +43,8 @@ const PATH_SET: &AsciiSet = &CONTROLS
 /// Whether requests are sealed to the server's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encrypt {
-    /// Sealed over plain http, direct over https. A plain-http server that answers no onion request (but a page, a
-    /// refusal, an error) is then spoken to directly; [`Encrypt::Yes`] never does that.
+    /// Sealed over plain http, direct over https. No answer changes that: anybody on the way could give it. A
+    /// plain-http server that takes no sealed requests needs [`Encrypt::No`].
     #[default]
     Auto,
     /// Always sealed.
@@ -116,8 +115,6 @@ pub(crate) struct Transport {
     route: Route,
     http: Http,
     hop_http: Option<Http>,
-    /// Set when an `Auto` server turned out to have no onion endpoint.
-    no_onion: AtomicBool,
 }
 
 impl Transport {
@@ -128,38 +125,24 @@ impl Transport {
             route,
             http,
             hop_http,
-            no_onion: AtomicBool::new(false),
         }
     }
 
-    /// Whether the next request will be sealed.
+    /// Whether requests are sealed.
     pub(crate) fn is_sealed(&self) -> bool {
         match self.route.encrypt {
             _ if self.route.path.is_some() => true,
             Encrypt::Yes => true,
             Encrypt::No => false,
-            Encrypt::Auto => self.base.scheme() == "http" && !self.no_onion.load(Ordering::Relaxed),
+            Encrypt::Auto => self.base.scheme() == "http",
         }
     }
 
     pub(crate) async fn send(&self, request: &Outgoing<'_>, sign: &Sign<'_>) -> Result<Answer, SogsError> {
-        if !self.is_sealed() {
-            return self.direct(request, sign).await;
-        }
-        match self.sealed(request, sign).await {
-            Err(error)
-                if self.route.path.is_none()
-                    && self.route.encrypt == Encrypt::Auto
-                    && may_be_unsealed(&error) =>
-            {
-                tracing::warn!(host = %host(&self.base), "the server answers no onion request; speaking to it unsealed");
-                // A refusal may concern this request alone; the next one is tried sealed again.
-                if !matches!(error.status(), Some(400 | 500)) {
-                    self.no_onion.store(true, Ordering::Relaxed);
-                }
-                self.direct(request, sign).await
-            }
-            other => other,
+        if self.is_sealed() {
+            self.sealed(request, sign).await
+        } else {
+            self.direct(request, sign).await
         }
     }
 
@@ -189,12 +172,34 @@ impl Transport {
         Err(SogsError::new(Cause::Redirected { to: shown(&url) }))
     }
 
+    /// Sends the request sealed, and again where the server's own sealed answer redirects within its origin.
     async fn sealed(&self, request: &Outgoing<'_>, sign: &Sign<'_>) -> Result<Answer, SogsError> {
+        let mut path = request.path.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let answer = self.sealed_once(request, &path, sign).await?;
+            if !is_redirect(answer.status) {
+                return Ok(answer);
+            }
+            let from = join(&self.base, &path);
+            let to = answer.header("location").and_then(|to| from.join(to).ok());
+            path = decoded_path(&self.within_origin(&from, to.as_ref(), answer.status)?);
+        }
+        Err(SogsError::new(Cause::Redirected {
+            to: shown(&self.base),
+        }))
+    }
+
+    async fn sealed_once(
+        &self,
+        request: &Outgoing<'_>,
+        path: &str,
+        sign: &Sign<'_>,
+    ) -> Result<Answer, SogsError> {
         let mut headers = request.headers.to_vec();
-        headers.extend(sign(request.path));
+        headers.extend(sign(path));
         let inner = v4::Request {
             method: request.method.to_owned(),
-            endpoint: request.path.to_owned(),
+            endpoint: path.to_owned(),
             headers,
             body: request.body.as_ref().map(|body| body.to_vec()),
         };
@@ -240,13 +245,18 @@ impl Transport {
 
     /// The next URL of a redirect to the same origin; an error for any other redirect.
     fn redirect(&self, from: &Url, response: &HttpResponse) -> Result<Option<Url>, SogsError> {
-        if !matches!(response.status, 301 | 302 | 303 | 307 | 308) {
+        if !is_redirect(response.status) {
             return Ok(None);
         }
-        match &response.location {
-            Some(to) if self.route.redirects && to.origin() == from.origin() => Ok(Some(to.clone())),
-            Some(to) => Err(SogsError::new(Cause::Redirected { to: shown(to) }).with_status(response.status)),
-            None => Err(SogsError::new(Cause::NotASogs).with_status(response.status)),
+        self.within_origin(from, response.location.as_ref(), response.status)
+            .map(Some)
+    }
+
+    fn within_origin(&self, from: &Url, to: Option<&Url>, status: u16) -> Result<Url, SogsError> {
+        match to {
+            Some(to) if self.route.redirects && to.origin() == from.origin() => Ok(to.clone()),
+            Some(to) => Err(SogsError::new(Cause::Redirected { to: shown(to) }).with_status(status)),
+            None => Err(SogsError::new(Cause::NotASogs).with_status(status)),
         }
     }
 
@@ -284,14 +294,14 @@ impl Transport {
             .with_text(&text));
         }
         let cause = match outer.status {
-            // Text instead of sealed bytes: somebody who knows nothing of onion requests.
-            200..=299 if is_text(&outer.body) => Cause::NotASogs,
+            // Text instead of sealed bytes: a server or a login page that knows nothing of onion requests.
+            200..=299 if is_text(&outer.body) => Cause::NotSealed,
             // An answer that opens with another key, or a request that does not: either way the key is not theirs.
             200..=299 | 400 => Cause::WrongServerKey,
             429 => Cause::RateLimited,
             413 => Cause::TooLarge,
             500..=599 if outer.status != 501 => Cause::ServerError,
-            _ => Cause::NotASogs,
+            _ => Cause::NotSealed,
         };
         Err(SogsError::new(cause)
             .with_status(outer.status)
@@ -300,14 +310,8 @@ impl Transport {
     }
 }
 
-/// Whether an answer to a sealed request is that of a server without an onion endpoint. One that broke off or came
-/// from a gateway (502 to 504) is none: the request may have been carried out, and must not be made twice.
-fn may_be_unsealed(error: &SogsError) -> bool {
-    match error.status() {
-        Some(200..=299) => error.is(&Cause::NotASogs),
-        Some(400 | 404 | 405 | 500 | 501) => true,
-        _ => false,
-    }
+fn is_redirect(status: u16) -> bool {
+    matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
 /// Sealed bytes are random; text, or less than a nonce and a tag, is none.

@@ -39,6 +39,55 @@ impl Capabilities {
     }
 }
 
+/// Reason why a server stored a message and shows it to nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Withheld {
+    /// It waits for a moderator's approval.
+    Approval,
+    /// A filter or plugin of the community hides it.
+    Filter,
+    /// The server does not say which of the two it is.
+    Unspecified,
+}
+
+impl Withheld {
+    /// Reads `filtered` and `held` of the answer to a post. Only Ackpost's server says `held`.
+    pub(crate) fn of(words: &serde_json::Value) -> Option<Self> {
+        let is_set = |name: &str| match &words[name] {
+            serde_json::Value::Bool(set) => Some(*set),
+            serde_json::Value::Number(number) => Some(number.as_u64() != Some(0)),
+            _ => None,
+        };
+        match (is_set("filtered"), is_set("held")) {
+            (_, Some(true)) => Some(Self::Approval),
+            (Some(true), Some(false)) => Some(Self::Filter),
+            (Some(true), None) => Some(Self::Unspecified),
+            _ => None,
+        }
+    }
+
+    /// Says in words what became of the message.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Approval => "the community stored it, but it waits for a moderator's approval",
+            Self::Filter => "the community stored it, but its filter hides it",
+            Self::Unspecified => {
+                "the community stored it, but shows it to nobody: it waits for a moderator's approval or a filter hides it"
+            }
+        }
+    }
+
+    /// Says what a person can do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Approval => "ask a moderator to approve it; do not send it again",
+            Self::Filter => "change the text, or ask a moderator about the filter",
+            Self::Unspecified => "ask a moderator of the community about it; do not send it again",
+        }
+    }
+}
+
 /// A file that was uploaded: `POST /room/T/file`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileId {

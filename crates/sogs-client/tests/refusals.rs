@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use session_core::onion::v4;
 use session_core::{Identity, RoomToken, ServerSecret};
-use sogs_client::{Blinding, Cause, Encrypt, Post, Room, Server, ServerBuilder, SogsError, Verify};
+use sogs_client::{Blinding, Cause, Encrypt, Post, Room, Server, ServerBuilder, SogsError, Verify, Withheld};
 use testkit::SelfSigned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -98,6 +98,24 @@ fn http(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The answer of a server that took the message in `body`, with `more` fields over it.
+fn posted(id: u64, body: &[u8], more: &Value) -> Value {
+    let sent: Value = serde_json::from_slice(body).unwrap_or_default();
+    let author = Identity::from_seed([1; 32]).blind15(&secret().public()).id();
+    let mut answer = json!({
+        "id": id, "session_id": author, "posted": 1_700_000_000.5, "seqno": id,
+        "data": sent["data"], "signature": sent["signature"], "reactions": {},
+    });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        answer[name] = value.clone();
+    }
+    answer
+}
+
+fn created(id: u64, body: &[u8]) -> Vec<u8> {
+    http(201, "", posted(id, body, &Value::Null).to_string().as_bytes())
+}
+
 async fn refusal(status: u16, headers: &'static str, body: &'static str) -> SogsError {
     let (port, _) = fake(move |_, _, _| http(status, headers, body.as_bytes())).await;
     room(builder(port)).post("x").await.unwrap_err()
@@ -185,12 +203,16 @@ async fn what_is_no_community_server_is_said_to_be_none() {
                 .post("x")
                 .await
                 .unwrap_err();
-            assert_eq!(
-                (error.cause(), error.status()),
-                (&Cause::NotASogs, status),
-                "{error}"
-            );
-            assert!(error.is_permanent() && error.remedy().contains("port"), "{error}");
+            // A login page on the way to the server may go away again.
+            let unsealed = status.is_some() && encrypt == Encrypt::Auto;
+            let cause = if unsealed {
+                Cause::NotSealed
+            } else {
+                Cause::NotASogs
+            };
+            assert_eq!((error.cause(), error.status()), (&cause, status), "{error}");
+            assert_eq!(error.is_permanent(), !unsealed, "{error}");
+            assert!(error.remedy().contains("port"), "{error}");
         }
     }
 }
@@ -216,11 +238,11 @@ async fn a_wrong_clock_is_measured() {
 
 #[tokio::test]
 async fn a_used_nonce_is_replaced_once() {
-    let (port, count) = fake(|n, _, _| {
+    let (port, count) = fake(|n, _, body| {
         if n == 0 {
             http(425, "", b"X-SOGS-Nonce cannot be reused")
         } else {
-            http(201, "", br#"{"id":5}"#)
+            created(5, body)
         }
     })
     .await;
@@ -229,24 +251,90 @@ async fn a_used_nonce_is_replaced_once() {
 }
 
 #[tokio::test]
-async fn posted_is_what_has_a_number_however_long_the_rest() {
-    // A number at the end of a broken answer, at the beginning of one that is too long, and none at all.
-    let (port, _) = fake(|_, _, _| http(201, "", br#"{"reactions":{"id":9},"id": 17, "data""#)).await;
-    assert_eq!(room(builder(port)).post("x").await.unwrap().id, 17);
-    let (port, count) = fake(|_, _, _| {
-        let body = format!(r#"{{"id":18,"data":"{}"}}"#, "A".repeat(200_000));
-        http(201, "", body.as_bytes())
-    })
-    .await;
-    let posted = room(builder(port).max_answer_bytes(10_000))
-        .post("x")
+async fn posted_is_what_the_answer_shows() {
+    let mine = |more: Value| async move {
+        let (port, count) = fake(move |_, _, body| {
+            let answer = posted(18, body, &more);
+            http(201, "", answer.to_string().as_bytes())
+        })
+        .await;
+        let result = room(builder(port)).post("x").await;
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        result
+    };
+    let whole = mine(Value::Null).await.unwrap();
+    assert_eq!((whole.id, whole.withheld), (18, None));
+    assert_eq!(whole.message.unwrap().body(), Some("x"));
+    // Fields that prove nothing may be missing or new.
+    let odd = mine(json!({ "seqno": null, "posted": "now", "more": [1] }))
         .await
         .unwrap();
-    assert_eq!((posted.id, posted.message), (18, None));
-    assert_eq!(count.load(Ordering::SeqCst), 1);
+    assert_eq!((odd.id, odd.message), (18, None));
+
+    let other = Identity::from_seed([2; 32]).blind15(&secret().public()).id();
+    for more in [
+        json!({ "id": null }),
+        json!({ "id": "7" }),
+        json!({ "id": -1 }),
+        json!({ "id": 0 }),
+        json!({ "id": 7.5 }),
+        json!({ "data": "aGVsbG8=" }),
+        json!({ "data": null }),
+        json!({ "session_id": other }),
+        json!({ "session_id": null }),
+    ] {
+        let error = mine(more.clone()).await.unwrap_err();
+        assert!(
+            matches!(error.cause(), Cause::Unproven { withheld: None, .. }),
+            "{more}: {error}"
+        );
+        assert!(error.is_ambiguous() && error.is_permanent(), "{error}");
+        assert!(
+            error.to_string().contains("accepted the message, but its answer"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_our_message_proves_nothing() {
+    let long = format!(r#"{{"id":18,"data":"{}"}}"#, "A".repeat(200_000));
+    for (status, body, id) in [
+        (201, "{}", None),
+        (201, "[]", None),
+        (201, "<html>this is no JSON", None),
+        (201, r#"{"reactions":{"id":9},"id": 17, "data""#, Some(17)),
+        (201, long.as_str(), Some(18)),
+        (200, "{}", None),
+        (200, r#"{"id":4}"#, Some(4)),
+    ] {
+        let text = body.to_owned();
+        let (port, _) = fake(move |_, _, _| http(status, "", text.as_bytes())).await;
+        let error = room(builder(port).max_answer_bytes(10_000))
+            .post("x")
+            .await
+            .unwrap_err();
+        let Cause::Unproven { id: found, .. } = error.cause() else {
+            panic!("{status} {error}");
+        };
+        assert_eq!((*found, error.status()), (id, Some(status)), "{error}");
+    }
+    // The whole message with another status than the protocol's.
+    let (port, _) =
+        fake(|_, _, body| http(200, "", posted(3, body, &Value::Null).to_string().as_bytes())).await;
+    let error = room(builder(port)).post("x").await.unwrap_err();
+    assert!(error.to_string().contains("status 200 instead of 201"), "{error}");
+
     let (port, _) = fake(|_, _, _| http(200, "", b"<html>Welcome to nginx</html>")).await;
     let error = room(builder(port)).post("x").await.unwrap_err();
     assert_eq!(error.cause(), &Cause::NotASogs);
+    let (empty, _) = fake(|_, _, _| http(204, "", b"")).await;
+    let error = room(builder(empty)).post("x").await.unwrap_err();
+    assert_eq!(error.cause(), &Cause::NotASogs);
+    let error = room(builder(port)).edit(1, "x").await.unwrap_err();
+    assert_eq!(error.cause(), &Cause::NotASogs, "a page edits nothing");
+    let error = room(builder(port)).delete(1).await.unwrap_err();
+    assert_eq!(error.cause(), &Cause::NotASogs, "nor deletes");
     let error = room(builder(port).max_answer_bytes(5))
         .recent(sogs_client::ListOptions::default())
         .await
@@ -255,8 +343,68 @@ async fn posted_is_what_has_a_number_however_long_the_rest() {
 }
 
 #[tokio::test]
+async fn files_and_direct_messages_need_the_servers_own_words_too() {
+    for body in ["{}", r#"{"id":null}"#, r#"{"id":"7"}"#, r#"{"id":-1}"#] {
+        let (port, _) = fake(move |_, _, _| http(201, "", body.as_bytes())).await;
+        let upload = sogs_client::Upload::new(vec![7; 10]);
+        let error = room(builder(port)).upload(upload).await.unwrap_err();
+        assert_eq!(error.cause(), &Cause::NotASogs, "{body}");
+    }
+    let id = |seed: u8| Identity::from_seed([seed; 32]).blind15(&secret().public()).id();
+    for (sender, recipient, good) in [(id(1), id(2), true), (id(3), id(2), false), (id(1), id(3), false)] {
+        let (port, _) = fake(move |_, _, _| {
+            let receipt = json!({
+                "id": 5, "posted_at": 1.5, "expires_at": 2.5, "sender": sender, "recipient": recipient,
+            });
+            http(201, "", receipt.to_string().as_bytes())
+        })
+        .await;
+        let sent = builder(port)
+            .build()
+            .unwrap()
+            .inbox()
+            .send(&id(2), "x", None)
+            .await;
+        match sent {
+            Ok(receipt) => assert!(good && receipt.id == 5),
+            Err(error) => assert!(
+                !good && matches!(error.cause(), Cause::Unproven { .. }),
+                "{error}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_community_hides_is_withheld() {
+    for (more, withheld) in [
+        (json!({ "filtered": true }), Withheld::Unspecified),
+        (json!({ "filtered": 1 }), Withheld::Unspecified),
+        (json!({ "filtered": true, "held": true }), Withheld::Approval),
+        (json!({ "filtered": true, "held": false }), Withheld::Filter),
+    ] {
+        let (port, _) =
+            fake(move |_, _, body| http(201, "", posted(6, body, &more).to_string().as_bytes())).await;
+        let posted = room(builder(port)).post("x").await.unwrap();
+        assert_eq!((posted.id, posted.withheld), (6, Some(withheld)));
+    }
+    let (port, _) = fake(|_, _, _| http(201, "", br#"{"filtered":true}"#)).await;
+    let error = room(builder(port)).post("x").await.unwrap_err();
+    assert!(
+        matches!(
+            error.cause(),
+            Cause::Unproven {
+                withheld: Some(Withheld::Unspecified),
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn redirects_stay_at_home_and_are_signed_anew() {
-    let (port, count) = fake(|_, head, _| {
+    let (port, count) = fake(|_, head, body| {
         let line = head.lines().next().unwrap();
         if line.starts_with("POST /room/main/message ") {
             http(307, "location: /moved/room/main/message\r\n", b"")
@@ -273,7 +421,7 @@ async fn redirects_stay_at_home_and_are_signed_anew() {
                 })
             };
             assert!(value("x-sogs-signature:").is_some() && value("x-sogs-nonce:").is_some());
-            http(201, "", br#"{"id":3}"#)
+            created(3, body)
         }
     })
     .await;
@@ -319,13 +467,13 @@ async fn redirects_stay_at_home_and_are_signed_anew() {
 #[tokio::test]
 async fn an_account_is_blinded_when_the_server_says_so() {
     // The capabilities do not tell; the refusal does.
-    let (port, _) = fake(|_, head, _| {
+    let (port, _) = fake(|_, head, body| {
         let line = head.lines().next().unwrap();
         let blinded = head.to_ascii_lowercase().contains("x-sogs-pubkey: 15");
         if line.starts_with("GET /capabilities") {
             http(200, "", br#"{"capabilities":["sogs"]}"#)
         } else if blinded {
-            http(201, "", br#"{"id":8}"#)
+            created(8, body)
         } else {
             http(
                 400,
@@ -496,7 +644,7 @@ async fn sealed_server(key: ServerSecret) -> (u16, Arc<AtomicUsize>) {
         let body = if request.endpoint == "/capabilities" {
             json!({"capabilities": ["blind", "sogs"]})
         } else {
-            json!({"id": 4})
+            posted(4, request.body.as_deref().unwrap_or_default(), &Value::Null)
         };
         let response = v4::Response {
             code: if request.method == "POST" { 201 } else { 200 },
@@ -534,7 +682,7 @@ async fn plain_http_is_sealed_and_a_wrong_key_shows() {
             .await
             .unwrap_err();
         assert!(
-            matches!(error.cause(), Cause::WrongServerKey | Cause::NotASogs),
+            matches!(error.cause(), Cause::WrongServerKey | Cause::NotSealed),
             "{error}"
         );
     }
@@ -551,53 +699,113 @@ async fn plain_http_is_sealed_and_a_wrong_key_shows() {
     );
 }
 
+/// Whoever answers a sealed request unsealed has not shown the server's key: nothing is said in clear afterwards.
 #[tokio::test]
-async fn a_server_without_onion_is_spoken_to_directly_only_where_that_is_allowed() {
+async fn no_answer_on_the_way_opens_a_sealed_connection() {
+    let portal = "<html><title>Log in to the network</title>";
     let answers = [
         (404, ""),
         (405, ""),
         (501, ""),
+        (500, ""),
+        (400, "?"),
+        (200, portal),
         (200, "OK"),
         (201, r#"{"id":7,"more":"text that is long enough"}"#),
-        (400, "?"),
-        (500, ""),
+        (302, ""),
+        (429, ""),
+        (502, ""),
+        (503, ""),
+        (504, ""),
     ];
     for (status, body) in answers {
-        let (port, _) = fake(move |_, head, _| {
-            if head.starts_with("POST /oxen/") {
+        for encrypt in [Encrypt::Auto, Encrypt::Yes] {
+            let (port, count) = fake(move |_, head, sent| {
+                assert!(head.starts_with("POST /oxen/v4/lsrpc "), "{head}");
+                assert!(!head.to_ascii_lowercase().contains("x-sogs"), "{head}");
+                assert!(
+                    serde_json::from_slice::<Value>(sent).is_err(),
+                    "nothing is sent in clear"
+                );
                 http(status, "", body.as_bytes())
+            })
+            .await;
+            let room = room(builder(port).encrypt(encrypt).blinding(Blinding::Auto));
+            let options = sogs_client::ListOptions::default();
+            for error in [
+                room.post("x").await.unwrap_err(),
+                room.recent(options).await.unwrap_err(),
+                room.info().await.unwrap_err(),
+                room.server().inbox().received(None).await.unwrap_err(),
+            ] {
+                assert_eq!(error.status(), Some(status), "{error}");
+                if matches!(error.cause(), Cause::NotSealed | Cause::WrongServerKey) {
+                    assert!(error.remedy().contains("encrypt=no"), "{}", error.remedy());
+                }
+            }
+            assert!(room.server().is_sealed());
+            assert_eq!(count.load(Ordering::SeqCst), 4, "{status}: one request each");
+        }
+        // The user may say that it goes in clear.
+        let (port, _) = fake(move |_, head, body| {
+            if head.starts_with("POST /oxen/") {
+                http(status, "", b"")
             } else {
-                http(201, "", br#"{"id":2}"#)
+                created(2, body)
             }
         })
         .await;
-        let auto = room(builder(port).encrypt(Encrypt::Auto));
-        assert_eq!(auto.post("x").await.unwrap().id, 2, "{status}");
         assert_eq!(
-            auto.server().is_sealed(),
-            matches!(status, 400 | 500),
-            "and that shows"
+            room(builder(port).encrypt(Encrypt::No))
+                .post("x")
+                .await
+                .unwrap()
+                .id,
+            2
         );
-        let error = room(builder(port).encrypt(Encrypt::Yes))
+    }
+}
+
+#[tokio::test]
+async fn a_sealed_redirect_stays_at_home_and_sealed() {
+    let redirecting = |to: &'static str| async move {
+        fake(move |_, head, body| {
+            assert!(head.starts_with("POST /oxen/v4/lsrpc "), "{head}");
+            let (request, reply) = v4::Request::open(body, &secret()).unwrap();
+            let mut headers = vec![("content-type".to_owned(), "application/json".to_owned())];
+            let (code, body) = if request.endpoint.starts_with("/moved") {
+                let body = posted(9, request.body.as_deref().unwrap_or_default(), &Value::Null);
+                (201, body.to_string().into_bytes())
+            } else {
+                headers.push(("location".to_owned(), to.to_owned()));
+                (307, Vec::new())
+            };
+            let response = v4::Response { code, headers, body };
+            http(
+                200,
+                "",
+                &response.seal(&reply, &mut rand_core::UnwrapErr(getrandom::SysRng)),
+            )
+        })
+        .await
+    };
+    let (port, count) = redirecting("/moved/room/main/message").await;
+    let sealed = room(builder(port).encrypt(Encrypt::Auto));
+    assert_eq!(sealed.post("x").await.unwrap().id, 9);
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+    let error = room(builder(port).encrypt(Encrypt::Auto).redirects(false))
+        .post("x")
+        .await
+        .unwrap_err();
+    assert!(matches!(error.cause(), Cause::Redirected { .. }), "{error}");
+
+    for to in ["http://127.0.0.1:1/moved/room/main/message", "/again"] {
+        let (port, _) = redirecting(to).await;
+        let error = room(builder(port).encrypt(Encrypt::Auto))
             .post("x")
             .await
             .unwrap_err();
-        assert_eq!(error.status(), Some(status));
-    }
-    for status in [429, 502, 503, 504] {
-        let (port, count) = fake(move |_, _, _| http(status, "", b"")).await;
-        assert!(
-            !room(builder(port).encrypt(Encrypt::Auto))
-                .post("x")
-                .await
-                .unwrap_err()
-                .is_permanent()
-        );
-        assert_eq!(
-            count.load(Ordering::SeqCst),
-            1,
-            "{status}: it may have been carried out"
-        );
+        assert!(matches!(error.cause(), Cause::Redirected { .. }), "{error}");
     }
 }
 

@@ -223,9 +223,15 @@ fn room_call(item: &Item, room: &RoomToken, rest: &[&str]) -> Option<SogsError> 
             rows,
         ),
         ("GET", ["message", id]) => check(item, calls::message(room, n(id)), RawRow::from),
-        ("POST", ["message"]) => check(item, calls::post(room, &post_of(&body)), |posted| {
-            RawRow::from(*posted.message.unwrap())
-        }),
+        ("POST", ["message"]) => {
+            let mut post = post_of(&body);
+            if let Some(author) = item.body["session_id"].as_str() {
+                post.author = author.parse().unwrap();
+            }
+            check(item, calls::post(room, &post), |posted| {
+                RawRow::from(*posted.message.unwrap())
+            })
+        }
         ("PUT", ["message", id]) => check(item, calls::edit(room, n(id), &post_of(&body)), nothing),
         ("DELETE", ["message", id]) => check(item, calls::delete(room, n(id)), nothing),
         ("DELETE", ["all", user]) => check(item, calls::delete_all(room, &user.parse().unwrap()), nothing),

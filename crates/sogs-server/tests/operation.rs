@@ -361,6 +361,7 @@ async fn filters_refuse_or_hide_and_hold_at_once() {
         "{}",
         hidden.text()
     );
+    assert_eq!(hidden.json()["held"], false, "a filter hides it");
     assert_eq!(all.post("test", &boss, "darn, moderators may").await.status, 201);
     assert_eq!(all.texts("test", Some(&alice)).await, ["darn, moderators may"]);
     let test = all
@@ -443,6 +444,7 @@ async fn first_posts_wait_for_a_moderator() {
         (held.status.as_u16(), &held.json()["filtered"]),
         (201, &true.into())
     );
+    assert_eq!(held.json()["held"], true, "it waits for a moderator");
     let refused = all.post("test", &person(2), "spam").await.json()["id"]
         .as_i64()
         .expect("id");

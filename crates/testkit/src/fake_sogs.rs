@@ -11,9 +11,13 @@
 //! | `redirNNN` | status NNN to `/room/landed/message` of the same server |
 //! | `cross` | 307 to the second port |
 //! | `drop` | closes the connection |
-//! | any other | 201 with a message id |
+//! | `held` | 201 with the message, which waits for approval |
+//! | `hidden` | 201 with the message, which a filter hides |
+//! | `filtered` | 201 with the message, which is hidden for a reason that is not said |
+//! | `bare` | 201 with a message id and nothing else |
+//! | any other | 201 with the message |
 //!
-//! Files can be uploaded to any room; any path that is no room answers a GET with a few bytes.
+//! A server started with [`SOGS_KEY`] opens sealed requests; one with another key answers 404 to them. Files can be uploaded to any room; any path that is no room answers a GET with a few bytes.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -30,6 +34,11 @@ use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 
 /// The largest request body it reads.
 const MAX_BODY: usize = 16 << 20;
+
+mod sealed;
+
+/// The key of a server that opens sealed requests.
+pub const SOGS_KEY: &str = "33202f87ce4ff20cbcd0f2e48c8c7f263d11a3609c673b8c7eae56653769c12f";
 
 /// A server key as 64 hex digits.
 pub type PublicKeyHex = String;
@@ -49,6 +58,8 @@ pub struct SogsRequest {
     pub body: Vec<u8>,
     /// The text of the message, when the body is a post.
     pub text: Option<String>,
+    /// It came sealed to the server's key.
+    pub sealed: bool,
     /// All four `X-SOGS-*` headers are there.
     pub authenticated: bool,
     /// The request signature verifies against the server key it was started with.
@@ -175,7 +186,29 @@ impl State {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut writer = stream.try_clone()?;
         while let Some((method, path, headers, body)) = read_request(&mut reader)? {
-            let request = self.record(method, path, server, headers, body);
+            let (origin, plain) = path.split_at(path.len() - plain_path(&path).len());
+            let opened = if plain == sealed::PATH && hex::encode(&self.server_key) == SOGS_KEY {
+                sealed::open(&body)
+            } else {
+                None
+            };
+            if let Some(opened) = opened {
+                let (method, path) = (opened.method.clone(), format!("{origin}{}", opened.path));
+                let (headers, body) = (opened.headers.clone(), opened.body.clone());
+                let request = self.record(method, path, server, headers, body, true);
+                let Some(answer) = self.answer(&request) else {
+                    return Ok(());
+                };
+                let mut headers = serde_json::json!({ "content-type": "application/json" });
+                if let Some(location) = &answer.location {
+                    headers["location"] = location.as_str().into();
+                }
+                let body = opened.seal(answer.status, &headers, &answer.body);
+                write!(writer, "HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n", body.len())?;
+                writer.write_all(&body)?;
+                continue;
+            }
+            let request = self.record(method, path, server, headers, body, false);
             let Some(answer) = self.answer(&request) else {
                 return Ok(());
             };
@@ -201,6 +234,7 @@ impl State {
         server: &'static str,
         headers: HashMap<String, String>,
         body: Vec<u8>,
+        sealed: bool,
     ) -> SogsRequest {
         let names = [
             "x-sogs-pubkey",
@@ -212,6 +246,7 @@ impl State {
         let field = |name: &str| json[name].as_str().and_then(|b| BASE64.decode(b).ok());
         let (data, signature) = (field("data"), field("signature"));
         let request = SogsRequest {
+            sealed,
             authenticated: names.iter().all(|n| headers.contains_key(*n)),
             signature_valid: self.verify(&method, &path, &headers, &body).unwrap_or(false),
             message_signature_valid: data.as_deref().zip(signature.as_deref()).is_some_and(|(d, s)| {
@@ -272,7 +307,7 @@ impl State {
         }
         let mut parts = path.trim_start_matches('/').split('/');
         let (Some("room"), Some(room), last) = (parts.next(), parts.next(), parts.next()) else {
-            // It has no onion endpoint; anything else is a file somewhere, for attachments that are fetched.
+            // A sealed request that it cannot open; anything else is a file somewhere, for attachments that are fetched.
             if request.method == "POST" {
                 return Some(Answer::json(404, &serde_json::json!({})));
             }
@@ -292,17 +327,28 @@ impl State {
                 &serde_json::json!({ "token": room, "name": room }),
             ));
         }
-        self.post(room)
+        self.post(room, request)
     }
 
-    fn post(&self, room: &str) -> Option<Answer> {
+    fn post(&self, room: &str, request: &SogsRequest) -> Option<Answer> {
         let number = |prefix: &str| room.strip_prefix(prefix).and_then(|n| n.parse::<u16>().ok());
         let id = || self.ids.fetch_add(1, Ordering::SeqCst) + 1;
-        let accepted = |status| {
-            Answer::json(
-                status,
-                &serde_json::json!({ "id": id(), "seqno": id(), "posted": 1_700_000_000.5 }),
-            )
+        let message = || {
+            let posted: serde_json::Value = serde_json::from_slice(&request.body).unwrap_or_default();
+            serde_json::json!({
+                "id": id(), "seqno": id(), "posted": 1_700_000_000.5, "reactions": {},
+                "session_id": request.headers.get("x-sogs-pubkey").map(|key| shown_id(key)),
+                "data": posted["data"], "signature": posted["signature"],
+            })
+        };
+        let accepted = |status| Answer::json(status, &message());
+        let withheld = |held: Option<bool>| {
+            let mut message = message();
+            message["filtered"] = true.into();
+            if let Some(held) = held {
+                message["held"] = held.into();
+            }
+            Answer::json(201, &message)
         };
         if let Some(status) = number("e") {
             return Some(Answer::json(status, &serde_json::json!({})));
@@ -327,6 +373,10 @@ impl State {
         }
         match room {
             "s200" => Some(accepted(200)),
+            "held" => Some(withheld(Some(true))),
+            "hidden" => Some(withheld(Some(false))),
+            "filtered" => Some(withheld(None)),
+            "bare" => Some(Answer::json(201, &serde_json::json!({ "id": id() }))),
             "s204" => Some(Answer {
                 status: 204,
                 location: None,
@@ -394,6 +444,14 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<Option<RawReque
 fn plain_path(path: &str) -> &str {
     path.strip_prefix("http://")
         .map_or(path, |rest| rest.find('/').map_or("/", |at| &rest[at..]))
+}
+
+/// The id under which a poster is shown: `15…` as it is, `00…` as the Session id of the same key.
+fn shown_id(header: &str) -> String {
+    match (header.strip_prefix("00"), key(header)) {
+        (Some(_), Some(key)) => format!("05{}", hex::encode(key.to_montgomery().as_bytes())),
+        _ => header.to_owned(),
+    }
 }
 
 /// The Ed25519 key in an `X-SOGS-Pubkey` header (`00…` or `15…`).

@@ -19,7 +19,7 @@ mod tls;
 mod xml;
 mod xmpp_server;
 
-pub use fake_sogs::{FakeSogs, PublicKeyHex, SogsRequest};
+pub use fake_sogs::{FakeSogs, PublicKeyHex, SOGS_KEY, SogsRequest};
 pub use fake_xmpp::{FakeXmpp, FakeXmppMode, XmppEvent};
 pub use postgres::{Database, Postgres};
 pub use receiver::Receiver;

@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The server key and the seed of the reference vectors. The seed is a test secret: no output may hold it.
-pub(crate) const SERVER_KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
+/// The key of the fake community server, which opens sealed requests.
+pub(crate) const SERVER_KEY: &str = testkit::SOGS_KEY;
+/// The server key of the reference vectors. Nobody has its secret, so nobody can open what is sealed to it.
+pub(crate) const VECTOR_KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
+/// The seed of the reference vectors: a test secret that no output may hold.
 pub(crate) const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
 /// The longest a command may take in a test.

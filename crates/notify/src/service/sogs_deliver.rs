@@ -5,10 +5,12 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use session_core::auth::Signer;
 use session_core::{Identity, RoomToken, ServerKey, SessionId};
-use sogs_client::{Blinding, Post, PreparedPost, Room, Server, SogsError, Upload, UploadedFile};
+use sogs_client::{
+    Blinding, Cause, Post, Posted, PreparedPost, Room, Server, SogsError, Upload, UploadedFile, Withheld,
+};
 
 use crate::dispatch::{Attempt, Courier, CourierOptions, File, Parcel, Progress, Stamp};
-use crate::outcome::{Confirmation, Outcome};
+use crate::outcome::{Confirmation, Lack, Outcome};
 use crate::problem::Problem;
 
 use super::access::{SogsParts, authorities};
@@ -187,7 +189,8 @@ impl Sogs {
             let attempt = match self.post_one(&room, wire, files, parcel, n, progress).await {
                 Ok(attempt) | Err(attempt) => attempt,
             };
-            stopped = !attempt.outcome.is_delivered();
+            // What was withheld keeps its place among the pieces that follow.
+            stopped = !attempt.outcome.is_taken();
             attempts.push(attempt);
         }
         attempts
@@ -278,37 +281,22 @@ impl Sogs {
             }
         }
         match room.post_prepared(&prepared).await {
-            Ok(posted) => Ok(delivered(posted.id)),
+            Ok(posted) => Ok(taken(&posted)),
             // The server began to insist on blinded ids; by now we know, and sign again.
             Err(error)
-                if matches!(error.cause(), sogs_client::Cause::BlindingRequired)
-                    && !prepared.author.is_blinded() =>
+                if matches!(error.cause(), Cause::BlindingRequired) && !prepared.author.is_blinded() =>
             {
                 let signer = room.server().signer().await.map_err(|error| failed(&error))?;
                 if signer.shown_id() == prepared.author {
                     return Err(failed(&error));
                 }
                 let prepared = self.prepared(&fixed, &signer, wire.sent_at_ms)?;
-                let posted = room
-                    .post_prepared(&prepared)
-                    .await
-                    .map_err(|error| failed(&error))?;
-                Ok(delivered(posted.id))
+                match room.post_prepared(&prepared).await {
+                    Ok(posted) => Ok(taken(&posted)),
+                    Err(error) => accepted(&error).ok_or_else(|| failed(&error)),
+                }
             }
-            // "Created" is the server's word that it has the message, even if the rest of its answer makes no sense.
-            Err(error)
-                if error.status() == Some(201) && matches!(error.cause(), sogs_client::Cause::NotASogs) =>
-            {
-                let mut attempt = Attempt::new(Outcome::Delivered {
-                    confirmed_by: Confirmation::Server,
-                    id: None,
-                });
-                attempt
-                    .notes
-                    .push("the server accepted it without naming a message id".to_owned());
-                Ok(attempt)
-            }
-            Err(error) => Err(failed(&error)),
+            Err(error) => accepted(&error).ok_or_else(|| failed(&error)),
         }
     }
 
@@ -362,6 +350,46 @@ async fn upload(room: &Room, file: &File, progress: Option<&Progress>) -> Result
         upload = upload.on_progress(move |sent, total| tell(&name, sent, total));
     }
     room.upload(upload).await
+}
+
+/// The attempt whose answer shows our message.
+fn taken(posted: &Posted) -> Attempt {
+    match posted.withheld {
+        Some(why) => withheld(why, Some(posted.id)),
+        None => delivered(posted.id),
+    }
+}
+
+/// The attempt that the server accepted without showing our message; `None` for any other failure.
+fn accepted(error: &SogsError) -> Option<Attempt> {
+    let Cause::Unproven {
+        id,
+        detail,
+        withheld: hidden,
+    } = error.cause()
+    else {
+        return None;
+    };
+    if let Some(why) = hidden {
+        return Some(withheld(*why, *id));
+    }
+    let mut attempt = Attempt::new(Outcome::Delivered {
+        confirmed_by: Confirmation::HandedOver,
+        id: id.map(|id| id.to_string()),
+    });
+    attempt
+        .notes
+        .push(format!("the server accepted it, but its answer {detail}"));
+    Some(attempt)
+}
+
+fn withheld(why: Withheld, id: Option<u64>) -> Attempt {
+    Attempt::new(Outcome::Partial {
+        lack: Lack::Withheld,
+        id: id.map(|id| id.to_string()),
+        reason: why.reason().to_owned(),
+        remedy: why.remedy().to_owned(),
+    })
 }
 
 fn delivered(id: u64) -> Attempt {

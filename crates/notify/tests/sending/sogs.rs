@@ -10,7 +10,7 @@ use testkit::FakeSogs;
 use super::{notifier, unique};
 
 const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-const KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
+const KEY: &str = testkit::SOGS_KEY;
 
 fn fake_url(fake: &FakeSogs, rest: &str) -> String {
     format!(
@@ -564,4 +564,80 @@ async fn what_did_not_load_or_was_dropped_keeps_a_run_from_success() {
         (Status::Failure, before),
         "D21: an error before anything is sent"
     );
+}
+
+#[tokio::test]
+async fn what_the_community_hides_is_not_delivered_and_not_sent_again() {
+    let fake = FakeSogs::start(KEY);
+    for (room, part) in [
+        ("held", "waits for a moderator's approval"),
+        ("hidden", "its filter hides it"),
+        ("filtered", "approval or a filter hides it"),
+    ] {
+        let mut list = notifier(Options::default());
+        list.add(&fake_url(&fake, &format!("{room}?retry=3&wait=0")))
+            .expect("a URL");
+        let report = list.notify(Message::new("x")).await;
+        assert_eq!(report.status, Status::Failure, "{report:?}");
+        let Outcome::Partial {
+            lack: notify::Lack::Withheld,
+            id: Some(_),
+            reason,
+            remedy,
+        } = &report.targets[0].outcome
+        else {
+            panic!("{report:?}");
+        };
+        assert!(reason.contains(part) && !remedy.is_empty(), "{reason}");
+        assert_eq!(report.targets[0].attempts, 1);
+    }
+    assert_eq!(fake.posts().len(), 3);
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_show_our_message_is_handed_over() {
+    let fake = FakeSogs::start(KEY);
+    for (room, id, part) in [
+        ("junk", false, "names no message number"),
+        ("big", true, "does not show the message"),
+        ("bare", true, "does not show the message"),
+        ("s200", true, "has status 200 instead of 201"),
+    ] {
+        let mut list = notifier(Options::default());
+        list.add(&fake_url(&fake, &format!("{room}?retry=2&wait=0")))
+            .expect("a URL");
+        let report = list.notify(Message::new("x")).await;
+        let target = &report.targets[0];
+        let Outcome::Delivered {
+            confirmed_by: Confirmation::HandedOver,
+            id: found,
+        } = &target.outcome
+        else {
+            panic!("{room}: {report:?}");
+        };
+        assert_eq!((target.outcome.word(), found.is_some()), ("handed-over", id));
+        assert!(target.notes.iter().any(|note| note.contains(part)), "{target:?}");
+    }
+    assert_eq!(fake.posts().len(), 4, "nothing is sent twice");
+}
+
+#[tokio::test]
+async fn a_server_without_sealed_requests_needs_the_word_of_the_user() {
+    let other = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
+    let fake = FakeSogs::start(other);
+    let url = format!("session://{other}:{SEED}@127.0.0.1:{}/lobby", fake.port());
+    for (url, status) in [
+        (url.clone(), Status::Failure),
+        (format!("{url}?encrypt=no"), Status::Success),
+    ] {
+        let mut list = notifier(Options::default());
+        list.add(&url).expect("a URL");
+        let report = list.notify(Message::new("x")).await;
+        assert_eq!(report.status, status, "{report:?}");
+        if status == Status::Failure {
+            let remedy = report.targets[0].outcome.remedy().expect("a remedy");
+            assert!(remedy.contains("encrypt=no"), "{remedy}");
+            assert!(fake.posts().is_empty(), "nothing goes out in clear");
+        }
+    }
 }

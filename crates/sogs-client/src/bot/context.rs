@@ -203,9 +203,14 @@ impl Context {
             Some(name) => post.name(name.clone()),
             None => post,
         };
-        self.queues
+        let posted = self
+            .queues
             .send(Some(room.token()), &self.waiting, || room.post(post.clone()))
-            .await
+            .await?;
+        if let Some(withheld) = posted.withheld {
+            tracing::warn!(room = %room.token(), id = posted.id, "{}", withheld.reason());
+        }
+        Ok(posted)
     }
 
     /// Says something that only the author sees (for bots that are moderators).

@@ -1,7 +1,7 @@
 //! Posting, editing, deleting, reacting, pinning.
 
 use serde_json::json;
-use sogs_client::Post;
+use sogs_client::{Post, Withheld};
 
 use super::place::{Needs, Place, failed};
 use super::{DeleteArgs, EditArgs, PinArgs, PostArgs, ReactArgs, all_of, body_of, files, show};
@@ -24,13 +24,22 @@ pub(super) async fn post(args: &PostArgs, context: Context) -> Done {
     let (mut worked, mut lost) = (0, 0);
     for place in &places {
         match post_one(place, args, &body, &attachments, context).await {
-            Ok(id) => {
+            Ok((id, None)) => {
                 worked += 1;
                 if context.json {
-                    output::json(&json!({ "room": place.shown, "id": id }));
+                    output::json(&json!({ "room": place.shown, "id": id, "withheld": null }));
                 } else {
                     output::line(&format!("{}  #{id}", place.shown));
                 }
+            }
+            Ok((id, Some(withheld))) => {
+                lost += 1;
+                if context.json {
+                    output::json(&json!({ "room": place.shown, "id": id, "withheld": withheld.reason() }));
+                } else {
+                    output::line(&format!("{}  #{id}  withheld", place.shown));
+                }
+                Failure::new(withheld.reason(), withheld.remedy()).print();
             }
             Err(failure) => {
                 lost += 1;
@@ -47,7 +56,7 @@ async fn post_one(
     body: &str,
     attachments: &[files::Piece],
     context: Context,
-) -> Result<u64, Failure> {
+) -> Result<(u64, Option<Withheld>), Failure> {
     let mut post = Post::text(body).name(name(args.text.name.as_deref(), place));
     if let Some(id) = args.reply_to {
         post = post.reply_to(&place.room.message(id).await.map_err(failed)?);
@@ -63,10 +72,10 @@ async fn post_one(
     }
     let prepared = place.room.prepare(&post).await.map_err(failed)?;
     match place.room.post_prepared(&prepared).await {
-        Ok(posted) => Ok(posted.id),
+        Ok(posted) => Ok((posted.id, posted.withheld)),
         // The answer was lost: the message itself tells whether it is there.
         Err(error) if error.is_ambiguous() => match place.room.find_own(&prepared).await {
-            Ok(Some(message)) => Ok(message.id),
+            Ok(Some(message)) => Ok((message.id, None)),
             _ => Err(failed(error)),
         },
         Err(error) => Err(failed(error)),

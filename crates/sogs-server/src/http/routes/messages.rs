@@ -202,6 +202,7 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
     let (whisper_to, whisper_mods) = whisper_target(cx, &rights, &body).await?;
     let judgement = judge(cx, &room, &rights, &user, &content, false).await?;
     let filtered = judgement != Judgement::Accept;
+    let is_held = matches!(judgement, Judgement::Hold(_));
     let held = match judgement {
         Judgement::Hold(reason) => Some(reason),
         _ => None,
@@ -249,6 +250,8 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
     out.insert("reactions".into(), json!({}));
     if filtered {
         out.insert("filtered".into(), json!(true));
+        // An addition to the protocol: `false` says that a filter hides the message.
+        out.insert("held".into(), json!(is_held));
     }
     if whisper_to.is_some() || whisper_mods {
         out.insert("whisper".into(), json!(true));
