@@ -45,4 +45,4 @@ pub use oneshot::send;
 pub use probe::{Candidate, ChosenMechanism, Joined, Offered, RoomFacts, Visit, addresses, offer, servers};
 pub use session::{ArchivePlace, Event, Events, Received, Session, SessionOptions};
 pub use styling::styling_from_markdown;
-pub use xml::wire_len;
+pub use xml::{char_wire_len, wire_len};

@@ -194,15 +194,18 @@ pub(crate) fn replace_forbidden(text: &str) -> (Cow<'_, str>, usize) {
 /// assert_eq!(xmpp_client::wire_len("a<ü"), 1 + 4 + 2);
 /// ```
 pub fn wire_len(text: &str) -> usize {
-    text.chars()
-        .map(|c| match c {
-            '&' | '\r' => 5,
-            '<' | '>' => 4,
-            '\'' | '"' => 6,
-            c if is_xml_char(c) => c.len_utf8(),
-            _ => char::REPLACEMENT_CHARACTER.len_utf8(),
-        })
-        .sum()
+    text.chars().map(char_wire_len).sum()
+}
+
+/// Returns the bytes of one character on the wire, that is, escaped.
+pub fn char_wire_len(c: char) -> usize {
+    match c {
+        '&' | '\r' => 5,
+        '<' | '>' => 4,
+        '\'' | '"' => 6,
+        c if is_xml_char(c) => c.len_utf8(),
+        _ => char::REPLACEMENT_CHARACTER.len_utf8(),
+    }
 }
 
 pub(crate) fn escape_into(out: &mut String, text: &str) {

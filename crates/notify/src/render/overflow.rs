@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use memchr::memrchr2;
 
 use crate::message::Format;
+use crate::service::Limits;
 use crate::url::number::is_space;
 
 use super::markdown_repair::Repair;
@@ -39,9 +40,12 @@ const SIGHT: usize = 8;
 /// Characters that may not begin a piece.
 const LINE_ENDS: [char; 4] = ['\r', '\n', '\u{b}', '\u{c}'];
 
-/// The first `limit` code points.
-pub(super) fn truncate(text: &str, limit: usize, markup: Markup) -> Cow<'_, str> {
-    let Some((end, _)) = text.char_indices().nth(limit) else {
+/// Returns the beginning of a text that fits.
+pub(super) fn truncate(text: &str, limits: Limits, markup: Markup) -> Cow<'_, str> {
+    if limits.body == 0 {
+        return "".into();
+    }
+    let Some(end) = limits.end(text) else {
         return text.into();
     };
     let kept = tidy(&text[..end]);
@@ -56,7 +60,7 @@ pub(super) fn truncate(text: &str, limit: usize, markup: Markup) -> Cow<'_, str>
     };
     // What is cut off tells, as far as it is looked at, whether emphasis ends there.
     let rest = &text[end..];
-    let sight = nth_char(rest, limit * SIGHT).unwrap_or(rest.len());
+    let sight = nth_char(rest, limits.body * SIGHT).unwrap_or(rest.len());
     Repair::default()
         .piece(kept, &rest[..sight], rest[sight..].chars().next())
         .into()
@@ -71,21 +75,21 @@ pub(super) fn truncate(text: &str, limit: usize, markup: Markup) -> Cow<'_, str>
 /// assert_eq!(split("one two\nthree", 9, Markup::TEXT), ["one two", "three"]);
 /// ```
 pub fn split(text: &str, limit: usize, markup: Markup) -> Vec<String> {
-    pieces(text, limit, markup)
+    pieces(text, Limits::code_points(limit), markup)
         .into_iter()
         .map(Cow::into_owned)
         .collect()
 }
 
 /// The same, borrowed from the text where nothing is changed.
-pub(super) fn pieces(text: &str, limit: usize, markup: Markup) -> Vec<Cow<'_, str>> {
-    if limit == 0 || nth_char(text, limit).is_none() {
+pub(super) fn pieces(text: &str, limits: Limits, markup: Markup) -> Vec<Cow<'_, str>> {
+    if limits.body == 0 || limits.end(text).is_none() {
         return vec![text.into()];
     }
-    let mut pieces = Vec::with_capacity(text.len() / limit + 1);
+    let mut pieces = Vec::with_capacity(text.len() / limits.body + 1);
     let mut rest = text;
     // The byte offset just behind the window; none when the rest fits.
-    while let Some(window_end) = nth_char(rest, limit) {
+    while let Some(window_end) = limits.end(rest) {
         let window = &rest[..window_end];
         let soft = soft_cut(window);
         let cut = match markup.format {

@@ -144,11 +144,11 @@ fn overflowed(
     if overflow == Overflow::Truncate {
         return vec![Chunk {
             title,
-            body: text(overflow::truncate(body, limits.body, markup)),
+            body: text(overflow::truncate(body, limits, markup)),
             xhtml: None,
         }];
     }
-    let pieces = overflow::pieces(body, limits.body, markup);
+    let pieces = overflow::pieces(body, limits, markup);
     let count = pieces.len();
     let digits = count.to_string().len();
     let counter = 4 + 2 * digits;

@@ -75,15 +75,6 @@ impl Parameter {
     }
 }
 
-/// How much fits into one message, in Unicode code points.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Longest separate title; 0 means that the service has none and the title joins the body.
-    pub title: usize,
-    /// Longest body.
-    pub body: usize,
-}
-
 /// Names of the parameters that every service has.
 pub(crate) const GLOBAL_PARAMETERS: [&str; 12] = [
     "overflow", "format", "verify", "redirect", "cto", "rto", "emojis", "tz", "retry", "wait", "optional",
