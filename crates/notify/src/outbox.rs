@@ -27,12 +27,13 @@ mod rules;
 mod seal;
 mod services;
 mod store;
+mod time;
 mod types;
 mod worker;
 
 pub use accept::Parcel;
 pub use carrier::{Carrier, Hidden, Job, Keep, Route, Sender, Stamp, StoredFile, Wire};
-pub use clock::{Clock, FixedJitter, Jitter, ManualClock, RandomJitter, SystemClock};
+pub use clock::{Clock, FixedJitter, Jitter, ManualClock, RandomJitter, Steady, SystemClock};
 pub use config::{Alarm, AlarmServices, FlushSettings, OutboxConfig, OutboxLimits, Summary, WorkerSettings};
 pub use error::OutboxError;
 pub use outbox::{Lane, Outbox};

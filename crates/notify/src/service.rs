@@ -2,6 +2,7 @@
 
 mod access;
 mod common;
+mod limits;
 mod near;
 #[cfg(test)]
 mod pager;
@@ -13,15 +14,17 @@ pub(crate) mod xmpp;
 mod xmpp_deliver;
 mod xmpp_memory;
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
 pub use access::{SogsAccess, SogsParts, XmppAccess, XmppParts};
 pub use common::QUEUE_PARAMETERS;
-pub use common::{Common, Limits, Origin, ParamValue, Parameter};
+pub use common::{Common, Origin, ParamValue, Parameter};
 pub(crate) use common::{GLOBAL_PARAMETERS, Origins, PARAMETERS, Query, Taken, boolean_word};
+pub use limits::{Limits, Measure};
 pub(crate) use near::near_miss;
 pub use parse::{Context, LoadedUrls};
 pub(crate) use parse::{assemble, taken_apart, unsupported, with_overrides};
@@ -80,8 +83,8 @@ pub fn row_of(schema: &str) -> Option<&'static Row> {
 pub(crate) trait Endpoint: Send + Sync + fmt::Debug + 'static {
     /// Its row.
     fn row(&self) -> &'static Row;
-    /// `schema://credentials@host:port/targets`, with or without secrets.
-    fn base(&self, secrets: bool) -> String;
+    /// `schema://credentials@host:port/targets`, with or without secrets; with `only`, that target alone.
+    fn base(&self, secrets: bool, only: Option<&Target>) -> String;
     /// Its own parameters for the canonical query, in canonical order: (name, value, canonical even when default).
     fn own_query(&self, secrets: bool) -> Vec<(&'static str, String)>;
     /// The text whose SHA-256 is the uid.
@@ -129,6 +132,8 @@ struct Inner {
     common: Common,
     endpoint: Box<dyn Endpoint>,
     warnings: Vec<Problem>,
+    /// Targets by address, made when first needed.
+    by_address: OnceLock<HashMap<String, Target>>,
 }
 
 impl Service {
@@ -151,6 +156,7 @@ impl Service {
             common,
             endpoint,
             warnings,
+            by_address: OnceLock::new(),
         }))
     }
 
@@ -166,16 +172,26 @@ impl Service {
 
     /// The canonical URL **with its secrets**; parsing it again gives the same service.
     pub fn expose_url(&self) -> String {
-        self.canonical(true)
+        self.canonical(true, None)
     }
 
     /// The canonical URL with seed and password masked.
     pub fn masked_url(&self) -> String {
-        self.canonical(false)
+        self.canonical(false, None)
     }
 
-    fn canonical(&self, secrets: bool) -> String {
-        let mut url = self.0.endpoint.base(secrets);
+    /// Returns the canonical URL **with its secrets**, naming one of the targets alone.
+    pub fn expose_url_of(&self, target: &Target) -> String {
+        self.canonical(true, Some(target))
+    }
+
+    /// Returns the canonical URL with seed and password masked, naming one of the targets alone.
+    pub fn masked_url_of(&self, target: &Target) -> String {
+        self.canonical(false, Some(target))
+    }
+
+    fn canonical(&self, secrets: bool, only: Option<&Target>) -> String {
+        let mut url = self.0.endpoint.base(secrets, only);
         let mut glue = '?';
         for (name, value) in self
             .0
@@ -224,6 +240,15 @@ impl Service {
     /// Where a message goes, in delivery order, no target twice.
     pub fn targets(&self) -> Vec<Target> {
         self.0.endpoint.targets()
+    }
+
+    /// Returns the target with this address.
+    pub fn target(&self, address: &str) -> Option<&Target> {
+        let by_address = self.0.by_address.get_or_init(|| {
+            let pair = |target: Target| (target.address.clone(), target);
+            self.targets().into_iter().map(pair).collect()
+        });
+        by_address.get(address)
     }
 
     /// The parameters every service has.

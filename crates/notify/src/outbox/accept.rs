@@ -1,17 +1,17 @@
 //! Taking messages in: everything is worked out first, then stored in one commit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::carrier::{Carrier, Route, Stamp, StoredFile, StoredMessage};
+use super::carrier::{Carrier, Hidden, Route, Stamp, StoredFile, StoredMessage};
 use super::clock::span_ms;
 use super::error::OutboxError;
 use super::outbox::Outbox;
-use super::payload::{Fold, Payload};
+use super::payload::{Fold, Payload, Shared, Slim};
 use super::rules::Rules;
 use super::seal::Seal;
 use super::store::{AcceptRequest, AcceptResult, Content, Draft, Guard, Plan, Store};
@@ -39,6 +39,27 @@ pub struct Parcel {
     pub rules: Rules,
 }
 
+/// The targets of one service.
+pub(super) struct Bundle {
+    pub(super) parcels: Vec<Parcel>,
+    /// The URL that names all of them. With it, what they have in common is stored once.
+    pub(super) whole: Option<Hidden>,
+}
+
+impl Bundle {
+    /// Targets that share nothing.
+    pub(super) fn of(parcels: Vec<Parcel>) -> Self {
+        Self { parcels, whole: None }
+    }
+}
+
+/// The targets of one service that share a row.
+struct Sharing {
+    id: i64,
+    /// How many pieces the message has, for every target.
+    pieces: i64,
+}
+
 impl Outbox {
     /// Stores a message for targets in one durable commit: after this it is not lost, before it nothing is sent.
     /// `files` are the attachments of the message, read in.
@@ -49,7 +70,9 @@ impl Outbox {
         parcels: Vec<Parcel>,
         options: &AcceptOptions,
     ) -> Result<Vec<Accepted>, OutboxError> {
-        let accepted = self.store_parcels(message, files, parcels, options, None).await?;
+        let accepted = self
+            .store_parcels(message, files, vec![Bundle::of(parcels)], options, None)
+            .await?;
         Ok(accepted)
     }
 
@@ -57,23 +80,36 @@ impl Outbox {
         &self,
         message: &Message,
         files: &[StoredFile],
-        parcels: Vec<Parcel>,
+        bundles: Vec<Bundle>,
         options: &AcceptOptions,
         guard: Option<Guard>,
     ) -> Result<Vec<Accepted>, OutboxError> {
-        self.check_sizes(message, files)?;
+        let count = bundles.iter().map(|bundle| bundle.parcels.len()).sum();
+        self.check_sizes(message, files, count)?;
         let inner = &self.0;
-        let now = inner.clock.now_ms();
+        let now = inner.now_ms().await?;
         let bundle = (!files.is_empty()).then(|| OutboxId::random().to_string());
-        let mut drafts = Vec::with_capacity(parcels.len());
-        let mut routes = BTreeMap::new();
-        for (number, parcel) in parcels.into_iter().enumerate() {
-            let rules = merged(parcel.rules, options);
-            let id = OutboxId::random();
-            routes.insert(number, parcel.route.clone());
-            let mut draft = self.draft(&id, parcel.route, rules, message, bundle.clone(), now)?;
-            draft.is_alarm = guard.is_some();
-            drafts.push(draft);
+        let mut drafts = Vec::with_capacity(count);
+        let mut shared = Vec::new();
+        let mut shown = Vec::with_capacity(count);
+        for Bundle { parcels, whole } in bundles {
+            let sharing = match (whole, parcels.first()) {
+                (Some(whole), Some(first)) => {
+                    self.share(first, whole, message, options, &mut shared, files)?
+                }
+                _ => None,
+            };
+            for parcel in parcels {
+                let rules = merged(parcel.rules, options);
+                let id = OutboxId::random();
+                shown.push(Shown::of(&parcel.route));
+                let mut draft = match &sharing {
+                    Some(sharing) => self.slim_draft(&id, parcel.route, &rules, sharing, bundle.clone(), now),
+                    None => self.draft(&id, parcel.route, rules, message, bundle.clone(), now)?,
+                };
+                draft.is_alarm = guard.is_some();
+                drafts.push(draft);
+            }
         }
         let sealed = match &bundle {
             Some(bundle) => super::files::seal(&inner.seal, bundle, files),
@@ -84,6 +120,7 @@ impl Outbox {
             drafts,
             bundle,
             files: sealed,
+            shared,
             guard,
         };
         let result = inner.door.store(request).await?;
@@ -91,13 +128,13 @@ impl Outbox {
         Ok(result
             .stored
             .into_iter()
-            .zip(routes.into_values())
-            .map(|(stored, route)| Accepted {
+            .zip(shown)
+            .map(|(stored, shown)| Accepted {
                 id: stored.id.parse().unwrap_or_else(|_| OutboxId::random()),
-                service: route.service,
-                url: route.masked,
-                url_id: route.url_id,
-                target: route.target,
+                service: shown.service,
+                url: shown.masked,
+                url_id: shown.url_id,
+                target: shown.target,
                 state: if stored.collecting {
                     State::Collecting
                 } else {
@@ -108,8 +145,19 @@ impl Outbox {
             .collect())
     }
 
-    fn check_sizes(&self, message: &Message, files: &[StoredFile]) -> Result<(), OutboxError> {
+    fn check_sizes(
+        &self,
+        message: &Message,
+        files: &[StoredFile],
+        targets: usize,
+    ) -> Result<(), OutboxError> {
         let limits = &self.0.limits;
+        if targets as u64 > limits.targets {
+            return Err(OutboxError::TooManyTargets {
+                targets: targets as u64,
+                limit: limits.targets,
+            });
+        }
         let text = (message.title.len() + message.body.len()) as u64;
         if text > limits.text_bytes {
             return Err(OutboxError::TooLarge {
@@ -127,6 +175,73 @@ impl Outbox {
             });
         }
         Ok(())
+    }
+
+    /// Seals what the targets of one URL have in common. `None`: a digest or a fold is collected for each target, so
+    /// that each needs the message for itself.
+    fn share(
+        &self,
+        first: &Parcel,
+        whole: Hidden,
+        message: &Message,
+        options: &AcceptOptions,
+        shared: &mut Vec<(i64, Vec<u8>)>,
+        files: &[StoredFile],
+    ) -> Result<Option<Sharing>, OutboxError> {
+        let inner = &self.0;
+        let rules = merged(first.rules.clone(), options);
+        let digest = rules.digest.is_some() && files.is_empty();
+        if digest || rules.dedup.is_some() {
+            return Ok(None);
+        }
+        // Rendered once: the number of pieces does not depend on the target.
+        let id = OutboxId::random();
+        let prepared = prepare(inner.carrier.as_ref(), &first.route, message, &id, 0);
+        let pieces = prepared.map_err(|(cause, remedy)| OutboxError::Unsendable { cause, remedy })?;
+        let sharing = Sharing {
+            id: random_number(),
+            pieces: count_of(&pieces),
+        };
+        let stored = StoredMessage::new(message, !files.is_empty());
+        let row = Shared::new(&first.route, whole, rules, stored);
+        shared.push((sharing.id, row.seal(&inner.seal, sharing.id)));
+        Ok(Some(sharing))
+    }
+
+    fn slim_draft(
+        &self,
+        id: &OutboxId,
+        route: Route,
+        rules: &Rules,
+        sharing: &Sharing,
+        bundle: Option<String>,
+        now: i64,
+    ) -> Draft {
+        let inner = &self.0;
+        let lane = inner.lane_of(&route);
+        let stamp = inner.door.take_stamp(&lane, now);
+        inner.door.take_up_to(&lane, stamp + sharing.pieces - 1);
+        Draft {
+            id: id.to_string(),
+            label: inner.seal_label(id.as_str(), &route),
+            lane,
+            service: route.service,
+            ttl_ms: span_ms(rules.time_to_live()),
+            alarm_after_ms: rules.alarm_after.map(span_ms),
+            bundle,
+            share: Some(sharing.id),
+            is_alarm: false,
+            dedup: None,
+            plan: Plan::Send {
+                pieces: sharing.pieces,
+            },
+            stamp,
+            content: Box::new(SlimRow {
+                seal: Arc::clone(&inner.seal),
+                id: id.clone(),
+                address: route.address,
+            }),
+        }
     }
 
     fn draft(
@@ -163,6 +278,7 @@ impl Outbox {
             messages: vec![stored.clone()],
             partial: None,
             pieces: Vec::new(),
+            share: None,
         };
         let prepared = prepare(inner.carrier.as_ref(), &payload.route, message, id, stamp);
         let pieces = prepared.map_err(|(cause, remedy)| OutboxError::Unsendable { cause, remedy })?;
@@ -190,6 +306,7 @@ impl Outbox {
             ttl_ms: span_ms(payload.rules.time_to_live()),
             alarm_after_ms: payload.rules.alarm_after.map(span_ms),
             bundle,
+            share: None,
             is_alarm: false,
             dedup,
             plan,
@@ -258,6 +375,59 @@ fn merged(mut rules: Rules, options: &AcceptOptions) -> Rules {
     rules.budget = options.budget.or(rules.budget);
     rules.quiet = options.quiet.or(rules.quiet);
     rules
+}
+
+/// What the caller of an accept is told about a target.
+struct Shown {
+    service: String,
+    masked: String,
+    url_id: String,
+    target: String,
+}
+
+impl Shown {
+    fn of(route: &Route) -> Self {
+        Self {
+            service: route.service.clone(),
+            masked: route.masked.clone(),
+            url_id: route.url_id.clone(),
+            target: route.target.clone(),
+        }
+    }
+}
+
+/// A number that nobody else takes: 63 random bits.
+fn random_number() -> i64 {
+    let mut bytes = [0_u8; 8];
+    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+    i64::from_le_bytes(bytes) & i64::MAX
+}
+
+/// What a draft adds to a shared row.
+struct SlimRow {
+    seal: Arc<Seal>,
+    id: OutboxId,
+    address: String,
+}
+
+impl Content for SlimRow {
+    fn fixed(&self, first_stamp: i64) -> Vec<u8> {
+        let slim = Slim {
+            address: self.address.clone(),
+            stamp: first_stamp,
+            pieces: Vec::new(),
+            partial: None,
+        };
+        slim.seal(&self.seal, self.id.as_str())
+    }
+
+    fn follow_up(&self) -> Vec<u8> {
+        self.fixed(0)
+    }
+
+    fn collected(&self, _id: &str, _sealed: Option<&[u8]>) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// What a draft holds; sealed when the store asks for it.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::accept::Parcel;
+use super::accept::{Bundle, Parcel};
 use super::clock::span_ms;
 use super::config::Alarm;
 use super::error::OutboxError;
@@ -24,7 +24,7 @@ impl Outbox {
     /// reported once, whoever looks; a target that recovers and fails again is a new one.
     pub async fn watch(&self, alarm: &Alarm) -> Result<Option<Accepted>, OutboxError> {
         let inner = &self.0;
-        let now = inner.clock.now_ms();
+        let now = inner.now_ms().await?;
         let lanes = inner.store.lanes().await?;
         let (silent, dead) = (
             overdue(&lanes, alarm, now),
@@ -70,7 +70,13 @@ impl Outbox {
         };
         let options = AcceptOptions::default();
         let mut accepted = self
-            .store_parcels(&message, &[], vec![parcel], &options, Some(guard))
+            .store_parcels(
+                &message,
+                &[],
+                vec![Bundle::of(vec![parcel])],
+                &options,
+                Some(guard),
+            )
             .await?;
         let accepted = accepted.pop();
         if let Some(accepted) = &accepted {

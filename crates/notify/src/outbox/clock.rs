@@ -1,12 +1,33 @@
 //! Time and chance, handed in: what depends on them can be tested without waiting.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Tells the time.
 pub trait Clock: Send + Sync + 'static {
-    /// Milliseconds since 1970-01-01 UTC.
+    /// Milliseconds since 1970-01-01 UTC. People and programs set this clock, so it may jump.
     fn now_ms(&self) -> i64;
+
+    /// Milliseconds since the machine started, and which start that was. Nobody can set this clock. `None`: there is
+    /// no such clock, and jumps of the other one go unnoticed.
+    fn steady(&self) -> Option<Steady> {
+        None
+    }
+
+    /// Returns true for the clock of this machine; in a database that several machines share, the clock of the database
+    /// server then counts.
+    fn is_machine(&self) -> bool {
+        false
+    }
+}
+
+/// A reading of a clock that cannot be set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steady {
+    /// Start of the machine that the time is counted from. Readings with different starts cannot be compared.
+    pub boot: Arc<str>,
+    /// Milliseconds since then, sleep included.
+    pub ms: i64,
 }
 
 /// The clock of the machine.
@@ -17,27 +38,99 @@ impl Clock for SystemClock {
     fn now_ms(&self) -> i64 {
         to_ms(SystemTime::now())
     }
+
+    fn steady(&self) -> Option<Steady> {
+        static BOOT: OnceLock<Arc<str>> = OnceLock::new();
+        let boot = BOOT.get_or_init(
+            || match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+                Ok(id) => id.trim().into(),
+                // Without a name for the start, only this process can compare its readings.
+                Err(_) => format!("process {:016x}", fraction_bits()).into(),
+            },
+        );
+        Some(Steady {
+            boot: Arc::clone(boot),
+            ms: since_boot_ms(),
+        })
+    }
+
+    fn is_machine(&self) -> bool {
+        true
+    }
+}
+
+fn since_boot_ms() -> i64 {
+    #[cfg(target_os = "linux")]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(CLOCK);
+    let (seconds, nanoseconds) = (i64::from(time.tv_sec), i64::from(time.tv_nsec));
+    seconds * 1000 + nanoseconds / 1_000_000
+}
+
+fn fraction_bits() -> u64 {
+    let mut bytes = [0_u8; 8];
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
 }
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct ManualClock(Mutex<i64>);
+pub struct ManualClock(Mutex<Hands>);
+
+#[derive(Debug)]
+struct Hands {
+    wall: i64,
+    steady: i64,
+    boot: Arc<str>,
+}
 
 impl ManualClock {
     /// A clock that shows this time (milliseconds since 1970-01-01 UTC).
     pub fn at(now_ms: i64) -> Self {
-        Self(Mutex::new(now_ms))
+        Self(Mutex::new(Hands {
+            wall: now_ms,
+            steady: 0,
+            boot: "first".into(),
+        }))
     }
 
-    /// Moves it forward.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += span_ms(by);
+        let mut hands = self.hands();
+        hands.wall += span_ms(by);
+        hands.steady += span_ms(by);
+    }
+
+    /// Sets the clock on the wall by so many milliseconds; no time passes.
+    pub fn set_by(&self, ms: i64) {
+        self.hands().wall += ms;
+    }
+
+    /// Starts the machine again: the time since the start begins at zero.
+    pub fn restart(&self) {
+        let mut hands = self.hands();
+        hands.boot = format!("after {}", hands.boot).into();
+        hands.steady = 0;
+    }
+
+    fn hands(&self) -> std::sync::MutexGuard<'_, Hands> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 impl Clock for ManualClock {
     fn now_ms(&self) -> i64 {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.hands().wall
+    }
+
+    fn steady(&self) -> Option<Steady> {
+        let hands = self.hands();
+        Some(Steady {
+            boot: Arc::clone(&hands.boot),
+            ms: hands.steady,
+        })
     }
 }
 

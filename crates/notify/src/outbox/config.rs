@@ -59,6 +59,8 @@ impl OutboxConfig {
 pub struct OutboxLimits {
     /// Entries that wait. Default 100,000.
     pub waiting: u64,
+    /// Targets of one message. Default 5,000.
+    pub targets: u64,
     /// Title and body together, in bytes. Default 1 MiB.
     pub text_bytes: u64,
     /// All files of one message together, in bytes. Default 64 MiB.
@@ -73,6 +75,7 @@ impl Default for OutboxLimits {
     fn default() -> Self {
         Self {
             waiting: 100_000,
+            targets: 5_000,
             text_bytes: 1024 * 1024,
             file_bytes: 64 * 1024 * 1024,
             keep_done: Duration::from_secs(7 * 24 * 3600),

@@ -20,6 +20,14 @@ pub enum OutboxError {
         /// How many may.
         limit: u64,
     },
+    /// A message has more targets than [`super::OutboxLimits::targets`] allows.
+    #[error("the message has {targets} targets; at most {limit} are allowed")]
+    TooManyTargets {
+        /// Number of targets.
+        targets: u64,
+        /// Largest number of targets.
+        limit: u64,
+    },
     /// A text or the files are larger than allowed.
     #[error("{what} has {bytes} bytes, the outbox takes at most {limit}")]
     TooLarge {
@@ -127,6 +135,9 @@ impl OutboxError {
             Self::TooManyWaiting { .. } => {
                 "see with `ackpost outbox stats` which target does not answer; drop what is not needed"
                     .to_owned()
+            }
+            Self::TooManyTargets { .. } => {
+                "send it to fewer targets at once, or to a room that all of them are in".to_owned()
             }
             Self::TooLarge { .. } => "send less, or put the file somewhere and send a link".to_owned(),
             Self::Unsendable { remedy, .. } => remedy.clone(),

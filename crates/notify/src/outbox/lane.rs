@@ -1,7 +1,7 @@
 //! One lane: its entries one after the other, each attempt noted durably before it is made.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -15,7 +15,7 @@ use super::error::OutboxError;
 use super::outbox::Outbox;
 use super::payload::{Fold, Payload};
 use super::rules::span_text;
-use super::store::{Close, Ending, Head, Held, Next, Settle};
+use super::store::{Close, Ending, Head, Held, Mark, Next, Settle};
 use super::types::{Hold, OutboxId, StoredOutcome};
 use super::worker::Counts;
 use crate::outcome::Outcome;
@@ -33,17 +33,21 @@ pub(super) struct Engine {
     pub(super) settings: WorkerSettings,
     pub(super) counts: Arc<Counts>,
     pub(super) stopped: watch::Receiver<bool>,
+    /// No time is left: attempts under way are given back.
+    pub(super) cut: watch::Receiver<bool>,
 }
 
 /// How a lane stood when its first entry was read.
 struct Standing {
     failures: i64,
     recent: Vec<i64>,
+    /// An attempt at the target failed in this turn.
+    failed_now: Arc<AtomicBool>,
 }
 
 impl Engine {
     fn now(&self) -> i64 {
-        self.outbox.0.clock.now_ms()
+        self.outbox.0.time.now_ms()
     }
 
     fn lease(&self) -> i64 {
@@ -55,6 +59,7 @@ impl Engine {
         let store = &self.outbox.0.store;
         let mut next = store.next(&lane, &self.owner, self.now()).await?;
         let mut sent = 0;
+        let failed_now = Arc::new(AtomicBool::new(false));
         loop {
             next = match next {
                 Next::Lost | Next::Nothing => return Ok(()),
@@ -67,6 +72,7 @@ impl Engine {
                     let standing = Standing {
                         failures,
                         recent: times(&recent),
+                        failed_now: Arc::clone(&failed_now),
                     };
                     match self.one(&lane, &head, standing).await? {
                         Some(next) => next,
@@ -151,17 +157,15 @@ impl Engine {
     /// Makes one attempt at the first entry, unless something holds it. `None`: the lane is not ours any more.
     async fn one(&self, lane: &[u8], head: &Head, standing: Standing) -> Result<Option<Next>, OutboxError> {
         let inner = &self.outbox.0;
-        let now = self.now();
-        if head.expires_at <= now {
+        let now = inner.now_ms().await?;
+        // Nothing ends before it was tried, or the target was, just now.
+        if head.expires_at <= now && (head.attempts > 0 || standing.failed_now.load(Ordering::Relaxed)) {
             let outcome = self.expired(head);
             return self.settle(lane, head, Ending::Expired, &outcome).await;
         }
-        let payload = match Payload::open(&inner.seal, &head.id, head.sealed.as_deref()) {
+        let mut payload = match self.open(head).await? {
             Ok(payload) => payload,
-            Err(error) => {
-                let outcome = Outcome::refused(error.to_string(), error.remedy());
-                return self.settle(lane, head, Ending::Refused, &outcome).await;
-            }
+            Err(outcome) => return self.settle(lane, head, Ending::Refused, &outcome).await,
         };
         if let Some((until, hold)) = holds(&payload, &standing, now) {
             let held = Held {
@@ -182,23 +186,37 @@ impl Engine {
                 return self.settle(lane, head, Ending::Refused, &outcome).await;
             }
         };
+        let fixed = match self.fix(head, &mut payload) {
+            Ok(fixed) => fixed,
+            Err(outcome) => return self.settle(lane, head, Ending::Refused, &outcome).await,
+        };
         let recent = remember(&payload, standing.recent, now);
-        if !inner
-            .store
-            .mark(lane, &self.owner, head, self.lease(), &recent)
-            .await?
-        {
+        let mark = Mark {
+            lane,
+            owner: &self.owner,
+            head,
+            until: self.lease(),
+            recent: &recent,
+            fixed: fixed.as_deref().map(|sealed| (count_of(&payload.pieces), sealed)),
+        };
+        if !inner.store.mark(&mark).await? {
             return inner.store.next(lane, &self.owner, self.now()).await.map(Some);
         }
         inner.changed();
         let Some(outcome) = self.attempt(lane, head, &payload, &files).await else {
             return Ok(None);
         };
+        if matches!(outcome, Outcome::Deferred { .. }) {
+            standing.failed_now.store(true, Ordering::Relaxed);
+        }
+        let pieces = count_of(&payload.pieces);
         let outcome = match self.with_earlier_pieces(lane, head, payload, outcome).await {
             Some(outcome) => outcome,
             None => return inner.store.next(lane, &self.owner, self.now()).await.map(Some),
         };
-        let ending = self.ending(head, standing.failures, &outcome);
+        // The clock may have been set while the attempt was under way.
+        let _ = inner.now_ms().await;
+        let ending = self.ending(head, pieces, standing.failures, &outcome);
         self.settle(lane, head, ending, &outcome).await
     }
 
@@ -213,7 +231,7 @@ impl Engine {
     ) -> Option<Outcome> {
         match (&outcome, payload.partial.take()) {
             (Outcome::Delivered { .. } | Outcome::Partial { .. }, Some(earlier)) => Some(earlier.into()),
-            (Outcome::Partial { .. }, None) if head.pieces_done + 1 < head.pieces => {
+            (Outcome::Partial { .. }, None) if head.pieces_done + 1 < count_of(&payload.pieces) => {
                 payload.partial = Some(StoredOutcome::from(&outcome));
                 let inner = &self.outbox.0;
                 let sealed = payload.seal(&inner.seal, &head.id);
@@ -222,6 +240,33 @@ impl Engine {
             }
             _ => Some(outcome),
         }
+    }
+
+    /// Opens the row of an entry, together with what it shares with others.
+    async fn open(&self, head: &Head) -> Result<Result<Payload, Outcome>, OutboxError> {
+        let inner = &self.outbox.0;
+        let sealed = head.sealed.as_deref();
+        let opened = match head.share {
+            None => Payload::open(&inner.seal, &head.id, sealed),
+            Some(share) => {
+                let shared = inner.store.shared(share).await?;
+                Payload::open_slim(&inner.seal, &head.id, sealed, share, shared.as_deref())
+            }
+        };
+        Ok(opened.map_err(|error| Outcome::refused(error.to_string(), error.remedy())))
+    }
+
+    /// Fixes the pieces of an entry that shares its message, before its first attempt. Returns the row to store.
+    fn fix(&self, head: &Head, payload: &mut Payload) -> Result<Option<Vec<u8>>, Outcome> {
+        let Some(share) = payload.share.filter(|_| payload.pieces.is_empty()) else {
+            return Ok(None);
+        };
+        let inner = &self.outbox.0;
+        let id = head.id.parse().unwrap_or_else(|_| OutboxId::random());
+        let message = payload.message(1);
+        payload.pieces = prepare(inner.carrier.as_ref(), &payload.route, &message, &id, share.stamp)
+            .map_err(|(reason, remedy)| Outcome::Refused { reason, remedy })?;
+        Ok(Some(payload.seal(&inner.seal, &head.id)))
     }
 
     /// The outcome of one attempt, or `None` when the lane was lost meanwhile.
@@ -261,6 +306,19 @@ impl Engine {
                 Outcome::deferred(format!("there was no outcome within {longest}"), "check that the server answers")
             })),
             () = self.keep_lease(lane) => None,
+            () = self.cut_off() => {
+                // The next attempt looks first whether this one arrived.
+                let _ = self.outbox.0.store.release(lane, &self.owner, self.now()).await;
+                None
+            }
+        }
+    }
+
+    /// Waits until no time is left.
+    async fn cut_off(&self) {
+        let mut cut = self.cut.clone();
+        if cut.wait_for(|cut| *cut).await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -269,6 +327,8 @@ impl Engine {
         let mut renewed = Instant::now();
         loop {
             tokio::time::sleep(self.settings.lease / 3).await;
+            // A lease is only worth something in the time that the others have.
+            let _ = self.outbox.0.now_ms().await;
             match self.outbox.0.store.renew(lane, &self.owner, self.lease()).await {
                 Ok(true) => renewed = Instant::now(),
                 Ok(false) => return,
@@ -279,9 +339,9 @@ impl Engine {
         }
     }
 
-    fn ending(&self, head: &Head, failures: i64, outcome: &Outcome) -> Ending {
+    fn ending(&self, head: &Head, pieces: i64, failures: i64, outcome: &Outcome) -> Ending {
         match outcome {
-            Outcome::Delivered { .. } | Outcome::Partial { .. } if head.pieces_done + 1 < head.pieces => {
+            Outcome::Delivered { .. } | Outcome::Partial { .. } if head.pieces_done + 1 < pieces => {
                 Ending::Piece
             }
             Outcome::Partial { .. } => Ending::Partial,
@@ -307,9 +367,13 @@ impl Engine {
     fn expired(&self, head: &Head) -> Outcome {
         let lived = Duration::from_millis(u64::try_from(head.expires_at - head.accepted_at).unwrap_or(0));
         let last = self.outbox.0.open_outcome(&head.id, head.outcome.as_deref());
+        let untried = head.attempts == 0;
         let mut reason = format!("not delivered within {}", span_text(lived));
         if let Some(last) = last.as_ref().and_then(Outcome::reason) {
             reason = format!("{reason}; last: {last}");
+        }
+        if untried {
+            reason.push_str("; the target did not take the message before it");
         }
         if head.maybe_sent {
             reason.push_str("; whether the last attempt arrived is not known");

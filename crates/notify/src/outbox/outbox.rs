@@ -9,12 +9,13 @@ use tokio::sync::{Notify, watch};
 
 use super::accept::Door;
 use super::carrier::{Carrier, Route};
-use super::clock::{Clock, Jitter};
+use super::clock::Jitter;
 use super::config::{OutboxConfig, OutboxLimits};
 use super::error::OutboxError;
 use super::rules::DEFAULT_TTL;
 use super::seal::Seal;
 use super::store::{EventRow, LaneRow, Prune, Store, VERSION, View, Wanted};
+use super::time::Time;
 use super::types::{Entry, Event, Filter, Hold, OutboxId, Selection, State, Stats, StoredOutcome};
 use crate::outcome::Outcome;
 
@@ -31,7 +32,7 @@ pub(super) struct Inner {
     pub(super) store: Arc<Store>,
     pub(super) seal: Arc<Seal>,
     pub(super) carrier: Arc<dyn Carrier>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) time: Time,
     pub(super) jitter: Arc<dyn Jitter>,
     pub(super) limits: OutboxLimits,
     pub(super) door: Door,
@@ -99,12 +100,14 @@ impl Outbox {
         };
         let seal = Arc::new(seal);
         check_key(&store, &seal).await?;
+        let time = Time::new(config.clock);
+        time.note(&store).await?;
         let door = Door::open(Arc::clone(&store), config.limits.waiting);
         Ok(Self(Arc::new(Inner {
             store,
             seal,
             carrier,
-            clock: config.clock,
+            time,
             jitter: config.jitter,
             limits: config.limits,
             door,
@@ -201,7 +204,8 @@ impl Outbox {
     pub async fn retry(&self, selection: &Selection) -> Result<u64, OutboxError> {
         let ids = self.selected(selection).await?;
         let ttl = super::clock::span_ms(DEFAULT_TTL);
-        let changed = self.0.store.retry(&ids, self.0.clock.now_ms(), ttl).await?;
+        let now = self.0.now_ms().await?;
+        let changed = self.0.store.retry(&ids, now, ttl).await?;
         self.0.changed();
         Ok(changed)
     }
@@ -212,7 +216,7 @@ impl Outbox {
         let mut changed = 0;
         // In portions, so that other writers get their turn.
         for portion in ids.chunks(500) {
-            changed += self.0.store.drop_entries(portion, self.0.clock.now_ms()).await?;
+            changed += self.0.store.drop_entries(portion, self.0.now_ms().await?).await?;
         }
         self.0.changed();
         Ok(changed)
@@ -233,12 +237,12 @@ impl Outbox {
 
     /// Counts.
     pub async fn stats(&self) -> Result<Stats, OutboxError> {
-        self.0.store.stats(self.0.clock.now_ms()).await
+        self.0.store.stats(self.0.now_ms().await?).await
     }
 
     /// Targets with something waiting.
     pub async fn lanes(&self) -> Result<Vec<Lane>, OutboxError> {
-        let now = self.0.clock.now_ms();
+        let now = self.0.now_ms().await?;
         let rows = self.0.store.lanes().await?;
         Ok(rows
             .into_iter()
@@ -274,6 +278,12 @@ impl Outbox {
 }
 
 impl Inner {
+    /// The time, after a look whether the clock was set.
+    pub(super) async fn now_ms(&self) -> Result<i64, OutboxError> {
+        self.time.look(&self.store).await?;
+        Ok(self.time.now_ms())
+    }
+
     /// Something changed and may be due.
     pub(super) fn changed(&self) {
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
@@ -281,7 +291,8 @@ impl Inner {
     }
 
     pub(super) async fn prune(&self) -> Result<u64, OutboxError> {
-        let now = self.clock.now_ms();
+        self.time.note(&self.store).await?;
+        let now = self.time.now_ms();
         let before = |keep: Duration| now - super::clock::span_ms(keep);
         self.store
             .prune(&Prune {
@@ -323,7 +334,7 @@ impl Inner {
     pub(super) fn entry(&self, view: View) -> Entry {
         let label = self.open_label(&view.id, &view.label);
         let sending =
-            view.maybe_sent && view.due_at <= self.clock.now_ms() && view.leased_until > self.clock.now_ms();
+            view.maybe_sent && view.due_at <= self.time.now_ms() && view.leased_until > self.time.now_ms();
         let outcome = self.open_outcome(&view.id, view.outcome.as_deref());
         Entry {
             id: view.id.parse().unwrap_or_else(|_| OutboxId::random()),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::carrier::{Route, StoredMessage, Wire};
+use super::carrier::{Hidden, Route, Sender, StoredMessage, Wire};
 use super::error::OutboxError;
 use super::rules::{Rules, span_text};
 use super::seal::Seal;
@@ -23,11 +23,79 @@ pub(crate) struct Payload {
     pub(crate) fold: Fold,
     /// The message, or those that were collected.
     pub(crate) messages: Vec<StoredMessage>,
-    /// Fixed pieces; empty while messages are collected.
+    /// Fixed pieces; empty while messages are collected, or until the first attempt at a [`Slim`] entry.
     pub(crate) pieces: Vec<Wire>,
     /// Outcome of the first piece that was taken, but not as it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) partial: Option<StoredOutcome>,
+    /// How the row refers to what it shares with others.
+    #[serde(skip)]
+    pub(crate) share: Option<Share>,
+}
+
+/// How an entry refers to a [`Shared`] row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Id of the row.
+    pub(crate) id: i64,
+    /// Stamp of the first piece.
+    pub(crate) stamp: i64,
+}
+
+/// What the entries of one message to one URL have in common. Stored once, however many targets the URL names.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Shared {
+    service: String,
+    url: Hidden,
+    url_id: String,
+    sender: Option<Sender>,
+    rules: Rules,
+    message: StoredMessage,
+}
+
+/// What an entry adds to a [`Shared`] row.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Slim {
+    pub(crate) address: String,
+    pub(crate) stamp: i64,
+    /// Fixed at the first attempt, before anything is sent; from then on they never change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pieces: Vec<Wire>,
+    /// As in [`Payload`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) partial: Option<StoredOutcome>,
+}
+
+impl Slim {
+    /// Seals it for its row.
+    pub(crate) fn seal(&self, seal: &Seal, id: &str) -> Vec<u8> {
+        let plain = Zeroizing::new(serde_json::to_vec(self).expect("texts and numbers can be written"));
+        seal.seal(&place(id), &plain)
+    }
+}
+
+impl Shared {
+    /// Takes what all routes of a message to one URL have in common.
+    pub(crate) fn new(route: &Route, url: Hidden, rules: Rules, message: StoredMessage) -> Self {
+        Self {
+            service: route.service.clone(),
+            url,
+            url_id: route.url_id.clone(),
+            sender: route.sender.clone(),
+            rules,
+            message,
+        }
+    }
+
+    /// Seals it for its row.
+    pub(crate) fn seal(&self, seal: &Seal, id: i64) -> Vec<u8> {
+        let plain = Zeroizing::new(serde_json::to_vec(self).expect("texts and numbers can be written"));
+        seal.seal(&shared_place(id), &plain)
+    }
+}
+
+fn shared_place(id: i64) -> String {
+    format!("shared {id}")
 }
 
 /// Why messages are put together.
@@ -55,8 +123,61 @@ impl Payload {
         serde_json::from_slice(&plain).map_err(|_| damaged("it is written in another way"))
     }
 
+    /// Opens a row that refers to a shared one.
+    pub(crate) fn open_slim(
+        seal: &Seal,
+        id: &str,
+        sealed: Option<&[u8]>,
+        share: i64,
+        shared: Option<&[u8]>,
+    ) -> Result<Self, OutboxError> {
+        let damaged = |cause: &str| OutboxError::Damaged {
+            id: id.to_owned(),
+            cause: cause.to_owned(),
+        };
+        let (Some(sealed), Some(shared)) = (sealed, shared) else {
+            return Err(damaged("its content is gone"));
+        };
+        let broken = || damaged("the seal is broken");
+        let other = |_| damaged("it is written in another way");
+        let plain = seal.open(&place(id), sealed).ok_or_else(broken)?;
+        let slim: Slim = serde_json::from_slice(&plain).map_err(other)?;
+        let plain = seal.open(&shared_place(share), shared).ok_or_else(broken)?;
+        let shared: Shared = serde_json::from_slice(&plain).map_err(other)?;
+        Ok(Self {
+            route: Route {
+                service: shared.service,
+                url: shared.url,
+                // Only lists show these, and they have a label of their own.
+                masked: String::new(),
+                target: slim.address.clone(),
+                url_id: shared.url_id,
+                address: slim.address,
+                sender: shared.sender,
+            },
+            rules: shared.rules,
+            fold: Fold::None,
+            messages: vec![shared.message],
+            pieces: slim.pieces,
+            partial: slim.partial,
+            share: Some(Share {
+                id: share,
+                stamp: slim.stamp,
+            }),
+        })
+    }
+
     /// Seals it for its row.
     pub(crate) fn seal(&self, seal: &Seal, id: &str) -> Vec<u8> {
+        if let Some(share) = self.share {
+            let slim = Slim {
+                address: self.route.address.clone(),
+                stamp: share.stamp,
+                pieces: self.pieces.clone(),
+                partial: self.partial.clone(),
+            };
+            return slim.seal(seal, id);
+        }
         let plain = Zeroizing::new(serde_json::to_vec(self).expect("texts and numbers can be written"));
         seal.seal(&place(id), &plain)
     }
@@ -178,7 +299,6 @@ fn severity(kind: crate::message::Kind) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outbox::carrier::Hidden;
 
     fn payload(fold: Fold) -> Payload {
         let rules = Rules::from_words([("digest", "5m"), ("dedup", "k/10m")], None).unwrap();
@@ -198,6 +318,7 @@ mod tests {
             messages: Vec::new(),
             partial: None,
             pieces: Vec::new(),
+            share: None,
         }
     }
 

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
-use super::accept::Parcel;
+use super::accept::{Bundle, Parcel};
 use super::carrier::{Carrier, Hidden, Job, Route, Sender, Stamp, StoredFile, Wire};
 use super::config::OutboxConfig;
 use super::error::OutboxError;
@@ -72,16 +72,12 @@ impl Services {
     }
 
     fn target(service: &Service, route: &Route) -> Result<Target, Outcome> {
-        service
-            .targets()
-            .into_iter()
-            .find(|target| target.address == route.address)
-            .ok_or_else(|| {
-                Outcome::refused(
-                    "the stored URL no longer names this target",
-                    "send the message again",
-                )
-            })
+        service.target(&route.address).cloned().ok_or_else(|| {
+            Outcome::refused(
+                "the stored URL no longer names this target",
+                "send the message again",
+            )
+        })
     }
 }
 
@@ -203,20 +199,21 @@ impl Outbox {
         options: &AcceptOptions,
     ) -> Result<Vec<Accepted>, OutboxError> {
         let sender = options.asset.as_ref().and_then(Sender::of);
-        let mut parcels = Vec::new();
+        let mut bundles = Vec::with_capacity(services.len());
         for service in services {
             let rules = rules(service)?;
-            for target in service.targets() {
-                parcels.push(Parcel {
-                    route: Route {
-                        sender: sender.clone(),
-                        ..route(service, &target)
-                    },
-                    rules: rules.clone(),
-                });
-            }
+            let parcel = |target: Target| Parcel {
+                route: Route {
+                    sender: sender.clone(),
+                    ..route(service, &target)
+                },
+                rules: rules.clone(),
+            };
+            let parcels: Vec<Parcel> = service.targets().into_iter().map(parcel).collect();
+            let whole = (parcels.len() > 1).then(|| Hidden::new(service.expose_url()));
+            bundles.push(Bundle { parcels, whole });
         }
-        if parcels.is_empty() {
+        if bundles.iter().all(|bundle| bundle.parcels.is_empty()) {
             return Err(OutboxError::Unsendable {
                 cause: "there is no target to send to".to_owned(),
                 remedy: "give a URL with a target".to_owned(),
@@ -227,7 +224,7 @@ impl Outbox {
             Some(asset) => std::borrow::Cow::Owned(asset.complete(message)),
             None => std::borrow::Cow::Borrowed(message),
         };
-        self.accept_parcels(&message, &files, parcels, options).await
+        self.store_parcels(&message, &files, bundles, options, None).await
     }
 
     async fn copy_in(&self, message: &Message) -> Result<Vec<StoredFile>, OutboxError> {
@@ -267,12 +264,12 @@ pub(super) fn rules(service: &Service) -> Result<Rules, OutboxError> {
     Ok(rules)
 }
 
-/// One target of a service.
+/// One target of a service. The URL names that target alone: the size of all routes grows with their number.
 pub(super) fn route(service: &Service, target: &Target) -> Route {
     Route {
         service: service.name().to_owned(),
-        url: Hidden::new(service.expose_url()),
-        masked: service.masked_url(),
+        url: Hidden::new(service.expose_url_of(target)),
+        masked: service.masked_url_of(target),
         url_id: service.url_id(8),
         address: target.address.clone(),
         target: service.endpoint().target_label(target),

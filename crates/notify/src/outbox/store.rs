@@ -15,10 +15,12 @@ use super::types::Stats;
 /// A moment that never comes.
 pub(crate) const NEVER: i64 = i64::MAX;
 pub(crate) const SCHEMA: &str = include_str!("store/schema.sql");
-pub(crate) const VERSION: i64 = 2;
 /// Changes from each version to the next, the first one from version 1.
-pub(crate) const MIGRATIONS: [&str; 1] =
-    ["ALTER TABLE outbox_counter ADD COLUMN partial BIGINT NOT NULL DEFAULT 0"];
+pub(crate) const MIGRATIONS: [&str; 2] = [
+    "ALTER TABLE outbox_counter ADD COLUMN partial BIGINT NOT NULL DEFAULT 0",
+    include_str!("store/version3.sql"),
+];
+pub(crate) const VERSION: i64 = 1 + MIGRATIONS.len() as i64;
 
 /// Where an outbox is.
 #[derive(Clone, Debug)]
@@ -75,6 +77,8 @@ pub(crate) struct Draft {
     pub(crate) ttl_ms: i64,
     pub(crate) alarm_after_ms: Option<i64>,
     pub(crate) bundle: Option<String>,
+    /// The shared row that it refers to.
+    pub(crate) share: Option<i64>,
     /// An alarm is nothing to raise an alarm about.
     pub(crate) is_alarm: bool,
     /// Key and window in milliseconds.
@@ -100,6 +104,8 @@ pub(crate) struct AcceptRequest {
     pub(crate) bundle: Option<String>,
     /// Sealed parts of the files.
     pub(crate) files: Vec<Vec<u8>>,
+    /// Sealed rows that drafts share, by id.
+    pub(crate) shared: Vec<(i64, Vec<u8>)>,
     pub(crate) guard: Option<Guard>,
 }
 
@@ -131,10 +137,12 @@ pub(crate) struct Head {
     pub(crate) accepted_at: i64,
     pub(crate) due_at: i64,
     pub(crate) expires_at: i64,
+    pub(crate) attempts: i64,
     pub(crate) maybe_sent: bool,
-    pub(crate) pieces: i64,
     pub(crate) pieces_done: i64,
     pub(crate) folded: i64,
+    /// The shared row that it refers to.
+    pub(crate) share: Option<i64>,
     pub(crate) fold_key: Option<Vec<u8>>,
     pub(crate) bundle: Option<String>,
     pub(crate) sealed: Option<Vec<u8>>,
@@ -162,6 +170,19 @@ pub(crate) struct Held<'a> {
     pub(crate) now: i64,
     pub(crate) until: i64,
     pub(crate) hold: i64,
+}
+
+/// An attempt begins.
+pub(crate) struct Mark<'a> {
+    pub(crate) lane: &'a [u8],
+    pub(crate) owner: &'a str,
+    pub(crate) head: &'a Head,
+    /// Until when the lane is kept.
+    pub(crate) until: i64,
+    /// Times of the latest posts.
+    pub(crate) recent: &'a [u8],
+    /// The pieces were fixed just now: their number and the sealed row.
+    pub(crate) fixed: Option<(i64, &'a [u8])>,
 }
 
 /// What came of an attempt.
@@ -294,7 +315,8 @@ operations! {
     fn renew(lane: &[u8], owner: &str, until: i64) -> bool;
     fn release(lane: &[u8], owner: &str, now: i64) -> ();
     fn hold(held: &Held<'_>) -> Next;
-    fn mark(lane: &[u8], owner: &str, head: &Head, until: i64, recent: &[u8]) -> bool;
+    fn mark(mark: &Mark<'_>) -> bool;
+    fn shared(id: i64) -> Option<Vec<u8>>;
     fn keep(lane: &[u8], owner: &str, seq: i64, sealed: &[u8]) -> bool;
     fn settle(settle: &Settle<'_>) -> Next;
     fn stamps(lane: &[u8], now: i64, count: i64) -> i64;
@@ -314,6 +336,8 @@ operations! {
     fn drop_entries(ids: &[String], now: i64) -> u64;
     fn pull_forward(now: i64) -> ();
     fn prune(prune: &Prune) -> u64;
+    fn follow_clock(boot: &str, now: i64, ahead: i64, jump: i64) -> i64;
+    fn server_time() -> Option<i64>;
     fn log(now: i64, kind: &str, sealed: &[u8]) -> ();
 }
 

@@ -23,6 +23,8 @@ const ALARM_EVERY: Duration = Duration::from_secs(30);
 const REMEMBERED_TURNS: usize = 1024;
 /// The shortest time from one look at what is due to the next.
 const BREATH: Duration = Duration::from_millis(2);
+/// How long lanes may take to be given back.
+const GIVE_BACK: Duration = Duration::from_secs(2);
 /// Pause after the database could not be reached.
 const TROUBLE: Duration = Duration::from_secs(1);
 
@@ -79,10 +81,10 @@ impl Outbox {
         settings: FlushSettings,
     ) -> Result<Summary, OutboxError> {
         if settings.now {
-            self.0.store.pull_forward(self.0.clock.now_ms()).await?;
+            self.0.store.pull_forward(self.0.now_ms().await?).await?;
         }
         let idle = Idle {
-            deadline_ms: self.0.clock.now_ms().saturating_add(span_ms(settings.deadline)),
+            deadline_ms: self.0.now_ms().await?.saturating_add(span_ms(settings.deadline)),
             deadline: Instant::now() + settings.deadline,
             wait: settings.wait,
             retries: settings.retries,
@@ -98,12 +100,14 @@ impl Outbox {
     ) -> Result<Summary, OutboxError> {
         let counts = Arc::new(Counts::default());
         let (stop, stopped) = watch::channel(false);
+        let (cut, cut_off) = watch::channel(false);
         let engine = Engine {
             outbox: self.clone(),
             owner: format!("{}-{}", std::process::id(), OutboxId::random()),
             settings: settings.clone(),
             counts: Arc::clone(&counts),
             stopped,
+            cut: cut_off,
         };
         let mut worker = Worker {
             outbox: self,
@@ -113,6 +117,7 @@ impl Outbox {
             settings,
             idle,
             stop: stop.clone(),
+            cut,
             looked: false,
             lanes: JoinSet::new(),
             pruned: Instant::now(),
@@ -177,6 +182,7 @@ struct Worker<'a> {
     settings: WorkerSettings,
     idle: Option<Idle>,
     stop: watch::Sender<bool>,
+    cut: watch::Sender<bool>,
     /// It has looked at least once, however short the time is.
     looked: bool,
     lanes: JoinSet<Result<(), OutboxError>>,
@@ -195,6 +201,7 @@ impl Worker<'_> {
         let late = self.looked && self.idle.is_some_and(|idle| Instant::now() >= idle.deadline);
         if late {
             let _ = self.stop.send(true);
+            let _ = self.cut.send(true);
         }
         self.looked = true;
         let free = self
@@ -202,7 +209,7 @@ impl Worker<'_> {
             .lanes_at_once
             .max(1)
             .saturating_sub(self.lanes.len());
-        let now = inner.clock.now_ms();
+        let now = inner.now_ms().await?;
         if free > 0 && !late && inner.store.has_due(now).await? {
             let until = now + span_ms(self.settings.lease);
             let limit = i64::try_from(free).unwrap_or(1);
@@ -236,14 +243,14 @@ impl Worker<'_> {
             let last = if idle.wait {
                 idle.deadline_ms
             } else {
-                inner.clock.now_ms()
+                inner.time.now_ms()
             };
             if self.lanes.is_empty() && due.is_none_or(|due| due > last) {
                 return Ok(Turn::Done);
             }
         }
         let until_due = due.map_or(self.settings.poll, |due| {
-            Duration::from_millis(u64::try_from(due - inner.clock.now_ms()).unwrap_or(0))
+            Duration::from_millis(u64::try_from(due - inner.time.now_ms()).unwrap_or(0))
         });
         let nap = if free == 0 {
             self.settings.poll
@@ -296,7 +303,12 @@ impl Worker<'_> {
     /// first.
     async fn drain(&mut self) {
         let end = async { while self.lanes.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.settings.drain, end).await.is_err() {
+        if tokio::time::timeout(self.settings.drain, end).await.is_ok() {
+            return;
+        }
+        let _ = self.cut.send(true);
+        let end = async { while self.lanes.join_next().await.is_some() {} };
+        if tokio::time::timeout(GIVE_BACK, end).await.is_err() {
             self.lanes.shutdown().await;
         }
     }

@@ -63,7 +63,7 @@ impl Endpoint for Pager {
         &ROW
     }
 
-    fn base(&self, secrets: bool) -> String {
+    fn base(&self, secrets: bool, only: Option<&Target>) -> String {
         let schema = if self.secure { "pagers" } else { "pager" };
         let token = if secrets {
             percent::encode(self.token.expose_secret())
@@ -74,6 +74,7 @@ impl Endpoint for Pager {
         let numbers: Vec<String> = self
             .numbers
             .iter()
+            .filter(|number| only.is_none_or(|only| only.address == **number))
             .map(|number| percent::encode(number))
             .collect();
         format!("{schema}://{token}@{}{port}/{}", self.host, numbers.join("/"))
@@ -120,7 +121,7 @@ impl Endpoint for Pager {
     }
 
     fn limits(&self) -> Limits {
-        Limits { title: 0, body: 20 }
+        Limits::code_points(20)
     }
 
     fn fix(&self, _common: &Common, _target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire {

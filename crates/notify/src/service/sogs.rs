@@ -12,7 +12,9 @@ use crate::problem::Problem;
 use crate::url::{RawUrl, percent, targets};
 
 use super::common::{shown_word, yes_no};
-use super::{Chunk, Common, Endpoint, Limits, Origins, ParamValue, Parameter, Row, Taken, Target, Wire};
+use super::{
+    Chunk, Common, Endpoint, Limits, Measure, Origins, ParamValue, Parameter, Row, Taken, Target, Wire,
+};
 
 /// The row of this service.
 pub(super) static ROW: Row = Row {
@@ -39,6 +41,8 @@ pub(super) static ROW: Row = Row {
 
 /// Longest body of a message in code points; the server's own limit is in bytes and higher.
 const BODY_CHARS: usize = 2000;
+/// The same in bytes: a code point has four at most.
+const BODY_BYTES: usize = 4 * BODY_CHARS;
 /// Posts per room that a server takes in [`PACE_WINDOW`].
 const PACE_POSTS: u32 = 5;
 const PACE_WINDOW: Duration = Duration::from_secs(16);
@@ -332,7 +336,7 @@ impl Endpoint for Sogs {
         &ROW
     }
 
-    fn base(&self, secrets: bool) -> String {
+    fn base(&self, secrets: bool, only: Option<&Target>) -> String {
         let seed = self.seed.expose_secret();
         let seed = if secrets {
             seed.to_owned()
@@ -344,7 +348,12 @@ impl Endpoint for Sogs {
             url.push(':');
             url.push_str(&port.to_string());
         }
-        for room in self.printed_rooms.iter().chain(&self.invalid_rooms) {
+        let all = self.printed_rooms.iter().chain(&self.invalid_rooms);
+        let rooms: Vec<&String> = match only {
+            Some(target) => vec![&target.address],
+            None => all.collect(),
+        };
+        for room in rooms {
             url.push('/');
             url.push_str(&percent::encode(room));
         }
@@ -461,6 +470,8 @@ impl Endpoint for Sogs {
         Limits {
             title: 0,
             body: BODY_CHARS,
+            bytes: BODY_BYTES,
+            measure: Measure::Utf8,
         }
     }
 

@@ -9,7 +9,9 @@ use crate::problem::Problem;
 use crate::url::{RawUrl, jid, jid_targets, percent};
 
 use super::common::{shown_word, yes_no};
-use super::{Chunk, Common, Endpoint, Limits, Origins, ParamValue, Parameter, Row, Taken, Target, Wire};
+use super::{
+    Chunk, Common, Endpoint, Limits, Measure, Origins, ParamValue, Parameter, Row, Taken, Target, Wire,
+};
 
 /// The row of this service.
 pub(super) static ROW: Row = Row {
@@ -40,6 +42,8 @@ pub(super) static ROW: Row = Row {
 };
 
 const BODY_CHARS: usize = 32_768;
+/// Longest body in bytes on the wire. A message carries an HTML text twice, and servers pass on 128 KiB to each other.
+const BODY_BYTES: usize = 60 * 1024;
 const TITLE_CHARS: usize = 250;
 
 /// How the connection is encrypted.
@@ -407,6 +411,28 @@ impl Xmpp {
         self.jid.split('/').next().unwrap_or(&self.jid)
     }
 
+    /// A target as the canonical URL prints it, and the password of the room; `None` for the account itself, which
+    /// no URL names.
+    fn printed_place(&self, target: &Target) -> Option<(String, Option<String>)> {
+        let place = self.place(target)?;
+        let password = place.password.as_ref();
+        Some((
+            target.address.clone(),
+            password.map(|password| password.expose_secret().to_owned()),
+        ))
+    }
+
+    /// The place that a target stands for.
+    pub(super) fn place(&self, target: &Target) -> Option<&Place> {
+        let address = match target.address.strip_prefix('#') {
+            Some(room) if target.room => room,
+            _ => &target.address,
+        };
+        self.places
+            .iter()
+            .find(|place| place.jid == address && place.room == target.room)
+    }
+
     fn scramplus_word(&self) -> &'static str {
         match self.scramplus {
             ScramPlus::Yes => "yes",
@@ -430,7 +456,7 @@ impl Endpoint for Xmpp {
         &ROW
     }
 
-    fn base(&self, secrets: bool) -> String {
+    fn base(&self, secrets: bool, only: Option<&Target>) -> String {
         let password = if secrets {
             percent::encode(self.password.expose_secret())
         } else {
@@ -443,11 +469,14 @@ impl Endpoint for Xmpp {
             url.push_str(&port.to_string());
         }
         url.push('/');
-        for (n, place) in self.printed.iter().enumerate() {
+        let printed: Vec<(String, Option<String>)> = match only {
+            Some(target) => self.printed_place(target).into_iter().collect(),
+            None => self.printed.iter().cloned().map(room_password).collect(),
+        };
+        for (n, (jid, password)) in printed.into_iter().enumerate() {
             if n > 0 {
                 url.push('/');
             }
-            let (jid, password) = room_password(place.clone());
             url.push_str(&percent::encode(&guarded(&jid)));
             if let Some(password) = password {
                 url.push_str("%3A");
@@ -594,6 +623,8 @@ impl Endpoint for Xmpp {
         Limits {
             title: if self.subject { TITLE_CHARS } else { 0 },
             body: BODY_CHARS,
+            bytes: BODY_BYTES,
+            measure: Measure::Xml,
         }
     }
 

@@ -182,17 +182,7 @@ impl Xmpp {
             room: false,
             password: None,
         };
-        let address = parcel
-            .target
-            .address
-            .strip_prefix('#')
-            .filter(|_| parcel.target.room)
-            .unwrap_or(&parcel.target.address);
-        let place = self
-            .places
-            .iter()
-            .find(|place| place.jid == address && place.room == parcel.target.room)
-            .unwrap_or(&own);
+        let place = self.place(&parcel.target).unwrap_or(&own);
         let target = self.stanza_target(place)?;
         let files: Vec<Arc<Attachment>> = parcel.files.iter().map(|file| courier.xmpp_file(file)).collect();
         let mut messages = Vec::with_capacity(parcel.wires.len());
@@ -307,7 +297,8 @@ fn failed(error: &XmppError, permanent: bool) -> Attempt {
         Outcome::Deferred {
             reason: error.to_string(),
             remedy: error.remedy().into_owned(),
-            retry_after: error.retry_after(),
+            // XMPP has no way to ask for a pause; the pauses of the sender count.
+            retry_after: None,
         }
     };
     Attempt {

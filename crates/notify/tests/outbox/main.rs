@@ -9,6 +9,8 @@
 mod alarm;
 mod crash;
 mod disk;
+mod jumps;
+mod large;
 mod look;
 mod partial;
 mod queue;

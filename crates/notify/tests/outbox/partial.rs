@@ -70,6 +70,9 @@ async fn an_outbox_of_version_1_is_migrated(place: Place) {
     let id = accept(&outbox, "a", &[], "from before").await.id;
     outbox.close().await;
     let back = [
+        "DROP INDEX outbox_entry_shared",
+        "ALTER TABLE outbox_entry DROP COLUMN shared",
+        "DROP TABLE outbox_shared",
         "ALTER TABLE outbox_counter DROP COLUMN partial",
         "UPDATE outbox_meta SET value = CAST('1' AS {blob}) WHERE name = 'version'",
     ];

@@ -17,6 +17,12 @@ mod accept;
     reason = "one SQL text, compiled once for each database"
 )]
 mod admin;
+#[path = "sql/clock.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one SQL text, compiled once for each database"
+)]
+mod clock;
 #[path = "sql/lane.rs"]
 #[expect(
     clippy::duplicate_mod,
@@ -103,6 +109,14 @@ impl Backend {
         sqlx::query_scalar("SELECT to_regclass('outbox_meta') IS NOT NULL")
             .fetch_one(&mut **tx)
             .await
+    }
+
+    /// Milliseconds since 1970-01-01 UTC by the clock of the server.
+    pub(super) async fn server_time(&self) -> Result<Option<i64>, sqlx::Error> {
+        sqlx::query_scalar("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)")
+            .fetch_one(&self.reader)
+            .await
+            .map(Some)
     }
 
     pub(super) async fn close(&self) {

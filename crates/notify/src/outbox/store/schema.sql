@@ -1,4 +1,4 @@
--- One text for both databases; {id} is an ascending key made by the database, {blob} the type of bytes.
+-- Version 1; later versions add to it. One text for both databases; {id} is an ascending key made by the database, {blob} the type of bytes.
 -- Times are milliseconds since 1970-01-01 UTC.
 CREATE TABLE outbox_lane (
     id {blob} PRIMARY KEY,               -- keyed hash of service and target
@@ -82,6 +82,5 @@ CREATE TABLE outbox_counter (
     latency_3 BIGINT NOT NULL DEFAULT 0,
     latency_4 BIGINT NOT NULL DEFAULT 0,
     latency_5 BIGINT NOT NULL DEFAULT 0,
-    latency_6 BIGINT NOT NULL DEFAULT 0,
-    partial BIGINT NOT NULL DEFAULT 0
+    latency_6 BIGINT NOT NULL DEFAULT 0
 );

@@ -18,6 +18,12 @@ mod accept;
     reason = "one SQL text, compiled once for each database"
 )]
 mod admin;
+#[path = "sql/clock.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one SQL text, compiled once for each database"
+)]
+mod clock;
 #[path = "sql/lane.rs"]
 #[expect(
     clippy::duplicate_mod,
@@ -111,6 +117,12 @@ impl Backend {
         .fetch_one(&mut **tx)
         .await?;
         Ok(count > 0)
+    }
+
+    /// A file has no clock of its own.
+    #[expect(clippy::unused_async, reason = "PostgreSQL has something to wait for here")]
+    pub(super) async fn server_time(&self) -> Result<Option<i64>, sqlx::Error> {
+        Ok(None)
     }
 
     pub(super) async fn close(&self) {

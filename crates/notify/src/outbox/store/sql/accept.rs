@@ -83,6 +83,9 @@ impl Backend {
             }
         }
         let mut tx = self.begin().await?;
+        for request in requests {
+            insert_shared(&mut tx, request).await?;
+        }
         // Lanes are locked in one order everywhere, so that two processes never wait for each other.
         let mut rows = Vec::new();
         for (_, mut of_lane) in lanes {
@@ -137,7 +140,7 @@ async fn reserve(tx: &mut Tx, rows: &mut [PlainRow<'_>]) -> Result<(), sqlx::Err
 async fn insert_plain(tx: &mut Tx, rows: &[PlainRow<'_>]) -> Result<bool, sqlx::Error> {
     let mut entries = sqlx::QueryBuilder::<Db>::new(
         "INSERT INTO outbox_entry (id, lane, service, state, accepted_at, due_at, expires_at, pieces, folded, label, \
-         sealed, alarmed) ",
+         sealed, alarmed, shared) ",
     );
     entries.push_values(rows, |mut values, row| {
         values
@@ -152,7 +155,8 @@ async fn insert_plain(tx: &mut Tx, rows: &[PlainRow<'_>]) -> Result<bool, sqlx::
             .push("0")
             .push_bind(&row.draft.label)
             .push_bind(&row.sealed)
-            .push_bind(i64::from(row.draft.is_alarm));
+            .push_bind(i64::from(row.draft.is_alarm))
+            .push_bind(row.draft.share);
     });
     entries.push(" ON CONFLICT (id) DO NOTHING");
     let written = entries.build().execute(&mut **tx).await?.rows_affected();
@@ -176,6 +180,7 @@ async fn accept_one(tx: &mut Tx, request: &AcceptRequest) -> Result<AcceptResult
     {
         return Ok(AcceptResult::default());
     }
+    insert_shared(tx, request).await?;
     let mut result = AcceptResult::default();
     let mut files_needed = false;
     for draft in &request.drafts {
@@ -194,6 +199,18 @@ async fn accept_one(tx: &mut Tx, request: &AcceptRequest) -> Result<AcceptResult
         }
     }
     Ok(result)
+}
+
+/// Stores what the entries of a request share; a row that is there already stays.
+async fn insert_shared(tx: &mut Tx, request: &AcceptRequest) -> Result<(), sqlx::Error> {
+    for (id, sealed) in &request.shared {
+        sqlx::query("INSERT INTO outbox_shared (id, sealed) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING")
+            .bind(id)
+            .bind(sealed)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn store(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<Stored, sqlx::Error> {
@@ -292,7 +309,7 @@ async fn insert(
     }
     let seq: Option<i64> = sqlx::query_scalar(
         "INSERT INTO outbox_entry (id, lane, service, state, accepted_at, due_at, expires_at, pieces, folded, fold_key, \
-         bundle, label, sealed, alarmed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+         bundle, label, sealed, alarmed, shared) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
          ON CONFLICT (id) DO NOTHING RETURNING seq",
     )
     .bind(&draft.id)
@@ -309,6 +326,7 @@ async fn insert(
     .bind(&draft.label)
     .bind(row.sealed)
     .bind(i64::from(draft.is_alarm))
+    .bind(draft.share)
     .fetch_optional(&mut **tx)
     .await?;
     let Some(seq) = seq else {

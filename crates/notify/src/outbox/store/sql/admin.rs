@@ -3,9 +3,9 @@
 use sqlx::Row as _;
 
 use super::accept::event;
-use super::lane::drop_files;
+use super::lane::{drop_files, drop_shared};
 use super::{BLOB, Backend, ID, Tx};
-use crate::outbox::store::{MIGRATIONS, NEVER, Prune, SCHEMA, VERSION};
+use crate::outbox::store::{MIGRATIONS, NEVER, Prune, SCHEMA};
 
 impl Backend {
     /// Makes the tables when there are none; several processes may do so together.
@@ -14,16 +14,9 @@ impl Backend {
         Self::lock_schema(&mut tx).await?;
         if !Self::has_tables(&mut tx).await? {
             let text =
-                format!("CREATE TABLE outbox_meta (name TEXT PRIMARY KEY, value {BLOB} NOT NULL);\n{SCHEMA}")
-                    .replace("{id}", ID)
-                    .replace("{blob}", BLOB);
-            for statement in statements(&text) {
-                // The schema is a file of this crate.
-                sqlx::query(sqlx::AssertSqlSafe(statement))
-                    .execute(&mut *tx)
-                    .await?;
-            }
-            put_meta(&mut tx, "version", VERSION.to_string().as_bytes()).await?;
+                format!("CREATE TABLE outbox_meta (name TEXT PRIMARY KEY, value {BLOB} NOT NULL);\n{SCHEMA}");
+            run(&mut tx, &text).await?;
+            put_meta(&mut tx, "version", b"1").await?;
         }
         for (from, change) in (1_i64..).zip(MIGRATIONS) {
             let moved =
@@ -33,7 +26,7 @@ impl Backend {
                     .execute(&mut *tx)
                     .await?;
             if moved.rows_affected() > 0 {
-                sqlx::query(change).execute(&mut *tx).await?;
+                run(&mut tx, change).await?;
             }
         }
         tx.commit().await
@@ -100,18 +93,20 @@ impl Backend {
         let mut tx = self.begin().await?;
         let mut changed = 0;
         for (id, lane) in in_order(&mut tx, ids).await? {
-            let bundle: Option<Option<String>> =
-                sqlx::query_scalar("SELECT bundle FROM outbox_entry WHERE id = $1 AND state IN (0, 1, 3)")
-                    .bind(&id)
-                    .fetch_optional(&mut *tx)
-                    .await?;
-            let Some(bundle) = bundle else { continue };
-            sqlx::query("UPDATE outbox_entry SET state = 4, settled_at = $2, sealed = NULL, bundle = NULL WHERE id = $1")
+            let held: Option<(Option<String>, Option<i64>)> = sqlx::query_as(
+                "SELECT bundle, shared FROM outbox_entry WHERE id = $1 AND state IN (0, 1, 3)",
+            )
+            .bind(&id)
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some((bundle, shared)) = held else { continue };
+            sqlx::query("UPDATE outbox_entry SET state = 4, settled_at = $2, sealed = NULL, bundle = NULL, shared = NULL WHERE id = $1")
                 .bind(&id)
                 .bind(now)
                 .execute(&mut *tx)
                 .await?;
             drop_files(&mut tx, bundle.as_deref()).await?;
+            drop_shared(&mut tx, shared).await?;
             wake(&mut tx, &lane, now).await?;
             event(&mut tx, now, &id, "dropped").await?;
             changed += 1;
@@ -161,6 +156,7 @@ impl Backend {
             "DELETE FROM outbox_event WHERE at < $1",
             "DELETE FROM outbox_window WHERE until_at < $1",
             "DELETE FROM outbox_file WHERE $1 = $1 AND bundle NOT IN (SELECT bundle FROM outbox_entry WHERE bundle IS NOT NULL)",
+            "DELETE FROM outbox_shared WHERE $1 = $1 AND id NOT IN (SELECT shared FROM outbox_entry WHERE shared IS NOT NULL)",
         ] {
             sqlx::query(sql).bind(prune.done_before).execute(&mut *tx).await?;
         }
@@ -220,6 +216,18 @@ async fn wake(tx: &mut Tx, lane: &[u8], now: i64) -> Result<(), sqlx::Error> {
         .bind(now)
         .execute(&mut **tx)
         .await?;
+    Ok(())
+}
+
+/// Runs a script of this crate.
+async fn run(tx: &mut Tx, text: &str) -> Result<(), sqlx::Error> {
+    let text = text.replace("{id}", ID).replace("{blob}", BLOB);
+    for statement in statements(&text) {
+        // The text is a file of this crate.
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .execute(&mut **tx)
+            .await?;
+    }
     Ok(())
 }
 

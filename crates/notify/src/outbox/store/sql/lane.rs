@@ -4,10 +4,10 @@ use sqlx::Row as _;
 
 use super::accept::{event, set_window};
 use super::{Backend, CLAIM, LOCK, Row, Tx};
-use crate::outbox::store::{Close, Ending, Head, Held, NEVER, Next, Settle};
+use crate::outbox::store::{Close, Ending, Head, Held, Mark, NEVER, Next, Settle};
 
-const HEAD: &str = "SELECT seq, id, service, state, accepted_at, due_at, expires_at, maybe_sent, pieces, \
-    pieces_done, folded, fold_key, bundle, sealed, outcome FROM outbox_entry ";
+const HEAD: &str = "SELECT seq, id, service, state, accepted_at, due_at, expires_at, attempts, maybe_sent, \
+    pieces_done, folded, fold_key, bundle, shared, sealed, outcome FROM outbox_entry ";
 
 impl Backend {
     /// Takes up to `limit` lanes that are due and that nobody has.
@@ -90,12 +90,17 @@ impl Backend {
         if lock(&mut tx, held.lane).await?.as_deref() != Some(held.owner) {
             return Ok(Next::Lost);
         }
-        sqlx::query("UPDATE outbox_entry SET due_at = $2, hold = $3 WHERE seq = $1 AND state = 1")
-            .bind(held.seq)
-            .bind(held.until)
-            .bind(held.hold)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query(
+            // What was never tried does not end before it may be.
+            "UPDATE outbox_entry SET due_at = $2, hold = $3, \
+             expires_at = CASE WHEN attempts = 0 AND expires_at < $2 THEN $2 ELSE expires_at END \
+             WHERE seq = $1 AND state = 1",
+        )
+        .bind(held.seq)
+        .bind(held.until)
+        .bind(held.hold)
+        .execute(&mut *tx)
+        .await?;
         let next = next(&mut tx, held.lane, held.owner, held.now).await?;
         tx.commit().await?;
         Ok(next)
@@ -103,22 +108,15 @@ impl Backend {
 
     /// Notes durably that an attempt begins. `false`: the lane is no longer ours or the entry no longer waits, and
     /// nothing may be sent.
-    pub(crate) async fn mark(
-        &self,
-        lane: &[u8],
-        owner: &str,
-        head: &Head,
-        until: i64,
-        recent: &[u8],
-    ) -> Result<bool, sqlx::Error> {
+    pub(crate) async fn mark(&self, mark: &Mark<'_>) -> Result<bool, sqlx::Error> {
         let mut tx = self.begin().await?;
         let ours = sqlx::query(
             "UPDATE outbox_lane SET leased_until = $3, recent = $4 WHERE id = $1 AND leased_by = $2",
         )
-        .bind(lane)
-        .bind(owner)
-        .bind(until)
-        .bind(recent)
+        .bind(mark.lane)
+        .bind(mark.owner)
+        .bind(mark.until)
+        .bind(mark.recent)
         .execute(&mut *tx)
         .await?
         .rows_affected();
@@ -126,14 +124,22 @@ impl Backend {
             return Ok(false);
         }
         let waits = sqlx::query("UPDATE outbox_entry SET attempts = attempts + 1, maybe_sent = 1, hold = 0 WHERE seq = $1 AND state = 1")
-            .bind(head.seq)
+            .bind(mark.head.seq)
             .execute(&mut *tx)
             .await?
             .rows_affected();
         if waits == 0 {
             return Ok(false);
         }
-        count(&mut tx, &head.service, Counter::Attempt, None).await?;
+        if let Some((pieces, sealed)) = mark.fixed {
+            sqlx::query("UPDATE outbox_entry SET pieces = $2, sealed = $3 WHERE seq = $1")
+                .bind(mark.head.seq)
+                .bind(pieces)
+                .bind(sealed)
+                .execute(&mut *tx)
+                .await?;
+        }
+        count(&mut tx, &mark.head.service, Counter::Attempt, None).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -215,6 +221,14 @@ impl Backend {
         let next = next(&mut tx, close.lane, close.owner, close.now).await?;
         tx.commit().await?;
         Ok(next)
+    }
+
+    /// A sealed row that entries share.
+    pub(crate) async fn shared(&self, id: i64) -> Result<Option<Vec<u8>>, sqlx::Error> {
+        sqlx::query_scalar("SELECT sealed FROM outbox_shared WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.reader)
+            .await
     }
 
     /// The sealed parts of a bundle of files, in order.
@@ -322,8 +336,9 @@ fn head(row: &Row) -> Result<Head, sqlx::Error> {
         accepted_at: row.try_get("accepted_at")?,
         due_at: row.try_get("due_at")?,
         expires_at: row.try_get("expires_at")?,
+        attempts: row.try_get("attempts")?,
+        share: row.try_get("shared")?,
         maybe_sent: row.try_get::<i64, _>("maybe_sent")? != 0,
-        pieces: row.try_get("pieces")?,
         pieces_done: row.try_get("pieces_done")?,
         folded: row.try_get("folded")?,
         fold_key: row.try_get("fold_key")?,
@@ -354,7 +369,7 @@ async fn write_down(tx: &mut Tx, settle: &Settle<'_>) -> Result<(), sqlx::Error>
             // Dropped while it was on its way: it stays dropped, the log says that it arrived.
             sqlx::query(
                 "UPDATE outbox_entry SET state = CASE WHEN state = 1 THEN $4 ELSE state END, pieces_done = pieces, maybe_sent = 0, \
-                 settled_at = $2, outcome = $3, sealed = NULL, bundle = NULL WHERE seq = $1 AND state NOT IN (2, 5)",
+                 settled_at = $2, outcome = $3, sealed = NULL, bundle = NULL, shared = NULL WHERE seq = $1 AND state NOT IN (2, 5)",
             )
             .bind(head.seq)
             .bind(now)
@@ -363,6 +378,7 @@ async fn write_down(tx: &mut Tx, settle: &Settle<'_>) -> Result<(), sqlx::Error>
             .execute(&mut **tx)
             .await?;
             drop_files(tx, head.bundle.as_deref()).await?;
+            drop_shared(tx, head.share).await?;
             recovered(tx, settle.lane).await?;
             count(
                 tx,
@@ -435,6 +451,18 @@ pub(super) async fn drop_files(tx: &mut Tx, bundle: Option<&str>) -> Result<(), 
         .bind(bundle)
         .execute(&mut **tx)
         .await?;
+    Ok(())
+}
+
+/// Removes a shared row that no entry needs any more.
+pub(super) async fn drop_shared(tx: &mut Tx, id: Option<i64>) -> Result<(), sqlx::Error> {
+    let Some(id) = id else { return Ok(()) };
+    sqlx::query(
+        "DELETE FROM outbox_shared WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM outbox_entry WHERE shared = $1)",
+    )
+    .bind(id)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
