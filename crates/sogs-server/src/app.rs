@@ -111,8 +111,9 @@ impl App {
             nonces: Nonces::new(limits.nonces),
             activity: parts.activity,
             answers: Answers::new(limits.answer_cache_bytes),
+            // A batch takes twice its size, and three times with a batch inside.
             memory: Arc::new(Semaphore::new(
-                (limits.bodies_bytes / 1024).clamp(64, Semaphore::MAX_PERMITS),
+                (limits.bodies_bytes.max(3 * limits.body_bytes) / 1024).clamp(64, Semaphore::MAX_PERMITS),
             )),
             turnstile: parts.turnstile,
             verified: Mutex::default(),

@@ -1,14 +1,16 @@
 //! Several requests in one: each goes through the same router as if it had come alone.
 
+use std::fmt;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use session_core::encoding::{b64, from_b64};
 
-use super::budget::{SMALL_ANSWER, Share};
+use super::budget::{SMALL_ANSWER, SMALL_BODY, Share};
 use super::reply::{Refusal, Reply};
 use super::request::{Body, Req};
 use super::route::{Answer, Cx, Way, dispatch, is_success};
@@ -16,26 +18,65 @@ use super::route::{Answer, Cx, Way, dispatch, is_success};
 /// Bytes of all answers of one batch; what would exceed it is answered 413 in its place.
 const MAX_ANSWER: usize = 32 << 20;
 
+/// Maximum number of headers of one subrequest.
+const MAX_HEADERS: usize = 64;
+
 #[derive(Deserialize)]
-struct Sub {
+struct Sub<'a> {
     method: String,
     path: String,
     #[serde(default)]
-    headers: Option<std::collections::HashMap<String, String>>,
+    headers: Headers,
     /// Present even when it is `null`.
-    #[serde(default, deserialize_with = "present")]
-    json: Option<Box<RawValue>>,
+    #[serde(default, borrow, deserialize_with = "present")]
+    json: Option<&'a RawValue>,
     #[serde(default)]
     b64: Option<String>,
     #[serde(default)]
     bytes: Option<String>,
 }
 
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
-    Box::<RawValue>::deserialize(deserializer).map(Some)
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-impl Sub {
+/// The headers of a subrequest; `null` is none.
+#[derive(Default)]
+struct Headers(HeaderMap);
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Headers;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object of at most {MAX_HEADERS} headers")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Headers, E> {
+                Ok(Headers::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
+                let mut headers = HeaderMap::new();
+                while let Some((name, value)) = map.next_entry::<String, String>()? {
+                    if headers.len() == MAX_HEADERS {
+                        return Err(de::Error::invalid_length(MAX_HEADERS + 1, &self));
+                    }
+                    headers.insert(
+                        HeaderName::try_from(name).map_err(de::Error::custom)?,
+                        HeaderValue::from_str(&value).map_err(de::Error::custom)?,
+                    );
+                }
+                Ok(Headers(headers))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl Sub<'_> {
     /// The request, or `None` when it is malformed.
     fn request(self) -> Option<Req> {
         let method = match self.method.as_str() {
@@ -48,13 +89,7 @@ impl Sub {
         if !self.path.starts_with('/') {
             return None;
         }
-        let mut headers = HeaderMap::new();
-        for (name, value) in self.headers.unwrap_or_default() {
-            headers.insert(
-                HeaderName::try_from(name).ok()?,
-                HeaderValue::from_str(&value).ok()?,
-            );
-        }
+        let Headers(mut headers) = self.headers;
         let has_body = method == Method::POST || method == Method::PUT;
         let given = [self.json.is_some(), self.b64.is_some(), self.bytes.is_some()]
             .iter()
@@ -84,19 +119,54 @@ impl Sub {
     }
 }
 
+/// Reads the requests of a batch one by one, and stops at the first that is malformed or one too many: what a body
+/// becomes in memory is at most its own size again, and a record for each allowed request.
+struct Requests {
+    most: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Requests {
+    type Value = Vec<Req>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Req>, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Requests {
+    type Value = Vec<Req>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {} requests", self.most)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Req>, A::Error> {
+        let mut requests = Vec::new();
+        while let Some(sub) = seq.next_element::<Sub<'de>>()? {
+            if requests.len() == self.most {
+                return Err(de::Error::invalid_length(self.most + 1, &self));
+            }
+            requests.push(
+                sub.request()
+                    .ok_or_else(|| de::Error::custom("malformed request"))?,
+            );
+        }
+        Ok(requests)
+    }
+}
+
 /// `POST /batch` and, with `in_order`, `POST /sequence`, which stops after the first failure.
 pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
     let config = cx.app.config();
     if cx.way.depth >= config.limits.batch_depth {
         return Err(Refusal::page(400));
     }
-    let subs: Vec<Sub> = cx.req.json()?;
+    // The requests hold the bodies once more; that memory comes out of the budget as well.
+    let mut copies = Share::new(&cx.app.memory, SMALL_BODY);
+    copies.cover(cx.req.bytes().len()).await?;
+    let most = cx.way.allowance.load(Ordering::Acquire);
     // All are read before any runs: one malformed request spoils the whole.
-    let requests: Vec<Req> = subs
-        .into_iter()
-        .map(Sub::request)
-        .collect::<Option<_>>()
-        .ok_or_else(|| Refusal::page(400))?;
+    let requests: Vec<Req> = cx.req.json_seed(Requests { most })?;
     let spent = cx
         .way
         .allowance

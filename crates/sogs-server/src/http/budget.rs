@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::reply::Refusal;
 
@@ -12,7 +13,7 @@ use super::reply::Refusal;
 pub(super) const SMALL_BODY: usize = 8 * 1024;
 /// Bytes of an answer that need no share: more than a page of messages has.
 pub(crate) const SMALL_ANSWER: usize = 256 * 1024;
-/// How long a request waits for a share.
+/// How long a request waits for all parts of its share together.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// A request's share of the memory.
@@ -23,6 +24,8 @@ pub(crate) struct Share<'a> {
     free: usize,
     permit: Option<OwnedSemaphorePermit>,
     kib: u32,
+    /// What is left of [`WAIT`].
+    patience: Duration,
 }
 
 impl<'a> Share<'a> {
@@ -33,6 +36,7 @@ impl<'a> Share<'a> {
             free,
             permit: None,
             kib: 0,
+            patience: WAIT,
         }
     }
 
@@ -44,10 +48,12 @@ impl<'a> Share<'a> {
             return Ok(());
         }
         let busy = || Refusal::text(503, "The server is busy; please try again later");
-        let permit = tokio::time::timeout(WAIT, Arc::clone(self.budget).acquire_many_owned(more))
+        let since = Instant::now();
+        let permit = tokio::time::timeout(self.patience, Arc::clone(self.budget).acquire_many_owned(more))
             .await
             .map_err(|_| busy())?
             .map_err(|_| busy())?;
+        self.patience = self.patience.saturating_sub(since.elapsed());
         self.kib = needed;
         match &mut self.permit {
             Some(share) => share.merge(permit),
@@ -112,5 +118,30 @@ mod tests {
         drop(first);
         second.cover(30 * 1024).await.expect("there is enough again");
         assert_eq!(budget.available_permits(), 70);
+    }
+
+    #[tokio::test]
+    async fn the_waits_of_one_request_are_counted_together() {
+        let budget = Arc::new(Semaphore::new(0));
+        let mut share = Share::new(&budget, 0);
+        share.patience = Duration::from_millis(200);
+        let since = Instant::now();
+        let given = Arc::clone(&budget);
+        let giver = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(40)).await;
+                given.add_permits(1);
+            }
+        });
+        let mut parts = 0;
+        while share.cover((parts + 1) * 1024).await.is_ok() {
+            parts += 1;
+        }
+        giver.abort();
+        assert!(
+            (1..=5).contains(&parts),
+            "{parts} parts in 200 ms, one each 40 ms"
+        );
+        assert!(since.elapsed() >= Duration::from_millis(200));
     }
 }

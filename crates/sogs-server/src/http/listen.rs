@@ -294,6 +294,10 @@ async fn collect(
     if body.size_hint().lower() > limit as u64 {
         return Err(Refusal::page(413));
     }
+    let declared = body
+        .size_hint()
+        .exact()
+        .and_then(|size| usize::try_from(size).ok());
     let mut first: Option<Bytes> = None;
     let mut all = BytesMut::new();
     loop {
@@ -305,14 +309,27 @@ async fn collect(
         let Ok(data) = frame.map_err(|_| Refusal::page(400))?.into_data() else {
             continue;
         };
-        if length + data.len() > limit {
+        let needed = length + data.len();
+        if needed > limit {
             return Err(Refusal::page(413));
         }
-        share.cover(length + data.len()).await?;
         // Most bodies come in one piece, which needs no copy.
         if first.is_none() && all.is_empty() {
+            share.cover(needed).await?;
             first = Some(data);
             continue;
+        }
+        if needed > all.capacity() {
+            // The share covers what is allocated, not only what has arrived. Once a quarter is here, the declared rest
+            // is likely to come; before that, claims alone take no memory.
+            let capacity = match declared {
+                Some(declared) if needed * 4 >= declared => declared.max(needed),
+                _ => (2 * needed).min(limit),
+            };
+            share.cover(capacity).await?;
+            let mut larger = BytesMut::with_capacity(capacity);
+            larger.extend_from_slice(&all);
+            all = larger;
         }
         if let Some(first) = first.take() {
             all.extend_from_slice(&first);

@@ -1,14 +1,20 @@
 //! A request as handlers see it: the same from the network, out of an onion, and out of a batch.
 
+use std::marker::PhantomData;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
 use percent_encoding::percent_decode_str;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 
 use super::reply::Refusal;
 use crate::contents::Arriving;
+
+/// Bodies up to this size may hold any number of values: 64 KiB become 2 MiB at most.
+const FEW_VALUES_BYTES: usize = 64 * 1024;
+/// Maximum number of JSON values in a larger body. No call of the protocol needs more than a few hundred.
+const MAX_VALUES: usize = 10_000;
 
 /// A body, in memory or (an upload) already on disk.
 #[derive(Debug)]
@@ -92,7 +98,20 @@ impl Req {
     }
 
     /// The body as JSON. A body that says it is something else is none.
+    ///
+    /// Reading makes up to 32 bytes of each byte of JSON, so a large body with many values is refused before that.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        if self.bytes().len() > FEW_VALUES_BYTES && values(self.bytes()) > MAX_VALUES {
+            return Err(Refusal::text(
+                413,
+                format!("The body holds more than {MAX_VALUES} JSON values"),
+            ));
+        }
+        self.json_seed(PhantomData)
+    }
+
+    /// Reads the body as JSON by a reader that bounds what it takes.
+    pub(crate) fn json_seed<'a, S: DeserializeSeed<'a>>(&'a self, seed: S) -> Result<S::Value, Refusal> {
         if let Some(kind) = self.header(header::CONTENT_TYPE) {
             let kind = kind
                 .split(';')
@@ -104,7 +123,10 @@ impl Req {
                 return Err(Refusal::page(400));
             }
         }
-        serde_json::from_slice(self.bytes()).map_err(|_| Refusal::page(400))
+        let mut json = serde_json::Deserializer::from_slice(self.bytes());
+        let value = seed.deserialize(&mut json).map_err(|_| Refusal::page(400))?;
+        json.end().map_err(|_| Refusal::page(400))?;
+        Ok(value)
     }
 
     /// The first value of a query parameter, decoded.
@@ -124,6 +146,21 @@ impl Req {
                 .ok_or_else(|| Refusal::page(400)),
         }
     }
+}
+
+/// Counts what separates or opens JSON values outside of texts: at least the number of values less one.
+fn values(json: &[u8]) -> usize {
+    let (mut count, mut in_text, mut escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b':' | b'[' | b'{' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 fn form_decode(text: &str) -> String {
@@ -177,6 +214,24 @@ mod tests {
         assert_eq!(req.signed_target(), "/room/t/reaction/1/👍?a=%20b");
         assert_eq!(req.param("a").as_deref(), Some(" b"));
         assert_eq!(get("/rooms?").signed_target(), "/rooms");
+    }
+
+    #[test]
+    fn a_large_body_of_many_values_is_refused_and_one_long_text_is_not() {
+        let post = |body: String| Req::new(Method::POST, "/x", HeaderMap::new(), Body::Memory(body.into()));
+        let refused = |body: String| {
+            post(body)
+                .json::<serde_json::Value>()
+                .err()
+                .map(|refusal| refusal.status())
+        };
+        assert_eq!(refused(format!("[{}1]", "1,".repeat(100_000))), Some(413));
+        assert_eq!(
+            refused(format!("{{{}\"a\":1}}", "\"a\":1,".repeat(20_000))),
+            Some(413)
+        );
+        assert_eq!(refused(format!("[\"{}\"]", "[,\\\"".repeat(100_000))), None);
+        assert_eq!(refused(format!("[{}1]", "1,".repeat(9_000))), None);
     }
 
     #[test]

@@ -53,6 +53,41 @@ async fn a_refused_body_may_be_written_to_its_end() {
     running.shutdown().await;
 }
 
+/// A batch is counted while it is read, so that the requests of one body cannot take many times its memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_too_much_is_refused_while_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(config(dir.path())).await;
+    let api = Api::of(&running);
+    let request = r#"{"method":"GET","path":"/capabilities"}"#;
+    let headers: Vec<String> = (0..65).map(|n| format!("\"h{n}\":\"\"")).collect();
+    let list = |n: usize| format!("[{}]", vec![request; n].join(","));
+    let with_headers = |n: usize| {
+        format!(
+            r#"[{{"method":"GET","path":"/capabilities","headers":{{{}}}}}]"#,
+            headers[..n].join(",")
+        )
+    };
+    for (body, status) in [
+        (list(1000), 200),
+        (list(1001), 400),
+        (list(300_000), 400),
+        (with_headers(64), 200),
+        (with_headers(65), 400),
+        (format!("[{}1]", "1,".repeat(5_000_000)), 400),
+    ] {
+        let length = body.len();
+        let body = Body {
+            kind: Some("application/json"),
+            bytes: body.into_bytes(),
+            extra: Vec::new(),
+        };
+        let answer = api.direct(None, "POST", "/batch", body).await;
+        assert_eq!(answer.status, status, "a body of {length} bytes");
+    }
+    running.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nonsense_is_refused_and_the_server_goes_on() {
     let dir = tempfile::tempdir().unwrap();
