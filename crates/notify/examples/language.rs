@@ -1,7 +1,8 @@
 //! Reads JSON lines and says what the URL language makes of them; or measures itself.
 //!
 //! `language lines` answers one line per line: `{"url"}` with what loads, `{"url", "title", "body", "input_format"}`
-//! with the chunks, `{"config", "syntax"}` with the services. The comparison with Apprise feeds it generated input.
+//! with the chunks, `{"config", "syntax"}` with the services, `{"tags", "filter", "failing"}` with the services that are
+//! tried and the retry counts of those that fail. `scripts/compare-apprise` feeds it generated input.
 //! `language bench FOLDER` prints seconds for the three measurements of `benches/language.py`.
 
 #![expect(clippy::print_stdout, reason = "what it finds is its output")]
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use notify::{
     Context, EntryBody, Environment, Format, LoadedUrls, Message, Notifier, Options, Service, Syntax,
-    prepare, prepare_shared,
+    TagFilter, parse_tags, prepare, prepare_shared,
 };
 use serde_json::{Value, json};
 
@@ -41,6 +42,8 @@ fn lines() {
             config(&line)
         } else if line.get("body").is_some() {
             chunks(&line)
+        } else if line.get("tags").is_some() {
+            tried(&line)
         } else {
             urls(&line)
         };
@@ -96,13 +99,45 @@ fn config(line: &Value) -> Value {
     let services: Vec<Value> = notifier
         .iter()
         .map(|entry| {
-            let mut tags: Vec<String> = entry.tags.iter().map(|tag| tag.name.clone()).collect();
+            let mut tags: Vec<String> = entry.tags.iter().map(ToString::to_string).collect();
             tags.sort();
             tags.dedup();
             json!({"url": entry.expose_url(), "tags": tags, "template": matches!(entry.body, EntryBody::Template(_))})
         })
         .collect();
-    json!({"services": services, "why": notifier.problems().iter().map(ToString::to_string).collect::<Vec<_>>()})
+    let body_format = notifier.asset().body_format.map(Format::as_str);
+    json!({"services": services, "body_format": body_format, "why": notifier.problems().iter().map(ToString::to_string).collect::<Vec<_>>()})
+}
+
+/// Which services are tried, in chains and groups, when those in `failing` fail.
+fn tried(line: &Value) -> Value {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let list = |name: &str| line[name].as_array().cloned().unwrap_or_default();
+    let filter = TagFilter::from_values(list("filter").iter().map(text));
+    let all: Vec<_> = list("tags").iter().map(|tags| parse_tags(&text(tags))).collect();
+    let chosen: Vec<usize> = (0..all.len())
+        .filter(|index| filter.matches(&all[*index]))
+        .collect();
+    let tags: Vec<_> = chosen.iter().map(|index| all[*index].as_slice()).collect();
+    let failing = list("failing");
+    let mut sent = Vec::new();
+    for chain in filter.chains(&tags) {
+        for group in chain {
+            let group: Vec<usize> = group.into_iter().map(|index| chosen[index]).collect();
+            let failed = group.iter().any(|index| failing.contains(&json!(index)));
+            sent.extend(group);
+            if !failed {
+                break;
+            }
+        }
+    }
+    sent.sort_unstable();
+    let retry: Vec<_> = sent
+        .iter()
+        .filter(|index| failing.contains(&json!(index)))
+        .map(|index| filter.retry_override(&all[*index]).unwrap_or(0))
+        .collect();
+    json!({"sent": sent, "retry": retry})
 }
 
 fn load(text: &str, syntax: Option<Syntax>) -> Notifier {

@@ -24,9 +24,9 @@ pub struct Asset {
     pub interpret_escapes: bool,
     /// Emoji short codes; see [`crate::Message::interpret_emojis`].
     pub interpret_emojis: Option<bool>,
-    /// What undeclared input counts as; `None` converts nothing.
+    /// Format of a message that names none; `None` converts nothing.
     pub body_format: Option<Format>,
-    /// Accepted for compatibility; secrets never reach a log here.
+    /// Accepted for compatibility, not settable by a configuration; secrets never reach a log here.
     pub secure_logging: bool,
     /// Default of `redirect=`.
     pub http_redirects: bool,

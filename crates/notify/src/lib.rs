@@ -51,7 +51,7 @@ pub use service::{
     Chunk, Context, LoadedUrls, Origin, ParamValue, Parameter, Service, SogsAccess, SogsParts, Target, Wire,
     XmppAccess, XmppParts,
 };
-pub use tag::{Tag, TagFilter, Wanted, parse_tags};
+pub use tag::{Chain, Tag, TagFilter, Wanted, parse_tags};
 pub use template::{Template, Values};
 pub use text::Text;
 pub use url::split_urls;

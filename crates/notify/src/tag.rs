@@ -1,5 +1,6 @@
 //! Tags of services, and the filters that choose among them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The word that matches every service.
@@ -99,13 +100,15 @@ impl TagFilter {
     pub fn from_values<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> Self {
         let groups: Vec<Vec<Wanted>> = values
             .into_iter()
-            .map(|value| {
-                value
+            .map(|value: S| {
+                let mut words: Vec<&str> = value
                     .as_ref()
                     .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '[' | ']'))
                     .filter(|word| !word.is_empty())
-                    .map(Wanted::parse)
-                    .collect::<Vec<_>>()
+                    .collect();
+                // Of several retry counts in a list the first in this order counts, as in the reference.
+                words.sort_unstable();
+                words.into_iter().map(Wanted::parse).collect::<Vec<_>>()
             })
             .filter(|group| !group.is_empty())
             .collect();
@@ -130,14 +133,73 @@ impl TagFilter {
         }
     }
 
-    /// The retry count that the filter asks for a service with these tags.
+    /// Returns the retry count that the filter asks for a service with these tags: that of the first word with a count
+    /// that names one of them.
     pub fn retry_override(&self, tags: &[Tag]) -> Option<u32> {
         let Self::AnyOf(groups) = self else { return None };
-        groups
+        let names = |word: &Wanted| {
+            let fits = |tag: &Tag| {
+                tag.name == word.name && word.priority.is_none_or(|priority| priority == tag.priority)
+            };
+            tags.iter().any(fits)
+        };
+        let mut counted = groups.iter().flatten().filter(|word| word.retry.is_some());
+        counted.find(|word| names(word))?.retry
+    }
+}
+
+/// Groups of services, each given by its index, in the order they are tried.
+///
+/// The services of a group are sent to at the same time. The next group is tried only if a service of the group before
+/// it failed.
+pub type Chain = Vec<Vec<usize>>;
+
+impl TagFilter {
+    /// Arranges chosen services, given by their tags, into chains that run at the same time.
+    ///
+    /// A filter with a priority (`2:x`) makes one group of all services. Otherwise a service joins the chain of the first
+    /// alternative of one word that it carries, at the priority of that tag. All other services (lists of words, `all`,
+    /// services tagged `always`) share one more chain, each at the lowest priority of its tags that the filter names.
+    ///
+    /// ```
+    /// use notify::{TagFilter, parse_tags};
+    ///
+    /// let (first, second) = (parse_tags("1:ops"), parse_tags("2:ops"));
+    /// let chains = TagFilter::from_values(["ops"]).chains(&[&first, &second]);
+    /// assert_eq!(chains, [[[0], [1]]]);
+    /// ```
+    pub fn chains(&self, services: &[&[Tag]]) -> Vec<Chain> {
+        let groups = match self {
+            Self::AnyOf(groups) if groups.iter().flatten().all(|word| word.priority.is_none()) => groups,
+            _ if services.is_empty() => return Vec::new(),
+            _ => return vec![vec![(0..services.len()).collect()]],
+        };
+        let words: Vec<&str> = groups
             .iter()
-            .flatten()
-            .filter(|word| word.matches(tags))
-            .find_map(|word| word.retry)
+            .filter(|group| group.len() == 1)
+            .map(|group| group[0].name.as_str())
+            .collect();
+        let mut chains: Vec<(&str, BTreeMap<u32, Vec<usize>>)> = Vec::new();
+        for (index, tags) in services.iter().enumerate() {
+            let own = |name: &str| tags.iter().find(|tag| tag.name == name).map(|tag| tag.priority);
+            let named = words.iter().find_map(|word| Some((*word, own(word)?)));
+            let (word, priority) = named.unwrap_or_else(|| {
+                let asked = groups.iter().flatten().filter_map(|word| own(&word.name)).min();
+                ("", asked.unwrap_or(0))
+            });
+            let at = chains
+                .iter()
+                .position(|(known, _)| *known == word)
+                .unwrap_or_else(|| {
+                    chains.push((word, BTreeMap::new()));
+                    chains.len() - 1
+                });
+            chains[at].1.entry(priority).or_default().push(index);
+        }
+        let ordered = chains
+            .into_iter()
+            .map(|(_, levels)| levels.into_values().collect());
+        ordered.collect()
     }
 }
 

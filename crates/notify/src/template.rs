@@ -107,11 +107,7 @@ impl Template {
         declared: &Arc<BTreeMap<String, Option<String>>>,
         context: &Arc<Context>,
     ) -> Option<Result<Self, Problem>> {
-        if declared.is_empty() {
-            return None;
-        }
-        let used = |text: &str| occurrences(text).any(|name| declared.contains_key(&name));
-        if !used(url) && !keys.iter().any(|(_, value)| used(value)) {
+        if !uses_any(url, declared) && !keys.iter().any(|(_, value)| uses_any(value, declared)) {
             return None;
         }
         let schema = url
@@ -122,7 +118,7 @@ impl Template {
             .to_ascii_lowercase();
         // A join link is a service too; a variable in the schema is noticed by who reads the entry.
         if row_of(&schema).is_none() && !schema.starts_with("http") && !schema.contains("${") {
-            return Some(Err(unsupported(&schema)));
+            return Some(Err(unsupported(&schema, "")));
         }
         if let Err(problem) = fits(url, declared, context) {
             return Some(Err(problem));
@@ -323,7 +319,7 @@ impl Filler {
                 )
                 .key("template"));
             }
-            let place = RawUrl::parse(&format!("x://{}", *host), &Environment::empty(), None)?;
+            let place = RawUrl::parse(&format!("xmpp://{}", *host), &Environment::empty(), None)?;
             raw.host = place.host;
             raw.port = place.port.or(raw.port);
         }
@@ -408,6 +404,11 @@ fn next(text: &str) -> Option<(usize, usize, String)> {
         from = at + 2;
     }
     None
+}
+
+/// True when one of the declared variables occurs in the text.
+pub(crate) fn uses_any(text: &str, declared: &BTreeMap<String, Option<String>>) -> bool {
+    !declared.is_empty() && occurrences(text).any(|name| declared.contains_key(&name))
 }
 
 fn occurrences(text: &str) -> impl Iterator<Item = String> + '_ {

@@ -1,26 +1,20 @@
 //! The `asset:` section.
 
 use crate::asset::Asset;
+use crate::message::Format;
 use crate::problem::Problem;
 
-use super::tree::{Node, NodeKind};
+use super::tree::{Node, NodeKind, last_written, repeated, written_again};
 
 /// Text settings the reference has beyond ours; accepted and kept as text.
-const OTHER_TEXTS: [&str; 6] = [
+const OTHER_TEXTS: [&str; 4] = [
     "default_ascii_chars",
-    "default_extension",
     "default_html_color",
-    "image_path_mask",
     "image_url_logo",
     "image_url_mask",
 ];
 /// Yes-or-no settings the reference has beyond ours.
-const OTHER_FLAGS: [&str; 4] = [
-    "abort_on_chain_failure",
-    "allow_templates",
-    "pem_autogen",
-    "pgp_autogen",
-];
+const OTHER_FLAGS: [&str; 3] = ["abort_on_chain_failure", "pem_autogen", "pgp_autogen"];
 
 /// Applies one section; a key that cannot be set is reported and left alone.
 pub(super) fn apply(node: &Node, asset: &mut Asset, problems: &mut Vec<Problem>, file: &str) {
@@ -32,7 +26,10 @@ pub(super) fn apply(node: &Node, asset: &mut Asset, problems: &mut Vec<Problem>,
         ));
         return;
     };
-    for (key_node, value) in pairs {
+    for key in written_again(pairs) {
+        problems.push(at(repeated(key), key, file));
+    }
+    for (key_node, value) in last_written(pairs) {
         let key = key_node.text().unwrap_or_default().trim().to_lowercase();
         if let Err(problem) = set(&key, value, asset) {
             problems.push(at(problem.key(format!("asset.{key}")), key_node, file));
@@ -50,7 +47,20 @@ fn set(key: &str, value: &Node, asset: &mut Asset) -> Result<(), Problem> {
         "app_id" => asset.app_id = text(value)?,
         "app_desc" => asset.app_desc = text(value)?,
         "app_url" => asset.app_url = text(value)?,
-        "theme" => asset.theme = text(value)?,
+        "theme" => asset.theme = without_folder(value, &[".", ".."])?,
+        "default_extension" => {
+            let extension = without_folder(value, &[])?;
+            asset.others.push((key.to_owned(), extension));
+        }
+        "body_format" if value.is_null() => {}
+        "body_format" => {
+            let format = text(value).ok().and_then(|word| word.parse::<Format>().ok());
+            let format = format.ok_or_else(|| {
+                Problem::error("the format is not known", "write `text`, `markdown` or `html`")
+            })?;
+            // The first file that names a format decides.
+            asset.body_format.get_or_insert(format);
+        }
         "encoding" => {
             let name = text(value)?;
             let known = ["utf-8", "utf8", ""].contains(&name.to_ascii_lowercase().as_str());
@@ -75,7 +85,6 @@ fn set(key: &str, value: &Node, asset: &mut Asset) -> Result<(), Problem> {
         "language" | "lang" => asset.language = text(value)?,
         "async_mode" => asset.async_mode = flag(value)?,
         "interpret_escapes" => asset.interpret_escapes = flag(value)?,
-        "secure_logging" => asset.secure_logging = flag(value)?,
         "http_redirects" => asset.http_redirects = flag(value)?,
         _ if key.starts_with('_') || key.ends_with('_') => return Err(unknown()),
         _ if OTHER_TEXTS.contains(&key) => asset.others.push((key.to_owned(), text(value)?)),
@@ -83,6 +92,18 @@ fn set(key: &str, value: &Node, asset: &mut Asset) -> Result<(), Problem> {
         _ => return Err(unknown()),
     }
     Ok(())
+}
+
+/// A text that names no folder.
+fn without_folder(value: &Node, folders: &[&str]) -> Result<String, Problem> {
+    let name = text(value)?;
+    if name.contains(['/', '\\']) || folders.contains(&name.as_str()) {
+        return Err(Problem::warning(
+            "the value names a folder",
+            "write a name without `/` and `\\`",
+        ));
+    }
+    Ok(name)
 }
 
 /// Text where text is meant: null is empty, numbers are no text here (as in the reference).

@@ -241,7 +241,13 @@ impl<'a> Loader<'a> {
             return;
         }
         if depth == 0 {
-            loaded.problems.push(at(Problem::warning(
+            // A file that leads back to itself is loaded already, and depth 0 asks for no includes.
+            let problem = if self.depth == 0 || self.is_open(&include, place) {
+                Problem::warning
+            } else {
+                Problem::error
+            };
+            loaded.problems.push(at(problem(
                 "an include is not followed, the allowed depth is used up",
                 "raise the depth with --recursion-depth",
             )));
@@ -256,20 +262,9 @@ impl<'a> Loader<'a> {
                 )));
                 return;
             };
-            // A path lies beside the including file; a `file://` address goes from the working folder.
-            let written = expand_home(&path.to_string_lossy(), &self.context.env);
-            *path = if include.location.contains("://") {
-                written
-            } else {
-                beside(parent, &written)
-            };
+            *path = self.included_path(&include.location, parent, path);
             let real = std::fs::canonicalize(&*path).unwrap_or_else(|_| path.clone());
-            if self
-                .open
-                .iter()
-                .any(|open| std::fs::canonicalize(open).is_ok_and(|open| open == real))
-                && self.loops.insert(real)
-            {
+            if self.reads(&real) && self.loops.insert(real) {
                 loaded.problems.push(at(Problem::warning(
                     "the file includes itself, its services are listed once per level",
                     "remove the include that leads back",
@@ -283,6 +278,33 @@ impl<'a> Loader<'a> {
                 *problem = at(problem.clone());
             }
         }
+    }
+
+    /// The path of an include: beside the including file, or for a `file://` address from the working folder.
+    fn included_path(&self, location: &str, parent: &Path, path: &Path) -> PathBuf {
+        let written = expand_home(&path.to_string_lossy(), &self.context.env);
+        if location.contains("://") {
+            written
+        } else {
+            beside(parent, &written)
+        }
+    }
+
+    /// True while a file is being read, by its canonical path.
+    fn reads(&self, real: &Path) -> bool {
+        let open = |open: &PathBuf| std::fs::canonicalize(open).is_ok_and(|open| open == real);
+        self.open.iter().any(open)
+    }
+
+    /// True when an include leads back to a file that is being read.
+    fn is_open(&self, include: &Include, place: &Place) -> bool {
+        let (Place::File(parent), Source::File { path, .. }) =
+            (place, Source::from_location(&include.location))
+        else {
+            return false;
+        };
+        std::fs::canonicalize(self.included_path(&include.location, parent, &path))
+            .is_ok_and(|real| self.reads(&real))
     }
 
     async fn read(&mut self, source: Source) -> Result<(String, Syntax, String, Place), Problem> {

@@ -22,7 +22,7 @@ enum Line<'a> {
         names: Vec<String>,
         tags: Vec<String>,
     },
-    /// A lone word: the reference takes it for an unfinished group.
+    /// A lone word, which the reference takes for an unfinished group.
     Word,
     Bad(Problem),
 }
@@ -64,7 +64,7 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Parsed {
                     group_lines.push((group, number));
                 }
             }
-            Line::Word => parsed.problems.push(place(Problem::warning(
+            Line::Word => parsed.problems.push(place(Problem::error(
                 "the line is neither a URL, nor tags=URL, nor include PATH, nor group=tags",
                 "complete it, or put a # in front",
             ))),

@@ -4,7 +4,7 @@
 //! parameter makes of it is decided where the parameter is read.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
@@ -85,6 +85,43 @@ impl<'t> Node<'t> {
             && text.replace('_', "").parse::<f64>().is_ok();
         !self.is_null() && !words.contains(&text.to_ascii_lowercase().as_str()) && !number
     }
+}
+
+/// Returns the pairs that count, in order: of those with the same key the last.
+pub(super) fn last_written<'n, 't>(pairs: &'n [Pair<'t>]) -> Vec<&'n Pair<'t>> {
+    let mut later = HashSet::with_capacity(pairs.len());
+    let mut last: Vec<&Pair<'t>> = pairs
+        .iter()
+        .rev()
+        .filter(|(key, _)| key.text().is_none_or(|text| later.insert(text)))
+        .collect();
+    last.reverse();
+    last
+}
+
+/// Returns the keys that are written again further down in the same mapping.
+pub(super) fn written_again<'n, 't>(pairs: &'n [Pair<'t>]) -> Vec<&'n Node<'t>> {
+    let mut later = HashSet::with_capacity(pairs.len());
+    let mut again: Vec<&Node<'t>> = pairs
+        .iter()
+        .rev()
+        .map(|(key, _)| key)
+        .filter(|key| key.text().is_some_and(|text| !later.insert(text)))
+        .collect();
+    again.reverse();
+    again
+}
+
+/// Says that a key is written more than once, which changes what the configuration means.
+pub(super) fn repeated(key: &Node<'_>) -> Problem {
+    let word = key.text().unwrap_or_default();
+    // A repeated URL is no key to show: it may hold a password.
+    let shown = if word.contains("://") { "the URL" } else { word };
+    Problem::error(
+        format!("`{shown}` is written more than once; the last one is used"),
+        "keep one",
+    )
+    .key(shown)
 }
 
 /// Reads the first document; more than one is an error, as it is in the reference.

@@ -7,12 +7,12 @@ use crate::entry::{Entry, EntryBody};
 use crate::problem::Problem;
 use crate::service::{Context, PARAMETERS, Service, near_miss, row_of, with_overrides};
 use crate::tag::has_retry;
-use crate::template::{Settings, Template};
+use crate::template::{Settings, Template, uses_any};
 
 use super::asset;
 use super::load::{Parsed, shared};
 use super::text::too_many_groups;
-use super::tree::{self, Node, NodeKind, Pair};
+use super::tree::{self, Node, NodeKind, Pair, last_written, repeated, written_again};
 use super::yaml_head::{global_tags, groups, includes, tag_words, templates, version};
 use super::yaml_settings::settings;
 
@@ -40,6 +40,7 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
         return fail(problem);
     }
     misspelt(&root, name, &mut parsed);
+    repeated_keys(&root, name, &mut parsed);
     if let Some(node) = root.get("asset").filter(|node| !node.is_null()) {
         asset::apply(node, &mut context.asset, &mut parsed.problems, name);
     }
@@ -60,14 +61,11 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
     match root.get("urls") {
         Some(urls) => reader.urls(urls),
         None if root.get("include").is_some() => {}
-        None => reader.parsed.problems.push(
-            Problem::warning(
-                "the file holds no `urls:`",
-                "write `urls:` and the URLs as a list below it",
-            )
-            .key("urls")
-            .at(Some(name), Some(root.line), Some(root.column)),
-        ),
+        None => reader.parsed.problems.push(without_urls(&root).key("urls").at(
+            Some(name),
+            Some(root.line),
+            Some(root.column),
+        )),
     }
     let words = reader.words;
     let groups = groups(&root, name, &mut parsed.problems);
@@ -95,18 +93,58 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
     parsed
 }
 
+/// The keys of a file.
+const KNOWN: [&str; 8] = [
+    "version", "asset", "template", "tag", "tags", "groups", "urls", "include",
+];
+
+/// A file without `urls:`. It may hold settings alone; with a key that is not known it probably holds services.
+fn without_urls(root: &Node<'_>) -> Problem {
+    let cause = "the file holds no `urls:`";
+    let remedy = "write `urls:` and the URLs as a list below it";
+    let pairs = root.mapping().unwrap_or_default();
+    if pairs
+        .iter()
+        .all(|(key, _)| key.text().is_some_and(|key| KNOWN.contains(&key)))
+    {
+        Problem::warning(cause, remedy)
+    } else {
+        Problem::error(cause, remedy)
+    }
+}
+
+/// Keys that are written more than once, at the top and among the groups.
+fn repeated_keys(root: &Node<'_>, name: &str, parsed: &mut Parsed) {
+    let mut mappings = vec![root];
+    if let Some(groups) = root.get("groups") {
+        mappings.push(groups);
+        mappings.extend(groups.sequence().unwrap_or_default());
+    }
+    for key in mappings
+        .into_iter()
+        .filter_map(Node::mapping)
+        .flat_map(written_again)
+    {
+        parsed
+            .problems
+            .push(repeated(key).at(Some(name), Some(key.line), Some(key.column)));
+    }
+}
+
 /// Top-level keys that are nearly one that is known; others are left alone.
 fn misspelt(root: &Node<'_>, name: &str, parsed: &mut Parsed) {
-    const KNOWN: [&str; 8] = [
-        "version", "asset", "template", "tag", "tags", "groups", "urls", "include",
-    ];
     for (node, _) in root.mapping().unwrap_or_default() {
         let Some(key) = node.text().filter(|key| !KNOWN.contains(key)) else {
             continue;
         };
         if let Some(meant) = near_miss(key, KNOWN.into_iter()) {
+            let problem = match meant {
+                "version" | "asset" => Problem::warning,
+                // All others change who gets a message.
+                _ => Problem::error,
+            };
             parsed.problems.push(
-                Problem::warning(
+                problem(
                     format!("`{key}` is no key here and is not used"),
                     format!("perhaps {meant} is meant"),
                 )
@@ -123,7 +161,7 @@ fn included(node: &Node<'_>, name: &str, parsed: &mut Parsed) {
         return includes(node, &mut parsed.includes);
     }
     parsed.problems.push(
-        Problem::warning(
+        Problem::error(
             "include is a mapping, so nothing is included",
             "write `include:` and a path, or a list of paths",
         )
@@ -206,6 +244,10 @@ impl<'n> Entries<'_, 'n> {
 
     /// `- URL: {keys}`, `- URL:` with a list of mappings, or keys beside the URL.
     fn mapping(&mut self, pairs: &'n [Pair<'n>], node: &'n Node<'n>) {
+        for key in written_again(pairs) {
+            self.problem(repeated(key), key);
+        }
+        let pairs = last_written(pairs);
         let mut urls = pairs.iter().filter(|(key, _)| key.text().is_some_and(is_url));
         let Some((url, value)) = urls.next() else {
             self.problem(
@@ -225,6 +267,7 @@ impl<'n> Entries<'_, 'n> {
         }
         let beside: Vec<&Pair<'n>> = pairs
             .iter()
+            .copied()
             .filter(|(key, _)| !key.text().is_some_and(is_url))
             .collect();
         let text = url.text().unwrap_or_default();
@@ -233,9 +276,9 @@ impl<'n> Entries<'_, 'n> {
             NodeKind::Scalar { .. } => {
                 if !value.is_null() {
                     self.problem(
-                        Problem::warning(
+                        Problem::error(
                             "the value behind the URL is not a mapping and is not used",
-                            "write key: value below the URL",
+                            "write `key: value` below the URL, and `#` in front of a comment",
                         ),
                         value,
                     );
@@ -312,7 +355,11 @@ impl<'n> Entries<'_, 'n> {
         let mut written = Keys::default();
         let schema = schema_of(url);
         let sogs = row_of(&schema.trim().to_ascii_lowercase()).is_some_and(|row| row.name == "sogs");
-        let child: Vec<&Pair<'n>> = child.unwrap_or_default().iter().collect();
+        let child = child.unwrap_or_default();
+        for key in written_again(child) {
+            self.problem(repeated(key), key);
+        }
+        let child = last_written(child);
         if beside.len() + child.len() > PARAMETERS {
             let problem = Problem::error(
                 "the entry has more than 1,000 keys",
@@ -326,10 +373,10 @@ impl<'n> Entries<'_, 'n> {
             }
         }
         if let (Some(_), Some(tags)) = (written.tag, written.tags) {
-            let problem = Problem::warning("both tag and tags are written, tag is used", "keep one");
+            let problem = Problem::error("both tag and tags are written, tag is used", "keep one");
             self.problem(problem.key("tags"), tags);
         }
-        let Ok(words) = self.tags(written.tag.or(written.tags)) else {
+        let Ok(words) = self.tags(written.tag.or(written.tags), node) else {
             return;
         };
         let settings = if self.declared.is_empty() {
@@ -393,6 +440,10 @@ impl<'n> Entries<'_, 'n> {
         match &value.kind {
             // A null target list is an empty one; any other null is a key that was not written.
             NodeKind::Scalar { .. } if value.is_null() => list.then(|| Ok(String::new())),
+            // Of a number with a fraction the whole part counts, as in the reference; a text stays as it is.
+            NodeKind::Scalar { text, plain: true } if key == "retry" && is_fraction(text) => {
+                Some(Ok(text.split('.').next().unwrap_or_default().to_owned()))
+            }
             NodeKind::Scalar { text, .. } => Some(Ok(text.clone().into_owned())),
             NodeKind::Sequence(items) => {
                 let words: Option<Vec<&str>> = items.iter().map(Node::text).collect();
@@ -411,6 +462,9 @@ impl<'n> Entries<'_, 'n> {
                         "write `to: a, b`",
                     )));
                 }
+                if ADDRESS_KEYS.contains(&key) {
+                    return Some(Err(Problem::error("the value is a mapping", "write a text")));
+                }
                 self.problem(
                     Problem::warning("the value is a mapping and is not used", "write a text").key(key),
                     value,
@@ -421,10 +475,10 @@ impl<'n> Entries<'_, 'n> {
     }
 
     /// The words of an entry's tags, those of the file included.
-    fn tags(&mut self, node: Option<&'n Node<'n>>) -> Result<Vec<&'n str>, Reported> {
+    fn tags(&mut self, tags: Option<&'n Node<'n>>, entry: &'n Node<'n>) -> Result<Vec<&'n str>, Reported> {
         let mut words = self.global_tags.clone();
-        let Some(node) = node else { return Ok(words) };
-        match tag_words(node) {
+        let node = tags.unwrap_or(entry);
+        match tags.map_or_else(|| Ok(Vec::new()), tag_words) {
             Ok(own) if words.is_empty() => words = own,
             Ok(own) => words.extend(own),
             Err(problem) => {
@@ -437,7 +491,7 @@ impl<'n> Entries<'_, 'n> {
                 "a tag of a service cannot carry a retry count",
                 "write `retry: N` instead; tag:N belongs to --tag",
             )
-        } else if words.iter().any(|word| word.contains("${")) {
+        } else if words.iter().any(|word| uses_any(word, &self.declared)) {
             ("template variables are not allowed in tags", "write the tag out")
         } else {
             return Ok(words);
@@ -498,6 +552,30 @@ impl<'n> Keys<'n> {
             }
         }
     }
+}
+
+/// Keys that decide who gets a message, and as whom.
+const ADDRESS_KEYS: [&str; 11] = [
+    "host",
+    "port",
+    "user",
+    "password",
+    "pass",
+    "key",
+    "public_key",
+    "seed",
+    "xmpp",
+    "secure",
+    "name",
+];
+
+/// True for a number as YAML 1.1 writes it with a fraction.
+fn is_fraction(text: &str) -> bool {
+    text.split_once('.').is_some_and(|(whole, fraction)| {
+        let whole = whole.strip_prefix(['+', '-']).unwrap_or(whole);
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits(whole) && digits(fraction)
+    })
 }
 
 /// What stands in front of `://`.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::problem::Problem;
+use crate::problem::{Problem, Severity};
 use crate::template::is_name;
 use crate::url::split_urls;
 
 use super::groups::Groups;
 use super::load::Include;
-use super::tree::{Node, NodeKind, Pair};
+use super::tree::{Node, NodeKind, last_written};
 
 pub(super) fn version(root: &Node<'_>) -> Result<(), Problem> {
     let Some(node) = root.get("version") else {
@@ -133,20 +133,29 @@ pub(super) fn tag_words<'n>(node: &'n Node<'_>) -> Result<Vec<&'n str>, Problem>
     Ok(words)
 }
 
-/// The pairs of a mapping; of those with the same key the last.
-fn last_written<'n>(pairs: &'n [Pair<'n>]) -> impl Iterator<Item = &'n Pair<'n>> {
-    let mut seen = std::collections::HashMap::new();
-    for (at, (key, _)) in pairs.iter().enumerate() {
-        if let Some(key) = key.text() {
-            seen.insert(key, at);
+/// The members of a group: words, each perhaps with a comment behind it (`- alice: on call`).
+fn members<'n>(node: &'n Node<'_>) -> Result<Vec<&'n str>, Problem> {
+    let NodeKind::Sequence(items) = &node.kind else {
+        return match node.kind {
+            NodeKind::Mapping(_) => Err(Problem::error(
+                "the members of the group are a mapping, not a list",
+                "write `name: [tag, tag]`, or put `- ` in front of each member",
+            )),
+            _ => tag_words(node),
+        };
+    };
+    let mut words = Vec::new();
+    for item in items.iter() {
+        match item.mapping() {
+            Some(pairs) => {
+                for (key, _) in pairs {
+                    words.extend(tag_words(key)?);
+                }
+            }
+            None => words.extend(members(item)?),
         }
     }
-    let holds = move |at: usize, key: &Node<'_>| key.text().is_none_or(|key| seen.get(key) == Some(&at));
-    pairs
-        .iter()
-        .enumerate()
-        .filter(move |(at, (key, _))| holds(*at, key))
-        .map(|(_, pair)| pair)
+    Ok(words)
 }
 
 pub(super) fn groups(root: &Node<'_>, name: &str, problems: &mut Vec<Problem>) -> Groups {
@@ -154,32 +163,40 @@ pub(super) fn groups(root: &Node<'_>, name: &str, problems: &mut Vec<Problem>) -
     let Some(node) = root.get("groups").filter(|node| !node.is_null()) else {
         return groups;
     };
-    let mut one = |key: &Node<'_>, value: &Node<'_>| {
+    let mut one = |key: &Node<'_>, value: Option<&Node<'_>>| {
+        let missing = || Problem::error("the group has no members", "write `name: tag, tag`");
+        let found = match value {
+            Some(value) if value.is_null() => Ok(Vec::new()),
+            Some(value) => members(value),
+            None => Err(missing()),
+        };
         let names = tag_words(key).unwrap_or_default();
-        let tags = tag_words(value).unwrap_or_default();
-        if names.is_empty() || tags.is_empty() {
-            problems.push(
-                Problem::warning("the group has no tags", "write `name: tag, tag`")
-                    .key("groups")
-                    .at(Some(name), Some(key.line), Some(key.column)),
-            );
-            return;
-        }
-        for group in names {
-            groups.add(group, &tags);
-        }
-    };
-    match &node.kind {
-        NodeKind::Mapping(pairs) => last_written(pairs).for_each(|(key, value)| one(key, value)),
-        NodeKind::Sequence(items) => {
-            for item in items.iter() {
-                match item.mapping() {
-                    Some(pairs) => last_written(pairs).for_each(|(key, value)| one(key, value)),
-                    None => one(item, &empty(item)),
-                }
+        let problem = match found {
+            Ok(tags) if !names.is_empty() && !tags.is_empty() => {
+                names.into_iter().for_each(|group| groups.add(group, &tags));
+                return;
             }
+            // An empty group says what it means.
+            Ok(_) if !names.is_empty() => Problem {
+                severity: Severity::Warning,
+                ..missing()
+            },
+            Ok(_) => Problem::error("the group has no name", "write `name: tag, tag`"),
+            Err(problem) => problem,
+        };
+        problems.push(
+            problem
+                .key("groups")
+                .at(Some(name), Some(key.line), Some(key.column)),
+        );
+    };
+    for item in node.sequence().unwrap_or(std::slice::from_ref(node)) {
+        match item.mapping() {
+            Some(pairs) => last_written(pairs)
+                .into_iter()
+                .for_each(|(key, value)| one(key, Some(value))),
+            None => one(item, None),
         }
-        NodeKind::Scalar { .. } => one(node, &empty(node)),
     }
     groups
 }
@@ -197,16 +214,5 @@ pub(super) fn includes(node: &Node<'_>, all: &mut Vec<Include>) {
         }
         NodeKind::Sequence(items) => items.iter().for_each(|item| includes(item, all)),
         NodeKind::Mapping(pairs) => pairs.iter().for_each(|(key, _)| includes(key, all)),
-    }
-}
-
-/// A value that is not there, at the place of another.
-fn empty<'t>(node: &Node<'t>) -> Node<'t> {
-    Node {
-        kind: NodeKind::Scalar {
-            text: "".into(),
-            plain: true,
-        },
-        ..node.clone()
     }
 }

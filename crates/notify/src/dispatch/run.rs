@@ -1,6 +1,6 @@
 //! A whole run: chains, services, verdict.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use crate::outcome::{Lack, Outcome};
 use crate::problem::Problem;
 use crate::report::{Report, Status, TargetReport};
 use crate::service::{Chunk, Service};
-use crate::tag::{ALWAYS_TAG, Tag, TagFilter, Wanted};
+use crate::tag::{Chain, Tag, TagFilter};
 
 use super::lane::{Lane, LaneState, Shared, with};
 use super::{Courier, File, Plan, Prepared, Stamp, attach};
@@ -43,9 +43,6 @@ enum Verdict {
     /// Every target has the text, some without its files.
     Incomplete,
 }
-
-/// Services in the order they are tried: the next group only if a member of the one before failed.
-type Chain = Vec<Vec<usize>>;
 
 /// Sends a plan.
 pub(crate) async fn run(
@@ -89,7 +86,7 @@ pub(crate) async fn run(
                 };
             }
         };
-    let chains = chains(&jobs, filter);
+    let chains = filter.chains(&jobs.iter().map(|job| job.tags.as_slice()).collect::<Vec<_>>());
     let runner = Runner {
         jobs: &jobs,
         courier,
@@ -98,7 +95,6 @@ pub(crate) async fn run(
         service_limit: options.service_limit,
         sequential: options.sequential || !courier.asset().async_mode,
         done: Mutex::new(BTreeMap::new()),
-        starting: jobs.iter().map(|_| tokio::sync::OnceCell::new()).collect(),
     };
     let verdicts: Vec<bool> = if runner.sequential {
         let mut verdicts = Vec::new();
@@ -129,8 +125,6 @@ struct Runner<'a> {
     service_limit: Option<Duration>,
     sequential: bool,
     done: Mutex<BTreeMap<usize, Done>>,
-    /// A service that stands in several chains is sent once; the others wait for its verdict.
-    starting: Vec<tokio::sync::OnceCell<Verdict>>,
 }
 
 impl Runner<'_> {
@@ -157,17 +151,13 @@ impl Runner<'_> {
     }
 
     async fn job(&self, index: usize) -> Verdict {
-        *self.starting[index]
-            .get_or_init(|| async {
-                let done = self.send(&self.jobs[index]).await;
-                let verdict = done.verdict;
-                self.done
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .insert(index, done);
-                verdict
-            })
-            .await
+        let done = self.send(&self.jobs[index]).await;
+        let verdict = done.verdict;
+        self.done
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(index, done);
+        verdict
     }
 
     async fn send(&self, job: &Job) -> Done {
@@ -320,53 +310,4 @@ fn status(done: &BTreeMap<usize, Done>, chains: &[bool], unprepared: usize, prob
         return Status::Timeout;
     }
     Status::Failure
-}
-
-/// Escalation: each alternative of the filter that is one word without a priority is a chain whose groups go by the
-/// priority of that tag, lowest first. Everything else (lists of words, words with a priority, `all`, services tagged
-/// `always`) shares one chain of one group.
-fn chains(jobs: &[Job], filter: &TagFilter) -> Vec<Chain> {
-    let TagFilter::AnyOf(groups) = filter else {
-        return vec![vec![(0..jobs.len()).collect()]];
-    };
-    let mut chains = Vec::new();
-    let mut flat: BTreeSet<usize> = BTreeSet::new();
-    let escalates = |group: &[Wanted]| {
-        group.len() == 1 && group[0].priority.is_none() && group[0].name != crate::tag::ALL_TAG
-    };
-    for (index, job) in jobs.iter().enumerate() {
-        let by_list = groups
-            .iter()
-            .filter(|group| !escalates(group))
-            .any(|group| group.iter().all(|word| word.matches(&job.tags)));
-        let by_word = groups
-            .iter()
-            .filter(|group| escalates(group))
-            .any(|group| group[0].matches(&job.tags));
-        let always = job.tags.iter().any(|tag| tag.name == ALWAYS_TAG);
-        if by_list || always && !by_word {
-            flat.insert(index);
-        }
-    }
-    for group in groups.iter().filter(|group| escalates(group)) {
-        let mut levels: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-        for (index, job) in jobs.iter().enumerate() {
-            let priority = job
-                .tags
-                .iter()
-                .filter(|tag| tag.name == group[0].name)
-                .map(|tag| tag.priority)
-                .min();
-            if let Some(priority) = priority {
-                levels.entry(priority).or_default().push(index);
-            }
-        }
-        if !levels.is_empty() {
-            chains.push(levels.into_values().collect());
-        }
-    }
-    if !flat.is_empty() {
-        chains.push(vec![flat.into_iter().collect()]);
-    }
-    chains
 }

@@ -8,7 +8,7 @@ use crate::env::Environment;
 use crate::problem::{Problem, Severity};
 use crate::url::{RawUrl, percent, split_urls};
 
-use super::common::{GLOBAL_PARAMETERS, Origin, PARAMETERS, QUEUE_PARAMETERS};
+use super::common::{GLOBAL_PARAMETERS, Origin, PARAMETERS, QUEUE_PARAMETERS, boolean_word};
 use super::near::near_miss;
 use super::{Common, Row, Service, Taken, row_of};
 
@@ -112,7 +112,7 @@ pub(crate) fn taken_apart(url: &str, overrides: Overrides<'_>, context: &Context
 
 /// The service that the parts of a URL stand for.
 pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Problem> {
-    let row = row_of(&raw.schema).ok_or_else(|| unsupported(&raw.schema))?;
+    let row = row_of(&raw.schema).ok_or_else(|| unsupported(&raw.schema, &raw.path.join("/")))?;
     secret_files(&mut raw, context)?;
     let mut taken = Taken::new(&raw.query, context);
     let common = Common::read(&mut taken)?;
@@ -165,8 +165,9 @@ fn near_misses(row: &Row, taken: &mut Taken<'_>) {
     }
 }
 
-pub(crate) fn unsupported(schema: &str) -> Problem {
-    if matches!(schema, "http" | "https") {
+/// The schema of a URL belongs to no service. `path` is what stands behind its host.
+pub(crate) fn unsupported(schema: &str, path: &str) -> Problem {
+    if matches!(schema, "http" | "https") && is_room(path) {
         return Problem::error(
             format!("this {schema}:// address is no Session join link: it has no ?public_key="),
             format!(
@@ -174,10 +175,27 @@ pub(crate) fn unsupported(schema: &str) -> Problem {
             ),
         );
     }
+    if matches!(schema, "http" | "https") {
+        return Problem::error(
+            format!("this {schema}:// address belongs to no service that is supported here"),
+            "use session://, sessions://, sogs://, xmpp:// or xmpps://, or a Session join link",
+        );
+    }
     Problem::error(
         format!("the schema {schema}:// is not supported"),
         "use session://, sessions://, sogs://, xmpp:// or xmpps://",
     )
+}
+
+/// True for the path of a room in a join link: its token, perhaps behind `r/`.
+fn is_room(path: &str) -> bool {
+    let path = path
+        .split(['?', '#'])
+        .next()
+        .unwrap_or_default()
+        .trim_matches('/');
+    let room = path.strip_prefix("r/").unwrap_or(path);
+    !room.is_empty() && !room.contains('/')
 }
 
 /// The `session(s)://` URL that a Session join link stands for (D30); nothing for anything else.
@@ -230,6 +248,14 @@ fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Resul
         let value = references.expand(value.into_owned());
         match key.as_str() {
             "host" | "schema" => {}
+            "secure" => match boolean_word(&value) {
+                Some(secure) => set_secure(raw, secure),
+                None => {
+                    return Err(
+                        Problem::error("the value is neither yes nor no", "write yes or no").key("secure"),
+                    );
+                }
+            },
             "port" => {
                 raw.port = match value.trim().parse::<i64>() {
                     Ok(number) => Some(u16::try_from(number).ok().filter(|port| *port > 0).ok_or_else(
@@ -260,6 +286,21 @@ fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Resul
         }
     }
     Ok(())
+}
+
+/// Changes the schema to the one with or without encryption.
+fn set_secure(raw: &mut RawUrl, secure: bool) {
+    let Some(row) = row_of(&raw.schema) else { return };
+    let schemas = if secure {
+        row.secure_schemas
+    } else {
+        row.plain_schemas
+    };
+    if !schemas.contains(&raw.schema.as_str())
+        && let Some(schema) = schemas.first()
+    {
+        (*schema).clone_into(&mut raw.schema);
+    }
 }
 
 /// `seed_file=` and `password_file=` stand above a secret written out (D32).

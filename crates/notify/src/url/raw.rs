@@ -10,7 +10,7 @@ use super::percent;
 use super::secret_ref::References;
 use crate::env::Environment;
 use crate::problem::Problem;
-use crate::service::{PARAMETERS, Query};
+use crate::service::{PARAMETERS, Query, row_of, unsupported};
 
 /// Longest URL that is looked at.
 const URL_BYTES: usize = 256 * 1024;
@@ -73,6 +73,10 @@ impl RawUrl {
                 "write it as schema://…, for example xmpps://user:password@host/target",
             ));
         };
+        // Another service's URL has other rules: its schema is the cause, whatever else is odd.
+        if row_of(&schema).is_none() && !matches!(schema.as_str(), "http" | "https") {
+            return Err(unsupported(&schema, ""));
+        }
         let (front, query) = match rest.split_once('?') {
             Some((front, query)) => (front, query),
             None => (rest, ""),
