@@ -27,25 +27,10 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// What did not load.
-    pub(crate) fn load_problems(&self) -> Vec<Problem> {
-        let mut all = self.remarks.clone();
-        all.extend(self.notifier.problems().iter().cloned());
-        all
-    }
-
     /// Every problem worth telling, in the order they came up: what did not load, and what is odd about what did.
     pub(crate) fn problems(&self) -> Vec<Problem> {
-        let mut all = self.load_problems();
-        for entry in &self.notifier {
-            let warnings = entry.service().map_or(&[][..], |service| service.warnings());
-            for problem in warnings {
-                let problem = problem.clone().at(entry.file.as_deref(), entry.line, None);
-                if !all.contains(&problem) {
-                    all.push(problem);
-                }
-            }
-        }
+        let mut all = self.remarks.clone();
+        all.extend(self.notifier.problems().iter().cloned());
         all
     }
 }

@@ -48,8 +48,8 @@ pub use outcome::{Confirmation, Lack, Outcome};
 pub use problem::{AddError, Problem, Severity};
 pub use report::{Pieces, Report, Status, TargetReport};
 pub use service::{
-    Chunk, Context, LoadedUrls, Origin, ParamValue, Parameter, Service, SogsAccess, SogsParts, Target, Wire,
-    XmppAccess, XmppParts,
+    Chunk, Context, LoadedUrls, Origin, ParamValue, Parameter, Service, Shown, SogsAccess, SogsParts, Target,
+    Wire, XmppAccess, XmppParts,
 };
 pub use tag::{Chain, Tag, TagFilter, Wanted, parse_tags};
 pub use template::{Template, Values};

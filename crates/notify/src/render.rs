@@ -4,6 +4,7 @@ mod emoji;
 mod emoji_table;
 mod entities;
 mod escape;
+mod html_links;
 mod html_markdown;
 mod html_pieces;
 mod html_text;

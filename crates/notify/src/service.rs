@@ -28,7 +28,7 @@ pub use limits::{Limits, Measure};
 pub(crate) use near::near_miss;
 pub use parse::{Context, LoadedUrls};
 pub(crate) use parse::{assemble, taken_apart, unsupported, with_overrides};
-pub use wire::{FixedPost, SogsWire, Wire, XmppWire};
+pub use wire::{FixedPost, Shown, SogsWire, Wire, XmppWire};
 
 use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};
 use crate::problem::Problem;
@@ -110,6 +110,10 @@ pub(crate) trait Endpoint: Send + Sync + fmt::Debug + 'static {
     /// Turns rendered chunks into what the wire carries (an XMPP `format=html` gets its two forms here).
     fn finish(&self, _common: &Common, chunks: Vec<Chunk>, _input: Option<crate::Format>) -> Vec<Chunk> {
         chunks
+    }
+    /// True for a chunk of which a reader sees nothing.
+    fn is_blank(&self, _common: &Common, _chunk: &Chunk) -> bool {
+        false
     }
     /// Fixes what a chunk is on the wire. Pure.
     fn fix(&self, common: &Common, target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire;
@@ -277,6 +281,12 @@ impl Service {
     /// Fixes what a chunk is on the wire: bytes, signatures, ids. Pure; the same wire sent again is recognised.
     pub fn fix(&self, target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire {
         self.0.endpoint.fix(&self.0.common, target, chunk, stamp)
+    }
+
+    /// Shows what a recipient's program is handed for a chunk, made by the same code that sends it.
+    pub fn shown(&self, target: &Target, chunk: &Chunk) -> Shown {
+        self.fix(target, chunk, &Stamp::new(std::time::SystemTime::now()))
+            .shown()
     }
 
     /// How many messages one target takes in how long, by the server's own rule.

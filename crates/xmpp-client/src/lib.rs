@@ -39,7 +39,7 @@ pub use jid::{Jid, JidError};
 pub use memory::{FastToken, Memory, ProcessMemory, Remembered};
 pub use message::{
     Attachment, Confirm, ConfirmedBy, Content, Delivered, MAX_BODY_WIRE_BYTES, MessageType, Note, Outcome,
-    Outgoing, RoomTarget, Target,
+    Outgoing, RoomTarget, Target, WireTexts,
 };
 pub use oneshot::send;
 pub use probe::{Candidate, ChosenMechanism, Joined, Offered, RoomFacts, Visit, addresses, offer, servers};

@@ -167,6 +167,19 @@ impl Content {
     }
 }
 
+/// The texts of a message as their stanza carries them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WireTexts {
+    /// The subject; empty means none.
+    pub subject: String,
+    /// The plain text, with line ends of XML and without the characters that XML forbids.
+    pub body: String,
+    /// The XHTML-IM part, as XML.
+    pub html: Option<String>,
+    /// Number of characters that were replaced by U+FFFD.
+    pub replaced: usize,
+}
+
 /// A file to upload (XEP-0363). The same [`Arc`] given to several targets is uploaded once.
 pub struct Attachment {
     /// The name the recipient sees.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::error::XmppError;
-use crate::message::{Confirm, Content, MAX_BODY_WIRE_BYTES, MessageType, Note, Target};
+use crate::message::{Confirm, Content, MAX_BODY_WIRE_BYTES, MessageType, Note, Target, WireTexts};
 use crate::ns;
 use crate::xhtml;
 use crate::xml::{Element, replace_forbidden, wire_len};
@@ -22,6 +22,31 @@ pub(crate) struct Part {
     pub(crate) repeat_since: Option<SystemTime>,
 }
 
+impl Content {
+    /// Returns the texts as their stanza carries them.
+    pub fn on_wire(&self) -> WireTexts {
+        let html = self.html.as_deref().and_then(xhtml::from_html);
+        WireTexts {
+            html: html.map(|html| html.to_xml()),
+            ..self.plain_on_wire()
+        }
+    }
+
+    fn plain_on_wire(&self) -> WireTexts {
+        let body = self.body.replace("\r\n", "\n").replace('\r', "\n");
+        let (body, in_body) = replace_forbidden(&body);
+        let subject = self.subject.as_deref().unwrap_or_default();
+        let subject = subject.replace(['\r', '\n'], " ");
+        let (subject, in_subject) = replace_forbidden(&subject);
+        WireTexts {
+            subject: subject.into_owned(),
+            body: body.into_owned(),
+            html: None,
+            replaced: in_body + in_subject,
+        }
+    }
+}
+
 /// The text part: body, subject, formatting.
 pub(crate) fn text_part(
     target: &Target,
@@ -30,14 +55,12 @@ pub(crate) fn text_part(
     id: String,
     replaces: Option<&str>,
 ) -> Result<Part, XmppError> {
-    let body = content.body.replace("\r\n", "\n").replace('\r', "\n");
-    let (body, in_body) = replace_forbidden(&body);
-    let subject = content
-        .subject
-        .as_deref()
-        .unwrap_or_default()
-        .replace(['\r', '\n'], " ");
-    let (subject, in_subject) = replace_forbidden(&subject);
+    let WireTexts {
+        subject,
+        body,
+        replaced,
+        ..
+    } = content.plain_on_wire();
     if body.is_empty() && subject.is_empty() {
         return Err(XmppError::Empty);
     }
@@ -50,10 +73,10 @@ pub(crate) fn text_part(
     }
     let mut message = envelope(target, content, &id);
     if !subject.is_empty() {
-        message.push(Element::new("subject", ns::CLIENT).text(&*subject));
+        message.push(Element::new("subject", ns::CLIENT).text(subject.as_str()));
     }
     if !body.is_empty() {
-        message.push(Element::new("body", ns::CLIENT).text(&*body));
+        message.push(Element::new("body", ns::CLIENT).text(body.as_str()));
     }
     if let Some(html) = content.html.as_deref().and_then(xhtml::from_html) {
         message.push(html);
@@ -65,9 +88,9 @@ pub(crate) fn text_part(
         message.push(Element::new("replace", ns::CORRECT).attr("id", replaces));
     }
     let mut part = finish(target, asked, id, message);
-    part.topic = (body.is_empty() && matches!(target, Target::Room(_))).then(|| subject.to_string());
-    if in_body + in_subject > 0 {
-        part.notes.push(Note::CharactersReplaced(in_body + in_subject));
+    part.topic = (body.is_empty() && matches!(target, Target::Room(_))).then_some(subject);
+    if replaced > 0 {
+        part.notes.push(Note::CharactersReplaced(replaced));
     }
     Ok(part)
 }

@@ -1,12 +1,15 @@
 //! `ackpost preview`: what would be sent where, without any network.
 
+use std::io::IsTerminal as _;
+
 use clap::Args;
-use notify::{Options, ParamValue, Parameter, Planned, Problem};
+use notify::{Options, ParamValue, Parameter, Planned, Problem, Shown};
 use serde_json::{Map, Value, json};
 
 use super::send::{ContentArgs, SourceArgs};
 use crate::context::Context;
 use crate::exit::Exit;
+use crate::input;
 use crate::output;
 use crate::sources::{self, Wanted};
 use crate::usage::refuse_value;
@@ -48,27 +51,35 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
     let loaded = context
         .runtime()
         .block_on(sources::load(options, &wanted, context));
-    let message = args
-        .content
-        .message(&checked, args.content.body.clone().unwrap_or_default());
+    let body = match &args.content.body {
+        Some(body) => body.clone(),
+        // As `send` does; on a terminal nobody has to type a message to see what a URL means.
+        None if std::io::stdin().is_terminal() => String::new(),
+        None => match input::message() {
+            Ok(body) => body,
+            Err(failure) => return failure.print(),
+        },
+    };
+    let message = args.content.message(&checked, loaded.notifier.asset(), body);
     let plan = loaded.notifier.plan(&message, &loaded.filter);
     // A URL with some bad targets is loaded: that is said, but the preview shows what would be sent.
-    let mut failed = loaded.load_problems();
+    let mut failed = loaded.problems();
     failed.extend(plan.problems.iter().cloned());
     let (files, unreadable) = attachments(&message);
     failed.extend(unreadable);
+    if !message.body.is_empty() || !message.title.is_empty() {
+        let unsendable = plan
+            .services
+            .iter()
+            .filter_map(|planned| planned.prepared.as_ref().err());
+        failed.extend(unsendable.cloned());
+    }
     if loaded.notifier.is_empty() && !failed.iter().any(Problem::is_error) {
         failed.push(Problem::error(
             "there is no service to send to",
             "give a URL or a configuration file",
         ));
     }
-    let odd: Vec<Problem> = loaded
-        .problems()
-        .into_iter()
-        .filter(|p| !failed.contains(p))
-        .collect();
-    output::problems(&odd, context);
     let errors: Vec<&Problem> = failed.iter().filter(|p| p.is_error()).collect();
     // A URL that lost some of its targets is loaded: they are named among the errors, but it is not invalid.
     let lost: Vec<&Problem> = loaded
@@ -111,6 +122,18 @@ fn attachments(message: &notify::Message) -> (Vec<String>, Vec<Problem>) {
     (lines, problems)
 }
 
+/// What each part is on the wire. All targets of a URL are sent the same texts.
+fn shown(planned: &Planned<'_>) -> Vec<Shown> {
+    let Ok(prepared) = &planned.prepared else {
+        return Vec::new();
+    };
+    let Some(target) = prepared.targets.first() else {
+        return Vec::new();
+    };
+    let parts = prepared.chunks.iter();
+    parts.map(|chunk| planned.service.shown(target, chunk)).collect()
+}
+
 fn url(planned: &Planned<'_>, secrets: bool) -> String {
     if secrets {
         planned.service.expose_url()
@@ -121,11 +144,15 @@ fn url(planned: &Planned<'_>, secrets: bool) -> String {
 
 fn service_json(planned: &Planned<'_>, secrets: bool) -> Value {
     let service = &planned.service;
-    let chunks: Vec<Value> = planned
-        .prepared
-        .iter()
-        .flat_map(|p| &p.chunks)
-        .map(|c| json!({"title": c.title, "body": c.body}))
+    let chunks: Vec<Value> = shown(planned)
+        .into_iter()
+        .map(|part| {
+            let mut chunk = json!({"title": part.subject.unwrap_or_default(), "body": part.body});
+            if let Some(html) = part.html {
+                chunk["html"] = html.into();
+            }
+            chunk
+        })
         .collect();
     let targets: Vec<String> = service.targets().into_iter().map(|t| t.address).collect();
     let params: Map<String, Value> = service
@@ -194,14 +221,19 @@ fn print(planned: &Planned<'_>, files: &[String], secrets: bool) {
     for file in files {
         output::line(&format!("  file        {file}"));
     }
-    let total = prepared.chunks.len();
-    for (n, chunk) in prepared.chunks.iter().enumerate() {
-        output::line(&format!("  part {}/{total}, {} characters", n + 1, chunk.chars()));
-        if !chunk.title.is_empty() {
-            output::line(&format!("    | subject: {}", chunk.title));
+    let parts = shown(planned);
+    let total = parts.len();
+    for (n, part) in parts.into_iter().enumerate() {
+        let characters = part.body.chars().count();
+        output::line(&format!("  part {}/{total}, {characters} characters", n + 1));
+        if let Some(subject) = part.subject {
+            output::line(&format!("    | subject: {subject}"));
         }
-        for line in chunk.body.lines() {
+        for line in part.body.split('\n') {
             output::line(&format!("    | {line}"));
+        }
+        if let Some(html) = part.html {
+            output::line(&format!("    | html: {html}"));
         }
     }
     output::line("");

@@ -66,7 +66,9 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
         Some(body) => body.clone(),
         None => input::message()?,
     };
-    let message = args.content.message(&checked.content(), body);
+    let message = args
+        .content
+        .message(&checked.content(), loaded.notifier.asset(), body);
     if message.body.is_empty() && message.title.trim().is_empty() && message.attachments.is_empty() {
         return Err(Failure::new(
             "no message content specified to deliver",
@@ -99,7 +101,7 @@ async fn store_and_deliver(
     let asset = loaded.notifier.asset();
     let stored = args.queue.store(&message, &queued, asset, context).await?;
     if loaded.notifier.find(&loaded.filter).next().is_none() {
-        let whole = problems.is_empty() && !loaded.load_problems().iter().any(notify::Problem::is_error);
+        let whole = problems.is_empty() && !loaded.problems().iter().any(notify::Problem::is_error);
         return Ok(if whole { stored } else { Exit::Partial });
     }
     Ok(match deliver(&loaded, message, progress, context).await {

@@ -104,7 +104,7 @@ fn list(args: &StorageArgs, urls: &[String], ids: &[String], uid_length: usize, 
     let loaded = context
         .runtime()
         .block_on(sources::load(Options::default(), &wanted, context));
-    output::problems(&loaded.load_problems(), context);
+    output::problems(&loaded.problems(), context);
     let filter = if wanted.tags.is_empty() {
         TagFilter::All
     } else {

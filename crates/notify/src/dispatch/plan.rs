@@ -40,9 +40,22 @@ pub fn prepare_shared(service: &Service, message: &Arc<Message>) -> Result<Prepa
 }
 
 fn prepared(service: &Service, message: &Message, chunks: Vec<Chunk>) -> Result<Prepared, Problem> {
-    let chunks = service
-        .endpoint()
-        .finish(service.common(), chunks, message.input_format);
+    let endpoint = service.endpoint();
+    let chunks = endpoint.finish(service.common(), chunks, message.input_format);
+    // What a conversion swallows is no message: that the rest arrived would not be the truth.
+    if chunks
+        .iter()
+        .any(|chunk| endpoint.is_blank(service.common(), chunk))
+    {
+        return Err(Problem::error(
+            format!(
+                "a part of the message shows no text when it is sent as {}",
+                service.common().format
+            ),
+            "write text that can be shown, or choose another ?format=",
+        )
+        .key("body"));
+    }
     if chunks.is_empty() && message.attachments.is_empty() {
         return Err(Problem::error(
             "there is nothing to send: title and body are empty",

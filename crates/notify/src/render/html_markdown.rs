@@ -2,8 +2,9 @@
 
 mod close;
 
+use super::html_links::safe;
 use super::html_pieces::{BLANKS, Mark, Piece};
-use super::html_text::{collapse, is_silent};
+use super::html_text::{collapse, is_hidden};
 use super::html_tokens::{Attribute, Token, tokens};
 use crate::url::number::{python_int, trim};
 
@@ -33,17 +34,24 @@ const LEVELS: usize = 4;
 const BLOCKS: [&str; 14] = [
     "p", "h1", "h2", "h3", "h4", "h5", "h6", "div", "td", "th", "pre", "samp", "label", "li",
 ];
+/// Elements of lists and tables.
+const STRUCTURE: [&str; 7] = ["ul", "ol", "li", "table", "tr", "td", "th"];
 /// Those that stand apart from what is around them.
 const PARAGRAPHS: [&str; 5] = ["p", "div", "td", "th", "label"];
-/// Addresses that are not linked to.
-const UNSAFE_SCHEMES: [&str; 5] = ["javascript", "vbscript", "data", "file", "blob"];
+/// Elements whose text, where it stands outside of items and cells, is a paragraph of its own.
+const INLINE: [&str; 17] = [
+    "p", "h1", "h2", "h3", "h4", "h5", "h6", "div", "label", "code", "pre", "samp", "b", "strong", "i", "em",
+    "a",
+];
 
 /// An open element, and what holds inside of it.
 #[derive(Clone, Debug, Default)]
 struct Frame {
     tag: String,
-    /// Text is kept.
+    /// Text is kept where it stands.
     store: bool,
+    /// Text is never shown.
+    hidden: bool,
     /// The innermost list is ordered or not.
     list: Option<bool>,
     /// Nesting of lists.
@@ -89,6 +97,11 @@ enum Kind {
     },
     Cell {
         start: usize,
+    },
+    /// Text of a list or table outside of its items and cells. `start` is where it begins among the pieces.
+    Loose {
+        start: usize,
+        opened: u64,
     },
 }
 
@@ -190,7 +203,7 @@ impl Writer {
     }
 
     fn text(&mut self, text: &str) {
-        if !self.top().store {
+        if !self.top().store && (trim(text).is_empty() || !self.open_loose()) {
             return;
         }
         if let Kind::Code(code) = &mut self.top().kind {
@@ -243,6 +256,11 @@ impl Writer {
             let found = attributes.iter().find(|(key, _)| key == wanted);
             found.and_then(|(_, value)| value.as_deref())
         };
+        if STRUCTURE.contains(&name) {
+            self.close_loose();
+        } else if INLINE.contains(&name) && !self.top().store {
+            self.open_loose();
+        }
         match name {
             "ul" | "ol" => self.list(name, value("start")),
             "li" => self.item(value("value")),
@@ -404,10 +422,12 @@ impl Writer {
                 ..frame
             });
         } else if name == "body" {
-            self.push(Frame { store: true, ..frame });
-        } else if is_silent(name) {
+            let store = !frame.hidden;
+            self.push(Frame { store, ..frame });
+        } else if is_hidden(name) {
             self.push(Frame {
                 store: false,
+                hidden: true,
                 ..frame
             });
         }
@@ -466,22 +486,11 @@ fn heading(name: &str) -> Option<usize> {
     ((1..=6).contains(&level) && name.len() == 2).then_some(level)
 }
 
-/// An address as it may be linked to: without invisible characters, `#` instead of one that would run something.
+/// An address as it may be linked to: `#` instead of one that would run something.
 fn address(written: &str) -> String {
-    let visible: String = written
-        .chars()
-        .filter(|c| {
-            !matches!(c, '\0'..='\u{1f}' | '\u{7f}' | '\u{ad}' | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-        })
-        .collect();
-    let visible = trim(&visible);
-    let scheme = visible
-        .split_once(':')
-        .map(|(scheme, _)| scheme.to_ascii_lowercase());
-    if scheme.is_some_and(|scheme| UNSAFE_SCHEMES.contains(&scheme.as_str())) {
+    let Some(visible) = safe(written) else {
         return "#".to_owned();
-    }
+    };
     let mut out = String::with_capacity(visible.len());
     for c in visible.chars() {
         if matches!(c, '\\' | '<' | '>') {

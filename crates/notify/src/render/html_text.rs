@@ -1,36 +1,75 @@
 //! HTML as plain text.
 
-use super::html_tokens::{Token, tokens};
+use super::html_links;
+use super::html_tokens::{Attribute, Token, tokens};
 use crate::url::number::{is_space, trim};
 
 /// Elements that begin and end a line.
 const BLOCKS: [&str; 14] = [
     "p", "h1", "h2", "h3", "h4", "h5", "h6", "div", "td", "th", "code", "pre", "label", "li",
 ];
-/// Elements whose own text is left out, up to the next tag of any kind.
-pub(super) const SILENT: [&str; 12] = [
-    "form", "input", "textarea", "select", "ul", "ol", "style", "link", "meta", "title", "html", "head",
+/// Elements in which blanks mean nothing.
+const BLANKS_ONLY: [&str; 10] = [
+    "form", "input", "textarea", "select", "ul", "ol", "link", "meta", "html", "head",
 ];
 
-/// True for an element whose own text is left out.
-pub(super) fn is_silent(name: &str) -> bool {
-    name == "script" || SILENT.contains(&name)
+/// True for an element whose own text is never shown.
+pub(super) fn is_hidden(name: &str) -> bool {
+    matches!(name, "script" | "style" | "title")
 }
 
-/// Converts HTML to plain text: lines at blocks, `- ` for items, ` >` for quotes, `---` for rules; links and pictures
-/// leave their text only.
+/// What becomes of a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is kept.
+    Kept,
+    /// It is kept, unless it is blank.
+    NotBlank,
+    /// The same, and it is a line of its own: a list outside of its items.
+    Line,
+    /// It is never shown.
+    Hidden,
+}
+
+impl Place {
+    fn behind(tag: &str) -> Self {
+        match tag {
+            "ul" | "ol" => Self::Line,
+            _ if is_hidden(tag) => Self::Hidden,
+            _ if BLANKS_ONLY.contains(&tag) => Self::NotBlank,
+            _ => Self::Kept,
+        }
+    }
+
+    fn keeps(self, text: &str) -> bool {
+        match self {
+            Self::Kept => true,
+            Self::NotBlank | Self::Line => !text.chars().all(is_space),
+            Self::Hidden => false,
+        }
+    }
+}
+
+/// Converts HTML to plain text: lines at blocks, `- ` for items, ` >` for quotes, `---` for rules, the address of a link
+/// behind its text. Pictures leave nothing.
 ///
 /// ```
 /// assert_eq!(notify::render::html_to_text("<h1>A</h1><ul><li>b &amp; c</li></ul>"), "A\n- b & c");
+/// assert_eq!(notify::render::html_to_text("<a href='https://e.org/'>Log</a>"), "Log <https://e.org/>");
 /// ```
 pub fn html_to_text(html: &str) -> String {
     let mut lines = Lines::default();
-    let mut stored = true;
+    let mut place = Place::Kept;
+    let mut link: Option<Link> = None;
     let mut preformatted = 0_usize;
     for token in tokens(html) {
         match token {
-            Token::Start { name, .. } => {
-                stored = !is_silent(&name);
+            Token::Start { name, attributes } => {
+                place = Place::behind(&name);
+                if name == "a" {
+                    lines.address(link.take());
+                    link = Link::of(attributes);
+                }
                 if BLOCKS.contains(&name.as_str()) {
                     lines.break_line();
                 }
@@ -44,7 +83,10 @@ pub fn html_to_text(html: &str) -> String {
                 }
             }
             Token::End { name } => {
-                stored = true;
+                place = Place::Kept;
+                if name == "a" {
+                    lines.address(link.take());
+                }
                 if BLOCKS.contains(&name.as_str()) {
                     lines.break_line();
                 }
@@ -52,8 +94,15 @@ pub fn html_to_text(html: &str) -> String {
                     preformatted = preformatted.saturating_sub(1);
                 }
             }
-            Token::Text(text) if stored => {
-                if preformatted > 0 {
+            Token::Text(text) if place.keeps(&text) => {
+                if let Some(link) = &mut link {
+                    link.text.push_str(&text);
+                }
+                if place == Place::Line {
+                    lines.break_line();
+                    lines.push(&collapse(&text));
+                    lines.break_line();
+                } else if preformatted > 0 {
                     lines.push(&text.replace("\r\n", "\n").replace('\r', "\n"));
                 } else {
                     lines.push(&collapse(&text));
@@ -62,7 +111,24 @@ pub fn html_to_text(html: &str) -> String {
             Token::Text(_) => {}
         }
     }
+    lines.address(link);
     lines.finish()
+}
+
+/// An open link.
+struct Link {
+    address: String,
+    text: String,
+}
+
+impl Link {
+    fn of(attributes: Vec<Attribute>) -> Option<Self> {
+        let (_, address) = attributes.into_iter().find(|(name, _)| name == "href")?;
+        Some(Self {
+            address: address?,
+            text: String::new(),
+        })
+    }
 }
 
 /// Runs of blanks become one.
@@ -96,6 +162,23 @@ impl Lines {
         let line = self.open.get_or_insert_default();
         self.last = line.len();
         line.push_str(text);
+    }
+
+    /// The address of a link, unless its text shows it already.
+    fn address(&mut self, link: Option<Link>) {
+        let Some(link) = link else { return };
+        let Some(address) = html_links::shown(&link.address, &link.text) else {
+            return;
+        };
+        let blank = self
+            .open
+            .as_ref()
+            .is_none_or(|line| line.is_empty() || line.ends_with(is_space));
+        self.push(&if blank {
+            format!("<{address}>")
+        } else {
+            format!(" <{address}>")
+        });
     }
 
     /// A rule; blanks at the end of the piece in front of it are dropped.

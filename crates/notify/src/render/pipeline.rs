@@ -45,7 +45,11 @@ fn chunks(
         body = emojis(&body).into();
     }
     let merged = limits.title == 0;
+    let given = !body.chars().all(is_space);
     body = convert(message.input_format, common.format, body);
+    if given && body.chars().all(is_space) {
+        return Err(nothing_left(message.input_format, common.format));
+    }
     if merged {
         title = convert(message.input_format, common.format, title);
     }
@@ -73,6 +77,16 @@ fn chunks(
     let mut chunks = overflowed(common.overflow, limits, title, &body, markup, &whole);
     chunks.retain(|chunk| !chunk.body.chars().all(is_space));
     Ok(chunks)
+}
+
+/// A text of which a conversion leaves nothing.
+fn nothing_left(from: Option<Format>, to: Format) -> Problem {
+    let from = from.unwrap_or_default();
+    Problem::error(
+        format!("nothing is left of the body when {from} becomes {to}"),
+        format!("write text that {to} can show, or send the body as it is with --input-format {to}"),
+    )
+    .key("body")
 }
 
 fn unescape(text: &str) -> Result<String, Problem> {

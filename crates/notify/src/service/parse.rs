@@ -154,8 +154,13 @@ fn near_misses(row: &Row, taken: &mut Taken<'_>) {
         let from_config = query.origin(name) == Some(Origin::Config);
         let words = known().chain(from_config.then_some(["tag", "tags"]).into_iter().flatten());
         if let Some(meant) = near_miss(name, words) {
+            let problem = match meant {
+                // These decide who gets a message.
+                "tag" | "tags" | "to" | "targets" => Problem::error,
+                _ => Problem::warning,
+            };
             taken.warn(
-                Problem::warning(
+                problem(
                     format!("`{name}` is no parameter here and is not used"),
                     format!("perhaps {meant} is meant"),
                 )

@@ -12,6 +12,37 @@ pub enum Wire {
     Xmpp(XmppWire),
 }
 
+/// Texts of a piece as a recipient's program is handed them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The subject.
+    pub subject: Option<String>,
+    /// The plain text.
+    pub body: String,
+    /// The same text as markup, where the service carries one.
+    pub html: Option<String>,
+}
+
+impl Wire {
+    /// Returns the texts that are sent, byte for byte.
+    pub fn shown(&self) -> Shown {
+        match self {
+            Self::Sogs(wire) => Shown {
+                body: wire.body.clone(),
+                ..Shown::default()
+            },
+            Self::Xmpp(wire) => {
+                let texts = wire.content().on_wire();
+                Shown {
+                    subject: Some(texts.subject).filter(|subject| !subject.is_empty()),
+                    body: texts.body,
+                    html: texts.html,
+                }
+            }
+        }
+    }
+}
+
 /// A post in a community room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SogsWire {
@@ -51,4 +82,16 @@ pub struct XmppWire {
     pub html: Option<String>,
     /// Signs like `*` in the body are not meant as styling.
     pub unstyled: bool,
+}
+
+impl XmppWire {
+    /// The texts as the client takes them.
+    pub(super) fn content(&self) -> xmpp_client::Content {
+        xmpp_client::Content {
+            body: self.body.clone(),
+            subject: self.subject.clone(),
+            html: self.html.clone(),
+            ..xmpp_client::Content::default()
+        }
+    }
 }

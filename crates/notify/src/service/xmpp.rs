@@ -642,6 +642,13 @@ impl Endpoint for Xmpp {
             .collect()
     }
 
+    fn is_blank(&self, common: &Common, chunk: &Chunk) -> bool {
+        common.format != Format::Text
+            && super::xmpp_deliver::body_of(common, chunk)
+                .chars()
+                .all(crate::url::number::is_space)
+    }
+
     fn fix(&self, common: &Common, _target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire {
         Wire::Xmpp(self.wire(common, chunk, stamp))
     }

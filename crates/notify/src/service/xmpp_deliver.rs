@@ -1,5 +1,6 @@
 //! Messages to people and rooms over XMPP.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -136,11 +137,7 @@ impl Xmpp {
 
     /// What a chunk is on the wire.
     pub(super) fn wire(&self, common: &Common, chunk: &Chunk, stamp: &Stamp) -> XmppWire {
-        let body = if common.format == Format::Markdown {
-            xmpp_client::styling_from_markdown(&chunk.body)
-        } else {
-            chunk.body.to_string()
-        };
+        let body = body_of(common, chunk).into_owned();
         XmppWire {
             id: stamp.id.clone(),
             sent_at_ms: stamp.sent_at_ms,
@@ -194,13 +191,10 @@ impl Xmpp {
                 ));
             };
             let content = Content {
-                body: wire.body.clone(),
-                subject: wire.subject.clone(),
-                html: wire.html.clone(),
                 lang: Some(courier.asset().language.clone()).filter(|language| !language.is_empty()),
                 unstyled: wire.unstyled && wire.html.is_none() && looks_styled(&wire.body),
                 attachments: if n == 0 { files.clone() } else { Vec::new() },
-                ..Content::default()
+                ..wire.content()
             };
             let mut message = Outgoing::new(target.clone(), content);
             message.id = Some(wire.id.clone());
@@ -259,6 +253,15 @@ impl Xmpp {
             self.nick,
             crate::dispatch::fingerprint(self.password.expose_secret()),
         )
+    }
+}
+
+/// The plain text of a chunk: Markdown becomes message styling (XEP-0393).
+pub(super) fn body_of<'c>(common: &Common, chunk: &'c Chunk) -> Cow<'c, str> {
+    if common.format == Format::Markdown {
+        xmpp_client::styling_from_markdown(&chunk.body).into()
+    } else {
+        Cow::Borrowed(&chunk.body)
     }
 }
 

@@ -119,6 +119,7 @@ pub(crate) fn check(line: &Value) -> Result<(), String> {
                 "interpret_escapes" => json!(asset.interpret_escapes),
                 "secure_logging" => json!(asset.secure_logging),
                 "encoding" => json!(asset.encoding),
+                "body_format" => json!(asset.body_format.map(notify::Format::as_str)),
                 other => return Err(format!("the asset {other} is not compared")),
             };
             same(key, &ours, value)?;

@@ -61,15 +61,9 @@ pub(crate) struct ContentArgs {
         hide_default_value = true
     )]
     notification_type: String,
-    /// What the message is written in: text, markdown or html
-    #[arg(
-        short,
-        long,
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_default_value = true
-    )]
-    input_format: String,
+    /// What the message is written in: text, markdown or html (default: `body_format` of a configuration, else text)
+    #[arg(short, long, value_name = "FORMAT")]
+    input_format: Option<String>,
     /// Read \n, \t, \u2713 and the like in title and body as the characters they name
     #[arg(short = 'e', long)]
     interpret_escapes: bool,
@@ -136,7 +130,7 @@ struct UnusedArgs {
 #[derive(Debug, Clone)]
 pub(crate) struct Checked {
     pub(crate) kind: Kind,
-    pub(crate) input_format: Format,
+    pub(crate) input_format: Option<Format>,
     pub(crate) recursion: u32,
     pub(crate) templates: BTreeMap<String, String>,
     /// `None`: no limit.
@@ -162,7 +156,8 @@ const SERVICE_LIMIT: Duration = Duration::from_mins(1);
 /// The content flags, checked (they are those of `preview` too).
 pub(crate) struct CheckedContent {
     pub(crate) kind: Kind,
-    pub(crate) input_format: Format,
+    /// What `-i` says.
+    pub(crate) input_format: Option<Format>,
 }
 
 impl ContentArgs {
@@ -170,16 +165,25 @@ impl ContentArgs {
     pub(crate) fn check(&self, context: Context) -> Result<CheckedContent, String> {
         Ok(CheckedContent {
             kind: word("--notification-type (-n)", &self.notification_type, context)?,
-            input_format: word("--input-format (-i)", &self.input_format, context)?,
+            input_format: match &self.input_format {
+                Some(format) => Some(word("--input-format (-i)", format, context)?),
+                None => None,
+            },
         })
     }
 
-    /// The message these flags describe, with this body.
-    pub(crate) fn message(&self, checked: &CheckedContent, body: String) -> notify::Message {
+    /// The message these flags describe, with this body. `asset` holds the format of a configuration, for where no flag
+    /// names one.
+    pub(crate) fn message(
+        &self,
+        checked: &CheckedContent,
+        asset: &notify::Asset,
+        body: String,
+    ) -> notify::Message {
         let mut message = notify::Message::new(body)
             .title(self.title.clone().unwrap_or_default())
             .kind(checked.kind)
-            .input_format(checked.input_format)
+            .input_format(checked.input_format.or(asset.body_format).unwrap_or(Format::Text))
             .escapes(self.interpret_escapes)
             .emojis(self.interpret_emojis.then_some(true));
         for file in &self.attach {

@@ -1,12 +1,15 @@
 //! The ends of elements: what was collected inside is written.
 
 use super::super::html_pieces::{BLANKS, Piece, cell, join, longest_run};
-use super::super::html_text::is_silent;
-use super::{BLOCKS, Frame, Kind, PARAGRAPHS, Writer};
+use super::super::html_text::is_hidden;
+use super::{BLOCKS, Frame, Kind, PARAGRAPHS, STRUCTURE, Writer};
 use crate::url::number::trim;
 
 impl Writer {
     pub(super) fn end(&mut self, name: &str) {
+        if STRUCTURE.contains(&name) {
+            self.close_loose();
+        }
         match name {
             "a" => {
                 if let Some(Kind::Link(address)) = self.leave("a").map(|frame| frame.kind) {
@@ -67,7 +70,7 @@ impl Writer {
     }
 
     fn end_other(&mut self, name: &str) {
-        let silent = name == "body" || is_silent(name);
+        let silent = name == "body" || is_hidden(name);
         let top = self.top();
         if !top.store || matches!(top.kind, Kind::Code(_)) {
             if silent {
@@ -105,6 +108,44 @@ impl Writer {
         }
     }
 
+    /// Begins a paragraph for text outside of items and cells; false where text is never shown.
+    pub(super) fn open_loose(&mut self) -> bool {
+        if self.top().hidden {
+            return false;
+        }
+        let (start, opened) = (self.pieces.len(), self.written);
+        let frame = Frame {
+            store: true,
+            kind: Kind::Loose { start, opened },
+            ..self.inside("")
+        };
+        self.begin(true);
+        self.push(frame)
+    }
+
+    /// Ends such a paragraph, if one is open.
+    pub(super) fn close_loose(&mut self) {
+        if let Some(at) = self.innermost(|frame| matches!(frame.kind, Kind::Loose { .. })) {
+            while self.frames.len() > at {
+                self.close_top();
+            }
+        }
+    }
+
+    /// Nothing remains of a paragraph without text. A table goes on below the text with a head of its own.
+    fn end_loose(&mut self, start: usize, opened: u64) {
+        if self.written == opened {
+            self.pieces.truncate(start);
+            return;
+        }
+        self.boundary(true);
+        for frame in &mut self.frames {
+            if let Kind::Table { rows, .. } = &mut frame.kind {
+                *rows = 0;
+            }
+        }
+    }
+
     /// Ends the innermost element and writes what it has collected.
     fn close_top(&mut self) {
         if self.frames.len() < 2 {
@@ -117,6 +158,7 @@ impl Writer {
             } => self.close_emphasis(mark, opened, start),
             Kind::Code(code) if frame.store => self.close_code(&frame.tag, &code),
             Kind::Plain | Kind::Item { .. } | Kind::Link(_) | Kind::Code(_) => {}
+            Kind::Loose { start, opened } => self.end_loose(start, opened),
             Kind::Cell { start } => {
                 let pieces = self.pieces.split_off(start.min(self.pieces.len()));
                 if frame.store
