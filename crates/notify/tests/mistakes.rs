@@ -111,7 +111,10 @@ async fn near_misses_are_reported_and_other_keys_are_not() {
     list.add_config_text(yaml, Some(Syntax::Yaml)).await;
     assert_eq!(list.len(), 1);
     let problems = list.problems();
-    assert!(problems.iter().all(Problem::is_error), "both change who gets a message");
+    assert!(
+        problems.iter().all(Problem::is_error),
+        "both change who gets a message"
+    );
     let seen: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(seen.len(), 2, "{seen:?}");
     assert!(seen[0].contains("1:1: url: `url` is no key here and is not used; perhaps urls is meant"));

@@ -84,7 +84,7 @@ fn nothing_left(from: Option<Format>, to: Format) -> Problem {
     let from = from.unwrap_or_default();
     Problem::error(
         format!("nothing is left of the body when {from} becomes {to}"),
-        format!("write text that {to} can show, or send the body as it is with --input-format {to}"),
+        format!("write a body whose markup leaves text, or send it as it is with --input-format {to}"),
     )
     .key("body")
 }

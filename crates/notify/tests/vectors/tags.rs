@@ -18,9 +18,19 @@ fn texts(value: &Value) -> Vec<String> {
 fn check(line: &Value) -> Result<(), String> {
     let input = &line["input"];
     let filter = TagFilter::from_values(texts(&input["filter"]));
-    let all: Vec<_> = texts(&input["tags"]).iter().map(|tags| parse_tags(tags)).collect();
-    let fails = |index: usize| input["failing"].as_array().expect("a list").contains(&json!(index));
-    let chosen: Vec<usize> = (0..all.len()).filter(|index| filter.matches(&all[*index])).collect();
+    let all: Vec<_> = texts(&input["tags"])
+        .iter()
+        .map(|tags| parse_tags(tags))
+        .collect();
+    let fails = |index: usize| {
+        input["failing"]
+            .as_array()
+            .expect("a list")
+            .contains(&json!(index))
+    };
+    let chosen: Vec<usize> = (0..all.len())
+        .filter(|index| filter.matches(&all[*index]))
+        .collect();
     let tags: Vec<_> = chosen.iter().map(|index| all[*index].as_slice()).collect();
     let mut sent = Vec::new();
     for chain in filter.chains(&tags) {

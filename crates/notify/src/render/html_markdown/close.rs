@@ -160,11 +160,12 @@ impl Writer {
             Kind::Plain | Kind::Item { .. } | Kind::Link(_) | Kind::Code(_) => {}
             Kind::Loose { start, opened } => self.end_loose(start, opened),
             Kind::Cell { start } => {
-                let pieces = self.pieces.split_off(start.min(self.pieces.len()));
-                if frame.store
-                    && let Kind::Row { cells, .. } = &mut self.top().kind
-                {
-                    cells.push(cell(&join(&pieces)));
+                // The cells of a table inside a cell are text of that cell.
+                if frame.store {
+                    let pieces = self.pieces.split_off(start.min(self.pieces.len()));
+                    if let Kind::Row { cells, .. } = &mut self.top().kind {
+                        cells.push(cell(&join(&pieces)));
+                    }
                 }
             }
             Kind::Row { cells, in_table, .. } => self.close_row(&cells, in_table),
