@@ -56,7 +56,10 @@ async fn what_changes_the_recipients_is_an_error() {
         ),
         ("groups: team\n", "the group has no members"),
         ("groups: [team]\n", "the group has no members"),
-        ("groups:\n  team: [{{a: b}: x}]\n", "tags are neither a text nor a list"),
+        (
+            "groups:\n  team: [{{a: b}: x}]\n",
+            "tags are neither a text nor a list",
+        ),
         ("groups:\n  x: a\n  x: b\n", "`x` is written more than once"),
         ("include: {a.yml: x}\n", "include is a mapping"),
         ("grups: {team: alice}\n", "perhaps groups is meant"),
@@ -248,7 +251,11 @@ fn text_outside_of_items_and_cells_is_text() {
         ("<html>disk full</html>", "disk full", "disk full"),
         ("<head>disk full</head>", "disk full", "disk full"),
         ("<select>disk full</select>", "disk full", "disk full"),
-        ("<ul>\n  <li>a</li>\n  <li>b</li>\n</ul>", "- a\n\n- b", "- a\n- b"),
+        (
+            "<ul>\n  <li>a</li>\n  <li>b</li>\n</ul>",
+            "- a\n\n- b",
+            "- a\n- b",
+        ),
     ] {
         assert_eq!(
             body(&sogs, &html(text)).expect(text),
