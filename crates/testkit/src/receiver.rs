@@ -37,7 +37,11 @@ impl Receiver {
             .unwrap_or_else(|e| panic!("{user}@{domain} cannot receive: {e}"))
     }
 
-    fn try_join(port: u16, domain: &str, user: &str, password: &str, rooms: &[&str]) -> io::Result<Self> {
+    /// The same, for a server that may be down.
+    ///
+    /// # Errors
+    /// When any step of it fails.
+    pub fn try_join(port: u16, domain: &str, user: &str, password: &str, rooms: &[&str]) -> io::Result<Self> {
         let mut stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(STEP))?;
@@ -139,6 +143,21 @@ impl Receiver {
         None
     }
 
+    /// Takes every stanza that comes until the connection ends, or until nothing came for so long. `true` while
+    /// the connection stands.
+    pub fn drain(&mut self, quiet: Duration, mut take: impl FnMut(&Element)) -> bool {
+        for stanza in self.seen.drain(..) {
+            take(&stanza);
+        }
+        loop {
+            match self.stanzas.recv_timeout(quiet) {
+                Ok(stanza) => take(&stanza),
+                Err(mpsc::RecvTimeoutError::Timeout) => return true,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return false,
+            }
+        }
+    }
+
     /// Waits for a message with exactly this body.
     ///
     /// # Panics
@@ -153,6 +172,17 @@ impl Receiver {
     /// Sends raw XML, for tests that answer.
     pub fn send(&mut self, xml: &str) {
         self.stream.write_all(xml.as_bytes()).expect("the stream is open");
+    }
+
+    /// Asks with the payload of an iq of type `set` and waits for the answer.
+    ///
+    /// # Panics
+    /// When none comes within 20 seconds.
+    pub fn set(&mut self, id: &str, to: Option<&str>, payload: &str) -> Element {
+        let to = to.map(|to| format!(" to='{}'", escape(to))).unwrap_or_default();
+        self.send(&format!("<iq type='set' id='{id}'{to}>{payload}</iq>"));
+        self.wait(STEP, |stanza| stanza.name == "iq" && stanza.attr("id") == id)
+            .unwrap_or_else(|| panic!("no answer to {id}"))
     }
 }
 

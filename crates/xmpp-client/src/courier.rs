@@ -4,11 +4,13 @@
 //! ([`Courier::take_out`]), and each message ends in exactly one outcome. The one-shot sender and
 //! the kept session both drive it.
 //!
-//! People: a ping to the server responsible follows the message (XEP-0199). Servers handle stanzas
-//! in order, so when its answer is here, a bounce would be too. Rooms: the reflection.
+//! People: a ping to the server responsible follows the message (XEP-0199). On a server that handles
+//! the stanzas of a stream one after the other, a bounce comes before its answer. On every other
+//! server a second ping follows a little later (see [`barrier`]). Rooms: the reflection.
 
+mod barrier;
+mod late;
 mod look;
-mod recent;
 mod room;
 mod settle;
 
@@ -18,15 +20,19 @@ use std::time::{Duration, SystemTime};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use crate::error::{Step, XmppError};
+use crate::error::{Doubt, Step, XmppError};
 use crate::id;
 use crate::message::{Confirm, ConfirmedBy, Delivered, Note, Outcome, Target};
 use crate::ns;
 use crate::stanza::Part;
+use crate::stream::Line;
 use crate::xml::Element;
 use crate::{Account, Jid};
+use barrier::{Due, Round};
+use late::Ended;
+pub(crate) use late::Late;
+pub(crate) use look::Ending;
 use look::Look;
-use recent::Recent;
 use room::Room;
 
 /// How far the clock of the server may be behind ours.
@@ -52,8 +58,14 @@ pub(crate) struct Courier {
     out: Vec<String>,
     settled: Vec<(Key, Outcome)>,
     progress: Instant,
-    /// What was confirmed a moment ago, on a kept session.
-    recent: Option<Recent>,
+    /// What is known about the line and the server.
+    line: Line,
+    /// Second questions that are to be asked a little later.
+    due: Vec<Due>,
+    /// How the connection before this one ended.
+    last_end: Ending,
+    /// Messages that ended a while ago, on a kept session.
+    ended: Option<Ended>,
 }
 
 struct Job {
@@ -84,6 +96,12 @@ struct Job {
     again: bool,
     /// Whether it was said before.
     past: Past,
+    /// When the responsible server first answered behind it.
+    answered_at: Option<Instant>,
+    /// How long an earlier connection lived on after that.
+    lived: Option<Duration>,
+    /// It was said again although nothing proves that it is missing. That happens once.
+    doubtful: bool,
 }
 
 /// What is known about earlier attempts at a message to a person.
@@ -93,8 +111,12 @@ enum Past {
     Settled,
     /// It may have been said before, and waits until our archive was looked through.
     Unknown,
-    /// It stands in our archive, and waits until that is known to prove something.
+    /// It is in our archive.
     Found,
+    /// Our archive was looked through and does not have it.
+    Missing,
+    /// There is no archive, or not for us.
+    NoArchive,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,7 +124,9 @@ enum Passed {
     Nothing,
     /// Our own server; the recipient's has not answered yet.
     Own,
-    /// The responsible server.
+    /// The responsible server answered; a session of the recipient may still be at work on the message.
+    Answered,
+    /// The responsible server, and nothing of it is under way any more.
     Responsible,
 }
 
@@ -121,6 +145,7 @@ enum Question {
     Barrier {
         domain: Option<String>,
         covers: Vec<Key>,
+        round: Round,
     },
     /// The same, to a room.
     RoomBarrier { covers: Vec<Key> },
@@ -132,10 +157,8 @@ enum Question {
     Configure { room: Jid },
     /// Do messages to a person stand in our archive already?
     Look(Look),
-    /// Has the server been up since before these messages, which stand in our archive, were written?
+    /// Has the server been up since before these messages were written?
     Uptime(Vec<Key>),
-    /// Has it been up since before what was confirmed last was written?
-    RecentUptime,
 }
 
 impl Courier {
@@ -153,7 +176,10 @@ impl Courier {
             out: Vec::new(),
             settled: Vec::new(),
             progress: Instant::now(),
-            recent: None,
+            line: Line::default(),
+            due: Vec::new(),
+            last_end: Ending::Unknown,
+            ended: None,
         }
     }
 
@@ -195,6 +221,9 @@ impl Courier {
                 excused: 0,
                 again: false,
                 past: if look { Past::Unknown } else { Past::Settled },
+                answered_at: None,
+                lived: None,
+                doubtful: false,
             },
         );
         match room {
@@ -246,14 +275,7 @@ impl Courier {
             self.ask(&target.to_string(), query, Question::Identity { target, jobs });
         }
         for (domain, covers) in foreign {
-            self.ask(
-                &domain,
-                ping(),
-                Question::Barrier {
-                    domain: Some(domain.clone()),
-                    covers,
-                },
-            );
+            self.ask_barrier(Some(domain), covers, Round::First(None));
         }
         for (room, covers) in rooms {
             // A room answers in the order in which it handles messages.
@@ -261,15 +283,7 @@ impl Courier {
             self.ask(&room.to_string(), query, Question::RoomBarrier { covers });
         }
         if !people.is_empty() {
-            let domain = self.own.domain().to_owned();
-            self.ask(
-                &domain,
-                ping(),
-                Question::Barrier {
-                    domain: None,
-                    covers: people,
-                },
-            );
+            self.ask_barrier(None, people, Round::First(None));
         }
         self.progress = Instant::now();
     }
@@ -286,6 +300,7 @@ impl Courier {
 
     /// Everything taken out was handed to the operating system, on a session that is logged in.
     pub(crate) fn flushed(&mut self) {
+        self.barriers_written();
         let mut sent = Vec::new();
         for (&key, job) in &mut self.jobs {
             if job.released && !job.written {
@@ -332,9 +347,26 @@ impl Courier {
         self.jobs.is_empty()
     }
 
-    /// When to call [`expire`](Self::expire), if nothing happens before.
+    /// Whether the server owes an answer: silence then is the connection's. A receipt is owed by nobody.
+    pub(crate) fn is_owed_an_answer(&self) -> bool {
+        !self.questions.is_empty()
+            || self
+                .jobs
+                .values()
+                .any(|job| matches!(job.target, Target::Room(_)) || job.passed == Passed::Nothing)
+    }
+
+    /// When to call [`tick`](Self::tick), if nothing happens before.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        (!self.jobs.is_empty()).then(|| self.progress + self.limit)
+        (!self.jobs.is_empty()).then(|| {
+            let limit = self.progress + self.limit;
+            self.due.iter().map(|due| due.at).fold(limit, Instant::min)
+        })
+    }
+
+    /// Notes what is known about the line and the server by now.
+    pub(crate) fn note_line(&mut self, line: Line) {
+        self.line = line;
     }
 
     /// Gives the messages on their way a fresh limit.
@@ -377,14 +409,17 @@ impl Courier {
         let failed = stanza.get("type") == Some("error");
         self.progress = Instant::now();
         match question {
-            Question::Barrier { domain, covers } => self.barrier_passed(stanza, domain.as_deref(), &covers),
+            Question::Barrier {
+                domain,
+                covers,
+                round,
+            } => self.barrier_passed(stanza, domain, covers, round),
             Question::RoomBarrier { covers } => self.room_barrier_passed(&covers),
             Question::Identity { target, jobs } => self.identified(&target, &jobs, stanza),
             Question::Destroy { room } => self.destroyed(&room, !failed),
             Question::Configure { room } => self.configured(&room, !failed),
             Question::Look(look) => self.looked(look, stanza),
             Question::Uptime(jobs) => self.uptime(jobs, stanza),
-            Question::RecentUptime => self.recent_uptime(stanza),
         }
         true
     }
@@ -405,7 +440,10 @@ impl Courier {
                 match key {
                     Some(key) => self.bounce(key, stanza, from.as_ref()),
                     // A bounce of a message that has ended already, or of a join that was refused.
-                    None => stanza.get("id").is_some(),
+                    None => {
+                        self.late_bounce(stanza, from.as_ref());
+                        stanza.get("id").is_some()
+                    }
                 }
             }
             Some("groupchat") => from.is_some_and(|from| self.echo(stanza, &from)),
@@ -419,17 +457,17 @@ impl Courier {
                 self.by_id.remove(&job.id);
             }
             self.progress = Instant::now();
+            if let (Some(ended), Outcome::Delivered(_), Target::User(to)) =
+                (&mut self.ended, &outcome, &job.target)
+            {
+                ended.note(job.id, to.clone());
+            }
             self.settled.push((key, outcome));
         }
     }
 
     fn deliver(&mut self, key: Key, confirmed_by: ConfirmedBy) {
         if let Some(job) = self.jobs.get_mut(&key) {
-            if confirmed_by == ConfirmedBy::Server
-                && let (Target::User(_), Some(recent)) = (&job.target, &mut self.recent)
-            {
-                recent.note(job);
-            }
             let delivered = Delivered {
                 confirmed_by,
                 id: job.id.clone(),
@@ -440,12 +478,15 @@ impl Courier {
     }
 
     fn fail(&mut self, key: Key, error: XmppError) {
+        let doubtful = self.jobs.get(&key).is_some_and(|job| job.doubtful);
+        let error = if doubtful && error.may_have_arrived() && !error.is_permanent() {
+            // It was said twice already, and nothing is known about either.
+            self.in_doubt(key, Doubt::NoArchive)
+        } else {
+            error
+        };
         self.end(key, Outcome::failed(error));
     }
-}
-
-fn ping() -> Element {
-    Element::new("ping", ns::PING)
 }
 
 /// Whether two room passwords are the same is never asked: the first one given for a room counts.

@@ -347,6 +347,23 @@ pub enum XmppError {
         /// The server says that it may work later (error type `wait`).
         temporary: bool,
     },
+    /// The server took the message, and no client of the recipient acknowledged it.
+    #[error("the server took the message, but no receipt came from {to} within {}", seconds(.after))]
+    NoReceipt {
+        /// The target.
+        to: Jid,
+        /// The limit that passed.
+        after: Duration,
+    },
+    /// The connection broke before the message was confirmed, and nothing shows whether it arrived. It is
+    /// not sent again.
+    #[error("whether the message to {to} arrived is not known: {why}")]
+    InDoubt {
+        /// The target.
+        to: Jid,
+        /// Why it is not known.
+        why: Doubt,
+    },
     /// The message is too long for one stanza.
     #[error("the message is {bytes} bytes on the wire; at most {limit} are allowed")]
     TooLarge {
@@ -501,6 +518,28 @@ pub enum XmppError {
     /// The session was closed by its owner.
     #[error("the session was closed before the message was confirmed")]
     SessionClosed,
+}
+
+/// Why nobody knows whether a message arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Doubt {
+    /// The message is in the account's archive, but the server restarted before it surely passed it on.
+    Restarted,
+    /// The server took the message, then crashed and lost the end of its archive.
+    Forgotten,
+    /// The connection broke a second time, and there is no archive that tells.
+    NoArchive,
+}
+
+impl std::fmt::Display for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Restarted => "the server archived it and restarted before it surely passed it on",
+            Self::Forgotten => "the server took it, then crashed, and its archive does not have it",
+            Self::NoArchive => "the connection broke twice, and no archive shows whether it arrived",
+        })
+    }
 }
 
 /// What was going on when time ran out or the connection ended.

@@ -34,7 +34,7 @@ mod xhtml;
 mod xml;
 
 pub use account::{Account, ChannelBinding, Dns, Mode, Plain, Verify};
-pub use error::{Step, XmppError};
+pub use error::{Doubt, Step, XmppError};
 pub use jid::{Jid, JidError};
 pub use memory::{FastToken, Memory, ProcessMemory, Remembered};
 pub use message::{

@@ -68,12 +68,14 @@ impl Target {
 pub enum Confirm {
     /// Written to an authenticated session. Says nothing about the recipient.
     Sent,
-    /// The server took it and did not send it back: the pong of a ping sent behind the message is here
-    /// (XEP-0199), and no bounce came before it.
+    /// The server responsible for the recipient took it and did not send it back, and had the time to:
+    /// a ping sent behind the message was answered (XEP-0199), and no bounce came before the answer. On
+    /// servers other than Prosody a second ping follows a settle time later.
     Server,
     /// The room showed it to everybody, ourselves included. For people the same as `Server`.
     Room,
-    /// A client of the recipient said that it has it (XEP-0184). Never in rooms, where it is `Room`.
+    /// A client of the recipient said that it has it (XEP-0184); without that it is not delivered. Never
+    /// in rooms, where it is `Room`.
     Receipt,
 }
 
@@ -239,8 +241,8 @@ pub struct Outgoing {
     /// said again. For rooms the history is looked through while they are entered; a room that a kept
     /// session is in already is not entered, so repeat with [`send`](crate::send). For people it is the
     /// account's own archive (XEP-0313), where the server keeps one; the outcome is then
-    /// [`ConfirmedBy::HandedOver`] with [`Note::FoundInArchive`]. After a restart of the server the
-    /// archive proves nothing, and the message is said again under the same id.
+    /// [`ConfirmedBy::HandedOver`] with [`Note::FoundInArchive`]. Where nothing shows whether it arrived, it
+    /// is said again once ([`Note::RepeatedInDoubt`]), or ends as [`XmppError::InDoubt`].
     pub repeat_since: Option<std::time::SystemTime>,
 }
 
@@ -304,8 +306,6 @@ pub enum Note {
     CharactersReplaced(usize),
     /// The nick was taken or changed by the room; this one was used.
     NickChanged(String),
-    /// A receipt was asked for and did not come in time. That proves nothing about the recipient.
-    NoReceipt,
     /// The room did not exist and was made, as allowed.
     RoomCreated,
     /// The server rejected channel binding; the login went without it.
@@ -314,6 +314,11 @@ pub enum Note {
     CertificateNotVerified,
     /// An earlier attempt stands in the account's archive (XEP-0313); it was not sent again.
     FoundInArchive,
+    /// The server had taken it before the connection broke; it was not sent again.
+    TakenBefore,
+    /// It was sent a second time under the same id: the connection broke before it was confirmed, and
+    /// nothing shows whether the first one arrived.
+    RepeatedInDoubt,
     /// The contact list was asked for as a check, and refused with this condition.
     NoContactList(String),
 }
@@ -324,7 +329,6 @@ impl fmt::Display for Note {
             Self::CharactersReplaced(1) => f.write_str("1 character that XML forbids was replaced"),
             Self::CharactersReplaced(n) => write!(f, "{n} characters that XML forbids were replaced"),
             Self::NickChanged(nick) => write!(f, "the nick in the room is {nick}"),
-            Self::NoReceipt => f.write_str("no receipt came in time"),
             Self::RoomCreated => f.write_str("the room was created"),
             Self::WithoutChannelBinding => {
                 f.write_str("the server rejected channel binding; logged in without it")
@@ -333,6 +337,12 @@ impl fmt::Display for Note {
             Self::FoundInArchive => {
                 f.write_str("an earlier attempt stands in the account's archive; it was not sent again")
             }
+            Self::TakenBefore => {
+                f.write_str("the server had taken it before the connection broke; it was not sent again")
+            }
+            Self::RepeatedInDoubt => f.write_str(
+                "sent twice under the same id: the connection broke, and no archive shows whether the first one arrived",
+            ),
             Self::NoContactList(condition) => write!(f, "the contact list cannot be read: {condition}"),
         }
     }

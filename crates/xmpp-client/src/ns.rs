@@ -42,6 +42,8 @@ pub(crate) const SM: &str = "urn:xmpp:sm:3";
 pub(crate) const PING: &str = "urn:xmpp:ping";
 /// XEP-0203: Delayed Delivery.
 pub(crate) const DELAY: &str = "urn:xmpp:delay";
+/// XEP-0115: Entity Capabilities.
+pub(crate) const CAPS: &str = "http://jabber.org/protocol/caps";
 /// XEP-0280: Message Carbons.
 pub(crate) const CARBONS: &str = "urn:xmpp:carbons:2";
 /// XEP-0297: Stanza Forwarding.

@@ -76,6 +76,7 @@ async fn run(
     if online.encrypted && !online.verified {
         notes.push(Note::CertificateNotVerified);
     }
+    courier.note_line(online.stream.line());
     courier.touch();
     if files_first {
         let mut alone = upload::Alone {
@@ -133,11 +134,11 @@ async fn converse(
                 return Err(broken.at(step));
             }
             Err(_) => {
-                courier.expire();
-                batch.collect(courier);
-                return Ok(());
+                courier.tick();
+                continue;
             }
         };
+        courier.note_line(online.stream.line());
         match incoming {
             Incoming::Open(_) => {}
             Incoming::Close => {

@@ -18,6 +18,32 @@ use crate::xml::{Element, Incoming, Reader};
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 16 * 1024;
 
+/// What is known about the line to a server, and about the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Line {
+    /// The shortest time between something written and the next bytes that came: not much more than a round trip.
+    pub(crate) fastest: Option<Duration>,
+    pub(crate) kind: ServerKind,
+}
+
+/// A server program whose order of answers is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ServerKind {
+    /// Handles the stanzas of a stream one after the other, deliveries to local sessions included.
+    Prosody,
+    /// Each session is a process of its own: a recipient's session works beside the sender's.
+    Ejabberd,
+    #[default]
+    Unknown,
+}
+
+impl Line {
+    /// Whether an answer proves that everything written before the question was handled to its end.
+    pub(crate) fn in_order(self) -> bool {
+        self.kind == ServerKind::Prosody
+    }
+}
+
 /// What carries the stream.
 pub(crate) enum Transport {
     Tcp(TcpStream),
@@ -69,6 +95,11 @@ pub(crate) struct Stream {
     began: bool,
     /// How many bytes came in all.
     received: u64,
+    /// Since when something that was written waits for an answer.
+    asked: Option<Instant>,
+    line: Line,
+    /// The id of the stream looks as Prosody writes it.
+    uuid: bool,
     /// The read buffer, kept.
     scratch: Box<[u8]>,
 }
@@ -85,6 +116,9 @@ impl Stream {
             unflushed: false,
             began: false,
             received: 0,
+            asked: None,
+            line: Line::default(),
+            uuid: false,
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
         }
     }
@@ -107,6 +141,11 @@ impl Stream {
     /// Whether bytes came that nothing has read yet.
     pub(crate) fn has_unread(&self) -> bool {
         self.parsed < self.input.len()
+    }
+
+    /// Returns what is known about the line and the server so far.
+    pub(crate) fn line(&self) -> Line {
+        self.line
     }
 
     /// The connection below, for STARTTLS.
@@ -176,6 +215,25 @@ impl Stream {
         .await;
     }
 
+    /// Recognises the server by what its stream looks like.
+    fn recognise(&mut self, incoming: &Incoming) {
+        match incoming {
+            Incoming::Open(header) => self.uuid = header.get("id").is_some_and(is_uuid),
+            Incoming::Element(features) if features.is("features", ns::STREAM) => {
+                let node = features.find("c", ns::CAPS).and_then(|caps| caps.get("node"));
+                if let Some(node) = node {
+                    self.line.kind = match node.trim_end_matches('/') {
+                        // Two signs that have nothing to do with each other: neither alone is believed.
+                        "http://prosody.im" if self.uuid => ServerKind::Prosody,
+                        "http://www.process-one.net/en/ejabberd" => ServerKind::Ejabberd,
+                        _ => ServerKind::Unknown,
+                    };
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, Broken>> {
         loop {
             if self.parsed < self.input.len() {
@@ -187,7 +245,10 @@ impl Stream {
                     self.parsed = 0;
                 }
                 match result {
-                    Ok(Some(incoming)) => return Poll::Ready(Ok(incoming)),
+                    Ok(Some(incoming)) => {
+                        self.recognise(&incoming);
+                        return Poll::Ready(Ok(incoming));
+                    }
                     Ok(None) => {}
                     Err(reason) => return Poll::Ready(Err(Broken::NotXmpp(reason))),
                 }
@@ -225,6 +286,10 @@ impl Stream {
             Poll::Ready(Ok(())) => {
                 self.input.extend_from_slice(buffer.filled());
                 self.received += buffer.filled().len() as u64;
+                if let Some(asked) = self.asked.take() {
+                    let took = asked.elapsed();
+                    self.line.fastest = Some(self.line.fastest.map_or(took, |fastest| fastest.min(took)));
+                }
                 Poll::Ready(Ok(buffer.filled().len()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -244,6 +309,7 @@ impl Stream {
                 Poll::Ready(Ok(count)) => {
                     self.written += count;
                     self.unflushed = true;
+                    self.asked.get_or_insert_with(Instant::now);
                 }
                 Poll::Pending => return Poll::Pending,
             }
@@ -299,6 +365,16 @@ pub(crate) fn stream_error(element: &Element, domain: &str) -> XmppError {
         "conflict" => XmppError::Replaced { text },
         _ => XmppError::StreamError { condition, text },
     }
+}
+
+/// A random UUID, as Prosody names its streams.
+fn is_uuid(id: &str) -> bool {
+    let groups: Vec<&str> = id.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups[2].starts_with('4')
+        && groups
+            .iter()
+            .all(|group| group.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// A server's words, bounded, on one line.

@@ -11,7 +11,8 @@ use common::fake::*;
 use common::*;
 use testkit::{Ejabberd, Prosody, Receiver, Relay, RelayOptions, ServerOptions, XmppServer};
 use xmpp_client::{
-    Confirm, ConfirmedBy, Event, Events, Mode, Note, Outgoing, Session, SessionOptions, Step as At, XmppError,
+    Confirm, ConfirmedBy, Doubt, Event, Events, Mode, Note, Outcome, Outgoing, Session, SessionOptions,
+    Step as At, XmppError,
 };
 
 /// Both have been up for longer than the second that their word about it may be off.
@@ -208,8 +209,8 @@ fn a_kept_session_looks_before_it_repeats() {
     }
 }
 
-/// A server that went down may have archived what it never passed on: its archive is not believed.
-fn after_a_restart_it_is_said_again(mut server: XmppServer) {
+/// What stands in the archive is never said again, whatever happened to the server since.
+fn repeated_after_a_restart(mut server: XmppServer) -> Outcome {
     let since = SystemTime::now();
     let (body, id) = (unique("before"), unique("id").replace(' ', "-"));
     let sender = account(&server, "alice", Mode::StartTls);
@@ -219,20 +220,31 @@ fn after_a_restart_it_is_said_again(mut server: XmppServer) {
     server.stop();
     server.restart();
     let mut bob = bob_of(&server);
-    let proof = delivered(&send_one(&sender, again(&body, &id, since))).clone();
-    assert_eq!((proof.confirmed_by, &proof.id), (ConfirmedBy::Server, &id));
-    let stanza = bob.wait_body(&body);
-    assert_eq!(stanza.child("origin-id").unwrap().attr("id"), id);
+    let outcome = send_one(&sender, again(&body, &id, since));
+    assert!(!comes_again(&mut bob, &body));
+    outcome
 }
 
 #[test]
-fn the_archive_of_a_prosody_that_went_down_is_not_believed() {
-    after_a_restart_it_is_said_again(Prosody::start(ServerOptions::default()));
+fn prosody_passes_on_what_it_archives() {
+    let outcome = repeated_after_a_restart(Prosody::start(ServerOptions::default()));
+    let proof = delivered(&outcome);
+    assert_eq!(proof.confirmed_by, ConfirmedBy::HandedOver);
+    assert_eq!(proof.notes, [Note::FoundInArchive]);
 }
 
+/// ejabberd may have archived what it never passed on.
 #[test]
-fn the_archive_of_an_ejabberd_that_went_down_is_not_believed() {
-    after_a_restart_it_is_said_again(Ejabberd::start(ServerOptions::default()));
+fn an_ejabberd_that_went_down_leaves_what_it_archived_in_doubt() {
+    let outcome = repeated_after_a_restart(Ejabberd::start(ServerOptions::default()));
+    assert!(failure(&outcome).is_permanent() && failure(&outcome).may_have_arrived());
+    assert_ends!(
+        outcome,
+        XmppError::InDoubt {
+            why: Doubt::Restarted,
+            ..
+        }
+    );
 }
 
 // --- archives that misbehave ---
@@ -243,8 +255,16 @@ fn archive_says(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Fake
             let iq = heard.rfind("<iq ").map_or(heard, |at| &heard[at..]);
             answer(iq)
         }),
-        reply("to='localhost'", |heard| pong(&format!("{heard}>"), "localhost")),
+        Step::Pongs,
     ])
+}
+
+fn no_archive(iq: &str) -> String {
+    let id = attr(iq, "<iq ", "id").unwrap();
+    format!(
+        "<iq type='error' id='{id}'><error type='cancel'><service-unavailable \
+         xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+    )
 }
 
 fn said(fake: &Fake) -> bool {
@@ -252,20 +272,75 @@ fn said(fake: &Fake) -> bool {
 }
 
 #[test]
-fn without_an_archive_it_is_said_again() {
-    let fake = archive_says(|iq| {
-        let id = attr(iq, "<iq ", "id").unwrap();
-        format!(
-            "<iq type='error' id='{id}'><error type='cancel'><service-unavailable \
-             xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
-        )
-    });
+fn without_an_archive_it_is_said_again_and_the_doubt_is_told() {
+    let fake = archive_says(no_archive);
     let outcome = send_one(
         &to_fake(&fake, Mode::None),
         again("hello", "x1", SystemTime::now()),
     );
     assert_eq!(delivered(&outcome).confirmed_by, ConfirmedBy::Server);
+    assert_eq!(delivered(&outcome).notes, [Note::RepeatedInDoubt]);
     assert!(said(&fake));
+}
+
+/// A repeat in doubt that is not confirmed either ends there: it is never said a third time.
+#[test]
+fn a_second_doubt_is_the_last() {
+    let script = || {
+        let mut script = logged_in();
+        script.push(reply("</query></iq>", |heard| {
+            let iq = heard.rfind("<iq ").map_or(heard, |at| &heard[at..]);
+            no_archive(iq)
+        }));
+        script.push(reply("jabber:iq:last'/></iq>", |heard| pong(heard, "localhost")));
+        script.push(on("</message>", ""));
+        script.push(Step::Close);
+        script
+    };
+    let fake = one(script());
+    let outcome = send_one(
+        &to_fake(&fake, Mode::None),
+        again("hello", "x1", SystemTime::now()),
+    );
+    assert!(failure(&outcome).is_permanent());
+    assert_ends!(
+        outcome,
+        XmppError::InDoubt {
+            why: Doubt::NoArchive,
+            ..
+        }
+    );
+    // Over a kept session the connection breaks under the message, under its repeat, and there it ends.
+    let mut first = logged_in();
+    first.push(on("</message>", ""));
+    first.push(Step::Close);
+    let mut quiet = logged_in();
+    quiet.push(reply("</query></iq>", |heard| {
+        let iq = heard.rfind("<iq ").map_or(heard, |at| &heard[at..]);
+        no_archive(iq)
+    }));
+    quiet.push(Step::Pongs);
+    let fake = Fake::start(vec![first, script(), quiet]);
+    let outcome = block_on(async {
+        let mut options = SessionOptions::default();
+        options.resume = false;
+        options.longest_pause = Duration::from_millis(200);
+        let (alice, _events) = Session::open(&to_fake(&fake, Mode::None), options).await.unwrap();
+        alice.send(vec![message("hello", "x1")]).await.remove(0)
+    });
+    assert_ends!(
+        outcome,
+        XmppError::InDoubt {
+            why: Doubt::NoArchive,
+            ..
+        }
+    );
+    let times: Vec<usize> = fake
+        .heard()
+        .iter()
+        .map(|heard| heard.matches("<message").count())
+        .collect();
+    assert_eq!(times, [1, 1, 0], "once, once more, and never again");
 }
 
 #[test]

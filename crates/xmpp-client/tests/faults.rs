@@ -368,18 +368,21 @@ fn the_reflection_of_somebody_else_proves_nothing() {
 
 #[test]
 fn a_contact_list_that_is_refused_is_said_and_hinders_nothing() {
-    let fake = after_login(vec![reply("to='localhost'", |heard| {
-        let roster = heard
-            .split("id='roster-")
-            .nth(1)
-            .and_then(|rest| rest.split('\'').next())
-            .unwrap_or_default();
-        format!(
-            "<iq type='error' id='roster-{roster}'><error type='cancel'><service-unavailable \
+    let fake = after_login(vec![
+        reply("to='localhost'", |heard| {
+            let roster = heard
+                .split("id='roster-")
+                .nth(1)
+                .and_then(|rest| rest.split('\'').next())
+                .unwrap_or_default();
+            format!(
+                "<iq type='error' id='roster-{roster}'><error type='cancel'><service-unavailable \
              xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>{}",
-            pong(&format!("{heard}>"), "localhost")
-        )
-    })]);
+                pong(&format!("{heard}>"), "localhost")
+            )
+        }),
+        Step::Pongs,
+    ]);
     let mut script_account = to_fake(&fake, Mode::None).roster(true);
     script_account = script_account.nick("alice");
     let outcome = ends_for(&script_account, user("bob@localhost"));

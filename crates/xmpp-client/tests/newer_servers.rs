@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
-use testkit::{Ejabberd, Prosody, Receiver, Relay, RelayOptions, ServerOptions, XmppServer};
+use testkit::{Ejabberd, Prosody, Receiver, Relay, RelayOptions, ServerKind, ServerOptions, XmppServer};
 use xmpp_client::{
     Account, ChannelBinding, ConfirmedBy, Event, Memory, Mode, ProcessMemory, Session, SessionOptions,
     XmppError,
@@ -197,7 +197,12 @@ fn trips(server: &XmppServer, sender: &Account, mode: Mode) -> u64 {
 #[test]
 fn round_trips_with_sasl2_and_tokens() {
     for server in both() {
-        for (mode, fresh, remembered, by_token) in [(Mode::StartTls, 5, 4, 3), (Mode::Tls, 4, 3, 2)] {
+        // A server whose sessions work beside each other is asked a second time.
+        let more = u64::from(server.kind == ServerKind::Ejabberd);
+        let trips_wanted = [(Mode::StartTls, 5, 4, 3), (Mode::Tls, 4, 3, 2)];
+        for (mode, fresh, remembered, by_token) in
+            trips_wanted.map(|(mode, a, b, c)| (mode, a + more, b + more, c + more))
+        {
             let plain = account(&server, "alice", mode);
             assert_eq!(
                 trips(&server, &plain, mode),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::dns::NameServer;
 use common::*;
-use testkit::{Ejabberd, Prosody, Receiver, Relay, RelayOptions, XmppServer};
+use testkit::{Ejabberd, Prosody, Receiver, Relay, RelayOptions, ServerKind, XmppServer};
 use xmpp_client::{Account, Attachment, ConfirmedBy, Content, Mode, Outcome, Outgoing, Verify, XmppError};
 
 fn both() -> [&'static XmppServer; 2] {
@@ -20,7 +20,12 @@ fn both() -> [&'static XmppServer; 2] {
 #[test]
 fn six_round_trips_by_starttls_and_five_by_direct_tls() {
     for server in both() {
-        for (mode, port, wanted) in [(Mode::StartTls, server.port, 6), (Mode::Tls, server.tls_port, 5)] {
+        // A server whose sessions work beside each other is asked a second time.
+        let more = u64::from(server.kind == ServerKind::Ejabberd);
+        for (mode, port, wanted) in [
+            (Mode::StartTls, server.port, 6 + more),
+            (Mode::Tls, server.tls_port, 5 + more),
+        ] {
             let delay = Duration::from_millis(50);
             let relay = Relay::to_port(
                 port,

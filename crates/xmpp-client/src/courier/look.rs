@@ -1,16 +1,19 @@
 //! Messages to people that may have been said already: the account's own archive (XEP-0313) is looked
-//! through before they are said again.
+//! through before they are said again, and the server is asked how long it has been up (XEP-0012).
 //!
-//! What stands there was taken by our server. A server that goes down may have archived a message and
-//! never passed it on, so what is found counts only where the server says (XEP-0012) that it has been
-//! up since before the message was written; else it is said again under the same id. Whether it came
-//! back later the archive does not say, so that it counts as handed over and no more.
+//! The archive shows that our server took a message. Where the server restarted since, that is not
+//! enough to know whether it passed the message on, and after a crash the archive may have lost its
+//! end. A message is said again only if the archive shows that it is missing, or, once, if there is no
+//! archive to ask. Otherwise it ends as handed over or in doubt. See `docs/adr/0004-…`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use super::{Courier, Key, Past, Question, stamp_before};
+use tokio::time::Instant;
+
+use super::{Courier, Job, Key, Past, Question, stamp_before};
 use crate::Jid;
+use crate::error::{Doubt, XmppError};
 use crate::id;
 use crate::message::{Confirm, ConfirmedBy, Note, Target};
 use crate::ns;
@@ -20,6 +23,32 @@ use crate::xml::Element;
 const PAGE: u32 = 100;
 /// How many pages are looked at, the newest first.
 const PAGES_MAX: u32 = 10;
+/// A server that lived on for so long after it answered behind a message has passed it on. The slowest
+/// session of a recipient that was measured took 14 ms.
+const PASSED_ON_AFTER: Duration = Duration::from_millis(15);
+
+/// How the connection before this one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is not known: another process or another call had it.
+    Unknown,
+    /// The server said that it ends: it stopped in order, and its archive is whole.
+    Said,
+    /// The connection was cut: by the network, or because the server crashed.
+    Cut,
+}
+
+/// What is to be done about a message that may have been said already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is missing.
+    Again,
+    /// Nothing shows whether it is missing.
+    AgainInDoubt,
+    /// The server took it and lived on.
+    HandedOver,
+    InDoubt(Doubt),
+}
 
 /// A look under way, for messages to one person.
 pub(super) struct Look {
@@ -134,44 +163,114 @@ impl Courier {
             look.pages += 1;
             return self.ask_archive(look, &first);
         }
-        let (found, missing) = look
-            .jobs
-            .into_iter()
-            .partition(|key| self.jobs.get(key).is_some_and(|job| job.past == Past::Found));
-        let found: Vec<Key> = found;
-        self.say_again(missing);
-        if !found.is_empty() {
-            let domain = self.own.domain().to_owned();
-            let query = Element::new("query", ns::LAST);
-            self.ask(&domain, query, Question::Uptime(found));
+        let nothing = if fin.is_some() {
+            Past::Missing
+        } else {
+            Past::NoArchive
+        };
+        for key in &look.jobs {
+            if let Some(job) = self.jobs.get_mut(key)
+                && job.past == Past::Unknown
+            {
+                job.past = nothing;
+            }
         }
+        let domain = self.own.domain().to_owned();
+        let query = Element::new("query", ns::LAST);
+        self.ask(&domain, query, Question::Uptime(look.jobs));
     }
 
-    /// How long the server has been up: the end for the messages that were found.
+    /// Decides about messages that were looked for, now that it is known how long the server has been up.
     pub(super) fn uptime(&mut self, jobs: Vec<Key>, answer: &Element) {
         let up = up_for(answer);
         let mut again = Vec::new();
         for key in jobs {
-            let Some(job) = self.jobs.get_mut(&key) else {
+            let Some(job) = self.jobs.get(&key) else {
                 continue;
             };
-            if !job.taken_at.is_some_and(|taken_at| lived_since(taken_at, up)) {
-                again.push(key);
-                continue;
-            }
-            job.past = Past::Settled;
-            job.released = true;
-            job.written = true;
-            job.passed = super::Passed::Own;
-            job.notes.push(Note::FoundInArchive);
-            match job.asked {
-                Confirm::Sent => self.deliver(key, ConfirmedBy::Sent),
-                // Its receipt may still come.
-                Confirm::Receipt => {}
-                _ => self.deliver(key, ConfirmedBy::HandedOver),
+            let lived_on = up
+                .zip(job.taken_at)
+                .map(|(up, taken_at)| lived_since(taken_at, up));
+            match self.verdict(job, lived_on) {
+                Verdict::Again => again.push(key),
+                Verdict::AgainInDoubt => {
+                    if let Some(job) = self.jobs.get_mut(&key) {
+                        job.doubtful = true;
+                        job.notes.push(Note::RepeatedInDoubt);
+                    }
+                    again.push(key);
+                }
+                Verdict::HandedOver => self.handed_over(key),
+                Verdict::InDoubt(why) => {
+                    let error = self.in_doubt(key, why);
+                    self.fail(key, error);
+                }
             }
         }
         self.say_again(again);
+    }
+
+    /// `lived_on`: whether the server has been up since before the message was written, if it says so.
+    fn verdict(&self, job: &Job, lived_on: Option<bool>) -> Verdict {
+        let answered = job.lived.is_some();
+        let passed_on = job.lived.is_some_and(|lived| lived >= PASSED_ON_AFTER);
+        let restarted = lived_on == Some(false);
+        // Such a server archives a message and passes it on in one step, and loses nothing of its archive.
+        let in_order = self.line.in_order();
+        let whole = lived_on == Some(true) || in_order || self.last_end == Ending::Said;
+        match job.past {
+            Past::Found if !restarted || in_order || passed_on => Verdict::HandedOver,
+            Past::Found => Verdict::InDoubt(Doubt::Restarted),
+            Past::Missing if whole => Verdict::Again,
+            _ if passed_on => Verdict::HandedOver,
+            Past::NoArchive if answered && !restarted => Verdict::HandedOver,
+            _ if answered => Verdict::InDoubt(Doubt::Forgotten),
+            _ if job.doubtful => Verdict::InDoubt(Doubt::NoArchive),
+            _ => Verdict::AgainInDoubt,
+        }
+    }
+
+    /// Ends a message that the server took over an earlier connection.
+    fn handed_over(&mut self, key: Key) {
+        let Some(job) = self.jobs.get_mut(&key) else {
+            return;
+        };
+        job.notes.push(if job.past == Past::Found {
+            Note::FoundInArchive
+        } else {
+            Note::TakenBefore
+        });
+        job.past = Past::Settled;
+        job.released = true;
+        job.written = true;
+        job.passed = super::Passed::Own;
+        match job.asked {
+            Confirm::Sent => self.deliver(key, ConfirmedBy::Sent),
+            // Its receipt may still come.
+            Confirm::Receipt => {}
+            _ => self.deliver(key, ConfirmedBy::HandedOver),
+        }
+    }
+
+    /// The error of a message that is not said again although nobody knows whether it arrived.
+    pub(super) fn in_doubt(&self, key: Key, why: Doubt) -> XmppError {
+        let to = self
+            .jobs
+            .get(&key)
+            .map_or_else(|| self.own.clone(), |job| job.target.address());
+        XmppError::InDoubt { to, why }
+    }
+
+    /// The connection ended; the last word on it came then.
+    pub(crate) fn cut(&mut self, last_word: Instant, ending: Ending) {
+        self.last_end = ending;
+        self.due.clear();
+        for job in self.jobs.values_mut() {
+            if let Some(answered_at) = job.answered_at.take() {
+                let lived = last_word.saturating_duration_since(answered_at);
+                job.lived = Some(job.lived.unwrap_or_default().max(lived));
+            }
+        }
     }
 
     fn say_again(&mut self, jobs: Vec<Key>) {
@@ -181,6 +280,7 @@ impl Courier {
         for key in jobs {
             if let Some(job) = self.jobs.get_mut(&key) {
                 job.past = Past::Settled;
+                job.lived = None;
                 self.release(key);
                 self.unsealed.push(key);
             }
@@ -190,7 +290,7 @@ impl Courier {
 }
 
 /// How long a server says that it has been up.
-pub(super) fn up_for(answer: &Element) -> Option<Duration> {
+fn up_for(answer: &Element) -> Option<Duration> {
     answer
         .find("query", ns::LAST)
         .filter(|_| answer.get("type") == Some("result"))
@@ -199,9 +299,11 @@ pub(super) fn up_for(answer: &Element) -> Option<Duration> {
         .map(Duration::from_secs)
 }
 
-/// Whether a server that has been up for so long was up at this time. Not knowing is no.
-pub(super) fn lived_since(time: SystemTime, up: Option<Duration>) -> bool {
+/// Whether a server that has been up for so long was up at this time.
+fn lived_since(time: SystemTime, up: Duration) -> bool {
     // Whole seconds, rounded by nobody knows whom.
     let slack = Duration::from_secs(1);
-    matches!((up, SystemTime::now().duration_since(time)), (Some(up), Ok(age)) if up > age + slack)
+    SystemTime::now()
+        .duration_since(time)
+        .is_ok_and(|age| up > age + slack)
 }

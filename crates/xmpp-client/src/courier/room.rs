@@ -153,6 +153,7 @@ impl Courier {
     pub(crate) fn start_over(&mut self) {
         self.out.clear();
         self.questions.clear();
+        self.due.clear();
         self.unsealed.clear();
         let keys: Vec<Key> = self.jobs.keys().copied().collect();
         for &key in &keys {
@@ -207,7 +208,6 @@ impl Courier {
             self.unsealed.push(key);
         }
         self.seal();
-        self.ask_about_recent();
     }
 
     /// A presence from a room: are we in, and as whom?

@@ -5,46 +5,13 @@ use super::{Courier, Identity, Key, Passed, silent};
 use crate::Jid;
 use crate::error::{Step, XmppError};
 use crate::login::StanzaError;
-use crate::message::{Confirm, ConfirmedBy, Note, Outcome, Target};
+use crate::message::{Confirm, ConfirmedBy, Target};
 use crate::ns;
 use crate::xml::Element;
 
 impl Courier {
-    /// The answer to a ping behind messages to people.
-    pub(super) fn barrier_passed(&mut self, answer: &Element, domain: Option<&str>, covers: &[Key]) {
-        // An error is an answer too, unless it says that the other domain was never reached.
-        let unreached = domain
-            .filter(|_| answer.get("type") == Some("error"))
-            .and_then(|domain| {
-                let problem = StanzaError::of(answer);
-                match problem.condition.as_str() {
-                    "not-allowed" | "forbidden" => Some(XmppError::RemoteNotAllowed {
-                        domain: domain.to_owned(),
-                        text: problem.text,
-                    }),
-                    _ => unreachable(&problem, domain),
-                }
-            });
-        for &key in covers {
-            let Some(job) = self.jobs.get_mut(&key) else {
-                continue;
-            };
-            let foreign = matches!(&job.target, Target::User(jid) if jid.domain() != self.own.domain());
-            let passed = if foreign && domain.is_none() {
-                Passed::Own
-            } else {
-                Passed::Responsible
-            };
-            job.passed = job.passed.max(passed);
-            if unreached.is_some() {
-                job.unreached.clone_from(&unreached);
-            }
-            self.resolve(key);
-        }
-    }
-
     /// Ends a message to a person when everything asked about it has been answered.
-    fn resolve(&mut self, key: Key) {
+    pub(super) fn resolve(&mut self, key: Key) {
         let Some(job) = self.jobs.get_mut(&key) else {
             return;
         };
@@ -53,19 +20,18 @@ impl Courier {
             let error = XmppError::IsRoom { to: to.clone() };
             return self.fail(key, error);
         }
-        let answered = job.identity != Identity::Asked && job.passed == Passed::Responsible;
-        // A bounce counts once the barrier behind it is passed: servers that are going down send
-        // messages back that they would take again a moment later.
-        if !answered {
+        if job.identity == Identity::Asked || job.passed < Passed::Answered {
             return;
         }
+        // A bounce counts once the barrier behind it is passed: servers that are going down send
+        // messages back that they would take again a moment later.
         if let Some(error) = &job.bounced {
             let error = job.unreached.clone().unwrap_or_else(|| error.clone());
             return self.fail(key, error);
         }
         if let Some(error) = job.unreached.clone() {
             self.fail(key, error);
-        } else if job.asked != Confirm::Receipt {
+        } else if job.passed == Passed::Responsible && job.asked != Confirm::Receipt {
             self.deliver(key, ConfirmedBy::Server);
         }
     }
@@ -151,43 +117,42 @@ impl Courier {
         }
     }
 
-    /// Time is over: each message ends as what is certain about it now.
-    pub(crate) fn expire(&mut self) {
+    /// Some time is over: what is due is asked, or each message ends as what is certain about it now.
+    pub(crate) fn tick(&mut self) {
+        let now = tokio::time::Instant::now();
+        if self.ask_due(now) || self.progress + self.limit > now {
+            return;
+        }
         let keys: Vec<Key> = self.jobs.keys().copied().collect();
         for key in keys {
-            let outcome = self.outcome_now(key);
-            match outcome {
-                Some(Ok((level, note))) => {
-                    if let (Some(note), Some(job)) = (note, self.jobs.get_mut(&key)) {
-                        job.notes.push(note);
-                    }
-                    self.deliver(key, level);
-                }
+            match self.outcome_now(key) {
+                Some(Ok(level)) => self.deliver(key, level),
                 Some(Err(error)) => self.fail(key, error),
                 None => {}
             }
         }
         self.questions.clear();
+        self.due.clear();
     }
 
-    fn outcome_now(&self, key: Key) -> Option<Result<(ConfirmedBy, Option<Note>), XmppError>> {
+    fn outcome_now(&self, key: Key) -> Option<Result<ConfirmedBy, XmppError>> {
         let job = self.jobs.get(&key)?;
         if let Some(error) = job.unreached.as_ref().or(job.bounced.as_ref()) {
             return Some(Err(error.clone()));
         }
         Some(match &job.target {
-            Target::User(_) => {
-                let no_receipt = (job.asked == Confirm::Receipt).then_some(Note::NoReceipt);
-                match job.passed {
-                    // What leaves a question open may have swallowed the message as well.
-                    Passed::Responsible if job.identity == Identity::Asked => {
-                        Ok((ConfirmedBy::HandedOver, no_receipt))
-                    }
-                    Passed::Responsible => Ok((ConfirmedBy::Server, no_receipt)),
-                    Passed::Own => Ok((ConfirmedBy::HandedOver, no_receipt)),
-                    Passed::Nothing => Err(silent(Step::Confirming, self.limit)),
-                }
-            }
+            Target::User(to) => match job.passed {
+                Passed::Nothing => Err(silent(Step::Confirming, self.limit)),
+                // The level asked for was not reached, whatever the servers say.
+                _ if job.asked == Confirm::Receipt => Err(XmppError::NoReceipt {
+                    to: to.clone(),
+                    after: self.limit,
+                }),
+                // What leaves a question open may have swallowed the message as well.
+                Passed::Responsible if job.identity == Identity::Asked => Ok(ConfirmedBy::HandedOver),
+                Passed::Responsible => Ok(ConfirmedBy::Server),
+                Passed::Own | Passed::Answered => Ok(ConfirmedBy::HandedOver),
+            },
             Target::Room(target) => {
                 let room = target.room.to_bare();
                 match self.rooms.get(&room).map(|room| room.stage) {
@@ -207,10 +172,10 @@ impl Courier {
         let keys: Vec<Key> = self.jobs.keys().copied().collect();
         for key in keys {
             let Some(job) = self.jobs.get(&key) else { continue };
-            let cut = matches!(error, XmppError::ConnectionLost { .. });
             let error = match &job.bounced {
                 Some(bounced) => bounced.clone(),
-                None if cut && job.written => XmppError::CutUnconfirmed,
+                // However the connection ended: it was written, so it may have arrived.
+                None if job.written && !error.is_permanent() => XmppError::CutUnconfirmed,
                 None => error.clone(),
             };
             self.fail(key, error);
@@ -218,13 +183,13 @@ impl Courier {
     }
 
     /// Drops a message that its owner no longer waits for.
-    pub(crate) fn cancel(&mut self, key: Key, outcome: Outcome) {
-        self.end(key, outcome);
+    pub(crate) fn cancel(&mut self, key: Key, error: XmppError) {
+        self.fail(key, error);
     }
 }
 
 /// Whether the error says that another domain was never reached.
-fn unreachable(problem: &StanzaError, domain: &str) -> Option<XmppError> {
+pub(super) fn unreachable(problem: &StanzaError, domain: &str) -> Option<XmppError> {
     let (domain, text) = (domain.to_owned(), problem.text.clone());
     let remote = text
         .as_deref()
@@ -239,7 +204,7 @@ fn unreachable(problem: &StanzaError, domain: &str) -> Option<XmppError> {
     }
 }
 
-fn explain(problem: &StanzaError, to: &Jid, own_domain: &str) -> XmppError {
+pub(super) fn explain(problem: &StanzaError, to: &Jid, own_domain: &str) -> XmppError {
     if to.domain() != own_domain
         && let Some(error) = unreachable(problem, to.domain())
     {

@@ -94,6 +94,8 @@ impl XmppError {
         match self {
             Self::CutUnconfirmed
             | Self::NoEcho { .. }
+            | Self::NoReceipt { .. }
+            | Self::InDoubt { .. }
             | Self::Silent {
                 step: Step::Confirming,
                 ..
@@ -222,6 +224,12 @@ impl XmppError {
             Self::IsRoom { .. } => "write the target with a # before it",
             Self::Bounced { temporary: true, .. } => "try again later",
             Self::Bounced { .. } => "check the recipient, and whether it accepts messages from this account",
+            Self::NoReceipt { .. } => {
+                "the message is not sent again; allow more time with rto=SECONDS, or use confirm=server if the recipient's client sends no receipts"
+            }
+            Self::InDoubt { .. } => {
+                "ask the recipient; if the message is missing, send it again as a new one"
+            }
             Self::TooLarge { .. } => {
                 "shorten the message, send it as a file, or let it be split with overflow=split"
             }

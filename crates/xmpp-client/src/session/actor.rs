@@ -15,7 +15,7 @@ use super::archive::Archives;
 use super::sm::Resumable;
 use super::{Event, SessionOptions};
 use crate::connect::Connector;
-use crate::courier::{Courier, Key};
+use crate::courier::{Courier, Ending, Key};
 use crate::error::{Step, XmppError};
 use crate::id;
 use crate::login::Online;
@@ -87,7 +87,7 @@ impl Actor {
             archives.follow(archive, after.clone(), stamp(SystemTime::now()));
         }
         let mut courier = Courier::new(&connector.account);
-        courier.keep_recent();
+        courier.keep_ended();
         Self {
             courier,
             own: connector.account.jid.clone(),
@@ -234,7 +234,7 @@ impl Actor {
                 last: Box::new(last.clone()),
                 written: self.courier.was_taken(key),
             };
-            self.courier.cancel(key, Outcome::failed(error));
+            self.courier.cancel(key, error);
         }
         self.report();
     }
@@ -265,10 +265,16 @@ impl Actor {
             self.connector.account.answer_timeout,
             self.options.ping_after,
         );
+        self.courier.note_line(live.stream.line());
         self.begin(&mut live, online.resumed, online.resumable_as, &online.jid);
         let end = self.work(&mut live).await;
+        let ending = match &end {
+            End::Broken(XmppError::ConnectionLost { .. }) if !live.closed => Ending::Cut,
+            End::Broken(XmppError::Silent { .. }) => Ending::Cut,
+            _ => Ending::Said,
+        };
         // A server may go on holding the connection for seconds after its last word.
-        self.courier.cut(live.last_heard);
+        self.courier.cut(live.last_heard, ending);
         if let End::Closed(_) = end {
             live.stream.close(Duration::from_secs(1)).await;
             self.sm = None;
@@ -343,7 +349,10 @@ impl Actor {
                 biased;
                 incoming = live.stream.next() => match incoming {
                     Ok(Incoming::Open(_)) => {}
-                    Ok(Incoming::Close) => return End::Broken(XmppError::ConnectionLost { step: Step::Confirming }),
+                    Ok(Incoming::Close) => {
+                        live.closed = true;
+                        return End::Broken(XmppError::ConnectionLost { step: Step::Confirming });
+                    }
                     Ok(Incoming::Element(element)) => {
                         live.heard();
                         if let Some(end) = self.take(live, &element) {
@@ -428,14 +437,14 @@ impl Actor {
     fn tick(&mut self, live: &mut Live) -> Option<End> {
         let now = Instant::now();
         if self.courier.deadline().is_some_and(|deadline| deadline <= now) {
-            if live.last_heard + live.limit <= now {
+            if live.last_heard + live.limit <= now && self.courier.is_owed_an_answer() {
                 // Nothing at all came: it is the connection, not the message.
                 return Some(End::Broken(XmppError::Silent {
                     step: Step::Confirming,
                     after: live.limit,
                 }));
             }
-            self.courier.expire();
+            self.courier.tick();
             self.report();
         }
         let late: Vec<String> = self

@@ -70,6 +70,15 @@ pub enum Event {
         /// The id of our message.
         id: String,
     },
+    /// A message of ours came back after it was reported delivered.
+    Late {
+        /// The id of our message.
+        id: String,
+        /// Its target.
+        to: Jid,
+        /// Why it came back.
+        reason: XmppError,
+    },
     /// Somebody reacted to a message (XEP-0444). The list replaces their earlier one.
     Reaction {
         /// Who; in rooms with the nick as resource.

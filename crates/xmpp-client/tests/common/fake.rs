@@ -21,6 +21,11 @@ pub enum Step {
     Tls(Arc<rustls::ServerConfig>),
     /// Writes this, one byte at a time, with this pause.
     Slowly(String, Duration),
+    /// Answers every question to `localhost` from here on, and that is all.
+    Pongs,
+    /// The same, but this long after each answer behind a message the message comes back, whatever is said
+    /// meanwhile. Only in clear text.
+    Bounces(Duration),
     /// Closes the connection at once.
     Close,
 }
@@ -166,6 +171,17 @@ fn follow(script: &[Step], tcp: TcpStream, heard: impl Fn(&str)) {
                     std::thread::sleep(*pause);
                 }
             }
+            Step::Pongs => return answer_questions(&mut wire, text, heard, |_| ()),
+            Step::Bounces(pause) => {
+                return answer_questions(&mut wire, text, heard, |more| {
+                    let (bounces, pause) = (bounces(more), *pause);
+                    let mut raw = raw.try_clone().unwrap();
+                    std::thread::spawn(move || {
+                        std::thread::sleep(pause);
+                        let _ = raw.write_all(bounces.as_bytes());
+                    });
+                });
+            }
             Step::Close => {
                 let _ = raw.shutdown(std::net::Shutdown::Both);
                 return;
@@ -180,6 +196,50 @@ fn follow(script: &[Step], tcp: TcpStream, heard: impl Fn(&str)) {
         }
         heard(&String::from_utf8_lossy(&bytes[..count]));
     }
+}
+
+/// Answers whole questions; `then` gets the text with each of them.
+fn answer_questions(wire: &mut Box<dyn Wire>, mut text: String, heard: impl Fn(&str), then: impl Fn(&str)) {
+    loop {
+        if let Some(end) = text.rfind("</iq>") {
+            let end = end + "</iq>".len();
+            let answers = pong(&text[..end], "localhost");
+            if wire
+                .write_all(answers.as_bytes())
+                .and_then(|()| wire.flush())
+                .is_err()
+            {
+                return;
+            }
+            then(&text[..end]);
+            text.drain(..end);
+        }
+        let mut bytes = [0; 4096];
+        match wire.read(&mut bytes) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => {
+                let more = String::from_utf8_lossy(&bytes[..count]).into_owned();
+                heard(&more);
+                text.push_str(&more);
+            }
+        }
+    }
+}
+
+/// The messages in a text, sent back by their recipients.
+fn bounces(text: &str) -> String {
+    let mut out = String::new();
+    for piece in text.split("<message ").skip(1) {
+        let piece = format!("<message {}>", piece.split('>').next().unwrap_or_default());
+        if let (Some(id), Some(to)) = (attr(&piece, "<message ", "id"), attr(&piece, "<message ", "to")) {
+            let _ = write!(
+                out,
+                "<message type='error' id='{id}' from='{to}'><error type='cancel'><service-unavailable \
+                 xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+            );
+        }
+    }
+    out
 }
 
 // --- what is said to it ---

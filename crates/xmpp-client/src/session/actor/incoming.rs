@@ -2,6 +2,7 @@
 
 use super::{Actor, End, Live};
 use crate::Jid;
+use crate::courier::Late;
 use crate::error::XmppError;
 use crate::id;
 use crate::login::StanzaError;
@@ -48,7 +49,12 @@ impl Actor {
         if let Some(sm) = &mut self.sm {
             sm.received();
         }
+        self.courier.note_line(live.stream.line());
         let settled_something = self.courier.handle(element);
+        for Late { id, to, reason } in self.courier.take_late() {
+            tracing::warn!(%to, id, %reason, "a message came back after it was reported delivered");
+            self.emit(Event::Late { id, to, reason });
+        }
         match &*element.name {
             "message" if !settled_something => self.take_message(live, element),
             "presence" => self.take_presence(live, element),

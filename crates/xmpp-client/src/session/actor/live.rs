@@ -18,6 +18,8 @@ pub(super) struct Live {
     /// Stanzas were sent that the server was not asked about.
     pub(super) unasked: bool,
     pub(super) self_pings: HashMap<String, Jid>,
+    /// The server ended the stream in order.
+    pub(super) closed: bool,
 }
 
 impl Live {
@@ -30,6 +32,7 @@ impl Live {
             pinged: None,
             unasked: false,
             self_pings: HashMap::new(),
+            closed: false,
         }
     }
 
