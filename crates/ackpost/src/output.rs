@@ -106,6 +106,7 @@ pub(crate) fn refused(problems: &[Problem], context: Context) {
             "id": null,
             "reason": problem.cause,
             "remedy": problem.remedy,
+            "notes": [],
             "attempts": 0,
             "elapsed_ms": 0,
             "file": problem.file,
@@ -143,6 +144,7 @@ fn target_json(target: &TargetReport) -> serde_json::Value {
         "id": id,
         "reason": target.outcome.reason(),
         "remedy": target.outcome.remedy(),
+        "notes": target.notes,
         "attempts": target.attempts,
         "elapsed_ms": u64::try_from(target.elapsed.as_millis()).unwrap_or(u64::MAX),
     })

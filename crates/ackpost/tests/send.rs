@@ -34,6 +34,7 @@ fn one_line_and_one_object_for_each_target() {
                 "id",
                 "reason",
                 "remedy",
+                "notes",
                 "attempts",
                 "elapsed_ms"
             ]

@@ -101,6 +101,21 @@ pub struct Attempt {
     /// It was refused because a name did not resolve. Who waits for an answer is served best by that; who can wait may
     /// try again, because an outage of DNS looks just so.
     pub unresolved: bool,
+    /// It was sent a second time although nothing shows whether the first one arrived.
+    pub repeated: bool,
+}
+
+/// A message that came back after it was reported delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The id of the piece on the wire.
+    pub id: String,
+    /// Its recipient.
+    pub to: String,
+    /// Why it came back.
+    pub reason: String,
+    /// What a person can do about it.
+    pub remedy: String,
 }
 
 impl Attempt {
@@ -111,6 +126,7 @@ impl Attempt {
             notes: Vec::new(),
             may_have_arrived: false,
             unresolved: false,
+            repeated: false,
         }
     }
 }

@@ -23,6 +23,7 @@ mod lane;
 #[expect(clippy::module_inception, reason = "it holds the type `Outbox`")]
 mod outbox;
 mod payload;
+mod remarks;
 mod rules;
 mod seal;
 mod services;

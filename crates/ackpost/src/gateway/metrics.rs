@@ -161,6 +161,17 @@ fn services(out: &mut Page, stats: &Stats) {
             service.attempts,
         );
     }
+    out.head(
+        "ackpost_doubts_total",
+        "counter",
+        "Messages sent twice because nothing showed whether they had arrived, and messages returned after they were delivered.",
+    );
+    for service in &stats.services {
+        for (kind, value) in [("repeated", service.repeated), ("late", service.late)] {
+            let labels = format!("service=\"{}\",kind=\"{kind}\"", label(&service.service));
+            out.line("ackpost_doubts_total", &labels, value);
+        }
+    }
     out.head("ackpost_latency_seconds", "histogram", "From accept to delivery.");
     for service in &stats.services {
         let name = label(&service.service);

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use xmpp_client::{Account, Outcome, Outgoing, Session, SessionOptions, XmppError};
+use xmpp_client::{Account, Event, Outcome, Outgoing, Session, SessionOptions, XmppError};
 
+use super::Late;
 use crate::problem::Problem;
 
 /// Requests of one account that may wait.
@@ -34,7 +35,26 @@ struct Entry {
 
 /// The accounts in use.
 #[derive(Default)]
-pub(super) struct Accounts(Mutex<HashMap<String, Entry>>);
+pub(super) struct Accounts {
+    entries: Mutex<HashMap<String, Entry>>,
+    late: Arc<LateReplies>,
+}
+
+/// Messages over kept sessions that came back after they were reported delivered.
+#[derive(Default)]
+struct LateReplies(Mutex<Vec<Late>>);
+
+/// How many late replies wait to be taken; further ones are only logged.
+const LATE_MAX: usize = 1_000;
+
+impl LateReplies {
+    fn add(&self, late: Late) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < LATE_MAX {
+            all.push(late);
+        }
+    }
+}
 
 impl Accounts {
     /// Hands messages to an account's connection and waits for what becomes of them.
@@ -62,14 +82,14 @@ impl Accounts {
         keep: bool,
         account: impl FnOnce() -> Result<Account, Problem>,
     ) -> Result<mpsc::Sender<Request>, Problem> {
-        let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = accounts.get(key).filter(|entry| !entry.task.is_finished()) {
             return Ok(entry.requests.clone());
         }
         let account = account()?;
         let (requests, receiver) = mpsc::channel(WAITING);
         let task = if keep {
-            tokio::spawn(kept(account, receiver))
+            tokio::spawn(kept(account, receiver, Arc::clone(&self.late)))
         } else {
             tokio::spawn(one_shot(account, receiver))
         };
@@ -83,10 +103,15 @@ impl Accounts {
         Ok(requests)
     }
 
+    /// Takes the messages that came back late since the last call.
+    pub(super) fn take_late(&self) -> Vec<Late> {
+        std::mem::take(&mut *self.late.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Ends every task once what it holds is done.
     pub(super) async fn close(&self) {
         let entries: Vec<Entry> = {
-            let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut accounts = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
             accounts.drain().map(|(_, entry)| entry).collect()
         };
         for Entry { requests, mut task } in entries {
@@ -139,7 +164,7 @@ async fn one_shot(account: Account, mut requests: mpsc::Receiver<Request>) {
 }
 
 /// One session for all of them. It is opened when it is needed, and again when it has ended for good.
-async fn kept(account: Account, mut requests: mpsc::Receiver<Request>) {
+async fn kept(account: Account, mut requests: mpsc::Receiver<Request>, late: Arc<LateReplies>) {
     let mut session: Option<(Session, Arc<AtomicBool>)> = None;
     while let Some(request) = requests.recv().await {
         let usable = session.take().filter(|(_, ended)| !ended.load(Ordering::Relaxed));
@@ -149,9 +174,19 @@ async fn kept(account: Account, mut requests: mpsc::Receiver<Request>) {
                 Ok((open, mut events)) => {
                     let ended = Arc::new(AtomicBool::new(false));
                     let flag = Arc::clone(&ended);
-                    // Nobody reads the events here, but somebody must take them out; after the last one it is over.
+                    let late = Arc::clone(&late);
+                    // Of the events only late replies count here, but all must be taken out; after the last one it is over.
                     tokio::spawn(async move {
-                        while events.next().await.is_some() {}
+                        while let Some(event) = events.next().await {
+                            if let Event::Late { id, to, reason } = event {
+                                late.add(Late {
+                                    id,
+                                    to: to.to_string(),
+                                    remedy: reason.remedy().into_owned(),
+                                    reason: reason.to_string(),
+                                });
+                            }
+                        }
                         flag.store(true, Ordering::Relaxed);
                     });
                     (open, ended)

@@ -15,7 +15,7 @@ use crate::service::Service;
 
 use super::accounts::Accounts;
 use super::lane::Pace;
-use super::{Attempt, File, Parcel};
+use super::{Attempt, File, Late, Parcel};
 
 /// How connections are made.
 #[derive(Clone, Debug)]
@@ -156,6 +156,12 @@ impl Courier {
     /// What a repeat needs to be recognised is in the wires.
     pub async fn deliver(&self, service: &Service, parcel: &Parcel) -> Vec<Attempt> {
         service.endpoint().deliver(service.common(), self, parcel).await
+    }
+
+    /// Takes the messages that came back after they were reported delivered, since the last call. Only kept sessions
+    /// notice them.
+    pub fn take_late(&self) -> Vec<Late> {
+        self.0.accounts.take_late()
     }
 
     /// Ends every kept connection in good order.

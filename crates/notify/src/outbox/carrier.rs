@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::dispatch::Late;
 use crate::message::{Format, Kind, Message};
 use crate::outcome::Outcome;
 
@@ -21,6 +22,11 @@ pub trait Carrier: Send + Sync + 'static {
 
     /// Delivers one piece.
     fn deliver<'a>(&'a self, job: Job<'a>) -> BoxFuture<'a, Outcome>;
+
+    /// Takes the pieces that came back after they were reported delivered, since the last call.
+    fn take_late(&self) -> Vec<Late> {
+        Vec::new()
+    }
 }
 
 /// What makes the pieces of one message at one target unique.
@@ -69,6 +75,9 @@ impl fmt::Debug for Job<'_> {
 pub trait Keep: Send + Sync {
     /// True once it is stored; the piece must not be sent otherwise.
     fn keep(&self, wire: Wire) -> BoxFuture<'_, bool>;
+
+    /// Notes that the piece was sent a second time although nothing shows whether the first one arrived.
+    fn repeated(&self) {}
 }
 
 /// Where a message goes: one target of one service.

@@ -15,7 +15,7 @@ use super::error::OutboxError;
 use super::outbox::Outbox;
 use super::payload::{Fold, Payload};
 use super::rules::span_text;
-use super::store::{Close, Ending, Head, Held, Mark, Next, Settle};
+use super::store::{Close, Ending, Head, Held, Mark, Next, Remark, Settle};
 use super::types::{Hold, OutboxId, StoredOutcome};
 use super::worker::Counts;
 use crate::outcome::Outcome;
@@ -290,6 +290,7 @@ impl Engine {
             head,
             payload,
             number,
+            repeated: AtomicBool::new(false),
         };
         let job = Job {
             route: &payload.route,
@@ -300,7 +301,7 @@ impl Engine {
             keep: &keeper,
         };
         let delivery = tokio::time::timeout(self.settings.attempt, self.outbox.0.carrier.deliver(job));
-        tokio::select! {
+        let outcome = tokio::select! {
             outcome = delivery => Some(outcome.unwrap_or_else(|_| {
                 let longest = span_text(self.settings.attempt);
                 Outcome::deferred(format!("there was no outcome within {longest}"), "check that the server answers")
@@ -311,7 +312,13 @@ impl Engine {
                 let _ = self.outbox.0.store.release(lane, &self.owner, self.now()).await;
                 None
             }
+        };
+        if keeper.repeated.load(Ordering::Relaxed) {
+            let text = "it was sent a second time under the same id: the connection broke, and no archive shows \
+                        whether the first one arrived";
+            self.outbox.remark(&head.id, Remark::Repeated, text).await;
         }
+        outcome
     }
 
     /// Waits until no time is left.
@@ -483,6 +490,7 @@ struct Keeper<'a> {
     head: &'a Head,
     payload: &'a Payload,
     number: usize,
+    repeated: AtomicBool,
 }
 
 impl Keep for Keeper<'_> {
@@ -501,5 +509,9 @@ impl Keep for Keeper<'_> {
                 .await
                 .unwrap_or(false)
         })
+    }
+
+    fn repeated(&self) {
+        self.repeated.store(true, Ordering::Relaxed);
     }
 }

@@ -385,6 +385,11 @@ impl Inner {
         }
     }
 
+    /// A text about an entry, as its log keeps it.
+    pub(super) fn seal_remark(&self, id: &str, text: &str) -> Vec<u8> {
+        self.seal_outcome(id, &Outcome::deferred(text, ""))
+    }
+
     pub(super) fn label_target(&self, id: &str, sealed: &[u8]) -> String {
         self.open_label(id, sealed).target
     }

@@ -16,7 +16,7 @@ use super::outbox::Outbox;
 use super::rules::{Budget, Rules};
 use super::types::{AcceptOptions, Accepted};
 use crate::asset::Asset;
-use crate::dispatch::{Courier, CourierOptions};
+use crate::dispatch::{Courier, CourierOptions, Late};
 use crate::message::Message;
 use crate::outcome::Outcome;
 use crate::service::{Chunk, Context, Service, Target};
@@ -113,6 +113,10 @@ impl Carrier for Services {
             }
         })
     }
+
+    fn take_late(&self) -> Vec<Late> {
+        self.courier.take_late()
+    }
 }
 
 impl Services {
@@ -159,7 +163,12 @@ impl Services {
         let courier = own.as_ref().unwrap_or(&self.courier);
         tokio::select! {
             mut attempts = courier.deliver(&service, &parcel) => Ok(match attempts.pop() {
-                Some(attempt) => waiting(attempt),
+                Some(attempt) => {
+                    if attempt.repeated {
+                        job.keep.repeated();
+                    }
+                    waiting(attempt)
+                }
                 None => Outcome::deferred("there was no outcome", "try again"),
             }),
             () = keeping => Err(Outcome::deferred("there was no outcome", "try again")),

@@ -16,9 +16,10 @@ use super::types::Stats;
 pub(crate) const NEVER: i64 = i64::MAX;
 pub(crate) const SCHEMA: &str = include_str!("store/schema.sql");
 /// Changes from each version to the next, the first one from version 1.
-pub(crate) const MIGRATIONS: [&str; 2] = [
+pub(crate) const MIGRATIONS: [&str; 3] = [
     "ALTER TABLE outbox_counter ADD COLUMN partial BIGINT NOT NULL DEFAULT 0",
     include_str!("store/version3.sql"),
+    include_str!("store/version4.sql"),
 ];
 pub(crate) const VERSION: i64 = 1 + MIGRATIONS.len() as i64;
 
@@ -213,6 +214,15 @@ pub(crate) enum Ending {
     Expired,
 }
 
+/// Something about an entry that is counted and logged, and changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remark {
+    /// A piece was sent a second time although nothing shows whether the first one arrived.
+    Repeated,
+    /// A piece came back after it was reported delivered.
+    Late,
+}
+
 /// The end of a collection.
 pub(crate) struct Close<'a> {
     pub(crate) lane: &'a [u8],
@@ -339,6 +349,7 @@ operations! {
     fn follow_clock(boot: &str, now: i64, ahead: i64, jump: i64) -> i64;
     fn server_time() -> Option<i64>;
     fn log(now: i64, kind: &str, sealed: &[u8]) -> ();
+    fn remark(now: i64, entry: &str, remark: Remark, sealed: &[u8]) -> ();
 }
 
 impl Store {

@@ -260,7 +260,7 @@ pub struct Event {
     pub at: SystemTime,
     /// Whose.
     pub entry: String,
-    /// `accepted`, `folded`, `closed`, `delivered`, `deferred`, `refused`, `expired`, `retried`, `dropped`, `alarm`.
+    /// `accepted`, `folded`, `closed`, `delivered`, `deferred`, `refused`, `expired`, `retried`, `dropped`, `repeated`, `late`, `alarm`.
     pub kind: String,
     /// What happened, in words.
     pub text: String,
@@ -364,6 +364,10 @@ pub struct ServiceStats {
     pub delivered: u64,
     /// Entries that were taken, but not as they were asked for.
     pub partial: u64,
+    /// Pieces sent a second time although nothing shows whether the first one arrived.
+    pub repeated: u64,
+    /// Pieces that came back after they were reported delivered.
+    pub late: u64,
     /// Attempts that failed and were put off.
     pub deferred: u64,
     /// Entries refused for good.

@@ -283,6 +283,7 @@ impl Worker<'_> {
 
     /// Clears away and looks for trouble, now and then; neither keeps the work from going on.
     async fn housekeeping(&mut self) {
+        self.outbox.note_late().await;
         if self.pruned.elapsed() > PRUNE_EVERY {
             self.pruned = Instant::now();
             if let Err(error) = self.outbox.prune().await {
@@ -311,6 +312,7 @@ impl Worker<'_> {
         if tokio::time::timeout(GIVE_BACK, end).await.is_err() {
             self.lanes.shutdown().await;
         }
+        self.outbox.note_late().await;
     }
 }
 

@@ -420,5 +420,6 @@ fn failed(error: &SogsError) -> Attempt {
         may_have_arrived: error.is_ambiguous() && !matches!(error.status(), Some(500 | 503)),
         // A name that does not resolve is never a refusal here.
         unresolved: false,
+        repeated: false,
     }
 }

@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 
 use secrecy::ExposeSecret as _;
 use xmpp_client::{
-    Account, Attachment, ChannelBinding, ConfirmedBy, Content, Jid, Mode as StreamMode, Outgoing, Plain,
-    RoomTarget, Target as StanzaTarget, Verify, XmppError,
+    Account, Attachment, ChannelBinding, ConfirmedBy, Content, Doubt, Jid, Mode as StreamMode, Note,
+    Outgoing, Plain, RoomTarget, Target as StanzaTarget, Verify, XmppError,
 };
 
 use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};
 use crate::message::Format;
-use crate::outcome::{Confirmation, Outcome};
+use crate::outcome::{Confirmation, Lack, Outcome};
 use crate::problem::Problem;
 
 use super::access::{XmppParts, authorities};
@@ -165,7 +165,11 @@ impl Xmpp {
                     Ok(outcomes) => outcomes,
                     Err(problem) => return vec![refused(problem); parcel.wires.len()],
                 };
-                let attempts: Vec<Attempt> = outcomes.into_iter().map(attempt).collect();
+                let ids = parcel.wires.iter().map(|wire| match wire {
+                    Wire::Xmpp(wire) => wire.id.as_str(),
+                    _ => "",
+                });
+                let attempts: Vec<Attempt> = outcomes.into_iter().zip(ids).map(attempt).collect();
                 self.remember(courier, parcel, &attempts);
                 attempts
             }
@@ -270,7 +274,7 @@ fn looks_styled(body: &str) -> bool {
     body.contains(['*', '_', '~', '`']) || body.lines().any(|line| line.starts_with('>'))
 }
 
-fn attempt(outcome: xmpp_client::Outcome) -> Attempt {
+fn attempt((outcome, id): (xmpp_client::Outcome, &str)) -> Attempt {
     match outcome {
         xmpp_client::Outcome::Delivered(proof) => Attempt {
             outcome: Outcome::Delivered {
@@ -286,7 +290,27 @@ fn attempt(outcome: xmpp_client::Outcome) -> Attempt {
             notes: proof.notes.iter().map(ToString::to_string).collect(),
             may_have_arrived: false,
             unresolved: false,
+            repeated: proof.notes.contains(&Note::RepeatedInDoubt),
         },
+        // The server took it, or may have: it is not sent again.
+        xmpp_client::Outcome::Refused(error @ (XmppError::NoReceipt { .. } | XmppError::InDoubt { .. })) => {
+            Attempt {
+                repeated: matches!(
+                    error,
+                    XmppError::InDoubt {
+                        why: Doubt::NoArchive,
+                        ..
+                    }
+                ),
+                may_have_arrived: true,
+                ..Attempt::new(Outcome::Partial {
+                    lack: Lack::Proof,
+                    id: Some(id.to_owned()),
+                    reason: error.to_string(),
+                    remedy: error.remedy().into_owned(),
+                })
+            }
+        }
         xmpp_client::Outcome::Refused(error) => failed(&error, true),
         xmpp_client::Outcome::Deferred(error) => failed(&error, false),
         _ => Attempt::new(Outcome::deferred("nothing is known about it", "send again")),
@@ -309,6 +333,7 @@ fn failed(error: &XmppError, permanent: bool) -> Attempt {
         notes: Vec::new(),
         may_have_arrived: error.may_have_arrived(),
         unresolved: matches!(error, XmppError::NoSuchHost { .. }),
+        repeated: false,
     }
 }
 

@@ -173,14 +173,17 @@ pub(crate) fn stats(stats: &Stats, lanes: &[Lane], context: Context) {
             .map(|ms| format!(", {} on average", output::elapsed(Duration::from_millis(ms))))
             .unwrap_or_default();
         output::line(&format!(
-            "{:<10}  {} delivered{mean}, {}, {} partial, {} put off, {} refused, {} out of time",
+            "{:<10}  {} delivered{mean}, {}, {} partial, {} put off, {} refused, {} out of time, {} repeated in doubt, \
+             {} returned after delivery",
             service.service,
             service.delivered,
             output::count(service.attempts, "attempt"),
             service.partial,
             service.deferred,
             service.refused,
-            service.expired
+            service.expired,
+            service.repeated,
+            service.late
         ));
     }
     for lane in lanes {

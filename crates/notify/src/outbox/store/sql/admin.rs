@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use super::accept::event;
 use super::lane::{drop_files, drop_shared};
 use super::{BLOB, Backend, ID, Tx};
-use crate::outbox::store::{MIGRATIONS, NEVER, Prune, SCHEMA};
+use crate::outbox::store::{MIGRATIONS, NEVER, Prune, Remark, SCHEMA};
 
 impl Backend {
     /// Makes the tables when there are none; several processes may do so together.
@@ -182,6 +182,43 @@ impl Backend {
             .bind(sealed)
             .execute(&mut *tx)
             .await?;
+        tx.commit().await
+    }
+
+    /// Logs and counts a remark about an entry. Nothing happens where there is no such entry any more.
+    pub(crate) async fn remark(
+        &self,
+        now: i64,
+        entry: &str,
+        remark: Remark,
+        sealed: &[u8],
+    ) -> Result<(), sqlx::Error> {
+        let (kind, count) = match remark {
+            Remark::Repeated => (
+                "repeated",
+                "UPDATE outbox_counter SET repeated = repeated + 1 WHERE service = $1",
+            ),
+            Remark::Late => (
+                "late",
+                "UPDATE outbox_counter SET late = late + 1 WHERE service = $1",
+            ),
+        };
+        let mut tx = self.begin().await?;
+        let service: Option<String> = sqlx::query_scalar("SELECT service FROM outbox_entry WHERE id = $1")
+            .bind(entry)
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(service) = service else {
+            return tx.commit().await;
+        };
+        sqlx::query("INSERT INTO outbox_event (at, entry, kind, detail) VALUES ($1, $2, $3, $4)")
+            .bind(now)
+            .bind(entry)
+            .bind(kind)
+            .bind(sealed)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(count).bind(service).execute(&mut *tx).await?;
         tx.commit().await
     }
 }

@@ -116,6 +116,8 @@ impl Backend {
                 service: row.try_get("service")?,
                 delivered: number("delivered")?,
                 partial: number("partial")?,
+                repeated: number("repeated")?,
+                late: number("late")?,
                 deferred: number("deferred")?,
                 refused: number("refused")?,
                 expired: number("expired")?,
