@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::dns::NameServer;
 use common::*;
 use testkit::{Ejabberd, Federation, Prosody, Receiver, ServerOptions, XmppServer};
-use xmpp_client::{Account, Confirm, ConfirmedBy, Event, Mode, Note, Session, SessionOptions, XmppError};
+use xmpp_client::{Account, Confirm, ConfirmedBy, Event, Mode, Session, SessionOptions, XmppError};
 
 const PROSODY: &str = "one.test";
 const EJABBERD: &str = "two.test";

@@ -9,7 +9,7 @@ impl Outbox {
     pub(super) async fn remark(&self, entry: &str, remark: Remark, text: &str) {
         let inner = &self.0;
         let sealed = inner.seal_remark(entry, text);
-        let now = inner.clock.now_ms();
+        let now = inner.time.now_ms();
         if let Err(error) = inner.store.remark(now, entry, remark, &sealed).await {
             tracing::warn!(%error, entry, text, "a remark about a message cannot be written down");
         }

@@ -9,6 +9,7 @@
 mod alarm;
 mod crash;
 mod disk;
+mod doubt;
 mod jumps;
 mod large;
 mod look;

@@ -74,6 +74,8 @@ async fn an_outbox_of_version_1_is_migrated(place: Place) {
         "ALTER TABLE outbox_entry DROP COLUMN shared",
         "DROP TABLE outbox_shared",
         "ALTER TABLE outbox_counter DROP COLUMN partial",
+        "ALTER TABLE outbox_counter DROP COLUMN repeated",
+        "ALTER TABLE outbox_counter DROP COLUMN late",
         "UPDATE outbox_meta SET value = CAST('1' AS {blob}) WHERE name = 'version'",
     ];
     let back = |blob: &str| back.map(|sql| sql.replace("{blob}", blob));

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use notify::dispatch::Late;
 use notify::outbox::{
     AcceptOptions, Accepted, Carrier, FixedJitter, FlushSettings, Hidden, Job, Location, ManualClock, Outbox,
     OutboxConfig, OutboxId, Parcel, Route, Rules, Stamp, State, StoredFile, Summary, Wire, WorkerSettings,
@@ -99,6 +100,8 @@ pub(crate) enum Reaction {
     TakeAnd(Outcome),
     /// Takes the message after this time, and says so.
     Slow(Duration),
+    /// Takes the message a second time without knowing whether it has the first.
+    TakeTwice,
 }
 
 /// The other side: keeps what arrives, recognises repeats by their id.
@@ -110,6 +113,7 @@ struct Inside {
     arrived: Vec<Arrived>,
     reactions: HashMap<String, VecDeque<Reaction>>,
     attempts: Vec<(String, bool)>,
+    late: Vec<Late>,
 }
 
 impl Sink {
@@ -126,6 +130,16 @@ impl Sink {
             .entry(address.to_owned())
             .or_default()
             .extend(reactions);
+    }
+
+    /// Sends a piece back although it was taken.
+    pub(crate) fn send_back(&self, id: &str) {
+        self.0.lock().unwrap().late.push(Late {
+            id: id.to_owned(),
+            to: "bob@localhost".to_owned(),
+            reason: "bob@localhost takes no messages".to_owned(),
+            remedy: "check the recipient".to_owned(),
+        });
     }
 
     pub(crate) fn texts(&self, address: &str) -> Vec<String> {
@@ -209,6 +223,10 @@ impl Carrier for Sink {
             };
             match reaction {
                 None => delivered(),
+                Some(Reaction::TakeTwice) => {
+                    job.keep.repeated();
+                    delivered()
+                }
                 Some(Reaction::Answer(outcome) | Reaction::TakeAnd(outcome)) => outcome,
                 Some(Reaction::TakeAndSilence) => std::future::pending().await,
                 Some(Reaction::Slow(time)) => {
@@ -218,6 +236,10 @@ impl Carrier for Sink {
                 }
             }
         })
+    }
+
+    fn take_late(&self) -> Vec<Late> {
+        std::mem::take(&mut self.0.lock().unwrap().late)
     }
 }
 

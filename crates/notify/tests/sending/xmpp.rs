@@ -193,3 +193,47 @@ async fn a_room_password_in_both_places() {
         assert!(!format!("{report:?}").contains("roompass"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_receipt_a_message_is_unconfirmed_and_not_sent_again() {
+    let server = Prosody::shared();
+    let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
+    for kept in ["", "&keepalive=yes"] {
+        let mut list = notifier(Options::default());
+        let url = url(server, "bob", &format!("&confirm=receipt&retry=3&wait=0{kept}"));
+        list.add(&url.replace("rto=10", "rto=1")).expect("a URL");
+        let text = unique("receipt");
+        let report = list.notify(Message::new(&text)).await;
+        assert_eq!(report.status, Status::Failure, "{report:?}");
+        let target = &report.targets[0];
+        assert_eq!(
+            (target.outcome.word(), target.attempts),
+            ("unconfirmed", 1),
+            "{target:?}"
+        );
+        let Outcome::Partial {
+            id, reason, remedy, ..
+        } = &target.outcome
+        else {
+            panic!("{target:?}");
+        };
+        assert!(reason.contains("no receipt") && remedy.contains("confirm=server"));
+        let (times, id_seen);
+        (bob, times, id_seen) = tokio::task::spawn_blocking(move || {
+            let id = bob.wait_body(&text).attr("id").to_owned();
+            let mut times = 1;
+            while bob
+                .wait(std::time::Duration::from_millis(200), |s| {
+                    s.child_text("body") == Some(&*text)
+                })
+                .is_some()
+            {
+                times += 1;
+            }
+            (bob, times, id)
+        })
+        .await
+        .expect("the receiver");
+        assert_eq!((times, Some(&id_seen)), (1, id.as_ref()));
+    }
+}

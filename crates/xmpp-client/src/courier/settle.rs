@@ -172,10 +172,10 @@ impl Courier {
         let keys: Vec<Key> = self.jobs.keys().copied().collect();
         for key in keys {
             let Some(job) = self.jobs.get(&key) else { continue };
+            let cut = matches!(error, XmppError::ConnectionLost { .. });
             let error = match &job.bounced {
                 Some(bounced) => bounced.clone(),
-                // However the connection ended: it was written, so it may have arrived.
-                None if job.written && !error.is_permanent() => XmppError::CutUnconfirmed,
+                None if cut && job.written => XmppError::CutUnconfirmed,
                 None => error.clone(),
             };
             self.fail(key, error);
