@@ -16,6 +16,7 @@ mod app;
 mod cache;
 pub mod config;
 mod contents;
+pub mod descriptors;
 pub mod guard;
 mod http;
 pub mod import;

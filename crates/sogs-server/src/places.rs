@@ -18,6 +18,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// How long a connection may be silent in a full house: the head of an honest request comes with the connection.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How long the body of a request may pause before its connection counts as silent.
+const BODY_PAUSE: Duration = Duration::from_secs(1);
 /// Stands for "not silent" where the moment of the last word is kept.
 const TALKING: u64 = u64::MAX;
 
@@ -37,6 +39,8 @@ struct Seat {
     silent_since: AtomicU64,
     /// It has asked something before.
     asked: AtomicBool,
+    /// The body of its request does not come.
+    stalled: AtomicBool,
     /// It was told to leave.
     told: AtomicBool,
     leave: Notify,
@@ -56,6 +60,16 @@ pub struct Place {
 pub struct Talk {
     places: Arc<Places>,
     seat: Arc<Seat>,
+}
+
+/// The body of a request that is being received.
+#[derive(Debug)]
+pub struct Arriving<B> {
+    body: B,
+    places: Arc<Places>,
+    seat: Arc<Seat>,
+    /// The time of silence that was set because nothing came.
+    marked: Option<u64>,
 }
 
 /// The body of an answer, whose end is the end of the talk.
@@ -102,6 +116,7 @@ impl Places {
         let seat = Arc::new(Seat {
             silent_since: AtomicU64::new(self.now()),
             asked: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             told: AtomicBool::new(false),
             leave: Notify::new(),
         });
@@ -115,23 +130,28 @@ impl Places {
         }
     }
 
-    /// Tells one to leave: who never asked anything before who did, the longest silent first. Returns when to look again.
-    fn make_room(&self) -> Duration {
+    /// Tells one silent connection to leave, and returns when to look again. The order: connections that never asked
+    /// anything, those that did, those whose body does not come; within each the longest silent first.
+    pub fn make_room(&self) -> Duration {
         let now = self.now();
         let patience = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
         let mut next = patience;
-        let mut first: Option<((bool, u64), Arc<Seat>)> = None;
+        let mut first: Option<((bool, bool, u64), Arc<Seat>)> = None;
         for seat in self.lock().values() {
             let since = seat.silent_since.load(Ordering::Acquire);
             if since == TALKING || seat.told.load(Ordering::Acquire) {
                 continue;
             }
             let silent = now.saturating_sub(since);
-            if silent < patience {
+            if since > now || silent < patience {
                 next = next.min(patience - silent);
                 continue;
             }
-            let order = (seat.asked.load(Ordering::Relaxed), since);
+            let order = (
+                seat.stalled.load(Ordering::Relaxed),
+                seat.asked.load(Ordering::Relaxed),
+                since,
+            );
             if first.as_ref().is_none_or(|(best, _)| order < *best) {
                 first = Some((order, Arc::clone(seat)));
             }
@@ -183,9 +203,74 @@ impl Drop for Place {
 }
 
 impl Talk {
+    /// Watches the body of the request: its connection counts as silent while nothing comes.
+    pub fn receiving<B>(&self, body: B) -> Arriving<B> {
+        Arriving {
+            body,
+            places: Arc::clone(&self.places),
+            seat: Arc::clone(&self.seat),
+            marked: None,
+        }
+    }
+
     /// Goes on until the body of the answer is sent.
     pub fn until_sent<B>(self, body: B) -> Answering<B> {
         Answering { body, _talk: self }
+    }
+}
+
+impl<B> Arriving<B> {
+    fn pauses(&mut self) {
+        if self.marked.is_none() {
+            let since = self.places.now() + u64::try_from(BODY_PAUSE.as_millis()).unwrap_or(0);
+            self.marked = Some(since);
+            self.seat.stalled.store(true, Ordering::Relaxed);
+            self.seat.silent_since.store(since, Ordering::Release);
+        }
+    }
+
+    fn goes_on(&mut self) {
+        if let Some(since) = self.marked.take() {
+            self.seat.stalled.store(false, Ordering::Relaxed);
+            // The talk may be over meanwhile.
+            let _ =
+                self.seat
+                    .silent_since
+                    .compare_exchange(since, TALKING, Ordering::AcqRel, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<B> Drop for Arriving<B> {
+    fn drop(&mut self) {
+        self.goes_on();
+    }
+}
+
+impl<B: Body + Unpin> Body for Arriving<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if polled.is_pending() {
+            this.pauses();
+        } else {
+            this.goes_on();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -263,6 +348,39 @@ mod tests {
         soon(only.wanted()).await.expect("but after its answer");
         drop(only);
         soon(comer).await.expect("a place").expect("no panic");
+    }
+
+    /// A body that does not come makes room, but after everybody who says nothing at all.
+    #[tokio::test]
+    async fn a_body_that_does_not_come_makes_room_last() {
+        let places = Places::new(2);
+        let half = places.take().await;
+        let talk = half.talk();
+        let stream = futures_util::stream::pending::<Result<Frame<bytes::Bytes>, std::io::Error>>();
+        let mut body = talk.receiving(http_body_util::StreamBody::new(stream));
+        let polled = std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx).is_pending()));
+        assert!(polled.await);
+        let silent = places.take().await;
+        let comer = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { places.take().await }
+        });
+        soon(silent.wanted()).await.expect("it has to leave");
+        assert!(!half.seat.told.load(Ordering::Acquire));
+        drop(silent);
+        let third = soon(comer).await.expect("a place").expect("no panic");
+        let talks = third.talk();
+        let comer = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { places.take().await }
+        });
+        tokio::time::timeout(2 * BODY_PAUSE, half.wanted())
+            .await
+            .expect("it has to leave");
+        drop((body, talk));
+        drop(half);
+        soon(comer).await.expect("a place").expect("no panic");
+        drop(talks);
     }
 
     /// Told to leave at the moment in which it begins to speak, it stays, and can be told again.

@@ -13,6 +13,7 @@ use notify::Attachment;
 
 use super::address::is_public;
 use super::config::Attach;
+use super::memory::Share;
 use super::payload::{Given, GivenFile, is_media_type, safe_name};
 use super::reply::Reply;
 use super::units;
@@ -21,7 +22,11 @@ use super::units;
 const MAX_REDIRECTS: usize = 3;
 
 /// Turns given files into attachments.
-pub(crate) async fn resolve(files: Vec<GivenFile>, rules: &Attach) -> Result<Vec<Attachment>, Reply> {
+pub(crate) async fn resolve(
+    files: Vec<GivenFile>,
+    rules: &Attach,
+    share: &mut Share,
+) -> Result<Vec<Attachment>, Reply> {
     if files.len() > rules.count {
         return Err(Reply::bad_request(format!(
             "more than {} attachments",
@@ -37,7 +42,7 @@ pub(crate) async fn resolve(files: Vec<GivenFile>, rules: &Attach) -> Result<Vec
                 ..Attachment::bytes(file.name.unwrap_or_else(unnamed), bytes)
             },
             Given::Url(url) => {
-                let fetched = fetch(&url, rules).await?;
+                let fetched = fetch(&url, rules, total, share).await?;
                 let name = file.name.or(fetched.name).unwrap_or_else(unnamed);
                 Attachment {
                     media_type: file.media_type.or(fetched.media_type),
@@ -71,13 +76,13 @@ struct Fetched {
     media_type: Option<String>,
 }
 
-async fn fetch(text: &str, rules: &Attach) -> Result<Fetched, Reply> {
+async fn fetch(text: &str, rules: &Attach, so_far: usize, share: &mut Share) -> Result<Fetched, Reply> {
     if !rules.urls {
         return Err(
             Reply::bad_request("attachments by address are switched off").remedy("send the file itself")
         );
     }
-    match tokio::time::timeout(rules.time, follow(text, rules)).await {
+    match tokio::time::timeout(rules.time, follow(text, rules, so_far, share)).await {
         Ok(result) => result,
         Err(_) => Err(failed(&format!("no answer within {}", units::show(rules.time)))),
     }
@@ -88,7 +93,7 @@ fn failed(cause: &str) -> Reply {
         .remedy("check the address, or send the file itself")
 }
 
-async fn follow(text: &str, rules: &Attach) -> Result<Fetched, Reply> {
+async fn follow(text: &str, rules: &Attach, so_far: usize, share: &mut Share) -> Result<Fetched, Reply> {
     let mut url = url::Url::parse(text).map_err(|_| failed("this is no address"))?;
     for _ in 0..=MAX_REDIRECTS {
         let response = request(&url, rules).await?;
@@ -121,7 +126,7 @@ async fn follow(text: &str, rules: &Attach) -> Result<Fetched, Reply> {
             .filter(|name| !name.is_empty())
             .map(|name| safe_name(&percent_encoding::percent_decode_str(name).decode_utf8_lossy()));
         return Ok(Fetched {
-            bytes: read(response, rules.bytes).await?,
+            bytes: read(response, rules.bytes, so_far, share).await?,
             name,
             media_type,
         });
@@ -178,7 +183,13 @@ async fn checked_addresses(host: &str, port: u16, rules: &Attach) -> Result<Vec<
     Ok(found)
 }
 
-async fn read(response: reqwest::Response, limit: usize) -> Result<Bytes, Reply> {
+/// Reads a file; with the `so_far` bytes of the others it is no longer than `limit`.
+async fn read(
+    response: reqwest::Response,
+    limit: usize,
+    so_far: usize,
+    share: &mut Share,
+) -> Result<Bytes, Reply> {
     if response
         .content_length()
         .is_some_and(|length| length > limit as u64)
@@ -189,9 +200,11 @@ async fn read(response: reqwest::Response, limit: usize) -> Result<Bytes, Reply>
     let mut stream = response.bytes_stream();
     while let Some(part) = stream.next().await {
         let part = part.map_err(|_| failed("the connection broke"))?;
-        if bytes.len() + part.len() > limit {
+        let length = so_far + bytes.len() + part.len();
+        if length > limit {
             return Err(too_large(limit));
         }
+        share.cover(length).await?;
         bytes.extend_from_slice(&part);
     }
     Ok(bytes.freeze())

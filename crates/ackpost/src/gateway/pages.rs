@@ -20,6 +20,7 @@ use super::auth::{Caller, same_origin};
 use super::payload::{self, Fields};
 use super::reply::Reply;
 use super::state::Gateway;
+use super::turn;
 
 /// The pages, below `/ui`.
 pub(crate) fn router() -> Router<Arc<Gateway>> {
@@ -53,14 +54,11 @@ async fn form(gateway: &Gateway, request: Request) -> Result<(axum::http::reques
         same_origin(&parts.headers)?;
         let limits = &gateway.config().limits;
         // A form of ours is small, whatever the gateway takes elsewhere.
-        let bytes = payload::body(
-            &parts.headers,
-            body,
-            limits.body_bytes.min(256 << 10),
-            limits.body_time,
-        )
-        .await?;
-        payload::fields(&parts.headers, None, bytes).await
+        let largest = limits.body_bytes.min(256 << 10);
+        let received = turn::without(&parts, async {
+            payload::body(&parts.headers, body, largest, limits.body_time, &gateway.memory).await
+        });
+        received.await?.fields(&parts.headers, None).await
     };
     match read.await {
         Ok((fields, _)) => Ok((parts, fields)),

@@ -3,15 +3,18 @@
 mod fields;
 mod files;
 mod read;
+mod surrogates;
+mod weigh;
 
 pub(crate) use fields::Fields;
 pub(crate) use files::{Given, GivenFile, is_media_type, safe_name};
-pub(crate) use read::{body, fields, parse_json as json};
+pub(crate) use read::{Received, body, is_multipart, media};
 
 use std::time::Duration;
 
 use notify::{Format, Kind, TagFilter};
 
+use super::memory::Share;
 use super::reply::Reply;
 use super::{tags, units};
 
@@ -30,6 +33,8 @@ pub(crate) struct Payload {
     pub(crate) wait: Option<Duration>,
     /// Time to live in the outbox.
     pub(crate) ttl: Option<Duration>,
+    /// The memory that the request holds.
+    pub(crate) share: Share,
 }
 
 /// Longest body of text; what is longer than any service carries in many pieces is a mistake or an attack.
@@ -37,7 +42,11 @@ const MAX_TEXT_BYTES: usize = 1 << 20;
 
 impl Payload {
     /// Reads the fields; `files` are those of a multipart body.
-    pub(crate) fn from_fields(fields: &Fields, mut files: Vec<GivenFile>) -> Result<Self, Reply> {
+    pub(crate) fn from_fields(
+        fields: &Fields,
+        mut files: Vec<GivenFile>,
+        share: Share,
+    ) -> Result<Self, Reply> {
         let title = fields.text(&["title", "subject"])?.unwrap_or_default();
         let body = fields.text(&["body", "message"])?.unwrap_or_default();
         if title.len() + body.len() > MAX_TEXT_BYTES {
@@ -84,6 +93,7 @@ impl Payload {
             files,
             wait: time("wait")?,
             ttl: time("ttl")?,
+            share,
         })
     }
 }
@@ -95,7 +105,8 @@ mod tests {
     use super::*;
 
     fn read(value: serde_json::Value) -> Result<Payload, Reply> {
-        Payload::from_fields(&Fields::from_json(value).expect("an object"), Vec::new())
+        let share = crate::gateway::memory::Memory::new(0, 0).share();
+        Payload::from_fields(&Fields::from_json(value).expect("an object"), Vec::new(), share)
     }
 
     #[test]

@@ -7,7 +7,6 @@ pub(crate) mod notify;
 pub(crate) mod outbox;
 pub(crate) mod send;
 
-use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::request::Parts;
 
@@ -15,12 +14,13 @@ use super::auth::Caller;
 use super::payload;
 use super::reply::Reply;
 use super::state::Gateway;
+use super::turn;
 
 /// A request whose caller is known and whose body has been read.
 pub(crate) struct Opened {
     pub(crate) caller: Caller,
     pub(crate) parts: Parts,
-    pub(crate) body: Bytes,
+    pub(crate) body: payload::Received,
 }
 
 /// Identifies the caller first: nobody unknown gets a byte of the body read.
@@ -28,6 +28,16 @@ pub(crate) async fn open(gateway: &Gateway, request: Request) -> Result<Opened, 
     let (parts, body) = request.into_parts();
     let caller = Caller::identify(gateway, &parts)?;
     let limits = &gateway.config().limits;
-    let body = payload::body(&parts.headers, body, limits.body_bytes, limits.body_time).await?;
+    let body = turn::without(&parts, async {
+        payload::body(
+            &parts.headers,
+            body,
+            limits.body_bytes,
+            limits.body_time,
+            &gateway.memory,
+        )
+        .await
+    })
+    .await?;
     Ok(Opened { caller, parts, body })
 }

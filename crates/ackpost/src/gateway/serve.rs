@@ -10,8 +10,8 @@ use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use sogs_server::Steady;
 use sogs_server::places::{Place, Places};
+use sogs_server::{Steady, descriptors};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 
 use super::auth::Peer;
 use super::state::Gateway;
+use super::turn::Turn;
 
 /// More header lines than any client sends.
 const MAX_HEADERS: usize = 64;
@@ -46,7 +47,8 @@ pub(crate) async fn serve(
     stop: watch::Receiver<bool>,
 ) {
     let limits = gateway.config().limits.clone();
-    let places = Places::new(limits.connections);
+    // A request may open a connection or a file of its own.
+    let places = Places::new(descriptors::fitting(limits.connections, 2));
     let requests = Arc::new(Semaphore::new(limits.requests));
     let mut accepting = JoinSet::new();
     for listener in listeners {
@@ -90,6 +92,7 @@ async fn accept(listener: TcpListener, places: Arc<Places>, shared: Shared) {
             Err(error) => {
                 // Out of file descriptors, or the peer is gone already: neither goes away by spinning.
                 tracing::warn!(%error, "a connection could not be taken");
+                places.make_room();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -122,8 +125,11 @@ async fn connection(stream: TcpStream, peer: SocketAddr, place: &Place, shared: 
         let (router, requests, talk) = (router.clone(), Arc::clone(&requests), place.talk());
         async move {
             // Above the limit a request waits for its turn; its own time limit begins with it.
-            let _turn = requests.acquire_owned().await;
-            let answer = router.oneshot(request.map(Body::new)).await;
+            let turn = Turn::take(requests).await;
+            let (mut parts, body) = request.into_parts();
+            parts.extensions.insert(turn);
+            let body = Body::new(talk.receiving(body));
+            let answer = router.oneshot(Request::from_parts(parts, body)).await;
             answer.map(|answer| answer.map(|body| talk.until_sent(body)))
         }
     });

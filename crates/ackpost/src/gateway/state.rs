@@ -11,8 +11,10 @@ use tokio::sync::Notify;
 
 use super::catalog::Catalog;
 use super::config::{Access, Config, ConfigError};
+use super::health::Health;
 use super::key::Key;
 use super::login::Logins;
+use super::memory::Memory;
 use super::metrics::Counters;
 use super::rate::Buckets;
 use super::reply::Reply;
@@ -29,6 +31,9 @@ pub(crate) struct Gateway {
     pub(crate) rates: Rates,
     pub(crate) logins: Logins,
     pub(crate) counters: Counters,
+    /// Memory for bodies and fetched attachments.
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) health: Health,
     pub(crate) started: Instant,
     /// Who hears of trouble.
     pub(crate) alarm_services: AlarmServices,
@@ -55,6 +60,7 @@ impl Gateway {
         catalog: Catalog,
         outbox: Outbox,
     ) -> Self {
+        let memory = Memory::new(config.limits.memory, config.limits.body_bytes);
         Self {
             config: RwLock::new(Arc::new(config)),
             config_file,
@@ -67,6 +73,8 @@ impl Gateway {
             },
             logins: Logins::default(),
             counters: Counters::default(),
+            memory,
+            health: Health::default(),
             started: Instant::now(),
             alarm_services: AlarmServices::default(),
             keys_changed: Notify::new(),

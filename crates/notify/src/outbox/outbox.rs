@@ -270,6 +270,20 @@ impl Outbox {
         self.0.prune().await
     }
 
+    /// Checks that a message could be stored now. Writes a little and takes it away again.
+    ///
+    /// # Errors
+    /// The error that storing a message would give.
+    pub async fn check(&self) -> Result<(), OutboxError> {
+        self.0.store.check().await?;
+        let (waiting, limit) = (self.0.store.count_waiting().await?, self.0.limits.waiting);
+        let waiting = u64::try_from(waiting).unwrap_or(0);
+        if waiting >= limit {
+            return Err(OutboxError::TooManyWaiting { waiting, limit });
+        }
+        Ok(())
+    }
+
     /// Waits for what is being written and closes the database.
     pub async fn close(&self) {
         self.0.door.close().await;

@@ -5,7 +5,8 @@
 mod postgres;
 mod sqlite;
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -22,6 +23,8 @@ pub(crate) const MIGRATIONS: [&str; 3] = [
     include_str!("store/version4.sql"),
 ];
 pub(crate) const VERSION: i64 = 1 + MIGRATIONS.len() as i64;
+/// Bytes that are written to see whether the disk takes a message.
+const PROBE_BYTES: usize = 256 << 10;
 
 /// Where an outbox is.
 #[derive(Clone, Debug)]
@@ -299,6 +302,8 @@ enum Backend {
 pub(crate) struct Store {
     backend: Backend,
     location: String,
+    /// The folder of an SQLite file.
+    folder: Option<PathBuf>,
 }
 
 /// Hands each operation to the back end and sorts its errors.
@@ -350,6 +355,7 @@ operations! {
     fn server_time() -> Option<i64>;
     fn log(now: i64, kind: &str, sealed: &[u8]) -> ();
     fn remark(now: i64, entry: &str, remark: Remark, sealed: &[u8]) -> ();
+    fn probe() -> ();
 }
 
 impl Store {
@@ -366,7 +372,28 @@ impl Store {
         Ok(Self {
             backend,
             location: masked,
+            folder: match location {
+                Location::Sqlite(path) => path.parent().map(Path::to_owned),
+                Location::Postgres(_) => None,
+            },
         })
+    }
+
+    /// Checks that something can be written.
+    pub(crate) async fn check(&self) -> Result<(), OutboxError> {
+        if let Some(folder) = self.folder.clone() {
+            // A small write may find room inside of the database where a message finds none.
+            let written = tokio::task::spawn_blocking(move || write_file(&folder)).await;
+            written
+                .unwrap_or_else(|error| Err(io::Error::other(error)))
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => OutboxError::Full {
+                        location: self.location.clone(),
+                    },
+                    _ => OutboxError::database(&self.location, &sqlx::Error::Io(error)),
+                })?;
+        }
+        self.probe().await
     }
 
     pub(crate) fn location(&self) -> &str {
@@ -379,6 +406,16 @@ impl Store {
             Backend::Postgres(backend) => backend.close().await,
         }
     }
+}
+
+/// Writes a file in this folder and removes it.
+fn write_file(folder: &Path) -> io::Result<()> {
+    use std::io::Write as _;
+    // An empty path is the current folder.
+    let path = folder.join(format!(".outbox-check.{}", std::process::id()));
+    let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(&[0; PROBE_BYTES]));
+    let removed = std::fs::remove_file(&path);
+    written.and(removed)
 }
 
 #[cfg(test)]

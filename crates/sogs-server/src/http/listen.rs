@@ -29,6 +29,7 @@ use super::request::{Body, Req};
 use super::route::{Way, serve};
 use super::steady::Steady;
 use crate::app::App;
+use crate::descriptors;
 use crate::places::{Place, Places};
 
 /// Most bytes of a request's line and headers; more is refused by closing the connection.
@@ -68,7 +69,8 @@ impl Listening {
 
 /// Accepts connections until stopped.
 pub(crate) fn listen(app: Arc<App>, listener: TcpListener) -> Listening {
-    let places = Places::new(app.config().limits.connections);
+    // An answer may be a file.
+    let places = Places::new(descriptors::fitting(app.config().limits.connections, 2));
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(accept(app, listener, Arc::clone(&places), stopped));
     Listening { stop, task, places }
@@ -105,6 +107,7 @@ async fn accept(
             Err(error) => {
                 // Out of descriptors or the like: others must close something first.
                 tracing::warn!(%error, "a connection cannot be accepted");
+                places.make_room();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

@@ -104,10 +104,7 @@ fn group(value: &Value, alerts: &[Value]) -> Said {
     if let Some(place) = place {
         let _ = write!(title, " ({})", clip(&place));
     }
-    let mut body = String::new();
-    for alert in alerts.iter().take(MAX_LISTED) {
-        push_line(&mut body, &line(alert));
-    }
+    let mut body = listed(alerts);
     let unlisted = alerts.len().saturating_sub(MAX_LISTED) as u64 + dropped;
     if unlisted > 0 {
         push_line(&mut body, &format!("… and {unlisted} more"));
@@ -126,35 +123,83 @@ fn group(value: &Value, alerts: &[Value]) -> Said {
     Said { title, body, kind }
 }
 
-fn line(alert: &Value) -> String {
-    let note = |name: &str| {
-        alert
-            .get("annotations")
-            .map(|notes| text(notes, name))
-            .unwrap_or_default()
+/// One line for each alert, and its links below. Equal lines are written once, with their number.
+fn listed(alerts: &[Value]) -> String {
+    let mut lines: Vec<(String, usize)> = Vec::new();
+    let mut add = |line: String, counted: bool| match lines.iter_mut().find(|(known, _)| *known == line) {
+        Some((_, count)) => *count += usize::from(counted),
+        None => lines.push((line, 1)),
     };
-    let said = ["summary", "description", "message"]
-        .iter()
-        .map(|name| note(name))
-        .find(|text| !text.is_empty());
+    for alert in alerts.iter().take(MAX_LISTED) {
+        add(line(alert), true);
+        for link in links(alert) {
+            add(link, false);
+        }
+    }
+    let mut body = String::new();
+    for (mut line, count) in lines {
+        if count > 1 {
+            let _ = write!(line, " ({count} times)");
+        }
+        push_line(&mut body, &line);
+    }
+    body
+}
+
+/// Returns an annotation, or an empty text.
+fn note<'v>(alert: &'v Value, name: &str) -> &'v str {
+    alert
+        .get("annotations")
+        .map(|notes| text(notes, name).trim())
+        .unwrap_or_default()
+}
+
+fn line(alert: &Value) -> String {
+    let mut said: Vec<&str> = Vec::new();
+    for name in ["summary", "description", "message"] {
+        let note = note(alert, name);
+        if !note.is_empty() && !said.contains(&note) {
+            said.push(note);
+        }
+    }
     let all = alert.get("labels").map(labels).unwrap_or_default();
     let mut out = match text(alert, "status") {
         "resolved" => "resolved: ".to_owned(),
         _ => String::new(),
     };
-    out.push_str(&clip(said.unwrap_or(&all)));
-    if said.is_some() && !all.is_empty() {
-        let _ = write!(out, " [{all}]");
+    if said.is_empty() {
+        out.push_str(&all);
+    } else {
+        let words: Vec<String> = said.into_iter().map(clip).collect();
+        out.push_str(&words.join(": "));
+        if !all.is_empty() {
+            let _ = write!(out, " [{all}]");
+        }
     }
     let start = text(alert, "startsAt");
     if start.len() >= 19 && start.is_ascii() && !start.starts_with("0001") {
         let _ = write!(out, " since {} {}", &start[..10], &start[11..19]);
     }
-    let values = text(alert, "valueString");
-    if !values.is_empty() {
-        let _ = write!(out, " {}", clip(values));
+    for value in [note(alert, "value"), text(alert, "valueString")] {
+        if !value.is_empty() {
+            let _ = write!(out, " {}", clip(value));
+        }
     }
     out
+}
+
+/// Where to read on: the runbook, and the rule or panel that raised the alert.
+fn links(alert: &Value) -> impl Iterator<Item = String> {
+    let links = [
+        ("runbook", note(alert, "runbook_url")),
+        ("runbook", note(alert, "runbook")),
+        ("source", text(alert, "generatorURL")),
+        ("panel", text(alert, "panelURL")),
+    ];
+    links
+        .into_iter()
+        .filter(|(_, address)| !address.is_empty())
+        .map(|(name, address)| format!("  {name}: {}", clip(address)))
 }
 
 fn labels(value: &Value) -> String {
@@ -216,6 +261,25 @@ mod tests {
         );
         assert_eq!(said.kind, Kind::Warning);
         assert!(alertmanager(&json!({"hello": 1})).is_err());
+    }
+
+    #[test]
+    fn alerts_of_one_summary_stay_apart_and_equal_ones_are_counted() {
+        let alert = |description: &str| {
+            json!({"status": "firing", "labels": {"host": "andromeda"}, "startsAt": "2020-02-06T00:17:58.4Z",
+                   "annotations": {"summary": "High temperature", "description": description, "value": "34.75",
+                                   "runbook_url": "http://wiki/hot"},
+                   "generatorURL": "http://cobalt:9090/graph?g0.tab=1"})
+        };
+        let value = json!({"status": "firing", "groupLabels": {"alertname": "Hot"},
+                           "alerts": [alert("34.75C"), alert("17.625C"), alert("17.625C"), alert("High temperature")]});
+        assert_eq!(
+            alertmanager(&value).expect("understood").body,
+            "High temperature: 34.75C [host=andromeda] since 2020-02-06 00:17:58 34.75\n  \
+             runbook: http://wiki/hot\n  source: http://cobalt:9090/graph?g0.tab=1\n\
+             High temperature: 17.625C [host=andromeda] since 2020-02-06 00:17:58 34.75 (2 times)\n\
+             High temperature [host=andromeda] since 2020-02-06 00:17:58 34.75"
+        );
     }
 
     #[test]

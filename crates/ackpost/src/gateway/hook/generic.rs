@@ -21,6 +21,8 @@ const BODY_FIELDS: [&str; 8] = [
 const KIND_FIELDS: [&str; 5] = ["type", "kind", "severity", "level", "status"];
 /// Longest JSON that is passed on when no field is known.
 const MAX_RAW_CHARS: usize = 4_000;
+/// Marks the end of JSON that is cut.
+const CUT: &str = "… (cut: the JSON is longer)";
 
 /// Without a template: the usual fields, else the JSON itself.
 pub(crate) fn generic(value: &Value) -> Result<Said, Reply> {
@@ -32,7 +34,10 @@ pub(crate) fn generic(value: &Value) -> Result<Said, Reply> {
             Value::Null => String::new(),
             other => {
                 let text = serde_json::to_string_pretty(other).unwrap_or_default();
-                text.chars().take(MAX_RAW_CHARS).collect()
+                match text.char_indices().nth(MAX_RAW_CHARS) {
+                    Some((end, _)) => format!("{}{CUT}", &text[..end]),
+                    None => text,
+                }
             }
         },
     };
@@ -108,6 +113,8 @@ mod tests {
         );
         let said = generic(&json!({"a": 1})).expect("said");
         assert_eq!(said.body, "{\n  \"a\": 1\n}");
+        let long = generic(&json!({"list": vec!["x"; 2_000]})).expect("said").body;
+        assert!(long.ends_with(CUT) && long.chars().count() == MAX_RAW_CHARS + CUT.chars().count());
         assert!(generic(&Value::Null).is_err());
         assert!(generic(&json!("")).is_err());
     }

@@ -68,6 +68,7 @@ pub(super) async fn send(
             files: Vec::new(),
             wait: None,
             ttl: None,
+            share: gateway.memory.share(),
         };
         deliver(&gateway, &caller, &services, payload, TEST_WAIT).await
     };

@@ -6,7 +6,7 @@ use crate::gateway::reply::Reply;
 
 /// More fields than any client sends.
 const MAX_FIELDS: usize = 256;
-/// The most names in the path of a mapping.
+/// Most steps in the path of a mapping; each name and each index is one.
 const MAX_PATH: usize = 10;
 /// The fields a query may set when the body does not.
 const QUERY_FIELDS: [&str; 8] = ["title", "type", "format", "tag", "tags", "wait", "ttl", "body"];
@@ -57,7 +57,7 @@ impl Fields {
         for (from, to) in rules {
             mapped.push(match self.0.shift_remove(from) {
                 Some(value) => (to.clone(), Some(value)),
-                None if from.contains('.') => (to.clone(), Some(self.inside(from)?.clone())),
+                None if from.contains(['.', '[']) => (to.clone(), Some(self.inside(from)?.clone())),
                 // Nothing of that name in the body: a fixed value for a known field.
                 None => (
                     from.to_owned(),
@@ -78,21 +78,27 @@ impl Fields {
         Ok(())
     }
 
-    /// What lies at a path of names (numbers for lists) with dots between them.
+    /// Returns the value at a path: names with dots between them, indexes of lists as `.0` or `[0]`.
     fn inside(&self, path: &str) -> Result<&Value, Reply> {
         let missing = || {
             Reply::bad_request("the mapping names a field that is not in the body")
                 .remedy(format!("correct the rule `:{}`", super::files::safe_name(path)))
         };
-        let mut parts = path.split('.');
-        let mut value = self.0.get(parts.next().unwrap_or_default()).ok_or_else(missing)?;
-        for (depth, part) in (1..).zip(parts) {
-            if depth >= MAX_PATH {
-                return Err(missing());
-            }
-            value = match value {
-                Value::Object(map) => map.get(part),
-                Value::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
+        let mut steps = steps(path)
+            .filter(|steps| steps.len() <= MAX_PATH)
+            .ok_or_else(missing)?
+            .into_iter();
+        let Some(Step::Name(first)) = steps.next() else {
+            return Err(missing());
+        };
+        let mut value = self.0.get(first).ok_or_else(missing)?;
+        for step in steps {
+            value = match (value, step) {
+                (Value::Object(map), Step::Name(name)) => map.get(name),
+                (Value::Array(items), Step::Name(name)) => {
+                    name.parse::<usize>().ok().and_then(|index| items.get(index))
+                }
+                (Value::Array(items), Step::Index(index)) => items.get(index),
                 _ => None,
             }
             .ok_or_else(missing)?;
@@ -152,6 +158,31 @@ impl Fields {
     }
 }
 
+/// One step of a path into a JSON value.
+enum Step<'p> {
+    Name(&'p str),
+    Index(usize),
+}
+
+/// Takes `items[0].name` apart; `None` when a bracket is open or holds something else than digits.
+fn steps(path: &str) -> Option<Vec<Step<'_>>> {
+    let mut steps = Vec::new();
+    for part in path.split('.') {
+        let (name, mut indexes) = part.split_at(part.find('[').unwrap_or(part.len()));
+        if name.is_empty() || name.contains(']') {
+            return None;
+        }
+        steps.push(Step::Name(name));
+        while !indexes.is_empty() {
+            let (index, rest) = indexes.strip_prefix('[')?.split_once(']')?;
+            let digits = !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit());
+            steps.push(Step::Index(index.parse().ok().filter(|_| digits)?));
+            indexes = rest;
+        }
+    }
+    Some(steps)
+}
+
 fn too_many() -> Reply {
     Reply::bad_request("too many fields").remedy(format!("send {MAX_FIELDS} at most"))
 }
@@ -188,6 +219,31 @@ mod tests {
             (&value["title"], &value["body"], &value["tag"]),
             (&json!("disk"), &json!("b"), &json!("literal"))
         );
+        let lists = json!({"items": [{"objectURI": "/tags/acpi", "m": [[1, 2], [3, 4]]}], "a[0]": "literal"});
+        let mut fields = Fields::from_json(lists.clone()).expect("ok");
+        fields
+            .apply_query(":items[0].objectURI=body&:items[0].m[1][0]=title&:a[0]=tag&:items.0.m.0.1=ttl")
+            .expect("found");
+        let value = fields.into_value();
+        assert_eq!(
+            (&value["body"], &value["title"], &value["tag"], &value["ttl"]),
+            (&json!("/tags/acpi"), &json!(3), &json!("literal"), &json!(2))
+        );
+        for query in [
+            ":items[1].objectURI=body",
+            ":items[x].objectURI=body",
+            ":items[-1].objectURI=body",
+            ":items[+0].objectURI=body",
+            ":items[].objectURI=body",
+            ":items[0.objectURI=body",
+            ":items0]=body",
+            ":items[0]x=body",
+            ":[0]=body",
+            &format!(":items{}=body", "[0]".repeat(50)),
+        ] {
+            let mut fields = Fields::from_json(lists.clone()).expect("ok");
+            assert!(fields.apply_query(query).is_err(), "{query}");
+        }
         for query in [
             ":alert.nothing=body",
             ":alert.lines.9=body",

@@ -1,82 +1,186 @@
 //! Reading a body within its limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest as _, Multipart, Request};
-use axum::http::HeaderMap;
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use axum::http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tokio::time::Instant;
 
 use super::fields::Fields;
 use super::files::{Given, GivenFile, is_media_type, safe_name};
+use super::surrogates;
+use super::weigh::{MAX_VALUES, Refusal, weigh};
+use crate::gateway::memory::{FREE_BYTES, Memory, Share};
 use crate::gateway::reply::{Reply, is_json};
 
-/// Reads the whole body: no larger than `limit`, no slower than `time`.
+/// Step by which the memory for a body grows.
+const GROWTH: usize = 1 << 20;
+/// Piece in which a multipart body is parsed.
+const PIECE: usize = 64 << 10;
+
+/// A body that has been read, and the memory that it holds.
+#[derive(Debug)]
+pub(crate) struct Received {
+    bytes: Bytes,
+    memory: Arc<Memory>,
+    share: Share,
+}
+
+impl Received {
+    /// The body is parsed; its part of the budget stays taken.
+    pub(crate) fn into_share(self) -> Share {
+        self.share
+    }
+
+    /// True when it looks like an object or a list in JSON.
+    pub(crate) fn looks_like_json(&self) -> bool {
+        let first = self.bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+        first.is_some_and(|byte| b"{[".contains(byte))
+    }
+
+    /// Reads it as JSON. Refuses more than 128 levels and more than 100,000 values; mends halves of characters.
+    pub(crate) async fn json(&mut self) -> Result<Value, Reply> {
+        let _turn = self.memory.turn(self.bytes.len()).await;
+        let weighed = match weigh(&self.bytes) {
+            Err(Refusal::Syntax(error)) => match surrogates::mend(&self.bytes) {
+                Some(mended) => {
+                    self.bytes = mended.into();
+                    weigh(&self.bytes)
+                }
+                None => Err(Refusal::Syntax(error)),
+            },
+            weighed => weighed,
+        };
+        let weight = weighed.map_err(|refusal| match refusal {
+            Refusal::Syntax(error) => not_json(&error),
+            Refusal::TooMany => Reply::bad_request(format!("the JSON holds more than {MAX_VALUES} values"))
+                .remedy("send less in one request"),
+        })?;
+        self.share
+            .cover_weight(self.bytes.len().saturating_add(weight))
+            .await?;
+        let value = serde_json::from_slice(&self.bytes).map_err(|error| not_json(&error))?;
+        self.bytes = Bytes::new();
+        Ok(value)
+    }
+
+    /// Reads it as text; bytes that are not UTF-8 are replaced.
+    pub(crate) fn text(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.bytes)).into_owned()
+    }
+
+    /// Reads it by its content type: JSON, multipart, or else a form.
+    pub(crate) async fn fields(
+        &mut self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<(Fields, Vec<GivenFile>), Reply> {
+        let content_type = media(headers);
+        let (mut fields, files) = if is_json(content_type) {
+            let fields = match self.bytes.is_empty() {
+                true => Fields::default(),
+                false => Fields::from_json(self.json().await?)?,
+            };
+            (fields, Vec::new())
+        } else {
+            let _turn = self.memory.turn(self.bytes.len()).await;
+            let bytes = std::mem::take(&mut self.bytes);
+            if is_multipart(content_type) {
+                multipart(content_type, bytes).await?
+            } else {
+                (form(&bytes)?, Vec::new())
+            }
+        };
+        fields.apply_query(query.unwrap_or_default())?;
+        Ok((fields, files))
+    }
+}
+
+/// The content type as it was sent.
+pub(crate) fn media(headers: &HeaderMap) -> &str {
+    headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// True for `multipart/form-data`.
+pub(crate) fn is_multipart(content_type: &str) -> bool {
+    let start = content_type.trim_start().get(..19).unwrap_or_default();
+    start.eq_ignore_ascii_case("multipart/form-data")
+}
+
+fn not_json(error: &serde_json::Error) -> Reply {
+    Reply::bad_request("the body is not valid JSON").remedy(format!(
+        "correct line {}, column {}",
+        error.line(),
+        error.column()
+    ))
+}
+
+fn too_slow() -> Reply {
+    Reply::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly")
+        .remedy("send it faster, or raise `body_time` in gateway.toml")
+}
+
+/// Reads the whole body: no larger than `limit`, no slower than `time`, within the memory for all bodies.
 pub(crate) async fn body(
     headers: &HeaderMap,
-    body: Body,
+    mut body: Body,
     limit: usize,
     time: Duration,
-) -> Result<Bytes, Reply> {
+    memory: &Arc<Memory>,
+) -> Result<Received, Reply> {
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(Reply::too_large(limit));
     }
-    match tokio::time::timeout(time, Limited::new(body, limit).collect()).await {
-        Err(_) => Err(Reply::new(
-            axum::http::StatusCode::REQUEST_TIMEOUT,
-            "the body came too slowly",
-        )
-        .remedy("send it faster, or raise `body_time` in gateway.toml")),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Reply::too_large(limit)),
-        Ok(Err(_)) => Err(Reply::bad_request("the body ended early")),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+    let end = Instant::now() + time;
+    let mut share = memory.share();
+    let mut bytes = Vec::new();
+    loop {
+        // Memory is not held for a body that does not come.
+        let silent = Instant::now() + memory.patience();
+        let until = if bytes.len() > FREE_BYTES {
+            end.min(silent)
+        } else {
+            end
+        };
+        let frame = tokio::time::timeout_at(until, body.frame()).await;
+        let Some(frame) = frame.map_err(|_| too_slow())? else {
+            break;
+        };
+        let frame = frame.map_err(|_| Reply::bad_request("the body ended early"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let length = bytes.len() + data.len();
+        if length > limit {
+            return Err(Reply::too_large(limit));
+        }
+        if length > bytes.capacity() {
+            let left = announced.map_or(GROWTH, |all| {
+                usize::try_from(all).unwrap_or(limit).saturating_sub(bytes.len())
+            });
+            let more = left.min(GROWTH).max(data.len());
+            share.cover(bytes.len() + more).await?;
+            bytes.try_reserve_exact(more).map_err(|_| {
+                Reply::unavailable("there is no memory for this body", Duration::from_secs(2))
+            })?;
+        }
+        bytes.extend_from_slice(&data);
     }
-}
-
-/// The fields (and multipart files) of a body that has been read.
-pub(crate) async fn fields(
-    headers: &HeaderMap,
-    query: Option<&str>,
-    bytes: Bytes,
-) -> Result<(Fields, Vec<GivenFile>), Reply> {
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let (mut fields, files) = if is_json(content_type) {
-        (json(&bytes)?, Vec::new())
-    } else if content_type
-        .trim_start()
-        .to_ascii_lowercase()
-        .starts_with("multipart/form-data")
-    {
-        multipart(content_type, bytes).await?
-    } else {
-        (form(&bytes)?, Vec::new())
-    };
-    fields.apply_query(query.unwrap_or_default())?;
-    Ok((fields, files))
-}
-
-fn json(bytes: &Bytes) -> Result<Fields, Reply> {
-    if bytes.is_empty() {
-        return Ok(Fields::default());
-    }
-    Fields::from_json(parse_json(bytes)?)
-}
-
-/// Any JSON value. The parser refuses more than 128 levels of nesting.
-pub(crate) fn parse_json(bytes: &[u8]) -> Result<serde_json::Value, Reply> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        Reply::bad_request("the body is no JSON").remedy(format!(
-            "correct line {}, column {}",
-            error.line(),
-            error.column()
-        ))
+    Ok(Received {
+        bytes: bytes.into(),
+        memory: Arc::clone(memory),
+        share,
     })
 }
 
@@ -93,10 +197,12 @@ async fn multipart(content_type: &str, bytes: Bytes) -> Result<(Fields, Vec<Give
     let bad = |_| {
         Reply::bad_request("the multipart body cannot be read").remedy("check its boundary and its parts")
     };
-    let request = Request::builder()
+    let mut request = Request::builder()
         .header(CONTENT_TYPE, content_type)
-        .body(Body::from(bytes))
+        .body(Body::from_stream(pieces(bytes)))
         .map_err(|_| Reply::bad_request("the content type cannot be read"))?;
+    // The limit of this gateway is checked already; the framework has a smaller one of its own.
+    DefaultBodyLimit::disable().apply(&mut request);
     let mut parts = Multipart::from_request(request, &()).await.map_err(|_| {
         Reply::bad_request("the multipart body has no boundary").remedy("name it in Content-Type")
     })?;
@@ -125,9 +231,50 @@ async fn multipart(content_type: &str, bytes: Bytes) -> Result<(Fields, Vec<Give
     Ok((fields, files))
 }
 
+/// Hands a body out piece by piece. The parser copies all that is ready; a pause after each piece keeps that small.
+fn pieces(
+    mut rest: Bytes,
+) -> impl futures_util::Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {
+    let mut pause = false;
+    futures_util::stream::poll_fn(move |context| {
+        pause = !pause && !rest.is_empty();
+        if pause {
+            context.waker().wake_by_ref();
+            return std::task::Poll::Pending;
+        }
+        let piece = rest.split_to(rest.len().min(PIECE));
+        std::task::Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
+
     use super::*;
+
+    const LIMIT: usize = 16 << 20;
+
+    async fn received(bytes: impl Into<Body>) -> Received {
+        let memory = Memory::new(64 << 20, LIMIT);
+        body(
+            &HeaderMap::new(),
+            bytes.into(),
+            LIMIT,
+            Duration::from_secs(1),
+            &memory,
+        )
+        .await
+        .expect("within its limits")
+    }
+
+    async fn fields(
+        headers: &HeaderMap,
+        query: Option<&str>,
+        bytes: Bytes,
+    ) -> Result<(Fields, Vec<GivenFile>), Reply> {
+        received(bytes).await.fields(headers, query).await
+    }
 
     fn headers(content_type: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -179,12 +326,53 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_file_of_many_mebibytes_is_read() {
+        let file = vec![7; 15 << 20];
+        let mut text =
+            b"--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.jpg\"\r\n\r\n".to_vec();
+        text.extend_from_slice(&file);
+        text.extend_from_slice(b"\r\n--x--\r\n");
+        let headers = headers("multipart/form-data; boundary=x");
+        let (_, files) = fields(&headers, None, text.into()).await.expect("read");
+        assert!(matches!(&files[0].given, Given::Bytes(bytes) if *bytes == file));
+    }
+
+    #[tokio::test]
+    async fn json_is_checked_before_it_is_built() {
+        let flat = format!("[{}1]", "1,".repeat(7 << 20));
+        let nested = format!("[{}1]", "[[[[[[1]]]]]],".repeat(1 << 20));
+        for large in [flat, nested] {
+            let reply = received(large).await.json().await.expect_err("too many");
+            assert_eq!(
+                reply.sentence(),
+                "the JSON holds more than 100000 values; send less in one request"
+            );
+        }
+        let value = received(r#"{"body": "cut \ud83d"}"#)
+            .await
+            .json()
+            .await
+            .expect("mended");
+        assert_eq!(value["body"], "cut \u{fffd}");
+    }
+
+    #[tokio::test]
     async fn a_body_has_a_largest_size_and_a_longest_time() {
-        let long = Body::from(vec![0; 11]);
-        let result = body(&HeaderMap::new(), long, 10, Duration::from_secs(1)).await;
-        assert_eq!(result.expect_err("too large").status().as_u16(), 431);
-        let never = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
-        let result = body(&HeaderMap::new(), never, 10, Duration::from_millis(20)).await;
-        assert_eq!(result.expect_err("too slow").status().as_u16(), 408);
+        let patience = Duration::from_millis(50);
+        let memory = Memory::with_patience(64 << 20, LIMIT, patience);
+        let read = async |text: Body, limit, time| {
+            let reply = body(&HeaderMap::new(), text, limit, time, &memory).await;
+            reply.expect_err("refused").status().as_u16()
+        };
+        assert_eq!(read(vec![0; 11].into(), 10, Duration::from_secs(1)).await, 431);
+        let never = |first: usize| {
+            let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![0; first]))]);
+            Body::from_stream(first.chain(futures_util::stream::pending()))
+        };
+        let began = Instant::now();
+        assert_eq!(read(never(10), LIMIT, 4 * patience).await, 408);
+        assert!(began.elapsed() >= 4 * patience, "it held no memory");
+        let never_long = read(never(1 << 20), LIMIT, Duration::from_secs(600));
+        assert_eq!(never_long.await, 408, "it held memory");
     }
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Opened, open};
 use crate::gateway::auth::Caller;
 use crate::gateway::key::Key;
-use crate::gateway::payload::{self, Fields};
+use crate::gateway::payload::Fields;
 use crate::gateway::reply::{Reply, wants_json};
 use crate::gateway::state::Gateway;
 use crate::gateway::store::ConfigFormat;
@@ -28,10 +28,14 @@ pub(crate) async fn add(
     path: Option<Path<String>>,
     request: Request,
 ) -> Result<Reply, Reply> {
-    let Opened { caller, parts, body } = open(&gateway, request).await?;
+    let Opened {
+        caller,
+        parts,
+        mut body,
+    } = open(&gateway, request).await?;
     let key = Key::of_request(path.as_ref().map(|path| path.0.as_str()), &parts.headers)?;
     changeable(&gateway, &caller, &key)?;
-    let (fields, _) = payload::fields(&parts.headers, None, body).await?;
+    let (fields, _) = body.fields(&parts.headers, None).await?;
     let (text, format) = configuration(&fields)?;
     if text.len() > MAX_CONFIG_BYTES {
         return Err(Reply::too_large(MAX_CONFIG_BYTES));

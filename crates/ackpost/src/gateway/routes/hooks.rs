@@ -23,10 +23,10 @@ pub(crate) async fn known(
     Path((kind, key)): Path<(String, String)>,
     request: Request,
 ) -> Result<Reply, Reply> {
-    let opened = open(&gateway, request).await?;
+    let mut opened = open(&gateway, request).await?;
     let key = Key::parse(&key)?;
     opened.caller.may(Scope::Notify, Some(&key))?;
-    let value = value(&opened).await?;
+    let value = value(&mut opened).await?;
     let said = match kind.as_str() {
         "alertmanager" => hook::alertmanager(&value)?,
         "grafana" => hook::grafana(&value)?,
@@ -36,7 +36,7 @@ pub(crate) async fn known(
                 .remedy("use alertmanager, grafana or json, or name one in gateway.toml"));
         }
     };
-    pass_on(&gateway, &opened, &key, said, None).await
+    pass_on(&gateway, opened, &key, said, None).await
 }
 
 /// `/hook/NAME`, as gateway.toml describes it.
@@ -45,7 +45,7 @@ pub(crate) async fn configured(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Reply, Reply> {
-    let opened = open(&gateway, request).await?;
+    let mut opened = open(&gateway, request).await?;
     let config = gateway.config();
     let hook = config.hooks.get(&name).ok_or_else(|| {
         Reply::not_found("there is no webhook of this name")
@@ -53,28 +53,35 @@ pub(crate) async fn configured(
     })?;
     let key = Key::parse(&hook.key)?;
     opened.caller.may(Scope::Notify, Some(&key))?;
-    let said = hook::from_hook(hook, &value(&opened).await?)?;
-    pass_on(&gateway, &opened, &key, said, hook.tag.as_deref()).await
+    let said = hook::from_hook(hook, &value(&mut opened).await?)?;
+    pass_on(&gateway, opened, &key, said, hook.tag.as_deref()).await
 }
 
-/// JSON, or a form as an object.
-async fn value(opened: &Opened) -> Result<Value, Reply> {
-    let content_type = opened
-        .parts
-        .headers
-        .get("content-type")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    if is_json(content_type) || opened.body.first().is_some_and(|byte| b"{[\"".contains(byte)) {
-        return payload::json(&opened.body);
+/// Reads JSON, a form as an object, or text. Without a type the body is JSON if it can be read as such, else text.
+async fn value(opened: &mut Opened) -> Result<Value, Reply> {
+    let headers = &opened.parts.headers;
+    let content_type = payload::media(headers);
+    let body = &mut opened.body;
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+    // `curl -d` calls everything a form.
+    if is_json(content_type) || (is_form && body.looks_like_json()) {
+        return body.json().await;
     }
-    let (fields, _) = payload::fields(&opened.parts.headers, None, opened.body.clone()).await?;
-    Ok(fields.into_value())
+    if is_form || payload::is_multipart(content_type) {
+        return Ok(body.fields(headers, None).await?.0.into_value());
+    }
+    if body.looks_like_json()
+        && let Ok(value) = body.json().await
+    {
+        return Ok(value);
+    }
+    Ok(Value::String(body.text()))
 }
 
 async fn pass_on(
     gateway: &Gateway,
-    opened: &Opened,
+    opened: Opened,
     key: &Key,
     said: Said,
     tag: Option<&str>,
@@ -100,5 +107,6 @@ async fn pass_on(
         .input_format(Format::Text);
     let mut order = order(&opened.caller, &services, &filter, message)?;
     order.wait = send::wait(gateway, &opened.parts, asked);
+    order.share = Some(opened.body.into_share());
     send::accept(gateway, order).await
 }

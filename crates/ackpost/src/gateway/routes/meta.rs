@@ -17,16 +17,25 @@ use crate::gateway::reply::Reply;
 use crate::gateway::state::Gateway;
 use crate::gateway::token::Scope;
 
-/// Apprise API's health check: 200, or 417 when something that is needed cannot be written.
+/// Apprise API's health check: 200, or 417 when a message cannot be accepted or a configuration not be saved.
 pub(crate) async fn status(State(gateway): State<Arc<Gateway>>) -> Reply {
     let config = gateway.config();
-    let writable = gateway.catalog.store().is_writable();
-    let details: &[&str] = if writable {
-        &["OK"]
-    } else {
-        &["CONFIG_PERMISSION_ISSUE"]
-    };
-    let good = writable || config.config_lock;
+    let standing = gateway
+        .health
+        .standing(&gateway.outbox, gateway.catalog.store())
+        .await;
+    let (accepting, writable) = (standing.outbox.is_none(), standing.configurations);
+    let mut details = Vec::new();
+    if !accepting {
+        details.push("STORE_PERMISSION_ISSUE");
+    }
+    if !writable {
+        details.push("CONFIG_PERMISSION_ISSUE");
+    }
+    if details.is_empty() {
+        details.push("OK");
+    }
+    let good = accepting && (writable || config.config_lock);
     let status = if good {
         StatusCode::OK
     } else {
@@ -37,8 +46,8 @@ pub(crate) async fn status(State(gateway): State<Arc<Gateway>>) -> Reply {
         .field("attach_lock", false)
         .field(
             "status",
-            json!({"persistent_storage": true, "can_write_config": writable && !config.config_lock,
-                   "can_write_attach": true, "details": details}),
+            json!({"persistent_storage": accepting, "can_write_config": writable && !config.config_lock,
+                   "can_write_attach": accepting, "details": details}),
         )
 }
 
@@ -68,15 +77,23 @@ pub(crate) async fn details() -> Response {
     ([(CONTENT_TYPE, "application/json")], document.to_string()).into_response()
 }
 
-/// For load balancers and systemd: 200 while messages are taken and delivered.
+/// For load balancers and systemd: 200 while messages are accepted and delivered.
 pub(crate) async fn healthz(State(gateway): State<Arc<Gateway>>) -> Reply {
     if !gateway.is_healthy() {
         return Reply::unavailable("the gateway is starting or stopping", Duration::from_secs(5));
     }
-    match tokio::time::timeout(Duration::from_secs(5), gateway.outbox.stats()).await {
-        Ok(Ok(_)) => Reply::ok("ok"),
-        Ok(Err(error)) => Reply::unavailable(format!("the outbox: {error}"), Duration::from_secs(5)),
-        Err(_) => Reply::unavailable("the outbox does not answer", Duration::from_secs(5)),
+    let standing = gateway
+        .health
+        .standing(&gateway.outbox, gateway.catalog.store())
+        .await;
+    match standing.outbox {
+        None => Reply::ok("ok"),
+        Some(reason) => {
+            // The reason names folders of this machine.
+            tracing::error!(reason, "the outbox takes no messages");
+            Reply::unavailable("the outbox takes no messages", Duration::from_secs(5))
+                .remedy("see the log of the gateway; most likely its disk is full")
+        }
     }
 }
 

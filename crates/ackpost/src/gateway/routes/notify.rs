@@ -11,7 +11,7 @@ use super::send::{self, Order};
 use super::{Opened, open};
 use crate::gateway::auth::Caller;
 use crate::gateway::key::Key;
-use crate::gateway::payload::{self, Payload};
+use crate::gateway::payload::Payload;
 use crate::gateway::reply::Reply;
 use crate::gateway::state::Gateway;
 use crate::gateway::token::Scope;
@@ -31,11 +31,16 @@ pub(crate) async fn with_key(
 }
 
 async fn to_key(gateway: &Gateway, key: Key, opened: Opened) -> Result<Reply, Reply> {
-    let Opened { caller, parts, body } = opened;
+    let Opened {
+        caller,
+        parts,
+        mut body,
+    } = opened;
     caller.may(Scope::Notify, Some(&key))?;
     recursion(gateway, &parts.headers)?;
-    let (fields, files) = payload::fields(&parts.headers, parts.uri.query(), body).await?;
-    let payload = Payload::from_fields(&fields, files)?;
+    let (fields, files) = body.fields(&parts.headers, parts.uri.query()).await?;
+    let payload = Payload::from_fields(&fields, files, body.into_share())?;
+    drop(fields);
     let Some(services) = key_services(gateway, &key).await? else {
         return Ok(Reply::no_content().remedy("there is no configuration under this key"));
     };
@@ -50,15 +55,20 @@ pub(crate) async fn stateless(State(gateway): State<Arc<Gateway>>, request: Requ
         let key = Key::of_request(None, &opened.parts.headers)?;
         return to_key(&gateway, key, opened).await;
     }
-    let Opened { caller, parts, body } = opened;
+    let Opened {
+        caller,
+        parts,
+        mut body,
+    } = opened;
     caller.may(Scope::Urls, None)?;
     recursion(&gateway, &parts.headers)?;
     let config = gateway.config();
     if !config.stateless {
         return Err(Reply::forbidden("sending without a key is switched off").remedy("use /notify/KEY"));
     }
-    let (fields, files) = payload::fields(&parts.headers, parts.uri.query(), body).await?;
-    let payload = Payload::from_fields(&fields, files)?;
+    let (fields, files) = body.fields(&parts.headers, parts.uri.query()).await?;
+    let payload = Payload::from_fields(&fields, files, body.into_share())?;
+    drop(fields);
     if payload.urls.iter().map(String::len).sum::<usize>() > MAX_URLS_BYTES {
         return Err(Reply::too_large(MAX_URLS_BYTES));
     }
@@ -86,11 +96,11 @@ pub(crate) async fn deliver(
     gateway: &Gateway,
     caller: &Caller,
     services: &Notifier,
-    payload: Payload,
+    mut payload: Payload,
     wait: std::time::Duration,
 ) -> Result<Reply, Reply> {
     let filter = payload.filter.unwrap_or(TagFilter::All);
-    let attachments = attach::resolve(payload.files, &gateway.config().attach).await?;
+    let attachments = attach::resolve(payload.files, &gateway.config().attach, &mut payload.share).await?;
     let mut message = Message::new(payload.body)
         .title(payload.title)
         .kind(payload.kind)
@@ -99,6 +109,7 @@ pub(crate) async fn deliver(
     let mut order = order(caller, services, &filter, message)?;
     order.options.ttl = payload.ttl;
     order.wait = wait;
+    order.share = Some(payload.share);
     send::accept(gateway, order).await
 }
 
@@ -157,6 +168,7 @@ pub(crate) fn order(
             ..AcceptOptions::default()
         },
         wait: std::time::Duration::ZERO,
+        share: None,
     })
 }
 

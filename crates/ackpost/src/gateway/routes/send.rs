@@ -10,6 +10,7 @@ use notify::outbox::{AcceptOptions, Accepted, Entry as Queued, OutboxError, Outb
 use notify::{Message, Problem, Service};
 use serde_json::{Value, json};
 
+use crate::gateway::memory::Share;
 use crate::gateway::reply::Reply;
 use crate::gateway::state::Gateway;
 
@@ -21,26 +22,47 @@ pub(crate) struct Order {
     pub(crate) problems: Vec<Problem>,
     pub(crate) options: AcceptOptions,
     pub(crate) wait: Duration,
+    /// The memory that the request holds until the message is stored.
+    pub(crate) share: Option<Share>,
+}
+
+impl Order {
+    /// Bytes of its text and files.
+    fn bytes(&self) -> usize {
+        let files = self.message.attachments.iter().map(|file| match &file.source {
+            notify::AttachmentSource::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        });
+        self.message.title.len() + self.message.body.len() + files.sum::<usize>()
+    }
 }
 
 /// Stores the message durably; then, if asked to, waits for what becomes of it.
-pub(crate) async fn accept(gateway: &Gateway, order: Order) -> Result<Reply, Reply> {
+pub(crate) async fn accept(gateway: &Gateway, mut order: Order) -> Result<Reply, Reply> {
     let services: Vec<&Service> = order.services.iter().collect();
+    let turn = gateway.memory.turn(order.bytes()).await;
     let accepted = gateway
         .outbox
         .accept(&order.message, &services, &order.options)
-        .await
-        .map_err(refusal)?;
+        .await;
+    gateway.health.accepted(accepted.as_ref().err());
+    let accepted = accepted.map_err(refusal)?;
+    let Order { problems, wait, .. } = {
+        order.message = Message::default();
+        order.share = None;
+        drop(turn);
+        order
+    };
     gateway
         .counters
         .accepted
         .fetch_add(accepted.len() as u64, Ordering::Relaxed);
-    if order.wait.is_zero() || accepted.is_empty() {
-        return Ok(stored(&accepted, &order.problems));
+    if wait.is_zero() || accepted.is_empty() {
+        return Ok(stored(&accepted, &problems));
     }
     let ids: Vec<OutboxId> = accepted.iter().map(|one| one.id.clone()).collect();
-    let entries = gateway.outbox.wait(&ids, order.wait).await.map_err(refusal)?;
-    Ok(outcomes(&entries, &order.problems))
+    let entries = gateway.outbox.wait(&ids, wait).await.map_err(refusal)?;
+    Ok(outcomes(&entries, &problems))
 }
 
 /// How long to wait: what the request says (`Prefer: wait=10`, `wait`), else what the gateway is set to.

@@ -173,6 +173,16 @@ impl Backend {
         Ok(removed)
     }
 
+    /// Writes a setting that nobody reads.
+    pub(crate) async fn probe(&self) -> Result<(), sqlx::Error> {
+        let mut tx = self.begin().await?;
+        sqlx::query("DELETE FROM outbox_meta WHERE name = 'probe'")
+            .execute(&mut *tx)
+            .await?;
+        put_meta(&mut tx, "probe", b"").await?;
+        tx.commit().await
+    }
+
     /// A line in the log that belongs to no entry.
     pub(crate) async fn log(&self, now: i64, kind: &str, sealed: &[u8]) -> Result<(), sqlx::Error> {
         let mut tx = self.begin().await?;
