@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) config_lock: bool,
     pub(crate) stateless: bool,
     pub(crate) stateless_urls: Option<PathBuf>,
+    /// URLs and attachments that come over HTTP may name addresses that are not on the public internet.
+    pub(crate) private_addresses: bool,
     pub(crate) wait: Duration,
     pub(crate) max_wait: Duration,
     pub(crate) max_recursion: u32,
@@ -117,6 +119,7 @@ struct RawConfig {
     config_lock: Option<bool>,
     stateless: Option<bool>,
     stateless_urls: Option<PathBuf>,
+    private_addresses: Option<bool>,
     wait: Option<String>,
     max_wait: Option<String>,
     max_recursion: Option<u32>,
@@ -231,6 +234,7 @@ impl Config {
             .into_iter()
             .map(|(name, hook)| hook.check(&name).map(|hook| (name, hook)))
             .collect::<Result<_, _>>()?;
+        let private_addresses = raw.private_addresses.unwrap_or(defaults.private_addresses);
         Ok(Self {
             listen,
             folder: raw.folder.unwrap_or(defaults.folder),
@@ -240,6 +244,7 @@ impl Config {
             config_lock: raw.config_lock.unwrap_or(defaults.config_lock),
             stateless: raw.stateless.unwrap_or(defaults.stateless),
             stateless_urls: raw.stateless_urls,
+            private_addresses,
             wait: time("wait", raw.wait, defaults.wait)?,
             max_wait: time("max_wait", raw.max_wait, defaults.max_wait)?,
             max_recursion: raw.max_recursion.unwrap_or(defaults.max_recursion),
@@ -250,7 +255,10 @@ impl Config {
             },
             alarm_tag: raw.alarm_tag.unwrap_or(defaults.alarm_tag),
             limits: raw.limits.check(&defaults.limits)?,
-            attach: raw.attach.check(&defaults.attach)?,
+            attach: raw.attach.check(&Attach {
+                private_addresses,
+                ..defaults.attach
+            })?,
             keys: raw.keys,
             hooks,
         })
@@ -267,6 +275,7 @@ impl Config {
             config_lock: false,
             stateless: true,
             stateless_urls: None,
+            private_addresses: false,
             wait: Duration::ZERO,
             max_wait: Duration::from_secs(60),
             max_recursion: 1,

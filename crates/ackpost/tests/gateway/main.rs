@@ -5,6 +5,7 @@ mod api;
 mod apprise;
 mod documented;
 mod hostile;
+mod intake;
 mod kept;
 mod lifecycle;
 mod operator;

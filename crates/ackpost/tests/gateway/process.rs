@@ -18,6 +18,18 @@ pub(crate) struct Gateway {
     pub(crate) port: u16,
 }
 
+/// The arguments of a gateway on a free port.
+const RUN: [&str; 8] = [
+    "--json",
+    "-vv",
+    "gateway",
+    "run",
+    "--config",
+    "gateway.toml",
+    "--listen",
+    "127.0.0.1:0",
+];
+
 /// An answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
@@ -46,18 +58,19 @@ impl Gateway {
 
     /// With this text in gateway.toml, in the home of this program.
     pub(crate) fn with(program: Program, config: &str) -> Self {
+        let command = program.command(&RUN);
+        Self::spawn(program, config, command)
+    }
+
+    /// The same, under limits that a shell sets (`ulimit -v 400000`).
+    pub(crate) fn limited(program: Program, config: &str, limits: &str) -> Self {
+        let command = program.limited(limits, &RUN);
+        Self::spawn(program, config, command)
+    }
+
+    fn spawn(program: Program, config: &str, mut command: std::process::Command) -> Self {
         std::fs::write(program.home().join("gateway.toml"), config).expect("written");
-        let mut child = program
-            .command(&[
-                "--json",
-                "-vv",
-                "gateway",
-                "run",
-                "--config",
-                "gateway.toml",
-                "--listen",
-                "127.0.0.1:0",
-            ])
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(program.home().join("log")).expect("a file"))

@@ -87,6 +87,21 @@ impl Program {
         command
     }
 
+    /// The command, run by a shell that sets limits first.
+    pub(crate) fn limited(&self, limits: &str, args: &[&str]) -> Command {
+        let plain = self.command(args);
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .env_clear()
+            .envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .current_dir(self.home())
+            .process_group(0);
+        command
+    }
+
     /// Runs a shell script in its home, in which the program is called by its name.
     pub(crate) fn shell(&self, script: &str) -> Ran {
         let mut command = Command::new("/bin/sh");

@@ -57,7 +57,7 @@ impl Fields {
         for (from, to) in rules {
             mapped.push(match self.0.shift_remove(from) {
                 Some(value) => (to.clone(), Some(value)),
-                None if from.contains(['.', '[']) => (to.clone(), Some(self.inside(from)?.clone())),
+                None if from.contains(['.', '[', ']']) => (to.clone(), Some(self.inside(from)?.clone())),
                 // Nothing of that name in the body: a fixed value for a known field.
                 None => (
                     from.to_owned(),
