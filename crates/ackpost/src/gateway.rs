@@ -7,7 +7,6 @@
 //!   answer <── reply (json or text) <── routes::send <── notify::outbox::accept <───┘
 //! ```
 
-mod address;
 mod attach;
 mod auth;
 mod catalog;

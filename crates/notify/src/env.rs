@@ -2,11 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use crate::address::is_public;
+
 /// Looks a variable up.
 type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Rules for URLs that somebody else handed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Guest {
+    /// Connections may go to addresses that are not on the public internet.
+    pub private_addresses: bool,
+}
+
+impl Guest {
+    /// The rule for the addresses of connections, unless any address is allowed.
+    pub(crate) fn address_rule(self) -> Option<fn(IpAddr) -> bool> {
+        (!self.private_addresses).then_some(is_public as fn(IpAddr) -> bool)
+    }
+}
 
 /// Environment variables and the home folder, handed in so that nothing deeper reads a global.
 #[derive(Clone)]
@@ -14,7 +33,7 @@ pub struct Environment {
     vars: Lookup,
     home: Option<PathBuf>,
     prefixed: Arc<BTreeMap<String, String>>,
-    foreign: bool,
+    guest: Option<Guest>,
 }
 
 impl Environment {
@@ -30,7 +49,7 @@ impl Environment {
                 .filter(|home| !home.is_empty())
                 .map(PathBuf::from),
             prefixed: Arc::new(templates),
-            foreign: false,
+            guest: None,
         }
     }
 
@@ -44,27 +63,38 @@ impl Environment {
             vars: Arc::new(move |name| lookup.get(name).cloned()),
             home,
             prefixed: map,
-            foreign: false,
+            guest: None,
         }
     }
 
     /// For URLs and configurations that somebody else handed over (a gateway): no variables, and nothing that looks at
     /// this machine is allowed, neither `{env:}`, `{file:}`, `seed_file=`, `password_file=`, `ca_file=` nor includes.
+    /// Connections go to the public internet only, and outcomes do not repeat what servers answer.
     pub fn foreign() -> Self {
+        Self::for_guest(Guest::default())
+    }
+
+    /// The same with other rules.
+    pub fn for_guest(guest: Guest) -> Self {
         Self {
-            foreign: true,
+            guest: Some(guest),
             ..Self::empty()
         }
     }
 
+    /// The rules for somebody else's URLs, if there are any.
+    pub fn guest(&self) -> Option<Guest> {
+        self.guest
+    }
+
     /// True when nothing may look at this machine.
     pub fn is_foreign(&self) -> bool {
-        self.foreign
+        self.guest.is_some()
     }
 
     /// The refusal for something that would look at this machine.
     pub(crate) fn refuse_foreign(&self, what: &str) -> Result<(), crate::Problem> {
-        if self.foreign {
+        if self.is_foreign() {
             return Err(crate::Problem::error(
                 format!("{what} is not allowed here, because this text was handed over by somebody else"),
                 "write the value itself",

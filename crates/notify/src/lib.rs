@@ -14,6 +14,7 @@
 //! # Ok::<(), notify::AddError>(())
 //! ```
 
+mod address;
 mod asset;
 pub mod blocking;
 pub mod config;
@@ -34,6 +35,7 @@ mod template_url;
 mod text;
 pub mod url;
 
+pub use address::is_public;
 pub use asset::Asset;
 pub use config::{ConfigReport, Source, Syntax};
 pub use dispatch::{
@@ -41,7 +43,7 @@ pub use dispatch::{
     prepare_shared,
 };
 pub use entry::{Entry, EntryBody};
-pub use env::Environment;
+pub use env::{Environment, Guest};
 pub use message::{Attachment, AttachmentSource, Format, Kind, Message, Overflow, UnknownWord};
 pub use notifier::{Details, Notifier, Options};
 pub use outcome::{Confirmation, Lack, Outcome};

@@ -89,6 +89,8 @@ pub enum Cause {
     NotTls,
     /// The host name does not resolve.
     Dns,
+    /// Every address of the host is forbidden by [`crate::ServerBuilder::address_rule`].
+    AddressNotAllowed,
     /// Nobody listens on the port.
     Refused,
     /// No answer in time.
@@ -185,6 +187,15 @@ impl SogsError {
             .trim()
             .to_owned();
         self.inner.text = (!clean.is_empty()).then_some(clean);
+        self
+    }
+
+    /// Takes out what the other side wrote.
+    pub(crate) fn without_answer(mut self) -> Self {
+        self.inner.text = None;
+        if let Cause::Redirected { to } = &mut self.inner.cause {
+            "another address".clone_into(to);
+        }
         self
     }
 
@@ -328,6 +339,7 @@ impl SogsError {
             }
             Cause::NotTls => "use http (session://) for this port, or the port that speaks TLS".into(),
             Cause::Dns => "check the spelling of the host name and this machine's name resolution".into(),
+            Cause::AddressNotAllowed => "use a host on the public internet".into(),
             Cause::Refused => "check host and port, and whether the server runs".into(),
             Cause::Timeout { phase: "connect" } => {
                 "check host and port, and firewalls on the way; cto= sets the limit for connecting".into()
@@ -394,6 +406,7 @@ impl fmt::Display for Cause {
             Self::Tls { detail } => write!(f, "no secure connection: {detail}"),
             Self::NotTls => f.write_str("the port does not speak TLS"),
             Self::Dns => f.write_str("the host name does not resolve"),
+            Self::AddressNotAllowed => f.write_str("the host has no address that this connection may go to"),
             Self::Refused => f.write_str("nobody listens on that port"),
             Self::Timeout { phase: "connect" } => f.write_str("no connection in time"),
             Self::Timeout { .. } => f.write_str("no answer in time"),

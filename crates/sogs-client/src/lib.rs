@@ -52,7 +52,7 @@ pub use server::{Blinding, Clock, RawAnswer, Server, ServerBuilder};
 pub use session_core::onion::Cipher;
 pub use session_core::onion::path::Hop;
 pub use session_core::{Identity, JoinLink, RoomToken, ServerKey, SessionId, Signer};
-pub use transport::http::Progress;
+pub use transport::http::{AddressRule, Progress};
 pub use transport::tls::Verify;
 pub use transport::{Encrypt, OnionPath};
 pub use types::{Message, MessageProblem, RoleChange, RoomInfo, Row, Scope, Withheld};

@@ -13,7 +13,7 @@ use crate::calls;
 use crate::error::{Cause, SogsError};
 use crate::inbox::Inbox;
 use crate::room::Room;
-use crate::transport::http::{Http, Limits};
+use crate::transport::http::{AddressRule, Http, Limits};
 use crate::transport::tls::Verify;
 use crate::transport::{Answer, Encrypt, OnionPath, Outgoing, Route, Transport, host, now_secs};
 use crate::types::{Capabilities, DeletedEverywhere, ModeratorsChanged, RoleChange, RoomInfo, Scope};
@@ -46,6 +46,8 @@ pub struct ServerBuilder {
     limits: Limits,
     user_agent: String,
     use_proxies: bool,
+    address_rule: Option<AddressRule>,
+    quote_answers: bool,
     redirects: bool,
     clock: Clock,
 }
@@ -130,6 +132,20 @@ impl ServerBuilder {
         self
     }
 
+    /// Connects only to addresses that fit this rule. It is applied to the resolved address, not to the name; proxies
+    /// are then not used.
+    pub fn address_rule(mut self, rule: AddressRule) -> Self {
+        self.address_rule = Some(rule);
+        self.use_proxies = false;
+        self
+    }
+
+    /// Whether errors quote what the server wrote (they do by default).
+    pub fn quote_answers(mut self, yes: bool) -> Self {
+        self.quote_answers = yes;
+        self
+    }
+
     /// Another clock than the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -152,6 +168,7 @@ impl ServerBuilder {
             self.limits.clone(),
             &self.user_agent,
             self.use_proxies,
+            self.address_rule,
         )?;
         let hop_http = match &self.path {
             None => None,
@@ -165,6 +182,7 @@ impl ServerBuilder {
                 self.limits,
                 &self.user_agent,
                 self.use_proxies,
+                self.address_rule,
             )?),
         };
         let signer = match (&self.identity, self.blinding) {
@@ -191,6 +209,7 @@ impl ServerBuilder {
                 transport,
                 signer: RwLock::new(signer),
                 clock: self.clock,
+                quote_answers: self.quote_answers,
             }),
         })
     }
@@ -206,6 +225,7 @@ struct Inner {
     /// Chosen once; changed when an `Auto` server turns out to want blinded ids.
     signer: RwLock<Option<Signer>>,
     clock: Clock,
+    quote_answers: bool,
 }
 
 /// A community server. Cheap to clone; clones share connections and what is known of the server.
@@ -234,6 +254,8 @@ impl Server {
             },
             user_agent: concat!("sogs-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             use_proxies: true,
+            address_rule: None,
+            quote_answers: true,
             redirects: true,
             clock: Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
         }
@@ -371,7 +393,13 @@ impl Server {
             Ok(answer) => (call.decode)(&answer),
             Err(error) => Err(error),
         };
-        result.map_err(|error| error.at(&self.inner.host, &label))
+        result.map_err(|error| {
+            let error = error.at(&self.inner.host, &label);
+            match self.inner.quote_answers {
+                true => error,
+                false => error.without_answer(),
+            }
+        })
     }
 
     /// Any request, for what has no typed call: the status must be 2xx, the body comes back as it is.

@@ -60,6 +60,7 @@ pub struct Place {
 pub struct Talk {
     places: Arc<Places>,
     seat: Arc<Seat>,
+    over: Arc<AtomicBool>,
 }
 
 /// The body of a request that is being received.
@@ -68,6 +69,8 @@ pub struct Arriving<B> {
     body: B,
     places: Arc<Places>,
     seat: Arc<Seat>,
+    /// The request is answered.
+    over: Arc<AtomicBool>,
     /// The time of silence that was set because nothing came.
     marked: Option<u64>,
 }
@@ -181,6 +184,7 @@ impl Place {
         Talk {
             places: Arc::clone(&self.places),
             seat: Arc::clone(&self.seat),
+            over: Arc::default(),
         }
     }
 
@@ -209,6 +213,7 @@ impl Talk {
             body,
             places: Arc::clone(&self.places),
             seat: Arc::clone(&self.seat),
+            over: Arc::clone(&self.over),
             marked: None,
         }
     }
@@ -221,7 +226,7 @@ impl Talk {
 
 impl<B> Arriving<B> {
     fn pauses(&mut self) {
-        if self.marked.is_none() {
+        if self.marked.is_none() && !self.over.load(Ordering::Acquire) {
             let since = self.places.now() + u64::try_from(BODY_PAUSE.as_millis()).unwrap_or(0);
             self.marked = Some(since);
             self.seat.stalled.store(true, Ordering::Relaxed);
@@ -232,7 +237,9 @@ impl<B> Arriving<B> {
     fn goes_on(&mut self) {
         if let Some(since) = self.marked.take() {
             self.seat.stalled.store(false, Ordering::Relaxed);
-            // The talk may be over meanwhile.
+            if self.over.load(Ordering::Acquire) {
+                return;
+            }
             let _ =
                 self.seat
                     .silent_since
@@ -276,6 +283,7 @@ impl<B: Body + Unpin> Body for Arriving<B> {
 
 impl Drop for Talk {
     fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
         self.seat.silent_since.store(self.places.now(), Ordering::Release);
     }
 }

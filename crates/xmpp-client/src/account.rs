@@ -87,6 +87,9 @@ pub enum Dns {
     Servers(Vec<SocketAddr>),
 }
 
+/// Says which addresses a connection may go to.
+pub type AddressRule = fn(std::net::IpAddr) -> bool;
+
 /// One login: who, where and by which rules.
 ///
 /// ```
@@ -110,6 +113,7 @@ pub struct Account {
     pub(crate) roster: bool,
     pub(crate) nick: Option<String>,
     pub(crate) dns: Dns,
+    pub(crate) address_rule: Option<AddressRule>,
     pub(crate) memory: Option<Arc<dyn Memory>>,
     pub(crate) software: String,
 }
@@ -135,6 +139,7 @@ impl Account {
             roster: false,
             nick: None,
             dns: Dns::System,
+            address_rule: None,
             memory: None,
             software: "Ackpost".to_owned(),
         }
@@ -203,6 +208,13 @@ impl Account {
     /// Who resolves names.
     pub fn dns(mut self, dns: Dns) -> Self {
         self.dns = dns;
+        self
+    }
+
+    /// Connects only to addresses that fit this rule. It is applied to the resolved address of the server and of its
+    /// upload service, not to their names; proxies are then not used.
+    pub fn address_rule(mut self, rule: AddressRule) -> Self {
+        self.address_rule = Some(rule);
         self
     }
 

@@ -96,6 +96,10 @@ impl Connector {
             host: endpoint.host.clone(),
             reason: "the name servers did not answer in time".to_owned(),
         })??;
+        let found =
+            dns::allowed(found, self.account.address_rule).ok_or_else(|| XmppError::AddressNotAllowed {
+                host: endpoint.host.clone(),
+            })?;
         tracing::debug!(host = %endpoint.host, addresses = ?found, "resolved");
         let tcp = timeout(limit, race(found))
             .await

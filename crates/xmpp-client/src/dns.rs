@@ -10,7 +10,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::RData;
 use tokio::time::timeout;
 
-use crate::account::{Account, Dns, Mode};
+use crate::account::{Account, AddressRule, Dns, Mode};
 use crate::error::XmppError;
 
 /// How many servers of a domain are tried at most, the preferred ones first.
@@ -147,6 +147,14 @@ pub(crate) async fn addresses(dns: &Dns, host: &str, port: u16) -> Result<Vec<So
         });
     }
     Ok(interleave(found))
+}
+
+/// Returns the addresses that fit the rule; `None` when none of them does.
+pub(crate) fn allowed(mut found: Vec<SocketAddr>, rule: Option<AddressRule>) -> Option<Vec<SocketAddr>> {
+    if let Some(rule) = rule {
+        found.retain(|address| rule(address.ip().to_canonical()));
+    }
+    (!found.is_empty()).then_some(found)
 }
 
 /// The form of a name that stands in DNS and certificates.

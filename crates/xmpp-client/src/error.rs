@@ -43,6 +43,12 @@ pub enum XmppError {
         /// Host or IP address, and port.
         address: String,
     },
+    /// Every address of the host is forbidden by [`crate::Account::address_rule`].
+    #[error("{host} has no address that this connection may go to")]
+    AddressNotAllowed {
+        /// The host.
+        host: String,
+    },
     /// No route, network down, and the like.
     #[error("{address} cannot be reached: {reason}")]
     Unreachable {

@@ -33,7 +33,7 @@ mod upload;
 mod xhtml;
 mod xml;
 
-pub use account::{Account, ChannelBinding, Dns, Mode, Plain, Verify};
+pub use account::{Account, AddressRule, ChannelBinding, Dns, Mode, Plain, Verify};
 pub use error::{Doubt, Step, XmppError};
 pub use jid::{Jid, JidError};
 pub use memory::{FastToken, Memory, ProcessMemory, Remembered};

@@ -9,6 +9,7 @@ use futures_util::stream;
 
 use crate::account::Account;
 use crate::connect::Connector;
+use crate::dns;
 use crate::error::{Step, XmppError};
 use crate::id;
 use crate::login::{Online, StanzaError};
@@ -214,13 +215,28 @@ async fn put(connector: &Connector, file: &Arc<Attachment>, slot: &Slot) -> Resu
     }
     let account = &connector.account;
     let size = file.data.len() as u64;
-    let client = reqwest::Client::builder()
+    let not_allowed = || failed("the slot is at an address that this connection may not go to".to_owned());
+    let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(connector.http_tls()?)
         .connect_timeout(account.connect_timeout)
         .timeout(account.answer_timeout + Duration::from_secs(size / SLOWEST_BYTES_PER_SECOND))
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| failed(plain(&error)))?;
+        .redirect(reqwest::redirect::Policy::none());
+    if let Some(rule) = account.address_rule {
+        let host = url.host_str().ok_or_else(not_allowed)?;
+        let port = url.port_or_known_default().ok_or_else(not_allowed)?;
+        let plain = host.trim_start_matches('[').trim_end_matches(']');
+        let found = dns::addresses(&account.dns, plain, port).await?;
+        let found = dns::allowed(found, Some(rule)).ok_or_else(not_allowed)?;
+        // The connection goes to exactly the addresses that were checked.
+        builder = builder.no_proxy().resolve_to_addrs(plain, &found);
+        if plain
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| !rule(ip.to_canonical()))
+        {
+            return Err(not_allowed());
+        }
+    }
+    let client = builder.build().map_err(|error| failed(plain(&error)))?;
     let mut request = client
         .put(url)
         .header("content-type", file.media_type.clone())

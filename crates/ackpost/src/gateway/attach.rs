@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use notify::Attachment;
+use notify::{Attachment, is_public};
 
-use super::address::is_public;
 use super::config::Attach;
 use super::memory::Share;
 use super::payload::{Given, GivenFile, is_media_type, safe_name};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use notify::{Environment, Notifier, Options, Source, Syntax};
+use notify::{Environment, Guest, Notifier, Options, Source, Syntax};
 
 use super::key::Key;
 use super::reply::Reply;
@@ -55,6 +55,7 @@ impl Catalog {
         &self,
         key: &Key,
         file: Option<&Path>,
+        guest: Guest,
     ) -> Result<Option<Arc<Notifier>>, Reply> {
         let version = match file {
             Some(path) => (Origin::File(path.to_owned()), version_of(path)),
@@ -75,7 +76,7 @@ impl Catalog {
         let notifier = match &version.0 {
             Origin::File(path) => load_file(path).await?,
             Origin::Saved => match self.stored(key)? {
-                Some(stored) => load_text(&stored.text, stored.format).await,
+                Some(stored) => load_text(&stored.text, stored.format, guest).await,
                 None => return Ok(None),
             },
         };
@@ -123,8 +124,8 @@ pub(crate) async fn load_file(path: &Path) -> Result<Notifier, Reply> {
 }
 
 /// Text that came over HTTP: it sees nothing of this machine, neither variables nor files, and includes nothing.
-pub(crate) async fn load_text(text: &str, format: ConfigFormat) -> Notifier {
-    let mut notifier = foreign();
+pub(crate) async fn load_text(text: &str, format: ConfigFormat, guest: Guest) -> Notifier {
+    let mut notifier = foreign(guest);
     let syntax = match format {
         ConfigFormat::Text => Syntax::Text,
         ConfigFormat::Yaml => Syntax::Yaml,
@@ -134,8 +135,8 @@ pub(crate) async fn load_text(text: &str, format: ConfigFormat) -> Notifier {
 }
 
 /// URLs that came with a request.
-pub(crate) fn load_urls<'a>(urls: impl IntoIterator<Item = &'a String>) -> Notifier {
-    let mut notifier = foreign();
+pub(crate) fn load_urls<'a>(urls: impl IntoIterator<Item = &'a String>, guest: Guest) -> Notifier {
+    let mut notifier = foreign(guest);
     for url in urls {
         // What is wrong with it stays in the notifier.
         let _ = notifier.add(url);
@@ -143,9 +144,9 @@ pub(crate) fn load_urls<'a>(urls: impl IntoIterator<Item = &'a String>) -> Notif
     notifier
 }
 
-fn foreign() -> Notifier {
+fn foreign(guest: Guest) -> Notifier {
     let mut options = Options::default();
-    options.context.env = Environment::foreign();
+    options.context.env = Environment::for_guest(guest);
     options.recursion = 0;
     Notifier::with_options(options)
 }
@@ -196,14 +197,18 @@ mod tests {
             "xmpps://u:{env:PATH}@localhost/jane".to_owned(),
             format!("xmpps://u:p@localhost/jane?ca_file={path}"),
         ] {
-            let notifier = load_urls([&url]);
+            let notifier = load_urls([&url], Guest::default());
             assert!(notifier.is_empty(), "{url}");
-            let notifier = load_text(&url, ConfigFormat::Text).await;
+            let notifier = load_text(&url, ConfigFormat::Text, Guest::default()).await;
             assert!(notifier.is_empty(), "{url}");
         }
-        let notifier = load_text(&format!("include {path}\n"), ConfigFormat::Text).await;
+        let notifier = load_text(&format!("include {path}\n"), ConfigFormat::Text, Guest::default()).await;
         assert!(notifier.problems().iter().any(notify::Problem::is_error));
         let yaml = format!("urls:\n  - xmpps://u@localhost/jane:\n      password_file: {path}\n");
-        assert!(load_text(&yaml, ConfigFormat::Yaml).await.is_empty());
+        assert!(
+            load_text(&yaml, ConfigFormat::Yaml, Guest::default())
+                .await
+                .is_empty()
+        );
     }
 }

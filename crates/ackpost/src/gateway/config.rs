@@ -313,6 +313,13 @@ impl Config {
         }
     }
 
+    /// The rules for URLs that come over HTTP.
+    pub(crate) fn guest(&self) -> notify::Guest {
+        notify::Guest {
+            private_addresses: self.private_addresses,
+        }
+    }
+
     /// True when only this machine can connect.
     pub(crate) fn loopback_only(&self) -> bool {
         self.listen.iter().all(|address| address.ip().is_loopback())

@@ -207,7 +207,7 @@ fn silent_connections_make_room_for_who_asks() {
 #[test]
 fn attachments_by_address_do_not_reach_into_the_own_network() {
     let server = Pictures::start();
-    let gateway = Gateway::start();
+    let gateway = Gateway::with(Program::new(), "private_addresses = false\n");
     assert_eq!(gateway.json("/add/k", &json!({"urls": dead_url()})).status, 200);
     let send = |gateway: &Gateway, attach: &str| {
         gateway
@@ -266,7 +266,7 @@ impl Pictures {
                     "/a.png" => "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 3\r\nConnection: close\r\n\r\npng".to_owned(),
                     "/redirect" => "HTTP/1.1 302 Found\r\nLocation: /a.png\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(),
                     "/large" => format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{}", "x".repeat(5_000)),
-                    _ => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(),
+                    _ => "HTTP/1.1 403 Forbidden\r\nContent-Length: 30\r\nConnection: close\r\n\r\nthe secret of an internal page".to_owned(),
                 };
                 let _ = stream.write_all(answer.as_bytes());
             }
@@ -274,7 +274,7 @@ impl Pictures {
         Self { port, hits }
     }
 
-    fn hits(&self) -> u32 {
+    pub(crate) fn hits(&self) -> u32 {
         self.hits.load(std::sync::atomic::Ordering::SeqCst)
     }
 }

@@ -71,44 +71,128 @@ fn large_bodies() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
-/// 400 MB of addresses in all, and 20 bodies of 15 MB at once.
+/// 400 MB of addresses in all, and several bodies of 15 MB at once; `scripts/large-bodies` sends 20 of each shape.
 #[test]
 fn large_bodies_of_every_shape_do_not_exhaust_the_memory() {
-    let config = format!(
-        "private_addresses = true\n[attach]\nmax_size = \"16MiB\"\n[limits]\ntoken_rate = \"100000/1m\"\n"
-    );
-    let gateway = Gateway::limited(Program::new(), &config, "ulimit -v 400000");
+    let at_once = std::env::var("ACKPOST_TEST_BODIES").map_or(3, |text| text.parse().expect("a number"));
+    let config = "private_addresses = true\n[attach]\nmax_size = \"16MiB\"\n";
+    let gateway = Gateway::limited(Program::new(), config, "ulimit -v 400000");
     assert_eq!(gateway.json("/add/k", &json!({"urls": dead_url()})).status, 200);
-    for (shape, content_type, body) in large_bodies() {
-        for path in ["/notify/k", "/hook/json/k"] {
-            let answers = std::thread::scope(|scope| {
-                let senders: Vec<_> = (0..20)
-                    .map(|_| {
-                        let headers = [("Content-Type", content_type)];
-                        let (gateway, body) = (&gateway, &body);
-                        scope.spawn(move || gateway.request("POST", path, &headers, body).status)
-                    })
-                    .collect();
-                let began = Instant::now();
-                let small = gateway.json("/notify/k", &json!({"body": "small"}));
-                assert_eq!(small.status, 200, "{shape} {path}: {small:?}");
-                assert!(began.elapsed() < Duration::from_secs(10), "{shape} {path}");
-                senders
-                    .into_iter()
-                    .map(|sender| sender.join().expect("an answer"))
-                    .collect::<Vec<_>>()
-            });
-            assert!(
-                answers.iter().all(|status| [200, 400, 431, 503].contains(status)),
-                "{shape} {path}: {answers:?}"
-            );
-            assert!(
-                answers.iter().any(|status| *status != 503),
-                "{shape} {path}: {answers:?}"
-            );
-        }
+    for (number, (shape, content_type, body)) in large_bodies().into_iter().enumerate() {
+        let path = ["/notify/k", "/hook/json/k"][number % 2];
+        let answers = std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..at_once)
+                .map(|_| {
+                    let headers = [("Content-Type", content_type)];
+                    let (gateway, body) = (&gateway, &body);
+                    scope.spawn(move || gateway.request("POST", path, &headers, body).status)
+                })
+                .collect();
+            let began = Instant::now();
+            let small = gateway.json("/notify/k", &json!({"body": "small"}));
+            assert_eq!(small.status, 200, "{shape} {path}: {small:?}");
+            assert!(began.elapsed() < Duration::from_secs(10), "{shape} {path}");
+            let answers = senders
+                .into_iter()
+                .map(|sender| sender.join().expect("an answer"));
+            answers.collect::<Vec<_>>()
+        });
+        assert!(
+            answers.iter().all(|status| [200, 400, 431, 503].contains(status)),
+            "{shape} {path}: {answers:?}"
+        );
+        assert!(
+            answers.iter().any(|status| *status != 503),
+            "{shape} {path}: {answers:?}"
+        );
     }
     assert_eq!(gateway.get("/healthz").status, 200);
+}
+
+/// URLs that come over HTTP reach the public internet only, and what servers answer is not repeated.
+#[test]
+fn submitted_urls_do_not_reach_into_the_own_network() {
+    let server = crate::hostile::Pictures::start();
+    let program = Program::new().file("ops.conf", &format!("{}\n", sogs_url("127.0.0.1", server.port)));
+    let gateway = Gateway::with(program, "private_addresses = false\n[keys]\nops = \"ops.conf\"\n");
+    let port = server.port;
+    for host in [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "2130706433",
+        "0x7f.1",
+        "[::ffff:127.0.0.1]",
+    ] {
+        let xmpp = format!("xmpp://u:p@{host}:{port}/jane?mode=none&plain=yes");
+        for url in [sogs_url(host, port), xmpp] {
+            let answer = gateway.json("/notify?wait=20", &json!({"urls": url, "body": "x"}));
+            assert!([204, 424].contains(&answer.status), "{url}: {answer:?}");
+            if answer.status == 424 {
+                assert!(
+                    answer.body.contains("no address that this connection may go to"),
+                    "{url}: {answer:?}"
+                );
+            }
+        }
+    }
+    for parameters in ["xmpp=127.0.0.1", "xmpp=localhost"] {
+        let url = format!("xmpp://u:p@example.org:{port}/jane?mode=none&plain=yes&{parameters}");
+        let answer = gateway.json("/notify?wait=20", &json!({"urls": url, "body": "x"}));
+        assert_eq!(answer.status, 424, "{answer:?}");
+        assert!(
+            answer.body.contains("no address that this connection may go to"),
+            "{answer:?}"
+        );
+    }
+    // A saved configuration is somebody else's too.
+    assert_eq!(
+        gateway
+            .json("/add/k", &json!({"urls": sogs_url("localhost", port)}))
+            .status,
+        200
+    );
+    let answer = gateway.json("/notify/k?wait=20", &json!({"body": "x"}));
+    assert_eq!(answer.status, 424, "{answer:?}");
+    assert_eq!(server.hits(), 0, "no connection was made");
+    // A file of the operator may name any address.
+    let answer = gateway.json("/notify/ops?wait=20", &json!({"body": "x"}));
+    assert_eq!(answer.status, 424, "{answer:?}");
+    assert!(server.hits() > 0);
+}
+
+/// With the option set, the connection is made; the text of the answer stays here.
+#[test]
+fn answers_of_submitted_urls_are_not_repeated() {
+    let server = crate::hostile::Pictures::start();
+    let program = Program::new().file("ops.conf", &format!("{}\n", sogs_url("127.0.0.1", server.port)));
+    let gateway = Gateway::with(program, "private_addresses = true\n[keys]\nops = \"ops.conf\"\n");
+    let url = sogs_url("127.0.0.1", server.port);
+    let answer = gateway.json("/notify?wait=20", &json!({"urls": url, "body": "x"}));
+    assert_eq!(answer.status, 424, "{answer:?}");
+    assert!(server.hits() > 0);
+    assert!(
+        !answer.body.contains("the secret of an internal page"),
+        "{answer:?}"
+    );
+    let id = answer.json()["outbox"][0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    assert!(!gateway.get(&format!("/outbox/{id}")).body.contains("the secret"));
+    let answer = gateway.json("/notify/ops?wait=20", &json!({"body": "x"}));
+    assert!(
+        answer.body.contains("the secret of an internal page"),
+        "the operator's own: {answer:?}"
+    );
+}
+
+fn sogs_url(host: &str, port: u16) -> String {
+    format!(
+        "session://{}:{}@{host}:{port}/lobby?encrypt=no&blind=no",
+        crate::support::SERVER_KEY,
+        crate::support::SEED
+    )
 }
 
 /// Bodies that stop half-way hold neither a turn nor, in a full house, a connection.

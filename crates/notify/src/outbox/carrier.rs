@@ -98,6 +98,9 @@ pub struct Route {
     /// Who sends, where a configuration says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<Sender>,
+    /// Rules for a URL that somebody else handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<crate::Guest>,
 }
 
 /// The settings of a run that count when a message is delivered.

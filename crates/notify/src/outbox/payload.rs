@@ -310,6 +310,7 @@ mod tests {
             address: "a".to_owned(),
             target: "test://host/a".to_owned(),
             sender: None,
+            guest: None,
         };
         Payload {
             route,

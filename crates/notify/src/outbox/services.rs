@@ -17,6 +17,7 @@ use super::rules::{Budget, Rules};
 use super::types::{AcceptOptions, Accepted};
 use crate::asset::Asset;
 use crate::dispatch::{Courier, CourierOptions, Late};
+use crate::env::Environment;
 use crate::message::Message;
 use crate::outcome::Outcome;
 use crate::service::{Chunk, Context, Service, Target};
@@ -53,16 +54,22 @@ impl Services {
         if let Some(sender) = &route.sender {
             hash.update([u8::from(sender.http_redirects)]);
         }
+        if let Some(guest) = route.guest {
+            hash.update([2, u8::from(guest.private_addresses)]);
+        }
         let key: [u8; 32] = hash.finalize().into();
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(service) = loaded.get(&key) {
             return Ok(service.clone());
         }
-        let own = route.sender.as_ref().map(|sender| Context {
-            asset: sender.to_asset(),
-            ..self.context.clone()
-        });
-        let service = Service::parse(route.url.reveal(), own.as_ref().unwrap_or(&self.context))
+        let mut context = self.context.clone();
+        if let Some(sender) = &route.sender {
+            context.asset = sender.to_asset();
+        }
+        if let Some(guest) = route.guest {
+            context.env = Environment::for_guest(guest);
+        }
+        let service = Service::parse(route.url.reveal(), &context)
             .map_err(|problem| Outcome::refused(problem.cause, problem.remedy))?;
         if loaded.len() >= KEPT {
             loaded.clear();
@@ -283,6 +290,7 @@ pub(super) fn route(service: &Service, target: &Target) -> Route {
         address: target.address.clone(),
         target: service.endpoint().target_label(target),
         sender: None,
+        guest: service.common().guest,
     }
 }
 

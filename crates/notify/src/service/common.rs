@@ -127,6 +127,8 @@ pub struct Common {
     pub store: bool,
     /// What was written for the queue ([`QUEUE_PARAMETERS`]).
     pub queue: BTreeMap<&'static str, String>,
+    /// Rules for a URL that somebody else handed over.
+    pub guest: Option<Guest>,
     redirect_default: bool,
     origins: Origins,
 }
@@ -170,6 +172,7 @@ impl Common {
             optional: taken.yes_no("optional", false),
             store: taken.yes_no("store", true),
             queue: BTreeMap::new(),
+            guest: taken.context.env.guest(),
             origins: Origins::default(),
         };
         for name in QUEUE_PARAMETERS {

@@ -6,9 +6,11 @@ use secrecy::ExposeSecret as _;
 use session_core::auth::Signer;
 use session_core::{Identity, RoomToken, ServerKey, SessionId};
 use sogs_client::{
-    Blinding, Cause, Post, Posted, PreparedPost, Room, Server, SogsError, Upload, UploadedFile, Withheld,
+    Blinding, Cause, Post, Posted, PreparedPost, Room, Server, ServerBuilder, SogsError, Upload,
+    UploadedFile, Withheld,
 };
 
+use crate::Guest;
 use crate::dispatch::{Attempt, Courier, CourierOptions, File, Parcel, Progress, Stamp};
 use crate::outcome::{Confirmation, Lack, Outcome};
 use crate::problem::Problem;
@@ -71,6 +73,7 @@ impl Sogs {
             .redirects(common.redirect)
             .proxies_from_environment(options.proxies)
             .user_agent(agent);
+        let builder = guarded(builder, common.guest);
         let rooms = self
             .rooms
             .iter()
@@ -230,7 +233,8 @@ impl Sogs {
     /// What makes two URLs of one account need connections of their own.
     fn server_settings(&self, common: &Common) -> String {
         format!(
-            "{:?}|{:?}|{}|{}|{:?}|{:?}|{:?}",
+            "{:?}|{:?}|{:?}|{}|{}|{:?}|{:?}|{:?}",
+            common.guest,
             self.blind,
             self.encrypt,
             common.verify,
@@ -401,6 +405,18 @@ fn delivered(id: u64) -> Attempt {
 
 fn refused(problem: Problem) -> Attempt {
     Attempt::new(Outcome::refused(problem.cause, problem.remedy))
+}
+
+/// Applies the rules for a URL that somebody else handed over.
+fn guarded(builder: ServerBuilder, guest: Option<Guest>) -> ServerBuilder {
+    let Some(guest) = guest else {
+        return builder;
+    };
+    let builder = builder.quote_answers(false);
+    match guest.address_rule() {
+        Some(rule) => builder.address_rule(rule),
+        None => builder,
+    }
 }
 
 fn failed(error: &SogsError) -> Attempt {

@@ -10,6 +10,7 @@ use xmpp_client::{
     Outgoing, Plain, RoomTarget, Target as StanzaTarget, Verify, XmppError,
 };
 
+use crate::Guest;
 use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};
 use crate::message::Format;
 use crate::outcome::{Confirmation, Lack, Outcome};
@@ -61,6 +62,9 @@ impl Xmpp {
             .roster(self.roster)
             .nick(self.nick.clone())
             .software(agent);
+        if let Some(rule) = common.guest.and_then(Guest::address_rule) {
+            account = account.address_rule(rule);
+        }
         account = if let Some(path) = &self.ca_file {
             account.verify(Verify::Authorities(authorities(path)?.into()))
         } else if common.verify {
@@ -169,7 +173,8 @@ impl Xmpp {
                     Wire::Xmpp(wire) => wire.id.as_str(),
                     _ => "",
                 });
-                let attempts: Vec<Attempt> = outcomes.into_iter().zip(ids).map(attempt).collect();
+                let outcomes = outcomes.into_iter().map(|outcome| told(outcome, common.guest));
+                let attempts: Vec<Attempt> = outcomes.zip(ids).map(attempt).collect();
                 self.remember(courier, parcel, &attempts);
                 attempts
             }
@@ -241,7 +246,8 @@ impl Xmpp {
     /// URLs with the same key share a connection: everything that the login and the stream depend on.
     fn account_key(&self, common: &Common) -> String {
         format!(
-            "{}|{}|{:?}|{:?}|{:?}|{:?}|{}|{:?}|{:?}|{:?}|{}|{}|{}|{}",
+            "{:?}|{}|{}|{:?}|{:?}|{:?}|{:?}|{}|{:?}|{:?}|{:?}|{}|{}|{}|{}",
+            common.guest,
             self.jid,
             self.host,
             self.port,
@@ -272,6 +278,19 @@ pub(super) fn body_of<'c>(common: &Common, chunk: &'c Chunk) -> Cow<'c, str> {
 /// A plain text in which a program that knows message styling (XEP-0393) would see some.
 fn looks_styled(body: &str) -> bool {
     body.contains(['*', '_', '~', '`']) || body.lines().any(|line| line.starts_with('>'))
+}
+
+/// Takes the server's words out of an outcome of a URL that somebody else handed over.
+fn told(outcome: xmpp_client::Outcome, guest: Option<Guest>) -> xmpp_client::Outcome {
+    match outcome {
+        xmpp_client::Outcome::Refused(error) if guest.is_some() => {
+            xmpp_client::Outcome::Refused(error.without_answer())
+        }
+        xmpp_client::Outcome::Deferred(error) if guest.is_some() => {
+            xmpp_client::Outcome::Deferred(error.without_answer())
+        }
+        outcome => outcome,
+    }
 }
 
 fn attempt((outcome, id): (xmpp_client::Outcome, &str)) -> Attempt {

@@ -253,6 +253,7 @@ pub(crate) fn parcel(address: &str, words: &[(&str, &str)]) -> Parcel {
             address: address.to_owned(),
             target: format!("test://host/{address}"),
             sender: None,
+            guest: None,
         },
         rules: Rules::from_words(words.iter().copied(), Some("UTC")).unwrap(),
     }

@@ -2,12 +2,14 @@
 
 use std::error::Error as _;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response};
 use url::Url;
@@ -73,8 +75,35 @@ pub(crate) struct HttpResponse {
 #[derive(Debug, Clone)]
 struct Settings {
     tls: rustls::ClientConfig,
+    address_rule: Option<AddressRule>,
     user_agent: String,
     use_proxies: bool,
+}
+
+/// Says which addresses a connection may go to.
+pub type AddressRule = fn(IpAddr) -> bool;
+
+/// Resolves names to the addresses that fit the rule.
+struct Checked(AddressRule);
+
+/// Every address of a name is forbidden.
+#[derive(Debug, thiserror::Error)]
+#[error("the host has no address that this connection may go to")]
+struct NotAllowed;
+
+impl Resolve for Checked {
+    fn resolve(&self, name: Name) -> Resolving {
+        let rule = self.0;
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found: Vec<SocketAddr> = found.filter(|found| rule(found.ip().to_canonical())).collect();
+            if found.is_empty() {
+                return Err(NotAllowed.into());
+            }
+            let addresses: Addrs = Box::new(found.into_iter());
+            Ok(addresses)
+        })
+    }
 }
 
 impl Settings {
@@ -92,6 +121,9 @@ impl Settings {
         if !self.use_proxies {
             builder = builder.no_proxy();
         }
+        if let Some(rule) = self.address_rule {
+            builder = builder.dns_resolver(Arc::new(Checked(rule)));
+        }
         builder.build().map_err(|error| classify(&error, "connect", None))
     }
 }
@@ -103,8 +135,10 @@ impl Http {
         limits: Limits,
         user_agent: &str,
         use_proxies: bool,
+        address_rule: Option<AddressRule>,
     ) -> Result<Self, SogsError> {
         let settings = Settings {
+            address_rule,
             tls: tls::config(verify, needs_tls)?,
             user_agent: user_agent.to_owned(),
             use_proxies,
@@ -134,6 +168,19 @@ impl Http {
         Ok(self.patient.get_or_init(|| client))
     }
 
+    /// Checks an address that is written in the URL: no resolver is asked for it.
+    fn check_literal(&self, url: &Url) -> Result<(), SogsError> {
+        let address = match url.host() {
+            Some(url::Host::Ipv4(address)) => IpAddr::V4(address),
+            Some(url::Host::Ipv6(address)) => IpAddr::V6(address),
+            _ => return Ok(()),
+        };
+        match self.settings.address_rule {
+            Some(rule) if !rule(address.to_canonical()) => Err(SogsError::new(Cause::AddressNotAllowed)),
+            _ => Ok(()),
+        }
+    }
+
     /// Host and port of the proxy on the way to `url`, without its login.
     fn proxy(&self, url: &Url) -> Option<String> {
         let way = self.proxies.as_ref()?.intercept(&url.as_str().parse().ok()?)?;
@@ -142,6 +189,7 @@ impl Http {
     }
 
     pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, SogsError> {
+        self.check_literal(&request.url)?;
         let method = Method::from_bytes(request.method.as_bytes())
             .map_err(|_| SogsError::invalid("the method is not a word"))?;
         let mut headers = HeaderMap::new();
@@ -258,7 +306,9 @@ fn classify(error: &reqwest::Error, phase: &'static str, proxy: Option<String>) 
     let mut source = error.source();
     let mut tls = None;
     let mut kind = None;
+    let mut forbidden = false;
     while let Some(cause) = source {
+        forbidden |= cause.is::<NotAllowed>();
         if let Some(io) = cause.downcast_ref::<io::Error>() {
             kind = kind.or(Some(io.kind()));
             tls = tls.or_else(|| inside(io));
@@ -275,6 +325,7 @@ fn classify(error: &reqwest::Error, phase: &'static str, proxy: Option<String>) 
                 (proxy, _) => format!("{}: {detail}", proxy.unwrap_or_default()),
             },
         },
+        _ if forbidden => Cause::AddressNotAllowed,
         (Some(rustls::Error::InvalidMessage(_)), _) => Cause::NotTls,
         (Some(error), _) => Cause::Tls {
             detail: tls::explain(error),

@@ -6,6 +6,35 @@ use std::time::Duration;
 use super::{Step, XmppError};
 
 impl XmppError {
+    /// Takes out what the other side wrote, so that the error can be shown to somebody who must not read its answers.
+    #[must_use]
+    pub fn without_answer(mut self) -> Self {
+        match &mut self {
+            Self::WrongPassword { text, .. }
+            | Self::AccountDisabled { text, .. }
+            | Self::CredentialsExpired { text, .. }
+            | Self::LoginUnavailable { text, .. }
+            | Self::LoginRefused { text, .. }
+            | Self::ChannelBindingRejected { text, .. }
+            | Self::BindRefused { text, .. }
+            | Self::HostUnknown { text, .. }
+            | Self::ShuttingDown { text, .. }
+            | Self::Replaced { text, .. }
+            | Self::StreamError { text, .. }
+            | Self::NoSuchUser { text, .. }
+            | Self::RemoteServerNotFound { text, .. }
+            | Self::RemoteServerTimeout { text, .. }
+            | Self::RemoteNotAllowed { text, .. }
+            | Self::Bounced { text, .. }
+            | Self::RemovedFromRoom { text, .. }
+            | Self::JoinRefused { text, .. }
+            | Self::UploadRefused { text, .. } => *text = None,
+            Self::NotXmpp { reason } => "it cannot be read".clone_into(reason),
+            _ => {}
+        }
+        self
+    }
+
     /// Whether the same attempt would end the same way until somebody changes something.
     pub fn is_permanent(&self) -> bool {
         match self {
@@ -119,6 +148,7 @@ impl XmppError {
             Self::ConnectionRefused { .. } => {
                 "check host and port, and that the server runs and is not behind a firewall"
             }
+            Self::AddressNotAllowed { .. } => "use a host on the public internet",
             Self::Unreachable { .. } => "check the network of this machine and the address of the server",
             Self::ConnectTimeout { .. } => {
                 "check host, port and firewall, or allow more time with cto=SECONDS"

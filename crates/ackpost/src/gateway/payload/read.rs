@@ -20,6 +20,9 @@ use crate::gateway::reply::{Reply, is_json};
 
 /// Step by which the memory for a body grows.
 const GROWTH: usize = 1 << 20;
+/// Largest rest of a refused body that is read, and the longest time for it.
+const READ_AWAY_BYTES: usize = 64 << 20;
+const READ_AWAY_FOR: Duration = Duration::from_secs(5);
 /// Piece in which a multipart body is parsed.
 const PIECE: usize = 64 << 10;
 
@@ -136,6 +139,37 @@ pub(crate) async fn body(
     time: Duration,
     memory: &Arc<Memory>,
 ) -> Result<Received, Reply> {
+    let received = collect(headers, &mut body, limit, time, memory).await;
+    if received
+        .as_ref()
+        .is_err_and(|reply| reply.status() != StatusCode::REQUEST_TIMEOUT)
+    {
+        read_away(body);
+    }
+    received
+}
+
+/// Throws away what is still coming of a refused body, while the refusal is on its way: a client that writes to a closed
+/// connection sees that it broke, and not the answer.
+fn read_away(mut body: Body) {
+    tokio::spawn(tokio::time::timeout(READ_AWAY_FOR, async move {
+        let mut left = READ_AWAY_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    }));
+}
+
+async fn collect(
+    headers: &HeaderMap,
+    body: &mut Body,
+    limit: usize,
+    time: Duration,
+    memory: &Arc<Memory>,
+) -> Result<Received, Reply> {
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -235,7 +269,8 @@ async fn multipart(content_type: &str, bytes: Bytes) -> Result<(Fields, Vec<Give
 fn pieces(
     mut rest: Bytes,
 ) -> impl futures_util::Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {
-    let mut pause = false;
+    // No pause before the first piece: the parser would take the end for an early one.
+    let mut pause = true;
     futures_util::stream::poll_fn(move |context| {
         pause = !pause && !rest.is_empty();
         if pause {

@@ -40,7 +40,7 @@ pub(crate) async fn add(
     if text.len() > MAX_CONFIG_BYTES {
         return Err(Reply::too_large(MAX_CONFIG_BYTES));
     }
-    let notifier = catalog::load_text(&text, format).await;
+    let notifier = catalog::load_text(&text, format, gateway.config().guest()).await;
     let problems: Vec<String> = notifier.problems().iter().map(ToString::to_string).collect();
     if notifier.is_empty() {
         let mut reply = Reply::bad_request("the configuration holds no service that can be used")

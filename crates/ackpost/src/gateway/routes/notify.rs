@@ -73,7 +73,7 @@ pub(crate) async fn stateless(State(gateway): State<Arc<Gateway>>, request: Requ
         return Err(Reply::too_large(MAX_URLS_BYTES));
     }
     let services = match (payload.urls.is_empty(), &config.stateless_urls) {
-        (false, _) => catalog::load_urls(&payload.urls),
+        (false, _) => catalog::load_urls(&payload.urls, config.guest()),
         (true, Some(file)) => catalog::load_file(file).await?,
         (true, None) => return Ok(Reply::no_content().remedy("the request names no URLs")),
     };
@@ -88,7 +88,8 @@ pub(crate) async fn stateless(State(gateway): State<Arc<Gateway>>, request: Requ
 /// The services of a key, the operator's file first.
 pub(crate) async fn key_services(gateway: &Gateway, key: &Key) -> Result<Option<Arc<Notifier>>, Reply> {
     let file = gateway.operator_file(key);
-    gateway.catalog.services(key, file.as_deref()).await
+    let guest = gateway.config().guest();
+    gateway.catalog.services(key, file.as_deref(), guest).await
 }
 
 /// Hands a payload to the services that its tags choose.

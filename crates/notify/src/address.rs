@@ -1,9 +1,9 @@
-//! Which addresses are other people's business: fetching an attachment must not reach into the own network.
+//! Which addresses belong to the public internet: what strangers name must not reach into a private network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// True for addresses of the public internet only.
-pub(crate) fn is_public(address: IpAddr) -> bool {
+/// Returns true for addresses of the public internet only.
+pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
         IpAddr::V6(v6) => is_public_v6(v6),
