@@ -278,6 +278,22 @@ impl Service {
         self.0.endpoint.limits()
     }
 
+    /// Returns the service with `overflow=split` where its URL leaves long texts as they are.
+    ///
+    /// # Errors
+    /// The URL cannot be parsed again.
+    pub fn splitting(&self) -> Result<Self, Problem> {
+        if self.0.common.overflow != crate::Overflow::Upstream {
+            return Ok(self.clone());
+        }
+        let mut context = Context::default();
+        if let Some(guest) = self.0.common.guest {
+            context.env = crate::Environment::for_guest(guest);
+        }
+        let split = [("overflow".to_owned(), "split".to_owned())];
+        with_overrides(&self.expose_url(), &split, &context)
+    }
+
     /// Fixes what a chunk is on the wire: bytes, signatures, ids. Pure; the same wire sent again is recognised.
     pub fn fix(&self, target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire {
         self.0.endpoint.fix(&self.0.common, target, chunk, stamp)

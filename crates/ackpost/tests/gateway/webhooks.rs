@@ -70,3 +70,84 @@ fn other_programs_are_understood() {
     assert_eq!(gateway.json("/add/ops", &json!({"urls": url})).status, 403);
     assert_eq!(gateway.get("/get/ops").status, 403);
 }
+
+/// Sixty alerts are more than a room takes in one message.
+#[test]
+fn a_long_webhook_message_arrives_whole_in_pieces() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let url = format!(
+        "session://{SERVER_KEY}:{SEED}@127.0.0.1:{}/lobby?encrypt=no",
+        fake.port()
+    );
+    let config = "[keys]\nops = \"ops.conf\"\n[hooks.long]\nkey = \"ops\"\nbody = \"{{ text }}\"\n";
+    let gateway = Gateway::with(Program::new().file("ops.conf", &format!("{url}\n")), config);
+    let lines: Vec<String> = (0..60)
+        .map(|n| format!("**Firing** <host{n}> \"memory\" & more: {}", "m".repeat(40)))
+        .collect();
+    let storm =
+        json!({"status": "firing", "title": "[FIRING:60]", "message": lines.join("\n"), "alerts": []});
+    for (path, body) in [
+        ("/hook/grafana/ops?wait=40", storm),
+        (
+            "/hook/long?wait=40",
+            json!({"title": "x", "text": lines.join("\n")}),
+        ),
+    ] {
+        let before = fake.posts().len();
+        let answer = gateway.json(path, &body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let texts: Vec<String> = fake.posts()[before..]
+            .iter()
+            .filter_map(|post| post.text.clone())
+            .collect();
+        assert!(texts.len() > 1 && texts.iter().all(|text| text.chars().count() <= 2_000));
+        let all = texts.join("\n");
+        for line in &lines {
+            assert!(all.contains(line.as_str()), "{line}: {all}");
+        }
+    }
+}
+
+/// Text stays text, whatever signs are in it.
+#[test]
+fn text_is_passed_on_as_it_is() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let url = format!(
+        "session://{SERVER_KEY}:{SEED}@127.0.0.1:{}/lobby?encrypt=no",
+        fake.port()
+    );
+    let config = "[keys]\nops = \"ops.conf\"\n";
+    let gateway = Gateway::with(Program::new().file("ops.conf", &format!("{url}\n")), config);
+    let texts = ["cpu=93% & rising + more", "[alert] cpu is hot", "{not json"];
+    for text in texts {
+        for headers in [&[("Content-Type", "text/plain; charset=utf-8")][..], &[]] {
+            let answer = gateway.request("POST", "/hook/json/ops?wait=20", headers, text.as_bytes());
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+    // JSON without a type, and what `curl -d` sends, are still understood.
+    for headers in [&[("Content-Type", "application/x-www-form-urlencoded")][..], &[]] {
+        let body = br#" {"message": "from json", "title": "t"}"#;
+        let answer = gateway.request("POST", "/hook/json/ops?wait=20", headers, body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!(
+        gateway
+            .form("/hook/json/ops?wait=20", "message=from+a+form")
+            .status,
+        200
+    );
+    let got: Vec<String> = fake.posts().iter().filter_map(|post| post.text.clone()).collect();
+    for (text, count) in texts.iter().map(|text| (*text, 2)).chain([("from a form", 1)]) {
+        assert_eq!(
+            got.iter().filter(|got| got.as_str() == text).count(),
+            count,
+            "{text}: {got:?}"
+        );
+    }
+    assert_eq!(
+        got.iter().filter(|got| got.contains("from json")).count(),
+        2,
+        "{got:?}"
+    );
+}

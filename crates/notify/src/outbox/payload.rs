@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     url: Hidden,
     url_id: String,
     sender: Option<Sender>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    guest: Option<crate::Guest>,
     rules: Rules,
     message: StoredMessage,
 }
@@ -82,6 +84,7 @@ impl Shared {
             url,
             url_id: route.url_id.clone(),
             sender: route.sender.clone(),
+            guest: route.guest,
             rules,
             message,
         }
@@ -154,6 +157,7 @@ impl Payload {
                 url_id: shared.url_id,
                 address: slim.address,
                 sender: shared.sender,
+                guest: shared.guest,
             },
             rules: shared.rules,
             fold: Fold::None,

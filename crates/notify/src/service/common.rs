@@ -128,7 +128,7 @@ pub struct Common {
     /// What was written for the queue ([`QUEUE_PARAMETERS`]).
     pub queue: BTreeMap<&'static str, String>,
     /// Rules for a URL that somebody else handed over.
-    pub guest: Option<Guest>,
+    pub guest: Option<crate::Guest>,
     redirect_default: bool,
     origins: Origins,
 }

@@ -17,6 +17,9 @@ use crate::gateway::state::Gateway;
 use crate::gateway::token::Scope;
 use crate::gateway::{tags, units};
 
+/// Bytes of a text that every service carries in one piece.
+const SHORT_BYTES: usize = 1_500;
+
 /// `/hook/alertmanager/KEY`, `/hook/grafana/KEY`, `/hook/json/KEY`.
 pub(crate) async fn known(
     State(gateway): State<Arc<Gateway>>,
@@ -106,6 +109,15 @@ async fn pass_on(
         .kind(said.kind)
         .input_format(Format::Text);
     let mut order = order(&opened.caller, &services, &filter, message)?;
+    // The program that posts cannot know how much a service carries.
+    if order.message.title.len() + order.message.body.len() > SHORT_BYTES {
+        for service in &mut order.services {
+            match service.splitting() {
+                Ok(split) => *service = split,
+                Err(problem) => tracing::warn!(%problem, "a long webhook message is sent in one piece"),
+            }
+        }
+    }
     order.wait = send::wait(gateway, &opened.parts, asked);
     order.share = Some(opened.body.into_share());
     send::accept(gateway, order).await
