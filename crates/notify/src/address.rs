@@ -2,6 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Remedy for a host that is not on the public internet.
+pub(crate) const REMEDY: &str = "use a host on the public internet, or allow others with `private_addresses = true` in \
+    gateway.toml";
+
 /// Returns true for addresses of the public internet only.
 pub fn is_public(address: IpAddr) -> bool {
     match address {

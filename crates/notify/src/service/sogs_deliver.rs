@@ -420,6 +420,9 @@ fn guarded(builder: ServerBuilder, guest: Option<Guest>) -> ServerBuilder {
 }
 
 fn failed(error: &SogsError) -> Attempt {
+    if matches!(error.cause(), Cause::AddressNotAllowed) {
+        return Attempt::new(Outcome::refused(error.to_string(), crate::address::REMEDY));
+    }
     let outcome = if error.is_permanent() {
         Outcome::refused(error.to_string(), error.remedy())
     } else {

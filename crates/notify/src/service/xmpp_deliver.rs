@@ -337,6 +337,9 @@ fn attempt((outcome, id): (xmpp_client::Outcome, &str)) -> Attempt {
 }
 
 fn failed(error: &XmppError, permanent: bool) -> Attempt {
+    if matches!(error, XmppError::AddressNotAllowed { .. }) {
+        return Attempt::new(Outcome::refused(error.to_string(), crate::address::REMEDY));
+    }
     let outcome = if permanent {
         Outcome::refused(error.to_string(), error.remedy())
     } else {
