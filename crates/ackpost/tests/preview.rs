@@ -4,6 +4,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::{Program, SEED, SERVER_KEY};
+use testkit::{FakeSogs, FakeXmpp, FakeXmppMode, XmppEvent};
 
 fn keys(value: &Value) -> Vec<&str> {
     value
@@ -256,4 +257,123 @@ fn a_machine_without_descriptors_is_told_so() {
     let ran = program.shell("ulimit -n 4; ackpost outbox list");
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("ulimit -n"), "{}", ran.stderr);
+}
+
+/// The text of the first part that `preview --json` shows.
+fn previewed(program: &Program, args: &[&str], stdin: &[u8]) -> Value {
+    let mut all = vec!["preview", "--json"];
+    all.extend_from_slice(args);
+    let ran = program.run_with(&all, stdin);
+    assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
+    ran.json()[0]["services"][0]["chunks"][0].clone()
+}
+
+#[test]
+fn preview_is_what_the_server_gets_byte_for_byte() {
+    let server = FakeXmpp::start(FakeXmppMode::StartTls);
+    let program = Program::new();
+    let html = "<p>see <a href='https://e.org/x'>log</a></p>";
+    for (query, args, stdin) in [
+        (
+            "format=markdown",
+            &["-i", "markdown", "-t", "T", "-b", "**disk** _full_"][..],
+            "",
+        ),
+        ("format=html", &["-i", "html", "-b", html], ""),
+        ("format=text", &["-i", "html", "-t", "T", "-b", html], ""),
+        ("subject=yes", &["-t", "T\nU", "-b", "a\r\nb\u{1}c"], ""),
+        ("format=text", &["-t", "T"], "from standard input\r\n"),
+        ("format=text", &["-e", "-b", "a\\tb\\u2713 "], ""),
+    ] {
+        let url = format!(
+            "xmpps://user:pass@localhost:{}/jane?verify=no&{query}",
+            server.port()
+        );
+        let mut args = args.to_vec();
+        args.push(&url);
+        let shown = previewed(&program, &args, stdin.as_bytes());
+        let before = server.events().len();
+        let sent = program.run_with(&args, stdin.as_bytes());
+        assert_eq!(sent.code, 0, "{args:?}: {}", sent.all());
+        let events = server.events();
+        let (body, subject) = events[before..]
+            .iter()
+            .find_map(|event| match event {
+                XmppEvent::Message { body, subject, .. } => Some((body, subject.clone().unwrap_or_default())),
+                _ => None,
+            })
+            .expect("a message");
+        assert_eq!(shown["body"], json!(body), "{args:?}");
+        assert_eq!(shown["title"], json!(subject), "{args:?}");
+    }
+    let community = FakeSogs::start(SERVER_KEY);
+    let url = format!("session://{SERVER_KEY}:{SEED}@127.0.0.1:{}/ok", community.port());
+    let args = ["-i", "html", "-t", "T", "-b", html, &url];
+    let shown = previewed(&program, &args, b"");
+    assert_eq!(program.run(&args).code, 0);
+    let posts = community.posts();
+    assert_eq!(shown["body"], json!(posts.first().expect("a post").text));
+}
+
+#[test]
+fn a_body_that_a_conversion_swallows_is_a_failure_and_nothing_is_sent() {
+    let community = FakeSogs::start(SERVER_KEY);
+    let url = format!("session://{SERVER_KEY}:{SEED}@127.0.0.1:{}/ok", community.port());
+    for command in ["preview", "send"] {
+        let ran = Program::new().run(&[command, "-i", "html", "-t", "T", "-b", "<img src=x>", &url]);
+        assert_eq!(ran.code, 1, "{}", ran.all());
+        assert!(
+            ran.stderr.contains("nothing is left of the body"),
+            "{}",
+            ran.stderr
+        );
+    }
+    assert!(community.posts().is_empty());
+}
+
+#[test]
+fn the_format_of_a_configuration_counts_unless_a_flag_names_one() {
+    let url = format!("session://{SERVER_KEY}:{SEED}@h.org/a");
+    let program = Program::new()
+        .file(
+            "a.yml",
+            &format!("asset:\n  body_format: html\nurls:\n  - {url}\n"),
+        )
+        .file("b.yml", "asset:\n  body_format: markdown\nurls: []\n");
+    let configs = ["-c", "a.yml", "-c", "b.yml", "-b", "<b>disk</b> full"];
+    assert_eq!(previewed(&program, &configs, b"")["body"], "disk full");
+    let mut declared = configs.to_vec();
+    declared.extend(["-i", "text"]);
+    assert_eq!(previewed(&program, &declared, b"")["body"], "<b>disk</b> full");
+    let ran = program
+        .file("c.yml", "asset:\n  body_format: bogus\nurls: []\n")
+        .run(&["preview", "-c", "a.yml", "-c", "c.yml", "-b", "x"]);
+    assert!(
+        ran.code == 1 && ran.stderr.contains("asset.body_format: the format is not known"),
+        "{}",
+        ran.all()
+    );
+}
+
+#[test]
+fn a_problem_of_a_configuration_is_told_once() {
+    let url = "xmpps://u:p@h.org/a";
+    let program = Program::new()
+        .file(
+            "a.yml",
+            &format!("urls:\n  - {url}:\n      retry: x\n      verify: ture\n"),
+        )
+        .file("a.conf", &format!("{url}?retry=x\n"));
+    for (config, count) in [("a.yml", 2), ("a.conf", 1)] {
+        let ran = program.run(&["preview", "-c", config, "-b", "x"]);
+        assert_eq!(ran.stderr.matches("warning: a.").count(), count, "{}", ran.stderr);
+        assert_eq!(
+            ran.stderr.lines().filter(|line| line.contains("retry")).count(),
+            1,
+            "{}",
+            ran.stderr
+        );
+    }
+    let ran = program.run(&["preview", "-b", "x", &format!("{url}?retry=x")]);
+    assert_eq!(ran.stderr.matches("warning: ").count(), 1, "{}", ran.stderr);
 }

@@ -10,7 +10,7 @@ mod split;
 pub(crate) mod time_zone;
 
 pub use raw::RawUrl;
-pub(crate) use raw::{jid_targets, targets};
+pub(crate) use raw::{bounded, jid_targets, targets};
 pub(crate) use secret_ref::{References, read_secret_file};
 pub use split::split_urls;
 

@@ -312,6 +312,21 @@ fn a_body_of_which_nothing_is_left_is_a_failure() {
 }
 
 #[test]
+fn too_many_targets_are_refused_and_none_is_left_out() {
+    for base in [
+        "xmpps://u:p@h.org".to_owned(),
+        format!("session://{KEY}:{SEED}@h.org"),
+    ] {
+        let url = |count: usize| {
+            let targets: Vec<String> = (0..count).map(|n| format!("t{n}")).collect();
+            format!("{base}/{}", targets.join(","))
+        };
+        assert_eq!(service(&url(10_000)).targets().len(), 10_000);
+        assert!(refusal(&url(10_001)).contains("more than 10,000 targets"));
+    }
+}
+
+#[test]
 fn a_plain_text_keeps_the_addresses_of_links() {
     let sogs = format!("session://{KEY}:{SEED}@h.org/a");
     for (text, plain) in [

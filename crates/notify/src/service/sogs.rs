@@ -9,7 +9,7 @@ use session_core::auth::Signer;
 
 use crate::dispatch::{Attempt, Courier, Parcel, Stamp};
 use crate::problem::Problem;
-use crate::url::{RawUrl, percent, targets};
+use crate::url::{RawUrl, bounded, percent, targets};
 
 use super::common::{shown_word, yes_no};
 use super::{
@@ -116,7 +116,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
     };
     let seed = SecretString::from(hex_key(seed.expose_secret(), "seed", "the seed")?);
     let to = taken.text("to").map(|to| percent::decode(&to));
-    let written = targets(raw.path.iter().map(String::as_str).chain(to.as_deref()));
+    let written = bounded(targets(raw.path.iter().map(String::as_str).chain(to.as_deref())))?;
     let (rooms, printed_rooms, invalid_rooms) = rooms(written, taken)?;
     let blind = word(
         taken,

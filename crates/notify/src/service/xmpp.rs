@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::dispatch::{Attempt, Courier, Parcel, Stamp};
 use crate::message::Format;
 use crate::problem::Problem;
-use crate::url::{RawUrl, jid, jid_targets, percent};
+use crate::url::{RawUrl, bounded, jid, jid_targets, percent};
 
 use super::common::{shown_word, yes_no};
 use super::{
@@ -170,7 +170,9 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         .is_some_and(|mode| !mode.trim().is_empty());
     let (mode, secure) = written_mode(raw.schema == "xmpps", taken)?;
     let to = taken.text("to").map(|to| percent::decode(&to));
-    let written = jid_targets(raw.path.iter().map(String::as_str).chain(to.as_deref()));
+    let written = bounded(jid_targets(
+        raw.path.iter().map(String::as_str).chain(to.as_deref()),
+    ))?;
     let (places, printed) = places(written, &raw.host, taken)?;
     let name = nick_name(taken);
     let nick = name.clone().unwrap_or_else(|| login.local.clone());

@@ -263,6 +263,18 @@ pub(crate) fn jid_targets<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<S
     distinct(items.into_iter().flat_map(jid_words))
 }
 
+/// Refuses more targets than one URL may have.
+pub(crate) fn bounded(targets: Vec<String>) -> Result<Vec<String>, Problem> {
+    if targets.len() <= TARGETS {
+        return Ok(targets);
+    }
+    Err(Problem::error(
+        "the URL has more than 10,000 targets",
+        "split it into several URLs",
+    )
+    .key("to"))
+}
+
 fn separates(c: char) -> bool {
     is_space(c) || matches!(c, '[' | ']' | ';' | ',')
 }
@@ -278,8 +290,12 @@ fn distinct<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
         } else {
             seen.contains(word)
         };
-        if known || all.len() == TARGETS {
+        if known {
             continue;
+        }
+        // One more than a URL may have: enough for whoever refuses it.
+        if all.len() > TARGETS {
+            break;
         }
         all.push(word);
         if all.len() == FEW {
