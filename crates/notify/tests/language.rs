@@ -77,7 +77,7 @@ async fn what_changes_the_recipients_is_an_error() {
     for (keys, cause) in [
         ("to: b\n      to: c", "`to` is written more than once"),
         ("tag: a\n      tags: b", "both tag and tags are written"),
-        ("too: b", "perhaps to is meant"),
+        ("targts: b", "perhaps targets is meant"),
         ("host: {a: b}", "the value is a mapping"),
         ("secure: perhaps", "neither yes nor no"),
     ] {
