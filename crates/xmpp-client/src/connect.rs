@@ -23,6 +23,9 @@ use crate::tls::{self, Bindings};
 /// How long one address is given before the next is tried beside it (RFC 8305 section 8).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
+/// How many times a server may send us to another host (RFC 6120 section 4.9.3.19).
+pub(crate) const MOVES_MAX: u32 = 3;
+
 /// Connects one account, again and again.
 pub(crate) struct Connector {
     pub(crate) account: Account,
@@ -34,6 +37,8 @@ pub(crate) struct Connector {
 /// A connection before the login: nothing of the XML stream has been said on it.
 pub(crate) struct Link {
     pub(crate) stream: Stream,
+    /// How the connection was encrypted.
+    pub(crate) mode: Mode,
     pub(crate) encrypted: bool,
     /// Encrypted, and the certificate was checked.
     pub(crate) verified: bool,
@@ -66,13 +71,17 @@ impl Connector {
     }
 
     /// Connects to the first server that can be reached; the first failure is reported when none can.
-    pub(crate) async fn connect(&self) -> Result<Link, XmppError> {
+    /// `elsewhere` is the host that a server sent us to.
+    pub(crate) async fn connect(&self, elsewhere: Option<&Endpoint>) -> Result<Link, XmppError> {
         let limit = self.account.connect_timeout;
-        let endpoints = dns::endpoints(&self.account).await?;
+        let endpoints = match elsewhere {
+            Some(endpoint) => vec![endpoint.clone()],
+            None => dns::endpoints(&self.account).await?,
+        };
         let mut first = None;
         for endpoint in endpoints {
             tracing::debug!(host = %endpoint.host, port = endpoint.port, mode = ?endpoint.mode, "connecting");
-            match self.connect_to(&endpoint, limit).await {
+            match self.follow(endpoint.clone(), limit).await {
                 Ok(link) => return Ok(link),
                 Err(error) => {
                     tracing::debug!(host = %endpoint.host, port = endpoint.port, %error, "not connected");
@@ -83,6 +92,26 @@ impl Connector {
         Err(first.unwrap_or_else(|| XmppError::NoSuchHost {
             host: self.account.jid.domain().to_owned(),
         }))
+    }
+
+    /// Connects, and goes where the server sends us before TLS: with the same encryption, and with the same
+    /// name in the certificate.
+    async fn follow(&self, mut endpoint: Endpoint, limit: Duration) -> Result<Link, XmppError> {
+        for _ in 0..MOVES_MAX {
+            let error = match self.connect_to(&endpoint, limit).await {
+                Ok(link) => return Ok(link),
+                Err(error) => error,
+            };
+            let XmppError::SeeOtherHost { to, .. } = &error else {
+                return Err(error);
+            };
+            let Some(next) = Endpoint::moved(to, endpoint.mode) else {
+                return Err(error);
+            };
+            tracing::debug!(%to, "the server sends its clients to another host");
+            endpoint = next;
+        }
+        self.connect_to(&endpoint, limit).await
     }
 
     async fn connect_to(&self, endpoint: &Endpoint, limit: Duration) -> Result<Link, XmppError> {
@@ -126,6 +155,7 @@ impl Connector {
         match endpoint.mode {
             Mode::None => Ok(Link {
                 stream: Stream::new(Transport::Tcp(tcp)),
+                mode: endpoint.mode,
                 encrypted: false,
                 verified: false,
                 loopback,
@@ -133,10 +163,11 @@ impl Connector {
             }),
             Mode::StartTls => {
                 let tcp = self.start_tls(tcp).await?;
-                self.handshake(tcp, self.tls.as_ref(), loopback, limit).await
+                self.handshake(tcp, self.tls.as_ref(), endpoint.mode, loopback, limit)
+                    .await
             }
             Mode::Tls => {
-                self.handshake(tcp, self.direct_tls.as_ref(), loopback, limit)
+                self.handshake(tcp, self.direct_tls.as_ref(), endpoint.mode, loopback, limit)
                     .await
             }
         }
@@ -176,6 +207,7 @@ impl Connector {
         &self,
         tcp: TcpStream,
         config: Option<&Arc<ClientConfig>>,
+        mode: Mode,
         loopback: bool,
         limit: Duration,
     ) -> Result<Link, XmppError> {
@@ -209,6 +241,7 @@ impl Connector {
         let bindings = Bindings::of(&tls);
         Ok(Link {
             stream: Stream::new(Transport::Tls(Box::new(tls))),
+            mode,
             encrypted: true,
             verified: !matches!(self.account.verify, Verify::No),
             loopback,

@@ -20,8 +20,10 @@ use std::time::{Duration, SystemTime};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
+use crate::asked::Asked;
 use crate::error::{Doubt, Step, XmppError};
 use crate::id;
+use crate::login::StanzaError;
 use crate::message::{Confirm, ConfirmedBy, Delivered, Note, Outcome, Target};
 use crate::ns;
 use crate::stanza::Part;
@@ -34,6 +36,7 @@ pub(crate) use late::Late;
 pub(crate) use look::Ending;
 use look::Look;
 use room::Room;
+pub(crate) use settle::{no_service, service_missing};
 
 /// How far the clock of the server may be behind ours.
 const CLOCK_SLACK: Duration = Duration::from_secs(120);
@@ -50,7 +53,7 @@ pub(crate) struct Courier {
     by_id: HashMap<String, Key>,
     rooms: HashMap<Jid, Room>,
     /// Our own questions, by the id of the iq.
-    questions: HashMap<String, Question>,
+    questions: HashMap<String, (Asked, Question)>,
     /// Targets on other domains that are known to be no rooms.
     people: HashSet<Jid>,
     /// Jobs that no barrier follows yet.
@@ -66,6 +69,8 @@ pub(crate) struct Courier {
     last_end: Ending,
     /// Messages that ended a while ago, on a kept session.
     ended: Option<Ended>,
+    /// What is taken out goes to a session that is logged in.
+    online: bool,
 }
 
 struct Job {
@@ -92,8 +97,12 @@ struct Job {
     unreached: Option<XmppError>,
     /// Not-acceptable answers to expect, because the join before it was refused.
     excused: u32,
-    /// It was refused while the room was being set up.
+    /// It was refused before we were in the room, or while the room was being set up.
     again: bool,
+    /// The room has shown it already, but is still being set up.
+    shown: bool,
+    /// The room has shown our text under another id.
+    lookalike: bool,
     /// Whether it was said before.
     past: Past,
     /// When the responsible server first answered behind it.
@@ -155,6 +164,12 @@ enum Question {
     Destroy { room: Jid },
     /// The room made by our join is being set up.
     Configure { room: Jid },
+    /// Does the room that was set up stay when we leave?
+    Kept { room: Jid },
+    /// Does the service of a room that refused us exist?
+    Service { room: Jid, refusal: StanzaError },
+    /// Sent when the room showed our text under another id. Its answer comes behind everything shown before.
+    Lookalike { job: Key },
     /// Do messages to a person stand in our archive already?
     Look(Look),
     /// Has the server been up since before these messages were written?
@@ -180,6 +195,7 @@ impl Courier {
             due: Vec::new(),
             last_end: Ending::Unknown,
             ended: None,
+            online: false,
         }
     }
 
@@ -220,6 +236,8 @@ impl Courier {
                 unreached: None,
                 excused: 0,
                 again: false,
+                shown: false,
+                lookalike: false,
                 past: if look { Past::Unknown } else { Past::Settled },
                 answered_at: None,
                 lived: None,
@@ -286,6 +304,11 @@ impl Courier {
             self.ask_barrier(None, people, Round::First(None));
         }
         self.progress = Instant::now();
+    }
+
+    /// What was and will be taken out goes to a session that is logged in.
+    pub(crate) fn logged_in(&mut self) {
+        self.online = true;
     }
 
     /// What is to be written now, stanza by stanza.
@@ -396,14 +419,22 @@ impl Courier {
             .attr("id", id.clone())
             .child(payload);
         self.out.push(iq.to_xml());
-        self.questions.insert(id, question);
+        self.questions.insert(id, (Asked::new(to, &self.own), question));
     }
 
     fn handle_iq(&mut self, stanza: &Element) -> bool {
         let (Some(id), Some("result" | "error")) = (stanza.get("id"), stanza.get("type")) else {
             return false;
         };
-        let Some(question) = self.questions.remove(id) else {
+        // Others may guess an id: only the one asked may answer, or our server for it.
+        if !self
+            .questions
+            .get(id)
+            .is_some_and(|(asked, _)| asked.is_answered_by(stanza))
+        {
+            return false;
+        }
+        let Some((_, question)) = self.questions.remove(id) else {
             return false;
         };
         let failed = stanza.get("type") == Some("error");
@@ -418,6 +449,9 @@ impl Courier {
             Question::Identity { target, jobs } => self.identified(&target, &jobs, stanza),
             Question::Destroy { room } => self.destroyed(&room, !failed),
             Question::Configure { room } => self.configured(&room, !failed),
+            Question::Kept { room } => self.kept(&room, stanza),
+            Question::Service { room, refusal } => self.service_answered(&room, &refusal, stanza),
+            Question::Lookalike { job } => self.looked_alike(job),
             Question::Look(look) => self.looked(look, stanza),
             Question::Uptime(jobs) => self.uptime(jobs, stanza),
         }

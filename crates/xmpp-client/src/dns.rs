@@ -25,6 +25,42 @@ pub(crate) struct Endpoint {
     pub(crate) mode: Mode,
 }
 
+impl Endpoint {
+    /// The server named by a `see-other-host`: `host`, `host:port`, `[IPv6]:port` or a bare IP address.
+    pub(crate) fn moved(to: &str, mode: Mode) -> Option<Self> {
+        let to = to.trim();
+        let (host, port) = if to.parse::<std::net::Ipv6Addr>().is_ok() {
+            (to, None)
+        } else if let Some(rest) = to.strip_prefix('[') {
+            let (host, rest) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            match rest {
+                "" => (host, None),
+                rest => (host, Some(rest.strip_prefix(':')?)),
+            }
+        } else {
+            match to.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (to, None),
+            }
+        };
+        let port = match port {
+            Some(port) => port.parse().ok().filter(|&port| port != 0)?,
+            None => mode.default_port(),
+        };
+        let is_name = host.len() <= 253
+            && !host.is_empty()
+            && !host
+                .chars()
+                .any(|c| c.is_whitespace() || c.is_control() || "/@?#%<>&'\"[]".contains(c));
+        is_name.then(|| Self {
+            host: host.to_owned(),
+            port,
+            mode,
+        })
+    }
+}
+
 /// One service record, with the kind of encryption its service name means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Srv {
@@ -328,6 +364,21 @@ mod tests {
             .to_vec();
         let mixed: Vec<String> = interleave(list).iter().map(ToString::to_string).collect();
         assert_eq!(mixed, ["[::1]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+    }
+
+    #[test]
+    fn other_hosts_are_named_in_every_form_the_rfc_has() {
+        let moved = |to: &str| Endpoint::moved(to, Mode::StartTls).map(|found| (found.host, found.port));
+        let is = |host: &str, port: u16| Some((host.to_owned(), port));
+        assert_eq!(moved("node2.example.org"), is("node2.example.org", 5222));
+        assert_eq!(moved(" node2.example.org:9222 "), is("node2.example.org", 9222));
+        assert_eq!(moved("[2001:db8::1]:9222"), is("2001:db8::1", 9222));
+        assert_eq!(moved("[2001:db8::1]"), is("2001:db8::1", 5222));
+        assert_eq!(moved("2001:db8::1"), is("2001:db8::1", 5222));
+        assert_eq!(moved("192.0.2.7:5222"), is("192.0.2.7", 5222));
+        for bad in ["", ":5222", "host:0", "host:99999", "host:x", "[::1", "[x]:1", "a b", "h/ost", "[::1]5"] {
+            assert_eq!(moved(bad), None, "{bad}");
+        }
     }
 
     #[test]

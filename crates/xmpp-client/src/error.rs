@@ -128,6 +128,12 @@ pub enum XmppError {
         /// The domain of the account.
         domain: String,
     },
+    /// The certificate names XMPP services (SRV-ID or xmppAddr) and no host that fits.
+    #[error("the certificate names {domain} at most as SRV-ID or xmppAddr, and not as DNS name")]
+    CertificateOnlyXmppNames {
+        /// The domain of the account.
+        domain: String,
+    },
     /// It belongs to another name.
     #[error("the certificate is not for {domain}")]
     CertificateWrongName {
@@ -163,6 +169,8 @@ pub enum XmppError {
     WrongPassword {
         /// The account.
         jid: Jid,
+        /// The login was bound to the TLS connection, which also fails if a relay ends TLS.
+        bound: bool,
         /// The server's words.
         text: Option<String>,
     },
@@ -201,6 +209,12 @@ pub enum XmppError {
     OnlyPlain {
         /// What the connection is, in words.
         link: &'static str,
+    },
+    /// The server offers the login from before RFC 3920 (XEP-0078) and no other.
+    #[error("{domain} offers only the obsolete login of XEP-0078 (iq-auth)")]
+    OnlyIqAuth {
+        /// The domain of the account.
+        domain: String,
     },
     /// Nothing both sides can do.
     #[error("no common login mechanism; the server offers {offered}")]
@@ -278,6 +292,20 @@ pub enum XmppError {
         /// The server's words.
         text: Option<String>,
     },
+    /// The server sends its clients to another host (RFC 6120 section 4.9.3.19).
+    #[error("the server of {domain} sends its clients to {to}")]
+    SeeOtherHost {
+        /// The domain of the account.
+        domain: String,
+        /// Host and port, as the server wrote them.
+        to: String,
+    },
+    /// The stream header has no `version`, and no features followed (RFC 6120 section 4.7.5).
+    #[error("the server of {domain} speaks the protocol from before XMPP 1.0: its stream has no version")]
+    OldStream {
+        /// The domain of the account.
+        domain: String,
+    },
     /// The server ended the stream with another error.
     #[error("the server ended the session: {condition}{}", server_text(.text))]
     StreamError {
@@ -295,6 +323,12 @@ pub enum XmppError {
     /// The connection ended after the message was written and before it was confirmed.
     #[error("the connection was cut after the message was written and before it was confirmed")]
     CutUnconfirmed,
+    /// Something else went wrong after the message was written and before it was confirmed.
+    #[error("{cause}, after the message was written")]
+    Unconfirmed {
+        /// What went wrong.
+        cause: Box<XmppError>,
+    },
     /// What came is not XMPP.
     #[error("the server sent something that is not XMPP: {reason}")]
     NotXmpp {
@@ -310,6 +344,8 @@ pub enum XmppError {
         to: Jid,
         /// The server's words.
         text: Option<String>,
+        /// The server may say the same while it cannot store the message.
+        temporary: bool,
     },
     /// The other domain cannot be found.
     #[error("the domain {domain} cannot be reached from the server{}", server_text(.text))]
@@ -331,6 +367,14 @@ pub enum XmppError {
     #[error("the server is not allowed to talk to {domain}{}", server_text(.text))]
     RemoteNotAllowed {
         /// The target's domain.
+        domain: String,
+        /// The server's words.
+        text: Option<String>,
+    },
+    /// The server has no such service below its own domain.
+    #[error("there is no service {domain}{}", server_text(.text))]
+    NoSuchService {
+        /// The domain of the room.
         domain: String,
         /// The server's words.
         text: Option<String>,
@@ -390,6 +434,12 @@ pub enum XmppError {
         room: Jid,
         /// Whether the room made by our join is gone again, or none was made.
         removed: bool,
+    },
+    /// The room made for this message would end with our session.
+    #[error("the room {room} was created, but the server does not let it be permanent, so the message would vanish with it")]
+    RoomNotKept {
+        /// The room.
+        room: Jid,
     },
     /// The room does not exist and may not be made.
     #[error("the room {room} does not exist, and this account may not create it")]
@@ -462,6 +512,14 @@ pub enum XmppError {
         text: Option<String>,
         /// The server says that it may work later (error type `wait`).
         temporary: bool,
+    },
+    /// The room did not answer the join that the message was written behind.
+    #[error("the room {room} did not answer the join within {}; the message was written behind it", seconds(.after))]
+    JoinUnanswered {
+        /// The room.
+        room: Jid,
+        /// The limit that passed.
+        after: Duration,
     },
     /// The room did not send our message back.
     #[error("the room {room} did not show the message within {}", seconds(.after))]

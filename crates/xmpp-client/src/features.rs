@@ -13,6 +13,8 @@ pub(crate) struct Features {
     pub(crate) sasl: Offer,
     /// XEP-0388, when it comes with Bind 2: without that it saves nothing.
     pub(crate) sasl2: Option<Sasl2>,
+    /// The login from before SASL (XEP-0078).
+    pub(crate) iq_auth: bool,
     /// XEP-0198.
     pub(crate) resumable: bool,
     /// The largest stanza in bytes that the server takes now (XEP-0478).
@@ -46,6 +48,7 @@ impl Features {
             sasl2: element
                 .find("authentication", ns::SASL2)
                 .and_then(|offer| Sasl2::read(offer, bindings)),
+            iq_auth: element.find("auth", ns::IQ_AUTH).is_some(),
             resumable: element.find("sm", ns::SM).is_some(),
             max_bytes: element
                 .find("limits", ns::LIMITS)

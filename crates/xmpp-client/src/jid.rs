@@ -176,7 +176,12 @@ fn prepare_domain(text: &str) -> Result<Box<str>, JidError> {
             .map_err(|_| invalid("not an IPv6 address".to_owned()))?;
         return Ok(format!("[{address}]").into_boxed_str());
     }
-    let prepared = stringprep::nameprep(text).map_err(|e| invalid(e.to_string()))?;
+    // RFC 7622 section 3.2: labels stand in their Unicode form (U-labels), also when they were written in
+    // the form of DNS (A-labels).
+    let (prepared, valid) = idna::domain_to_unicode(text);
+    if valid.is_err() {
+        return Err(invalid("not a valid internationalised domain".to_owned()));
+    }
     if let Some(c) = prepared.chars().find(|c| {
         c.is_whitespace() || c.is_control() || matches!(c, '"' | '&' | '\'' | '/' | ':' | '<' | '>' | '@')
     }) {
@@ -280,6 +285,18 @@ mod tests {
         }
         let long = format!("{}@host", "a".repeat(1024));
         assert_eq!(long.parse::<Jid>(), Err(JidError::TooLong { part: "local part" }));
+    }
+
+    #[test]
+    fn international_domains_stand_in_unicode_however_they_are_written() {
+        for text in ["a@im.plä.net", "a@im.xn--pl-wia.net", "a@IM.PLÄ.NET", "a@im。pla\u{308}.net"] {
+            assert_eq!(jid(text).domain(), "im.plä.net", "{text}");
+        }
+        assert_eq!(jid("a@straße.example").domain(), "straße.example");
+        assert_eq!(jid("a@xn--strae-oqa.example"), jid("a@straße.example"));
+        for bad in ["a@xn--a.example", "a@xn--\u{e4}.example"] {
+            assert!(matches!(bad.parse::<Jid>(), Err(JidError::Invalid { part: "domain", .. })), "{bad}");
+        }
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //! [`secrecy::SecretString`] and never reach a log.
 
 mod account;
+mod asked;
+mod conditions;
 mod connect;
 mod courier;
 mod dns;

@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::Jid;
 use crate::account::{Account, Mode};
-use crate::connect::{Connector, Link, read_features};
+use crate::conditions::{Kind as ErrorKind, Speaker, may_pass};
+use crate::connect::{Connector, Link, MOVES_MAX, read_features};
+use crate::dns::Endpoint;
 use crate::error::{Step, XmppError};
 use crate::features::Features;
 use crate::id;
@@ -66,8 +68,10 @@ pub(crate) struct Online {
 pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, XmppError> {
     let mut binding_rejected = false;
     let mut use_memory = connector.account.memory.is_some();
+    let mut elsewhere = None;
+    let mut moves = 0;
     loop {
-        let link = connector.connect().await?;
+        let link = connector.connect(elsewhere.as_ref()).await?;
         let mut attempt = Attempt {
             account: &connector.account,
             domain: connector.account.jid.domain(),
@@ -117,15 +121,28 @@ pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, X
             binding_rejected = true;
             continue;
         }
-        return Err(match error {
-            XmppError::ConnectionLost { .. } if attempt.early_queued => XmppError::CutUnconfirmed,
-            XmppError::Silent { after, .. } | XmppError::TooSlow { after, .. } if attempt.early_queued => {
-                XmppError::Silent {
-                    step: Step::Confirming,
-                    after,
-                }
-            }
-            error => error,
+        // Said before the login is over, so that nothing behind it was delivered.
+        if let XmppError::SeeOtherHost { to, .. } = &error
+            && moves < MOVES_MAX
+            && let Some(next) = Endpoint::moved(to, attempt.link.mode)
+        {
+            tracing::debug!(%to, "the server sends its clients to another host");
+            moves += 1;
+            elsewhere = Some(next);
+            continue;
+        }
+        // Nothing of a refused login or session was delivered.
+        let refused = refused_by_server(&error) && !matches!(error, XmppError::StreamError { .. })
+            || matches!(
+                error,
+                XmppError::BindRefused { .. }
+                    | XmppError::AccountDisabled { .. }
+                    | XmppError::LoginUnavailable { .. }
+            );
+        return Err(if attempt.early_queued && !refused {
+            error.after_writing()
+        } else {
+            error
         });
     }
 }
@@ -202,6 +219,11 @@ impl Attempt<'_> {
         let nothing = features.sasl.mechanisms.is_empty() && features.sasl2.is_none();
         if !self.link.encrypted && features.starttls && (features.starttls_required || nothing) {
             return Err(XmppError::TlsRequired {
+                domain: self.domain.to_owned(),
+            });
+        }
+        if nothing && features.iq_auth {
+            return Err(XmppError::OnlyIqAuth {
                 domain: self.domain.to_owned(),
             });
         }
@@ -467,12 +489,16 @@ impl Attempt<'_> {
             let text = text.to_lowercase();
             text.contains("channel binding") || text.contains("channel-binding")
         });
-        if choice.binding_kind.is_some() && about_binding {
+        // A server that could bind rejects `y`, which says that it could not: somebody removed its offer, or a
+        // relay ends TLS before it. Prosody calls that malformed-request, without a word.
+        let claimed = choice.gs2.starts_with('y');
+        let bound = choice.binding_kind.is_some();
+        if (bound || claimed) && about_binding || claimed && text.is_none() && condition == "malformed-request" {
             return XmppError::ChannelBindingRejected { text };
         }
         let jid = self.account.jid.to_bare();
         match condition.as_str() {
-            "not-authorized" => XmppError::WrongPassword { jid, text },
+            "not-authorized" => XmppError::WrongPassword { jid, bound, text },
             "account-disabled" => XmppError::AccountDisabled { jid, text },
             "credentials-expired" => XmppError::CredentialsExpired { jid, text },
             "temporary-auth-failure" => XmppError::LoginUnavailable { text },
@@ -510,8 +536,7 @@ fn resumable(enabled: &Element) -> Option<String> {
 pub(crate) struct StanzaError {
     pub(crate) condition: String,
     pub(crate) text: Option<String>,
-    /// `type='wait'`.
-    pub(crate) temporary: bool,
+    pub(crate) kind: ErrorKind,
 }
 
 impl StanzaError {
@@ -535,7 +560,19 @@ impl StanzaError {
                 .and_then(|error| error.content_of("text", ns::STANZAS))
                 .map(shorten)
                 .filter(|text| !text.is_empty()),
-            temporary: error.and_then(|error| error.get("type")) == Some("wait"),
+            kind: ErrorKind::of(error),
         }
+    }
+
+    /// Whether the same stanza may be taken later ([`conditions`](crate::conditions)).
+    pub(crate) fn may_pass(&self, speaker: Speaker) -> bool {
+        may_pass(&self.condition, self.kind, speaker)
+    }
+
+    /// Whether the error names other domains as the cause.
+    pub(crate) fn is_about_remote_domains(&self) -> bool {
+        self.text
+            .as_deref()
+            .is_some_and(|text| text.to_lowercase().contains("remote"))
     }
 }

@@ -17,6 +17,9 @@ pub(crate) const ROSTER: &str = "jabber:iq:roster";
 /// XEP-0004: Data Forms.
 pub(crate) const DATA_FORMS: &str = "jabber:x:data";
 /// XEP-0012: Last Activity; of a server, how long it has been up.
+pub(crate) const IQ_AUTH: &str = "http://jabber.org/features/iq-auth";
+pub(crate) const MUC_ROOM_CONFIG: &str = "http://jabber.org/protocol/muc#roomconfig";
+pub(crate) const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
 pub(crate) const LAST: &str = "jabber:iq:last";
 /// XEP-0030: Service Discovery, information.
 pub(crate) const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";

@@ -69,6 +69,7 @@ async fn run(
     }
     courier.touch();
     let mut online = login::open(&connector, &plan).await?;
+    courier.logged_in();
     let mut notes = Vec::new();
     if online.without_binding {
         notes.push(Note::WithoutChannelBinding);

@@ -20,8 +20,10 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 
 use crate::account::{Account, Mode};
-use crate::connect::{Connector, read_features};
-use crate::dns;
+use crate::conditions::Speaker;
+use crate::connect::{Connector, MOVES_MAX, read_features};
+use crate::courier::{no_service, service_missing};
+use crate::dns::{self, Endpoint};
 use crate::error::{Step, XmppError};
 use crate::id;
 use crate::jid::Jid;
@@ -98,12 +100,25 @@ pub struct ChosenMechanism {
 /// Connects (TCP, TLS) and reads what the server offers; logs nobody in.
 pub async fn offer(account: &Account) -> Result<Offered, XmppError> {
     let connector = Connector::new(account.clone())?;
-    let mut link = connector.connect().await?;
     let domain = account.jid.domain();
     let bare = account.jid.to_bare().to_string();
-    link.stream
-        .queue(&header(domain, link.encrypted.then_some(bare.as_str())));
-    let features = read_features(&mut link.stream, account.answer_timeout, domain).await?;
+    let mut elsewhere = None;
+    let mut moves = 0;
+    let (link, features) = loop {
+        let mut link = connector.connect(elsewhere.as_ref()).await?;
+        link.stream
+            .queue(&header(domain, link.encrypted.then_some(bare.as_str())));
+        match read_features(&mut link.stream, account.answer_timeout, domain).await {
+            Ok(features) => break (link, features),
+            Err(XmppError::SeeOtherHost { to, .. })
+                if moves < MOVES_MAX && Endpoint::moved(&to, link.mode).is_some() =>
+            {
+                moves += 1;
+                elsewhere = Endpoint::moved(&to, link.mode);
+            }
+            Err(error) => return Err(error),
+        }
+    };
     let nothing = features.sasl.mechanisms.is_empty() && features.sasl2.is_none();
     let offer = features
         .sasl2
@@ -111,6 +126,10 @@ pub async fn offer(account: &Account) -> Result<Offered, XmppError> {
         .map_or(&features.sasl, |sasl2| &sasl2.offer);
     let choice = if !link.encrypted && features.starttls && (features.starttls_required || nothing) {
         Err(XmppError::TlsRequired {
+            domain: domain.to_owned(),
+        })
+    } else if nothing && features.iq_auth {
+        Err(XmppError::OnlyIqAuth {
             domain: domain.to_owned(),
         })
     } else {
@@ -264,11 +283,14 @@ impl Visit {
                     text: problem.text,
                 },
                 "registration-required" => XmppError::MembersOnly { room: bare },
-                _ => XmppError::JoinRefused {
-                    room: bare,
-                    condition: problem.condition,
-                    text: problem.text,
-                    temporary: problem.temporary,
+                _ => match self.without_service(&bare, &problem).await? {
+                    Some(error) => error,
+                    None => XmppError::JoinRefused {
+                        room: bare,
+                        temporary: problem.may_pass(Speaker::Room),
+                        condition: problem.condition,
+                        text: problem.text,
+                    },
                 },
             });
         }
@@ -291,6 +313,25 @@ impl Visit {
             moderated: has("muc_moderated"),
             persistent: has("muc_persistent"),
         })
+    }
+
+    /// Whether the refusal of a room comes from our server, because it knows no such service.
+    async fn without_service(
+        &mut self,
+        room: &Jid,
+        problem: &StanzaError,
+    ) -> Result<Option<XmppError>, XmppError> {
+        let own = self.connector.account.jid.domain().to_owned();
+        if let Some(error) = service_missing(problem, room, &own) {
+            return Ok(Some(error));
+        }
+        if problem.condition != "forbidden" || problem.text.is_none() {
+            return Ok(None);
+        }
+        let query = Element::new("query", ns::DISCO_INFO);
+        let answer = self.ask(room.domain(), query).await?;
+        let refused = answer.get("type") == Some("error");
+        Ok(refused.then(|| no_service(room, &own, StanzaError::of(&answer).text)))
     }
 
     /// Enters a room that is known to exist ([`Visit::room`]) and says what we are in it. Who is in the room sees
@@ -336,10 +377,15 @@ impl Visit {
                 })
                 .await?;
             let from = stanza.get("from").and_then(|from| from.parse::<Jid>().ok());
-            if !from.as_ref().is_some_and(|from| from.same_bare(&bare)) {
+            let Some(from) = from.filter(|from| from.same_bare(&bare)) else {
                 continue;
-            }
+            };
             if stanza.get("type") == Some("error") {
+                // Other occupants can send errors too, through the room.
+                let asked = from.resource().is_none_or(|shown| Some(shown) == occupant.resource());
+                if !asked || stanza.get("id").is_some_and(|answered| answered != id) {
+                    continue;
+                }
                 return Err(refused(
                     &bare,
                     &nick,
@@ -347,7 +393,7 @@ impl Visit {
                     StanzaError::of(&stanza),
                 ));
             }
-            if let Some(joined) = ourselves(&stanza, from.as_ref(), &nick) {
+            if let Some(joined) = ourselves(&stanza, Some(&from), &nick) {
                 return Ok(joined);
             }
         }
@@ -442,9 +488,9 @@ fn refused(room: &Jid, nick: &str, given: bool, problem: StanzaError) -> XmppErr
         "service-unavailable" => XmppError::RoomFull { room },
         _ => XmppError::JoinRefused {
             room,
+            temporary: problem.may_pass(Speaker::Room),
             condition: problem.condition,
             text: problem.text,
-            temporary: problem.temporary,
         },
     }
 }

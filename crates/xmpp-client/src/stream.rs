@@ -18,6 +18,8 @@ use crate::xml::{Element, Incoming, Reader};
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 16 * 1024;
 
+/// How long a stream without a version is given to say more.
+const OLD_STREAM_WAIT: Duration = Duration::from_secs(1);
 /// What is known about the line to a server, and about the server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Line {
@@ -169,9 +171,15 @@ impl Stream {
     ) -> Result<Element, XmppError> {
         let mut step = step;
         let mut until = Instant::now() + limit;
+        let mut old = false;
         loop {
             let before = self.received;
             let incoming = match timeout_at(until, self.next()).await {
+                Ok(Err(Broken::Lost)) | Err(_) if old => {
+                    return Err(XmppError::OldStream {
+                        domain: domain.to_owned(),
+                    });
+                }
                 Ok(incoming) => incoming.map_err(|broken| broken.at(step))?,
                 Err(_) if self.received > before => {
                     return Err(XmppError::TooSlow {
@@ -183,9 +191,16 @@ impl Stream {
                 Err(_) => return Err(XmppError::Silent { step, after: limit }),
             };
             match incoming {
-                Incoming::Open(_) if step == Step::Opening => {
+                Incoming::Open(header) if step == Step::Opening => {
                     step = Step::Features;
-                    until = Instant::now() + limit;
+                    // Without a version no features follow; a stream error may.
+                    old = header.get("version").is_none();
+                    until = Instant::now() + if old { limit.min(OLD_STREAM_WAIT) } else { limit };
+                }
+                Incoming::Close if old => {
+                    return Err(XmppError::OldStream {
+                        domain: domain.to_owned(),
+                    });
                 }
                 Incoming::Close => return Err(XmppError::ConnectionLost { step }),
                 Incoming::Element(element) if element.is("error", ns::STREAM) => {
@@ -363,6 +378,24 @@ pub(crate) fn stream_error(element: &Element, domain: &str) -> XmppError {
         },
         "system-shutdown" => XmppError::ShuttingDown { text },
         "conflict" => XmppError::Replaced { text },
+        "see-other-host" => XmppError::SeeOtherHost {
+            domain: domain.to_owned(),
+            to: shorten(
+                element
+                    .content_of("see-other-host", STREAMS)
+                    .unwrap_or_default(),
+            ),
+        },
+        // ejabberd's words for a port where encryption is required.
+        "policy-violation"
+            if text
+                .as_deref()
+                .is_some_and(|text| text.to_lowercase().contains("starttls")) =>
+        {
+            XmppError::TlsRequired {
+                domain: domain.to_owned(),
+            }
+        }
         _ => XmppError::StreamError { condition, text },
     }
 }

@@ -57,9 +57,74 @@ pub(crate) fn config(verify: &Verify) -> Result<ClientConfig, XmppError> {
         .with_safe_default_protocol_versions()
         .map_err(|e| unusable(e.to_string()))?
         .dangerous()
-        .with_custom_certificate_verifier(verifier)
+        .with_custom_certificate_verifier(Arc::new(Explaining(verifier)))
         .with_no_client_auth();
     Ok(config)
+}
+
+/// A certificate whose names are none that a TLS library checks.
+#[derive(Debug)]
+struct OnlyXmppNames;
+
+impl std::fmt::Display for OnlyXmppNames {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the names are SRV-ID or xmppAddr")
+    }
+}
+
+impl std::error::Error for OnlyXmppNames {}
+
+/// Believes what the verifier inside believes, and tells certificates that name only XMPP services
+/// (RFC 6120 section 13.7.1.2) from those of other hosts.
+#[derive(Debug)]
+struct Explaining(Arc<dyn ServerCertVerifier>);
+
+impl ServerCertVerifier for Explaining {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        // id-on-dnsSRV (RFC 4985) and id-on-xmppAddr (RFC 6120).
+        const SRV_ID: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x07];
+        const XMPP_ADDR: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x05];
+        let holds = |oid: &[u8]| end_entity.windows(oid.len()).any(|window| window == oid);
+        self.0
+            .verify_server_cert(end_entity, intermediates, name, ocsp, now)
+            .map_err(|error| match error {
+                rustls::Error::InvalidCertificate(
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+                ) if holds(SRV_ID) || holds(XMPP_ADDR) => rustls::Error::InvalidCertificate(
+                    CertificateError::Other(rustls::OtherError(Arc::new(OnlyXmppNames))),
+                ),
+                other => other,
+            })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Believes every certificate (`verify=no`); still checks that the server has the key to it.
@@ -253,6 +318,9 @@ pub(crate) fn explain(error: &std::io::Error, domain: &str) -> XmppError {
             }
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 XmppError::CertificateWrongName { domain }
+            }
+            CertificateError::Other(other) if other.0.is::<OnlyXmppNames>() => {
+                XmppError::CertificateOnlyXmppNames { domain }
             }
             CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
                 // A certificate that signed itself is its own, untrusted, authority.

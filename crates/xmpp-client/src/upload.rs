@@ -8,9 +8,11 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use crate::account::Account;
+use crate::conditions::Speaker;
 use crate::connect::Connector;
 use crate::dns;
 use crate::error::{Step, XmppError};
+use crate::asked::Asked;
 use crate::id;
 use crate::login::{Online, StanzaError};
 use crate::message::Attachment;
@@ -60,10 +62,13 @@ impl Ask for Alone<'_> {
             .child(payload);
         self.online.stream.queue(&iq.to_xml());
         let (limit, domain) = (self.account.answer_timeout, self.account.jid.domain());
+        let asked = Asked::new(to, &self.online.jid);
         self.online
             .stream
             .expect(limit, Step::Upload, domain, |answer| {
-                answer.is("iq", ns::CLIENT) && answer.get("id") == Some(&id)
+                answer.is("iq", ns::CLIENT)
+                    && answer.get("id") == Some(&id)
+                    && asked.is_answered_by(answer)
             })
             .await
     }
@@ -172,9 +177,9 @@ async fn slot(server: &mut impl Ask, service: &Service, file: &Attachment) -> Re
         let problem = StanzaError::of(&answer);
         return Err(XmppError::UploadRefused {
             name,
+            temporary: problem.may_pass(Speaker::Room),
             condition: problem.condition,
             text: problem.text,
-            temporary: problem.temporary,
         });
     }
     read_slot(&answer).ok_or_else(|| XmppError::UploadFailed {

@@ -117,7 +117,7 @@ impl Courier {
         let known = self
             .questions
             .values()
-            .any(|question| matches!(question, Question::Look(look) if look.query_id == query_id));
+            .any(|(_, question)| matches!(question, Question::Look(look) if look.query_id == query_id));
         // Nobody else may speak for our archive.
         if !known || from.is_some_and(|from| *from != self.own) {
             return false;

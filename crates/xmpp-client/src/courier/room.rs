@@ -2,14 +2,15 @@
 
 use std::time::SystemTime;
 
-use super::{Courier, Key, Question, RoomPassword, stamp_before};
+use super::{Courier, Job, Key, Question, RoomPassword, no_service, service_missing, stamp_before};
 use crate::Jid;
+use crate::conditions::Speaker;
 use crate::error::XmppError;
 use crate::id;
 use crate::login::StanzaError;
 use crate::message::{Confirm, ConfirmedBy, Note, RoomTarget, Target};
 use crate::ns;
-use crate::xml::Element;
+use crate::xml::{Element, escape_into};
 
 /// How many nicks are tried: `name`, `name_2`, … `name_5`.
 const NICKS_MAX: u32 = 5;
@@ -26,6 +27,10 @@ pub(super) struct Room {
     join_id: String,
     pub(super) stage: Stage,
     created: bool,
+    /// Why the room will not have us, while something about it is still being asked.
+    pub(super) refused: Option<XmppError>,
+    /// Our address for good in this room (XEP-0421), where it has such.
+    occupant_id: Option<String>,
     /// Hold messages back until the history is here: one of them may already be in it.
     history_since: Option<SystemTime>,
 }
@@ -34,11 +39,64 @@ pub(super) struct Room {
 pub(super) enum Stage {
     /// The join is on its way.
     Entering,
+    /// Our join made the room, and it is being set up.
+    Configuring,
     Inside,
     /// We were in, and the session that was is gone.
     Outside,
     /// The room only came into being by our join, and is being removed again.
     Removing,
+}
+
+impl Room {
+    /// Whether the author of a message in the history is us, maybe under an earlier nick.
+    fn was_us(&self, from: &Jid, stanza: &Element) -> bool {
+        if let (Some(own), Some(author)) = (&self.occupant_id, occupant_id(stanza)) {
+            return *own == author;
+        }
+        let Some(nick) = from.resource() else { return false };
+        nick == self.nick
+            || nick == self.wanted_nick
+            || (2..=NICKS_MAX).any(|attempt| nick == variant(&self.wanted_nick, attempt))
+    }
+}
+
+impl Job {
+    /// Whether this stanza has our text.
+    fn is_shown_by(&self, stanza: &Element) -> bool {
+        let Some(body) = stanza.content_of("body", ns::CLIENT) else {
+            return self.topic.is_some() && stanza.content_of("subject", ns::CLIENT) == self.topic;
+        };
+        let mut text = String::from("<body>");
+        escape_into(&mut text, &body);
+        text.push_str("</body>");
+        self.xml.contains(&text)
+    }
+}
+
+fn occupant_id(stanza: &Element) -> Option<String> {
+    stanza
+        .find("occupant-id", ns::OCCUPANT_ID)
+        .and_then(|id| id.get("id"))
+        .map(ToOwned::to_owned)
+}
+
+fn variant(nick: &str, attempt: u32) -> String {
+    format!("{nick}_{attempt}")
+}
+
+/// A `forbidden` whose words are neither those of a ban nor of the refusal to create a room.
+fn is_unclear(text: Option<&str>) -> bool {
+    text.is_some_and(|text| !text.contains("ban") && !text.contains("creation"))
+}
+
+fn refused_at_the_door(room: &Jid, problem: &StanzaError) -> XmppError {
+    XmppError::JoinRefused {
+        room: room.clone(),
+        condition: problem.condition.clone(),
+        text: problem.text.clone(),
+        temporary: problem.may_pass(Speaker::Room),
+    }
 }
 
 /// Something a room did to us, for whoever keeps a session.
@@ -57,7 +115,7 @@ impl Courier {
             match room.stage {
                 Stage::Inside => return true,
                 Stage::Entering => return room.history_since.is_none(),
-                Stage::Removing => return false,
+                Stage::Configuring | Stage::Removing => return false,
                 Stage::Outside => {
                     self.join(&bare);
                     return true;
@@ -79,6 +137,8 @@ impl Courier {
             join_id: String::new(),
             stage: Stage::Outside,
             created: false,
+            refused: None,
+            occupant_id: None,
             history_since,
         };
         self.rooms.insert(bare.clone(), room);
@@ -174,6 +234,7 @@ impl Courier {
         for room in rooms {
             if let Some(known) = self.rooms.get_mut(&room) {
                 known.attempt = 1;
+                known.refused = None;
                 known.nick = known.wanted_nick.clone();
             }
             self.join(&room);
@@ -189,6 +250,9 @@ impl Courier {
             job.unreached = None;
             job.identity = super::Identity::Person;
             job.excused = 0;
+            job.again = false;
+            job.shown = false;
+            job.lookalike = false;
             let hold = match &job.target {
                 Target::Room(target) => self
                     .rooms
@@ -220,7 +284,9 @@ impl Courier {
             return false;
         };
         if stanza.get("type") == Some("error") {
-            let ours = stanza.get("id").is_none_or(|id| id == room.join_id);
+            // Other occupants can send errors too, through the room.
+            let asked = from.resource().is_none_or(|nick| nick == &*room.nick);
+            let ours = asked && stanza.get("id").is_none_or(|id| id == room.join_id);
             if ours && room.stage == Stage::Entering {
                 self.join_refused(&bare, &StanzaError::of(stanza));
             }
@@ -233,7 +299,11 @@ impl Courier {
                     .any(|status| status.get("code") == Some(code))
             })
         };
-        let ourselves = has("110") || (about.is_some() && from.resource() == Some(&*room.nick));
+        // Under another nick only as the answer to our join.
+        let renamed = room.stage == Stage::Entering
+            && has("110")
+            && (has("210") || stanza.get("id") == Some(&*room.join_id));
+        let ourselves = renamed || (about.is_some() && from.resource() == Some(&*room.nick));
         if !ourselves {
             return false;
         }
@@ -276,6 +346,7 @@ impl Courier {
         if let Some(nick) = from.resource() {
             nick.clone_into(&mut room.nick);
         }
+        room.occupant_id = occupant_id(stanza);
         if room.stage == Stage::Entering {
             self.entered(&bare, has("201"));
         }
@@ -293,17 +364,54 @@ impl Courier {
             self.ask(&bare.to_string(), query, Question::Destroy { room: bare.clone() });
             return;
         }
+        if !created {
+            return self.inside(bare);
+        }
+        room.created = true;
+        room.stage = Stage::Configuring;
+        // The form opens the room (XEP-0045 section 10.1.2). A room that is not persistent ends when its last
+        // occupant leaves, and its messages with it.
+        let field = |name: &str, value: &str| {
+            Element::new("field", ns::DATA_FORMS)
+                .attr("var", name)
+                .child(Element::new("value", ns::DATA_FORMS).text(value))
+        };
+        let form = Element::new("x", ns::DATA_FORMS)
+            .attr("type", "submit")
+            .child(field("FORM_TYPE", ns::MUC_ROOM_CONFIG).attr("type", "hidden"))
+            .child(field("muc#roomconfig_persistentroom", "1"));
+        let query = Element::new("query", ns::MUC_OWNER).child(form);
+        let room = bare.clone();
+        self.ask(&bare.to_string(), query, Question::Configure { room });
+    }
+
+    /// We are in, and the room is as it should be.
+    fn inside(&mut self, bare: &Jid) {
+        let Some(room) = self.rooms.get_mut(bare) else {
+            return;
+        };
         room.stage = Stage::Inside;
-        if created {
-            room.created = true;
-            // An empty form takes the defaults and opens the room (XEP-0045 section 10.1.2).
-            let form = Element::new("x", ns::DATA_FORMS).attr("type", "submit");
-            let query = Element::new("query", ns::MUC_OWNER).child(form);
-            self.ask(
-                &bare.to_string(),
-                query,
-                Question::Configure { room: bare.clone() },
-            );
+        let (created, history) = (room.created, room.history_since.is_some());
+        let mut again = false;
+        for key in self.jobs_of(bare) {
+            let Some(job) = self.jobs.get_mut(&key) else {
+                continue;
+            };
+            if std::mem::take(&mut job.shown) {
+                if created {
+                    job.notes.push(Note::RoomCreated);
+                }
+                self.deliver(key, ConfirmedBy::Room);
+            } else if std::mem::take(&mut job.again) || (!job.released && !history) {
+                // Refused because we were not in yet, or held back until the room was set up.
+                job.passed = super::Passed::Nothing;
+                self.release(key);
+                self.unsealed.push(key);
+                again = true;
+            }
+        }
+        if again {
+            self.seal();
         }
         self.settle_sent_to_rooms();
         let covers: Vec<Key> = self
@@ -318,27 +426,53 @@ impl Courier {
         self.room_barrier_passed(&covers);
     }
 
-    /// The room was set up: messages it refused meanwhile are said again.
+    /// The room was set up, or would not be. Servers pass over settings that they do not allow without a word,
+    /// so the room is asked what came of it.
     pub(super) fn configured(&mut self, bare: &Jid, done: bool) {
-        for key in self.jobs_of(bare) {
-            if let Some(job) = self.jobs.get_mut(&key)
-                && job.again
-            {
-                job.again = false;
-                if done {
-                    self.release(key);
-                } else {
-                    self.fail(key, XmppError::RoomCreationForbidden { room: bare.clone() });
-                }
-            }
+        if done {
+            let query = Element::new("query", ns::DISCO_INFO);
+            self.ask(&bare.to_string(), query, Question::Kept { room: bare.clone() });
+        } else {
+            self.not_kept(bare);
+        }
+    }
+
+    /// The room says what it is now.
+    pub(super) fn kept(&mut self, bare: &Jid, answer: &Element) {
+        let has = |feature: &str| {
+            answer.find("query", ns::DISCO_INFO).is_some_and(|query| {
+                query
+                    .find_all("feature", ns::DISCO_INFO)
+                    .any(|one| one.get("var") == Some(feature))
+            })
+        };
+        if has("muc_temporary") && !has("muc_persistent") {
+            self.not_kept(bare);
+        } else if self
+            .rooms
+            .get(bare)
+            .is_some_and(|room| room.stage == Stage::Configuring)
+        {
+            self.inside(bare);
+        }
+    }
+
+    /// The room would end as we leave: nobody would ever see the message.
+    fn not_kept(&mut self, bare: &Jid) {
+        if let Some(room) = self.rooms.get_mut(bare) {
+            room.stage = Stage::Removing;
+            room.refused = Some(XmppError::RoomNotKept { room: bare.clone() });
+            let query = Element::new("query", ns::MUC_OWNER).child(Element::new("destroy", ns::MUC_OWNER));
+            self.ask(&bare.to_string(), query, Question::Destroy { room: bare.clone() });
         }
     }
 
     pub(super) fn destroyed(&mut self, bare: &Jid, removed: bool) {
-        let error = XmppError::NoSuchRoom {
+        let refused = self.rooms.get_mut(bare).and_then(|room| room.refused.take());
+        let error = refused.unwrap_or_else(|| XmppError::NoSuchRoom {
             room: bare.clone(),
             removed,
-        };
+        });
         self.forget_room(bare, &error);
     }
 
@@ -348,7 +482,7 @@ impl Courier {
         };
         if problem.condition == "conflict" && room.attempt < NICKS_MAX {
             room.attempt += 1;
-            room.nick = format!("{}_{}", room.wanted_nick, room.attempt);
+            room.nick = variant(&room.wanted_nick, room.attempt);
             self.join(bare);
             for key in self.jobs_of(bare) {
                 if let Some(job) = self.jobs.get_mut(&key)
@@ -360,6 +494,16 @@ impl Courier {
             }
             self.touch();
             return;
+        }
+        if let Some(error) = service_missing(problem, bare, self.own.domain()) {
+            return self.forget_room(bare, &error);
+        }
+        if problem.condition == "forbidden" && is_unclear(problem.text.as_deref()) {
+            // ejabberd says the same where it has no such service: is there one?
+            room.refused = Some(refused_at_the_door(bare, problem));
+            let query = Element::new("query", ns::DISCO_INFO);
+            let (room, refusal) = (bare.clone(), problem.clone());
+            return self.ask(bare.domain(), query, Question::Service { room, refusal });
         }
         let given = room.password.is_some();
         let room = bare.clone();
@@ -396,12 +540,17 @@ impl Courier {
                 domain: bare.domain().to_owned(),
                 text: problem.text.clone(),
             },
-            _ => XmppError::JoinRefused {
-                room,
-                condition: problem.condition.clone(),
-                text: problem.text.clone(),
-                temporary: problem.temporary,
-            },
+            _ => refused_at_the_door(bare, problem),
+        };
+        self.forget_room(bare, &error);
+    }
+
+    /// The service of a room that refused us answered, or our server for it.
+    pub(super) fn service_answered(&mut self, bare: &Jid, refusal: &StanzaError, answer: &Element) {
+        let error = if answer.get("type") == Some("error") {
+            no_service(bare, self.own.domain(), refusal.text.clone())
+        } else {
+            refused_at_the_door(bare, refusal)
         };
         self.forget_room(bare, &error);
     }
@@ -409,7 +558,7 @@ impl Courier {
     /// A room sent a message back.
     pub(super) fn room_bounce(&mut self, key: Key, bare: &Jid, problem: &StanzaError) {
         let Some(room) = self.rooms.get(bare) else { return };
-        let (stage, created) = (room.stage, room.created);
+        let stage = room.stage;
         if stage == Stage::Outside {
             // The service is going down: what it says on the way is no verdict on the message.
             return;
@@ -421,14 +570,18 @@ impl Courier {
             job.excused -= 1;
             return;
         }
-        if created && !matches!(problem.condition.as_str(), "forbidden") && !job.again {
+        if stage == Stage::Configuring {
             job.again = true;
             return;
         }
         let room = bare.clone();
         let error = match (problem.condition.as_str(), stage) {
-            // The refusal of the join is on its way, or was just retried.
-            ("not-acceptable", Stage::Entering | Stage::Removing) => return,
+            // The refusal of the join is on its way, or the room takes long to let us in.
+            ("not-acceptable", Stage::Entering) => {
+                job.again = true;
+                return;
+            }
+            ("not-acceptable", Stage::Removing) => return,
             ("forbidden", _) => XmppError::NoVoice { room },
             ("not-acceptable", _) => XmppError::RemovedFromRoom {
                 room,
@@ -439,7 +592,7 @@ impl Courier {
                 to: room,
                 condition: problem.condition.clone(),
                 text: problem.text.clone(),
-                temporary: problem.temporary,
+                temporary: problem.may_pass(Speaker::Room),
             },
         };
         self.fail(key, error);
@@ -458,12 +611,16 @@ impl Courier {
             }
             return false;
         }
-        let replayed = stanza.find("delay", ns::DELAY).is_some();
-        if room.stage == Stage::Removing || (from.resource() != Some(&*room.nick) && !replayed) {
+        let live = from.resource() == Some(&*room.nick);
+        // Everybody can write a delay: it only means something while the room shows its history.
+        let replayed = room.history_since.is_some()
+            && stanza.find("delay", ns::DELAY).is_some()
+            && room.was_us(from, stanza);
+        if room.stage == Stage::Removing || !(live || replayed) {
             return false;
         }
         let nick_note = (room.nick != room.wanted_nick).then(|| Note::NickChanged(room.nick.clone()));
-        let created = room.created;
+        let (created, configuring) = (room.created, room.stage == Stage::Configuring);
         let origin = stanza
             .find("origin-id", ns::SID)
             .and_then(|origin| origin.get("id"));
@@ -477,10 +634,20 @@ impl Courier {
                     .is_some_and(|job| matches!(&job.target, Target::Room(t) if t.room.same_bare(&bare)))
             });
         let Some(key) = key.or_else(|| self.topic_job(&bare, stanza)) else {
+            if live && origin.is_none() && stanza.find("delay", ns::DELAY).is_none() {
+                self.look_at_lookalike(&bare, stanza);
+            }
             return false;
         };
         if let Some(job) = self.jobs.get_mut(&key) {
+            if !job.is_shown_by(stanza) {
+                return false;
+            }
             job.notes.extend(nick_note);
+            if configuring {
+                job.shown = true;
+                return false;
+            }
             if created {
                 job.notes.push(Note::RoomCreated);
             }
@@ -488,6 +655,45 @@ impl Courier {
         self.deliver(key, ConfirmedBy::Room);
         // Whoever keeps the session may want to see it too.
         false
+    }
+
+    /// Our text under our nick, from a room that gives messages ids of its own and strips ours. Unless the id
+    /// we gave comes too before the room answers a question, it is our message: the first that waits for it, as
+    /// rooms show messages in order.
+    fn look_at_lookalike(&mut self, bare: &Jid, stanza: &Element) {
+        let key = self.jobs_of(bare).into_iter().find(|key| {
+            self.jobs
+                .get(key)
+                .is_some_and(|job| job.released && !job.lookalike && !job.shown && job.is_shown_by(stanza))
+        });
+        let Some(key) = key else { return };
+        if let Some(job) = self.jobs.get_mut(&key) {
+            job.lookalike = true;
+            let query = Element::new("query", ns::DISCO_INFO);
+            self.ask(&bare.to_string(), query, Question::Lookalike { job: key });
+        }
+    }
+
+    /// Everything that the room showed before is here.
+    pub(super) fn looked_alike(&mut self, key: Key) {
+        let Some(job) = self.jobs.get_mut(&key).filter(|job| job.lookalike) else {
+            return;
+        };
+        let Target::Room(target) = &job.target else { return };
+        let Some(room) = self.rooms.get(&target.room.to_bare()) else {
+            return;
+        };
+        if room.nick != room.wanted_nick {
+            job.notes.push(Note::NickChanged(room.nick.clone()));
+        }
+        if room.stage == Stage::Configuring {
+            job.shown = true;
+            return;
+        }
+        if room.created {
+            job.notes.push(Note::RoomCreated);
+        }
+        self.deliver(key, ConfirmedBy::Room);
     }
 
     /// A change of the topic that we asked for.

@@ -3,6 +3,7 @@
 use super::room::Stage;
 use super::{Courier, Identity, Key, Passed, silent};
 use crate::Jid;
+use crate::conditions::{Kind, Speaker};
 use crate::error::{Step, XmppError};
 use crate::login::StanzaError;
 use crate::message::{Confirm, ConfirmedBy, Target};
@@ -46,7 +47,7 @@ impl Courier {
                     .rooms
                     .get(&room.room.to_bare())
                     .is_some_and(|room| room.stage == Stage::Inside);
-                if inside && job.released {
+                if inside && job.released && !job.again {
                     self.deliver(key, ConfirmedBy::Server);
                 }
             }
@@ -77,7 +78,14 @@ impl Courier {
             return false;
         };
         let to = job.target.address();
-        if !from.is_none_or(|from| from.same_bare(&to)) {
+        // Only the recipient sends a message back, a room only by itself, or our server for them: a private
+        // error from an occupant is none of the room's.
+        let speaks = match (&job.target, from) {
+            (_, None) => stanza.get("from").is_none(),
+            (Target::User(_), Some(from)) => from.same_bare(&to),
+            (Target::Room(_), Some(from)) => *from == to.to_bare(),
+        };
+        if !speaks {
             return false;
         }
         let problem = StanzaError::of(stanza);
@@ -155,9 +163,21 @@ impl Courier {
             },
             Target::Room(target) => {
                 let room = target.room.to_bare();
-                match self.rooms.get(&room).map(|room| room.stage) {
+                let known = self.rooms.get(&room);
+                if let Some(refusal) = known.and_then(|room| room.refused.as_ref()) {
+                    // Its service was asked about and said nothing.
+                    return Some(Err(refusal.clone()));
+                }
+                if job.lookalike {
+                    return Some(Ok(ConfirmedBy::Room));
+                }
+                match known.map(|room| room.stage) {
                     Some(Stage::Removing) => Err(XmppError::NoSuchRoom { room, removed: false }),
                     Some(Stage::Inside | Stage::Outside) if job.released => Err(XmppError::NoEcho {
+                        room,
+                        after: self.limit,
+                    }),
+                    _ if job.taken_at.is_some() => Err(XmppError::JoinUnanswered {
                         room,
                         after: self.limit,
                     }),
@@ -172,10 +192,11 @@ impl Courier {
         let keys: Vec<Key> = self.jobs.keys().copied().collect();
         for key in keys {
             let Some(job) = self.jobs.get(&key) else { continue };
-            let cut = matches!(error, XmppError::ConnectionLost { .. });
+            // On a session that is logged in, whatever was taken out may be on the wire in part.
+            let written = self.online && job.taken_at.is_some();
             let error = match &job.bounced {
                 Some(bounced) => bounced.clone(),
-                None if cut && job.written => XmppError::CutUnconfirmed,
+                None if written => error.clone().after_writing(),
                 None => error.clone(),
             };
             self.fail(key, error);
@@ -191,9 +212,7 @@ impl Courier {
 /// Whether the error says that another domain was never reached.
 pub(super) fn unreachable(problem: &StanzaError, domain: &str) -> Option<XmppError> {
     let (domain, text) = (domain.to_owned(), problem.text.clone());
-    let remote = text
-        .as_deref()
-        .is_some_and(|text| text.to_lowercase().contains("remote"));
+    let remote = problem.is_about_remote_domains();
     match problem.condition.as_str() {
         "remote-server-not-found" => Some(XmppError::RemoteServerNotFound { domain, text }),
         "remote-server-timeout" => Some(XmppError::RemoteServerTimeout { domain, text }),
@@ -204,6 +223,35 @@ pub(super) fn unreachable(problem: &StanzaError, domain: &str) -> Option<XmppErr
     }
 }
 
+/// The error of a server that has no such service: below its own domain it is a wrong address, elsewhere
+/// a domain it does not talk to.
+pub(crate) fn no_service(room: &Jid, own_domain: &str, text: Option<String>) -> XmppError {
+    let domain = room.domain().to_owned();
+    if domain.strip_suffix(own_domain).is_some_and(|rest| rest.ends_with('.')) {
+        XmppError::NoSuchService { domain, text }
+    } else {
+        XmppError::RemoteNotAllowed { domain, text }
+    }
+}
+
+/// Whether a room's refusal is that of our server, which did not reach the room's service.
+pub(crate) fn service_missing(problem: &StanzaError, room: &Jid, own_domain: &str) -> Option<XmppError> {
+    if room.domain() == own_domain {
+        return None;
+    }
+    let error = unreachable(problem, room.domain())?;
+    let below = room
+        .domain()
+        .strip_suffix(own_domain)
+        .is_some_and(|rest| rest.ends_with('.'));
+    Some(match error {
+        XmppError::RemoteNotAllowed { .. } | XmppError::RemoteServerNotFound { .. } if below => {
+            no_service(room, own_domain, problem.text.clone())
+        }
+        other => other,
+    })
+}
+
 pub(super) fn explain(problem: &StanzaError, to: &Jid, own_domain: &str) -> XmppError {
     if to.domain() != own_domain
         && let Some(error) = unreachable(problem, to.domain())
@@ -211,15 +259,16 @@ pub(super) fn explain(problem: &StanzaError, to: &Jid, own_domain: &str) -> Xmpp
         return error;
     }
     match problem.condition.as_str() {
-        "service-unavailable" | "item-not-found" if !problem.temporary => XmppError::NoSuchUser {
+        "service-unavailable" | "item-not-found" if problem.kind != Kind::Wait => XmppError::NoSuchUser {
             to: to.clone(),
             text: problem.text.clone(),
+            temporary: problem.may_pass(Speaker::Recipient),
         },
         _ => XmppError::Bounced {
             to: to.clone(),
             condition: problem.condition.clone(),
             text: problem.text.clone(),
-            temporary: problem.temporary,
+            temporary: problem.may_pass(Speaker::Recipient),
         },
     }
 }

@@ -51,6 +51,8 @@ impl XmppError {
             | Self::Replaced { .. }
             | Self::ConnectionLost { .. }
             | Self::CutUnconfirmed
+            | Self::JoinUnanswered { .. }
+            | Self::SeeOtherHost { .. }
             | Self::NotXmpp { .. }
             | Self::RemoteServerTimeout { .. }
             | Self::RemoteServerNotFound { .. }
@@ -59,6 +61,7 @@ impl XmppError {
             | Self::UploadFailed { .. }
             | Self::GaveUp { .. }
             | Self::SessionClosed => false,
+            Self::Unconfirmed { cause } => cause.is_permanent(),
             Self::StreamError { condition, .. } => !matches!(
                 condition.as_str(),
                 "connection-timeout"
@@ -74,7 +77,8 @@ impl XmppError {
                 condition.as_str(),
                 "resource-constraint" | "conflict" | "internal-server-error"
             ),
-            Self::Bounced { temporary, .. }
+            Self::NoSuchUser { temporary, .. }
+            | Self::Bounced { temporary, .. }
             | Self::JoinRefused { temporary, .. }
             | Self::UploadRefused { temporary, .. } => !temporary,
             _ => true,
@@ -100,6 +104,7 @@ impl XmppError {
             | Self::PasswordCharacters
             | Self::BadAuthority { .. } => true,
             Self::LoginRefused { .. } => self.is_permanent(),
+            Self::Unconfirmed { cause } => cause.ends_session(),
             _ => false,
         }
     }
@@ -113,6 +118,8 @@ impl XmppError {
             Self::CutUnconfirmed | Self::ConnectionLost { .. } => 1,
             Self::ShuttingDown { .. } | Self::ConnectionRefused { .. } => 5,
             Self::RemoteServerNotFound { .. } | Self::RemoteServerTimeout { .. } => 60,
+            Self::NoSuchUser { .. } => 300,
+            Self::Unconfirmed { cause } => return cause.retry_after(),
             Self::StreamError { .. } | Self::Bounced { .. } | Self::UploadRefused { .. } => 30,
             _ => 10,
         }))
@@ -122,6 +129,8 @@ impl XmppError {
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::CutUnconfirmed
+            | Self::Unconfirmed { .. }
+            | Self::JoinUnanswered { .. }
             | Self::NoEcho { .. }
             | Self::NoReceipt { .. }
             | Self::InDoubt { .. }
@@ -131,6 +140,21 @@ impl XmppError {
             } => true,
             Self::GaveUp { last, written, .. } => *written || last.may_have_arrived(),
             _ => false,
+        }
+    }
+
+    /// The same failure, when bytes of the message had been written before.
+    pub(crate) fn after_writing(self) -> Self {
+        match self {
+            Self::ConnectionLost { .. } => Self::CutUnconfirmed,
+            Self::Silent { after, .. } | Self::TooSlow { after, .. } => Self::Silent {
+                step: Step::Confirming,
+                after,
+            },
+            known if known.may_have_arrived() => known,
+            other => Self::Unconfirmed {
+                cause: Box::new(other),
+            },
         }
     }
 
@@ -198,6 +222,9 @@ impl XmppError {
                 "renew the certificate on the server, and check the clock of this machine"
             }
             Self::CertificateNotYetValid { .. } => "check the clock of this machine and of the server",
+            Self::CertificateOnlyXmppNames { .. } => {
+                "have the certificate reissued with the domain as DNS name (subjectAltName DNS:)"
+            }
             Self::CertificateWrongName { .. } => {
                 "the certificate must name the domain of the address; check the domain, and xmpp= if you set it"
             }
@@ -205,6 +232,9 @@ impl XmppError {
             Self::BadAuthority { .. } => "ca_file= must be a PEM file with at least one certificate",
             Self::TlsFailed { .. } => {
                 "check that the server speaks TLS 1.2 or 1.3 and that the port fits mode="
+            }
+            Self::WrongPassword { bound: true, .. } => {
+                "check user, domain and password by logging in with another client; if they are right, a relay ends TLS before the server: use scramplus=no"
             }
             Self::WrongPassword { .. } => "check user, domain and password by logging in with another client",
             Self::AccountDisabled { .. } => "ask the administrator of the server",
@@ -214,6 +244,9 @@ impl XmppError {
             Self::OnlyPlain { .. } => {
                 "use TLS with a certificate that can be verified, or allow it with plain=yes if you trust the connection"
             }
+            Self::OnlyIqAuth { .. } => {
+                "enable SASL with SCRAM-SHA-256 or SCRAM-SHA-1 on the server; iq-auth is not supported"
+            }
             Self::NoMechanism { .. } => {
                 "have a SCRAM mechanism enabled on the server; without encryption many servers offer none, so use mode=starttls"
             }
@@ -221,7 +254,7 @@ impl XmppError {
                 "drop scramplus=require, or use a server with tls-exporter or tls-server-end-point"
             }
             Self::ChannelBindingRejected { .. } => {
-                "somebody may stand between you and the server; if the server is just old, use scramplus=no"
+                "somebody may stand between you and the server; if the server is just old or behind a TLS relay of your own, use scramplus=no"
             }
             Self::ServerNotProven { .. } => {
                 "do not log in there: it is not the server that keeps this account, or it is broken"
@@ -238,6 +271,15 @@ impl XmppError {
             Self::HostUnknown { .. } => "check the domain of the address, and xmpp= if you set it",
             Self::ShuttingDown { .. } => "try again when the server is back",
             Self::Replaced { .. } => "leave out the resource of the address, so that each login gets its own",
+            Self::SeeOtherHost { .. } => {
+                "try again later; if it stays so, name that server with xmpp=HOST and its port in the address"
+            }
+            Self::OldStream { .. } => {
+                "update the server to one that speaks XMPP 1.0 (RFC 6120), or name its XMPP 1.0 host and port with xmpp=HOST and the port in the address"
+            }
+            Self::StreamError { condition, .. } if condition == "policy-violation" => {
+                "read the server's words: it forbids something about this connection; look into its log"
+            }
             Self::StreamError { .. } => "look into the server's log",
             Self::ConnectionLost {
                 step: Step::Opening, ..
@@ -245,7 +287,11 @@ impl XmppError {
             Self::ConnectionLost { .. } => "nothing was sent; try again",
             Self::CutUnconfirmed => "it may have arrived; sent again with the same id, clients show it once",
             Self::NotXmpp { .. } => "check host and port: something else than an XMPP server answers there",
+            Self::NoSuchUser { temporary: true, .. } => {
+                "check the address of the recipient; if it is right, its server cannot store the message now or the recipient blocks this account"
+            }
             Self::NoSuchUser { .. } => "check the address of the recipient",
+            Self::NoSuchService { .. } => "check the domain of the room: mostly it is conference.DOMAIN",
             Self::RemoteServerNotFound { .. } => "check the domain of the recipient",
             Self::RemoteServerTimeout { .. } => "try again later; the recipient's server does not answer",
             Self::RemoteNotAllowed { .. } => {
@@ -268,6 +314,9 @@ impl XmppError {
                 "check the spelling; remove the empty room by hand, or allow it with create=yes"
             }
             Self::NoSuchRoom { .. } => "check the spelling of the room, or have it made with create=yes",
+            Self::RoomNotKept { .. } => {
+                "ask the administrator to create the room, or to allow permanent rooms for this account"
+            }
             Self::RoomCreationForbidden { .. } => {
                 "check the spelling of the room, or ask the administrator to create it"
             }
@@ -280,7 +329,7 @@ impl XmppError {
             Self::RoomFull { .. } => "try again later, or ask a room admin to raise the limit",
             Self::RemovedFromRoom { .. } => "ask a room admin why",
             Self::JoinRefused { .. } => "check the room with another client",
-            Self::NoEcho { .. } => {
+            Self::JoinUnanswered { .. } | Self::NoEcho { .. } => {
                 "it may have arrived; look into the room before you send it again, or allow more time with rto=SECONDS"
             }
             Self::NoUploadService { .. } => {
@@ -291,7 +340,13 @@ impl XmppError {
                 "try later or with a smaller file; the account may be over its quota"
             }
             Self::UploadFailed { .. } => "check that this machine reaches the server's HTTP port",
+            Self::GaveUp { last, written, .. } if *written && !last.may_have_arrived() => {
+                return Cow::Owned(format!("it may have arrived; {}", last.remedy()));
+            }
             Self::GaveUp { last, .. } => return last.remedy(),
+            Self::Unconfirmed { cause } => {
+                return Cow::Owned(format!("it may have arrived; {}", cause.remedy()));
+            }
             Self::SessionClosed => "send it again in a new session",
         };
         Cow::Borrowed(text)

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::archive::Archives;
 use super::sm::Resumable;
 use super::{Event, SessionOptions};
+use crate::asked::Asked;
 use crate::connect::Connector;
 use crate::courier::{Courier, Ending, Key};
 use crate::error::{Step, XmppError};
@@ -58,6 +59,13 @@ struct Waiting {
     give_up: Instant,
 }
 
+/// A question put for somebody else.
+struct Pending {
+    asked: Asked,
+    reply: oneshot::Sender<Result<Element, XmppError>>,
+    until: Instant,
+}
+
 pub(super) struct Actor {
     connector: Arc<Connector>,
     options: SessionOptions,
@@ -67,7 +75,7 @@ pub(super) struct Actor {
     courier: Courier,
     next_key: Key,
     waiting: HashMap<Key, Waiting>,
-    asked: HashMap<String, (oneshot::Sender<Result<Element, XmppError>>, Instant)>,
+    asked: HashMap<String, Pending>,
     archives: Archives,
     sm: Option<Resumable>,
     own: Jid,
@@ -266,6 +274,7 @@ impl Actor {
             self.options.ping_after,
         );
         self.courier.note_line(live.stream.line());
+        self.courier.logged_in();
         self.begin(&mut live, online.resumed, online.resumable_as, &online.jid);
         let end = self.work(&mut live).await;
         let ending = match &end {
@@ -379,7 +388,7 @@ impl Actor {
         [
             self.courier.deadline(),
             self.next_give_up(),
-            self.asked.values().map(|(_, until)| *until).min(),
+            self.asked.values().map(|pending| pending.until).min(),
         ]
         .into_iter()
         .flatten()
@@ -403,12 +412,17 @@ impl Actor {
                 Some(Command::Join(room)) => self.keep_room(room),
                 Some(Command::Ask { to, payload, reply }) => {
                     let id = format!("a-{}", id::short());
+                    let pending = Pending {
+                        asked: Asked::new(&to, &self.own),
+                        reply,
+                        until: Instant::now() + live.limit,
+                    };
                     let iq = Element::new("iq", ns::CLIENT)
                         .attr("type", "get")
                         .attr("to", to)
                         .attr("id", id.clone())
                         .child(payload);
-                    self.asked.insert(id, (reply, Instant::now() + live.limit));
+                    self.asked.insert(id, pending);
                     self.say(live, &iq.to_xml());
                 }
             }
@@ -450,12 +464,12 @@ impl Actor {
         let late: Vec<String> = self
             .asked
             .iter()
-            .filter(|(_, (_, until))| *until <= now)
+            .filter(|(_, pending)| pending.until <= now)
             .map(|(id, _)| id.clone())
             .collect();
         for id in late {
-            if let Some((reply, _)) = self.asked.remove(&id) {
-                let _ = reply.send(Err(XmppError::Silent {
+            if let Some(pending) = self.asked.remove(&id) {
+                let _ = pending.reply.send(Err(XmppError::Silent {
                     step: Step::Query,
                     after: live.limit,
                 }));
@@ -499,7 +513,7 @@ impl Actor {
                 .attr("to", occupant.to_string())
                 .attr("id", id.clone())
                 .child(Element::new("ping", ns::PING));
-            live.self_pings.insert(id, room);
+            live.self_pings.insert(id, occupant);
             self.say(live, &ping.to_xml());
         }
         for room in self.options.rooms.clone() {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::Jid;
+use crate::asked::Asked;
 use crate::id;
 use crate::ns;
 use crate::xml::Element;
@@ -147,7 +148,13 @@ impl Archives {
 
     /// The end of a page. `None` when the stanza is none.
     pub(super) fn page(&mut self, stanza: &Element, own: &Jid) -> Option<Page> {
-        let query_id = self.by_iq.remove(stanza.get("id")?)?;
+        // Nobody else may speak for an archive.
+        let iq_id = stanza.get("id")?;
+        let asked = self.running.get(self.by_iq.get(iq_id)?)?;
+        if !Asked::new(&asked.to_string(), own).is_answered_by(stanza) {
+            return None;
+        }
+        let query_id = self.by_iq.remove(iq_id)?;
         let archive = self.running.remove(&query_id)?;
         if stanza.get("type") == Some("error") {
             let problem = crate::login::StanzaError::of(stanza);

@@ -47,8 +47,8 @@ impl Actor {
         let pause =
             pause.mul_f64(0.75 + 0.5 * (f64::from(u32::try_from(jitter).unwrap_or_default()) / 1000.0));
         tracing::debug!(%error, ?pause, "session lost");
-        for (_, (reply, _)) in self.asked.drain() {
-            let _ = reply.send(Err(error.clone()));
+        for (_, pending) in self.asked.drain() {
+            let _ = pending.reply.send(Err(error.clone()));
         }
         self.last_error = Some(error.clone());
         self.emit(Event::Offline {

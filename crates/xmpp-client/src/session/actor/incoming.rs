@@ -13,6 +13,14 @@ use crate::session::{Event, Received};
 use crate::stream::stream_error;
 use crate::xml::Element;
 
+/// Whether the answer to a ping of ourselves in a room (XEP-0410) comes from there.
+fn is_from_room(stanza: &Element, occupant: &Jid) -> bool {
+    stanza
+        .get("from")
+        .and_then(|from| from.parse::<Jid>().ok())
+        .is_some_and(|from| from == *occupant || from == occupant.to_bare())
+}
+
 impl Actor {
     /// A stanza or another element arrived.
     pub(super) fn take(&mut self, live: &mut Live, element: &Element) -> Option<End> {
@@ -169,16 +177,28 @@ impl Actor {
         match stanza.get("type") {
             Some("get" | "set") => self.answer(live, stanza, id),
             Some("result" | "error") => {
-                if let Some((reply, _)) = self.asked.remove(id) {
-                    let _ = reply.send(Ok(stanza.clone()));
-                } else if let Some(room) = live.self_pings.remove(id) {
+                // Others may guess an id: only the one asked may answer.
+                if self
+                    .asked
+                    .get(id)
+                    .is_some_and(|pending| pending.asked.is_answered_by(stanza))
+                {
+                    if let Some(pending) = self.asked.remove(id) {
+                        let _ = pending.reply.send(Ok(stanza.clone()));
+                    }
+                } else if live
+                    .self_pings
+                    .get(id)
+                    .is_some_and(|occupant| is_from_room(stanza, occupant))
+                    && let Some(occupant) = live.self_pings.remove(id)
+                {
                     let gone = stanza.get("type") == Some("error")
                         && matches!(
                             StanzaError::of(stanza).condition.as_str(),
                             "not-acceptable" | "item-not-found"
                         );
                     if gone {
-                        self.courier.enter_again(&room);
+                        self.courier.enter_again(&occupant.to_bare());
                     }
                 } else {
                     let own = self.own.to_bare();
