@@ -44,7 +44,7 @@ certificate() {
             -keyout ca.key -out ca.pem
         openssl req -newkey rsa:2048 -nodes -subj "/CN=localhost" -keyout server.key -out server.csr
         printf 'subjectAltName=%s\nbasicConstraints=CA:FALSE\n' \
-            "DNS:localhost,DNS:xmpp.test,DNS:conference.localhost,DNS:closed.xmpp.test,DNS:upload.localhost,IP:127.0.0.1" > san
+            "DNS:localhost,DNS:xmpp.test,DNS:conference.localhost,DNS:closed.xmpp.test,DNS:upload.localhost,DNS:im.xn--pl-wia.net,IP:127.0.0.1" > san
         openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 \
             -extfile san -out cert.pem
     ) >"$root$dir/openssl.log" 2>&1 || die "openssl failed, see $dir/openssl.log"

@@ -2,7 +2,8 @@
 //!
 //! | target | what it does |
 //! |---|---|
-//! | `err@…` | bounces messages with service-unavailable |
+//! | `err@…` | bounces messages with item-not-found |
+//! | `full@…` | bounces messages with service-unavailable |
 //! | `denied@…` in a join | refuses with registration-required |
 //! | `mute@…` in a join | never answers, reflects nothing |
 //! | any other room | joins and reflects |
@@ -330,7 +331,8 @@ impl State {
             )
         };
         match (kind, bare.split('@').next().unwrap_or_default()) {
-            (_, "err") => bounce("service-unavailable"),
+            (_, "err") => bounce("item-not-found"),
+            (_, "full") => bounce("service-unavailable"),
             ("groupchat", "denied") => bounce("not-acceptable"),
             ("groupchat", "mute") => String::new(),
             ("groupchat", _) => {

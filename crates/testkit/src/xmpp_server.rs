@@ -79,8 +79,8 @@ impl Ejabberd {
 
 /// A running XMPP server on 127.0.0.1.
 ///
-/// Hosts `localhost` and `xmpp.test`; accounts alice, bob and carol with the password
-/// `<name>pass` on both, `dave@localhost` with `pä ss,=1`; rooms `open`, `members` (bob only),
+/// Hosts `localhost`, `xmpp.test` and `im.plä.net`; accounts alice, bob and carol with the password
+/// `<name>pass` on all, `dave@localhost` with `pä ss,=1`; rooms `open`, `members` (bob only),
 /// `secret` (password `roompass`), `moderated` and `private` at `conference.localhost`.
 #[derive(Debug)]
 pub struct XmppServer {

@@ -35,15 +35,16 @@ impl Asked {
         if self.to.as_ref() == Some(&from) {
             return true;
         }
-        let server = from.local().is_none() && from.resource().is_none() && from.domain() == self.own.domain();
+        let server =
+            from.local().is_none() && from.resource().is_none() && from.domain() == self.own.domain();
         let account = from == self.own.to_bare();
         (server || account) && true_for_own_server(self.is_own(), answer)
     }
 
     fn is_own(&self) -> bool {
-        self.to.as_ref().is_some_and(|to| {
-            *to == self.own.to_bare() || *to == self.own.to_domain() || *to == self.own
-        })
+        self.to
+            .as_ref()
+            .is_some_and(|to| *to == self.own.to_bare() || *to == self.own.to_domain() || *to == self.own)
     }
 }
 
@@ -71,8 +72,17 @@ mod tests {
             for from in [None, Some("alice@example.org"), Some("example.org")] {
                 assert!(ok(to, "result", from), "{to} {from:?}");
             }
-            for from in ["bob@example.org", "alice@example.org/other", "evil.example", "alice@evil.example", "@"] {
-                assert!(!ok(to, "result", Some(from)) && !ok(to, "error", Some(from)), "{to} {from}");
+            for from in [
+                "bob@example.org",
+                "alice@example.org/other",
+                "evil.example",
+                "alice@evil.example",
+                "@",
+            ] {
+                assert!(
+                    !ok(to, "result", Some(from)) && !ok(to, "error", Some(from)),
+                    "{to} {from}"
+                );
             }
         }
         // Others.
@@ -83,7 +93,11 @@ mod tests {
             assert!(!ok("far.example", "result", from), "{from:?}");
         }
         for kind in ["result", "error"] {
-            assert!(!ok("room@muc.example.org", kind, Some("room@muc.example.org/nick")));
+            assert!(!ok(
+                "room@muc.example.org",
+                kind,
+                Some("room@muc.example.org/nick")
+            ));
             assert!(!ok("far.example", kind, Some("bob@far.example")));
         }
     }

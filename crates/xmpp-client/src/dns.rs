@@ -376,7 +376,18 @@ mod tests {
         assert_eq!(moved("[2001:db8::1]"), is("2001:db8::1", 5222));
         assert_eq!(moved("2001:db8::1"), is("2001:db8::1", 5222));
         assert_eq!(moved("192.0.2.7:5222"), is("192.0.2.7", 5222));
-        for bad in ["", ":5222", "host:0", "host:99999", "host:x", "[::1", "[x]:1", "a b", "h/ost", "[::1]5"] {
+        for bad in [
+            "",
+            ":5222",
+            "host:0",
+            "host:99999",
+            "host:x",
+            "[::1",
+            "[x]:1",
+            "a b",
+            "h/ost",
+            "[::1]5",
+        ] {
             assert_eq!(moved(bad), None, "{bad}");
         }
     }

@@ -436,7 +436,9 @@ pub enum XmppError {
         removed: bool,
     },
     /// The room made for this message would end with our session.
-    #[error("the room {room} was created, but the server does not let it be permanent, so the message would vanish with it")]
+    #[error(
+        "the room {room} was created, but the server does not let it be permanent, so the message would vanish with it"
+    )]
     RoomNotKept {
         /// The room.
         room: Jid,

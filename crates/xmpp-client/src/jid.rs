@@ -289,13 +289,21 @@ mod tests {
 
     #[test]
     fn international_domains_stand_in_unicode_however_they_are_written() {
-        for text in ["a@im.plä.net", "a@im.xn--pl-wia.net", "a@IM.PLÄ.NET", "a@im。pla\u{308}.net"] {
+        for text in [
+            "a@im.plä.net",
+            "a@im.xn--pl-wia.net",
+            "a@IM.PLÄ.NET",
+            "a@im。pla\u{308}.net",
+        ] {
             assert_eq!(jid(text).domain(), "im.plä.net", "{text}");
         }
         assert_eq!(jid("a@straße.example").domain(), "straße.example");
         assert_eq!(jid("a@xn--strae-oqa.example"), jid("a@straße.example"));
         for bad in ["a@xn--a.example", "a@xn--\u{e4}.example"] {
-            assert!(matches!(bad.parse::<Jid>(), Err(JidError::Invalid { part: "domain", .. })), "{bad}");
+            assert!(
+                matches!(bad.parse::<Jid>(), Err(JidError::Invalid { part: "domain", .. })),
+                "{bad}"
+            );
         }
     }
 

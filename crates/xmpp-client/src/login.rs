@@ -493,7 +493,9 @@ impl Attempt<'_> {
         // relay ends TLS before it. Prosody calls that malformed-request, without a word.
         let claimed = choice.gs2.starts_with('y');
         let bound = choice.binding_kind.is_some();
-        if (bound || claimed) && about_binding || claimed && text.is_none() && condition == "malformed-request" {
+        if (bound || claimed) && about_binding
+            || claimed && text.is_none() && condition == "malformed-request"
+        {
             return XmppError::ChannelBindingRejected { text };
         }
         let jid = self.account.jid.to_bare();

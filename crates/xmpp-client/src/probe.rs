@@ -382,7 +382,9 @@ impl Visit {
             };
             if stanza.get("type") == Some("error") {
                 // Other occupants can send errors too, through the room.
-                let asked = from.resource().is_none_or(|shown| Some(shown) == occupant.resource());
+                let asked = from
+                    .resource()
+                    .is_none_or(|shown| Some(shown) == occupant.resource());
                 if !asked || stanza.get("id").is_some_and(|answered| answered != id) {
                     continue;
                 }

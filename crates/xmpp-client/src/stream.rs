@@ -380,11 +380,7 @@ pub(crate) fn stream_error(element: &Element, domain: &str) -> XmppError {
         "conflict" => XmppError::Replaced { text },
         "see-other-host" => XmppError::SeeOtherHost {
             domain: domain.to_owned(),
-            to: shorten(
-                element
-                    .content_of("see-other-host", STREAMS)
-                    .unwrap_or_default(),
-            ),
+            to: shorten(element.content_of("see-other-host", STREAMS).unwrap_or_default()),
         },
         // ejabberd's words for a port where encryption is required.
         "policy-violation"

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use crate::account::Account;
+use crate::asked::Asked;
 use crate::conditions::Speaker;
 use crate::connect::Connector;
 use crate::dns;
 use crate::error::{Step, XmppError};
-use crate::asked::Asked;
 use crate::id;
 use crate::login::{Online, StanzaError};
 use crate::message::Attachment;
@@ -66,9 +66,7 @@ impl Ask for Alone<'_> {
         self.online
             .stream
             .expect(limit, Step::Upload, domain, |answer| {
-                answer.is("iq", ns::CLIENT)
-                    && answer.get("id") == Some(&id)
-                    && asked.is_answered_by(answer)
+                answer.is("iq", ns::CLIENT) && answer.get("id") == Some(&id) && asked.is_answered_by(answer)
             })
             .await
     }

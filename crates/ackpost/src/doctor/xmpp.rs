@@ -43,6 +43,7 @@ fn step_of(error: &XmppError) -> &'static str {
         | XmppError::CertificateExpired { .. }
         | XmppError::CertificateNotYetValid { .. }
         | XmppError::CertificateWrongName { .. }
+        | XmppError::CertificateOnlyXmppNames { .. }
         | XmppError::CertificateInvalid { .. }
         | XmppError::BadAuthority { .. }
         | XmppError::TlsFailed { .. }
@@ -52,10 +53,13 @@ fn step_of(error: &XmppError) -> &'static str {
         } => "tls",
         XmppError::OnlyPlain { .. }
         | XmppError::NoMechanism { .. }
+        | XmppError::OnlyIqAuth { .. }
         | XmppError::ChannelBindingUnavailable { .. } => "mechanism",
         XmppError::NotXmpp { .. }
         | XmppError::HostUnknown { .. }
         | XmppError::StreamError { .. }
+        | XmppError::SeeOtherHost { .. }
+        | XmppError::OldStream { .. }
         | XmppError::ShuttingDown { .. }
         | XmppError::ConnectionLost { step: Doing::Opening }
         | XmppError::Silent {

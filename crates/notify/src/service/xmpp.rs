@@ -177,6 +177,13 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
     let name = nick_name(taken);
     let nick = name.clone().unwrap_or_else(|| login.local.clone());
     let connect_host = taken.text("xmpp").map(|host| percent::decode(&host));
+    if connect_host.as_deref().is_some_and(names_a_port) {
+        return Err(Problem::error(
+            "`xmpp=` takes a host without a port",
+            "write xmpp=HOST, and the port in the address: xmpps://user:password@domain:PORT/?xmpp=HOST",
+        )
+        .key("xmpp"));
+    }
     let scramplus = match taken.text("scramplus") {
         Some(word) if word.eq_ignore_ascii_case("require") => ScramPlus::Require,
         _ if taken.yes_no("scramplus", true) => ScramPlus::Yes,
@@ -218,6 +225,15 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         origins: taken.origins.clone(),
     };
     Ok(Box::new(endpoint))
+}
+
+/// `host:port` or `[IPv6]:port`.
+fn names_a_port(host: &str) -> bool {
+    let Some((name, port)) = host.rsplit_once(':') else {
+        return false;
+    };
+    let address = name.starts_with('[') && name.ends_with(']');
+    (address || !name.contains(':')) && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A case-insensitive prefix of `starttls`, `tls`, `none`, tried in that order.

@@ -45,7 +45,8 @@ impl Xmpp {
             )
             .key("user")
         })?;
-        let foreign = !jid.domain().eq_ignore_ascii_case(&self.host);
+        // The host stands there in the form of DNS, the address in Unicode.
+        let foreign = Jid::new(None, &self.host, None).map_or(true, |host| host.domain() != jid.domain());
         let mut account = Account::new(jid, self.password.expose_secret().to_owned().into())
             .connect_timeout(common.connect_timeout())
             .answer_timeout(common.read_timeout())

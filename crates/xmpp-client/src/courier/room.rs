@@ -559,6 +559,10 @@ impl Courier {
     pub(super) fn room_bounce(&mut self, key: Key, bare: &Jid, problem: &StanzaError) {
         let Some(room) = self.rooms.get(bare) else { return };
         let stage = room.stage;
+        if room.refused.is_some() {
+            // The refusal of the join is already known.
+            return;
+        }
         if stage == Stage::Outside {
             // The service is going down: what it says on the way is no verdict on the message.
             return;

@@ -227,7 +227,10 @@ pub(super) fn unreachable(problem: &StanzaError, domain: &str) -> Option<XmppErr
 /// a domain it does not talk to.
 pub(crate) fn no_service(room: &Jid, own_domain: &str, text: Option<String>) -> XmppError {
     let domain = room.domain().to_owned();
-    if domain.strip_suffix(own_domain).is_some_and(|rest| rest.ends_with('.')) {
+    if domain
+        .strip_suffix(own_domain)
+        .is_some_and(|rest| rest.ends_with('.'))
+    {
         XmppError::NoSuchService { domain, text }
     } else {
         XmppError::RemoteNotAllowed { domain, text }
@@ -245,9 +248,7 @@ pub(crate) fn service_missing(problem: &StanzaError, room: &Jid, own_domain: &st
         .strip_suffix(own_domain)
         .is_some_and(|rest| rest.ends_with('.'));
     Some(match error {
-        XmppError::RemoteNotAllowed { .. } | XmppError::RemoteServerNotFound { .. } if below => {
-            no_service(room, own_domain, problem.text.clone())
-        }
+        XmppError::RemoteNotAllowed { .. } if below => no_service(room, own_domain, problem.text.clone()),
         other => other,
     })
 }
