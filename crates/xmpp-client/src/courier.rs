@@ -73,6 +73,10 @@ pub(crate) struct Courier {
     online: bool,
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the message"
+)]
 struct Job {
     target: Target,
     id: String,

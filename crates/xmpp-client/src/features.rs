@@ -6,6 +6,10 @@ use crate::xml::Element;
 
 /// The features of a stream (RFC 6120 section 4.3.2).
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a feature that the server lists"
+)]
 pub(crate) struct Features {
     pub(crate) starttls: bool,
     pub(crate) starttls_required: bool,

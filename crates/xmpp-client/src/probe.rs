@@ -21,10 +21,11 @@ use secrecy::ExposeSecret as _;
 
 use crate::account::{Account, Mode};
 use crate::conditions::Speaker;
-use crate::connect::{Connector, MOVES_MAX, read_features};
+use crate::connect::{Connector, Link, MOVES_MAX, read_features};
 use crate::courier::{no_service, service_missing};
 use crate::dns::{self, Endpoint};
 use crate::error::{Step, XmppError};
+use crate::features::Features;
 use crate::id;
 use crate::jid::Jid;
 use crate::login::{self, Online, Plan, StanzaError};
@@ -101,24 +102,7 @@ pub struct ChosenMechanism {
 pub async fn offer(account: &Account) -> Result<Offered, XmppError> {
     let connector = Connector::new(account.clone())?;
     let domain = account.jid.domain();
-    let bare = account.jid.to_bare().to_string();
-    let mut elsewhere = None;
-    let mut moves = 0;
-    let (link, features) = loop {
-        let mut link = connector.connect(elsewhere.as_ref()).await?;
-        link.stream
-            .queue(&header(domain, link.encrypted.then_some(bare.as_str())));
-        match read_features(&mut link.stream, account.answer_timeout, domain).await {
-            Ok(features) => break (link, features),
-            Err(XmppError::SeeOtherHost { to, .. })
-                if moves < MOVES_MAX && Endpoint::moved(&to, link.mode).is_some() =>
-            {
-                moves += 1;
-                elsewhere = Endpoint::moved(&to, link.mode);
-            }
-            Err(error) => return Err(error),
-        }
-    };
+    let (link, features) = look(&connector).await?;
     let nothing = features.sasl.mechanisms.is_empty() && features.sasl2.is_none();
     let offer = features
         .sasl2
@@ -184,6 +168,30 @@ pub async fn offer(account: &Account) -> Result<Offered, XmppError> {
         sasl2: features.sasl2.is_some(),
         choice,
     })
+}
+
+/// Opens a stream and reads its features, on the host that the server sends us to.
+async fn look(connector: &Connector) -> Result<(Link, Features), XmppError> {
+    let account = &connector.account;
+    let domain = account.jid.domain();
+    let bare = account.jid.to_bare().to_string();
+    let mut elsewhere = None;
+    let mut moves = 0;
+    loop {
+        let mut link = connector.connect(elsewhere.as_ref()).await?;
+        link.stream
+            .queue(&header(domain, link.encrypted.then_some(bare.as_str())));
+        match read_features(&mut link.stream, account.answer_timeout, domain).await {
+            Ok(features) => return Ok((link, features)),
+            Err(XmppError::SeeOtherHost { to, .. })
+                if moves < MOVES_MAX && Endpoint::moved(&to, link.mode).is_some() =>
+            {
+                moves += 1;
+                elsewhere = Endpoint::moved(&to, link.mode);
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// What a room says about itself (XEP-0045 section 6.4).
