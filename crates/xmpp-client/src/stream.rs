@@ -20,6 +20,7 @@ const READ_BYTES: usize = 16 * 1024;
 
 /// How long a stream without a version is given to say more.
 const OLD_STREAM_WAIT: Duration = Duration::from_secs(1);
+
 /// What is known about the line to a server, and about the server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Line {

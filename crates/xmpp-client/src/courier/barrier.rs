@@ -55,7 +55,7 @@ impl Courier {
 
     /// Notes when the first questions went out.
     pub(super) fn barriers_written(&mut self) {
-        for question in self.questions.values_mut() {
+        for (_, question) in self.questions.values_mut() {
             if let Question::Barrier {
                 round: Round::First(asked @ None),
                 ..
