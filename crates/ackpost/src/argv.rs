@@ -6,6 +6,7 @@
 //! form that leaves no doubt: `--long`, `--long=value`, then `--` and the rest. Which options exist
 //! and which take a value comes from the clap tree itself, so the two cannot drift apart.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
@@ -37,6 +38,8 @@ pub(crate) struct Call {
     pub(crate) ask: Ask,
     /// The words for clap, beginning with the program's name.
     pub(crate) words: Vec<String>,
+    /// Bytes of the message that are not UTF-8 were replaced.
+    pub(crate) replaced: bool,
 }
 
 /// What a call asks for.
@@ -64,17 +67,26 @@ impl Call {
         } else {
             Name::Ackpost
         };
-        let words: Result<Vec<String>, _> = words.map(std::ffi::OsString::into_string).collect();
-        match words {
-            Ok(words) => Self::new(name, &words),
-            Err(word) => {
-                let text = format!(
-                    "the argument {:?} is not UTF-8",
-                    word.to_string_lossy().chars().take(8).collect::<String>()
-                );
-                Err(Usage::new(name, text, false))
+        let words: Vec<OsString> = words.collect();
+        let text: Vec<String> = words
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let mut call = Self::new(name, &text)?;
+        let broken = |at: usize| words[at].to_str().is_none();
+        for at in (0..words.len()).filter(|at| broken(*at)) {
+            // A message is worth more than a byte; a path or an address with another byte is another one.
+            if !is_text(&text, at) {
+                let start: String = text[at].chars().take(8).collect();
+                return Err(Usage::new(
+                    name,
+                    format!("the argument {start:?} is not UTF-8"),
+                    false,
+                ));
             }
+            call.replaced = true;
         }
+        Ok(call)
     }
 
     /// Reads the words behind the program's name.
@@ -129,6 +141,7 @@ impl Call {
             name,
             ask: Ask::Command,
             words: all,
+            replaced: false,
         }
     }
 
@@ -152,6 +165,7 @@ impl Call {
                 name,
                 ask: Ask::Command,
                 words: all,
+                replaced: false,
             });
         }
         all.extend(read.options);
@@ -161,6 +175,7 @@ impl Call {
             name,
             ask,
             words: all,
+            replaced: false,
         })
     }
 }
@@ -376,6 +391,19 @@ fn read_short(out: &mut Read, known: &Options<'_>, letters: &str, next: Option<&
         }
     }
     false
+}
+
+/// Whether the word at this place is the text of a message: what follows `-b` or `-t`.
+fn is_text(words: &[String], at: usize) -> bool {
+    let is_flag = |word: &str| match word.strip_prefix("--") {
+        Some(long) => matches!(long, "body" | "title"),
+        None => word.starts_with('-') && word.ends_with(['b', 't']),
+    };
+    let own = &words[at];
+    ["--body=", "--title="].iter().any(|flag| own.starts_with(flag))
+        || own.starts_with("-b")
+        || own.starts_with("-t") && !own.starts_with("-tv")
+        || at > 0 && is_flag(&words[at - 1])
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::output;
 /// The longest message on standard input, bytes.
 const MESSAGE_BYTES: u64 = 64 << 20;
 
-/// A message on standard input, as it is.
+/// Reads a message from standard input. An alert is worth more than a byte: what is not UTF-8 becomes U+FFFD.
 pub(crate) fn message() -> Result<String, Failure> {
     let mut stdin = std::io::stdin().lock();
     if stdin.is_terminal() {
@@ -31,12 +31,13 @@ pub(crate) fn message() -> Result<String, Failure> {
             "send it as a file with -a",
         ));
     }
-    String::from_utf8(bytes).map_err(|_| {
-        Failure::new(
-            "the message on standard input is not UTF-8",
-            "convert it, or send it as a file with -a",
-        )
-    })
+    Ok(String::from_utf8(bytes).unwrap_or_else(|error| {
+        output::remark(
+            "the message on standard input is not UTF-8; bytes that are none are sent as U+FFFD. Convert the text, or send \
+             it as a file with -a",
+        );
+        String::from_utf8_lossy(error.as_bytes()).into_owned()
+    }))
 }
 
 /// A file of at most `limit` bytes. What is longer is [`std::io::ErrorKind::FileTooLarge`].

@@ -1,6 +1,6 @@
-//! Log lines: to standard error, in Apprise's format, by `-v`.
+//! Log lines in Apprise's format, by `-v`: to standard error, and under the name `apprise` to standard output.
 
-use std::fmt;
+use std::{fmt, io};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -10,6 +10,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::context::{Context, Name};
+use crate::output::masked;
 
 /// Our own crates. Nobody else's lines are shown below a warning: they might repeat what was sent.
 const OURS: [&str; 6] = [
@@ -22,8 +25,8 @@ const OURS: [&str; 6] = [
 ];
 
 /// Turns logging on: 0 errors, 1 warnings, 2 information, 3 debugging, 4 tracing.
-pub(crate) fn start(verbosity: u8) {
-    let level = match verbosity {
+pub(crate) fn start(context: Context) {
+    let level = match context.verbosity {
         0 => LevelFilter::ERROR,
         1 => LevelFilter::WARN,
         2 => LevelFilter::INFO,
@@ -34,7 +37,12 @@ pub(crate) fn start(verbosity: u8) {
         .with_default(level.min(LevelFilter::WARN))
         .with_targets(OURS.iter().map(|&name| (name, level)));
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(move || -> Box<dyn io::Write> {
+            match context.name {
+                Name::Apprise => Box::new(io::stdout()),
+                Name::Ackpost => Box::new(io::stderr()),
+            }
+        })
         .event_format(Line);
     // A second start (in a test) keeps the first.
     let _ = tracing_subscriber::registry()
@@ -64,18 +72,26 @@ where
             Level::DEBUG => "DEBUG",
             Level::TRACE => "TRACE",
         };
-        let now = jiff::Zoned::now();
         let mut text = Text::default();
         event.record(&mut text);
+        // The words of servers stand in it.
         writeln!(
             writer,
-            "{},{:03} - {level} - {}{}",
-            now.strftime("%Y-%m-%d %H:%M:%S"),
-            now.millisecond(),
-            text.message,
-            text.fields
+            "{}",
+            line(level, &format!("{}{}", text.message, text.fields))
         )
     }
+}
+
+/// One log line as Apprise writes it, without the end of the line.
+pub(crate) fn line(level: &str, text: &str) -> String {
+    let now = jiff::Zoned::now();
+    format!(
+        "{},{:03} - {level} - {}",
+        now.strftime("%Y-%m-%d %H:%M:%S"),
+        now.millisecond(),
+        masked(text)
+    )
 }
 
 #[derive(Default)]

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use anstyle::{AnsiColor, Style};
 use notify::{Confirmation, Outcome, Problem, Report, TargetReport};
 
 use crate::context::{Context, Name};
+use crate::log;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const LATER: Style = AnsiColor::Yellow.on_default();
@@ -23,6 +25,36 @@ static LOST: AtomicBool = AtomicBool::new(false);
 /// Whether a part of the results could not be written to standard output, although somebody wanted it.
 pub(crate) fn is_incomplete() -> bool {
     LOST.load(Ordering::Relaxed)
+}
+
+/// How remarks, warnings and errors are said.
+static VOICE: OnceLock<(Context, bool)> = OnceLock::new();
+
+/// Decides once how remarks, warnings and errors are said. Under the name `apprise` they are log lines on standard
+/// output, as Apprise writes them: programs that call it read any standard error as a failure. `quiet` leaves out
+/// everything but errors.
+pub(crate) fn speak_as(context: Context, quiet: bool) {
+    let _ = VOICE.set((context, quiet));
+}
+
+/// True when only errors are said.
+pub(crate) fn is_quiet() -> bool {
+    VOICE.get().is_some_and(|(_, quiet)| *quiet)
+}
+
+/// The verbosity, under the name `apprise`.
+fn as_apprise() -> Option<u8> {
+    VOICE
+        .get()
+        .filter(|(context, _)| context.name == Name::Apprise)
+        .map(|(context, _)| context.verbosity)
+}
+
+/// A log line as Apprise writes it, if the verbosity asks for it.
+fn log_line(verbosity: u8, least: u8, level: &str, text: &str) {
+    if verbosity >= least {
+        line(&log::line(level, text));
+    }
 }
 
 /// Takes note of results that did not get out, and says so once.
@@ -50,12 +82,16 @@ pub(crate) fn raw(bytes: &[u8]) {
 
 /// One JSON value of a result on a line of its own, to standard output.
 pub(crate) fn json(value: &impl serde::Serialize) {
-    line(&serde_json::to_string(value).expect("plain values have a JSON form"));
+    line(&harmless(
+        &serde_json::to_string(value).expect("plain values have a JSON form"),
+    ));
 }
 
 /// A JSON document for people and programs, to standard output.
 pub(crate) fn json_document(value: &impl serde::Serialize) {
-    line(&serde_json::to_string_pretty(value).expect("plain values have a JSON form"));
+    line(&harmless(
+        &serde_json::to_string_pretty(value).expect("plain values have a JSON form"),
+    ));
 }
 
 /// A remark, to standard error.
@@ -65,19 +101,35 @@ pub(crate) fn note(text: &str) {
 
 /// A remark that scripts written for Apprise do not expect, to standard error.
 pub(crate) fn note_own(context: Context, text: &str) {
-    if context.name == Name::Ackpost {
+    if context.name == Name::Ackpost && !is_quiet() {
         note(text);
+    }
+}
+
+/// `note: …`, to standard error: something was changed on the way, and the message goes out all the same.
+pub(crate) fn remark(text: &str) {
+    match as_apprise() {
+        Some(verbosity) => log_line(verbosity, 1, "WARNING", text),
+        None if is_quiet() => {}
+        None => note(&format!("{LATER}note:{LATER:#} {text}")),
     }
 }
 
 /// `error: …`, to standard error.
 pub(crate) fn error(text: &str) {
-    note(&format!("{BAD}error:{BAD:#} {text}"));
+    match as_apprise() {
+        Some(verbosity) => log_line(verbosity, 0, "ERROR", text),
+        None => note(&format!("{BAD}error:{BAD:#} {text}")),
+    }
 }
 
 /// `warning: …`, to standard error.
 pub(crate) fn warning(text: &str) {
-    note(&format!("{LATER}warning:{LATER:#} {text}"));
+    match as_apprise() {
+        Some(verbosity) => log_line(verbosity, 1, "WARNING", text),
+        None if is_quiet() => {}
+        None => note(&format!("{LATER}warning:{LATER:#} {text}")),
+    }
 }
 
 /// What did not load. Warnings are shown by default to everyone but scripts written for Apprise,
@@ -118,16 +170,36 @@ pub(crate) fn refused(problems: &[Problem], context: Context) {
 
 /// One line for each target on standard error and, with `--json`, one object for each on standard output.
 ///
-/// Under Apprise's name a delivery is silent unless `-vv` asks for it.
+/// Under Apprise's name the lines are log lines on standard output, and a delivery is silent unless `-vv` asks for it.
 pub(crate) fn report(report: &Report, context: Context) {
     for target in &report.targets {
         if context.json {
             json(&target_json(target));
         }
-        if context.name == Name::Ackpost || context.verbosity >= 2 || !target.outcome.is_delivered() {
+        if context.name == Name::Apprise {
+            apprise_line(target, context.verbosity);
+        } else if !is_quiet() || !target.outcome.is_delivered() {
             note(&target_line(target));
         }
     }
+}
+
+/// The line of a target as a log line of Apprise. A failure is an error, where Apprise has a warning or nothing: programs
+/// look for `ERROR`.
+fn apprise_line(target: &TargetReport, verbosity: u8) {
+    let (least, level) = if target.outcome.is_delivered() {
+        (2, "INFO")
+    } else if target.optional {
+        (1, "WARNING")
+    } else {
+        (0, "ERROR")
+    };
+    // The words of the reference, which programs may look for.
+    let text = match (level, target.service) {
+        ("INFO", "sogs") => format!("Sent SOGS notification to room '{}'.", target.address),
+        _ => plain_target_line(target),
+    };
+    log_line(verbosity, least, level, &text);
 }
 
 fn target_json(target: &TargetReport) -> serde_json::Value {
@@ -148,6 +220,11 @@ fn target_json(target: &TargetReport) -> serde_json::Value {
         "attempts": target.attempts,
         "elapsed_ms": u64::try_from(target.elapsed.as_millis()).unwrap_or(u64::MAX),
     })
+}
+
+/// The line of a target without colours.
+fn plain_target_line(target: &TargetReport) -> String {
+    anstream::adapter::strip_str(&target_line(target)).to_string()
 }
 
 fn target_line(target: &TargetReport) -> String {
@@ -206,10 +283,41 @@ fn target_line(target: &TargetReport) -> String {
     text
 }
 
-/// True for characters that make a terminal show something else than what is there: control characters, and those
-/// that turn the direction of what follows (Unicode's explicit embeddings, overrides and isolates).
+/// True for characters that make a terminal show something else than what is there: control characters (C0, C1),
+/// Unicode's line and paragraph separators, and those that turn the direction of what follows (explicit embeddings,
+/// overrides and isolates).
 pub(crate) fn misleads(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with every character that misleads written as `\u{…}`, for log lines: nothing of it is lost.
+pub(crate) fn masked(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if misleads(c) {
+            let _ = write!(shown, "{}", c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// JSON in which every character that misleads is an escape: it decodes to the same text.
+fn harmless(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Line ends and tabs outside of strings lay the document out; inside, JSON has escaped them already.
+        if misleads(c) && !matches!(c, '\n' | '\t') {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// Text from another machine may not break the line, move the cursor or turn the direction.
@@ -249,6 +357,29 @@ mod tests {
         // Scripts that run from right to left, and the marks they are written with, stay.
         let text = "\u{5e9}\u{5dc}\u{5d5}\u{5dd}\u{200f} \u{200e}\u{1f468}\u{200d}\u{1f469}";
         assert_eq!(one_line(text), text);
+        assert_eq!(one_line("a\u{9b}b\u{2028}c\u{2029}d"), "a b c d");
+    }
+
+    #[test]
+    fn masked_text_and_json_lose_nothing() {
+        let text = "a\u{1b}[2J\u{9b}31m\u{202e}txt\u{2066}\u{2028}\u{2029}\u{7f}\u{5e9}\u{1f468}";
+        assert_eq!(
+            masked(text),
+            "a\\u{1b}[2J\\u{9b}31m\\u{202e}txt\\u{2066}\\u{2028}\\u{2029}\\u{7f}\u{5e9}\u{1f468}"
+        );
+        let value = serde_json::json!({ text: [text, "line\nline\ttab"] });
+        for json in [
+            serde_json::to_string(&value).expect("JSON"),
+            serde_json::to_string_pretty(&value).expect("JSON"),
+        ] {
+            let shown = harmless(&json);
+            assert!(shown.contains("\\u202e") && shown.contains("\\u009b"), "{shown}");
+            assert!(!shown.chars().any(|c| misleads(c) && c != '\n'), "{shown}");
+            assert_eq!(
+                serde_json::from_str::<serde_json::Value>(&shown).expect("JSON"),
+                value
+            );
+        }
     }
 
     #[test]

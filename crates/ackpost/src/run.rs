@@ -40,9 +40,14 @@ pub(crate) fn run(call: &Call) -> Exit {
         Color::Never => anstream::ColorChoice::Never.write_global(),
     }
     let context = Context::new(call.name, &cli.global);
+    let quiet = matches!(&cli.command, Command::Send(args) if args.quiet);
+    output::speak_as(context, quiet);
+    if call.replaced {
+        output::remark("the message is not UTF-8; bytes that are none are sent as U+FFFD");
+    }
     // A running community server logs as its configuration says.
     if !matches!(cli.command, Command::Server(cmd::server::ServerCommand::Run(_))) {
-        log::start(context.verbosity);
+        log::start(context);
     }
     // The exit code of a send is about the message alone: scripts send again when it is not 0.
     let about_output = !matches!(cli.command, Command::Send(_));

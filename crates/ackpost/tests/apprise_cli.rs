@@ -85,8 +85,7 @@ const DIFFERENCES: &[Difference] = &[
         ..of("cli-0070", "D9")
     },
     Difference {
-        code: Some(1),
-        requests: Some(&[]),
+        code: Some(4),
         ..of("cli-0139", "D21")
     },
     Difference {
@@ -245,6 +244,17 @@ fn check(vector: &Value, difference: Difference) -> Result<(), String> {
     ))
 }
 
+/// `YYYY-MM-DD HH:MM:SS,mmm - LEVEL - text`
+fn is_log(line: &str) -> bool {
+    let mut parts = line.splitn(3, " - ");
+    let time = parts.next().unwrap_or_default();
+    time.len() == 23
+        && time.as_bytes()[19] == b','
+        && parts
+            .next()
+            .is_some_and(|level| level.bytes().all(|b| b.is_ascii_uppercase()))
+}
+
 fn check_code(ran: &Ran, expected: &Value, difference: Difference, wrong: &mut Vec<String>) {
     let code = difference
         .code
@@ -254,7 +264,7 @@ fn check_code(ran: &Ran, expected: &Value, difference: Difference, wrong: &mut V
     }
 }
 
-/// Printed lines that are no logs are compared; logs go to standard error and are ours (D23).
+/// Printed lines that are no logs are compared; log lines of deliveries too, the others are ours (D23).
 fn check_output(
     ran: &Ran,
     expected: &Value,
@@ -280,9 +290,15 @@ fn check_output(
         if let Some(own) = difference.stdout {
             want = own.iter().map(|l| fill(l)).collect();
         }
-        let got: Vec<String> = ran
-            .stdout
-            .lines()
+        let (logs, printed): (Vec<&str>, Vec<&str>) = ran.stdout.lines().partition(|l| is_log(l));
+        // What Apprise says about deliveries is said in its words, where `-v` asks for it.
+        for line in lines.iter().filter_map(|l| l.strip_prefix("TS - INFO - ")) {
+            if !logs.iter().any(|l| l.ends_with(&format!(" - INFO - {line}"))) {
+                wrong.push(format!("no log line {line:?} on standard output"));
+            }
+        }
+        let got: Vec<String> = printed
+            .into_iter()
             .map(|l| if uid_varies { hide_uid(l) } else { l.to_owned() })
             .collect();
         if got != want && difference.code != Some(2) {
@@ -291,9 +307,11 @@ fn check_output(
         // What Apprise says nothing about, we say nothing about either, unless asked; but every failure is told (D23).
         let quiet = lines.iter().all(|l| !l.starts_with("TS - "));
         let asked = argv.iter().any(|a| a.starts_with("-v") || *a == "-D");
-        let failure = |l: &str| ["deferred", "refused"].iter().any(|word| l.starts_with(word));
-        let remarks = ran.stderr.lines().filter(|l| !failure(l)).count();
-        if quiet && ran.code == 0 && difference.why.is_empty() && !asked && remarks > 0 {
+        let failures = logs.iter().filter(|l| l.contains(" - ERROR - ")).count();
+        if quiet && ran.code == 0 && difference.why.is_empty() && !asked && logs.len() > failures {
+            wrong.push("a log line that nobody asked for".to_owned());
+        }
+        if ran.code == 0 && !ran.stderr.is_empty() {
             wrong.push("something on standard error".to_owned());
         }
     }
@@ -309,7 +327,7 @@ fn check_output(
     }
     // Every failure says why at default verbosity (D23).
     if matches!(ran.code, 1 | 4 | 5)
-        && ran.stderr.trim().is_empty()
+        && ran.all().trim().is_empty()
         && !ran.stdout.contains("You must specify")
     {
         wrong.push("a failure without a word".to_owned());

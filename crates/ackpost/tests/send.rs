@@ -5,7 +5,7 @@ mod support;
 use serde_json::{Value, json};
 use support::community::Community;
 use support::{Program, SEED, SERVER_KEY, steady};
-use testkit::{Ejabberd, FakeSogs, FakeXmpp, FakeXmppMode, Prosody, Receiver, XmppServer};
+use testkit::{Ejabberd, FakeSogs, FakeXmpp, FakeXmppMode, Prosody, Receiver, XmppEvent, XmppServer};
 
 fn sogs(port: u16, rooms: &str) -> String {
     format!("session://{SERVER_KEY}:{SEED}@127.0.0.1:{port}/{rooms}")
@@ -86,7 +86,8 @@ fn exit_codes() {
         fake.posts().last().and_then(|p| p.text.clone()).as_deref(),
         Some("from a pipe")
     );
-    assert_eq!(program.run_with(&["send", &url("ok")], b"\xff\xfe").code, 1);
+    // An alert is worth more than a byte.
+    assert_eq!(program.run_with(&["send", &url("ok")], b"\xff\xfe").code, 0);
     assert_eq!(code(&["send", &url("ok")]), 1);
 }
 
@@ -256,5 +257,236 @@ fn every_mode_and_target_arrives_on_both_servers() {
             send(&body("self"), "", 1);
             bob.wait_body(&body("self"));
         }
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_is_sent_with_a_note() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let url = sogs(fake.port(), "ok");
+    let program = Program::new();
+    let texts = || -> Vec<String> { fake.posts().into_iter().filter_map(|post| post.text).collect() };
+    let ran = program.run_with(&[&url], b"caf\xe9 is down");
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert!(
+        ran.stderr
+            .contains("note: the message on standard input is not UTF-8"),
+        "{}",
+        ran.stderr
+    );
+    for script in [
+        format!(r#"ackpost -b "$(printf 'caf\351')" '{url}'"#),
+        format!(r#"ackpost -v "--body=$(printf 'caf\351')" '{url}'"#),
+        format!(r#"ackpost -vt "$(printf 'caf\351')" -b x '{url}'"#),
+    ] {
+        let ran = program.shell(&script);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        assert!(
+            ran.stderr.contains("note: the message is not UTF-8"),
+            "{}",
+            ran.stderr
+        );
+    }
+    assert_eq!(
+        texts(),
+        [
+            "caf\u{fffd} is down",
+            "caf\u{fffd}",
+            "caf\u{fffd}",
+            "caf\u{fffd}\r\nx"
+        ]
+    );
+    // A path or an address with another byte would be another one.
+    let ran = program.shell(&format!(r#"ackpost -b x -c "$(printf 'caf\351')" '{url}'"#));
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert_eq!(texts().len(), 4);
+}
+
+#[test]
+fn a_text_goes_without_a_file_that_is_missing() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let program = Program::new().file("there.txt", "1\n");
+    let missing = |ran: &support::Ran, file: &str| {
+        assert_eq!(ran.code, 4, "{}", ran.all());
+        let object = &ran.json()[0];
+        assert_eq!(object["outcome"], "incomplete", "{object}");
+        let reason = object["reason"].as_str().expect("a reason");
+        assert!(
+            reason.contains(file) && reason.starts_with("the text went without"),
+            "{reason}"
+        );
+    };
+    // It cannot be read, or not be fetched.
+    for file in ["/nowhere/at/all.txt", "http://127.0.0.1:1/gone.txt"] {
+        let ran = program.run(&[
+            "--json",
+            "-b",
+            "down",
+            "-a",
+            file,
+            "-a",
+            "there.txt",
+            &sogs(fake.port(), "ok"),
+        ]);
+        missing(&ran, file);
+    }
+    // It cannot be uploaded: the server refuses it, or has no service for it.
+    let ran = program.run(&[
+        "--json",
+        "-b",
+        "down",
+        "-a",
+        "there.txt",
+        &sogs(fake.port(), "nofiles"),
+    ]);
+    missing(&ran, "there.txt");
+    assert!(ran.json()[0]["id"].is_string(), "{}", ran.stdout);
+    let posts = fake.posts();
+    assert_eq!(posts.len(), 3);
+    assert!(posts.iter().all(|post| post.text.as_deref() == Some("down")));
+    let xmpp = FakeXmpp::start(FakeXmppMode::StartTls);
+    let url = format!("xmpps://user:pass@localhost:{}/jane?verify=no", xmpp.port());
+    let ran = program.run(&["--json", "-b", "down", "-a", "there.txt", &url]);
+    missing(&ran, "there.txt");
+    let chats = |xmpp: &FakeXmpp| {
+        let is_chat = |event: &XmppEvent| matches!(event, XmppEvent::Message { body, .. } if body == "down");
+        xmpp.events().iter().filter(|event| is_chat(event)).count()
+    };
+    assert_eq!(chats(&xmpp), 1);
+
+    // Nothing but a file, and that is missing: there is nothing to send.
+    let ran = program.run(&[
+        "--json",
+        "-b",
+        "",
+        "-a",
+        "/nowhere/at/all.txt",
+        &sogs(fake.port(), "ok"),
+    ]);
+    assert_eq!((ran.code, fake.posts().len()), (1, 3), "{}", ran.all());
+
+    // The outbox keeps the text too.
+    let url = sogs(fake.port(), "later");
+    let ran = program.run(&[
+        "--queue",
+        "--no-drain",
+        "-b",
+        "stored",
+        "-a",
+        "/nowhere/at/all.txt",
+        &url,
+    ]);
+    assert_eq!(ran.code, 4, "{}", ran.all());
+    assert!(ran.stderr.contains("/nowhere/at/all.txt"), "{}", ran.stderr);
+    let ran = program.run(&["outbox", "flush"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let ran = program.run(&["outbox", "list", "--json"]);
+    let entry = &ran.json()[0];
+    assert_eq!(
+        (&entry["state"], &entry["outcome"]["lack"]),
+        (&json!("partial"), &json!("incomplete"))
+    );
+    assert_eq!(
+        fake.posts().last().and_then(|post| post.text.clone()).as_deref(),
+        Some("stored")
+    );
+}
+
+#[test]
+fn quiet_prints_errors_only() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let program = Program::new();
+    for flags in [["-q", "-b"], ["--quiet", "-b"]] {
+        let ran = program.run(&[flags[0], flags[1], "x", &sogs(fake.port(), "ok")]);
+        assert_eq!((ran.code, ran.all().trim()), (0, ""));
+    }
+    let ran = program.run_with(&["-q", &sogs(fake.port(), "ok")], b"caf\xe9");
+    assert_eq!((ran.code, ran.all().trim()), (0, ""));
+    let ran = program.run(&["-q", "--queue", "-b", "x", &sogs(fake.port(), "ok")]);
+    assert_eq!((ran.code, ran.all().trim()), (0, ""));
+    let ran = program.run(&[
+        "-q",
+        "-b",
+        "x",
+        &sogs(fake.port(), "ok"),
+        &sogs(fake.port(), "e403"),
+    ]);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (4, 1), "{}", ran.all());
+    assert!(ran.stderr.starts_with("refused"), "{}", ran.stderr);
+}
+
+/// Uptime Kuma calls `apprise -vv -b MSG URL -t TITLE`: an empty standard output, or one with `ERROR` in it, is a failure.
+/// cron mails whatever a job prints.
+#[test]
+fn under_the_name_apprise_output_and_silence_are_those_of_apprise() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let xmpp = FakeXmpp::start(FakeXmppMode::StartTls);
+    let person = format!("xmpps://user:pass@localhost:{}/jane?verify=no", xmpp.port());
+    let program = Program::called("apprise");
+    let texts = |ran: &support::Ran| -> Vec<String> {
+        let lines = ran
+            .stdout
+            .lines()
+            .map(|line| line.split_once(" - ").expect("a log line").1);
+        lines.map(str::to_owned).collect()
+    };
+    for url in [sogs(fake.port(), "ok"), person.clone()] {
+        let ran = program.run(&["-vv", "-b", "up again", &url, "-t", "Kuma"]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("ERROR"), "{}", ran.stdout);
+        assert_eq!(texts(&ran)[0], "INFO - Notifying 1 service(s).");
+        assert_eq!(texts(&ran).len(), 2, "{}", ran.stdout);
+        for flags in [&["-b", "x"][..], &["-v", "-b", "x"]] {
+            let ran = program.run(&[flags, &[&url]].concat());
+            assert_eq!((ran.code, ran.all().trim()), (0, ""));
+        }
+        let ran = program.run_with(&[&url], b"caf\xe9");
+        assert_eq!((ran.code, ran.all().trim()), (0, ""));
+    }
+    let ran = program.run(&["-vv", "-b", "x", &sogs(fake.port(), "ok")]);
+    assert_eq!(texts(&ran)[1], "INFO - Sent SOGS notification to room 'ok'.");
+    for verbosity in [&["-b"][..], &["-v", "-b"], &["-vv", "-b"]] {
+        let ran = program.run(&[verbosity, &["down", &sogs(fake.port(), "e403"), "-t", "Kuma"]].concat());
+        assert_eq!((ran.code, ran.stderr.as_str()), (1, ""));
+        assert!(ran.stdout.contains(" - ERROR - refused"), "{}", ran.stdout);
+    }
+    let ran = program.run(&["-b", "x", "bogus://x"]);
+    assert!(ran.code != 0 && ran.stdout.contains("ERROR"), "{}", ran.all());
+}
+
+/// A server that answers every request with this status and text.
+fn answering(status: u16, text: &'static str) -> u16 {
+    use std::io::{Read as _, Write as _};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 8192]);
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",
+                text.len()
+            );
+        }
+    });
+    port
+}
+
+#[test]
+fn what_others_write_cannot_steer_a_terminal() {
+    // A login page that answers with control characters of both sets, a bidi override and a line separator.
+    let words = "no\u{1b}[2J\u{9b}31m\u{202e}gpj\u{2028}ERROR\u{2066}";
+    let port = answering(503, words);
+    let program = Program::new();
+    let url = format!("session://{SERVER_KEY}:{SEED}@127.0.0.1:{port}/ok?encrypt=no");
+    for args in [&["-vvvv", "-b", "x"][..], &["--json", "-b", "x"]] {
+        let ran = program.run(&[args, &[&url]].concat());
+        assert_eq!(ran.code, 1, "{}", ran.all());
+        let steers = |c: char| {
+            c.is_control() && c != '\n'
+                || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        assert!(!ran.all().chars().any(steers), "{:?}", ran.all());
     }
 }

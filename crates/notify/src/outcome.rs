@@ -84,6 +84,35 @@ impl Outcome {
         matches!(self, Self::Delivered { .. } | Self::Partial { .. })
     }
 
+    /// The same outcome for a message whose text went without some of its files, for these reasons.
+    #[must_use]
+    pub(crate) fn without_files(self, missing: &[String]) -> Self {
+        if missing.is_empty() {
+            return self;
+        }
+        let reason = format!("the text went without {}", missing.join("; without "));
+        match self {
+            Self::Delivered { id, .. } => Self::Partial {
+                lack: Lack::Files,
+                id,
+                reason,
+                remedy: "send the missing file again".to_owned(),
+            },
+            Self::Partial {
+                lack,
+                id,
+                reason: first,
+                remedy,
+            } => Self::Partial {
+                lack,
+                id,
+                reason: format!("{first}; {reason}"),
+                remedy,
+            },
+            other => other,
+        }
+    }
+
     /// What happened, when it was not delivered.
     pub fn reason(&self) -> Option<&str> {
         match self {

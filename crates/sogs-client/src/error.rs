@@ -180,8 +180,8 @@ impl SogsError {
     pub(crate) fn with_text(mut self, text: &str) -> Self {
         let clean: String = text
             .chars()
-            // Nor what turns the direction of the text around it.
-            .filter(|c| !c.is_control() && !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+            // Nor what ends a line or turns the direction of the text around it.
+            .filter(|c| !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
             .take(MAX_TEXT_CHARS)
             .collect::<String>()
             .trim()

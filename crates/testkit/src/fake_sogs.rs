@@ -14,6 +14,7 @@
 //! | `held` | 201 with the message, which waits for approval |
 //! | `hidden` | 201 with the message, which a filter hides |
 //! | `filtered` | 201 with the message, which is hidden for a reason that is not said |
+//! | `nofiles` | 201 with the message; uploads get 413 |
 //! | `bare` | 201 with a message id and nothing else |
 //! | any other | 201 with the message |
 //!
@@ -317,6 +318,9 @@ impl State {
                 body: b"fetched".to_vec(),
             });
         };
+        if last == Some("file") && request.method == "POST" && room == "nofiles" {
+            return Some(Answer::json(413, &serde_json::json!({})));
+        }
         if last == Some("file") && request.method == "POST" {
             let id = self.ids.fetch_add(1, Ordering::SeqCst) + 1;
             return Some(Answer::json(201, &serde_json::json!({ "id": id })));

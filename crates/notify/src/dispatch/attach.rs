@@ -1,4 +1,4 @@
-//! Attachments, read before anything is sent (D21).
+//! Attachments, read before anything is sent (D21). The text goes without those that cannot be read.
 
 use std::time::Duration;
 
@@ -17,10 +17,7 @@ const FETCH_TIME: Duration = Duration::from_mins(10);
 impl Attachment {
     /// Reads it into memory.
     pub async fn load(&self, options: &CourierOptions) -> Result<File, Problem> {
-        let mut files = load(std::slice::from_ref(self), options, &Asset::default()).await?;
-        files
-            .pop()
-            .ok_or_else(|| Problem::error("there is no attachment", "name a file"))
+        load_one(self, options, &Asset::default()).await
     }
 
     /// How many bytes it has, without a network: `None` for an address. Errors are those that would stop a send, the
@@ -65,43 +62,51 @@ impl Attachment {
     }
 }
 
-/// Reads every attachment; a missing one is an error before anything is sent.
+/// Reads every attachment. The second list says which cannot be read, and why.
 pub(super) async fn load(
     all: &[Attachment],
     options: &CourierOptions,
     asset: &Asset,
-) -> Result<Vec<File>, Problem> {
+) -> (Vec<File>, Vec<Problem>) {
     let mut files = Vec::with_capacity(all.len());
+    let mut missing = Vec::new();
     for one in all {
-        let name = one.file_name();
-        let bytes = match &one.source {
-            AttachmentSource::Bytes(bytes) => bytes.clone(),
-            AttachmentSource::File(path) => {
-                let meta = tokio::fs::metadata(path)
-                    .await
-                    .map_err(|error| one.unreadable(&error, "check the path"))?;
-                one.check(&meta, options.attachment_bytes)?;
-                let bytes = tokio::fs::read(path)
-                    .await
-                    .map_err(|error| one.unreadable(&error, "check its permissions"))?;
-                Bytes::from(bytes)
-            }
-            AttachmentSource::Url(url) => tokio::time::timeout(FETCH_TIME, fetch(url, options, asset))
-                .await
-                .unwrap_or_else(|_| Err("cannot be fetched: its server is too slow".to_owned()))
-                .map_err(|cause| one.fail(&cause, "check the address"))?,
-        };
-        let media_type = one
-            .media_type
-            .clone()
-            .unwrap_or_else(|| media_type(&name).to_owned());
-        files.push(File {
-            name,
-            media_type,
-            bytes,
-        });
+        match load_one(one, options, asset).await {
+            Ok(file) => files.push(file),
+            Err(problem) => missing.push(problem),
+        }
     }
-    Ok(files)
+    (files, missing)
+}
+
+async fn load_one(one: &Attachment, options: &CourierOptions, asset: &Asset) -> Result<File, Problem> {
+    let name = one.file_name();
+    let bytes = match &one.source {
+        AttachmentSource::Bytes(bytes) => bytes.clone(),
+        AttachmentSource::File(path) => {
+            let meta = tokio::fs::metadata(path)
+                .await
+                .map_err(|error| one.unreadable(&error, "check the path"))?;
+            one.check(&meta, options.attachment_bytes)?;
+            let bytes = tokio::fs::read(path)
+                .await
+                .map_err(|error| one.unreadable(&error, "check its permissions"))?;
+            Bytes::from(bytes)
+        }
+        AttachmentSource::Url(url) => tokio::time::timeout(FETCH_TIME, fetch(url, options, asset))
+            .await
+            .unwrap_or_else(|_| Err("cannot be fetched: its server is too slow".to_owned()))
+            .map_err(|cause| one.fail(&cause, "check the address"))?,
+    };
+    let media_type = one
+        .media_type
+        .clone()
+        .unwrap_or_else(|| media_type(&name).to_owned());
+    Ok(File {
+        name,
+        media_type,
+        bytes,
+    })
 }
 
 /// Schema, host and path of an address: no credentials, no query.

@@ -74,23 +74,22 @@ pub(crate) async fn run(
             }
         }
     }
-    let files: Arc<[File]> =
-        match attach::load(&message.attachments, courier.options(), courier.asset()).await {
-            Ok(files) => files.into(),
-            Err(problem) => {
-                problems.push(problem);
-                return Report {
-                    targets: Vec::new(),
-                    problems,
-                    status: Status::Failure,
-                };
-            }
+    let (files, missing) = attach::load(&message.attachments, courier.options(), courier.asset()).await;
+    let has_text = !message.body.trim().is_empty() || !message.title.trim().is_empty();
+    if !missing.is_empty() && files.is_empty() && !has_text {
+        problems.extend(missing);
+        return Report {
+            targets: Vec::new(),
+            problems,
+            status: Status::Failure,
         };
+    }
     let chains = filter.chains(&jobs.iter().map(|job| job.tags.as_slice()).collect::<Vec<_>>());
     let runner = Runner {
         jobs: &jobs,
         courier,
-        files,
+        files: files.into(),
+        missing: missing.into_iter().map(|problem| problem.cause).collect(),
         deadline: options.limit.map(|limit| started + limit),
         service_limit: options.service_limit,
         sequential: options.sequential || !courier.asset().async_mode,
@@ -121,6 +120,8 @@ struct Runner<'a> {
     jobs: &'a [Job],
     courier: &'a Courier,
     files: Arc<[File]>,
+    /// Attachments that cannot be read, and why.
+    missing: Vec<String>,
     deadline: Option<Instant>,
     service_limit: Option<Duration>,
     sequential: bool,
@@ -216,6 +217,7 @@ impl Runner<'_> {
                     &target,
                     with(&state, |state| state.clone()),
                     in_time,
+                    &self.missing,
                 )
             })
             .collect();
@@ -231,13 +233,14 @@ fn report(
     target: &crate::service::Target,
     state: LaneState,
     in_time: bool,
+    missing: &[String],
 ) -> TargetReport {
     let finished = state
         .outcome
         .as_ref()
         .is_some_and(|outcome| in_time || !matches!(outcome, Outcome::Deferred { .. }));
     let outcome = match state.outcome {
-        Some(outcome) if finished => outcome,
+        Some(outcome) if finished => outcome.without_files(missing),
         earlier => {
             let so_far = earlier
                 .as_ref()

@@ -15,9 +15,9 @@ use super::payload::{Fold, Payload, Shared, Slim};
 use super::rules::Rules;
 use super::seal::Seal;
 use super::store::{AcceptRequest, AcceptResult, Content, Draft, Guard, Plan, Store};
-use super::types::{AcceptOptions, Accepted, OutboxId, State};
+use super::types::{AcceptOptions, Accepted, OutboxId, State, StoredOutcome};
 use crate::message::Message;
-use crate::outcome::Outcome;
+use crate::outcome::{Confirmation, Outcome};
 
 /// At most so many calls are stored in one transaction.
 const BATCH: usize = 128;
@@ -94,18 +94,20 @@ impl Outbox {
         let mut shown = Vec::with_capacity(count);
         for Bundle { parcels, whole } in bundles {
             let sharing = match (whole, parcels.first()) {
-                (Some(whole), Some(first)) => {
+                (Some(whole), Some(first)) if options.missing_files.is_empty() => {
                     self.share(first, whole, message, options, &mut shared, files)?
                 }
                 _ => None,
             };
-            for parcel in parcels {
-                let rules = merged(parcel.rules, options);
+            for mut parcel in parcels {
+                parcel.rules = merged(parcel.rules, options);
                 let id = OutboxId::random();
                 shown.push(Shown::of(&parcel.route));
                 let mut draft = match &sharing {
-                    Some(sharing) => self.slim_draft(&id, parcel.route, &rules, sharing, bundle.clone(), now),
-                    None => self.draft(&id, parcel.route, rules, message, bundle.clone(), now)?,
+                    Some(sharing) => {
+                        self.slim_draft(&id, parcel.route, &parcel.rules, sharing, bundle.clone(), now)
+                    }
+                    None => self.draft(&id, parcel, options, message, bundle.clone(), now)?,
                 };
                 draft.is_alarm = guard.is_some();
                 drafts.push(draft);
@@ -141,6 +143,7 @@ impl Outbox {
                     State::Waiting
                 },
                 folded: stored.folded,
+                missing_files: options.missing_files.clone(),
             })
             .collect())
     }
@@ -247,13 +250,14 @@ impl Outbox {
     fn draft(
         &self,
         id: &OutboxId,
-        route: Route,
-        rules: Rules,
+        parcel: Parcel,
+        options: &AcceptOptions,
         message: &Message,
         bundle: Option<String>,
         now: i64,
     ) -> Result<Draft, OutboxError> {
         let inner = &self.0;
+        let Parcel { route, rules } = parcel;
         let lane = inner.lane_of(&route);
         let dedup = rules.dedup.as_ref().map(|dedup| {
             let key = if dedup.key == "auto" {
@@ -276,7 +280,7 @@ impl Outbox {
             rules,
             fold: Fold::None,
             messages: vec![stored.clone()],
-            partial: None,
+            partial: without_files(&options.missing_files),
             pieces: Vec::new(),
             share: None,
         };
@@ -620,4 +624,12 @@ impl Waiting {
         self.count += more as u64;
         Ok(())
     }
+}
+/// The outcome of an entry whose files could not all be read.
+fn without_files(missing: &[String]) -> Option<StoredOutcome> {
+    let arrived = Outcome::Delivered {
+        confirmed_by: Confirmation::Server,
+        id: None,
+    };
+    (!missing.is_empty()).then(|| StoredOutcome::from(&arrived.without_files(missing)))
 }

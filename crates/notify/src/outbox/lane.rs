@@ -230,7 +230,13 @@ impl Engine {
         outcome: Outcome,
     ) -> Option<Outcome> {
         match (&outcome, payload.partial.take()) {
-            (Outcome::Delivered { .. } | Outcome::Partial { .. }, Some(earlier)) => Some(earlier.into()),
+            (Outcome::Delivered { id, .. } | Outcome::Partial { id, .. }, Some(earlier)) => {
+                let mut whole = Outcome::from(earlier);
+                if let Outcome::Partial { id: first @ None, .. } = &mut whole {
+                    first.clone_from(id);
+                }
+                Some(whole)
+            }
             (Outcome::Partial { .. }, None) if head.pieces_done + 1 < count_of(&payload.pieces) => {
                 payload.partial = Some(StoredOutcome::from(&outcome));
                 let inner = &self.outbox.0;

@@ -235,7 +235,11 @@ impl Outbox {
                 remedy: "give a URL with a target".to_owned(),
             });
         }
-        let files = self.copy_in(message).await?;
+        let (files, missing_files) = self.copy_in(message).await?;
+        let options = &AcceptOptions {
+            missing_files,
+            ..options.clone()
+        };
         let message = match &options.asset {
             Some(asset) => std::borrow::Cow::Owned(asset.complete(message)),
             None => std::borrow::Cow::Borrowed(message),
@@ -243,27 +247,36 @@ impl Outbox {
         self.store_parcels(&message, &files, bundles, options, None).await
     }
 
-    async fn copy_in(&self, message: &Message) -> Result<Vec<StoredFile>, OutboxError> {
+    /// Reads the files of a message. The second list says which cannot be read, and why; the text goes without them.
+    async fn copy_in(&self, message: &Message) -> Result<(Vec<StoredFile>, Vec<String>), OutboxError> {
         let options = CourierOptions {
             attachment_bytes: self.0.limits.file_bytes,
             ..CourierOptions::default()
         };
         let mut files = Vec::with_capacity(message.attachments.len());
+        let mut missing = Vec::new();
+        let has_text = !message.body.trim().is_empty() || !message.title.trim().is_empty();
         for attachment in &message.attachments {
-            let file = attachment
-                .load(&options)
-                .await
-                .map_err(|problem| OutboxError::Unsendable {
-                    cause: problem.cause,
-                    remedy: problem.remedy,
-                })?;
+            let file = match attachment.load(&options).await {
+                Ok(file) => file,
+                Err(problem) if has_text => {
+                    missing.push(problem.cause);
+                    continue;
+                }
+                Err(problem) => {
+                    return Err(OutboxError::Unsendable {
+                        cause: problem.cause,
+                        remedy: problem.remedy,
+                    });
+                }
+            };
             files.push(StoredFile {
                 name: file.name,
                 media_type: file.media_type,
                 bytes: file.bytes,
             });
         }
-        Ok(files)
+        Ok((files, missing))
     }
 }
 

@@ -283,6 +283,9 @@ pub struct Accepted {
     pub state: State,
     /// It was put to an entry that was there before.
     pub folded: bool,
+    /// Files that could not be read, and why; the text goes without them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing_files: Vec<String>,
 }
 
 /// What a caller says about one message; it wins over the URL.
@@ -301,6 +304,8 @@ pub struct AcceptOptions {
     /// The settings of the run (`asset:` of a configuration): what they say about the message is applied now, what
     /// they say about the sender is kept with it.
     pub asset: Option<crate::Asset>,
+    /// Files that could not be read, and why. [`Outbox::accept`](super::Outbox::accept) adds those that it finds.
+    pub missing_files: Vec<String>,
 }
 
 /// Which entries.

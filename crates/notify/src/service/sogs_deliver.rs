@@ -136,6 +136,7 @@ impl Sogs {
             account_signature: hex::encode(account.signature),
             blinded_signature: hex::encode(blinded),
             files: account.files,
+            missing: Vec::new(),
         })
     }
 
@@ -254,7 +255,8 @@ impl Sogs {
         n: usize,
         progress: Option<&Progress>,
     ) -> Result<Attempt, Attempt> {
-        let with_files = !files.is_empty() && wire.fixed.as_ref().is_none_or(|fixed| fixed.files.is_empty());
+        let is_bare = |fixed: &FixedPost| fixed.files.is_empty() && fixed.missing.is_empty();
+        let with_files = !files.is_empty() && wire.fixed.as_ref().is_none_or(is_bare);
         let fixed = match &wire.fixed {
             Some(fixed) if !with_files => fixed.clone(),
             _ => {
@@ -262,8 +264,21 @@ impl Sogs {
                     .await?
             }
         };
+        let mut attempt = self.post_fixed(room, wire, &fixed, parcel).await?;
+        attempt.outcome = attempt.outcome.without_files(&fixed.missing);
+        Ok(attempt)
+    }
+
+    /// Posts what is fixed; a repeat is looked for first.
+    async fn post_fixed(
+        &self,
+        room: &Room,
+        wire: &SogsWire,
+        fixed: &FixedPost,
+        parcel: &Parcel,
+    ) -> Result<Attempt, Attempt> {
         let signer = room.server().signer().await.map_err(|error| failed(&error))?;
-        let prepared = self.prepared(&fixed, &signer, wire.sent_at_ms)?;
+        let prepared = self.prepared(fixed, &signer, wire.sent_at_ms)?;
         if parcel.repeat {
             match room.find_own(&prepared).await {
                 Ok(Some(found)) => {
@@ -294,7 +309,7 @@ impl Sogs {
                 if signer.shown_id() == prepared.author {
                     return Err(failed(&error));
                 }
-                let prepared = self.prepared(&fixed, &signer, wire.sent_at_ms)?;
+                let prepared = self.prepared(fixed, &signer, wire.sent_at_ms)?;
                 match room.post_prepared(&prepared).await {
                     Ok(posted) => Ok(taken(&posted)),
                     Err(error) => accepted(&error).ok_or_else(|| failed(&error)),
@@ -319,11 +334,19 @@ impl Sogs {
             let quoted = room.message(id).await.map_err(|error| failed(&error))?;
             post = post.reply_to(&quoted);
         }
+        let mut missing = Vec::new();
         for file in files {
-            let uploaded = upload(room, file, progress).await;
-            post = post.file(uploaded.map_err(|error| failed(&error))?);
+            match upload(room, file, progress).await {
+                Ok(uploaded) => post = post.file(uploaded),
+                // The text goes all the same, unless there is none or the server would not take it either.
+                Err(error) if !wire.body.trim().is_empty() && concerns_file(&error) => {
+                    missing.push(format!("the attachment `{}`: {error}", file.name));
+                }
+                Err(error) => return Err(failed(&error)),
+            }
         }
-        let fixed = self.seal(&post, wire.sent_at_ms)?;
+        let mut fixed = self.seal(&post, wire.sent_at_ms)?;
+        fixed.missing = missing;
         if let Some(tell) = &parcel.fixed {
             let stored = tell(
                 n,
@@ -341,6 +364,23 @@ impl Sogs {
             }
         }
         Ok(fixed)
+    }
+}
+
+/// Whether a failed upload says nothing about a post: the server refuses the file, or the file takes too long.
+fn concerns_file(error: &SogsError) -> bool {
+    match error.cause() {
+        Cause::Forbidden
+        | Cause::TooLarge
+        | Cause::BadRequest
+        | Cause::NotFound
+        | Cause::NotASogs
+        | Cause::RateLimited
+        | Cause::Rejected
+        | Cause::UnexpectedStatus => error.status().is_some(),
+        Cause::ServerError => matches!(error.status(), Some(500 | 501 | 507)),
+        Cause::Timeout { phase } => *phase != "connect",
+        _ => false,
     }
 }
 

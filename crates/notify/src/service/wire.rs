@@ -65,6 +65,9 @@ pub struct FixedPost {
     pub blinded_signature: String,
     /// Numbers of the uploaded files.
     pub files: Vec<u64>,
+    /// Files that could not be uploaded, and why; the text goes without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 /// An XMPP message.

@@ -174,12 +174,58 @@ impl Xmpp {
                     Wire::Xmpp(wire) => wire.id.as_str(),
                     _ => "",
                 });
-                let outcomes = outcomes.into_iter().map(|outcome| told(outcome, common.guest));
-                let attempts: Vec<Attempt> = outcomes.zip(ids).map(attempt).collect();
+                let outcomes: Vec<_> = outcomes
+                    .into_iter()
+                    .map(|outcome| told(outcome, common.guest))
+                    .collect();
+                let missing = missing_files(&outcomes, parcel);
+                let mut attempts: Vec<Attempt> = outcomes.into_iter().zip(ids).map(attempt).collect();
+                if let Some(missing) = missing {
+                    self.send_without_files(common, courier, parcel, &mut attempts, &missing)
+                        .await;
+                }
                 self.remember(courier, parcel, &attempts);
                 attempts
             }
             Err(problem) => vec![refused(problem); parcel.wires.len()],
+        }
+    }
+
+    /// Sends what was not delivered again, without the files: a text is worth more than its attachment.
+    async fn send_without_files(
+        &self,
+        common: &Common,
+        courier: &Courier,
+        parcel: &Parcel,
+        attempts: &mut [Attempt],
+        missing: &str,
+    ) {
+        let open: Vec<usize> = (0..attempts.len())
+            .filter(|n| !attempts[*n].outcome.is_taken() && !attempts[*n].may_have_arrived)
+            .collect();
+        let bare = Parcel {
+            wires: open.iter().map(|n| parcel.wires[*n].clone()).collect(),
+            files: Arc::default(),
+            ..parcel.clone()
+        };
+        let Ok(messages) = self.outgoing(courier, &bare) else {
+            return;
+        };
+        let account = || self.account(common, courier.options(), &courier.asset().app_id);
+        let keep = self.keepalive || courier.options().resident;
+        let sent = courier
+            .xmpp_send(&self.account_key(common), keep, account, messages)
+            .await;
+        for (n, outcome) in open.into_iter().zip(sent.unwrap_or_default()) {
+            let id = match &parcel.wires[n] {
+                Wire::Xmpp(wire) => wire.id.as_str(),
+                Wire::Sogs(_) => "",
+            };
+            let mut attempt = attempt((told(outcome, common.guest), id));
+            if n == 0 {
+                attempt.outcome = attempt.outcome.without_files(&[missing.to_owned()]);
+            }
+            attempts[n] = attempt;
         }
     }
 
@@ -274,6 +320,31 @@ pub(super) fn body_of<'c>(common: &Common, chunk: &'c Chunk) -> Cow<'c, str> {
     } else {
         Cow::Borrowed(&chunk.body)
     }
+}
+
+/// The files of a parcel with text whose upload failed, and why.
+fn missing_files(outcomes: &[xmpp_client::Outcome], parcel: &Parcel) -> Option<String> {
+    let (Some(Wire::Xmpp(first)), Some(outcome)) = (parcel.wires.first(), outcomes.first()) else {
+        return None;
+    };
+    let (xmpp_client::Outcome::Refused(error) | xmpp_client::Outcome::Deferred(error)) = outcome else {
+        return None;
+    };
+    let is_upload = matches!(
+        error,
+        XmppError::NoUploadService { .. }
+            | XmppError::UploadRefused { .. }
+            | XmppError::UploadFailed { .. }
+            | XmppError::Silent {
+                step: xmpp_client::Step::Upload,
+                ..
+            }
+    );
+    if !is_upload || parcel.files.is_empty() || first.body.trim().is_empty() {
+        return None;
+    }
+    let names: Vec<&str> = parcel.files.iter().map(|file| file.name.as_str()).collect();
+    Some(format!("the attachment `{}`: {error}", names.join("`, `")))
 }
 
 /// A plain text in which a program that knows message styling (XEP-0393) would see some.

@@ -561,9 +561,10 @@ async fn what_did_not_load_or_was_dropped_keeps_a_run_from_success() {
     let report = list.notify(missing).await;
     assert_eq!(
         (report.status, fake.posts().len()),
-        (Status::Failure, before),
-        "D21: an error before anything is sent"
+        (Status::Partial, before + 1),
+        "D21: the text goes without the file"
     );
+    assert_eq!(report.targets[0].outcome.word(), "incomplete");
 }
 
 #[tokio::test]
@@ -640,4 +641,31 @@ async fn a_server_without_sealed_requests_needs_the_word_of_the_user() {
             assert!(fake.posts().is_empty(), "nothing goes out in clear");
         }
     }
+}
+
+#[tokio::test]
+async fn the_pause_between_attempts_is_the_one_that_was_asked_for() {
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.local_addr().expect("bound").port()
+    };
+    let send = async |base: String, wait: f64| {
+        let mut list = notifier(Options::default());
+        list.add(&format!("{base}retry=1&wait={wait}")).expect("a URL");
+        let started = Instant::now();
+        let report = list.notify(Message::new("x")).await;
+        assert_eq!(report.targets[0].attempts, 2, "{report:?}");
+        let pause = started.elapsed().as_secs_f64();
+        assert!(pause >= wait && pause < wait + 1.5, "{base} wait={wait}: {pause}");
+    };
+    let community = || format!("session://{KEY}:{SEED}@127.0.0.1:{port}/ok?");
+    let person = || format!("xmpps://u:p@127.0.0.1:{port}/jane@localhost?");
+    tokio::join!(
+        send(community(), 0.0),
+        send(community(), 0.5),
+        send(community(), 2.0),
+        send(person(), 0.0),
+        send(person(), 0.5),
+        send(person(), 2.0),
+    );
 }

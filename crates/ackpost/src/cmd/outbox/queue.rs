@@ -82,6 +82,7 @@ impl QueueArgs {
                 .transpose()
                 .map_err(usage)?,
             asset: None,
+            missing_files: Vec::new(),
         })
     }
 
@@ -145,7 +146,12 @@ impl QueueArgs {
                 for one in accepted {
                     print(one, context);
                 }
-                Ok(Exit::Success)
+                let missing = accepted.first().map(|one| one.missing_files.as_slice());
+                for cause in missing.unwrap_or_default() {
+                    output::error(&format!("{cause}; the message is stored without it"));
+                }
+                let whole = missing.unwrap_or_default().is_empty();
+                Ok(if whole { Exit::Success } else { Exit::Partial })
             }
             Err(error) => Err(failure(error)),
         };
@@ -224,8 +230,11 @@ fn print(one: &Accepted, context: Context) {
             "folded": one.folded,
         }));
     }
-    if context.name == Name::Ackpost || context.verbosity >= 2 {
-        let how = if one.folded { " (with others)" } else { "" };
-        output::note(&format!("stored    {} as {}{how}", one.target, one.id));
+    let how = if one.folded { " (with others)" } else { "" };
+    let text = format!("stored    {} as {}{how}", one.target, one.id);
+    if context.name == Name::Apprise {
+        tracing::info!("{text}");
+    } else {
+        output::note_own(context, &text);
     }
 }

@@ -28,6 +28,9 @@ pub(crate) struct SendArgs {
     /// Send to one service after another instead of to all at once (-Da)
     #[arg(long, help_heading = "Sending")]
     pub(crate) disable_async: bool,
+    /// Print only errors: nothing when everything was delivered
+    #[arg(short, long, help_heading = "Sending")]
+    pub(crate) quiet: bool,
     /// Only list the services that would be notified
     #[arg(short, long, help_heading = "Sending")]
     pub(crate) dry_run: bool,
