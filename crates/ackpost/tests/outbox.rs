@@ -226,8 +226,8 @@ fn what_cannot_be_stored_is_said() {
     let (exit, said) = code(&["send", "--queue", "-b", "x", &format!("{target}?budget=lots")]);
     assert_eq!(exit, 1, "{said}");
     assert!(said.contains("budget="), "{said}");
-    let (exit, said) = code(&["send", "--queue", "-b", "x", "-a", "no-such-file", &target]);
-    assert_eq!(exit, 1, "{said}");
+    let (exit, said) = code(&["send", "--queue", "-b", "", "-a", "no-such-file", &target]);
+    assert_eq!(exit, 1, "without a text there is nothing to store: {said}");
     assert!(said.contains("no-such-file"), "{said}");
     let (exit, said) = code(&[
         "send",

@@ -212,6 +212,8 @@ pub(crate) fn check(answer: &Answer) -> Result<(), SogsError> {
 /// is neither the reference's rate text nor a proxy's page is a refusal by a filter.
 fn is_rate_text(text: &str) -> bool {
     let text = text.trim().to_ascii_lowercase();
+    // An empty JSON object says nothing.
+    let text = if text == "{}" { String::new() } else { text };
     text.is_empty()
         || text.starts_with('<')
         || ["rate limit", "too many", "try again later"]
@@ -347,7 +349,7 @@ mod tests {
         ] {
             assert_eq!(cause(429, words), Cause::Rejected, "{words}");
         }
-        for words in ["", "Too Many Requests", "<html>429</html>"] {
+        for words in ["", "{}", "Too Many Requests", "<html>429</html>"] {
             assert_eq!(cause(429, words), Cause::RateLimited, "{words}");
         }
         let rejected = check(&answer(429, "No such words")).unwrap_err();
