@@ -32,7 +32,7 @@ use crate::login::{self, Online, Plan, StanzaError};
 use crate::message::RoomTarget;
 use crate::ns;
 use crate::sasl::{self, Rules};
-use crate::stream::{Transport, header};
+use crate::stream::{ServerKind, Transport, header};
 use crate::upload::{self, Ask as _};
 use crate::xml::Element;
 
@@ -253,6 +253,20 @@ impl Visit {
     /// The full address the server gave us.
     pub fn jid(&self) -> &Jid {
         &self.online.jid
+    }
+
+    /// The name of the server program, if its stream shows it.
+    pub fn server_program(&self) -> Option<&'static str> {
+        match self.online.stream.line().kind {
+            ServerKind::Prosody => Some("Prosody"),
+            ServerKind::Ejabberd => Some("ejabberd"),
+            ServerKind::Unknown => None,
+        }
+    }
+
+    /// Whether the server answers before it stores: a crash can then lose messages that it confirmed.
+    pub fn answers_before_it_stores(&self) -> bool {
+        self.online.stream.line().kind == ServerKind::Ejabberd
     }
 
     /// The server rejected the channel binding it offered, so the login went without it.

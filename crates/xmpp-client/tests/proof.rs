@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::fake::*;
 use common::*;
 use testkit::{Ejabberd, Prosody, Receiver, ServerOptions, XmppServer};
-use xmpp_client::{Confirm, ConfirmedBy, Event, Mode, Outcome, Session, SessionOptions, XmppError};
+use xmpp_client::{Confirm, ConfirmedBy, Event, Mode, Outcome, Session, SessionOptions, Visit, XmppError};
 
 fn count(usual: usize) -> usize {
     std::env::var("ACKPOST_PROOF_SENDS")
@@ -84,6 +84,20 @@ fn prosody_tells_a_blocked_sender() {
 #[test]
 fn ejabberd_tells_a_blocked_sender() {
     a_blocked_sender_is_told(&Ejabberd::start(ServerOptions::default()));
+}
+
+#[test]
+fn the_server_program_is_named() {
+    for (server, program) in [(Prosody::shared(), "Prosody"), (Ejabberd::shared(), "ejabberd")] {
+        for mode in [Mode::None, Mode::StartTls, Mode::Tls] {
+            block_on(async {
+                let visit = Visit::open(&account(server, "carol", mode)).await.unwrap();
+                assert_eq!(visit.server_program(), Some(program));
+                assert_eq!(visit.answers_before_it_stores(), program == "ejabberd");
+                visit.close().await;
+            });
+        }
+    }
 }
 
 // --- a server that answers the ping at once, and lets the message come back later ---

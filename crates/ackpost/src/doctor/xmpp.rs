@@ -112,7 +112,16 @@ pub(super) async fn walk(walk: &mut Walk, way: &Way) {
             "add scramplus=no to save a try, and tell the operator",
         );
     } else {
-        walk.ok("login", format!("logged in as {}", visit.jid()));
+        let mut seen = format!("logged in as {}", visit.jid());
+        if let Some(program) = visit.server_program() {
+            let _ = write!(seen, "; the server is {program}");
+        }
+        if visit.answers_before_it_stores() {
+            seen.push_str(
+                ", which answers before it stores: a crash can lose messages it has just confirmed, only confirm=receipt proves more",
+            );
+        }
+        walk.ok("login", seen);
     }
     targets(walk, way, &mut visit).await;
     upload(walk, &mut visit).await;
