@@ -63,6 +63,8 @@ pub(crate) struct Courier {
     progress: Instant,
     /// What is known about the line and the server.
     line: Line,
+    /// How long the server took lately, the line not counted.
+    busy: Duration,
     /// Second questions that are to be asked a little later.
     due: Vec<Due>,
     /// How the connection before this one ended.
@@ -196,6 +198,7 @@ impl Courier {
             settled: Vec::new(),
             progress: Instant::now(),
             line: Line::default(),
+            busy: Duration::ZERO,
             due: Vec::new(),
             last_end: Ending::Unknown,
             ended: None,
@@ -297,7 +300,7 @@ impl Courier {
             self.ask(&target.to_string(), query, Question::Identity { target, jobs });
         }
         for (domain, covers) in foreign {
-            self.ask_barrier(Some(domain), covers, Round::First(None));
+            self.ask_barrier(Some(domain), covers, Round::default());
         }
         for (room, covers) in rooms {
             // A room answers in the order in which it handles messages.
@@ -305,7 +308,7 @@ impl Courier {
             self.ask(&room.to_string(), query, Question::RoomBarrier { covers });
         }
         if !people.is_empty() {
-            self.ask_barrier(None, people, Round::First(None));
+            self.ask_barrier(None, people, Round::default());
         }
         self.progress = Instant::now();
     }
@@ -389,6 +392,13 @@ impl Courier {
             let limit = self.progress + self.limit;
             self.due.iter().map(|due| due.at).fold(limit, Instant::min)
         })
+    }
+
+    /// Notes how busy the server was during the login.
+    pub(crate) fn note_login(&mut self, line: Line) {
+        self.line = line;
+        let fastest = line.fastest.unwrap_or_default();
+        self.busy = line.slowest.unwrap_or_default().saturating_sub(fastest);
     }
 
     /// Notes what is known about the line and the server by now.

@@ -77,7 +77,7 @@ async fn run(
     if online.encrypted && !online.verified {
         notes.push(Note::CertificateNotVerified);
     }
-    courier.note_line(online.stream.line());
+    courier.note_login(online.stream.line());
     courier.touch();
     if files_first {
         let mut alone = upload::Alone {

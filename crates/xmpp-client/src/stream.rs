@@ -26,6 +26,8 @@ const OLD_STREAM_WAIT: Duration = Duration::from_secs(1);
 pub(crate) struct Line {
     /// The shortest time between something written and the next bytes that came: not much more than a round trip.
     pub(crate) fastest: Option<Duration>,
+    /// The longest such time. It means something during the login, when everything written asks for an answer.
+    pub(crate) slowest: Option<Duration>,
     pub(crate) kind: ServerKind,
 }
 
@@ -305,6 +307,7 @@ impl Stream {
                 if let Some(asked) = self.asked.take() {
                     let took = asked.elapsed();
                     self.line.fastest = Some(self.line.fastest.map_or(took, |fastest| fastest.min(took)));
+                    self.line.slowest = Some(self.line.slowest.map_or(took, |slowest| slowest.max(took)));
                 }
                 Poll::Ready(Ok(buffer.filled().len()))
             }

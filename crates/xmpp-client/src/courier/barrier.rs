@@ -5,7 +5,8 @@
 //! known, the session of a recipient who is online looks at the message beside the sender's session,
 //! which answers the ping: block lists, privacy rules and modules reject it up to 14 ms later (measured
 //! on two busy cores). There a second ping reaches the server a settle time after the first answer.
-//! Its answer also proves that nothing sent meanwhile is still on the line.
+//! Its answer also proves that nothing sent meanwhile is still on the line. A server that turns out to be
+//! slow is given more time, and asked again, unless the line alone is long enough.
 
 use std::time::Duration;
 
@@ -20,25 +21,30 @@ use crate::ns;
 use crate::xml::Element;
 
 /// How long a server has at least, between its two answers, to reject a message.
-pub(super) const SETTLE_MIN: Duration = Duration::from_millis(25);
+const SETTLE_MIN: Duration = Duration::from_millis(30);
 /// How long a slow server is given at most.
 const SETTLE_MAX: Duration = Duration::from_secs(1);
 /// By how much the fastest answer may have been slower than the line.
 const LINE_SLACK: Duration = Duration::from_millis(5);
 
-/// Which of the two questions it is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Round {
-    /// With the time when it was written, once it is.
-    First(Option<Instant>),
-    Second,
+/// How many times longer than its slowest answer a server may take to reject a message.
+const BUSY_FACTOR: u32 = 2;
+
+/// One question behind a batch of messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Round {
+    /// When it was written, once it is.
+    asked: Option<Instant>,
+    /// When the first question was answered; `None` in the first round.
+    since: Option<Instant>,
 }
 
-/// A second question that is to be asked later.
+/// A further question that is to be asked later.
 pub(super) struct Due {
     pub(super) at: Instant,
     domain: Option<String>,
     covers: Vec<Key>,
+    since: Instant,
 }
 
 impl Courier {
@@ -53,15 +59,11 @@ impl Courier {
         self.ask(&to, Element::new("ping", ns::PING), question);
     }
 
-    /// Notes when the first questions went out.
+    /// Notes when the questions went out.
     pub(super) fn barriers_written(&mut self) {
         for (_, question) in self.questions.values_mut() {
-            if let Question::Barrier {
-                round: Round::First(asked @ None),
-                ..
-            } = question
-            {
-                *asked = Some(Instant::now());
+            if let Question::Barrier { round, .. } = question {
+                round.asked.get_or_insert_with(Instant::now);
             }
         }
     }
@@ -78,12 +80,16 @@ impl Courier {
             .as_deref()
             .filter(|_| answer.get("type") == Some("error"))
             .and_then(|domain| never_reached(&StanzaError::of(answer), domain));
-        let complete = match round {
-            Round::Second => true,
-            // What other servers are is not asked: they are given the time.
-            Round::First(_) => unreached.is_some() || domain.is_none() && self.line.in_order(),
-        };
         let now = Instant::now();
+        let took = round.asked.map(|asked| now - asked).unwrap_or_default();
+        let wait = match round.since {
+            _ if unreached.is_some() => None,
+            // What other servers are is not asked: they are given the time.
+            None if domain.is_none() && self.line.in_order() => None,
+            None => Some(self.settle_time(took, None)),
+            Some(since) => Some(self.settle_time(took, Some(now - since))).filter(|wait| !wait.is_zero()),
+        };
+        let complete = wait.is_none();
         for &key in &covers {
             let Some(job) = self.jobs.get_mut(&key) else {
                 continue;
@@ -105,7 +111,7 @@ impl Courier {
             }
             self.resolve(key);
         }
-        if let (Round::First(asked), false) = (round, complete) {
+        if let Some(wait) = wait {
             let covers: Vec<Key> = covers
                 .into_iter()
                 .filter(|key| {
@@ -115,20 +121,39 @@ impl Courier {
                 })
                 .collect();
             if !covers.is_empty() {
-                let at = now + self.settle_time(asked.map(|asked| now - asked).unwrap_or_default());
-                self.due.push(Due { at, domain, covers });
+                self.due.push(Due {
+                    at: now + wait,
+                    domain,
+                    covers,
+                    since: round.since.unwrap_or(now),
+                });
             }
         }
     }
 
-    /// How long to wait with the second question, so that it reaches the server the settle time after the
-    /// first answer left it. `took` is how long that answer took: what the line does not explain of it is
-    /// how busy the server is.
-    fn settle_time(&self, took: Duration) -> Duration {
+    /// How long to wait with the next question, so that it reaches the server the settle time after the first
+    /// answer left it. `took` is how long the latest answer took: what the line does not explain of it is how
+    /// busy the server is. `passed` is the time since the first answer, which also counts. Zero, with
+    /// `passed`: it was long enough.
+    fn settle_time(&mut self, took: Duration, passed: Option<Duration>) -> Duration {
         let fastest = self.line.fastest.unwrap_or_default();
         let busy = took.saturating_sub(fastest);
+        // The load of a server changes slowly: the answers before count too, each half as much as the next.
+        let before = if passed.is_none() {
+            self.busy / 2
+        } else {
+            self.busy
+        };
+        self.busy = busy.max(before);
+        let settle = (self.busy * BUSY_FACTOR).clamp(SETTLE_MIN, SETTLE_MAX);
+        let left = settle.saturating_sub(passed.unwrap_or_default());
         let on_the_line = fastest.saturating_sub(LINE_SLACK);
-        busy.clamp(SETTLE_MIN, SETTLE_MAX).saturating_sub(on_the_line)
+        match passed {
+            // On a long line the answers differ by what happens on it, and each question costs much.
+            Some(_) if left.is_zero() || fastest >= SETTLE_MIN => Duration::ZERO,
+            Some(_) => left.saturating_sub(on_the_line).max(Duration::from_millis(1)),
+            None => left.saturating_sub(on_the_line),
+        }
     }
 
     /// Asks the second questions whose time has come. `true` when there were some.
@@ -138,10 +163,14 @@ impl Courier {
             .partition(|due| due.at <= now);
         self.due = later;
         let any = !due.is_empty();
-        for Due { domain, covers, .. } in due {
-            if covers.iter().any(|key| self.jobs.contains_key(key)) {
+        for due in due {
+            if due.covers.iter().any(|key| self.jobs.contains_key(key)) {
                 self.progress = now;
-                self.ask_barrier(domain, covers, Round::Second);
+                let round = Round {
+                    asked: None,
+                    since: Some(due.since),
+                };
+                self.ask_barrier(due.domain, due.covers, round);
             }
         }
         any
@@ -177,16 +206,42 @@ mod tests {
 
     #[test]
     fn the_line_counts_toward_the_settle_time() {
-        let wait = |line, took| courier(line).settle_time(Duration::from_millis(took)).as_millis();
-        assert_eq!(wait(0, 1), 25, "loopback");
-        assert_eq!(wait(15, 16), 15, "a short line");
+        let wait = |line, took| {
+            let took = Duration::from_millis(took);
+            courier(line).settle_time(took, None).as_millis()
+        };
+        assert_eq!(wait(0, 1), 30, "loopback");
+        assert_eq!(wait(15, 16), 20, "a short line");
         assert_eq!(wait(100, 101), 0, "a long line is time enough");
         assert_eq!(
             wait(0, 200),
-            200,
-            "a busy server is given as long as its answer took"
+            400,
+            "a busy server is given twice as long as its answer took"
         );
-        assert_eq!(wait(100, 300), 105, "what the line does not explain");
+        assert_eq!(wait(100, 300), 305, "what the line does not explain");
         assert_eq!(wait(0, 60_000), 1_000, "never for ever");
+    }
+
+    #[test]
+    fn a_server_that_turns_out_to_be_slow_is_asked_again() {
+        let ms = Duration::from_millis;
+        let mut courier = courier(0);
+        assert_eq!(courier.settle_time(ms(1), None), ms(30));
+        assert_eq!(courier.settle_time(ms(2), Some(ms(32))), ms(0), "it was not");
+        assert_eq!(courier.settle_time(ms(80), Some(ms(105))), ms(55), "it was");
+        assert_eq!(courier.settle_time(ms(3), Some(ms(163))), ms(0));
+        assert_eq!(courier.settle_time(ms(3), None), ms(80), "and that is remembered");
+        assert_eq!(courier.settle_time(ms(3), None), ms(40));
+        assert_eq!(
+            courier.settle_time(ms(60_000), Some(ms(1_000))),
+            ms(0),
+            "never for ever"
+        );
+    }
+
+    #[test]
+    fn over_a_long_line_it_is_asked_twice_and_no_more() {
+        let ms = Duration::from_millis;
+        assert_eq!(courier(100).settle_time(ms(400), Some(ms(400))), ms(0));
     }
 }

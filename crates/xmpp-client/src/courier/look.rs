@@ -215,11 +215,13 @@ impl Courier {
         let answered = job.lived.is_some();
         let passed_on = job.lived.is_some_and(|lived| lived >= PASSED_ON_AFTER);
         let restarted = lived_on == Some(false);
-        // Such a server archives a message and passes it on in one step, and loses nothing of its archive.
+        // Such a server archives a message and passes it on in one step, which only a crash interrupts, and loses
+        // nothing of its archive.
         let in_order = self.line.in_order();
+        let one_step = in_order && self.last_end != Ending::Cut;
         let whole = lived_on == Some(true) || in_order || self.last_end == Ending::Said;
         match job.past {
-            Past::Found if !restarted || in_order || passed_on => Verdict::HandedOver,
+            Past::Found if !restarted || one_step || passed_on => Verdict::HandedOver,
             Past::Found => Verdict::InDoubt(Doubt::Restarted),
             Past::Missing if whole => Verdict::Again,
             _ if passed_on => Verdict::HandedOver,

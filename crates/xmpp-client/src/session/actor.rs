@@ -273,7 +273,7 @@ impl Actor {
             self.connector.account.answer_timeout,
             self.options.ping_after,
         );
-        self.courier.note_line(live.stream.line());
+        self.courier.note_login(live.stream.line());
         self.courier.logged_in();
         self.begin(&mut live, online.resumed, online.resumable_as, &online.jid);
         let end = self.work(&mut live).await;

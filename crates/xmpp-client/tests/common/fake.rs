@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,8 @@ pub enum Step {
     /// Answers every question to `localhost` from here on, and that is all.
     Pongs,
     /// The same, but this long after each answer behind a message the message comes back, whatever is said
-    /// meanwhile. Only in clear text.
-    Bounces(Duration),
+    /// meanwhile. Only in clear text. How long it really took, in microseconds, is put into the number.
+    Bounces(Duration, Arc<AtomicU64>),
     /// Closes the connection at once.
     Close,
 }
@@ -172,13 +173,19 @@ fn follow(script: &[Step], tcp: TcpStream, heard: impl Fn(&str)) {
                 }
             }
             Step::Pongs => return answer_questions(&mut wire, text, heard, |_| ()),
-            Step::Bounces(pause) => {
+            Step::Bounces(pause, took) => {
                 return answer_questions(&mut wire, text, heard, |more| {
-                    let (bounces, pause) = (bounces(more), *pause);
+                    let (bounces, pause, took) = (bounces(more), *pause, took.clone());
+                    if bounces.is_empty() {
+                        return;
+                    }
                     let mut raw = raw.try_clone().unwrap();
+                    let answered = Instant::now();
                     std::thread::spawn(move || {
                         std::thread::sleep(pause);
                         let _ = raw.write_all(bounces.as_bytes());
+                        let micros = u64::try_from(answered.elapsed().as_micros()).unwrap();
+                        took.store(micros, Ordering::SeqCst);
                     });
                 });
             }
