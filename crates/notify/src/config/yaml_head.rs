@@ -173,11 +173,15 @@ pub(super) fn groups(root: &Node<'_>, name: &str, problems: &mut Vec<Problem>) -
         let names = tag_words(key).unwrap_or_default();
         if value.is_some() {
             // Even a group without members is the name of a group, through which no other group is reached.
-            names.iter().for_each(|group| groups.add::<&str>(group, &[]));
+            for group in &names {
+                groups.add::<&str>(group, &[]);
+            }
         }
         let problem = match found {
             Ok(tags) if !names.is_empty() && !tags.is_empty() => {
-                names.into_iter().for_each(|group| groups.add(group, &tags));
+                for group in names {
+                    groups.add(group, &tags);
+                }
                 return;
             }
             // An empty group says what it means.
