@@ -15,6 +15,8 @@ mod health;
 mod hook;
 mod key;
 mod login;
+#[cfg(test)]
+mod matrix;
 mod memory;
 mod metrics;
 mod pages;

@@ -14,5 +14,6 @@ mod routes;
 mod steady;
 
 pub(crate) use auth::claim;
+pub use listen::client;
 pub(crate) use listen::{Listening, listen};
 pub use steady::Steady;

@@ -1,5 +1,6 @@
 //! Who is calling, and what they may do.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -8,7 +9,8 @@ use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use base64::Engine as _;
-use notify::{Entry, TagFilter};
+use notify::outbox::Entry as Queued;
+use notify::{Entry, Environment, TagFilter, Values};
 
 use super::config::{Access, Config};
 use super::key::Key;
@@ -33,9 +35,10 @@ impl Caller {
     /// What a request shows: a token, a page's session, or nothing on an open gateway.
     pub(crate) fn identify(gateway: &Gateway, parts: &Parts) -> Result<Self, Reply> {
         let config = gateway.config();
-        let peer = peer(parts);
+        let peer = client(&config, parts);
         let now = Instant::now();
-        if gateway.is_open() {
+        gateway.reload_tokens();
+        if is_open_to(gateway, &parts.headers) {
             own_host(&config, &parts.headers)?;
             gateway
                 .rates
@@ -45,24 +48,11 @@ impl Caller {
             return Ok(Self::Anyone);
         }
         let grant = match cookie(&parts.headers) {
-            Some(session) if presented(&parts.headers).is_none() => gateway.logins.grant(&session, now),
-            _ => {
-                // Guessing is braked before a guess is looked at.
-                gateway
-                    .rates
-                    .guesses
-                    .check(&peer, config.limits.guess_rate, now)
-                    .map_err(|wait| Reply::too_many("too many wrong tokens came from this address", wait))?;
-                let Some(token) = presented(&parts.headers) else {
-                    return Err(Reply::unauthorized());
-                };
-                let grant = gateway.tokens.check(&token, SystemTime::now());
-                if grant.is_none() {
-                    let _ = gateway.rates.guesses.take(&peer, config.limits.guess_rate, now);
-                    tracing::warn!(%peer, "a wrong token was shown");
-                }
-                grant
-            }
+            Some(session) if presented(&parts.headers).is_none() => of_session(gateway, &session, now),
+            _ => match presented(&parts.headers) {
+                Some(token) => Some(of_token(gateway, &token, peer)?),
+                None => None,
+            },
         };
         let grant = grant.ok_or_else(Reply::unauthorized)?;
         let rate = grant.rate().unwrap_or(config.limits.token_rate);
@@ -91,6 +81,18 @@ impl Caller {
         }
     }
 
+    /// Refuses a token that is bound to tags: a configuration as a whole holds services with other tags, too.
+    pub(crate) fn may_whole(&self, scope: Scope, key: &Key) -> Result<(), Reply> {
+        self.may(scope, Some(key))?;
+        match self {
+            Self::Token(grant) if !grant.tags.is_empty() => Err(Reply::forbidden(
+                "this token is bound to tags, and this request is about the whole configuration",
+            )
+            .remedy("use a token without --tag")),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses to show secrets to somebody who showed none, unless the operator wrote that this gateway is open.
     pub(crate) fn may_see_secrets(&self, gateway: &Gateway) -> Result<(), Reply> {
         match self {
@@ -101,6 +103,32 @@ impl Caller {
                  gateway.toml",
             )),
         }
+    }
+
+    /// The entries of the outbox that the caller may see and change.
+    pub(crate) async fn reach(&self, gateway: &Gateway) -> Result<Reach, Reply> {
+        let Self::Token(grant) = self else {
+            return Ok(Reach::Everything);
+        };
+        if grant.is_unbound() {
+            return Ok(Reach::Everything);
+        }
+        if grant.tags.is_empty() {
+            return Ok(Reach::Keys(Arc::clone(grant)));
+        }
+        let values = Values::new::<&str, String>([], &Environment::empty());
+        let mut services = HashSet::new();
+        for key in gateway.keys()?.into_iter().filter(|key| grant.covers(key)) {
+            let Some(found) = super::routes::notify::key_services(gateway, &key).await? else {
+                continue;
+            };
+            for entry in found.iter().filter(|entry| self.reaches(entry)) {
+                if let Ok(service) = entry.resolve(&values) {
+                    services.insert((key.to_string(), service.url_id(8)));
+                }
+            }
+        }
+        Ok(Reach::Services(services))
     }
 
     /// True when the token reaches this service: it has no tags of its own, or shares one.
@@ -125,16 +153,85 @@ impl Caller {
     }
 }
 
+/// The grant of a presented token. Only wrong tokens count against an address: a right one is never refused for them.
+pub(crate) fn of_token(gateway: &Gateway, token: &str, peer: IpAddr) -> Result<Arc<Grant>, Reply> {
+    if let Some(grant) = gateway.tokens.check(token, SystemTime::now()) {
+        return Ok(grant);
+    }
+    tracing::warn!(%peer, "a wrong token was shown");
+    let rate = gateway.config().limits.guess_rate;
+    match gateway.rates.guesses.take(&peer, rate, Instant::now()) {
+        Ok(()) => Err(Reply::unauthorized()),
+        Err(wait) => Err(Reply::too_many(
+            "too many wrong tokens came from this address",
+            wait,
+        )),
+    }
+}
+
+/// The grant of a page's session, as its token is now. The session ends with its token.
+fn of_session(gateway: &Gateway, session: &str, now: Instant) -> Option<Arc<Grant>> {
+    let opened_with = gateway.logins.grant(session, now)?;
+    let grant = gateway.tokens.current(&opened_with, SystemTime::now());
+    if grant.is_none() {
+        gateway.logins.close(session);
+    }
+    grant
+}
+
+/// The part of the outbox that belongs to the keys and tags of a token.
+#[derive(Debug)]
+pub(crate) enum Reach {
+    Everything,
+    /// Entries that came in through the keys of this token.
+    Keys(Arc<Grant>),
+    /// Entries that came in through these keys for these services (by [`notify::Service::url_id`]).
+    Services(HashSet<(String, String)>),
+}
+
+impl Reach {
+    pub(crate) fn includes(&self, entry: &Queued) -> bool {
+        match (self, &entry.origin) {
+            (Self::Everything, _) => true,
+            (_, None) => false,
+            (Self::Keys(grant), Some(origin)) => Key::parse(origin).is_ok_and(|key| grant.covers(&key)),
+            (Self::Services(services), Some(origin)) => {
+                services.contains(&(origin.clone(), entry.url_id.clone()))
+            }
+        }
+    }
+}
+
 fn too_often(wait: std::time::Duration) -> Reply {
     Reply::too_many("too many requests", wait)
 }
 
-/// The address a request came from.
-pub(crate) fn peer(parts: &Parts) -> IpAddr {
-    parts
+/// The address of the caller: the peer, or the address that a trusted proxy forwards for.
+pub(crate) fn client(config: &Config, parts: &Parts) -> IpAddr {
+    let peer = parts
         .extensions
         .get::<Peer>()
-        .map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.0)
+        .map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.0);
+    sogs_server::client_address(&config.trusted_proxies, peer, &parts.headers)
+}
+
+/// Returns true when this request needs no token. A proxy makes a loopback gateway reachable from elsewhere: only the
+/// word "open" opens it for forwarded requests.
+pub(crate) fn is_open_to(gateway: &Gateway, headers: &HeaderMap) -> bool {
+    gateway.is_open() && (gateway.config().access == Access::Open || !is_forwarded(headers))
+}
+
+/// Returns true if a proxy says that it forwards this request.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    [
+        "forwarded",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-real-ip",
+        "via",
+    ]
+    .iter()
+    .any(|name| headers.contains_key(*name))
 }
 
 /// `Bearer TOKEN`, or HTTP Basic with the token as password (or as user, without a password).
@@ -158,7 +255,8 @@ fn presented(headers: &HeaderMap) -> Option<String> {
 /// The name of the cookie of the pages.
 pub(crate) const COOKIE_NAME: &str = "ackpost";
 
-fn cookie(headers: &HeaderMap) -> Option<String> {
+/// The session in the cookie of the pages.
+pub(crate) fn cookie(headers: &HeaderMap) -> Option<String> {
     headers
         .get_all(COOKIE)
         .iter()
@@ -181,7 +279,7 @@ fn own_host(config: &Config, headers: &HeaderMap) -> Result<(), Reply> {
         || name.parse::<IpAddr>().is_ok()
         || config.hosts.iter().any(|known| known.eq_ignore_ascii_case(&name));
     if own && config.access != Access::Tokens {
-        return same_origin(headers);
+        return same_origin(config, headers);
     }
     Err(Reply::new(
         axum::http::StatusCode::MISDIRECTED_REQUEST,
@@ -198,8 +296,8 @@ fn host_name(host: &str) -> String {
     name.to_ascii_lowercase()
 }
 
-/// A browser that acts for another site says so; nothing that changes anything is done for it.
-pub(crate) fn same_origin(headers: &HeaderMap) -> Result<(), Reply> {
+/// Refuses a request that a browser makes for a page of another site. Other clients send neither header.
+pub(crate) fn same_origin(config: &Config, headers: &HeaderMap) -> Result<(), Reply> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let foreign = || {
         Reply::forbidden("the request was made by a page of another site")
@@ -210,7 +308,13 @@ pub(crate) fn same_origin(headers: &HeaderMap) -> Result<(), Reply> {
     }
     if let Some(origin) = text(ORIGIN.as_str()) {
         let from = origin.split_once("://").map_or("", |(_, host)| host);
-        if from.is_empty() || text(HOST.as_str()) != Some(from) {
+        // A proxy may pass on its own name for `Host`, but not one of the names in gateway.toml.
+        let own = text(HOST.as_str()) == Some(from)
+            || config
+                .hosts
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(&host_name(from)));
+        if from.is_empty() || !own {
             return Err(foreign());
         }
     }
@@ -250,13 +354,23 @@ mod tests {
 
     #[test]
     fn pages_of_other_sites_are_refused() {
-        assert!(same_origin(&headers(&[("host", "localhost:8000")])).is_ok());
+        let mut config = Config::with_folder("/x".into());
+        config.hosts = vec!["notify.example.org".into()];
+        assert!(same_origin(&config, &headers(&[("host", "localhost:8000")])).is_ok());
+        let proxied = [
+            ("host", "127.0.0.1:8000"),
+            ("origin", "https://notify.example.org"),
+        ];
+        assert!(same_origin(&config, &headers(&proxied)).is_ok());
         assert!(
-            same_origin(&headers(&[
-                ("host", "h:1"),
-                ("origin", "http://h:1"),
-                ("sec-fetch-site", "same-origin")
-            ]))
+            same_origin(
+                &config,
+                &headers(&[
+                    ("host", "h:1"),
+                    ("origin", "http://h:1"),
+                    ("sec-fetch-site", "same-origin")
+                ])
+            )
             .is_ok()
         );
         for bad in [
@@ -264,9 +378,8 @@ mod tests {
             [("host", "h:1"), ("origin", "null")],
             [("host", "h:1"), ("sec-fetch-site", "cross-site")],
         ] {
-            assert!(same_origin(&headers(&bad)).is_err());
+            assert!(same_origin(&config, &headers(&bad)).is_err());
         }
-        let config = Config::with_folder("/x".into());
         for good in ["localhost:8000", "127.0.0.1", "[::1]:8000"] {
             assert!(own_host(&config, &headers(&[("host", good)])).is_ok(), "{good}");
         }

@@ -4,7 +4,7 @@
 //! compares it with `Config::default()`, so that neither can drift.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub(crate) struct Config {
     pub(crate) outbox: Option<String>,
     pub(crate) access: Access,
     pub(crate) hosts: Vec<String>,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
     pub(crate) config_lock: bool,
     pub(crate) stateless: bool,
     pub(crate) stateless_urls: Option<PathBuf>,
@@ -47,7 +48,7 @@ pub(crate) struct Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Access {
-    /// Tokens, except that a gateway which listens on loopback only and has no token yet is open.
+    /// Tokens, except that a gateway which listens on loopback only and never had a token is open.
     Auto,
     /// Anybody who can connect.
     Open,
@@ -116,6 +117,7 @@ struct RawConfig {
     outbox: Option<String>,
     access: Option<Access>,
     hosts: Option<Vec<String>>,
+    trusted_proxies: Option<Vec<IpAddr>>,
     config_lock: Option<bool>,
     stateless: Option<bool>,
     stateless_urls: Option<PathBuf>,
@@ -241,6 +243,7 @@ impl Config {
             outbox: raw.outbox,
             access: raw.access.unwrap_or(defaults.access),
             hosts: raw.hosts.unwrap_or(defaults.hosts),
+            trusted_proxies: raw.trusted_proxies.unwrap_or(defaults.trusted_proxies),
             config_lock: raw.config_lock.unwrap_or(defaults.config_lock),
             stateless: raw.stateless.unwrap_or(defaults.stateless),
             stateless_urls: raw.stateless_urls,
@@ -272,6 +275,7 @@ impl Config {
             outbox: None,
             access: Access::Auto,
             hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
             config_lock: false,
             stateless: true,
             stateless_urls: None,
@@ -450,6 +454,7 @@ mod tests {
         defaults.keys = written.keys.clone();
         defaults.hooks = written.hooks.clone();
         defaults.hosts = written.hosts.clone();
+        defaults.trusted_proxies = written.trusted_proxies.clone();
         defaults.alarm_after = written.alarm_after;
         assert!(defaults.outbox.is_some() && defaults.stateless_urls.is_some() && !defaults.keys.is_empty());
         assert!(!defaults.hooks.is_empty() && !defaults.hosts.is_empty() && defaults.alarm_after.is_some());

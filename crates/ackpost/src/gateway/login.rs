@@ -33,7 +33,7 @@ impl Logins {
         Ok(name)
     }
 
-    /// What a session stands for.
+    /// The grant that a session was opened with. Whether its token is still valid is for the caller to check.
     pub(crate) fn grant(&self, session: &str, now: Instant) -> Option<Arc<Grant>> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let (grant, used) = sessions.get_mut(session)?;
@@ -45,11 +45,11 @@ impl Logins {
         Some(Arc::clone(grant))
     }
 
-    /// Ends every session (after tokens were changed).
-    pub(crate) fn close_all(&self) {
+    /// Ends one session.
+    pub(crate) fn close(&self, session: &str) {
         self.sessions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+            .remove(session);
     }
 }

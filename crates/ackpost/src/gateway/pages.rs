@@ -8,32 +8,32 @@ mod service_keys;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 
-pub(crate) use self::layout::log;
-use super::auth::{Caller, same_origin};
+pub(crate) use self::layout::{log, problem};
+use super::auth::Caller;
 use super::payload::{self, Fields};
 use super::reply::Reply;
 use super::state::Gateway;
 use super::turn;
 
 /// The pages, below `/ui`.
-pub(crate) fn router() -> Router<Arc<Gateway>> {
-    Router::new()
-        .route("/ui", get(overview::show))
-        .route("/ui/style.css", get(layout::style))
-        .route("/ui/login", get(login::form).post(login::enter))
-        .route("/ui/logout", post(login::leave))
-        .route("/ui/keys/{key}", get(service_keys::show))
-        .route("/ui/keys/{key}/send", post(service_keys::send))
-        .route("/ui/outbox", get(outbox::list))
-        .route("/ui/outbox/{id}", get(outbox::one))
-        .route("/ui/outbox/{id}/{action}", post(outbox::change))
+pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<Gateway>>); 9] {
+    [
+        ("/ui", get(overview::show)),
+        ("/ui/style.css", get(layout::style)),
+        ("/ui/login", get(login::form).post(login::enter)),
+        ("/ui/logout", post(login::leave)),
+        ("/ui/keys/{key}", get(service_keys::show)),
+        ("/ui/keys/{key}/send", post(service_keys::send)),
+        ("/ui/outbox", get(outbox::list)),
+        ("/ui/outbox/{id}", get(outbox::one)),
+        ("/ui/outbox/{id}/{action}", post(outbox::change)),
+    ]
 }
 
 /// The caller of a page; without one the way leads to the login.
@@ -42,7 +42,7 @@ fn visitor(gateway: &Gateway, request: &axum::http::request::Parts) -> Result<Ca
         if reply.status() == StatusCode::UNAUTHORIZED {
             to("/ui/login")
         } else {
-            layout::problem(&reply)
+            problem(&reply)
         }
     })
 }
@@ -51,7 +51,6 @@ fn visitor(gateway: &Gateway, request: &axum::http::request::Parts) -> Result<Ca
 async fn form(gateway: &Gateway, request: Request) -> Result<(axum::http::request::Parts, Fields), Response> {
     let (parts, body) = request.into_parts();
     let read = async {
-        same_origin(&parts.headers)?;
         let limits = &gateway.config().limits;
         // A form of ours is small, whatever the gateway takes elsewhere.
         let largest = limits.body_bytes.min(256 << 10);
@@ -62,7 +61,7 @@ async fn form(gateway: &Gateway, request: Request) -> Result<(axum::http::reques
     };
     match read.await {
         Ok((fields, _)) => Ok((parts, fields)),
-        Err(reply) => Err(layout::problem(&reply)),
+        Err(reply) => Err(problem(&reply)),
     }
 }
 
@@ -87,5 +86,5 @@ fn with_cookie(mut response: Response, cookie: &str) -> Response {
 }
 
 fn refused(reply: &Reply) -> Response {
-    layout::problem(reply)
+    problem(reply)
 }

@@ -1,11 +1,24 @@
 //! Files that only their owner may read.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Writes a whole file so that a crash leaves either the old or the new content, readable by the owner alone.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_whole(path, content, |temporary| fs::rename(temporary, path))
+}
+
+/// Writes a whole file like [`replace`], but fails if one exists.
+fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_whole(path, content, |temporary| {
+        fs::hard_link(temporary, path)?;
+        fs::remove_file(temporary)
+    })
+}
+
+fn write_whole(path: &Path, content: &[u8], put: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     create_folder(folder)?;
     let mut suffix = [0; 8];
@@ -19,7 +32,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         let mut file = create_private(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
-        fs::rename(&temporary, path)?;
+        put(&temporary)?;
         // The name itself must survive a power cut, too.
         File::open(folder)?.sync_all()
     })();
@@ -27,6 +40,32 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Locks a file for this process, made when it does not exist. Other processes wait for at most `longest`.
+pub(crate) fn lock(path: &Path, longest: Duration) -> io::Result<File> {
+    create_folder(path.parent().unwrap_or(Path::new(".")))?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    let end = Instant::now() + longest;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "another command holds the lock; try again when it has ended",
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
 }
 
 /// Makes a folder (and those above it) that only the owner may enter.
@@ -71,8 +110,11 @@ pub(crate) fn key(path: &Path) -> io::Result<zeroize::Zeroizing<[u8; 32]>> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             getrandom::fill(key.as_mut_slice()).map_err(io::Error::other)?;
-            replace(path, key.as_slice())?;
-            Ok(key)
+            match create(path, key.as_slice()) {
+                // Another process made it first: its key counts.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self::key(path),
+                made => made.map(|()| key),
+            }
         }
         Err(error) => Err(error),
     }
@@ -80,12 +122,18 @@ pub(crate) fn key(path: &Path) -> io::Result<zeroize::Zeroizing<[u8; 32]>> {
 
 #[cfg(unix)]
 fn refuse_shared(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     let meta = file.metadata()?;
     if notify::outbox::is_private(&meta) {
         return Ok(());
     }
-    let mode = meta.permissions().mode() & 0o777;
+    let (mode, owner) = (meta.permissions().mode() & 0o777, meta.uid());
+    if mode & 0o077 == 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("the key file belongs to user {owner}; give it to the user of this program (chown)"),
+        ));
+    }
     Err(io::Error::new(
         io::ErrorKind::PermissionDenied,
         format!("the key file has mode {mode:03o}, others may read it; set it to 600 (chmod 600)"),

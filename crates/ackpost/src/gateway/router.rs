@@ -9,16 +9,17 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 
+use super::auth::same_origin;
 use super::pages;
 use super::reply::{Reply, negotiate};
 use super::routes::{configure, hooks, meta, notify, outbox};
 use super::state::Gateway;
 
-/// The whole service.
-pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
-    let mut router = Router::new();
+/// Every path with its handlers. The test of access (`matrix.rs`) has a row for each.
+pub(super) fn routes() -> Vec<(String, MethodRouter<Arc<Gateway>>)> {
+    let mut all: Vec<(String, MethodRouter<Arc<Gateway>>)> = Vec::new();
     // Apprise API answers with and without the slash at the end.
     for (path, route) in [
         ("/notify", post(notify::stateless)),
@@ -41,15 +42,21 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         ("/outbox/{id}", get(outbox::one)),
         ("/outbox/{id}/{action}", post(outbox::change)),
     ] {
-        router = router
-            .route(path, route.clone())
-            .route(&format!("{path}/"), route);
+        all.push((path.to_owned(), route.clone()));
+        all.push((format!("{path}/"), route));
     }
-    router
-        .route("/", get(|| async { Redirect::to("/ui") }))
-        .route("/healthz", get(meta::healthz))
-        .route("/metrics", get(meta::metrics))
-        .merge(pages::router())
+    all.push(("/".to_owned(), get(|| async { Redirect::to("/ui") })));
+    all.push(("/healthz".to_owned(), get(meta::healthz)));
+    all.push(("/metrics".to_owned(), get(meta::metrics)));
+    all.extend(pages::routes().map(|(path, route)| (path.to_owned(), route)));
+    all
+}
+
+/// The whole service.
+pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, route)| router.route(&path, route))
         .fallback(|| async {
             Reply::not_found("there is no such path").remedy("see the guide of the gateway")
         })
@@ -59,12 +66,30 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
                 "this path does not take this method",
             )
         })
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&gateway),
+            from_own_pages,
+        ))
         .layer(middleware::from_fn_with_state(Arc::clone(&gateway), bounded))
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(
             |_: Box<dyn std::any::Any + Send>| Reply::internal(&"a handler panicked").into_response(),
         ))
         .layer(middleware::from_fn(negotiate))
         .with_state(gateway)
+}
+
+/// Refuses a state change that a page of another site makes its visitor's browser send, on every path.
+async fn from_own_pages(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    if !request.method().is_safe()
+        && let Err(reply) = same_origin(&gateway.config(), request.headers())
+    {
+        return if request.uri().path().starts_with("/ui") {
+            pages::problem(&reply)
+        } else {
+            reply.into_response()
+        };
+    }
+    next.run(request).await
 }
 
 /// Time for the whole request, and the counters.

@@ -49,7 +49,7 @@ impl GatewayError {
     pub(crate) fn remedy(&self) -> String {
         match self {
             Self::Config(_) => "correct it; `ackpost gateway config` prints a documented file".to_owned(),
-            Self::Tokens(_) => "correct or remove the token file".to_owned(),
+            Self::Tokens(_) => "correct the token file, or empty it and make the tokens again".to_owned(),
             Self::Folder { .. } => {
                 "make the folder writable for this user, or name another with `folder`".to_owned()
             }
@@ -80,6 +80,7 @@ pub(crate) async fn run(
         }
     })?;
     let tokens = Tokens::open(&folder.join("tokens.toml"))?;
+    tokens.remember()?;
     let listeners = serve::listen(&config.listen)
         .await
         .map_err(|(address, source)| GatewayError::Listen { address, source })?;

@@ -88,13 +88,13 @@ impl Gateway {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// True when no token is asked for.
+    /// Returns true when no token is needed: `access = "open"`, or on loopback as long as no token was ever made.
     pub(crate) fn is_open(&self) -> bool {
         let config = self.config();
         match config.access {
             Access::Open => true,
             Access::Tokens => false,
-            Access::Auto => config.loopback_only() && self.tokens.is_empty(),
+            Access::Auto => config.loopback_only() && !self.tokens.ever_made(),
         }
     }
 
@@ -106,24 +106,25 @@ impl Gateway {
             new.listen.clone_from(&old.listen);
             new.folder.clone_from(&old.folder);
             new.outbox.clone_from(&old.outbox);
-            *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+            self.configure(new);
         }
         self.catalog.forget();
         self.reload_tokens();
         Ok(())
     }
 
+    /// Replaces the configuration.
+    pub(super) fn configure(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
     /// Reads the tokens again if their file was changed.
     pub(crate) fn reload_tokens(&self) {
         match self.tokens.reload_if_changed() {
-            Ok(true) => {
-                // A page that was opened with a removed token must not stay open.
-                self.logins.close_all();
-                tracing::info!("the tokens were read again");
-            }
+            Ok(true) => tracing::info!("the tokens were read again"),
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(%error, "the tokens could not be read again; the old ones stay valid");
+                tracing::error!(%error, "cannot read the tokens: no token is valid until the file is repaired");
             }
         }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
@@ -96,6 +97,11 @@ impl Grant {
         })
     }
 
+    /// Returns true when the token is bound to no keys and no tags.
+    pub(crate) fn is_unbound(&self) -> bool {
+        self.tags.is_empty() && self.keys.iter().any(|pattern| pattern == "*")
+    }
+
     pub(crate) fn allows(&self, scope: Scope) -> bool {
         self.allow.contains(&scope)
     }
@@ -146,18 +152,25 @@ struct TokenFile {
     tokens: Vec<Grant>,
 }
 
-/// The tokens of a gateway: `tokens.toml` in its folder, mode 0600.
+/// Tokens of a gateway: `tokens.toml` in its folder, mode 0600.
+///
+/// Commands change the file under a lock (`tokens.lock`) and replace it whole. A gateway that ever had a token stays
+/// closed without one: the file and the marker `closed` remember it, and so does the running process.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     path: PathBuf,
     table: RwLock<Table>,
+    had_tokens: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     by_id: BTreeMap<String, Arc<Grant>>,
-    read_at: Option<SystemTime>,
+    read_from: Option<Version>,
 }
+
+/// Identity of one state of the file: a file that was replaced within one tick of the clock has another inode.
+type Version = (Option<SystemTime>, u64, u64);
 
 impl Tokens {
     /// Opens the file; one that does not exist holds no tokens.
@@ -165,39 +178,59 @@ impl Tokens {
         let tokens = Self {
             path: path.to_owned(),
             table: RwLock::default(),
+            had_tokens: AtomicBool::new(false),
         };
         tokens.reload()?;
         Ok(tokens)
     }
 
-    /// Reads the file again.
+    /// Reads the file again. If it cannot be read, no token is valid.
     pub(crate) fn reload(&self) -> Result<(), TokenError> {
-        let read_at = modified(&self.path);
-        let file = self.read()?;
-        let by_id = file
-            .tokens
+        let read_from = version(&self.path);
+        let read = self.read();
+        let (tokens, result) = match read {
+            Ok(file) => (file.tokens, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        if read_from.is_some() || !tokens.is_empty() {
+            self.had_tokens.store(true, Ordering::Relaxed);
+        }
+        let by_id = tokens
             .into_iter()
             .map(|grant| (grant.id.clone(), Arc::new(grant)))
             .collect();
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Table { by_id, read_at };
-        Ok(())
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Table { by_id, read_from };
+        result
     }
 
     /// Reads the file again if it was changed by `gateway token`.
     pub(crate) fn reload_if_changed(&self) -> Result<bool, TokenError> {
-        let read_at = self.table.read().unwrap_or_else(PoisonError::into_inner).read_at;
-        if read_at == modified(&self.path) {
+        let read_from = self
+            .table
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .read_from;
+        if read_from == version(&self.path) {
             return Ok(false);
         }
         self.reload().map(|()| true)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.table
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .by_id
-            .is_empty()
+    /// Returns true if this gateway has a token or ever had one.
+    pub(crate) fn ever_made(&self) -> bool {
+        // A file that cannot be looked at counts as there.
+        let there = |path: &Path| path.try_exists().unwrap_or(true);
+        self.had_tokens.load(Ordering::Relaxed) || there(&self.path) || there(&self.beside(MARKER))
+    }
+
+    /// Writes the marker that keeps this gateway closed even if its token file is deleted.
+    pub(crate) fn remember(&self) -> Result<(), TokenError> {
+        let marker = self.beside(MARKER);
+        if !self.ever_made() || marker.exists() {
+            return Ok(());
+        }
+        private_file::replace(&marker, MARKER_TEXT.as_bytes())
+            .map_err(|source| TokenError::File { path: marker, source })
     }
 
     /// Every row, by name.
@@ -214,21 +247,27 @@ impl Tokens {
             .strip_prefix(PREFIX)
             .and_then(|rest| rest.get(..ID_CHARS))
             .unwrap_or_default();
-        let grant = self
-            .table
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .by_id
-            .get(id)
-            .cloned();
+        let grant = self.by_id(id);
         let expected = grant.as_ref().map_or([0; 64], |grant| hash_bytes(&grant.sha256));
         let seen = hash_bytes(&hash(presented));
         let same: bool = expected.ct_eq(&seen).into();
         grant.filter(|grant| same && !grant.expired(now))
     }
 
+    /// The grant as it is now; `None` once its token was removed, replaced or expired.
+    pub(crate) fn current(&self, grant: &Grant, now: SystemTime) -> Option<Arc<Grant>> {
+        self.by_id(&grant.id)
+            .filter(|found| found.sha256 == grant.sha256 && !found.expired(now))
+    }
+
+    fn by_id(&self, id: &str) -> Option<Arc<Grant>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.by_id.get(id).cloned()
+    }
+
     /// Makes a token and writes its row. The token itself is returned this once.
     pub(crate) fn add(&self, new: NewToken, now: SystemTime) -> Result<SecretString, TokenError> {
+        let _lock = self.lock()?;
         let mut file = self.read()?;
         if file.tokens.iter().any(|grant| grant.name == new.name) {
             return Err(TokenError::NameTaken(new.name));
@@ -256,18 +295,31 @@ impl Tokens {
             expires,
         });
         self.write(&file)?;
+        self.remember()?;
         Ok(token)
     }
 
     /// Removes a row by its name.
     pub(crate) fn remove(&self, name: &str) -> Result<(), TokenError> {
+        let _lock = self.lock()?;
         let mut file = self.read()?;
         let before = file.tokens.len();
         file.tokens.retain(|grant| grant.name != name);
         if file.tokens.len() == before {
             return Err(TokenError::Unknown(name.to_owned()));
         }
-        self.write(&file)
+        self.write(&file)?;
+        self.remember()
+    }
+
+    /// Waits until no other command changes the tokens; the lock ends with the returned file.
+    fn lock(&self) -> Result<std::fs::File, TokenError> {
+        let path = self.beside(LOCK);
+        private_file::lock(&path, LOCK_WAIT).map_err(|source| TokenError::File { path, source })
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        self.path.with_file_name(name)
     }
 
     fn read(&self) -> Result<TokenFile, TokenError> {
@@ -313,6 +365,12 @@ impl Tokens {
     }
 }
 
+const LOCK: &str = "tokens.lock";
+const MARKER: &str = "closed";
+const MARKER_TEXT: &str = "This gateway had a token, so it never answers without one.\n\
+                           To open it, write access = \"open\" in gateway.toml.\n";
+/// Longest wait for another command that changes the tokens.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
 const PREFIX: &str = "ackp_";
 const ID_CHARS: usize = 8;
 
@@ -328,8 +386,13 @@ fn hash_bytes(hex_digest: &str) -> [u8; 64] {
     bytes
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
+fn version(path: &Path) -> Option<Version> {
+    let meta = std::fs::metadata(path).ok()?;
+    #[cfg(unix)]
+    let inode = std::os::unix::fs::MetadataExt::ino(&meta);
+    #[cfg(not(unix))]
+    let inode = 0;
+    Some((meta.modified().ok(), meta.len(), inode))
 }
 
 #[cfg(test)]
@@ -408,5 +471,87 @@ mod tests {
         tokens.remove("ci").expect("removed");
         assert!(tokens.check(token, now).is_none());
         assert!(matches!(tokens.remove("ci"), Err(TokenError::Unknown(_))));
+    }
+
+    #[test]
+    fn concurrent_changes_lose_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tokens.toml");
+        let now = SystemTime::now();
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let each: Vec<_> = (0..12)
+                .map(|number| {
+                    let path = &path;
+                    scope.spawn(move || {
+                        let tokens = Tokens::open(path).expect("opened");
+                        tokens.add(new(&format!("t{number}")), now).expect("added")
+                    })
+                })
+                .collect();
+            each.into_iter()
+                .map(|one| one.join().expect("no panic"))
+                .collect()
+        });
+        let tokens = Tokens::open(&path).expect("opened");
+        assert_eq!(tokens.list().len(), 12);
+        for token in &made {
+            assert!(tokens.check(token.expose_secret(), now).is_some());
+        }
+    }
+
+    #[test]
+    fn a_token_removed_beside_an_addition_is_never_valid_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tokens.toml");
+        let now = SystemTime::now();
+        let watching = Tokens::open(&path).expect("opened");
+        for round in 0..200 {
+            let gone = watching.add(new("gone"), now).expect("added");
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    Tokens::open(&path)
+                        .expect("opened")
+                        .remove("gone")
+                        .expect("removed")
+                });
+                scope.spawn(|| {
+                    let name = format!("new{round}");
+                    let tokens = Tokens::open(&path).expect("opened");
+                    tokens.add(new(&name), now).expect("added");
+                    tokens.remove(&name).expect("removed");
+                });
+            });
+            watching.reload_if_changed().expect("readable");
+            assert!(
+                watching.check(gone.expose_secret(), now).is_none(),
+                "round {round}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_had_a_token_remembers_it() {
+        let now = SystemTime::now();
+        let fresh = tempfile::tempdir().expect("a folder");
+        let path = fresh.path().join("tokens.toml");
+        let tokens = Tokens::open(&path).expect("opened");
+        assert!(!tokens.ever_made());
+        tokens.remember().expect("nothing to write");
+        assert!(!tokens.ever_made());
+        let token = tokens.add(new("only"), now).expect("added");
+        tokens.remove("only").expect("removed");
+        assert!(Tokens::open(&path).expect("opened").ever_made(), "removed");
+        std::fs::write(&path, "").expect("truncated");
+        assert!(Tokens::open(&path).expect("opened").ever_made(), "truncated");
+        for file in ["tokens.toml", "tokens.lock"] {
+            std::fs::remove_file(fresh.path().join(file)).expect("deleted");
+        }
+        assert!(Tokens::open(&path).expect("opened").ever_made(), "deleted");
+        std::fs::write(&path, "token = 5").expect("garbled");
+        assert!(tokens.reload_if_changed().is_err());
+        assert!(
+            tokens.check(token.expose_secret(), now).is_none() && tokens.ever_made(),
+            "garbled"
+        );
     }
 }

@@ -58,6 +58,7 @@ struct Sharing {
     id: i64,
     /// How many pieces the message has, for every target.
     pieces: i64,
+    origin: Option<String>,
 }
 
 impl Outbox {
@@ -104,9 +105,7 @@ impl Outbox {
                 let id = OutboxId::random();
                 shown.push(Shown::of(&parcel.route));
                 let mut draft = match &sharing {
-                    Some(sharing) => {
-                        self.slim_draft(&id, parcel.route, &parcel.rules, sharing, bundle.clone(), now)
-                    }
+                    Some(sharing) => self.slim_draft(&id, parcel, sharing, bundle.clone(), now),
                     None => self.draft(&id, parcel, options, message, bundle.clone(), now)?,
                 };
                 draft.is_alarm = guard.is_some();
@@ -204,6 +203,7 @@ impl Outbox {
         let sharing = Sharing {
             id: random_number(),
             pieces: count_of(&pieces),
+            origin: options.origin.clone(),
         };
         let stored = StoredMessage::new(message, !files.is_empty());
         let row = Shared::new(&first.route, whole, rules, stored);
@@ -214,8 +214,7 @@ impl Outbox {
     fn slim_draft(
         &self,
         id: &OutboxId,
-        route: Route,
-        rules: &Rules,
+        Parcel { route, rules }: Parcel,
         sharing: &Sharing,
         bundle: Option<String>,
         now: i64,
@@ -226,7 +225,7 @@ impl Outbox {
         inner.door.take_up_to(&lane, stamp + sharing.pieces - 1);
         Draft {
             id: id.to_string(),
-            label: inner.seal_label(id.as_str(), &route),
+            label: inner.seal_label(id.as_str(), &route, sharing.origin.as_deref()),
             lane,
             service: route.service,
             ttl_ms: span_ms(rules.time_to_live()),
@@ -250,24 +249,31 @@ impl Outbox {
     fn draft(
         &self,
         id: &OutboxId,
-        parcel: Parcel,
+        Parcel { route, rules }: Parcel,
         options: &AcceptOptions,
         message: &Message,
         bundle: Option<String>,
         now: i64,
     ) -> Result<Draft, OutboxError> {
         let inner = &self.0;
-        let Parcel { route, rules } = parcel;
+        // An entry belongs to one origin; without one the names are those of earlier versions.
+        let origin = options.origin.as_deref();
+        let fold_key = |parts: &[&[u8]]| match origin {
+            Some(origin) => inner
+                .seal
+                .name(&[parts, &[b"origin", origin.as_bytes()]].concat()),
+            None => inner.seal.name(parts),
+        };
         let lane = inner.lane_of(&route);
         let dedup = rules.dedup.as_ref().map(|dedup| {
             let key = if dedup.key == "auto" {
-                inner.seal.name(&[
+                fold_key(&[
                     b"repeat of text",
                     message.title.as_bytes(),
                     message.body.as_bytes(),
                 ])
             } else {
-                inner.seal.name(&[b"repeat", dedup.key.as_bytes()])
+                fold_key(&[b"repeat", dedup.key.as_bytes()])
             };
             (key, span_ms(dedup.window))
         });
@@ -289,7 +295,7 @@ impl Outbox {
         let plan = if let Some(span) = digest {
             payload.fold = Fold::Digest;
             Plan::Digest {
-                key: inner.seal.name(&[b"digest"]),
+                key: fold_key(&[b"digest"]),
                 span_ms: span_ms(span),
             }
         } else {
@@ -304,7 +310,7 @@ impl Outbox {
         let ready = payload.seal(&inner.seal, id.as_str());
         Ok(Draft {
             id: id.to_string(),
-            label: inner.seal_label(id.as_str(), &payload.route),
+            label: inner.seal_label(id.as_str(), &payload.route, origin),
             lane,
             service: payload.route.service.clone(),
             ttl_ms: span_ms(payload.rules.time_to_live()),

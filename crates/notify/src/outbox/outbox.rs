@@ -55,11 +55,14 @@ pub(super) struct Label {
     url: String,
     url_id: String,
     target: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
 }
 
-impl From<&Route> for Label {
-    fn from(route: &Route) -> Self {
+impl Label {
+    fn new(route: &Route, origin: Option<&str>) -> Self {
         Self {
+            origin: origin.map(str::to_owned),
             url: route.masked.clone(),
             url_id: route.url_id.clone(),
             target: route.target.clone(),
@@ -136,6 +139,19 @@ impl Outbox {
 
     /// A page of entries, newest first.
     pub async fn list(&self, filter: &Filter) -> Result<Vec<Entry>, OutboxError> {
+        self.list_where(filter, &|_| true).await
+    }
+
+    /// A page of the entries for which `wanted` returns true, newest first.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn list_where(
+        &self,
+        filter: &Filter,
+        wanted: &(dyn Fn(&Entry) -> bool + Send + Sync),
+    ) -> Result<Vec<Entry>, OutboxError> {
         let limit = if filter.limit == 0 {
             100
         } else {
@@ -155,17 +171,18 @@ impl Outbox {
         codes.dedup();
         let mut entries = Vec::new();
         loop {
-            let wanted = Wanted {
+            let page = Wanted {
                 states: codes.clone(),
                 before,
                 limit: i64::try_from(limit.max(200)).unwrap_or(i64::MAX),
             };
-            let page = self.0.store.entries(&wanted).await?;
+            let page = self.0.store.entries(&page).await?;
             let last = page.len() < limit.max(200);
             for view in page {
                 before = view.seq;
                 let entry = self.0.entry(view);
                 let fits = states.contains(&entry.state)
+                    && wanted(&entry)
                     && filter
                         .target
                         .as_ref()
@@ -317,8 +334,8 @@ impl Inner {
             .await
     }
 
-    pub(super) fn seal_label(&self, id: &str, route: &Route) -> Vec<u8> {
-        let label = serde_json::to_vec(&Label::from(route)).expect("texts can be written");
+    pub(super) fn seal_label(&self, id: &str, route: &Route, origin: Option<&str>) -> Vec<u8> {
+        let label = serde_json::to_vec(&Label::new(route, origin)).expect("texts can be written");
         self.seal.seal(&format!("label {id}"), &label)
     }
 
@@ -342,6 +359,7 @@ impl Inner {
                 url: "(damaged)".to_owned(),
                 url_id: String::new(),
                 target: "(damaged)".to_owned(),
+                origin: None,
             })
     }
 
@@ -367,6 +385,7 @@ impl Inner {
             folded: u64::try_from(view.folded).unwrap_or(0),
             waits_for: Hold::from_code(view.hold),
             outcome,
+            origin: label.origin,
         }
     }
 

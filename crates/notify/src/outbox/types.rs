@@ -248,6 +248,9 @@ pub struct Entry {
     /// What came of the latest attempt.
     #[serde(serialize_with = "optional_outcome")]
     pub outcome: Option<Outcome>,
+    /// Configuration that it was accepted through; see [`AcceptOptions::origin`].
+    #[serde(skip)]
+    pub origin: Option<String>,
 }
 
 /// One line of the log.
@@ -306,6 +309,9 @@ pub struct AcceptOptions {
     pub asset: Option<crate::Asset>,
     /// Files that could not be read, and why. [`Outbox::accept`](super::Outbox::accept) adds those that it finds.
     pub missing_files: Vec<String>,
+    /// Name of the configuration that the message comes through, for access control. Messages of different origins
+    /// are never put into one entry.
+    pub origin: Option<String>,
 }
 
 /// Which entries.

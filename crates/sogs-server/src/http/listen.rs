@@ -258,8 +258,8 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
     into_response(reply).await
 }
 
-/// Who is asking: the peer, or whom a trusted proxy says it asks for (the last address that is no proxy of ours).
-fn client(trusted: &[IpAddr], peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
+/// Address of the client: the peer, or the address a trusted proxy forwards for (the last that is no trusted proxy).
+pub fn client(trusted: &[IpAddr], peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
     if !trusted.contains(&peer) {
         return peer;
     }

@@ -61,6 +61,7 @@ impl QueueArgs {
                 .map_err(usage)
         };
         Ok(AcceptOptions {
+            origin: None,
             ttl: span("ttl", &self.ttl)?,
             digest: span("digest", &self.digest)?,
             dedup: self

@@ -49,7 +49,7 @@ pub(super) fn page(title: &str, logged_in: bool, content: &Markup) -> Response {
 }
 
 /// A refusal as a page.
-pub(super) fn problem(reply: &Reply) -> Response {
+pub(crate) fn problem(reply: &Reply) -> Response {
     let content = html! { p.bad role="alert" { (reply.sentence()) } p { a href="/ui" { "Back" } } };
     let mut response = page("This did not work", false, &content);
     *response.status_mut() = reply.status();

@@ -1,20 +1,26 @@
 //! Logging in with a token.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use maud::html;
 
 use super::{form as read_form, layout, refused, text, to, with_cookie};
-use crate::gateway::auth::{COOKIE_NAME, peer};
+use crate::gateway::auth::{COOKIE_NAME, client, cookie, is_open_to, of_token};
 use crate::gateway::reply::Reply;
 use crate::gateway::state::Gateway;
 
 /// The form.
-pub(super) async fn form(State(gateway): State<Arc<Gateway>>) -> Response {
-    if gateway.is_open() { to("/ui") } else { page(None) }
+pub(super) async fn form(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    gateway.reload_tokens();
+    if is_open_to(&gateway, &headers) {
+        to("/ui")
+    } else {
+        page(None)
+    }
 }
 
 fn page(problem: Option<&str>) -> Response {
@@ -35,24 +41,18 @@ pub(super) async fn enter(State(gateway): State<Arc<Gateway>>, request: Request)
         Ok(read) => read,
         Err(response) => return response,
     };
-    let (peer, now) = (peer(&parts), Instant::now());
-    let rate = gateway.config().limits.guess_rate;
-    if let Err(wait) = gateway.rates.guesses.check(&peer, rate, now) {
-        return refused(&Reply::too_many(
-            "too many wrong tokens came from this address",
-            wait,
-        ));
-    }
-    let Some(grant) = gateway
-        .tokens
-        .check(text(&fields, "token").trim(), SystemTime::now())
-    else {
-        let _ = gateway.rates.guesses.take(&peer, rate, now);
-        let mut response = page(Some("This is no valid token."));
-        *response.status_mut() = axum::http::StatusCode::UNAUTHORIZED;
-        return response;
+    let peer = client(&gateway.config(), &parts);
+    gateway.reload_tokens();
+    let grant = match of_token(&gateway, text(&fields, "token").trim(), peer) {
+        Ok(grant) => grant,
+        Err(reply) if reply.status() == StatusCode::UNAUTHORIZED => {
+            let mut response = page(Some("invalid token"));
+            *response.status_mut() = reply.status();
+            return response;
+        }
+        Err(reply) => return refused(&reply),
     };
-    match gateway.logins.open(grant, now) {
+    match gateway.logins.open(grant, Instant::now()) {
         Ok(session) => {
             // `Secure` is left out: on loopback there is no TLS. A proxy with TLS may add it.
             with_cookie(
@@ -64,8 +64,11 @@ pub(super) async fn enter(State(gateway): State<Arc<Gateway>>, request: Request)
     }
 }
 
-/// Ends the session in this browser.
-pub(super) async fn leave(State(_): State<Arc<Gateway>>) -> Response {
+/// Ends the session, for every browser that holds its cookie.
+pub(super) async fn leave(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    if let Some(session) = cookie(request.headers()) {
+        gateway.logins.close(&session);
+    }
     with_cookie(
         to("/ui/login"),
         &format!("{COOKIE_NAME}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"),

@@ -10,7 +10,7 @@ use notify::outbox::{Entry, OutboxId, State as Standing, time_text};
 use super::{form, layout, refused, to, visitor};
 use crate::gateway::auth::Caller;
 use crate::gateway::reply::Reply;
-use crate::gateway::routes::outbox::{apply, filter};
+use crate::gateway::routes::outbox::{apply, filter, reached};
 use crate::gateway::routes::send::refusal;
 use crate::gateway::state::Gateway;
 use crate::gateway::token::Scope;
@@ -28,7 +28,9 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>, request: Request) 
         caller.may(Scope::Outbox, None)?;
         let mut filter = filter(query)?;
         filter.limit = PAGE;
-        gateway.outbox.list(&filter).await.map_err(refusal)
+        let reach = caller.reach(&gateway).await?;
+        let wanted = |entry: &Entry| reach.includes(entry);
+        gateway.outbox.list_where(&filter, &wanted).await.map_err(refusal)
     };
     match shown.await {
         Ok(entries) => layout::page("Outbox", logged_in(&caller), &table(&entries, query)),
@@ -108,6 +110,7 @@ pub(super) async fn one(
         caller.may(Scope::Outbox, None)?;
         let unknown = || Reply::not_found("there is no such message in the outbox");
         let id: OutboxId = id.parse().map_err(|_| unknown())?;
+        reached(&gateway, &caller, &id).await?;
         let (entry, events) = gateway
             .outbox
             .show(&id)

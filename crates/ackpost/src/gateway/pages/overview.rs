@@ -9,6 +9,7 @@ use maud::html;
 
 use super::{layout, refused, visitor};
 use crate::gateway::auth::Caller;
+use crate::gateway::config::Access;
 use crate::gateway::routes::send::refusal;
 use crate::gateway::state::Gateway;
 use crate::gateway::token::Scope;
@@ -31,13 +32,26 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>, request: Request) 
     let shown: Vec<_> = keys
         .iter()
         .filter(|key| {
-            Scope::ALL[..4]
+            [Scope::Read, Scope::Configure]
                 .iter()
                 .any(|scope| caller.may(*scope, Some(key)).is_ok())
         })
         .collect();
+    // The counts are about all keys.
+    let counts = match &caller {
+        Caller::Token(grant) => {
+            grant.is_unbound() && (grant.allows(Scope::Outbox) || grant.allows(Scope::Metrics))
+        }
+        Caller::Anyone => true,
+    };
+    let access = match (gateway.is_open(), gateway.config().access) {
+        (true, Access::Open) => "open: everybody who can connect",
+        (true, _) => "open to this machine until the first token is made",
+        (false, _) => "with tokens",
+    };
     let content = html! {
         dl {
+            @if counts {
             dt { "Waiting" } dd { (stats.waiting + stats.collecting) }
             dt { "Oldest" }
             dd {
@@ -49,7 +63,8 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>, request: Request) 
             dt { "Failing targets" } dd { (stats.failing_lanes) }
             dt { "Dead letters" }
             dd { @if stats.dead > 0 { a.bad href="/ui/outbox?state=dead" { (stats.dead) } } @else { "0" } }
-            dt { "Access" } dd { @if gateway.is_open() { "open, loopback only" } @else { "with tokens" } }
+            }
+            dt { "Access" } dd { (access) }
         }
         h2 { "Keys" }
         @if shown.is_empty() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use notify::Notifier;
@@ -14,6 +15,7 @@ use crate::gateway::key::Key;
 use crate::gateway::payload::Payload;
 use crate::gateway::reply::Reply;
 use crate::gateway::routes::notify::{deliver, key_services};
+use crate::gateway::routes::send::told;
 use crate::gateway::state::Gateway;
 use crate::gateway::token::Scope;
 
@@ -70,15 +72,24 @@ pub(super) async fn send(
             ttl: None,
             share: gateway.memory.share(),
         };
-        deliver(&gateway, &caller, &services, payload, TEST_WAIT).await
+        deliver(&gateway, &caller, Some(&key), &services, payload, TEST_WAIT).await
     };
-    let reply = sent.await.unwrap_or_else(|reply| reply);
+    let reply = match sent.await {
+        Ok(reply) => reply,
+        Err(reply) if reply.status() == StatusCode::FORBIDDEN => return refused(&reply),
+        Err(reply) => reply,
+    };
     match content(&gateway, &caller, &key, Some(&reply)).await {
         Ok(mut response) => {
             *response.status_mut() = reply.status();
             response
         }
-        Err(reply) => refused(&reply),
+        // A token that may send, but not read the key, sees the outcome alone.
+        Err(_) => {
+            let mut response = layout::page("Test", matches!(caller, Caller::Token(_)), &outcome(&reply));
+            *response.status_mut() = reply.status();
+            response
+        }
     }
 }
 
@@ -95,27 +106,27 @@ async fn content(
     sent: Option<&Reply>,
 ) -> Result<Response, Reply> {
     let key = Key::parse(key)?;
-    let readable = [Scope::Read, Scope::Configure, Scope::Notify]
-        .iter()
-        .any(|s| caller.may(*s, Some(&key)).is_ok());
-    if !readable {
-        caller.may(Scope::Read, Some(&key))?;
-    }
+    caller
+        .may(Scope::Read, Some(&key))
+        .or_else(|reply| caller.may(Scope::Configure, Some(&key)).map_err(|_| reply))?;
+    let may_send = caller.may(Scope::Notify, Some(&key)).is_ok();
     let services = services(gateway, &key).await?;
     let markup = html! {
         @if let Some(reply) = sent { (outcome(reply)) }
         (table(caller, &services))
-        @let problems: Vec<_> = services.problems().iter().filter(|problem| problem.is_error()).collect();
+        @let problems: Vec<_> = services.problems().iter().filter(|problem| problem.is_error()).map(told).collect();
         @if !problems.is_empty() {
             h2 { "What could not be used" }
             ul { @for problem in problems { li.bad { (problem) } } }
         }
-        h2 { "Send a test" }
-        form.stack method="post" action={ "/ui/keys/" (key) "/send" } {
-            label { "Title" input name="title" maxlength="250"; }
-            label { "Text" textarea name="body" rows="3" { "This is a test." } }
-            label { "Tags (empty means all)" input name="tag"; }
-            button type="submit" { "Send" }
+        @if may_send {
+            h2 { "Send a test" }
+            form.stack method="post" action={ "/ui/keys/" (key) "/send" } {
+                label { "Title" input name="title" maxlength="250"; }
+                label { "Text" textarea name="body" rows="3" { "This is a test." } }
+                label { "Tags (empty means all)" input name="tag"; }
+                button type="submit" { "Send" }
+            }
         }
     };
     Ok(layout::page(

@@ -179,7 +179,8 @@ pub(crate) async fn urls(
     };
     let filter = tags::parse_text(&query("tag").unwrap_or_default())?.unwrap_or(TagFilter::All);
     let exposed = query("privacy").is_some_and(|word| matches!(word.as_str(), "0" | "no" | "false"))
-        && changeable(&gateway, &caller, &key).is_ok()
+        && caller.may(Scope::Configure, Some(&key)).is_ok()
+        && readable(&gateway, &key).is_ok()
         && caller.may_see_secrets(&gateway).is_ok();
     let Some(services) = super::notify::key_services(&gateway, &key).await? else {
         return Ok(Reply::no_content().into_response());
@@ -206,7 +207,12 @@ pub(crate) async fn urls(
 
 /// May this caller change what is saved, and can it be changed at all?
 fn changeable(gateway: &Gateway, caller: &Caller, key: &Key) -> Result<(), Reply> {
-    caller.may(Scope::Configure, Some(key))?;
+    caller.may_whole(Scope::Configure, key)?;
+    readable(gateway, key)
+}
+
+/// Refuses keys whose configuration is not shown or changed over HTTP.
+fn readable(gateway: &Gateway, key: &Key) -> Result<(), Reply> {
     if gateway.config().config_lock {
         return Err(Reply::forbidden("configurations are locked").remedy("see config_lock in gateway.toml"));
     }

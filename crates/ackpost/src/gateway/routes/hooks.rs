@@ -118,6 +118,7 @@ async fn pass_on(
             }
         }
     }
+    order.options.origin = Some(key.to_string());
     order.wait = send::wait(gateway, &opened.parts, asked);
     order.share = Some(opened.body.into_share());
     send::accept(gateway, order).await

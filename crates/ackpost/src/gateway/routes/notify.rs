@@ -45,7 +45,7 @@ async fn to_key(gateway: &Gateway, key: Key, opened: Opened) -> Result<Reply, Re
         return Ok(Reply::no_content().remedy("there is no configuration under this key"));
     };
     let wait = send::wait(gateway, &parts, payload.wait);
-    deliver(gateway, &caller, &services, payload, wait).await
+    deliver(gateway, &caller, Some(&key), &services, payload, wait).await
 }
 
 /// To URLs that come with the request, or to those of the operator; or, when a header names one, to a key.
@@ -82,7 +82,7 @@ pub(crate) async fn stateless(State(gateway): State<Arc<Gateway>>, request: Requ
         return Ok(Reply::no_content().remedy(format!("no valid URL: {}", causes.join(" | "))));
     }
     let wait = send::wait(&gateway, &parts, payload.wait);
-    deliver(&gateway, &caller, &services, payload, wait).await
+    deliver(&gateway, &caller, None, &services, payload, wait).await
 }
 
 /// The services of a key, the operator's file first.
@@ -96,6 +96,7 @@ pub(crate) async fn key_services(gateway: &Gateway, key: &Key) -> Result<Option<
 pub(crate) async fn deliver(
     gateway: &Gateway,
     caller: &Caller,
+    key: Option<&Key>,
     services: &Notifier,
     mut payload: Payload,
     wait: std::time::Duration,
@@ -109,6 +110,7 @@ pub(crate) async fn deliver(
     message.attachments = attachments;
     let mut order = order(caller, services, &filter, message)?;
     order.options.ttl = payload.ttl;
+    order.options.origin = key.map(Key::to_string);
     order.wait = wait;
     order.share = Some(payload.share);
     send::accept(gateway, order).await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use notify::outbox::{Filter, OutboxId, Selection};
+use notify::outbox::{Entry, Filter, OutboxId, Selection};
 use serde_json::json;
 
 use super::send::refusal;
@@ -16,21 +16,26 @@ use crate::gateway::state::Gateway;
 use crate::gateway::token::Scope;
 use crate::gateway::units;
 
-/// Where one message stands; `?wait=10` waits until that is final. Its id is unguessable, so whoever may send and
-/// was told it may ask.
+/// State of one message; `?wait=10` waits until it is final. Answers callers who may send through its key, who may send
+/// to URLs if it came without a key, or who may see the outbox.
 pub(crate) async fn one(
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Reply> {
     let Opened { caller, parts, .. } = open(&gateway, request).await?;
-    let any = [Scope::Notify, Scope::Urls, Scope::Outbox]
-        .into_iter()
-        .find(|scope| caller.may(*scope, None).is_ok());
-    if any.is_none() {
+    let by_key = caller.may(Scope::Notify, None).is_ok() || caller.may(Scope::Outbox, None).is_ok();
+    let by_urls = caller.may(Scope::Urls, None).is_ok();
+    if !by_key && !by_urls {
         caller.may(Scope::Outbox, None)?;
     }
     let id: OutboxId = parse(&id)?;
+    let reach = caller.reach(&gateway).await?;
+    let visible = |entry: &Entry| (by_key && reach.includes(entry)) || (by_urls && entry.origin.is_none());
+    let entry = gateway.outbox.get(&id).await.map_err(refusal)?;
+    if !entry.as_ref().is_some_and(visible) {
+        return Err(unknown());
+    }
     let asked = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
         .find(|(name, _)| name == "wait")
         .and_then(|(_, text)| units::duration(&text).ok());
@@ -56,7 +61,12 @@ pub(crate) async fn list(State(gateway): State<Arc<Gateway>>, request: Request) 
     let Opened { caller, parts, .. } = open(&gateway, request).await?;
     caller.may(Scope::Outbox, None)?;
     let filter = filter(parts.uri.query().unwrap_or_default())?;
-    let entries = gateway.outbox.list(&filter).await.map_err(refusal)?;
+    let reach = caller.reach(&gateway).await?;
+    let entries = gateway
+        .outbox
+        .list_where(&filter, &|entry| reach.includes(entry))
+        .await
+        .map_err(refusal)?;
     Ok(([(CONTENT_TYPE, "application/json")], json!(entries).to_string()).into_response())
 }
 
@@ -109,18 +119,18 @@ pub(crate) async fn apply(
     action: &str,
 ) -> Result<Reply, Reply> {
     caller.may(Scope::Outbox, None)?;
-    let selection = Selection::Ids(vec![parse(id)?]);
-    let (changed, done) = match action {
-        "retry" => (
-            gateway.outbox.retry(&selection).await.map_err(refusal)?,
-            "is tried again",
-        ),
-        "drop" => (
-            gateway.outbox.drop_entries(&selection).await.map_err(refusal)?,
-            "is dropped",
-        ),
-        _ => return Err(Reply::not_found("there is no such action").remedy("use retry or drop")),
+    let id = parse(id)?;
+    if !matches!(action, "retry" | "drop") {
+        return Err(Reply::not_found("there is no such action").remedy("use retry or drop"));
+    }
+    reached(gateway, caller, &id).await?;
+    let selection = Selection::Ids(vec![id]);
+    let (changed, done) = if action == "retry" {
+        (gateway.outbox.retry(&selection).await, "is tried again")
+    } else {
+        (gateway.outbox.drop_entries(&selection).await, "is dropped")
     };
+    let changed = changed.map_err(refusal)?;
     if changed == 0 {
         return Err(
             Reply::new(axum::http::StatusCode::CONFLICT, "nothing was changed")
@@ -128,6 +138,16 @@ pub(crate) async fn apply(
         );
     }
     Ok(Reply::ok(format!("the message {done}")))
+}
+
+/// Refuses an entry that does not exist, or that came in through keys or tags outside of the caller's token.
+pub(crate) async fn reached(gateway: &Gateway, caller: &Caller, id: &OutboxId) -> Result<(), Reply> {
+    let reach = caller.reach(gateway).await?;
+    let entry = gateway.outbox.get(id).await.map_err(refusal)?;
+    match entry {
+        Some(entry) if reach.includes(&entry) => Ok(()),
+        _ => Err(unknown()),
+    }
 }
 
 fn parse(id: &str) -> Result<OutboxId, Reply> {
