@@ -43,7 +43,7 @@ pub use rules::{
     parse_span,
 };
 pub use seal::is_private;
-pub use services::Services;
+pub use services::{Services, target_labels};
 pub use store::Location;
 pub use types::{
     AcceptOptions, Accepted, BadOutboxId, Entry, Event, Filter, Hold, LATENCY_MS, OutboxId, Selection,

@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use base64::Engine as _;
-use notify::outbox::Entry as Queued;
+use notify::outbox::{Entry as Queued, target_labels};
 use notify::{Entry, Environment, TagFilter, Values};
 
 use super::config::{Access, Config};
@@ -117,18 +117,20 @@ impl Caller {
             return Ok(Reach::Keys(Arc::clone(grant)));
         }
         let values = Values::new::<&str, String>([], &Environment::empty());
-        let mut services = HashSet::new();
+        let mut targets = HashSet::new();
         for key in gateway.keys()?.into_iter().filter(|key| grant.covers(key)) {
             let Some(found) = super::routes::notify::key_services(gateway, &key).await? else {
                 continue;
             };
             for entry in found.iter().filter(|entry| self.reaches(entry)) {
                 if let Ok(service) = entry.resolve(&values) {
-                    services.insert((key.to_string(), service.url_id(8)));
+                    for target in target_labels(&service) {
+                        targets.insert((key.to_string(), service.url_id(8), target));
+                    }
                 }
             }
         }
-        Ok(Reach::Services(services))
+        Ok(Reach::Targets(targets))
     }
 
     /// True when the token reaches this service: it has no tags of its own, or shares one.
@@ -185,8 +187,8 @@ pub(crate) enum Reach {
     Everything,
     /// Entries that came in through the keys of this token.
     Keys(Arc<Grant>),
-    /// Entries that came in through these keys for these services (by [`notify::Service::url_id`]).
-    Services(HashSet<(String, String)>),
+    /// Entries that came in through these keys for these services (by [`notify::Service::url_id`]) and targets.
+    Targets(HashSet<(String, String, String)>),
 }
 
 impl Reach {
@@ -195,8 +197,8 @@ impl Reach {
             (Self::Everything, _) => true,
             (_, None) => false,
             (Self::Keys(grant), Some(origin)) => Key::parse(origin).is_ok_and(|key| grant.covers(&key)),
-            (Self::Services(services), Some(origin)) => {
-                services.contains(&(origin.clone(), entry.url_id.clone()))
+            (Self::Targets(targets), Some(origin)) => {
+                targets.contains(&(origin.clone(), entry.url_id.clone(), entry.target.clone()))
             }
         }
     }

@@ -50,6 +50,14 @@ impl Catalog {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Forgets one key, whose secrets are wiped with its services.
+    pub(crate) fn forget_key(&self, key: &Key) {
+        self.loaded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(key);
+    }
+
     /// The services of a key; `None` when there is no such key.
     pub(crate) async fn services(
         &self,

@@ -129,10 +129,12 @@ fn read_key(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let file = fs::File::open(path)?;
     let meta = file.metadata()?;
     if !is_private(&meta) {
-        return Err(std::io::Error::other(format!(
-            "others may read it (mode {:03o})",
-            meta.mode() & 0o777
-        )));
+        let mode = meta.mode() & 0o777;
+        return Err(std::io::Error::other(if mode & 0o077 == 0 {
+            format!("it belongs to another user ({})", meta.uid())
+        } else {
+            format!("others may read it (mode {mode:03o})")
+        }));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(1024));
     file.take(1024).read_to_end(&mut bytes)?;
@@ -154,7 +156,7 @@ fn key_of(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
     }
 }
 
-/// True when a file with a secret shows it to nobody else. One that the system hands to a service (systemd's
+/// Returns true when a file with a secret belongs to this user and shows it to nobody else. One that the system hands to a service (systemd's
 /// credentials) belongs to root and is readable for the service by an access list, which shows as mode 0440.
 pub fn is_private(file: &fs::Metadata) -> bool {
     let me = fs::metadata("/proc/self").map_or(0, |own| own.uid());
@@ -163,7 +165,8 @@ pub fn is_private(file: &fs::Metadata) -> bool {
 
 fn shows_nobody(mode: u32, owner: u32, me: u32) -> bool {
     let handed_in = owner == 0 && me != 0;
-    mode & if handed_in { 0o037 } else { 0o077 } == 0
+    // The owner may read and change it, whatever its mode.
+    (owner == me || handed_in) && mode & if handed_in { 0o037 } else { 0o077 } == 0
 }
 
 /// Makes a key and puts it in place in one step, so that of several processes one wins and all use its key.
@@ -245,6 +248,9 @@ mod tests {
             (0o444, 0, 1000, false),
             (0o460, 0, 1000, false),
             (0o440, 0, 0, false),
+            (0o600, 1001, 1000, false),
+            (0o600, 1001, 0, false),
+            (0o400, 0, 1000, true),
         ] {
             assert_eq!(shows_nobody(mode, owner, me), private, "{mode:o} {owner} {me}");
         }

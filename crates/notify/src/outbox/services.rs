@@ -293,6 +293,15 @@ pub(super) fn rules(service: &Service) -> Result<Rules, OutboxError> {
     Ok(rules)
 }
 
+/// Returns [`super::Entry::target`] for every target of a service.
+pub fn target_labels(service: &Service) -> Vec<String> {
+    let targets = service.targets();
+    targets
+        .iter()
+        .map(|target| service.endpoint().target_label(target))
+        .collect()
+}
+
 /// One target of a service. The URL names that target alone: the size of all routes grows with their number.
 pub(super) fn route(service: &Service, target: &Target) -> Route {
     Route {

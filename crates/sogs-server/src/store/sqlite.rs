@@ -46,6 +46,7 @@ impl SqlStore {
             std::fs::create_dir_all(folder).map_err(|e| StoreError::Unwritable(e.to_string()))?;
         }
         let lock = lock(&path)?;
+        private(&path).map_err(|e| StoreError::Unwritable(format!("{}: {e}", path.display())))?;
         let base = SqliteConnectOptions::new()
             .filename(&path)
             .busy_timeout(Duration::from_secs(10))
@@ -90,6 +91,36 @@ fn path_of(url: &str) -> StoreResult<PathBuf> {
         return Err(StoreError::Url(url.to_owned()));
     }
     Ok(PathBuf::from(path))
+}
+
+/// Makes the database file readable by its owner alone; SQLite gives `-wal` and `-shm` the mode of the database. A file
+/// that its owner shares with a group for writing stays shared.
+fn private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    for end in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(end);
+        let Ok(meta) = std::fs::metadata(&file) else {
+            continue;
+        };
+        let mode = meta.permissions().mode() & 0o777;
+        let kept = mode & if mode & 0o020 == 0 { 0o700 } else { 0o770 };
+        if meta.is_file() && kept != mode {
+            // A file of another user cannot be changed; opening it tells.
+            let _ = std::fs::set_permissions(&file, std::fs::Permissions::from_mode(kept));
+        }
+    }
+    Ok(())
 }
 
 /// Only one process may write; a lock on a file beside the database says who does.

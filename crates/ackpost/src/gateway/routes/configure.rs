@@ -56,6 +56,7 @@ pub(crate) async fn add(
         .store()
         .save(&key, format, &text)
         .map_err(|error| Reply::internal(&error))?;
+    gateway.catalog.forget_key(&key);
     gateway.keys_changed.notify_one();
     let mut reply = Reply::ok("Successfully saved configuration")
         .field("services", notifier.len())
@@ -106,6 +107,7 @@ pub(crate) async fn del(
         .store()
         .delete(&key)
         .map_err(|error| Reply::internal(&error))?;
+    gateway.catalog.forget_key(&key);
     gateway.keys_changed.notify_one();
     Ok(if deleted {
         Reply::ok("Successfully removed configuration")
@@ -136,7 +138,12 @@ pub(crate) async fn get(
         ConfigFormat::Text => "text/plain; charset=utf-8",
         ConfigFormat::Yaml => "text/yaml; charset=utf-8",
     };
-    Ok((StatusCode::OK, [(CONTENT_TYPE, content_type)], stored.text).into_response())
+    Ok((
+        StatusCode::OK,
+        [(CONTENT_TYPE, content_type)],
+        stored.text.clone(),
+    )
+        .into_response())
 }
 
 /// The names of all keys.

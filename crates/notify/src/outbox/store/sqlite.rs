@@ -56,6 +56,36 @@ const LOCK: &str = "SELECT leased_by FROM outbox_lane WHERE id = $1";
 /// How long a statement waits for another process.
 const BUSY: Duration = Duration::from_secs(20);
 
+/// Makes the database file readable by its owner alone; SQLite gives `-wal` and `-shm` the mode of the database. A file
+/// that its owner shares with a group for writing stays shared.
+fn private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    for end in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(end);
+        let Ok(meta) = std::fs::metadata(&file) else {
+            continue;
+        };
+        let mode = meta.permissions().mode() & 0o777;
+        let kept = mode & if mode & 0o020 == 0 { 0o700 } else { 0o770 };
+        if meta.is_file() && kept != mode {
+            // A file of another user cannot be changed; opening it tells.
+            let _ = std::fs::set_permissions(&file, std::fs::Permissions::from_mode(kept));
+        }
+    }
+    Ok(())
+}
+
 #[derive(Debug)]
 pub(crate) struct Backend {
     writer: sqlx::Pool<Db>,
@@ -64,6 +94,7 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(super) async fn open(path: &Path) -> Result<Self, sqlx::Error> {
+        private(path).map_err(sqlx::Error::Io)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
