@@ -58,15 +58,6 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
 
     /// Takes one; when none is left, says how long to wait.
     pub(crate) fn take(&self, key: &K, rate: Rate, now: Instant) -> Result<(), Duration> {
-        self.change(key, rate, now, true)
-    }
-
-    /// Looks whether one is left, without taking it.
-    pub(crate) fn check(&self, key: &K, rate: Rate, now: Instant) -> Result<(), Duration> {
-        self.change(key, rate, now, false)
-    }
-
-    fn change(&self, key: &K, rate: Rate, now: Instant, take: bool) -> Result<(), Duration> {
         let capacity = f64::from(rate.count);
         let per_second = capacity / rate.per.as_secs_f64();
         let mut buckets = self
@@ -89,9 +80,7 @@ impl<K: Hash + Eq + Clone> Buckets<K> {
         if bucket.level < 1.0 {
             return Err(Duration::from_secs_f64((1.0 - bucket.level) / per_second));
         }
-        if take {
-            bucket.level -= 1.0;
-        }
+        bucket.level -= 1.0;
         Ok(())
     }
 }
@@ -139,7 +128,6 @@ mod tests {
         let wait = buckets.take(&1, rate, start).expect_err("empty");
         assert!((4.9..=5.1).contains(&wait.as_secs_f64()));
         assert!(buckets.take(&2, rate, start).is_ok(), "others have their own");
-        assert!(buckets.check(&1, rate, start + Duration::from_secs(5)).is_ok());
         assert!(buckets.take(&1, rate, start + Duration::from_secs(5)).is_ok());
         assert!(buckets.take(&1, rate, start + Duration::from_secs(5)).is_err());
     }

@@ -41,6 +41,7 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 6] = [
         Self::Notify,
         Self::Urls,
