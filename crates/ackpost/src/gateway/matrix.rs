@@ -324,6 +324,7 @@ impl House {
         let at = folder.path().to_owned();
         let mut settings = Config::with_folder(at.clone());
         settings.access = access;
+        settings.private_addresses = true;
         let often = Rate {
             count: 1_000_000,
             per: Duration::from_secs(1),
