@@ -8,7 +8,7 @@ await browse(async ({ page, go, act, evaluate, sees, fail, problems }) => {
   await visit('/ui');
   if (!(await evaluate('location.pathname')).endsWith('/ui/login')) fail('the way did not lead to the login');
   await act(`document.querySelector('[name=token]').value = 'ackp_wrong'; document.querySelector('form.stack').submit()`);
-  await sees('no valid token', 'login');
+  await sees('invalid token', 'login');
   await act(`document.querySelector('[name=token]').value = ${JSON.stringify(token)}; document.querySelector('form.stack').submit()`);
   await sees('Keys', 'overview');
   await sees('ops', 'overview');
