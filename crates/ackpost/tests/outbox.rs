@@ -222,7 +222,19 @@ fn what_cannot_be_stored_is_said() {
     };
     let (exit, said) = code(&["send", "--queue", "-b", "x", "--ttl", "soon", &target]);
     assert_eq!(exit, 2, "{said}");
-    assert!(said.contains("ttl=") && said.contains("5m"), "{said}");
+    assert!(said.contains("--ttl") && said.contains("5m"), "{said}");
+    // Words are checked before anything is opened: there is no outbox yet.
+    let looks: [&[&str]; 4] = [
+        &["outbox", "flush", "--deadline", "banana"],
+        &["outbox", "flush", "--lease", "x"],
+        &["outbox", "run", "--alarm-after", "soon"],
+        &["send", "--queue", "-b", "x", &target, "--budget", "lots"],
+    ];
+    for words in looks {
+        let (exit, said) = code(words);
+        assert_eq!(exit, 2, "{words:?}: {said}");
+        assert!(said.contains(words[words.len() - 2]), "{said}");
+    }
     let (exit, said) = code(&["send", "--queue", "-b", "x", &format!("{target}?budget=lots")]);
     assert_eq!(exit, 1, "{said}");
     assert!(said.contains("budget="), "{said}");

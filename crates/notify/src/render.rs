@@ -22,6 +22,7 @@ pub use escape::escapes;
 pub use html_markdown::html_to_markdown;
 pub use html_text::html_to_text;
 pub use markdown_html::markdown_to_html;
+pub(crate) use overflow::pieces_within;
 pub use overflow::{Markup, split};
 pub use pipeline::{render, render_shared};
 pub use text_markup::{text_to_html, text_to_markdown};

@@ -13,6 +13,7 @@ mod wire;
 pub(crate) mod xmpp;
 mod xmpp_deliver;
 mod xmpp_memory;
+mod xmpp_smaller;
 
 use std::collections::HashMap;
 use std::fmt;

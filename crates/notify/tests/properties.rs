@@ -143,6 +143,45 @@ proptest! {
         }
     }
 
+    /// Whatever the text and the way to cut it: the pieces are the text, or its beginning, and each fits into a message.
+    #[test]
+    fn pieces_fit_the_wire_and_are_the_text(
+        unit in "([a-z]{0,9}|[<>&\"']{1,4}|[жé😀\u{0}\u{1b}]{1,3}|[ \n]){1,8}",
+        repeats in 1_usize..4_000,
+        overflow in prop_oneof![Just("upstream"), Just("truncate"), Just("split")],
+        title in "[a-zж<&]{0,12}",
+    ) {
+        let text = unit.repeat(repeats);
+        prop_assume!(!text.trim().is_empty());
+        for url in [
+            format!("xmpps://u:p@example.org/jane?format=text&overflow={overflow}"),
+            format!("xmpps://u:p@example.org/jane?subject=yes&overflow={overflow}"),
+            format!("session://{KEY}:{SEED}@example.org/lobby?overflow={overflow}"),
+        ] {
+            let service = Service::parse(&url, &context()).expect("it loads");
+            let message = Message::new(text.clone()).title(title.clone()).input_format(Format::Text);
+            let chunks = prepare(&service, &message).expect("it is rendered").chunks;
+            let strip = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+            let said: String = chunks.iter().map(|chunk| strip(&chunk.body)).collect();
+            let whole = if service.limits().title > 0 || title.is_empty() {
+                strip(&text)
+            } else {
+                strip(&format!("{title}{text}"))
+            };
+            match overflow {
+                "truncate" => prop_assert!(whole.starts_with(&said)),
+                _ if strip(&text).is_empty() => {}
+                _ => prop_assert_eq!(&said, &whole),
+            }
+            if overflow != "upstream" {
+                for chunk in &chunks {
+                    prop_assert!(service.limits().fits(&chunk.body), "{url}");
+                    prop_assert!(service.limits().wire_bytes(&chunk.body) <= service.limits().bytes);
+                }
+            }
+        }
+    }
+
     #[test]
     fn html_pieces_lose_nothing(text in "(<b c='d e'>|</b>|&amp;|[a-z ]{1,9}|\\n){0,40}", limit in 12_usize..60) {
         let pieces = split(&text, limit, Markup { format: Format::Html, declared: true, input: Some(Format::Html) });

@@ -415,7 +415,7 @@ pub enum XmppError {
         why: Doubt,
     },
     /// The message is too long for one stanza.
-    #[error("the message is {bytes} bytes on the wire; at most {limit} are allowed")]
+    #[error("the message has {bytes} bytes on the wire; the server takes at most {limit}")]
     TooLarge {
         /// Its size, escaped.
         bytes: usize,

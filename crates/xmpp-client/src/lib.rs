@@ -40,7 +40,7 @@ pub use error::{Doubt, Step, XmppError};
 pub use jid::{Jid, JidError};
 pub use memory::{FastToken, Memory, ProcessMemory, Remembered};
 pub use message::{
-    Attachment, Confirm, ConfirmedBy, Content, Delivered, MAX_BODY_WIRE_BYTES, MessageType, Note, Outcome,
+    Attachment, Confirm, ConfirmedBy, Content, Delivered, MAX_STANZA_WIRE_BYTES, MessageType, Note, Outcome,
     Outgoing, RoomTarget, Target, WireTexts,
 };
 pub use oneshot::send;

@@ -58,6 +58,8 @@ pub(crate) struct Online {
     pub(crate) resumable_as: Option<String>,
     /// The old session goes on; the server has handled so many of our stanzas.
     pub(crate) resumed: Option<u32>,
+    /// The largest stanza in bytes that the server announced after the login (XEP-0478).
+    pub(crate) max_bytes: Option<usize>,
     pub(crate) without_binding: bool,
     pub(crate) verified: bool,
     pub(crate) encrypted: bool,
@@ -85,9 +87,11 @@ pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, X
                 .and_then(|memory| memory.recall()),
             tried_memory: false,
             early_queued: false,
+            max_bytes: None,
         };
         let result = attempt.run(use_memory).await;
         let tried_memory = attempt.tried_memory;
+        let max_bytes = attempt.max_bytes;
         let error = match result {
             Ok(done) => {
                 return Ok(Online {
@@ -95,6 +99,7 @@ pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, X
                     jid: done.jid,
                     resumable_as: done.resumable_as,
                     resumed: done.resumed,
+                    max_bytes,
                     without_binding: binding_rejected,
                     verified: attempt.link.verified,
                     encrypted: attempt.link.encrypted,
@@ -171,6 +176,8 @@ struct Attempt<'a> {
     tried_memory: bool,
     /// What rides along was written: when the connection breaks now, it may have been taken.
     early_queued: bool,
+    /// The largest stanza that the server takes after the login, as far as it was read.
+    max_bytes: Option<usize>,
 }
 
 struct Done {
@@ -206,9 +213,19 @@ impl Attempt<'_> {
         }
     }
 
-    fn queue_early(&mut self) {
+    /// Queues what rides along; nothing of it when one stanza is larger than the server takes.
+    fn queue_early(&mut self) -> Result<(), XmppError> {
+        crate::stanza::fits(self.plan.largest, self.max_bytes)?;
         self.early_queued |= !self.plan.early.is_empty();
         self.link.stream.queue(&self.plan.early);
+        Ok(())
+    }
+
+    /// Reads what the server offers after the login, and how large a stanza may be from now on.
+    async fn features_after_login(&mut self) -> Result<Features, XmppError> {
+        let features = self.features().await?;
+        self.max_bytes = features.max_bytes;
+        Ok(features)
     }
 
     async fn features(&mut self) -> Result<Features, XmppError> {
@@ -376,7 +393,13 @@ impl Attempt<'_> {
             .stream
             .queue(&header(self.domain, self.link.encrypted.then_some(bare.as_str())));
         match self.plan.resumption.clone() {
-            Resumption::Unwanted => self.bind(true).await,
+            Resumption::Unwanted => {
+                // Every server takes small stanzas; before a large one its limit is read, at the cost of a round trip.
+                if self.plan.largest > EARLY_STANZA_MAX_BYTES {
+                    self.features_after_login().await?;
+                }
+                self.bind(true).await
+            }
             Resumption::Wanted => self.bind_resumable().await,
             Resumption::Resume { id, handled } => {
                 let resume = Element::new("resume", ns::SM)
@@ -419,7 +442,7 @@ impl Attempt<'_> {
             .child(bind);
         self.link.stream.queue(&iq.to_xml());
         if with_early {
-            self.queue_early();
+            self.queue_early()?;
         }
         let element = self
             .link
@@ -449,7 +472,7 @@ impl Attempt<'_> {
 
     /// For kept sessions: a resource, and XEP-0198 where the server has it, then what is to be sent.
     async fn bind_resumable(&mut self) -> Result<Done, XmppError> {
-        let features = self.features().await?;
+        let features = self.features_after_login().await?;
         if !features.resumable {
             return self.bind(true).await;
         }
@@ -471,7 +494,7 @@ impl Attempt<'_> {
         if element.name == "enabled" {
             done.resumable_as = resumable(&element);
         }
-        self.queue_early();
+        self.queue_early()?;
         Ok(done)
     }
 

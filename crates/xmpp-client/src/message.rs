@@ -8,8 +8,8 @@ use secrecy::SecretString;
 
 use crate::{Jid, XmppError};
 
-/// The largest text of one message in bytes on the wire, that is, escaped: 32 KiB.
-pub const MAX_BODY_WIRE_BYTES: usize = 32 * 1024;
+/// Largest stanza in bytes that is sent to a server that announces no limit (XEP-0478): what stock servers take.
+pub const MAX_STANZA_WIRE_BYTES: usize = 256 * 1024;
 
 /// Who gets a message.
 #[derive(Clone, Debug)]

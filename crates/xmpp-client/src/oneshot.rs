@@ -25,6 +25,7 @@ pub(crate) const SEAL_EVERY: usize = 100;
 /// A failure of the connection or of the login is the outcome of every message. Nothing is retried
 /// here but what is known not to have been delivered (see [`Account`] on channel binding and tokens).
 pub async fn send(account: &Account, messages: Vec<Outgoing>) -> Vec<Outcome> {
+    let given = messages.clone();
     let mut batch = Batch::new(messages);
     let mut courier = Courier::new(account);
     let files_first = batch.has_files();
@@ -36,6 +37,10 @@ pub async fn send(account: &Account, messages: Vec<Outgoing>) -> Vec<Outcome> {
     }
     let notes = match run(account, &mut batch, &mut courier, files_first).await {
         Ok(notes) => notes,
+        // Nothing was written: what fits goes on its way without the rest.
+        Err(XmppError::TooLarge { limit, .. }) if !files_first => {
+            return without_too_large(account, given, limit).await;
+        }
         Err(error) => {
             courier.fail_all(&error);
             batch.collect(&mut courier);
@@ -44,6 +49,47 @@ pub async fn send(account: &Account, messages: Vec<Outgoing>) -> Vec<Outcome> {
         }
     };
     batch.finish(&notes)
+}
+
+/// Sends what fits into the server's limit. A target of which one message is too large gets none, so that the pieces of
+/// a text never arrive out of order.
+async fn without_too_large(account: &Account, messages: Vec<Outgoing>, limit: usize) -> Vec<Outcome> {
+    let size = |message: &Outgoing| {
+        parts_of(message, &[])
+            .ok()
+            .and_then(|parts| parts.iter().map(|part| part.xml.len()).max())
+            .unwrap_or_default()
+    };
+    let sizes: Vec<usize> = messages.iter().map(size).collect();
+    let mut outcomes: Vec<Option<Outcome>> = vec![None; messages.len()];
+    for (message, bytes) in messages.iter().zip(&sizes).filter(|(_, bytes)| **bytes > limit) {
+        let address = message.target.address();
+        for (at, other) in messages.iter().enumerate() {
+            if other.target.address() == address {
+                let bytes = sizes[at].max(*bytes);
+                outcomes[at] = Some(Outcome::failed(XmppError::TooLarge { bytes, limit }));
+            }
+        }
+    }
+    let fitting =
+        |(message, outcome): (&Outgoing, &Option<Outcome>)| outcome.is_none().then(|| message.clone());
+    let rest: Vec<Outgoing> = messages.iter().zip(&outcomes).filter_map(fitting).collect();
+    let too_large = || {
+        Outcome::failed(XmppError::TooLarge {
+            bytes: sizes.iter().copied().max().unwrap_or_default(),
+            limit,
+        })
+    };
+    // Without one that is left out, the same would happen again.
+    let mut sent = if rest.is_empty() || rest.len() == messages.len() {
+        Vec::new().into_iter()
+    } else {
+        Box::pin(send(account, rest)).await.into_iter()
+    };
+    outcomes
+        .into_iter()
+        .map(|outcome| outcome.or_else(|| sent.next()).unwrap_or_else(too_large))
+        .collect()
 }
 
 async fn run(

@@ -3,10 +3,10 @@
 use std::time::SystemTime;
 
 use crate::error::XmppError;
-use crate::message::{Confirm, Content, MAX_BODY_WIRE_BYTES, MessageType, Note, Target, WireTexts};
+use crate::message::{Confirm, Content, MAX_STANZA_WIRE_BYTES, MessageType, Note, Target, WireTexts};
 use crate::ns;
 use crate::xhtml;
-use crate::xml::{Element, replace_forbidden, wire_len};
+use crate::xml::{Element, replace_forbidden};
 
 /// A message stanza ready to be sent.
 #[derive(Clone, Debug)]
@@ -64,13 +64,6 @@ pub(crate) fn text_part(
     if body.is_empty() && subject.is_empty() {
         return Err(XmppError::Empty);
     }
-    let bytes = wire_len(&body);
-    if bytes > MAX_BODY_WIRE_BYTES {
-        return Err(XmppError::TooLarge {
-            bytes,
-            limit: MAX_BODY_WIRE_BYTES,
-        });
-    }
     let mut message = envelope(target, content, &id);
     if !subject.is_empty() {
         message.push(Element::new("subject", ns::CLIENT).text(subject.as_str()));
@@ -88,11 +81,25 @@ pub(crate) fn text_part(
         message.push(Element::new("replace", ns::CORRECT).attr("id", replaces));
     }
     let mut part = finish(target, asked, id, message);
+    fits(part.xml.len(), None)?;
     part.topic = (body.is_empty() && matches!(target, Target::Room(_))).then_some(subject);
     if replaced > 0 {
         part.notes.push(Note::CharactersReplaced(replaced));
     }
     Ok(part)
+}
+
+/// Checks the size of a stanza against what the server announced.
+///
+/// # Errors
+///
+/// Returns [`XmppError::TooLarge`], which names the limit.
+pub(crate) fn fits(bytes: usize, announced: Option<usize>) -> Result<(), XmppError> {
+    let limit = announced.unwrap_or(MAX_STANZA_WIRE_BYTES);
+    if bytes > limit {
+        return Err(XmppError::TooLarge { bytes, limit });
+    }
+    Ok(())
 }
 
 /// A file part: the address of the file alone, so that clients show the file itself (XEP-0066).
@@ -200,30 +207,18 @@ mod tests {
 
     #[test]
     fn the_limit_counts_bytes_on_the_wire() {
-        let fits = "<".repeat(MAX_BODY_WIRE_BYTES / 4);
+        let text = |text: String| text_part(&user(), &Content::text(text), Confirm::Server, "1".into(), None);
+        assert!(text("<".repeat(64_000)).is_ok(), "256,000 bytes");
+        let error = text("<".repeat(66_000)).unwrap_err();
         assert!(
-            text_part(
-                &user(),
-                &Content::text(fits.clone()),
-                Confirm::Server,
-                "1".into(),
-                None
-            )
-            .is_ok()
-        );
-        assert_eq!(
-            text_part(
-                &user(),
-                &Content::text(fits + "x"),
-                Confirm::Server,
-                "1".into(),
-                None
-            )
-            .unwrap_err(),
-            XmppError::TooLarge {
-                bytes: MAX_BODY_WIRE_BYTES + 1,
-                limit: MAX_BODY_WIRE_BYTES
-            }
+            matches!(
+                error,
+                XmppError::TooLarge {
+                    bytes: 264_000..,
+                    limit: MAX_STANZA_WIRE_BYTES
+                }
+            ),
+            "{error}"
         );
         assert_eq!(
             text_part(&user(), &Content::default(), Confirm::Server, "1".into(), None).unwrap_err(),

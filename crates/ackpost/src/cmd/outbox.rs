@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use notify::Options;
 use notify::outbox::{
-    Alarm, Filter, FlushSettings, Outbox, OutboxId, Selection, State, Stats, Summary, WorkerSettings,
-    parse_span,
+    Alarm, Filter, FlushSettings, Outbox, OutboxId, RuleError, Selection, State, Stats, Summary,
+    WorkerSettings, parse_span,
 };
 use serde_json::json;
 
@@ -89,8 +89,8 @@ struct SelectArgs {
 #[derive(Debug, Args)]
 struct FlushArgs {
     /// Stop after this time
-    #[arg(long, value_name = "TIME", default_value = "60s")]
-    deadline: String,
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span)]
+    deadline: Duration,
     /// Go on with targets that fail, pause after pause, until the deadline
     #[arg(long)]
     retries: bool,
@@ -103,8 +103,8 @@ struct RunArgs {
     #[command(flatten)]
     worker: WorkerArgs,
     /// Tell somebody when a target has failed for this long or a message was given up; needs --config or --alarm-url
-    #[arg(long, value_name = "TIME")]
-    alarm_after: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = span)]
+    alarm_after: Option<Duration>,
     /// Who is told
     #[arg(long, value_name = "URL", requires = "alarm_after")]
     alarm_url: Vec<String>,
@@ -122,8 +122,8 @@ struct WorkerArgs {
     #[arg(long, value_name = "N", default_value_t = 16)]
     lanes: usize,
     /// After this time without a sign, what a worker had in hand is taken over by another
-    #[arg(long, value_name = "TIME", default_value = "15s")]
-    lease: String,
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = span)]
+    lease: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -262,28 +262,33 @@ fn changes(word: &str, changed: u64, args: &SelectArgs, context: Context) -> Exi
 }
 
 impl WorkerArgs {
-    fn settings(&self) -> Result<WorkerSettings, Failure> {
-        Ok(WorkerSettings {
+    fn settings(&self) -> WorkerSettings {
+        WorkerSettings {
             lanes_at_once: self.lanes.clamp(1, 1000),
-            lease: time("--lease", &self.lease)?,
+            lease: self.lease,
             ..WorkerSettings::default()
-        })
+        }
     }
 }
 
-fn time(flag: &str, text: &str) -> Result<Duration, Failure> {
-    parse_span("time", text)
-        .map_err(|error| Failure::usage(format!("{flag} {text}: {}", error.cause), error.remedy))
+/// Reads a time from the command line.
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    parse_span("time", text).map_err(|error| words(&error))
+}
+
+/// What is wrong with a rule, and how to write it.
+fn words(error: &RuleError) -> String {
+    format!("{}; {}", error.cause, error.remedy)
 }
 
 async fn flush(args: &FlushArgs, outbox: &Outbox, context: Context) -> Done {
     let settings = FlushSettings {
-        deadline: time("--deadline", &args.deadline)?,
+        deadline: args.deadline,
         retries: args.retries,
         ..FlushSettings::default()
     };
     let done = outbox
-        .flush(args.worker.settings()?, settings)
+        .flush(args.worker.settings(), settings)
         .await
         .map_err(|error| failure(&error))?;
     summary(&done, context);
@@ -314,7 +319,7 @@ async fn left(done: &Summary, outbox: &Outbox) -> Result<(), Failure> {
 }
 
 async fn work(args: &RunArgs, outbox: &Outbox, context: Context) -> Done {
-    let mut settings = args.worker.settings()?;
+    let mut settings = args.worker.settings();
     settings.alarm = alarm(args, context).await?;
     let mut signals = Signals::new().map_err(|error| {
         Failure::new(
@@ -340,10 +345,9 @@ async fn work(args: &RunArgs, outbox: &Outbox, context: Context) -> Done {
 }
 
 async fn alarm(args: &RunArgs, context: Context) -> Result<Option<Alarm>, Failure> {
-    let Some(after) = &args.alarm_after else {
+    let Some(after) = args.alarm_after else {
         return Ok(None);
     };
-    let after = time("--alarm-after", after)?;
     let wanted = Wanted {
         urls: &args.alarm_url,
         configs: &args.config,

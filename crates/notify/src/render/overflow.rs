@@ -81,6 +81,14 @@ pub fn split(text: &str, limit: usize, markup: Markup) -> Vec<String> {
         .collect()
 }
 
+/// Returns the pieces of a plain text that keep these limits.
+pub(crate) fn pieces_within(text: &str, limits: Limits) -> Vec<String> {
+    pieces(text, limits, Markup::TEXT)
+        .into_iter()
+        .map(Cow::into_owned)
+        .collect()
+}
+
 /// The same, borrowed from the text where nothing is changed.
 pub(super) fn pieces(text: &str, limits: Limits, markup: Markup) -> Vec<Cow<'_, str>> {
     if limits.body == 0 || limits.end(text).is_none() {

@@ -20,6 +20,7 @@ use super::access::{XmppParts, authorities};
 use super::wire::XmppWire;
 use super::xmpp::{Confirm, Mode, Place, ScramPlus, Xmpp};
 use super::xmpp_memory::{memory_for, remember_replaced, replaced};
+use super::xmpp_smaller::Smaller;
 use super::{Chunk, Common, Wire};
 
 impl Xmpp {
@@ -154,41 +155,61 @@ impl Xmpp {
         }
     }
 
-    /// Hands the pieces of a parcel to the account's connection, in order, and waits for what becomes of each.
+    /// Hands the pieces of a parcel to the account's connection, in order, and waits for what becomes of each. Pieces
+    /// that are larger than the server takes are cut once more, where the URL allows it.
     pub(super) async fn send(&self, common: &Common, courier: &Courier, parcel: &Parcel) -> Vec<Attempt> {
-        match self.outgoing(courier, parcel) {
-            Ok(messages) => {
-                let account = || self.account(common, courier.options(), &courier.asset().app_id);
-                // What may have arrived is looked for in the history of the room while it is entered, which a kept
-                // session has done already.
-                let look = parcel.repeat && parcel.target.room;
-                let keep = (self.keepalive || courier.options().resident) && !look;
-                let outcomes = courier
-                    .xmpp_send(&self.account_key(common), keep, account, messages)
-                    .await;
-                let outcomes = match outcomes {
-                    Ok(outcomes) => outcomes,
-                    Err(problem) => return vec![refused(problem); parcel.wires.len()],
-                };
-                let ids = parcel.wires.iter().map(|wire| match wire {
-                    Wire::Xmpp(wire) => wire.id.as_str(),
-                    _ => "",
-                });
-                let outcomes: Vec<_> = outcomes
-                    .into_iter()
-                    .map(|outcome| told(outcome, common.guest))
-                    .collect();
-                let missing = missing_files(&outcomes, parcel);
-                let mut attempts: Vec<Attempt> = outcomes.into_iter().zip(ids).map(attempt).collect();
-                if let Some(missing) = missing {
-                    self.send_without_files(common, courier, parcel, &mut attempts, &missing)
-                        .await;
-                }
-                self.remember(courier, parcel, &attempts);
-                attempts
-            }
-            Err(problem) => vec![refused(problem); parcel.wires.len()],
+        let (mut attempts, missing) = match self.deliver(common, courier, parcel).await {
+            Ok(delivered) => delivered,
+            Err(problem) => return vec![refused(problem); parcel.wires.len()],
+        };
+        if let Some(missing) = missing {
+            self.send_without_files(common, courier, parcel, &mut attempts, &missing)
+                .await;
         }
+        self.remember(courier, parcel, &attempts);
+        attempts
+    }
+
+    /// What became of each piece, and the files that could not be uploaded.
+    async fn deliver(
+        &self,
+        common: &Common,
+        courier: &Courier,
+        parcel: &Parcel,
+    ) -> Result<(Vec<Attempt>, Option<String>), Problem> {
+        let outcomes = self.hand_over(common, courier, parcel).await?;
+        let mut missing = missing_files(&outcomes, parcel);
+        let limit = outcomes.iter().find_map(too_large);
+        let number = |(number, outcome)| too_large(outcome).map(|_| number);
+        let numbers: Vec<usize> = outcomes.iter().enumerate().filter_map(number).collect();
+        let mut attempts = attempts(outcomes, parcel);
+        if let Some(limit) = limit
+            && let Some(smaller) = Smaller::of(parcel, &numbers, limit, common.overflow)
+            && let Ok(outcomes) = self.hand_over(common, courier, &smaller.parcel).await
+        {
+            missing = missing.or_else(|| missing_files(&outcomes, &smaller.parcel));
+            smaller.put_back(self::attempts(outcomes, &smaller.parcel), &mut attempts);
+        }
+        Ok((attempts, missing))
+    }
+
+    async fn hand_over(
+        &self,
+        common: &Common,
+        courier: &Courier,
+        parcel: &Parcel,
+    ) -> Result<Vec<xmpp_client::Outcome>, Problem> {
+        let messages = self.outgoing(courier, parcel)?;
+        let account = || self.account(common, courier.options(), &courier.asset().app_id);
+        // What may have arrived is looked for in the history of the room while it is entered, which a kept session has
+        // done already.
+        let look = parcel.repeat && parcel.target.room;
+        let keep = (self.keepalive || courier.options().resident) && !look;
+        let outcomes = courier
+            .xmpp_send(&self.account_key(common), keep, account, messages)
+            .await?;
+        let told = |outcome| told(outcome, common.guest);
+        Ok(outcomes.into_iter().map(told).collect())
     }
 
     /// Sends what was not delivered again, without the files: a text is worth more than its attachment.
@@ -208,20 +229,10 @@ impl Xmpp {
             files: Arc::default(),
             ..parcel.clone()
         };
-        let Ok(messages) = self.outgoing(courier, &bare) else {
+        let Ok((again, _)) = self.deliver(common, courier, &bare).await else {
             return;
         };
-        let account = || self.account(common, courier.options(), &courier.asset().app_id);
-        let keep = self.keepalive || courier.options().resident;
-        let sent = courier
-            .xmpp_send(&self.account_key(common), keep, account, messages)
-            .await;
-        for (n, outcome) in open.into_iter().zip(sent.unwrap_or_default()) {
-            let id = match &parcel.wires[n] {
-                Wire::Xmpp(wire) => wire.id.as_str(),
-                Wire::Sogs(_) => "",
-            };
-            let mut attempt = attempt((told(outcome, common.guest), id));
+        for (n, mut attempt) in open.into_iter().zip(again) {
             if n == 0 {
                 attempt.outcome = attempt.outcome.without_files(&[missing.to_owned()]);
             }
@@ -363,6 +374,23 @@ fn told(outcome: xmpp_client::Outcome, guest: Option<Guest>) -> xmpp_client::Out
         }
         outcome => outcome,
     }
+}
+
+/// The limit of the server, where a message is larger.
+fn too_large(outcome: &xmpp_client::Outcome) -> Option<usize> {
+    match outcome.error() {
+        Some(XmppError::TooLarge { limit, .. }) => Some(*limit),
+        _ => None,
+    }
+}
+
+/// What became of each piece.
+fn attempts(outcomes: Vec<xmpp_client::Outcome>, parcel: &Parcel) -> Vec<Attempt> {
+    let ids = parcel.wires.iter().map(|wire| match wire {
+        Wire::Xmpp(wire) => wire.id.as_str(),
+        _ => "",
+    });
+    outcomes.into_iter().zip(ids).map(attempt).collect()
 }
 
 fn attempt((outcome, id): (xmpp_client::Outcome, &str)) -> Attempt {

@@ -237,3 +237,50 @@ async fn without_a_receipt_a_message_is_unconfirmed_and_not_sent_again() {
         assert_eq!((times, Some(&id_seen)), (1, id.as_ref()));
     }
 }
+
+/// The reference sends 40,000 bytes to the same server; larger texts are cut as the wire counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_texts_go_whole_or_in_pieces_that_fit() {
+    let server = Prosody::shared();
+    for (unit, count, overflow, pieces) in [
+        ("x", 40_000, "upstream", 1),
+        ("\u{436}", 20_000, "split", 1),
+        ("\u{436}", 20_000, "truncate", 1),
+        ("<", 40_000, "split", 3),
+    ] {
+        let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
+        let mut list = notifier(Options::default());
+        list.add(&url(server, "bob", &format!("&overflow={overflow}")))
+            .expect("a URL");
+        let text = unit.repeat(count);
+        let report = list.notify(Message::new(&text)).await;
+        assert_eq!(report.status, Status::Success, "{report:?}");
+        let got = tokio::task::spawn_blocking(move || {
+            let mut rest = text;
+            let mut got = 0;
+            while !rest.is_empty() {
+                // Every piece is a beginning of what is left.
+                let size = if pieces == 1 {
+                    rest.len()
+                } else {
+                    rest.len().min(61_440 / 4)
+                };
+                bob.wait_body(&rest[..size]);
+                rest.drain(..size);
+                got += 1;
+            }
+            got
+        })
+        .await
+        .expect("the receiver");
+        assert_eq!(got, pieces, "{overflow}");
+    }
+    // Nothing larger than the server takes is written; the error names the limit.
+    let mut list = notifier(Options::default());
+    list.add(&url(server, "bob", "")).expect("a URL");
+    let report = list.notify(Message::new("<".repeat(70_000))).await;
+    let Outcome::Refused { reason, .. } = &report.targets[0].outcome else {
+        panic!("{report:?}");
+    };
+    assert!(reason.ends_with("the server takes at most 262144"), "{reason}");
+}

@@ -307,7 +307,7 @@ impl XmppError {
                 "ask the recipient; if the message is missing, send it again as a new one"
             }
             Self::TooLarge { .. } => {
-                "shorten the message, send it as a file, or let it be split with overflow=split"
+                "shorten the message, send it as a file, or split it with overflow=split"
             }
             Self::Empty => "give the message a text or a file",
             Self::NoSuchRoom { removed: false, .. } => {

@@ -36,7 +36,7 @@ impl Attempt<'_> {
             let request = self.authenticate(&choice, &first, Some(remembered), None, true);
             self.link.stream.queue(&request);
             if self.plan.largest <= EARLY_STANZA_MAX_BYTES {
-                self.queue_early();
+                self.queue_early()?;
             }
             return self
                 .sasl2_rest(Exchange::Fast(login), &choice, None, Some(remembered))
@@ -186,7 +186,7 @@ impl Attempt<'_> {
                         .queue(&format!("<response xmlns='{}'>{text}</response>", ns::SASL2));
                     if !early_sent && self.plan.largest <= early_limit {
                         early_sent = true;
-                        self.queue_early();
+                        self.queue_early()?;
                     }
                 }
                 "success" => {
@@ -196,7 +196,13 @@ impl Attempt<'_> {
                         .transpose()?;
                     self.finish(&exchange, false, data.as_deref())?;
                     if !early_sent {
-                        self.queue_early();
+                        if self.plan.largest > EARLY_STANZA_MAX_BYTES {
+                            // The features follow; a server that leaves them out announces no limit.
+                            if let Ok(features) = self.features().await {
+                                self.max_bytes = features.max_bytes;
+                            }
+                        }
+                        self.queue_early()?;
                     }
                     self.remember(&element, remembered, offered.and_then(|(_, token)| token));
                     return self.success(&element);

@@ -80,6 +80,8 @@ pub(super) struct Actor {
     sm: Option<Resumable>,
     own: Jid,
     was_online: bool,
+    /// The largest stanza in bytes that the server announced (XEP-0478).
+    max_bytes: Option<usize>,
     last_error: Option<XmppError>,
 }
 
@@ -110,6 +112,7 @@ impl Actor {
             archives,
             sm: None,
             was_online: false,
+            max_bytes: None,
             last_error: None,
         }
     }
@@ -195,6 +198,11 @@ impl Actor {
     }
 
     fn accept(&mut self, part: Part, reply: oneshot::Sender<Outcome>) {
+        // The server would end the session, and take every other message with it.
+        if let Err(error) = crate::stanza::fits(part.xml.len(), self.max_bytes) {
+            let _ = reply.send(Outcome::failed(error));
+            return;
+        }
         self.next_key += 1;
         let key = self.next_key;
         self.waiting.insert(
@@ -268,6 +276,7 @@ impl Actor {
     // --- on a connection ---
 
     async fn live(&mut self, online: Online) -> End {
+        self.max_bytes = online.max_bytes.or(self.max_bytes);
         let mut live = Live::new(
             online.stream,
             self.connector.account.answer_timeout,

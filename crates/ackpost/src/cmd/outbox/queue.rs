@@ -5,7 +5,6 @@ use std::time::Duration;
 use clap::Args;
 use notify::outbox::{
     AcceptOptions, Accepted, Budget, Dedup, FlushSettings, Outbox, Quiet, RuleError, WorkerSettings,
-    parse_span,
 };
 use notify::{Asset, Message, Problem, Service};
 
@@ -28,21 +27,21 @@ pub(crate) struct QueueArgs {
     #[arg(long)]
     pub(crate) queue: bool,
     /// Give up on a stored message after this time, such as 90s, 2h or 3d (default 24h). In a URL: ttl=
-    #[arg(long, value_name = "TIME", requires = "queue")]
-    ttl: Option<String>,
+    #[arg(long, value_name = "TIME", requires = "queue", value_parser = super::span)]
+    ttl: Option<Duration>,
     /// Fold messages with the same key within a time (default 1h): KEY or KEY/10m; "auto" compares the text. In a URL:
     /// dedup=
-    #[arg(long, value_name = "KEY[/TIME]", requires = "queue")]
-    dedup: Option<String>,
+    #[arg(long, value_name = "KEY[/TIME]", requires = "queue", value_parser = rule(Dedup::parse))]
+    dedup: Option<Dedup>,
     /// Collect messages for this time and send one that says how many. In a URL: digest=
-    #[arg(long, value_name = "TIME", requires = "queue")]
-    digest: Option<String>,
+    #[arg(long, value_name = "TIME", requires = "queue", value_parser = super::span)]
+    digest: Option<Duration>,
     /// Post no more than this to one target, such as 5/16s, or off. In a URL: budget=
-    #[arg(long, value_name = "N/TIME", requires = "queue")]
-    budget: Option<String>,
+    #[arg(long, value_name = "N/TIME", requires = "queue", value_parser = rule(Budget::parse))]
+    budget: Option<Budget>,
     /// Send nothing in these hours, such as 22:00-07:00. In a URL: quiet= (and tz=)
-    #[arg(long, value_name = "FROM-TO", requires = "queue")]
-    quiet_hours: Option<String>,
+    #[arg(long, value_name = "FROM-TO", requires = "queue", value_parser = rule(Quiet::parse))]
+    quiet_hours: Option<Quiet>,
     /// Do not try to deliver what waits in the outbox on this occasion
     #[arg(long)]
     no_drain: bool,
@@ -52,39 +51,17 @@ pub(crate) struct QueueArgs {
 
 impl QueueArgs {
     /// What the flags say about the message.
-    fn options(&self) -> Result<AcceptOptions, Failure> {
-        let usage = |error: RuleError| Failure::usage(error.to_string().replace('`', "'"), error.remedy);
-        let span = |name: &str, text: &Option<String>| {
-            text.as_ref()
-                .map(|text| parse_span(name, text))
-                .transpose()
-                .map_err(usage)
-        };
-        Ok(AcceptOptions {
+    fn options(&self) -> AcceptOptions {
+        AcceptOptions {
             origin: None,
-            ttl: span("ttl", &self.ttl)?,
-            digest: span("digest", &self.digest)?,
-            dedup: self
-                .dedup
-                .as_ref()
-                .map(|text| Dedup::parse(text))
-                .transpose()
-                .map_err(usage)?,
-            budget: self
-                .budget
-                .as_ref()
-                .map(|text| Budget::parse(text))
-                .transpose()
-                .map_err(usage)?,
-            quiet: self
-                .quiet_hours
-                .as_ref()
-                .map(|text| Quiet::parse(text))
-                .transpose()
-                .map_err(usage)?,
+            ttl: self.ttl,
+            digest: self.digest,
+            dedup: self.dedup.clone(),
+            budget: self.budget,
+            quiet: self.quiet_hours,
             asset: None,
             missing_files: Vec::new(),
-        })
+        }
     }
 
     /// True when a service is sent to by way of the outbox.
@@ -138,7 +115,7 @@ impl QueueArgs {
         let services: Vec<&Service> = services.iter().collect();
         let options = AcceptOptions {
             asset: Some(asset.clone()),
-            ..self.options()?
+            ..self.options()
         };
         let outbox = self.place.open().await?;
         let stored = outbox.accept(message, &services, &options).await;
@@ -175,6 +152,11 @@ impl QueueArgs {
             Err(error) => drop(error.print()),
         }
     }
+}
+
+/// Reads a rule from the command line.
+fn rule<T>(parse: fn(&str) -> Result<T, RuleError>) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| parse(text).map_err(|error| super::words(&error))
 }
 
 /// A yes as URLs know it.

@@ -38,6 +38,10 @@ pub(crate) fn row(entry: &Entry, context: Context) {
 pub(crate) fn left(entry: &Entry) -> String {
     let mut text = format!("left      {} for {}: ", entry.id, plain(&entry.target));
     match entry.state {
+        // A time in the past says nothing: it goes with the next run.
+        State::Waiting if entry.due_at <= std::time::SystemTime::now() => {
+            text.push_str(&format!("waits for {}", entry.waits_for.as_str()));
+        }
         State::Waiting => text.push_str(&format!(
             "waits for {}, next attempt {}",
             entry.waits_for.as_str(),

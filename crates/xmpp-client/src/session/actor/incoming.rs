@@ -4,6 +4,7 @@ use super::{Actor, End, Live};
 use crate::Jid;
 use crate::courier::Late;
 use crate::error::XmppError;
+use crate::features::Features;
 use crate::id;
 use crate::login::StanzaError;
 use crate::ns;
@@ -50,6 +51,10 @@ impl Actor {
                 _ => {}
             }
             return None;
+        }
+        // After SASL2 they come behind the success.
+        if element.is("features", ns::STREAM) {
+            self.max_bytes = Features::read(element).max_bytes.or(self.max_bytes);
         }
         if element.ns != ns::CLIENT {
             return None;
