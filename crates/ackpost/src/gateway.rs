@@ -21,7 +21,7 @@ mod memory;
 mod metrics;
 mod pages;
 mod payload;
-mod private_file;
+pub(crate) mod private_file;
 mod rate;
 mod reply;
 mod router;

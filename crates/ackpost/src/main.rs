@@ -29,6 +29,8 @@ use std::process::ExitCode;
 use crate::argv::Call;
 
 fn main() -> ExitCode {
+    // Before any secret is read.
+    sogs_server::dumps::forbid();
     // The one place where a TLS provider is chosen; the libraries take it from here.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let call = match Call::from_process() {

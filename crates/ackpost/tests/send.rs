@@ -418,6 +418,23 @@ fn quiet_prints_errors_only() {
 /// Uptime Kuma calls `apprise -vv -b MSG URL -t TITLE`: an empty standard output, or one with `ERROR` in it, is a failure.
 /// cron mails whatever a job prints.
 #[test]
+fn a_secret_on_the_command_line_is_warned_of_on_a_terminal_alone() {
+    let url = sogs(1, "room");
+    // `script` of util-linux gives the program a terminal.
+    let on_terminal = |name: &'static str, words: &str| {
+        let script = format!("script -qec \"{name} {words} -d '{url}'\" /dev/null");
+        let ran = Program::called(name).shell(&script);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        ran.all().matches("in the list of processes").count()
+    };
+    assert_eq!(on_terminal("ackpost", "send"), 1);
+    assert_eq!(on_terminal("ackpost", "send -q"), 0);
+    assert_eq!(on_terminal("apprise", ""), 0);
+    let ran = Program::new().run(&["send", "-d", &url]);
+    assert!(ran.code == 0 && !ran.all().contains("processes"), "{}", ran.all());
+}
+
+#[test]
 fn under_the_name_apprise_output_and_silence_are_those_of_apprise() {
     let fake = FakeSogs::start(SERVER_KEY);
     let xmpp = FakeXmpp::start(FakeXmppMode::StartTls);

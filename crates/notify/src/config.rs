@@ -12,6 +12,7 @@ mod yaml_head;
 mod yaml_settings;
 
 pub(crate) use fetch::fetch_failure;
+pub(crate) use load::holds_secret_of;
 pub use load::{ConfigReport, Loaded, Loader, Source, Syntax};
 pub use search::default_paths;
 

@@ -62,6 +62,12 @@ impl Entry {
         }
     }
 
+    /// Returns true when a secret of this service is written in `text`. A secret that the text only names
+    /// (`{env:NAME}`, `{file:PATH}`, `password_file=`, `seed_file=`) does not count.
+    pub fn has_secret_in(&self, text: &str) -> bool {
+        crate::config::holds_secret_of(self, text)
+    }
+
     /// The words of its tags, sorted.
     pub fn tag_names(&self) -> Vec<String> {
         self.tags.iter().map(|tag| tag.name.clone()).collect()

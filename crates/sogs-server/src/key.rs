@@ -1,6 +1,5 @@
 //! The key file: 32 raw bytes, readable by the owner alone.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use session_core::ServerSecret;
@@ -8,6 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigError};
 use crate::store::{DynStore, StoreError};
+use crate::whole_file;
 
 fn failed(path: &Path, message: impl std::fmt::Display) -> ConfigError {
     ConfigError::Key {
@@ -122,15 +122,5 @@ pub fn load_or_create_key(path: &Path) -> Result<ServerSecret, ConfigError> {
 
 /// Writes a key file; an existing one is never overwritten.
 pub fn write_key(path: &Path, bytes: &[u8; 32]) -> Result<(), ConfigError> {
-    let mut options = std::fs::File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let mut file = options.open(path).map_err(|e| failed(path, e))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(|e| failed(path, e))
+    whole_file::create(path, bytes).map_err(|e| failed(path, e))
 }

@@ -17,6 +17,7 @@ mod cache;
 pub mod config;
 mod contents;
 pub mod descriptors;
+pub mod dumps;
 pub mod guard;
 mod http;
 pub mod import;
@@ -30,6 +31,7 @@ mod server;
 mod shared;
 pub mod store;
 pub mod web;
+mod whole_file;
 
 pub use app::{App, Counters, unix_now};
 pub use cache::{Live, Room, User};

@@ -3,6 +3,8 @@
 mod args;
 mod dry_run;
 
+use std::io::IsTerminal as _;
+
 use notify::{CourierOptions, Options};
 
 use self::args::Checked;
@@ -15,6 +17,10 @@ use crate::input;
 use crate::output;
 use crate::progress::Progress;
 use crate::sources::{self, Loaded, Wanted};
+
+const ON_THE_COMMAND_LINE: &str = "the password or seed in the URL can be seen by everybody on this machine, in the list \
+                                   of processes; use ?password_file=PATH, ?seed_file=PATH, {env:NAME} or a \
+                                   configuration file";
 
 pub(crate) fn run(args: &SendArgs, context: Context) -> Done {
     if args.details {
@@ -52,6 +58,10 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
     let problems = loaded.problems();
     output::problems(&problems, context);
     output::refused(&problems, context);
+    let wanted = context.name == Name::Ackpost && !args.quiet && std::io::stderr().is_terminal();
+    if wanted && shows_secret(&args.urls, &loaded.notifier) {
+        output::warning(ON_THE_COMMAND_LINE);
+    }
     if args.dry_run {
         return Ok(dry_run::print(&loaded, checked.uid_length, context));
     }
@@ -128,6 +138,12 @@ async fn deliver(loaded: &Loaded, message: notify::Message, progress: &Progress,
     report.status.into()
 }
 
+/// Returns true when a URL of the command line holds a password or a seed.
+fn shows_secret(urls: &[String], notifier: &notify::Notifier) -> bool {
+    urls.iter()
+        .any(|url| notifier.iter().any(|entry| entry.has_secret_in(url)))
+}
+
 /// Nothing to send to. Scripts written for Apprise find these lines on standard output.
 fn nothing_loaded(context: Context) -> Exit {
     let text = "You must specify at least one service URL or populated configuration file.";
@@ -140,4 +156,41 @@ fn nothing_loaded(context: Context) -> Exit {
         }
     }
     Exit::Failure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_shows_a_secret_that_it_writes_and_none_that_it_names() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (key, seed) = ("a03c".repeat(16), "0123456789abcdef".repeat(4));
+        let file = |name: &str, secret: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, secret).expect("written");
+            path.display().to_string()
+        };
+        let (password_file, seed_file) = (file("one", "hunter2-Zebra"), file("two", &seed));
+        for (url, shown) in [
+            ("xmpps://u:hunter2-Zebra@h.org/jane".to_owned(), true),
+            ("xmpps://u:hunter2%2DZebra@h.org/jane".to_owned(), true),
+            ("xmpps://u@h.org/jane?password=hunter2-Zebra".to_owned(), true),
+            (
+                format!("xmpps://u@h.org/jane?password_file={password_file}"),
+                false,
+            ),
+            (format!("xmpps://u:{{file:{password_file}}}@h.org/jane"), false),
+            (format!("session://{key}:{seed}@h.org/room"), true),
+            (
+                format!("session://{key}@h.org/room?seed={}", seed.to_uppercase()),
+                true,
+            ),
+            (format!("session://{key}@h.org/room?seed_file={seed_file}"), false),
+        ] {
+            let mut notifier = notify::Notifier::with_options(Options::default());
+            notifier.add(&url).expect("a URL that loads");
+            assert_eq!(shows_secret(&[url.clone()], &notifier), shown, "{url}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 /// Writes a whole file like [`replace`], but fails if one exists.
-fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     write_whole(path, content, |temporary| {
         fs::hard_link(temporary, path)?;
         fs::remove_file(temporary)

@@ -197,3 +197,96 @@ fn other_machines_need_a_token() {
     assert_eq!(gateway.get("/healthz").status, 200);
     assert_eq!(gateway.get("/status").status, 200);
 }
+
+/// The modes of a database and of the files that SQLite keeps beside it.
+fn modes(database: &std::path::Path) -> Vec<u32> {
+    use std::os::unix::fs::PermissionsExt as _;
+    ["", "-wal", "-shm"]
+        .into_iter()
+        .map(|end| {
+            let mut file = database.as_os_str().to_owned();
+            file.push(end);
+            let meta = std::fs::metadata(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+            meta.permissions().mode() & 0o777
+        })
+        .collect()
+}
+
+/// A folder that everybody may enter.
+fn shared_folder(program: &Program, name: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = program.home().join(name);
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).expect("set");
+    folder
+}
+
+#[test]
+fn databases_in_a_shared_folder_are_readable_by_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    for earlier in [false, true] {
+        let program = Program::new();
+        let database = shared_folder(&program, "open").join("outbox.db");
+        if earlier {
+            std::fs::write(&database, "").expect("written");
+            std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o644)).expect("set");
+        }
+        let config = format!("outbox = \"{}\"\n", database.display());
+        let _gateway = Gateway::limited(program, &config, "umask 022");
+        assert_eq!(modes(&database), [0o600; 3], "there before: {earlier}");
+    }
+    let program = Program::new();
+    let folder = shared_folder(&program, "community");
+    let words = ["server", "init", "community"];
+    let made = program.limited("umask 022", &words).output().expect("it runs");
+    assert!(made.status.success(), "{made:?}");
+    let words = ["--json", "server", "run", "community", "--listen", "127.0.0.1:0"];
+    let mut command = program.limited("umask 022", &words);
+    let (mut child, _) = crate::support::process::start(command.stderr(std::process::Stdio::null()));
+    let found = modes(&folder.join("community.db"));
+    child.kill().expect("our child");
+    child.wait().expect("our child");
+    assert_eq!(found, [0o600; 3]);
+}
+
+#[test]
+fn a_holder_of_keys_leaves_no_core_dump() {
+    let gateway = Gateway::limited(Program::new(), "", "ulimit -S -c $(ulimit -H -c)");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", gateway.pid())).expect("limits");
+    let core = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max core file size"))
+        .expect("a limit");
+    let soft = core.split_whitespace().next().expect("a soft limit");
+    // 1 stops both files and programs that dumps are piped to; a hard limit of 0 leaves only 0.
+    assert!(matches!(soft, "0" | "1"), "{core}");
+}
+
+#[test]
+fn a_key_file_of_another_user_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let program = Program::new().file("key", &"0a".repeat(32));
+    let key = program.home().join("key");
+    // Only root can give a file away; the rule itself is tested with numbers.
+    if std::os::unix::fs::chown(&key, Some(12_345), None).is_err() {
+        return;
+    }
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).expect("set");
+    let words = [
+        "send",
+        "--queue",
+        "-b",
+        "x",
+        "--outbox",
+        "outbox.db",
+        "--outbox-key",
+        "key",
+    ];
+    let ran = program.run(&[words.as_slice(), &[dead_url().as_str()]].concat());
+    assert_ne!(ran.code, 0, "{}", ran.all());
+    assert!(
+        ran.all().contains("belongs to another user (12345)"),
+        "{}",
+        ran.all()
+    );
+}

@@ -377,6 +377,11 @@ fn may_stand_in(entry: &Entry, text: &str) -> bool {
     if entry.service().is_none() || !ELSEWHERE.iter().any(|word| text.contains(word)) {
         return true;
     }
+    holds_secret_of(entry, text)
+}
+
+/// Returns true when a secret of the entry is written in the text, not only named by a reference.
+pub(crate) fn holds_secret_of(entry: &Entry, text: &str) -> bool {
     let plain = |text: &str| Zeroizing::new(percent::decode(&percent::decode(text)).to_lowercase());
     let parts = |url: String| -> Vec<Zeroizing<String>> {
         let url = Zeroizing::new(url);
@@ -402,7 +407,6 @@ fn may_stand_in(entry: &Entry, text: &str) -> bool {
 }
 
 /// A text without its `{env:…}` and `{file:…}`.
-#[cfg(unix)]
 fn without_references(text: &str) -> Zeroizing<String> {
     let mut out = Zeroizing::new(String::with_capacity(text.len()));
     let mut rest = text;

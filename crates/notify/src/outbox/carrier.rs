@@ -27,6 +27,9 @@ pub trait Carrier: Send + Sync + 'static {
     fn take_late(&self) -> Vec<Late> {
         Vec::new()
     }
+
+    /// Forgets what it keeps of routes between deliveries. It may hold secrets; what is still needed is read again.
+    fn forget(&self) {}
 }
 
 /// What makes the pieces of one message at one target unique.

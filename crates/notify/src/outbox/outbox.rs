@@ -119,6 +119,12 @@ impl Outbox {
         })))
     }
 
+    /// Wipes the loaded services from memory, for example when a configuration was deleted. Entries that wait load
+    /// theirs again.
+    pub fn forget_services(&self) {
+        self.0.carrier.forget();
+    }
+
     /// One entry.
     pub async fn get(&self, id: &OutboxId) -> Result<Option<Entry>, OutboxError> {
         let view = self.0.store.entry(id.as_str()).await?;

@@ -124,6 +124,10 @@ impl Carrier for Services {
     fn take_late(&self) -> Vec<Late> {
         self.courier.take_late()
     }
+
+    fn forget(&self) {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 impl Services {
@@ -320,6 +324,19 @@ pub(super) fn route(service: &Service, target: &Target) -> Route {
 mod tests {
     use super::*;
     use crate::dispatch::Attempt;
+
+    #[test]
+    fn a_service_is_kept_until_it_is_to_be_forgotten() {
+        let services = Services::new(Courier::new(CourierOptions::default(), Asset::default()));
+        let service = Service::parse("xmpps://u:hunter2@h.org/jane", &Context::default()).expect("a service");
+        let route = route(&service, &service.targets()[0]);
+        let kept = || services.loaded.lock().expect("no panic").len();
+        services.service(&route).expect("it loads");
+        assert_eq!(kept(), 1);
+        services.forget();
+        assert_eq!(kept(), 0);
+        services.service(&route).expect("it loads again");
+    }
 
     #[test]
     fn only_a_name_that_does_not_resolve_is_waited_for() {

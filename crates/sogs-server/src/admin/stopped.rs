@@ -13,6 +13,7 @@ use crate::config::{CONFIG_FILE, Config, ConfigError};
 use crate::contents::Contents;
 use crate::key::{KeyCheck, KeyError, load_key};
 use crate::store;
+use crate::whole_file;
 
 impl From<ConfigError> for AdminError {
     fn from(error: ConfigError) -> Self {
@@ -196,19 +197,8 @@ pub(crate) fn private_folder(folder: &Path) -> Result<(), AdminError> {
 
 /// Writes a file that only its owner can read (it may hold the password of a database).
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AdminError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let attempt = || -> std::io::Result<()> {
-        let mut file = std::fs::File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    attempt().map_err(|error| AdminError::failed(format!("{}: {error}", path.display())))
+    whole_file::replace(path, bytes)
+        .map_err(|error| AdminError::failed(format!("{}: {error}", path.display())))
 }
 
 /// A database URL that can be shown: without its password, and without parameters, which may hold one too.

@@ -1,14 +1,15 @@
 //! Identities in the user's configuration folder: one file each, readable by its owner alone.
 
 use std::fs;
-use std::io::{ErrorKind, IsTerminal as _, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io::{ErrorKind, IsTerminal as _, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use session_core::Identity;
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
+use crate::gateway::private_file;
 use crate::output;
 
 /// The identity that is used when none is named.
@@ -66,30 +67,16 @@ pub(crate) fn names() -> Result<Vec<String>, Failure> {
 /// Stores an identity under a name that is free.
 pub(crate) fn save(name: &str, identity: &Identity) -> Result<PathBuf, Failure> {
     let path = path_of(name)?;
-    let folder = folder()?;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .map_err(|error| trouble(&folder, &error))?;
-    // Created for its owner from the first moment on, and never over another one.
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => Failure::new(
-                format!("there is an identity {name:?} already"),
-                format!("choose another name, or move {} away", path.display()),
-            ),
-            _ => trouble(&path, &error),
-        })?;
     let mut text = Zeroizing::new(hex::encode(identity.expose_seed()));
     text.push('\n');
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(|error| trouble(&path, &error))?;
+    // Whole, for its owner alone, and never over another one.
+    private_file::create(&path, text.as_bytes()).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => Failure::new(
+            format!("there is an identity {name:?} already"),
+            format!("choose another name, or move {} away", path.display()),
+        ),
+        _ => trouble(&path, &error),
+    })?;
     Ok(path)
 }
 

@@ -57,6 +57,7 @@ pub(crate) async fn add(
         .save(&key, format, &text)
         .map_err(|error| Reply::internal(&error))?;
     gateway.catalog.forget_key(&key);
+    gateway.outbox.forget_services();
     gateway.keys_changed.notify_one();
     let mut reply = Reply::ok("Successfully saved configuration")
         .field("services", notifier.len())
@@ -108,6 +109,7 @@ pub(crate) async fn del(
         .delete(&key)
         .map_err(|error| Reply::internal(&error))?;
     gateway.catalog.forget_key(&key);
+    gateway.outbox.forget_services();
     gateway.keys_changed.notify_one();
     Ok(if deleted {
         Reply::ok("Successfully removed configuration")
