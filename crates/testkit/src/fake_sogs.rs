@@ -46,6 +46,7 @@ pub type PublicKeyHex = String;
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent observation of a request")]
 pub struct SogsRequest {
     /// `POST`, `GET`, …
     pub method: String,
