@@ -169,19 +169,21 @@ const CONFIRMATION: &str = "
 ## Confirmation levels
 
 `confirm=` sets the proof that an XMPP message needs before it is reported as delivered. Without the proof the message is
-not delivered: it fails, or it is tried again.
+not reported as delivered.
 
 | Level | It proves | It does not prove |
 |---|---|---|
-| `sent` | the bytes were written to the connection | that the server read them |
-| `server` | the server processed the message and sent no error before it answered what followed the message | that a client received it |
+| `sent` | the bytes were written to the connection | that the server processed them |
+| `server` | the server responsible for the recipient took the message and did not send it back | that a client received it |
 | `room` | the room sent the message back to its members, this account among them | that a particular member read it |
 | `receipt` | a client of the recipient acknowledged the message | that a person read it |
 
-- The default is `room` for a room and `server` for a person.
-- Prosody handles the stanzas of one connection in order, so an error arrives before the answer that proves the message.
-  ejabberd and other servers route messages in parallel: an error can arrive after that answer.
-- Only `receipt` proves that the message arrived at a client. The client must support receipts (XEP-0184).
+- The default is `room` for a room and `server` for a person. A room never has `receipt`; it means `room` there.
+- `server`: a ping follows the message. Prosody handles the stanzas of one connection in order, so its first answer is the
+  proof: an error would arrive before it. On ejabberd, and on every server that is not known, the recipient's session can
+  reject the message after that answer. A second ping follows 25 ms to 1 s later, and its answer is the proof.
+- Only `receipt` proves that the message arrived at a client. The client must support receipts (XEP-0184). Without the
+  receipt the message is not delivered.
 - `rto=` limits the wait for an answer of the server.
 ";
 
