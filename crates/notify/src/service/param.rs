@@ -349,6 +349,8 @@ mod tests {
                 let value = match (name, value) {
                     ("public_key", _) => KEY.to_owned(),
                     ("seed", _) => SEED.to_owned(),
+                    ("user", _) if service == "sogs" => KEY.to_owned(),
+                    ("password", _) if service == "sogs" => SEED.to_owned(),
                     ("whisper", _) => format!("05{KEY}"),
                     ("seed_file" | "password_file", _) => file.display().to_string(),
                     (_, value) => value.to_owned(),
