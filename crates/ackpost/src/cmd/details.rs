@@ -168,23 +168,28 @@ key. A parameter that is not listed here is reported and not used. An unusable v
 const CONFIRMATION: &str = "
 ## Confirmation levels
 
-`confirm=` sets the proof that an XMPP message needs before it is reported as delivered. Without the proof the message is
-not reported as delivered.
+`confirm=` sets the proof that an XMPP message needs before it is reported as delivered. Without the proof, the outcome is
+`handed-over`, `unconfirmed` or a failure, never `delivered`.
 
 | Level | It proves | It does not prove |
 |---|---|---|
-| `sent` | the bytes were written to the connection | that the server processed them |
-| `server` | the server responsible for the recipient took the message and did not send it back | that a client received it |
-| `room` | the room sent the message back to its members, this account among them | that a particular member read it |
-| `receipt` | a client of the recipient acknowledged the message | that a person read it |
+| `sent` | the message was written to a session that is logged in | that the server processed it |
+| `server` | the server of the recipient took the message, and it did not come back until the proof was complete | that a client received it |
+| `room` | the room showed the message to its occupants, this account among them | that a particular member read it |
+| `receipt` | a client of the recipient acknowledged the message (XEP-0184) | that a person read it |
 
-- The default is `room` for a room and `server` for a person. A room never has `receipt`; it means `room` there.
-- `server`: a ping follows the message. Prosody handles the stanzas of one connection in order, so its first answer is the
-  proof: an error would arrive before it. On ejabberd, and on every server that is not known, the recipient's session can
-  reject the message after that answer. A second ping follows 25 ms to 1 s later, and its answer is the proof.
-- Only `receipt` proves that the message arrived at a client. The client must support receipts (XEP-0184). Without the
-  receipt the message is not delivered.
-- `rto=` limits the wait for an answer of the server.
+- The default is `room` for a room and `server` for a person. For a room, `receipt` means `room`. For a person, `room`
+  means `server`.
+- `server`: a ping follows the message. Prosody handles the stanzas of one connection in order, so the first answer is the
+  proof. On every other server, the session of the recipient can reject the message after that answer. A second ping
+  follows after a settle time of 30 ms to 1 s, and its answer completes the proof.
+- `receipt`: the client of the recipient must support receipts. If no receipt comes within `rto`, the outcome is
+  `unconfirmed`: the message is not reported as delivered and not sent again.
+- If the server of another domain does not answer within `rto`, the outcome is `handed-over`: this account's server took the
+  message.
+- `rto=` limits the wait for each answer and for the receipt.
+
+[Decision 0004](../adr/0004-what-a-confirmation-proves.md) describes the proof on each server and the races that remain.
 ";
 
 /// The forms of a URL. `{targets}` are room tokens, or users and `#rooms`.

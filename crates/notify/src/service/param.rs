@@ -237,7 +237,7 @@ pub static COMMON_PARAMETERS: &[Param] = &[
         "redirect",
         Values::YesNo,
         "yes",
-        "Follow HTTP redirects to the same origin.",
+        "Follow HTTP redirects of a community server within its origin. Redirects to another origin are never followed.",
         "redirect=no",
     ),
     Param::new(

@@ -54,7 +54,7 @@ static PARAMETERS: &[Param] = &[
         "roster",
         Values::YesNo,
         "no",
-        "Ask to see the presence of each recipient.",
+        "Request the contact list after the login, on a connection that is not kept. A refusal is reported as a remark.",
         "roster=yes",
     )
     .written(Written::Always),
@@ -70,7 +70,7 @@ static PARAMETERS: &[Param] = &[
         "keepalive",
         Values::YesNo,
         "no",
-        "Keep the connection open for further messages of the same process.",
+        "Keep the connection open for further messages of the same process. The outbox and the gateway always do.",
         "keepalive=yes",
     )
     .written(Written::Always),
@@ -78,7 +78,7 @@ static PARAMETERS: &[Param] = &[
         "scramplus",
         Values::Words(&["yes", "no", "require"]),
         "yes",
-        "Bind the login to the TLS connection: if the server offers it, never, or always.",
+        "Bind the login to the TLS connection: if the server offers it, never, or always. With `require`, a login that cannot be bound fails.",
         "scramplus=require",
     )
     .written(Written::Always),
@@ -101,7 +101,7 @@ static PARAMETERS: &[Param] = &[
         "confirm",
         Values::Words(&["sent", "server", "room", "receipt"]),
         "",
-        "Proof that makes a message delivered. The default is `room` for a room and `server` for a person.",
+        "Proof that makes a message delivered. The default is `room` for a room and `server` for a person. See the confirmation levels.",
         "confirm=receipt",
     ),
     Param::new(
@@ -116,28 +116,28 @@ static PARAMETERS: &[Param] = &[
         "create",
         Values::YesNo,
         "no",
-        "Create a room that does not exist.",
+        "Create a room that does not exist, as a persistent room. Without it, sending to such a room fails.",
         "create=yes",
     ),
     Param::new(
         "fast",
         Values::YesNo,
         "no",
-        "Store a login token, so that the next login takes fewer round trips.",
+        "Store a login token of the server (FAST, XEP-0484) in the state folder, so that the next login takes fewer round trips.",
         "fast=yes",
     ),
     Param::new(
         "plain",
         Values::YesNo,
         "no",
-        "Allow the login to send the password itself if nothing better is offered.",
+        "Allow the login with PLAIN, which shows the password, on every connection. Without it, PLAIN needs a verified connection or a server on this machine. PLAIN is never used if the server offers SCRAM.",
         "plain=yes",
     ),
     Param::new(
         "replace",
         Values::Text("a key"),
         "",
-        "Replace the previous message that was sent with the same key.",
+        "Send a correction (XEP-0308) of the first message that was delivered to the same recipient with this key.",
         "replace=disk",
     ),
     Param::new(
