@@ -85,6 +85,12 @@ const DIFFERENCES: &[Difference] = &[
         ..of("cli-0070", "D9")
     },
     Difference {
+        code: Some(0),
+        requests: Some(&["POST /room/ok/message: hello"]),
+        stdout: Some(&[]),
+        ..of("cli-0084", "D45")
+    },
+    Difference {
         code: Some(4),
         ..of("cli-0139", "D21")
     },

@@ -30,6 +30,50 @@ fn help_under_both_names() {
 }
 
 #[test]
+fn the_reference_of_parameters_is_current_and_details_say_the_same() {
+    let own = Program::new();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/parameters.md");
+    let page = std::fs::read_to_string(file).expect("the page");
+    assert_eq!(own.run(&["generate", "parameters"]).stdout, page);
+    for service in ["xmpp", "sogs"] {
+        let ran = own.run(&["--json", "details", service]);
+        let all: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        let text = own.run(&["details", service]).stdout;
+        for one in all.as_array().expect("a list") {
+            let name = one["name"].as_str().expect("a name");
+            assert!(page.contains(&format!("| `{name}`")), "{name}");
+            assert!(text.contains(&format!("\n  {name}")), "{name}");
+        }
+    }
+    let ran = own.run(&["details", "telegram"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("xmpp"), "{}", ran.stderr);
+}
+
+/// Each command that reads a URL reports an unusable value for the outbox.
+#[test]
+fn unusable_values_for_the_outbox_are_reported_everywhere() {
+    let own = Program::new();
+    let url = "xmpps://a:p@h.org/b?ttl=banana";
+    let config = std::env::temp_dir().join(format!("ackpost-ttl-{}.conf", std::process::id()));
+    std::fs::write(&config, format!("{url}\n")).expect("a file");
+    let file = config.to_str().expect("a path");
+    for args in [
+        &["config", "check", "-c", file][..],
+        &["preview", "-b", "x", url],
+        &["doctor", url],
+        &["send", "-b", "x", url],
+        &["send", "--queue", "-b", "x", url],
+    ] {
+        let ran = own.run(args);
+        assert_ne!(ran.code, 0, "{args:?}");
+        let all = format!("{}{}", ran.stdout, ran.stderr);
+        assert_eq!(all.matches("it is not a time").count(), 1, "{args:?}: {all}");
+    }
+    std::fs::remove_file(&config).expect("removed");
+}
+
+#[test]
 fn version_under_both_names() {
     let own = Program::new();
     for flag in ["--version", "-V"] {

@@ -50,8 +50,9 @@ pub use outcome::{Confirmation, Lack, Outcome};
 pub use problem::{AddError, Problem, Severity};
 pub use report::{Pieces, Report, Status, TargetReport};
 pub use service::{
-    Chunk, Context, LoadedUrls, Origin, ParamValue, Parameter, Service, Shown, SogsAccess, SogsParts, Target,
-    Wire, XmppAccess, XmppParts,
+    ADDRESS_PARAMETERS, COMMON_PARAMETERS, Chunk, Context, LoadedUrls, Origin, Param, ParamValue, Parameter,
+    QUEUE_PARAMETERS, Service, Shown, SogsAccess, SogsParts, Target, Values as ParamValues, Wire, XmppAccess,
+    XmppParts,
 };
 pub use tag::{Chain, Tag, TagFilter, Wanted, parse_tags};
 pub use template::{Template, Values};

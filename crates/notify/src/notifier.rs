@@ -10,7 +10,7 @@ use crate::entry::Entry;
 use crate::message::Message;
 use crate::problem::{AddError, Problem};
 use crate::report::{Report, Status};
-use crate::service::{Context, LoadedUrls, SERVICES, Service};
+use crate::service::{Context, LoadedUrls, Param, SERVICES, Service};
 use crate::tag::{Tag, TagFilter};
 use crate::template::Values;
 
@@ -337,6 +337,6 @@ pub struct Details {
     pub secure_protocols: &'static [&'static str],
     /// Where its set-up is described.
     pub setup_url: &'static str,
-    /// Its own parameters; the global ones come on top.
-    pub parameters: &'static [&'static str],
+    /// Its own parameters; those of every service come on top.
+    pub parameters: &'static [Param],
 }

@@ -6,6 +6,7 @@ mod limits;
 mod near;
 #[cfg(test)]
 mod pager;
+mod param;
 mod parse;
 pub(crate) mod sogs;
 mod sogs_deliver;
@@ -22,11 +23,12 @@ use std::sync::{Arc, OnceLock};
 use futures_util::future::BoxFuture;
 
 pub use access::{SogsAccess, SogsParts, XmppAccess, XmppParts};
-pub use common::QUEUE_PARAMETERS;
 pub use common::{Common, Origin, ParamValue, Parameter};
-pub(crate) use common::{GLOBAL_PARAMETERS, Origins, PARAMETERS, Query, Taken, boolean_word};
+pub(crate) use common::{Origins, PARAMETERS, Query, Taken, boolean_word};
 pub use limits::{Limits, Measure};
 pub(crate) use near::near_miss;
+pub use param::{ADDRESS_PARAMETERS, COMMON_PARAMETERS, Param, QUEUE_PARAMETERS, Values};
+pub(crate) use param::{Written, declares};
 pub use parse::{Context, LoadedUrls};
 pub(crate) use parse::{assemble, taken_apart, unsupported, with_overrides};
 pub use wire::{FixedPost, Shown, SogsWire, Wire, XmppWire};
@@ -34,7 +36,7 @@ pub use wire::{FixedPost, Shown, SogsWire, Wire, XmppWire};
 use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};
 use crate::problem::Problem;
 use crate::text::Text;
-use crate::url::RawUrl;
+use crate::url::{RawUrl, percent};
 
 /// Makes an endpoint of a URL.
 type Parse = fn(&RawUrl, &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem>;
@@ -52,8 +54,8 @@ pub struct Row {
     pub secure_schemas: &'static [&'static str],
     /// Where its set-up is described.
     pub setup_url: &'static str,
-    /// What may be written in its query besides the global parameters.
-    pub parameters: &'static [&'static str],
+    /// Its own parameters, in the order of the canonical URL.
+    pub parameters: &'static [Param],
     parse: Parse,
 }
 
@@ -86,8 +88,12 @@ pub(crate) trait Endpoint: Send + Sync + fmt::Debug + 'static {
     fn row(&self) -> &'static Row;
     /// `schema://credentials@host:port/targets`, with or without secrets; with `only`, that target alone.
     fn base(&self, secrets: bool, only: Option<&Target>) -> String;
-    /// Its own parameters for the canonical query, in canonical order: (name, value, canonical even when default).
-    fn own_query(&self, secrets: bool) -> Vec<(&'static str, String)>;
+    /// The effective value of one of its own parameters; a secret one as `****` unless `secrets`.
+    fn value(&self, name: &str, secrets: bool) -> ParamValue;
+    /// Whether one of its own parameters has its default, where the declared default does not tell.
+    fn is_default(&self, _name: &str) -> Option<bool> {
+        None
+    }
     /// The text whose SHA-256 is the uid.
     fn id_text(&self) -> String;
     /// Host as written.
@@ -100,8 +106,6 @@ pub(crate) trait Endpoint: Send + Sync + fmt::Debug + 'static {
     fn targets(&self) -> Vec<Target>;
     /// A target as it is shown in reports: in full, without secrets.
     fn target_label(&self, target: &Target) -> String;
-    /// Its own effective parameters, secrets masked.
-    fn parameters(&self) -> Vec<Parameter>;
     /// How much fits into one message.
     fn limits(&self) -> Limits;
     /// How many pieces one lane may send per how many seconds (a server rule), if there is one.
@@ -136,6 +140,7 @@ pub struct Service(Arc<Inner>);
 struct Inner {
     common: Common,
     endpoint: Box<dyn Endpoint>,
+    origins: Origins,
     warnings: Vec<Problem>,
     /// Targets by address, made when first needed.
     by_address: OnceLock<HashMap<String, Target>>,
@@ -156,10 +161,16 @@ impl Service {
         parse::one(url, context)
     }
 
-    pub(crate) fn assemble(common: Common, endpoint: Box<dyn Endpoint>, warnings: Vec<Problem>) -> Self {
+    pub(crate) fn assemble(
+        common: Common,
+        endpoint: Box<dyn Endpoint>,
+        origins: Origins,
+        warnings: Vec<Problem>,
+    ) -> Self {
         Self(Arc::new(Inner {
             common,
             endpoint,
+            origins,
             warnings,
             by_address: OnceLock::new(),
         }))
@@ -198,21 +209,25 @@ impl Service {
     fn canonical(&self, secrets: bool, only: Option<&Target>) -> String {
         let mut url = self.0.endpoint.base(secrets, only);
         let mut glue = '?';
-        for (name, value) in self
-            .0
-            .endpoint
-            .own_query(secrets)
-            .into_iter()
-            .chain(self.0.common.query(secrets))
-        {
+        let common = &self.0.common;
+        let endpoint = self.endpoint();
+        let own = (self.row().parameters.iter()).map(|param| {
+            let value = || endpoint.value(param.name, secrets);
+            in_url(param, endpoint.is_default(param.name), value)
+        });
+        let shared = (COMMON_PARAMETERS.iter().chain(QUEUE_PARAMETERS))
+            .map(|param| in_url(param, common.is_default(param.name), || common.value(param.name)));
+        for (param, value) in own.chain(shared).flatten() {
             url.push(glue);
-            url.push_str(name);
+            url.push_str(param.name);
             url.push('=');
-            url.push_str(&if value == "****" {
-                value
+            if param.secret && !secrets {
+                url.push_str("****");
+            } else if param.written == Written::Guarded {
+                url.push_str(&percent::encode(&percent::guarded(&value)));
             } else {
-                crate::url::percent::encode(&value)
-            });
+                url.push_str(&percent::encode(&value));
+            }
             glue = '&';
         }
         url
@@ -263,9 +278,22 @@ impl Service {
 
     /// Every effective parameter with its origin, global ones first; secrets are masked.
     pub fn parameters(&self) -> Vec<Parameter> {
-        let mut all = self.0.common.parameters();
-        all.extend(self.0.endpoint.parameters());
-        all
+        let common = &self.0.common;
+        let one = |param: &Param, value| Parameter {
+            name: param.name,
+            value,
+            origin: self.0.origins.get(param.name),
+        };
+        let shared = COMMON_PARAMETERS
+            .iter()
+            .map(|param| one(param, common.value(param.name)));
+        let queue = (QUEUE_PARAMETERS.iter())
+            .filter(|param| common.queue.contains_key(param.name))
+            .map(|param| one(param, common.value(param.name)));
+        let own = (self.row().parameters.iter())
+            .filter(|param| param.written != Written::Address)
+            .map(|param| one(param, self.endpoint().value(param.name, false)));
+        shared.chain(queue).chain(own).collect()
     }
 
     /// What was odd about the URL but did not keep it from loading. Errors among them (dropped targets, D6)
@@ -345,6 +373,22 @@ impl Service {
     pub(crate) fn endpoint(&self) -> &dyn Endpoint {
         self.0.endpoint.as_ref()
     }
+}
+
+/// The parameter and its text if the canonical URL holds it.
+fn in_url(
+    param: &'static Param,
+    is_default: Option<bool>,
+    value: impl FnOnce() -> ParamValue,
+) -> Option<(&'static Param, String)> {
+    if is_default == Some(true) || matches!(param.written, Written::Listed | Written::Address) {
+        return None;
+    }
+    let value = value();
+    let text = value.to_string();
+    let left_out = value == ParamValue::None
+        || (param.written != Written::Always && is_default.is_none() && text == param.default);
+    (!left_out).then_some((param, text))
 }
 
 impl fmt::Debug for Service {

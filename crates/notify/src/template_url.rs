@@ -1,6 +1,6 @@
 //! How a template is shown: the URL that would load it again, its variables in place.
 
-use crate::service::{GLOBAL_PARAMETERS, row_of};
+use crate::service::{COMMON_PARAMETERS, declares, row_of};
 use crate::template::is_name;
 use crate::url::number::python_int;
 use crate::url::percent;
@@ -262,7 +262,7 @@ fn field(key: &str) -> &str {
 /// The query with the settings put over it that a URL can carry.
 fn with_settings(query: Vec<(String, String)>, settings: &Settings, schema: &str) -> Settings {
     let own = row_of(schema).map_or(&[][..], |row| row.parameters);
-    let carried = |key: &str| GLOBAL_PARAMETERS.contains(&key) || own.contains(&key);
+    let carried = |key: &str| declares(COMMON_PARAMETERS, key) || declares(own, key);
     let mut all: Settings = query
         .into_iter()
         .map(|(key, value)| (key, Setting::Text(value)))

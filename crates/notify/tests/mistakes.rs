@@ -93,14 +93,17 @@ fn an_address_that_is_no_join_link_is_told_what_it_lacks() {
 }
 
 #[tokio::test]
-async fn near_misses_are_reported_and_other_keys_are_not() {
+async fn unknown_names_are_reported() {
     let meant = |url: &str| texts(service(url).warnings());
     let seen = meant("xmpps://a:p@h.org/b?verfy=no&ca_flie=x&image=yes&footer=no&from=me");
     assert_eq!(
         seen,
         [
-            "verfy: `verfy` is no parameter here and is not used; perhaps verify is meant",
-            "ca_flie: `ca_flie` is no parameter here and is not used; perhaps ca_file is meant",
+            "verfy: `verfy` is not a parameter here and is not used; perhaps verify is meant",
+            "ca_flie: `ca_flie` is not a parameter here and is not used; perhaps ca_file is meant",
+            "image: `image` is not a parameter here and is not used; remove it; `ackpost details xmpp` lists the parameters",
+            "footer: `footer` is not a parameter here and is not used; remove it; `ackpost details xmpp` lists the parameters",
+            "from: `from` is not a parameter here and is not used; remove it; `ackpost details xmpp` lists the parameters",
         ]
     );
     let mut list = Notifier::with_options(Options {
@@ -112,14 +115,18 @@ async fn near_misses_are_reported_and_other_keys_are_not() {
     assert_eq!(list.len(), 1);
     let problems = list.problems();
     assert!(
-        problems.iter().all(Problem::is_error),
+        problems[..2].iter().all(Problem::is_error),
         "both change who gets a message"
     );
     let seen: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert_eq!(seen.len(), 3, "{seen:?}");
     assert!(seen[0].contains("1:1: url: `url` is no key here and is not used; perhaps urls is meant"));
     assert!(
         seen[1].contains("5:7: urls[1].tga: ") && seen[1].contains("perhaps tag is meant"),
+        "{seen:?}"
+    );
+    assert!(
+        seen[2].contains("urls[1].title: `title` is not a parameter"),
         "{seen:?}"
     );
 }

@@ -31,6 +31,8 @@ enum What {
     },
     /// The reference of all commands as Markdown, on standard output
     Reference,
+    /// The reference of all URL parameters as Markdown, on standard output
+    Parameters,
 }
 
 /// `tree` is the whole clap tree.
@@ -59,6 +61,7 @@ pub(crate) fn run(args: &GenerateArgs, mut tree: clap::Command) -> Done {
             tree.build();
             man_pages(&tree, "ackpost", dir).map_err(failed)?;
         }
+        What::Parameters => output::raw(super::details::page().as_bytes()),
         What::Reference => {
             tree.build();
             let mut text = String::from(

@@ -40,6 +40,8 @@ fn the_documented_examples_give_the_documented_codes() {
     // Save.
     assert_eq!(gateway.form("/add/abc123", "").status, 400);
     assert_eq!(gateway.form("/add/abc123", "urls=nonsense").status, 400);
+    let bad = encode("xmpps://a:p@h.org/b?ttl=banana");
+    assert_eq!(gateway.form("/add/abc123", &format!("urls={bad}")).status, 400);
     let config = format!("devops={url}\nadmin=xmpps://u:p@127.0.0.1:1/jane");
     let answer = gateway.json("/add/abc123", &json!({"config": config, "format": "text"}));
     assert_eq!(answer.status, 200, "{answer:?}");

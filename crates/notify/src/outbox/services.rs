@@ -287,8 +287,7 @@ impl Outbox {
 /// The queue parameters of a service's URL; a community server gets the budget that such servers allow.
 pub(super) fn rules(service: &Service) -> Result<Rules, OutboxError> {
     let common = service.common();
-    let words = common.queue.iter().map(|(name, value)| (*name, value.as_str()));
-    let mut rules = Rules::from_words(words, common.tz.as_deref())?;
+    let mut rules = common.rules.clone();
     if rules.budget.is_none() {
         rules.budget = service
             .pace()

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::message::{Format, Overflow};
+use crate::outbox::Rules;
 use crate::problem::Problem;
 use crate::url::number::{python_float, python_int};
 
 use super::Context;
+use super::param::{ADDRESS_PARAMETERS, COMMON_PARAMETERS, Param, QUEUE_PARAMETERS, declares};
 
 /// Where the effective value of a parameter comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,29 +71,6 @@ pub struct Parameter {
     pub origin: Origin,
 }
 
-impl Parameter {
-    pub(crate) fn new(name: &'static str, value: ParamValue, origin: Origin) -> Self {
-        Self { name, value, origin }
-    }
-}
-
-/// Names of the parameters that every service has.
-pub(crate) const GLOBAL_PARAMETERS: [&str; 12] = [
-    "overflow", "format", "verify", "redirect", "cto", "rto", "emojis", "tz", "retry", "wait", "optional",
-    "store",
-];
-
-/// Names of the parameters that concern the queue; they are read there, kept here as written.
-pub const QUEUE_PARAMETERS: &[&str] = &[
-    "queue",
-    "ttl",
-    "dedup",
-    "digest",
-    "budget",
-    "quiet",
-    "alarm_after",
-];
-
 /// The parameters every service has, with their effective values.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
@@ -125,21 +104,22 @@ pub struct Common {
     pub optional: bool,
     /// Accepted for compatibility, no effect.
     pub store: bool,
-    /// What was written for the queue ([`QUEUE_PARAMETERS`]).
+    /// Parameters of the outbox as written ([`QUEUE_PARAMETERS`]).
     pub queue: BTreeMap<&'static str, String>,
     /// Rules for a URL that somebody else handed over.
     pub guest: Option<crate::Guest>,
+    /// Parameters of the outbox, typed.
+    pub rules: Rules,
     redirect_default: bool,
-    origins: Origins,
 }
 
 impl Common {
-    /// `cto` as a duration: 4 s when it is not a usable number, never more than an hour.
+    /// `cto` as a duration: at most an hour.
     pub fn connect_timeout(&self) -> Duration {
         timeout(self.cto)
     }
 
-    /// `rto` as a duration: 4 s when it is not a usable number, never more than an hour.
+    /// `rto` as a duration: at most an hour.
     pub fn read_timeout(&self) -> Duration {
         timeout(self.rto)
     }
@@ -173,78 +153,53 @@ impl Common {
             store: taken.yes_no("store", true),
             queue: BTreeMap::new(),
             guest: taken.context.env.guest(),
-            origins: Origins::default(),
+            rules: Rules::default(),
         };
-        for name in QUEUE_PARAMETERS {
-            if let Some(value) = taken.text(name) {
-                common.queue.insert(name, value);
+        for param in QUEUE_PARAMETERS {
+            if let Some(value) = taken.text(param.name) {
+                common.queue.insert(param.name, value);
             }
         }
-        common.origins = taken.origins.clone();
+        if let Some(queue) = common
+            .queue
+            .get("queue")
+            .filter(|word| boolean_word(word).is_none())
+        {
+            return Err(Problem::error(
+                format!("`{}` is neither yes nor no", shown_word(queue)),
+                "write queue=yes or queue=no",
+            )
+            .key("queue"));
+        }
+        let words = common.queue.iter().map(|(name, value)| (*name, value.as_str()));
+        common.rules = Rules::from_words(words, common.tz.as_deref())
+            .map_err(|error| Problem::error(error.to_string(), error.remedy).key(error.name))?;
         Ok(common)
     }
 
-    /// The canonical query: fixed order, what is not default only where the reference does so too.
-    pub(super) fn query(&self, _secrets: bool) -> Vec<(&'static str, String)> {
-        let mut query = vec![
-            ("overflow", self.overflow.as_str().to_owned()),
-            ("format", self.format.as_str().to_owned()),
-        ];
-        if let Some(tz) = self.tz.as_ref().filter(|tz| *tz != "UTC") {
-            query.push(("tz", tz.clone()));
+    /// The effective value of a common parameter or one of the outbox.
+    pub(super) fn value(&self, name: &str) -> ParamValue {
+        let text = |text: &str| ParamValue::Text(text.to_owned());
+        match name {
+            "overflow" => text(self.overflow.as_str()),
+            "format" => text(self.format.as_str()),
+            "verify" => ParamValue::Bool(self.verify),
+            "redirect" => ParamValue::Bool(self.redirect),
+            "cto" => ParamValue::Float(self.cto),
+            "rto" => ParamValue::Float(self.rto),
+            "emojis" => ParamValue::Bool(self.emojis),
+            "tz" => self.tz.as_deref().map_or(ParamValue::None, text),
+            "retry" => ParamValue::Int(i64::from(self.retry)),
+            "wait" => ParamValue::Float(self.wait),
+            "optional" => ParamValue::Bool(self.optional),
+            "store" => ParamValue::Bool(self.store),
+            name => self.queue.get(name).map_or(ParamValue::None, |value| text(value)),
         }
-        if !self.store {
-            query.push(("store", "no".to_owned()));
-        }
-        query.push(("retry", self.retry.to_string()));
-        query.push(("wait", crate::url::number::float_text(self.wait)));
-        query.push(("optional", yes_no(self.optional)));
-        // Bit-exact on purpose: anything that is not the very default is written out.
-        if self.rto.to_bits() != 4.0_f64.to_bits() {
-            query.push(("rto", crate::url::number::float_text(self.rto)));
-        }
-        if self.cto.to_bits() != 4.0_f64.to_bits() {
-            query.push(("cto", crate::url::number::float_text(self.cto)));
-        }
-        if !self.verify {
-            query.push(("verify", "no".to_owned()));
-        }
-        if self.redirect != self.redirect_default {
-            query.push(("redirect", yes_no(self.redirect)));
-        }
-        for (name, value) in &self.queue {
-            query.push((name, value.clone()));
-        }
-        query
     }
 
-    pub(super) fn parameters(&self) -> Vec<Parameter> {
-        let origin = |name: &str| self.origins.get(name);
-        let text = |text: &str| ParamValue::Text(text.to_owned());
-        let mut all = vec![
-            Parameter::new("overflow", text(self.overflow.as_str()), origin("overflow")),
-            Parameter::new("format", text(self.format.as_str()), origin("format")),
-            Parameter::new("verify", ParamValue::Bool(self.verify), origin("verify")),
-            Parameter::new("redirect", ParamValue::Bool(self.redirect), origin("redirect")),
-            Parameter::new("cto", ParamValue::Float(self.cto), origin("cto")),
-            Parameter::new("rto", ParamValue::Float(self.rto), origin("rto")),
-            Parameter::new("emojis", ParamValue::Bool(self.emojis), origin("emojis")),
-            Parameter::new(
-                "tz",
-                self.tz
-                    .as_ref()
-                    .map_or(ParamValue::None, |tz| ParamValue::Text(tz.clone())),
-                origin("tz"),
-            ),
-            Parameter::new("retry", ParamValue::Int(i64::from(self.retry)), origin("retry")),
-            Parameter::new("wait", ParamValue::Float(self.wait), origin("wait")),
-            Parameter::new("optional", ParamValue::Bool(self.optional), origin("optional")),
-            Parameter::new("store", ParamValue::Bool(self.store), origin("store")),
-        ];
-        for (name, value) in &self.queue {
-            all.push(Parameter::new(name, text(value), origin(name)));
-        }
-        all
+    /// True if the canonical URL can leave the parameter out although its value is not the declared default.
+    pub(super) fn is_default(&self, name: &str) -> Option<bool> {
+        (name == "redirect").then_some(self.redirect == self.redirect_default)
     }
 }
 
@@ -253,12 +208,11 @@ pub(crate) fn yes_no(yes: bool) -> String {
 }
 
 fn timeout(seconds: f64) -> Duration {
-    if seconds > 0.0 {
-        Duration::try_from_secs_f64(seconds.min(3600.0)).unwrap_or(Duration::from_secs(4))
-    } else {
-        Duration::from_secs(4)
-    }
+    Duration::try_from_secs_f64(seconds.min(3600.0)).unwrap_or(Duration::from_secs(4))
 }
+
+/// Largest `cto` and `rto` that the reference accepts, in seconds (`threading.TIMEOUT_MAX` of Python).
+const LONGEST_TIMEOUT: f64 = 9_223_372_036.0;
 
 /// Most parameters of one URL, and keys of one configuration entry. Few are ever written, so they are kept as a list.
 pub(crate) const PARAMETERS: usize = 1_000;
@@ -355,20 +309,31 @@ pub(crate) struct Taken<'a> {
     pub(crate) context: &'a Context,
     pub(crate) origins: Origins,
     pub(crate) warnings: Vec<Problem>,
+    own: &'static [Param],
 }
 
 impl<'a> Taken<'a> {
-    pub(super) fn new(query: &'a Query, context: &'a Context) -> Self {
+    pub(super) fn new(query: &'a Query, context: &'a Context, own: &'static [Param]) -> Self {
         Self {
             query,
             context,
             origins: Origins::default(),
             warnings: Vec::new(),
+            own,
         }
     }
 
-    /// The value of `name`, and remembers where it came from.
+    /// Tables of the service, of all services, of the outbox and of the address.
+    pub(super) fn tables(&self) -> [&'static [Param]; 4] {
+        [self.own, COMMON_PARAMETERS, QUEUE_PARAMETERS, ADDRESS_PARAMETERS]
+    }
+
+    /// Returns the value of a declared parameter and remembers where it came from.
     fn take(&mut self, name: &'static str) -> Option<&'a str> {
+        debug_assert!(
+            self.tables().iter().any(|table| declares(table, name)),
+            "the parameter {name} is read but not declared"
+        );
         let written = self.query.find(name)?;
         self.origins.set(name, written.origin());
         Some(&written.value)
@@ -450,13 +415,15 @@ impl<'a> Taken<'a> {
         let Some(value) = self.take(name) else {
             return default;
         };
-        if let Some(number) = python_float(value) {
+        // The longest wait of the reference's runtime; NaN is outside of every range.
+        if let Some(number) = python_float(value).filter(|number| *number > 0.0 && *number <= LONGEST_TIMEOUT)
+        {
             return number;
         }
         self.unused(
             name,
-            format!("`{}` is not a number of seconds", shown_word(value)),
-            format!("{default} s is used; write a number such as 4 or 2.5"),
+            format!("`{}` is not a usable number of seconds", shown_word(value)),
+            format!("{default} s is used; write a number above 0, such as 4 or 2.5"),
         );
         default
     }

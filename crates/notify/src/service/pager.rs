@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::common::yes_no;
+use super::param::{Param, Values, Written};
 use super::wire::SogsWire;
-use super::{Chunk, Common, Endpoint, Limits, Origin, ParamValue, Parameter, Row, Taken, Target, Wire};
+use super::{Chunk, Common, Endpoint, Limits, ParamValue, Row, Taken, Target, Wire};
 use crate::dispatch::{Attempt, Courier, Parcel, Stamp};
 use crate::outcome::{Confirmation, Outcome};
 use crate::problem::Problem;
@@ -19,7 +19,17 @@ pub(super) static ROW: Row = Row {
     plain_schemas: &["pager"],
     secure_schemas: &["pagers"],
     setup_url: "https://example.org/pager",
-    parameters: &["to", "urgent"],
+    parameters: &[
+        Param::new("to", Values::Text("numbers"), "", "Further numbers.", "to=12").written(Written::Address),
+        Param::new(
+            "urgent",
+            Values::YesNo,
+            "no",
+            "Ring until somebody answers.",
+            "urgent=yes",
+        )
+        .written(Written::Always),
+    ],
     parse,
 };
 
@@ -34,7 +44,6 @@ struct Pager {
     port: Option<u16>,
     numbers: Vec<String>,
     urgent: bool,
-    origin: Origin,
 }
 
 fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem> {
@@ -54,7 +63,6 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         port: raw.port,
         numbers,
         urgent,
-        origin: taken.origins.get("urgent"),
     }))
 }
 
@@ -80,8 +88,11 @@ impl Endpoint for Pager {
         format!("{schema}://{token}@{}{port}/{}", self.host, numbers.join("/"))
     }
 
-    fn own_query(&self, _secrets: bool) -> Vec<(&'static str, String)> {
-        vec![("urgent", yes_no(self.urgent))]
+    fn value(&self, name: &str, _secrets: bool) -> ParamValue {
+        match name {
+            "urgent" => ParamValue::Bool(self.urgent),
+            _ => ParamValue::None,
+        }
     }
 
     fn id_text(&self) -> String {
@@ -110,14 +121,6 @@ impl Endpoint for Pager {
 
     fn target_label(&self, target: &Target) -> String {
         format!("pager {} at {}", target.address, self.host)
-    }
-
-    fn parameters(&self) -> Vec<Parameter> {
-        vec![Parameter::new(
-            "urgent",
-            ParamValue::Bool(self.urgent),
-            self.origin,
-        )]
     }
 
     fn limits(&self) -> Limits {

@@ -8,8 +8,9 @@ use crate::env::Environment;
 use crate::problem::{Problem, Severity};
 use crate::url::{RawUrl, percent, split_urls};
 
-use super::common::{GLOBAL_PARAMETERS, Origin, PARAMETERS, QUEUE_PARAMETERS, boolean_word};
+use super::common::{Origin, PARAMETERS, boolean_word, shown_word};
 use super::near::near_miss;
+use super::param::{Param, declares};
 use super::{Common, Row, Service, Taken, row_of};
 
 /// What loading a URL may look at besides the URL.
@@ -44,20 +45,6 @@ pub struct LoadedUrls {
     /// What is wrong with the other pieces.
     pub problems: Vec<Problem>,
 }
-
-/// What is read before a service sees its parameters.
-const ELSEWHERE: &[&str] = &[
-    "host",
-    "schema",
-    "port",
-    "user",
-    "password",
-    "pass",
-    "password_file",
-    "seed_file",
-    "to",
-    "targets",
-];
 
 /// Keys a configuration entry puts over its URL.
 pub(crate) type Overrides<'a> = &'a [(String, String)];
@@ -114,7 +101,7 @@ pub(crate) fn taken_apart(url: &str, overrides: Overrides<'_>, context: &Context
 pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Problem> {
     let row = row_of(&raw.schema).ok_or_else(|| unsupported(&raw.schema, &raw.path.join("/")))?;
     secret_files(&mut raw, context)?;
-    let mut taken = Taken::new(&raw.query, context);
+    let mut taken = Taken::new(&raw.query, context, row.parameters);
     let common = Common::read(&mut taken)?;
     let endpoint = (row.parse)(&raw, &mut taken)?;
     if raw.many_ats {
@@ -126,47 +113,41 @@ pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Pr
             .key("host"),
         );
     }
-    near_misses(row, &mut taken);
-    let mut warnings = taken.warnings;
+    unknown_names(row, &mut taken);
+    let (mut warnings, origins) = (taken.warnings, taken.origins);
     for warning in &warnings {
         if warning.severity == Severity::Warning {
             tracing::debug!(cause = %warning.cause, "odd URL");
         }
     }
     warnings.sort_by_key(|warning| std::cmp::Reverse(warning.severity));
-    Ok(Service::assemble(common, endpoint, warnings))
+    Ok(Service::assemble(common, endpoint, origins, warnings))
 }
 
-/// Warns about parameters that are nearly one of the service's. Others may belong to another service and are left alone.
-fn near_misses(row: &Row, taken: &mut Taken<'_>) {
-    let known = || {
-        (row.parameters.iter())
-            .chain(&GLOBAL_PARAMETERS)
-            .chain(QUEUE_PARAMETERS)
-            .chain(ELSEWHERE)
-            .copied()
-    };
+/// Warns about every parameter that is not declared, and names the declared one that it resembles.
+fn unknown_names(row: &Row, taken: &mut Taken<'_>) {
+    let tables = taken.tables();
     let query = taken.query;
     for (name, _) in query.iter() {
-        if known().any(|one| one == name) {
+        if tables.iter().any(|table| declares(table, name)) {
             continue;
         }
         let from_config = query.origin(name) == Some(Origin::Config);
-        let words = known().chain(from_config.then_some(["tag", "tags"]).into_iter().flatten());
-        if let Some(meant) = near_miss(name, words) {
-            let problem = match meant {
-                // These decide who gets a message.
-                "tag" | "tags" | "to" | "targets" => Problem::error,
-                _ => Problem::warning,
-            };
-            taken.warn(
-                problem(
-                    format!("`{name}` is no parameter here and is not used"),
-                    format!("perhaps {meant} is meant"),
-                )
-                .key(name),
-            );
-        }
+        let words = (tables.iter().copied().flatten())
+            .flat_map(Param::names)
+            .chain(from_config.then_some(["tag", "tags"]).into_iter().flatten());
+        let meant = near_miss(name, words);
+        let remedy = match meant {
+            Some(meant) => format!("perhaps {meant} is meant"),
+            None => format!("remove it; `ackpost details {}` lists the parameters", row.name),
+        };
+        let problem = match meant {
+            // These decide who gets a message.
+            Some("tag" | "tags" | "to" | "targets") => Problem::error,
+            _ => Problem::warning,
+        };
+        let cause = format!("`{}` is not a parameter here and is not used", shown_word(name));
+        taken.warn(problem(cause, remedy).key(shown_word(name)));
     }
 }
 

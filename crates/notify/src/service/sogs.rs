@@ -11,10 +11,9 @@ use crate::dispatch::{Attempt, Courier, Parcel, Stamp};
 use crate::problem::Problem;
 use crate::url::{RawUrl, bounded, percent, targets};
 
-use super::common::{shown_word, yes_no};
-use super::{
-    Chunk, Common, Endpoint, Limits, Measure, Origins, ParamValue, Parameter, Row, Taken, Target, Wire,
-};
+use super::common::shown_word;
+use super::param::{Param, Values, Written};
+use super::{Chunk, Common, Endpoint, Limits, Measure, ParamValue, Row, Taken, Target, Wire};
 
 /// The row of this service.
 pub(super) static ROW: Row = Row {
@@ -23,21 +22,90 @@ pub(super) static ROW: Row = Row {
     plain_schemas: &["session"],
     secure_schemas: &["sessions", "sogs"],
     setup_url: "https://getsession.org",
-    parameters: &[
-        "to",
-        "key",
-        "public_key",
-        "seed",
-        "seed_file",
-        "name",
-        "blind",
-        "encrypt",
-        "reply_to",
-        "whisper",
-        "ca_file",
-    ],
+    parameters: PARAMETERS,
     parse,
 };
+
+/// Parameters of a community URL, in the order of the canonical URL.
+static PARAMETERS: &[Param] = &[
+    Param::new(
+        "to",
+        Values::Text("room tokens, separated by commas"),
+        "",
+        "Further rooms.",
+        "to=lobby,ops",
+    )
+    .written(Written::Address),
+    Param::new(
+        "public_key",
+        Values::Text("64 hex digits"),
+        "",
+        "Public key of the server, instead of the user in the address.",
+        "public_key=KEY",
+    )
+    .aliases(&["key"])
+    .written(Written::Address),
+    Param::new(
+        "seed",
+        Values::Text("64 hex digits"),
+        "",
+        "Seed of the identity that posts, instead of the password in the address.",
+        "seed=SEED",
+    )
+    .secret()
+    .written(Written::Address),
+    Param::new(
+        "seed_file",
+        Values::Text("a path"),
+        "",
+        "File with the seed. It takes precedence over a seed in the URL.",
+        "seed_file=/etc/ackpost/seed",
+    )
+    .aliases(&["password_file"])
+    .written(Written::Address),
+    Param::new(
+        "name",
+        Values::Text("text"),
+        "Ackpost",
+        "Display name shown to readers.",
+        "name=Alerts",
+    ),
+    Param::new(
+        "blind",
+        Values::Words(&["auto", "yes", "no"]),
+        "auto",
+        "Post under the blinded id: if the server asks for it, always, or never.",
+        "blind=yes",
+    ),
+    Param::new(
+        "encrypt",
+        Values::Words(&["auto", "yes", "no"]),
+        "auto",
+        "Seal requests to the key of the server: only over plain HTTP, always, or never.",
+        "encrypt=yes",
+    ),
+    Param::new(
+        "reply_to",
+        Values::Text("a message number"),
+        "",
+        "Send a reply to this message.",
+        "reply_to=17",
+    ),
+    Param::new(
+        "whisper",
+        Values::Text("a Session ID (66 hex digits)"),
+        "",
+        "Show the message to this person only.",
+        "whisper=ID",
+    ),
+    Param::new(
+        "ca_file",
+        Values::Text("a path"),
+        "",
+        "PEM file with the certificate authorities to trust.",
+        "ca_file=/etc/ackpost/ca.pem",
+    ),
+];
 
 /// Longest body of a message in code points; the server's own limit is in bytes and higher.
 const BODY_CHARS: usize = 2000;
@@ -94,7 +162,6 @@ pub(crate) struct Sogs {
     pub(crate) ca_file: Option<String>,
     /// Account and blinded id, made when first needed: deriving them costs more than a signature.
     pub(super) signers: OnceLock<Option<(Signer, Signer)>>,
-    origins: Origins,
 }
 
 fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem> {
@@ -154,7 +221,6 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         whisper,
         ca_file,
         signers: OnceLock::new(),
-        origins: taken.origins.clone(),
     }))
 }
 
@@ -360,31 +426,30 @@ impl Endpoint for Sogs {
         url
     }
 
-    fn own_query(&self, _secrets: bool) -> Vec<(&'static str, String)> {
-        let mut query = Vec::new();
-        if let Some(name) = &self.name {
-            query.push(("name", name.clone()));
+    fn value(&self, name: &str, _secrets: bool) -> ParamValue {
+        let text = |text: &str| ParamValue::Text(text.to_owned());
+        let optional = |value: &Option<String>| value.as_deref().map_or(ParamValue::None, text);
+        match name {
+            "name" => text(self.name.as_deref().unwrap_or(DEFAULT_NAME)),
+            "blind" => text(match self.blind {
+                Blind::Auto => "auto",
+                Blind::Yes => "yes",
+                Blind::No => "no",
+            }),
+            "encrypt" => text(match self.encrypt {
+                Encrypt::Auto => "auto",
+                Encrypt::Yes => "yes",
+                Encrypt::No => "no",
+            }),
+            "reply_to" => self.reply_to.map_or(ParamValue::None, ParamValue::Int),
+            "whisper" => optional(&self.whisper),
+            "ca_file" => optional(&self.ca_file),
+            _ => ParamValue::None,
         }
-        match self.blind {
-            Blind::Auto => {}
-            Blind::Yes => query.push(("blind", yes_no(true))),
-            Blind::No => query.push(("blind", yes_no(false))),
-        }
-        match self.encrypt {
-            Encrypt::Auto => {}
-            Encrypt::Yes => query.push(("encrypt", yes_no(true))),
-            Encrypt::No => query.push(("encrypt", yes_no(false))),
-        }
-        if let Some(id) = self.reply_to {
-            query.push(("reply_to", id.to_string()));
-        }
-        if let Some(id) = &self.whisper {
-            query.push(("whisper", id.clone()));
-        }
-        if let Some(path) = &self.ca_file {
-            query.push(("ca_file", path.clone()));
-        }
-        query
+    }
+
+    fn is_default(&self, name: &str) -> Option<bool> {
+        (name == "name").then_some(self.name.is_none())
     }
 
     fn id_text(&self) -> String {
@@ -426,44 +491,6 @@ impl Endpoint for Sogs {
             port.unwrap_or_default(),
             target.address
         )
-    }
-
-    fn parameters(&self) -> Vec<Parameter> {
-        let text = |text: &str| ParamValue::Text(text.to_owned());
-        let optional = |value: &Option<String>| value.as_ref().map_or(ParamValue::None, |value| text(value));
-        let word = |value: &str| text(value);
-        vec![
-            Parameter::new(
-                "name",
-                text(self.name.as_deref().unwrap_or(DEFAULT_NAME)),
-                self.origins.get("name"),
-            ),
-            Parameter::new(
-                "blind",
-                word(match self.blind {
-                    Blind::Auto => "auto",
-                    Blind::Yes => "yes",
-                    Blind::No => "no",
-                }),
-                self.origins.get("blind"),
-            ),
-            Parameter::new(
-                "encrypt",
-                word(match self.encrypt {
-                    Encrypt::Auto => "auto",
-                    Encrypt::Yes => "yes",
-                    Encrypt::No => "no",
-                }),
-                self.origins.get("encrypt"),
-            ),
-            Parameter::new(
-                "reply_to",
-                self.reply_to.map_or(ParamValue::None, ParamValue::Int),
-                self.origins.get("reply_to"),
-            ),
-            Parameter::new("whisper", optional(&self.whisper), self.origins.get("whisper")),
-            Parameter::new("ca_file", optional(&self.ca_file), self.origins.get("ca_file")),
-        ]
     }
 
     fn limits(&self) -> Limits {

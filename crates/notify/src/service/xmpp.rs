@@ -8,10 +8,9 @@ use crate::message::Format;
 use crate::problem::Problem;
 use crate::url::{RawUrl, bounded, jid, jid_targets, percent};
 
-use super::common::{shown_word, yes_no};
-use super::{
-    Chunk, Common, Endpoint, Limits, Measure, Origins, ParamValue, Parameter, Row, Taken, Target, Wire,
-};
+use super::common::shown_word;
+use super::param::{Param, Values, Written};
+use super::{Chunk, Common, Endpoint, Limits, Measure, ParamValue, Row, Taken, Target, Wire};
 
 /// The row of this service.
 pub(super) static ROW: Row = Row {
@@ -20,26 +19,135 @@ pub(super) static ROW: Row = Row {
     plain_schemas: &["xmpp"],
     secure_schemas: &["xmpps"],
     setup_url: "https://xmpp.org/getting-started",
-    parameters: &[
-        "to",
-        "mode",
-        "roster",
-        "subject",
-        "keepalive",
-        "scramplus",
-        "name",
-        "xmpp",
-        "confirm",
-        "room_password",
-        "create",
-        "replace",
-        "fast",
-        "ca_file",
-        "plain",
-        "password_file",
-    ],
+    parameters: PARAMETERS,
     parse,
 };
+
+/// Parameters of an XMPP URL, in the order of the canonical URL.
+static PARAMETERS: &[Param] = &[
+    Param::new(
+        "to",
+        Values::Text("users and #rooms, separated by commas"),
+        "",
+        "Further recipients. Without any, the account itself is the recipient.",
+        "to=bob,%23ops@rooms.example.org",
+    )
+    .written(Written::Address),
+    Param::new(
+        "password_file",
+        Values::Text("a path"),
+        "",
+        "File with the password. It takes precedence over a password in the address.",
+        "password_file=/etc/ackpost/xmpp.password",
+    )
+    .aliases(&["seed_file"])
+    .written(Written::Address),
+    Param::new(
+        "mode",
+        Values::Words(&["starttls", "tls", "none"]),
+        "starttls",
+        "Encryption of the connection. `none` needs `xmpp://`, where it is the default.",
+        "mode=tls",
+    )
+    .written(Written::Always),
+    Param::new(
+        "roster",
+        Values::YesNo,
+        "no",
+        "Request the contact list after the login, on a connection that is not kept. A refusal is reported as a remark.",
+        "roster=yes",
+    )
+    .written(Written::Always),
+    Param::new(
+        "subject",
+        Values::YesNo,
+        "no",
+        "Send the title as the subject instead of the first line of the body.",
+        "subject=yes",
+    )
+    .written(Written::Always),
+    Param::new(
+        "keepalive",
+        Values::YesNo,
+        "no",
+        "Keep the connection open for further messages of the same process. The outbox and the gateway always do.",
+        "keepalive=yes",
+    )
+    .written(Written::Always),
+    Param::new(
+        "scramplus",
+        Values::Words(&["yes", "no", "require"]),
+        "yes",
+        "Bind the login to the TLS connection: if the server offers it, never, or always. With `require`, a login that cannot be bound fails.",
+        "scramplus=require",
+    )
+    .written(Written::Always),
+    Param::new(
+        "name",
+        Values::Text("letters A-Z, digits and _"),
+        "",
+        "Nickname in rooms. The default is the user of the address.",
+        "name=alerts",
+    ),
+    Param::new(
+        "xmpp",
+        Values::Text("a host name or address"),
+        "",
+        "Host to connect to, instead of the one that DNS names for the domain.",
+        "xmpp=chat.example.org",
+    )
+    .written(Written::Guarded),
+    Param::new(
+        "confirm",
+        Values::Words(&["sent", "server", "room", "receipt"]),
+        "",
+        "Proof that makes a message delivered. The default is `room` for a room and `server` for a person. See the confirmation levels.",
+        "confirm=receipt",
+    ),
+    Param::new(
+        "room_password",
+        Values::Text("text"),
+        "",
+        "Password of every room that has none of its own.",
+        "room_password=SECRET",
+    )
+    .secret(),
+    Param::new(
+        "create",
+        Values::YesNo,
+        "no",
+        "Create a room that does not exist, as a persistent room. Without it, sending to such a room fails.",
+        "create=yes",
+    ),
+    Param::new(
+        "fast",
+        Values::YesNo,
+        "no",
+        "Store a login token of the server (FAST, XEP-0484) in the state folder, so that the next login takes fewer round trips.",
+        "fast=yes",
+    ),
+    Param::new(
+        "plain",
+        Values::YesNo,
+        "no",
+        "Allow the login with PLAIN, which shows the password, on every connection. Without it, PLAIN needs a verified connection or a server on this machine. PLAIN is never used if the server offers SCRAM.",
+        "plain=yes",
+    ),
+    Param::new(
+        "replace",
+        Values::Text("a key"),
+        "",
+        "Send a correction (XEP-0308) of the first message that was delivered to the same recipient with this key.",
+        "replace=disk",
+    ),
+    Param::new(
+        "ca_file",
+        Values::Text("a path"),
+        "",
+        "PEM file with the certificate authorities to trust.",
+        "ca_file=/etc/ackpost/ca.pem",
+    ),
+];
 
 const BODY_CHARS: usize = 32_768;
 /// Longest body in bytes on the wire. A message carries an HTML text twice, and servers pass on 128 KiB to each other.
@@ -138,7 +246,6 @@ pub(crate) struct Xmpp {
     pub(crate) places: Vec<Place>,
     /// JIDs (rooms with `#`) as the canonical URL prints them.
     printed: Vec<String>,
-    origins: Origins,
 }
 
 impl std::fmt::Debug for Xmpp {
@@ -222,7 +329,6 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         places,
         printed,
         user,
-        origins: taken.origins.clone(),
     };
     Ok(Box::new(endpoint))
 }
@@ -450,23 +556,6 @@ impl Xmpp {
             .iter()
             .find(|place| place.jid == address && place.room == target.room)
     }
-
-    fn scramplus_word(&self) -> &'static str {
-        match self.scramplus {
-            ScramPlus::Yes => "yes",
-            ScramPlus::No => "no",
-            ScramPlus::Require => "require",
-        }
-    }
-}
-
-/// Encodes a value that is percent-decoded twice when it is read: what would be decoded the second time is guarded.
-fn guarded(text: &str) -> String {
-    if percent::decode(text) == text {
-        text.to_owned()
-    } else {
-        text.replace('%', "%25")
-    }
 }
 
 impl Endpoint for Xmpp {
@@ -495,7 +584,7 @@ impl Endpoint for Xmpp {
             if n > 0 {
                 url.push('/');
             }
-            url.push_str(&percent::encode(&guarded(&jid)));
+            url.push_str(&percent::encode(&percent::guarded(&jid)));
             if let Some(password) = password {
                 url.push_str("%3A");
                 url.push_str(&if secrets {
@@ -508,49 +597,40 @@ impl Endpoint for Xmpp {
         url
     }
 
-    fn own_query(&self, secrets: bool) -> Vec<(&'static str, String)> {
-        let mut query = vec![
-            ("mode", self.mode.as_str().to_owned()),
-            ("roster", yes_no(self.roster)),
-            ("subject", yes_no(self.subject)),
-            ("keepalive", yes_no(self.keepalive)),
-            ("scramplus", self.scramplus_word().to_owned()),
-        ];
-        if let Some(name) = &self.name {
-            query.push(("name", name.clone()));
+    fn value(&self, name: &str, secrets: bool) -> ParamValue {
+        let text = |text: &str| ParamValue::Text(text.to_owned());
+        let optional = |value: Option<&str>| value.map_or(ParamValue::None, text);
+        match name {
+            "mode" => text(self.mode.as_str()),
+            "roster" => ParamValue::Bool(self.roster),
+            "subject" => ParamValue::Bool(self.subject),
+            "keepalive" => ParamValue::Bool(self.keepalive),
+            "scramplus" => match self.scramplus {
+                ScramPlus::Yes => ParamValue::Bool(true),
+                ScramPlus::No => ParamValue::Bool(false),
+                ScramPlus::Require => text("require"),
+            },
+            "name" => text(&self.nick),
+            "xmpp" => optional(self.connect_host.as_deref()),
+            "confirm" => optional(self.confirm.map(Confirm::as_str)),
+            "room_password" => optional(
+                self.room_password.as_ref().map(
+                    |password| {
+                        if secrets { password.expose_secret() } else { "****" }
+                    },
+                ),
+            ),
+            "create" => ParamValue::Bool(self.create),
+            "fast" => ParamValue::Bool(self.fast),
+            "plain" => ParamValue::Bool(self.plain),
+            "replace" => optional(self.replace.as_deref()),
+            "ca_file" => optional(self.ca_file.as_deref()),
+            _ => ParamValue::None,
         }
-        if let Some(host) = &self.connect_host {
-            query.push(("xmpp", guarded(host)));
-        }
-        if let Some(confirm) = self.confirm {
-            query.push(("confirm", confirm.as_str().to_owned()));
-        }
-        if let Some(password) = &self.room_password {
-            query.push((
-                "room_password",
-                if secrets {
-                    password.expose_secret().to_owned()
-                } else {
-                    "****".to_owned()
-                },
-            ));
-        }
-        for (name, yes) in [
-            ("create", self.create),
-            ("fast", self.fast),
-            ("plain", self.plain),
-        ] {
-            if yes {
-                query.push((name, yes_no(true)));
-            }
-        }
-        if let Some(key) = &self.replace {
-            query.push(("replace", key.clone()));
-        }
-        if let Some(path) = &self.ca_file {
-            query.push(("ca_file", path.clone()));
-        }
-        query
+    }
+
+    fn is_default(&self, name: &str) -> Option<bool> {
+        (name == "name").then_some(self.name.is_none())
     }
 
     fn id_text(&self) -> String {
@@ -605,36 +685,6 @@ impl Endpoint for Xmpp {
 
     fn target_label(&self, target: &Target) -> String {
         format!("{}://{} to {}", self.schema(), self.bare_jid(), target.address)
-    }
-
-    fn parameters(&self) -> Vec<Parameter> {
-        let text = |text: &str| ParamValue::Text(text.to_owned());
-        let optional = |value: Option<&str>| value.map_or(ParamValue::None, text);
-        let hidden = |value: &Option<SecretString>| value.as_ref().map_or(ParamValue::None, |_| text("****"));
-        let row = |name: &'static str, value: ParamValue| Parameter::new(name, value, self.origins.get(name));
-        vec![
-            row("mode", text(self.mode.as_str())),
-            row("roster", ParamValue::Bool(self.roster)),
-            row("subject", ParamValue::Bool(self.subject)),
-            row("keepalive", ParamValue::Bool(self.keepalive)),
-            row(
-                "scramplus",
-                match self.scramplus {
-                    ScramPlus::Yes => ParamValue::Bool(true),
-                    ScramPlus::No => ParamValue::Bool(false),
-                    ScramPlus::Require => text("require"),
-                },
-            ),
-            row("name", text(&self.nick)),
-            row("xmpp", optional(self.connect_host.as_deref())),
-            row("confirm", optional(self.confirm.map(Confirm::as_str))),
-            row("room_password", hidden(&self.room_password)),
-            row("create", ParamValue::Bool(self.create)),
-            row("replace", optional(self.replace.as_deref())),
-            row("fast", ParamValue::Bool(self.fast)),
-            row("ca_file", optional(self.ca_file.as_deref())),
-            row("plain", ParamValue::Bool(self.plain)),
-        ]
     }
 
     fn limits(&self) -> Limits {

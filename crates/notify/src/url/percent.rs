@@ -47,3 +47,12 @@ fn hex(byte: Option<&u8>) -> Option<u8> {
     byte.and_then(|byte| char::from(*byte).to_digit(16))
         .and_then(|digit| u8::try_from(digit).ok())
 }
+
+/// Guards a value that is percent-decoded twice when it is read against the second decoding.
+pub(crate) fn guarded(text: &str) -> String {
+    if decode(text) == text {
+        text.to_owned()
+    } else {
+        text.replace('%', "%25")
+    }
+}

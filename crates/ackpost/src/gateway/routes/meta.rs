@@ -65,7 +65,7 @@ pub(crate) async fn details() -> Response {
                 "category": "native",
                 "protocols": one.protocols,
                 "secure_protocols": one.secure_protocols,
-                "details": {"args": one.parameters},
+                "details": {"args": one.parameters.iter().map(|param| param.name).collect::<Vec<_>>()},
             })
         })
         .collect();
