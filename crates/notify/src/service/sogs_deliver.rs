@@ -277,7 +277,13 @@ impl Sogs {
         fixed: &FixedPost,
         parcel: &Parcel,
     ) -> Result<Attempt, Attempt> {
-        let signer = room.server().signer().await.map_err(|error| failed(&error))?;
+        // An attempt before this one was written, and nothing has shown yet what became of it.
+        let mut doubt = parcel.repeat;
+        let signer = room
+            .server()
+            .signer()
+            .await
+            .map_err(|error| doubted(failed(&error), doubt))?;
         let prepared = self.prepared(fixed, &signer, wire.sent_at_ms)?;
         if parcel.repeat {
             match room.find_own(&prepared).await {
@@ -288,34 +294,42 @@ impl Sogs {
                         .push("an earlier attempt had arrived; it was not posted again".to_owned());
                     return Ok(attempt);
                 }
-                Ok(None) => {}
+                Ok(None) => doubt = false,
                 // A room that may be written but not read cannot be looked through.
                 Err(error) if error.is_permanent() => {}
                 Err(error) => {
-                    return Err(Attempt {
-                        may_have_arrived: true,
-                        ..failed(&error)
-                    });
+                    return Err(doubted(
+                        Attempt {
+                            may_have_arrived: true,
+                            ..failed(&error)
+                        },
+                        doubt,
+                    ));
                 }
             }
         }
+        let unsettled = |error: SogsError| accepted(&error).ok_or_else(|| doubted(failed(&error), doubt));
         match room.post_prepared(&prepared).await {
             Ok(posted) => Ok(taken(&posted)),
             // The server began to insist on blinded ids; by now we know, and sign again.
             Err(error)
                 if matches!(error.cause(), Cause::BlindingRequired) && !prepared.author.is_blinded() =>
             {
-                let signer = room.server().signer().await.map_err(|error| failed(&error))?;
+                let signer = room
+                    .server()
+                    .signer()
+                    .await
+                    .map_err(|error| doubted(failed(&error), doubt))?;
                 if signer.shown_id() == prepared.author {
-                    return Err(failed(&error));
+                    return Err(doubted(failed(&error), doubt));
                 }
                 let prepared = self.prepared(fixed, &signer, wire.sent_at_ms)?;
                 match room.post_prepared(&prepared).await {
                     Ok(posted) => Ok(taken(&posted)),
-                    Err(error) => accepted(&error).ok_or_else(|| failed(&error)),
+                    Err(error) => unsettled(error),
                 }
             }
-            Err(error) => accepted(&error).ok_or_else(|| failed(&error)),
+            Err(error) => unsettled(error),
         }
     }
 
@@ -441,6 +455,18 @@ fn delivered(id: u64) -> Attempt {
         confirmed_by: Confirmation::Server,
         id: Some(id.to_string()),
     })
+}
+
+/// The failed attempt; when one before it may have arrived and that is still open, its remedy says so.
+fn doubted(mut attempt: Attempt, doubt: bool) -> Attempt {
+    const DOUBT: &str = "it may have arrived";
+    if doubt
+        && let Outcome::Deferred { remedy, .. } | Outcome::Refused { remedy, .. } = &mut attempt.outcome
+        && !remedy.starts_with(DOUBT)
+    {
+        *remedy = format!("{DOUBT} before; look into the room before you send it again; {remedy}");
+    }
+    attempt
 }
 
 fn refused(problem: Problem) -> Attempt {
