@@ -283,7 +283,7 @@ impl Sogs {
             .server()
             .signer()
             .await
-            .map_err(|error| doubted(failed(&error), doubt))?;
+            .map_err(|error| unwritten(&error, doubt))?;
         let prepared = self.prepared(fixed, &signer, wire.sent_at_ms)?;
         if parcel.repeat {
             match room.find_own(&prepared).await {
@@ -298,17 +298,20 @@ impl Sogs {
                 // A room that may be written but not read cannot be looked through.
                 Err(error) if error.is_permanent() => {}
                 Err(error) => {
-                    return Err(doubted(
-                        Attempt {
-                            may_have_arrived: true,
-                            ..failed(&error)
-                        },
-                        doubt,
-                    ));
+                    return Err(Attempt {
+                        may_have_arrived: true,
+                        ..failed(&error)
+                    });
                 }
             }
         }
-        let unsettled = |error: SogsError| accepted(&error).ok_or_else(|| doubted(failed(&error), doubt));
+        let unsettled = |error: SogsError| {
+            accepted(&error).ok_or_else(|| {
+                let mut attempt = failed(&error);
+                attempt.may_have_arrived |= doubt;
+                attempt
+            })
+        };
         match room.post_prepared(&prepared).await {
             Ok(posted) => Ok(taken(&posted)),
             // The server began to insist on blinded ids; by now we know, and sign again.
@@ -319,9 +322,9 @@ impl Sogs {
                     .server()
                     .signer()
                     .await
-                    .map_err(|error| doubted(failed(&error), doubt))?;
+                    .map_err(|error| unwritten(&error, doubt))?;
                 if signer.shown_id() == prepared.author {
-                    return Err(doubted(failed(&error), doubt));
+                    return Err(unwritten(&error, doubt));
                 }
                 let prepared = self.prepared(fixed, &signer, wire.sent_at_ms)?;
                 match room.post_prepared(&prepared).await {
@@ -345,7 +348,10 @@ impl Sogs {
     ) -> Result<FixedPost, Attempt> {
         let mut post = self.post(&wire.body);
         if let Some(id) = self.reply_to.and_then(|id| u64::try_from(id).ok()) {
-            let quoted = room.message(id).await.map_err(|error| failed(&error))?;
+            let quoted = room
+                .message(id)
+                .await
+                .map_err(|error| unwritten(&error, parcel.repeat))?;
             post = post.reply_to(&quoted);
         }
         let mut missing = Vec::new();
@@ -356,7 +362,7 @@ impl Sogs {
                 Err(error) if !wire.body.trim().is_empty() && concerns_file(&error) => {
                     missing.push(format!("the attachment `{}`: {error}", file.name));
                 }
-                Err(error) => return Err(failed(&error)),
+                Err(error) => return Err(unwritten(&error, parcel.repeat)),
             }
         }
         let mut fixed = self.seal(&post, wire.sent_at_ms)?;
@@ -457,16 +463,12 @@ fn delivered(id: u64) -> Attempt {
     })
 }
 
-/// The failed attempt; when one before it may have arrived and that is still open, its remedy says so.
-fn doubted(mut attempt: Attempt, doubt: bool) -> Attempt {
-    const DOUBT: &str = "it may have arrived";
-    if doubt
-        && let Outcome::Deferred { remedy, .. } | Outcome::Refused { remedy, .. } = &mut attempt.outcome
-        && !remedy.starts_with(DOUBT)
-    {
-        *remedy = format!("{DOUBT} before; look into the room before you send it again; {remedy}");
+/// The attempt that failed before a byte of the message was written; `doubt` is about an attempt before it.
+fn unwritten(error: &SogsError, doubt: bool) -> Attempt {
+    Attempt {
+        may_have_arrived: doubt,
+        ..failed(error)
     }
-    attempt
 }
 
 fn refused(problem: Problem) -> Attempt {

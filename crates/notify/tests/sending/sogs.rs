@@ -360,7 +360,7 @@ async fn a_lost_answer_that_nothing_settles_may_have_arrived() {
             panic!("{more}: {report:?}");
         };
         assert!(
-            remedy.contains("may have arrived") && remedy.contains("look into the room"),
+            remedy.contains("may have arrived") && remedy.contains("before you send it again"),
             "{more}: {outcome:?}"
         );
         let there = format!("session://{key}:{SEED}@{}/lobby?blind=yes", running.local_addr());
