@@ -86,17 +86,21 @@ pub(crate) async fn service(service: &Service, look: &Look) -> Diagnosis {
                     .ca_file
                     .as_ref()
                     .and_then(|path| crate::input::file(path.as_ref(), CA_FILE_BYTES).ok());
-                let never_blind = service
-                    .parameters()
-                    .iter()
-                    .any(|one| one.name == "blind" && one.value == ParamValue::Text("no".to_owned()));
+                let says_no = |name: &str| {
+                    let no = ParamValue::Text("no".to_owned());
+                    service
+                        .parameters()
+                        .iter()
+                        .any(|one| one.name == name && one.value == no)
+                };
                 let way = sogs::Way {
                     builder: parts.builder,
                     base_url: parts.base_url,
                     rooms: parts.rooms,
                     authorities,
                     verify: service.common().verify,
-                    never_blind,
+                    never_blind: says_no("blind"),
+                    never_seal: says_no("encrypt"),
                     connect_limit: service.common().connect_timeout(),
                 };
                 sogs::walk(&mut walk, way).await;

@@ -12,7 +12,7 @@ use crate::output;
 
 /// Where the texts of the options begin.
 const COLUMN: usize = 34;
-/// `--version`.
+/// `--version`. Under our own name it also says which Apprise the program was compared with.
 pub(crate) fn print_version(name: Name) {
     let own = concat!("ackpost ", env!("CARGO_PKG_VERSION"));
     if name == Name::Apprise {
@@ -21,6 +21,7 @@ pub(crate) fn print_version(name: Name) {
         output::line("Licensed under MIT or Apache-2.0.");
     } else {
         output::line(own);
+        output::line(&format!("Apprise {APPRISE_VERSION} (URLs, flags, configuration)"));
     }
 }
 

@@ -74,6 +74,15 @@ pub(crate) fn line(text: &str) {
     written(writeln!(anstream::stdout(), "{text}"));
 }
 
+/// Lines of a result that have words of others in them, to standard output.
+pub(crate) fn words(text: &str) {
+    let shown: String = text
+        .chars()
+        .map(|c| if misleads(c) && c != '\n' { '\u{fffd}' } else { c })
+        .collect();
+    line(&shown);
+}
+
 /// Raw text of a result, to standard output (completions, man pages).
 pub(crate) fn raw(bytes: &[u8]) {
     let mut out = io::stdout().lock();
@@ -304,7 +313,7 @@ pub(crate) fn masked(text: &str) -> String {
 }
 
 /// JSON in which every character that misleads is an escape: it decodes to the same text.
-fn harmless(json: &str) -> String {
+pub(crate) fn harmless(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
         // Line ends and tabs outside of strings lay the document out; inside, JSON has escaped them already.

@@ -80,7 +80,14 @@ fn version_under_both_names() {
         let ran = own.run(&[flag]);
         assert_eq!(
             (ran.code, ran.stdout.as_str()),
-            (0, concat!("ackpost ", env!("CARGO_PKG_VERSION"), "\n"))
+            (
+                0,
+                concat!(
+                    "ackpost ",
+                    env!("CARGO_PKG_VERSION"),
+                    "\nApprise 2.3.0 (URLs, flags, configuration)\n"
+                )
+            )
         );
     }
     let ran = Program::called("apprise").run(&["-vV"]);

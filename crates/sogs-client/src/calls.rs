@@ -14,12 +14,12 @@ use crate::call::{AuthNeed, Call, check, decode_json, is_object, not_sogs};
 use crate::error::SogsError;
 use crate::post::PreparedPost;
 use crate::proof::Expected;
-use crate::room::{Download, ListOptions, Posted, RoomUpdate};
+use crate::room::{Download, Edited, ListOptions, Posted, RoomUpdate};
 use crate::transport::Answer;
 use crate::types::{
     Capabilities, Deleted, DeletedEverywhere, FileId, FuturePermission, InboxItem, InboxReceipt, InfoUpdates,
     Message, ModeratorsChanged, PermissionChange, Permissions, PollInfo, RawRow, Reacted, ReactionsRemoved,
-    RoleChange, RoomInfo, Row, Scheduled, Scope, Unpinned, Unreacted,
+    RoleChange, RoomInfo, Row, Scheduled, Scope, Unpinned, Unreacted, Withheld,
 };
 
 /// What stays as it is in an extended file name (RFC 5987 attr-char).
@@ -144,12 +144,18 @@ pub fn post(token: &RoomToken, post: &PreparedPost) -> Call<Posted> {
 }
 
 /// `PUT /room/T/message/ID`: replaces one's own message.
-pub fn edit(token: &RoomToken, id: u64, post: &PreparedPost) -> Call<()> {
+pub fn edit(token: &RoomToken, id: u64, post: &PreparedPost) -> Call<Edited> {
     Call::new(
         "PUT",
         format!("/room/{token}/message/{id}"),
         AuthNeed::Required,
-        done,
+        |answer| {
+            done(answer)?;
+            let words = serde_json::from_slice(&answer.body).unwrap_or_default();
+            Ok(Edited {
+                withheld: Withheld::of(&words),
+            })
+        },
     )
     .json(post.to_edit_json())
     .author(post.author)

@@ -279,8 +279,34 @@ impl SogsError {
         self.inner.retry_after.or(guess)
     }
 
+    /// Whether a message was written and no word of the server says what became of it.
+    fn leaves_post_open(&self) -> bool {
+        let posts = self.inner.call.starts_with("POST /inbox/")
+            || self.inner.call.starts_with("POST /room/") && self.inner.call.ends_with("/message");
+        // An answer without proof has advice of its own; 500 and 503 say that the server did not take it.
+        posts
+            && self.is_ambiguous()
+            && !matches!(self.inner.cause, Cause::Unproven { .. })
+            && !matches!(self.inner.status, Some(500 | 503))
+    }
+
     /// What to do about it, one sentence.
     pub fn remedy(&self) -> String {
+        if self.leaves_post_open() {
+            let look = if self.inner.call.starts_with("POST /inbox/") {
+                "it may have arrived; ask the recipient before you send it again"
+            } else {
+                "it may have arrived; look into the room before you send it again"
+            };
+            return match self.inner.cause {
+                Cause::Timeout { .. } => format!("{look}, or allow more time with rto=SECONDS"),
+                _ => look.to_owned(),
+            };
+        }
+        self.advice()
+    }
+
+    fn advice(&self) -> String {
         let host = if self.inner.host.is_empty() {
             "the server"
         } else {

@@ -47,7 +47,7 @@ pub use call::Call;
 pub use error::{Cause, RATE_LIMIT_WINDOW, SogsError};
 pub use inbox::Inbox;
 pub use post::{Post, PreparedPost};
-pub use room::{Download, ListOptions, MAX_LIMIT, Posted, Room, RoomUpdate, Upload, UploadedFile};
+pub use room::{Download, Edited, ListOptions, MAX_LIMIT, Posted, Room, RoomUpdate, Upload, UploadedFile};
 pub use server::{Blinding, Clock, RawAnswer, Server, ServerBuilder};
 pub use session_core::onion::Cipher;
 pub use session_core::onion::path::Hop;

@@ -116,6 +116,13 @@ pub struct Posted {
     pub withheld: Option<Withheld>,
 }
 
+/// An edit that the server took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edited {
+    /// Set when the server shows the message to nobody since the edit.
+    pub withheld: Option<Withheld>,
+}
+
 /// A file to upload.
 #[derive(Clone)]
 pub struct Upload {
@@ -353,10 +360,20 @@ impl Room {
         Ok(None)
     }
 
-    /// Replaces one's own message.
-    pub async fn edit(&self, id: u64, post: impl Into<Post>) -> Result<(), SogsError> {
+    /// Replaces one's own message. Look at [`Edited::withheld`]: a filter of the community may hide the message because
+    /// of its new text. Ackpost's server says so; of any other server the message is asked for again.
+    pub async fn edit(&self, id: u64, post: impl Into<Post>) -> Result<Edited, SogsError> {
         let prepared = self.prepare(&post.into()).await?;
-        self.server.run(calls::edit(&self.token, id, &prepared)).await
+        let edited = self.server.run(calls::edit(&self.token, id, &prepared)).await?;
+        if edited.withheld.is_some() {
+            return Ok(edited);
+        }
+        let withheld = match self.message(id).await {
+            Err(error) if error.is(&Cause::NotFound) => Some(Withheld::Unspecified),
+            // Any other failure says nothing about the edit, which the server confirmed.
+            _ => None,
+        };
+        Ok(Edited { withheld })
     }
 
     /// Deletes a message: one's own, or as a moderator anybody's.

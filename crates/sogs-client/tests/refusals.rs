@@ -403,6 +403,59 @@ async fn what_the_community_hides_is_withheld() {
 }
 
 #[tokio::test]
+async fn an_edit_that_hides_the_message_is_withheld() {
+    // Ackpost's server says so in its answer.
+    for (words, withheld) in [
+        (r#"{"filtered":true,"held":false}"#, Withheld::Filter),
+        (r#"{"filtered":true}"#, Withheld::Unspecified),
+    ] {
+        let (port, _) = fake(move |_, _, _| http(200, "", words.as_bytes())).await;
+        let edited = room(builder(port)).edit(7, "x").await.unwrap();
+        assert_eq!(edited.withheld, Some(withheld));
+    }
+    // Others say nothing; the message is gone for everybody.
+    for (status, withheld) in [
+        (404, Some(Withheld::Unspecified)),
+        (403, None),
+        (500, None),
+        (200, None),
+    ] {
+        let (port, _) = fake(move |_, head, _| {
+            if head.starts_with("PUT ") {
+                http(200, "", b"{}")
+            } else {
+                http(status, "", b"{}")
+            }
+        })
+        .await;
+        let edited = room(builder(port)).edit(7, "x").await.unwrap();
+        assert_eq!(edited.withheld, withheld, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_without_an_answer_may_have_arrived() {
+    let (port, _) = fake(|_, _, _| Vec::new()).await;
+    let quick = builder(port).read_timeout(Duration::from_millis(300));
+    let silent = room(quick).post("x").await.unwrap_err();
+    assert!(
+        silent.remedy().contains("may have arrived") && silent.remedy().contains("rto="),
+        "{silent}; {}",
+        silent.remedy()
+    );
+    let (port, _) = fake(|_, _, _| http(502, "", b"")).await;
+    let gateway = room(builder(port)).post("x").await.unwrap_err();
+    assert!(gateway.remedy().contains("may have arrived"), "{gateway}");
+    // The server's own word that it failed, and questions, leave nothing open.
+    let (port, _) = fake(|_, _, _| http(500, "", b"")).await;
+    let failed = room(builder(port)).post("x").await.unwrap_err();
+    assert!(!failed.remedy().contains("may have arrived"), "{failed}");
+    let (port, _) = fake(|_, _, _| http(502, "", b"")).await;
+    let asked = room(builder(port)).info().await.unwrap_err();
+    assert!(!asked.remedy().contains("may have arrived"), "{asked}");
+}
+
+#[tokio::test]
 async fn redirects_stay_at_home_and_are_signed_anew() {
     let (port, count) = fake(|_, head, body| {
         let line = head.lines().next().unwrap();

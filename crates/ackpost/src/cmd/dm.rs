@@ -92,7 +92,7 @@ async fn send(args: &SendArgs, context: Context) -> Done {
     if context.json {
         output::json(&receipt);
     } else {
-        output::line(&format!(
+        output::words(&format!(
             "#{}  to {}, kept until {}",
             receipt.id,
             args.to,
@@ -122,7 +122,7 @@ async fn read(args: &ReadArgs, context: Context) -> Done {
         if context.json {
             output::json(&direct_json(message));
         } else {
-            output::line(&direct_text(message));
+            output::words(&direct_text(message));
         }
     }
     if args.clear {

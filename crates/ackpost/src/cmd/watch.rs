@@ -170,7 +170,7 @@ fn print(seen: &Seen, context: Context) {
     if context.json {
         output::json(&seen.value);
     } else if let Some(text) = &seen.text {
-        output::line(text);
+        output::words(text);
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Way {
     pub(super) verify: bool,
     /// `blind=no` was written.
     pub(super) never_blind: bool,
+    /// `encrypt=no` was written.
+    pub(super) never_seal: bool,
     pub(super) connect_limit: Duration,
 }
 
@@ -90,7 +92,12 @@ async fn network(walk: &mut Walk, way: &Way, host: &str, port: u16, secure: bool
     };
     walk.begin();
     if !secure {
-        walk.skip("tls", "not used: requests are sealed to the server's key instead");
+        let instead = if way.never_seal {
+            "not used, and encrypt=no seals nothing: everybody on the way can read and change what is sent"
+        } else {
+            "not used: requests are sealed to the server's key instead"
+        };
+        walk.skip("tls", instead);
         return true;
     }
     match net::tls(

@@ -47,6 +47,38 @@ fn a_right_server_passes_every_step() {
 }
 
 #[test]
+fn a_server_that_seals_nothing_needs_the_word_of_the_user() {
+    let port = serve(Answers::default());
+    let report = fails_at("signature", &at(port, "lobby"));
+    let step = |report: &serde_json::Value, name: &str| {
+        report["steps"]
+            .as_array()
+            .expect("steps")
+            .iter()
+            .find(|one| one["name"] == name)
+            .cloned()
+            .expect("the step")
+    };
+    let seen = |report: &serde_json::Value, name: &str| step(report, name)["seen"].to_string();
+    assert!(
+        seen(&report, "tls").contains("sealed to the server's key"),
+        "{report:#}"
+    );
+    let remedy = step(&report, "signature")["remedy"].to_string();
+    assert!(
+        remedy.contains("encrypt=no") && remedy.contains("everybody on the way can read and change"),
+        "{report:#}"
+    );
+    // With that word nothing claims to be sealed.
+    let report = is_free(&[&at(port, "lobby?encrypt=no")]);
+    assert!(
+        seen(&report, "tls").contains("everybody on the way can read and change"),
+        "{report:#}"
+    );
+    assert!(!seen(&report, "signature").contains("sealed"), "{report:#}");
+}
+
+#[test]
 fn a_join_link_is_looked_at_with_the_stored_identity() {
     let community = Community::start("lobby");
     let link = format!("{}/lobby?public_key={}", community.url, community.key);

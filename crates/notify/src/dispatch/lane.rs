@@ -92,7 +92,10 @@ impl Lane<'_> {
         let mut repeat = false;
         for attempt in 0..=self.retry {
             with(state, |state| state.attempts = attempt + 1);
-            let results = self.attempt(&mut pending, taken.is_empty(), repeat).await;
+            let mut results = self.attempt(&mut pending, taken.is_empty(), repeat).await;
+            if repeat {
+                results.iter_mut().for_each(say_open);
+            }
             // Once in doubt, always in doubt: that a later attempt surely failed says nothing about the first.
             repeat |= results.iter().any(|result| result.may_have_arrived);
             let (left, failure) = settle(pending, results, &mut taken, state);
@@ -180,6 +183,17 @@ impl Lane<'_> {
             }
         }
         results
+    }
+}
+
+/// An attempt before this one was written, and this one could not find out what became of it: the remedy says so.
+fn say_open(attempt: &mut Attempt) {
+    if attempt.may_have_arrived
+        && let Outcome::Deferred { remedy, .. } | Outcome::Refused { remedy, .. } = &mut attempt.outcome
+        && !remedy.contains("may have arrived")
+    {
+        *remedy =
+            format!("an earlier attempt may have arrived; look for it before you send it again; {remedy}");
     }
 }
 

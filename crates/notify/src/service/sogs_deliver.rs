@@ -277,7 +277,13 @@ impl Sogs {
         fixed: &FixedPost,
         parcel: &Parcel,
     ) -> Result<Attempt, Attempt> {
-        let signer = room.server().signer().await.map_err(|error| failed(&error))?;
+        // An attempt before this one was written, and nothing has shown yet what became of it.
+        let mut doubt = parcel.repeat;
+        let signer = room
+            .server()
+            .signer()
+            .await
+            .map_err(|error| unwritten(&error, doubt))?;
         let prepared = self.prepared(fixed, &signer, wire.sent_at_ms)?;
         if parcel.repeat {
             match room.find_own(&prepared).await {
@@ -288,7 +294,7 @@ impl Sogs {
                         .push("an earlier attempt had arrived; it was not posted again".to_owned());
                     return Ok(attempt);
                 }
-                Ok(None) => {}
+                Ok(None) => doubt = false,
                 // A room that may be written but not read cannot be looked through.
                 Err(error) if error.is_permanent() => {}
                 Err(error) => {
@@ -299,23 +305,34 @@ impl Sogs {
                 }
             }
         }
+        let unsettled = |error: SogsError| {
+            accepted(&error).ok_or_else(|| {
+                let mut attempt = failed(&error);
+                attempt.may_have_arrived |= doubt;
+                attempt
+            })
+        };
         match room.post_prepared(&prepared).await {
             Ok(posted) => Ok(taken(&posted)),
             // The server began to insist on blinded ids; by now we know, and sign again.
             Err(error)
                 if matches!(error.cause(), Cause::BlindingRequired) && !prepared.author.is_blinded() =>
             {
-                let signer = room.server().signer().await.map_err(|error| failed(&error))?;
+                let signer = room
+                    .server()
+                    .signer()
+                    .await
+                    .map_err(|error| unwritten(&error, doubt))?;
                 if signer.shown_id() == prepared.author {
-                    return Err(failed(&error));
+                    return Err(unwritten(&error, doubt));
                 }
                 let prepared = self.prepared(fixed, &signer, wire.sent_at_ms)?;
                 match room.post_prepared(&prepared).await {
                     Ok(posted) => Ok(taken(&posted)),
-                    Err(error) => accepted(&error).ok_or_else(|| failed(&error)),
+                    Err(error) => unsettled(error),
                 }
             }
-            Err(error) => accepted(&error).ok_or_else(|| failed(&error)),
+            Err(error) => unsettled(error),
         }
     }
 
@@ -331,7 +348,10 @@ impl Sogs {
     ) -> Result<FixedPost, Attempt> {
         let mut post = self.post(&wire.body);
         if let Some(id) = self.reply_to.and_then(|id| u64::try_from(id).ok()) {
-            let quoted = room.message(id).await.map_err(|error| failed(&error))?;
+            let quoted = room
+                .message(id)
+                .await
+                .map_err(|error| unwritten(&error, parcel.repeat))?;
             post = post.reply_to(&quoted);
         }
         let mut missing = Vec::new();
@@ -342,7 +362,7 @@ impl Sogs {
                 Err(error) if !wire.body.trim().is_empty() && concerns_file(&error) => {
                     missing.push(format!("the attachment `{}`: {error}", file.name));
                 }
-                Err(error) => return Err(failed(&error)),
+                Err(error) => return Err(unwritten(&error, parcel.repeat)),
             }
         }
         let mut fixed = self.seal(&post, wire.sent_at_ms)?;
@@ -441,6 +461,14 @@ fn delivered(id: u64) -> Attempt {
         confirmed_by: Confirmation::Server,
         id: Some(id.to_string()),
     })
+}
+
+/// The attempt that failed before a byte of the message was written; `doubt` is about an attempt before it.
+fn unwritten(error: &SogsError, doubt: bool) -> Attempt {
+    Attempt {
+        may_have_arrived: doubt,
+        ..failed(error)
+    }
 }
 
 fn refused(problem: Problem) -> Attempt {

@@ -326,6 +326,50 @@ async fn a_post_whose_answer_was_lost_is_found_and_not_made_twice() {
     running.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_lost_answer_that_nothing_settles_may_have_arrived() {
+    let (_folder, running) = community().await;
+    let key = running.public_key().to_string();
+    // Nothing comes back for good; the look before the repeat meets nobody.
+    for (away, more) in [
+        (false, "retry=0"),
+        (false, "retry=1&wait=0"),
+        (true, "retry=1&wait=1"),
+    ] {
+        let relay = testkit::Relay::start(running.local_addr(), testkit::RelayOptions::default());
+        let url = format!(
+            "session://{key}:{SEED}@127.0.0.1:{}/lobby?blind=yes&rto=1&{more}",
+            relay.port()
+        );
+        let mut list = notifier(Options::default());
+        list.add(&url).expect("a URL");
+        let text = unique("open");
+        relay.mute(true);
+        let go = async {
+            tokio::time::sleep(Duration::from_millis(1_400)).await;
+            if away {
+                drop(relay);
+                None
+            } else {
+                Some(relay)
+            }
+        };
+        let (report, _relay) = tokio::join!(list.notify(Message::new(&text)), go);
+        let outcome = &report.targets[0].outcome;
+        let Outcome::Deferred { remedy, .. } = outcome else {
+            panic!("{more}: {report:?}");
+        };
+        assert!(
+            remedy.contains("may have arrived") && remedy.contains("before you send it again"),
+            "{more}: {outcome:?}"
+        );
+        let there = format!("session://{key}:{SEED}@{}/lobby?blind=yes", running.local_addr());
+        let found = texts(&there, "lobby").await;
+        assert_eq!(found.iter().filter(|(body, _)| *body == text).count(), 1);
+    }
+    running.shutdown().await;
+}
+
 /// The second attempt found the post of the first, which stands there once.
 async fn assert_found_not_repeated(report: &Report, url: &str, text: &str) {
     assert_eq!(report.status, Status::Success, "{report:?}");

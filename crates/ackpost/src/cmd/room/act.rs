@@ -29,7 +29,7 @@ pub(super) async fn post(args: &PostArgs, context: Context) -> Done {
                 if context.json {
                     output::json(&json!({ "room": place.shown, "id": id, "withheld": null }));
                 } else {
-                    output::line(&format!("{}  #{id}", place.shown));
+                    output::words(&format!("{}  #{id}", place.shown));
                 }
             }
             Ok((id, Some(withheld))) => {
@@ -37,7 +37,7 @@ pub(super) async fn post(args: &PostArgs, context: Context) -> Done {
                 if context.json {
                     output::json(&json!({ "room": place.shown, "id": id, "withheld": withheld.reason() }));
                 } else {
-                    output::line(&format!("{}  #{id}  withheld", place.shown));
+                    output::words(&format!("{}  #{id}  withheld", place.shown));
                 }
                 Failure::new(withheld.reason(), withheld.remedy()).print();
             }
@@ -90,16 +90,26 @@ fn name(given: Option<&str>, place: &Place) -> String {
 pub(super) async fn edit(args: &EditArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, Needs::Identity)?;
     let post = Post::text(body_of(args.text.body.as_deref())?).name(name(args.text.name.as_deref(), &place));
-    place.room.edit(args.id, post).await.map_err(failed)?;
-    done(context, &place, args.id, "edited");
-    Ok(Exit::Success)
+    let edited = place.room.edit(args.id, post).await.map_err(failed)?;
+    let Some(withheld) = edited.withheld else {
+        done(context, &place, args.id, "edited");
+        return Ok(Exit::Success);
+    };
+    if context.json {
+        output::json(
+            &json!({ "room": place.shown, "id": args.id, "done": "edited", "withheld": withheld.reason() }),
+        );
+    } else {
+        output::words(&format!("{}  #{}  edited, withheld", place.shown, args.id));
+    }
+    Err(Failure::new(withheld.reason(), withheld.remedy()))
 }
 
 fn done(context: Context, place: &Place, id: u64, what: &str) {
     if context.json {
         output::json(&json!({ "room": place.shown, "id": id, "done": what }));
     } else {
-        output::line(&format!("{}  #{id}  {what}", place.shown));
+        output::words(&format!("{}  #{id}  {what}", place.shown));
     }
 }
 
@@ -117,14 +127,14 @@ pub(super) async fn delete(args: &DeleteArgs, context: Context) -> Done {
                 output::json(&deleted);
             } else {
                 let count = output::count(deleted.total, "message");
-                output::line(&format!("{count} of {} deleted", user.short()));
+                output::words(&format!("{count} of {} deleted", user.short()));
             }
         } else {
             place.room.delete_all(user).await.map_err(failed)?;
             if context.json {
                 output::json(&json!({ "room": place.shown, "user": user, "done": "deleted" }));
             } else {
-                output::line(&format!(
+                output::words(&format!(
                     "{}  all messages of {} deleted",
                     place.shown,
                     user.short()
@@ -165,7 +175,7 @@ pub(super) async fn react(args: &ReactArgs, context: Context) -> Done {
             if context.json {
                 output::json(&json!({ "from": user, "time": show::utc_time(time) }));
             } else {
-                output::line(&format!("{}  {user}", show::local_time(time)));
+                output::words(&format!("{}  {user}", show::local_time(time)));
             }
         }
         return Ok(Exit::Success);
@@ -191,9 +201,9 @@ pub(super) async fn react(args: &ReactArgs, context: Context) -> Done {
     if context.json {
         output::json(&json!({ "room": place.shown, "id": args.id, "done": what, "changed": changed }));
     } else if changed == 0 {
-        output::line(&format!("{}  #{}  nothing to change", place.shown, args.id));
+        output::words(&format!("{}  #{}  nothing to change", place.shown, args.id));
     } else {
-        output::line(&format!("{}  #{}  {what}", place.shown, args.id));
+        output::words(&format!("{}  #{}  {what}", place.shown, args.id));
     }
     Ok(Exit::Success)
 }
@@ -229,7 +239,7 @@ pub(super) async fn pin(args: &PinArgs, context: Context) -> Done {
                 output::json(&json!({ "room": place.shown, "unpinned": unpinned }));
             } else {
                 let count = output::count(unpinned, "message");
-                output::line(&format!("{}  {count} unpinned", place.shown));
+                output::words(&format!("{}  {count} unpinned", place.shown));
             }
         }
     }

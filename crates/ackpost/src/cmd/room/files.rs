@@ -105,7 +105,7 @@ pub(super) async fn upload(args: &UploadArgs, context: Context) -> Done {
                         "room": place.shown, "id": file.id, "url": file.url, "name": file.name, "size": file.size,
                     }));
                 } else {
-                    output::line(&format!("file {}  {}  {}", file.id, piece.name, file.url));
+                    output::words(&format!("file {}  {}  {}", file.id, piece.name, file.url));
                 }
             }
             Err(failure) => {
@@ -158,7 +158,7 @@ pub(super) async fn download(args: &DownloadArgs, context: Context) -> Done {
             "expires": file.expires,
         }));
     } else {
-        output::line(&format!("{}  {} bytes", path.display(), file.bytes.len()));
+        output::words(&format!("{}  {} bytes", path.display(), file.bytes.len()));
     }
     Ok(Exit::Success)
 }
@@ -169,7 +169,7 @@ fn local_name(name: Option<&str>, id: u64) -> PathBuf {
         .unwrap_or_default()
         .chars()
         .map(|c| {
-            if c.is_control() || matches!(c, '/' | '\\' | ':') {
+            if output::misleads(c) || matches!(c, '/' | '\\' | ':') {
                 '_'
             } else {
                 c

@@ -50,7 +50,7 @@ fn people(
                 if context.json {
                     output::json(&json!({ "user": user, "done": what, "where": wherever }));
                 } else {
-                    output::line(&format!("{user}  {what} {wherever}"));
+                    output::words(&format!("{user}  {what} {wherever}"));
                 }
             }
             Err(error) => {
@@ -171,7 +171,7 @@ async fn list_mods(place: &Place, context: Context) -> Done {
             if context.json {
                 output::json(&json!({ "user": user, "role": role, "hidden": hidden }));
             } else {
-                output::line(&format!("{user}  {role}{}", if hidden { ", hidden" } else { "" }));
+                output::words(&format!("{user}  {role}{}", if hidden { ", hidden" } else { "" }));
             }
         }
     }
@@ -229,7 +229,7 @@ fn print_permissions(user: &SessionId, permissions: Permissions, context: Contex
     } else {
         words.join(", ")
     };
-    output::line(&format!("{user}  {words}"));
+    output::words(&format!("{user}  {words}"));
 }
 
 pub(super) async fn permissions(args: &PermissionsArgs, context: Context) -> Done {
@@ -334,7 +334,7 @@ fn print_scheduled(user: &SessionId, list: &[FuturePermission], context: Context
         if let Some(banned) = item.banned {
             words.push(if banned { "banned" } else { "no longer banned" }.to_owned());
         }
-        output::line(&format!(
+        output::words(&format!(
             "{}  {user}  {}",
             show::local_time(item.at),
             words.join(", ")
@@ -370,7 +370,7 @@ pub(super) async fn settings(args: &SettingsArgs, context: Context) -> Done {
     if context.json {
         output::json(&info);
     } else {
-        output::line(&show::room_text(&info, &place.room.join_link().to_string()));
+        output::words(&show::room_text(&info, &place.room.join_link().to_string()));
         let defaults = [
             (info.default_read, "read"),
             (info.default_accessible, "access"),
@@ -382,7 +382,7 @@ pub(super) async fn settings(args: &SettingsArgs, context: Context) -> Done {
             .filter_map(|(may, word)| may.map(|may| format!("{word} {}", if may { "yes" } else { "no" })))
             .collect();
         if !words.is_empty() {
-            output::line(&format!("    everybody  {}", words.join(", ")));
+            output::words(&format!("    everybody  {}", words.join(", ")));
         }
     }
     Ok(Exit::Success)

@@ -22,7 +22,7 @@ pub(super) async fn info(args: &LinksArgs, context: Context) -> Done {
                         value["link"] = link.into();
                         output::json(&value);
                     } else {
-                        output::line(&show::room_text(&info, &link));
+                        output::words(&show::room_text(&info, &link));
                     }
                 }
                 Err(error) => {
@@ -45,7 +45,7 @@ pub(super) async fn list(args: &LinkArgs, context: Context) -> Done {
             value["link"] = link.to_string().into();
             output::json(&value);
         } else {
-            output::line(&format!(
+            output::words(&format!(
                 "{:<20} {:>6} active  {}",
                 info.token,
                 info.active_users,
@@ -80,11 +80,11 @@ async fn read_one(place: &Place, args: &ReadArgs, context: Context, several: boo
             value["room"] = place.shown.as_str().into();
             output::json(&value);
         } else {
-            output::line(&text);
+            output::words(&text);
         }
     };
     if several && !context.json {
-        output::line(&format!("== {}", place.shown));
+        output::words(&format!("== {}", place.shown));
     }
     let options = ListOptions {
         limit: Some(args.limit),

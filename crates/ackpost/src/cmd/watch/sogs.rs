@@ -165,7 +165,13 @@ fn describe(event: &Event, me: Option<SessionId>) -> (Value, String) {
             let value = json!({
                 "event": "room_lost", "room": room, "reason": error.to_string(), "remedy": error.remedy(),
             });
-            (value, in_room(room, format!("cannot be read: {error}")))
+            (
+                value,
+                in_room(
+                    room,
+                    format!("cannot be read: {}", show::safe(&error.to_string())),
+                ),
+            )
         }
         Event::RoomBack { room } => (
             json!({ "event": "room_back", "room": room }),
@@ -180,7 +186,10 @@ fn describe(event: &Event, me: Option<SessionId>) -> (Value, String) {
             let value = json!({
                 "event": "inbox_lost", "reason": error.to_string(), "remedy": error.remedy(),
             });
-            (value, format!("[direct] cannot be read: {error}"))
+            (
+                value,
+                format!("[direct] cannot be read: {}", show::safe(&error.to_string())),
+            )
         }
         Event::InboxBack => (
             json!({ "event": "inbox_back" }),
@@ -191,7 +200,14 @@ fn describe(event: &Event, me: Option<SessionId>) -> (Value, String) {
                 "event": "offline", "reason": error.to_string(), "remedy": error.remedy(),
                 "retry_in_secs": retry_in.as_secs(),
             });
-            (value, format!("{error}; again in {} s", retry_in.as_secs()))
+            (
+                value,
+                format!(
+                    "{}; again in {} s",
+                    show::safe(&error.to_string()),
+                    retry_in.as_secs()
+                ),
+            )
         }
         _ => (json!({ "event": "other" }), String::new()),
     }

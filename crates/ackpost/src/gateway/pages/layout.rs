@@ -5,6 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use crate::gateway::reply::Reply;
+use crate::output::misleads;
 
 /// Nothing but our own style sheet and our own forms.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; \
@@ -45,7 +46,15 @@ pub(super) fn page(title: &str, logged_in: bool, content: &Markup) -> Response {
         (CONTENT_TYPE, "text/html; charset=utf-8"),
         (CONTENT_SECURITY_POLICY, POLICY),
     ];
-    (headers, markup.into_string()).into_response()
+    (headers, legible(&markup.into_string())).into_response()
+}
+
+/// The page with every character that misleads replaced: names, texts and answers of others stand in it.
+fn legible(page: &str) -> String {
+    let replace = |c: char| misleads(c) && !matches!(c, '\n' | '\r' | '\t');
+    page.chars()
+        .map(|c| if replace(c) { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// A refusal as a page.
@@ -75,4 +84,27 @@ pub(super) async fn style() -> Response {
         ("cache-control", "max-age=3600"),
     ];
     (headers, include_str!("style.css")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn texts_of_others_turn_nothing_on_a_page() {
+        let text = "a\u{1b}[2J\u{9b}b\u{202e}txt\u{2066}\u{2028}\nline\t\u{5e9}\u{200f}";
+        let response = log(axum::http::StatusCode::OK, text);
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20)
+            .await
+            .expect("a page");
+        let body = std::str::from_utf8(&body).expect("UTF-8");
+        assert!(
+            body.contains("a\u{fffd}[2J\u{fffd}b\u{fffd}txt\u{fffd}\u{fffd}\nline\t\u{5e9}\u{200f}"),
+            "{body}"
+        );
+        assert!(
+            !body.chars().any(|c| misleads(c) && !matches!(c, '\n' | '\t')),
+            "{body}"
+        );
+    }
 }

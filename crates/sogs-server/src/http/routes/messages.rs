@@ -287,7 +287,7 @@ pub(crate) async fn edit(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
         return Err(Refusal::permission_denied());
     }
     let content = body.content()?;
-    let judgement = judge(cx, &room, &rights, &user, &content, true).await?;
+    let filtered = judge(cx, &room, &rights, &user, &content, true).await? != Judgement::Accept;
     let edit = PostEdit {
         room_id: room.id(),
         message_id,
@@ -296,7 +296,7 @@ pub(crate) async fn edit(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
         data: content.unpadded.clone(),
         data_size: i64::try_from(content.data.len()).unwrap_or(i64::MAX),
         signature: content.signature.clone(),
-        filtered: judgement != Judgement::Accept,
+        filtered,
         files: content.files.clone(),
         files_expire: files_expire(cx),
     };
@@ -306,7 +306,13 @@ pub(crate) async fn edit(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
                 room: room.token().to_owned(),
                 id: message_id,
             });
-            Ok(Reply::json(&json!({})))
+            // An addition to the protocol: from now on a filter hides the message.
+            let words = if filtered {
+                json!({ "filtered": true, "held": false })
+            } else {
+                json!({})
+            };
+            Ok(Reply::json(&words))
         }
         Changed::NoMessage => Err(Refusal::not_found()),
         Changed::NotYours => Err(Refusal::permission_denied()),
