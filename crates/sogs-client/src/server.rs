@@ -395,9 +395,10 @@ impl Server {
         };
         result.map_err(|error| {
             let error = error.at(&self.inner.host, &label);
-            match self.inner.quote_answers {
-                true => error,
-                false => error.without_answer(),
+            if self.inner.quote_answers {
+                error
+            } else {
+                error.without_answer()
             }
         })
     }

@@ -1,5 +1,6 @@
 //! Bodies: how much memory they take, which of them hold others up, and what becomes of them.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ fn large_bodies() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut keys = "{\"k\":0".to_owned();
     let mut number = 0;
     while keys.len() < LARGE - 20 {
-        keys.push_str(&format!(",\"k{number}\":0"));
+        let _ = write!(keys, ",\"k{number}\":0");
         number += 1;
     }
     keys.push('}');
