@@ -15,7 +15,7 @@ use crate::cmd::outbox::place::{self, PlaceArgs};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::gateway::{Access, Config, DEFAULT_TEXT, GatewayError};
-use crate::{gateway, output};
+use crate::{gateway, lifecycle, output};
 
 /// `gateway`.
 #[derive(Debug, Args)]
@@ -61,7 +61,7 @@ struct RunArgs {
 pub(crate) fn run(args: &GatewayArgs, context: Context) -> Done {
     match &args.command {
         GatewayCommand::Run(run) => {
-            with_few_heaps();
+            lifecycle::with_few_heaps();
             start(run, &args.file, context)
         }
         GatewayCommand::Config => {
@@ -83,30 +83,6 @@ pub(crate) fn run(args: &GatewayArgs, context: Context) -> Done {
             Ok(Exit::Success)
         }
         GatewayCommand::Token(token) => token::run(token, &args.file, context),
-    }
-}
-
-/// Starts this program again in its place, with the C library told to use two heaps. By default it reserves 64 MB of
-/// addresses for each thread, which counts under `ulimit -v` and leaves freed memory in pieces.
-fn with_few_heaps() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        use std::os::unix::process::CommandExt as _;
-        const HEAPS: &str = "MALLOC_ARENA_MAX";
-        if std::env::var_os(HEAPS).is_some() {
-            return;
-        }
-        let mut arguments = std::env::args_os();
-        let (Some(name), Ok(program)) = (arguments.next(), std::env::current_exe()) else {
-            return;
-        };
-        // Returns only when it fails; then this process goes on as it is.
-        let error = std::process::Command::new(program)
-            .arg0(name)
-            .args(arguments)
-            .env(HEAPS, "2")
-            .exec();
-        tracing::warn!(%error, "the number of heaps cannot be set");
     }
 }
 
