@@ -77,6 +77,31 @@ pub(crate) async fn stop_asked() {
     }
 }
 
+/// Starts this program again in its place, with the C library told to use two heaps. By default it reserves 64 MB of
+/// addresses for each thread, which counts under `ulimit -v` and leaves freed memory in pieces. The process keeps its
+/// number, its arguments and the descriptors that it was given. Nothing happens when the variable is set already.
+pub(crate) fn with_few_heaps() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use std::os::unix::process::CommandExt as _;
+        const HEAPS: &str = "MALLOC_ARENA_MAX";
+        if std::env::var_os(HEAPS).is_some() {
+            return;
+        }
+        let mut arguments = std::env::args_os();
+        let (Some(name), Ok(program)) = (arguments.next(), std::env::current_exe()) else {
+            return;
+        };
+        // Returns only when it fails; then this process goes on as it is.
+        let error = std::process::Command::new(program)
+            .arg0(name)
+            .args(arguments)
+            .env(HEAPS, "2")
+            .exec();
+        tracing::warn!(%error, "the number of heaps cannot be set");
+    }
+}
+
 /// The socket of the service manager (sd_notify). Without `NOTIFY_SOCKET` every call does nothing.
 #[derive(Debug)]
 pub(crate) struct ServiceManager {

@@ -1,5 +1,7 @@
 //! `ackpost server …` by the real binary: the forms that scripts use, restarts, signals.
 
+#[path = "server/memory.rs"]
+mod memory;
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

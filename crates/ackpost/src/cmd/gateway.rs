@@ -15,7 +15,7 @@ use crate::cmd::outbox::place::{self, PlaceArgs};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::gateway::{Access, Config, DEFAULT_TEXT, GatewayError};
-use crate::{gateway, output};
+use crate::{gateway, lifecycle, output};
 
 /// `gateway`.
 #[derive(Debug, Args)]
@@ -60,7 +60,10 @@ struct RunArgs {
 /// Runs the command.
 pub(crate) fn run(args: &GatewayArgs, context: Context) -> Done {
     match &args.command {
-        GatewayCommand::Run(run) => start(run, &args.file, context),
+        GatewayCommand::Run(run) => {
+            lifecycle::with_few_heaps();
+            start(run, &args.file, context)
+        }
         GatewayCommand::Config => {
             output::raw(DEFAULT_TEXT.as_bytes());
             Ok(Exit::Success)

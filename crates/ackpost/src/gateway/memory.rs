@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::reply::Reply;
 
 /// Bytes of a request that are not counted.
 pub(crate) const FREE_BYTES: usize = 64 << 10;
-/// Time that a request waits for memory, and that a body which holds some may pause.
+/// Time that a request waits for memory in all, and that a body which holds some may pause.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The budget is counted in steps of so many bytes.
 const STEP: usize = 1024;
@@ -36,6 +37,8 @@ pub(crate) struct Share {
     held: Option<OwnedSemaphorePermit>,
     steps: u32,
     beyond: Option<OwnedSemaphorePermit>,
+    /// What is left of the time that it may wait. A large body asks for memory many times.
+    patience: Duration,
 }
 
 impl Memory {
@@ -61,6 +64,7 @@ impl Memory {
             held: None,
             steps: 0,
             beyond: None,
+            patience: self.patience,
         }
     }
 
@@ -98,14 +102,16 @@ impl Share {
             return Ok(());
         }
         let beyond = Arc::clone(&self.memory.beyond).acquire_owned();
+        let since = Instant::now();
         tokio::select! {
             biased;
             Ok(permit) = shared.acquire_many_owned(more) => self.add(permit, needed),
             Ok(permit) = beyond => self.beyond = Some(permit),
-            () = tokio::time::sleep(self.memory.patience) => {
+            () = tokio::time::sleep(self.patience) => {
                 return Err(Reply::unavailable("other requests use all the memory for bodies", Duration::from_secs(2)));
             }
         }
+        self.patience = self.patience.saturating_sub(since.elapsed());
         Ok(())
     }
 
@@ -146,6 +152,33 @@ mod tests {
         drop((first, third));
         assert_eq!(memory.shared.available_permits(), 4 * 1024);
         assert_eq!(memory.beyond.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_waits_of_one_request_are_counted_together() {
+        let memory = Memory::with_patience(0, 0, Duration::from_millis(200));
+        let beyond = Arc::clone(&memory.beyond).acquire_owned().await;
+        let mut share = memory.share();
+        let since = Instant::now();
+        let given = Arc::clone(&memory.shared);
+        let giver = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(40)).await;
+                given.add_permits(1);
+            }
+        });
+        let mut parts = 0;
+        while share
+            .cover_weight(2 * FREE_BYTES + (parts + 1) * STEP)
+            .await
+            .is_ok()
+        {
+            parts += 1;
+        }
+        giver.abort();
+        assert!(parts <= 5, "{parts} parts in 200 ms, one each 40 ms");
+        assert!(since.elapsed() >= Duration::from_millis(200));
+        drop(beyond);
     }
 
     #[tokio::test]

@@ -61,8 +61,10 @@ async fn a_message_for_which_there_is_no_room_is_refused_whole() {
         }
     };
     put("1").await.unwrap();
+    outbox.check().await.unwrap();
     for _ in 0..3 {
         disk.fill();
+        assert!(outbox.check().await.unwrap_err().is_full());
         let error = put("2").await.unwrap_err();
         assert!(error.is_full(), "{error}");
         assert!(
@@ -76,6 +78,7 @@ async fn a_message_for_which_there_is_no_room_is_refused_whole() {
         );
         disk.free();
     }
+    outbox.check().await.unwrap();
     put("3").await.unwrap();
     assert_eq!(outbox.stats().await.unwrap().waiting, 4);
     assert_eq!(flush(&outbox).await.delivered, 4);

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::logging;
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::lifecycle::{Asked, ServiceManager, Signals};
+use crate::lifecycle::{self, Asked, ServiceManager, Signals};
 use crate::output;
 
 /// How long a start that takes over a listening socket waits for the process before it to let go of the database.
@@ -120,6 +120,7 @@ pub(crate) fn init(args: &InitArgs, context: Context) -> Done {
 
 /// `ackpost server run`
 pub(crate) fn run(args: &RunArgs, context: Context) -> Done {
+    lifecycle::with_few_heaps();
     let mut config = Config::load(&args.dir).map_err(|error| config_failure(&error))?;
     config.dir =
         std::path::absolute(&args.dir).map_err(|error| Failure::new(error.to_string(), "check the path"))?;

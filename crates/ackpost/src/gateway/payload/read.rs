@@ -48,7 +48,7 @@ impl Received {
 
     /// Reads it as JSON. Refuses more than 128 levels and more than 100,000 values; mends halves of characters.
     pub(crate) async fn json(&mut self) -> Result<Value, Reply> {
-        let _turn = self.memory.turn(self.bytes.len()).await;
+        let turn = self.memory.turn(self.bytes.len()).await;
         let weighed = match weigh(&self.bytes) {
             Err(Refusal::Syntax(error)) => match surrogates::mend(&self.bytes) {
                 Some(mended) => {
@@ -64,9 +64,12 @@ impl Received {
             Refusal::TooMany => Reply::bad_request(format!("the JSON holds more than {MAX_VALUES} values"))
                 .remedy("send less in one request"),
         })?;
+        // Nobody waits for memory while others wait for the turn.
+        drop(turn);
         self.share
             .cover_weight(self.bytes.len().saturating_add(weight))
             .await?;
+        let _turn = self.memory.turn(self.bytes.len()).await;
         let value = serde_json::from_slice(&self.bytes).map_err(|error| not_json(&error))?;
         self.bytes = Bytes::new();
         Ok(value)
@@ -85,9 +88,10 @@ impl Received {
     ) -> Result<(Fields, Vec<GivenFile>), Reply> {
         let content_type = media(headers);
         let (mut fields, files) = if is_json(content_type) {
-            let fields = match self.bytes.is_empty() {
-                true => Fields::default(),
-                false => Fields::from_json(self.json().await?)?,
+            let fields = if self.bytes.is_empty() {
+                Fields::default()
+            } else {
+                Fields::from_json(self.json().await?)?
             };
             (fields, Vec::new())
         } else {

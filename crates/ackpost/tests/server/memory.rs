@@ -1,0 +1,106 @@
+//! Many large batches at once, in little memory.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::support::process::{self, PATIENCE};
+use super::{Server, address, get};
+
+impl Server {
+    /// Starts it under limits that a shell sets (`ulimit -v 300000`).
+    fn start_limited(&mut self, limits: &str) -> Value {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
+            .arg(env!("CARGO_BIN_EXE_ackpost"))
+            .args(["server", "run", self.dir(), "--listen", "127.0.0.1:0", "--json"])
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("MALLOC_ARENA_MAX");
+        let (child, started) = process::start(command.stderr(Stdio::null()));
+        self.child = Some(child);
+        started
+    }
+
+    /// A variable in the environment of the running process.
+    fn variable(&self, name: &str) -> Option<String> {
+        let pid = self.child.as_ref().expect("running").id();
+        let all = std::fs::read(format!("/proc/{pid}/environ")).expect("its environment");
+        let all = String::from_utf8_lossy(&all).into_owned();
+        all.split('\0')
+            .find_map(|one| one.strip_prefix(name)?.strip_prefix('='))
+            .map(str::to_owned)
+    }
+}
+
+/// Sends a body; the status of the answer, and the time until then.
+fn post(address: SocketAddr, path: &str, body: &[u8]) -> (Option<u16>, Duration) {
+    let began = Instant::now();
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    // A refusal may come before the body is sent.
+    let _ = stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body));
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status, began.elapsed())
+}
+
+/// 300 MB of addresses in all; each sender gets an answer, and others are served meanwhile.
+#[test]
+fn many_large_batches_do_not_exhaust_the_memory() {
+    let mut server = Server::new();
+    let started = server.start_limited("ulimit -v 300000");
+    let address = address(&started);
+    assert_eq!(server.variable("MALLOC_ARENA_MAX").as_deref(), Some("2"));
+    let one = "{\"method\":\"GET\",\"path\":\"/\"},";
+    let mut body = "[".to_owned();
+    while body.len() + 2 * one.len() < 14_900_000 {
+        body.push_str(one);
+    }
+    body.push_str(&one.replace("},", "}]"));
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..20)
+            .map(|_| scope.spawn(|| post(address, "/batch", body.as_bytes())))
+            .collect();
+        let mut polls = 0;
+        while polls == 0 || senders.iter().any(|sender| !sender.is_finished()) {
+            let began = Instant::now();
+            let answer = get(address, "/capabilities").expect("it answers");
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+            polls += 1;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let answers = senders.into_iter().map(|sender| sender.join().expect("an end"));
+        answers.collect()
+    });
+    let known = |status: &Option<u16>| status.is_some_and(|status| [400, 413, 503].contains(&status));
+    assert!(answers.iter().all(|(status, _)| known(status)), "{answers:?}");
+    assert!(answers.iter().all(|(_, time)| *time < PATIENCE), "{answers:?}");
+    assert_eq!(
+        server.processes(),
+        [server.child.as_ref().expect("running").id()],
+        "it runs on as the same process"
+    );
+}
+
+/// Somebody who sets the number of heaps keeps it.
+#[test]
+fn a_number_of_heaps_that_is_set_stays() {
+    let mut server = Server::new();
+    server.start_limited("export MALLOC_ARENA_MAX=7");
+    assert_eq!(server.variable("MALLOC_ARENA_MAX").as_deref(), Some("7"));
+}
