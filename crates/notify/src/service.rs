@@ -415,6 +415,8 @@ pub struct Chunk {
     pub body: Text,
     /// The same text as XHTML-IM body content (XMPP with `format=html`, D20).
     pub xhtml: Option<String>,
+    /// Text behind this piece was cut off (`overflow=truncate`).
+    pub cut: bool,
 }
 
 impl Chunk {

@@ -182,6 +182,30 @@ proptest! {
         }
     }
 
+    /// The same in bytes for HTML, whatever the text was written in.
+    #[test]
+    fn pieces_of_html_fit_the_wire(
+        unit in "([a-z]{0,9}|[<>&\"']{1,4}|[жé😀]{1,3}|[ \n]|\\*\\*|[_`#~\\[]|<b>|</b>|&amp;){1,8}",
+        repeats in 1_usize..2_000,
+        overflow in prop_oneof![Just("truncate"), Just("split")],
+        input in prop_oneof![Just(Format::Text), Just(Format::Markdown), Just(Format::Html)],
+    ) {
+        let message = Message::new(unit.repeat(repeats)).input_format(input);
+        for url in [
+            format!("xmpps://u:p@example.org/jane?format=html&overflow={overflow}"),
+            format!("session://{KEY}:{SEED}@example.org/lobby?format=html&overflow={overflow}"),
+        ] {
+            let service = Service::parse(&url, &context()).expect("it loads");
+            let limits = service.limits();
+            // A text of which nothing is left is refused.
+            let Ok(prepared) = prepare(&service, &message) else { continue };
+            for chunk in &prepared.chunks {
+                let bytes = limits.wire_bytes(&chunk.body);
+                prop_assert!(bytes <= limits.bytes, "{url}: {bytes}");
+            }
+        }
+    }
+
     #[test]
     fn html_pieces_lose_nothing(text in "(<b c='d e'>|</b>|&amp;|[a-z ]{1,9}|\\n){0,40}", limit in 12_usize..60) {
         let pieces = split(&text, limit, Markup { format: Format::Html, declared: true, input: Some(Format::Html) });

@@ -306,6 +306,12 @@ pub enum XmppError {
         /// The domain of the account.
         domain: String,
     },
+    /// The server ended the stream because of the size of what was sent.
+    #[error("the server ended the session, because the message is larger than it takes{}", server_text(.text))]
+    StanzaTooBig {
+        /// The server's words.
+        text: Option<String>,
+    },
     /// The server ended the stream with another error.
     #[error("the server ended the session: {condition}{}", server_text(.text))]
     StreamError {

@@ -396,6 +396,14 @@ pub(crate) fn stream_error(element: &Element, domain: &str) -> XmppError {
                 domain: domain.to_owned(),
             }
         }
+        // The words of Prosody and ejabberd; no condition of its own says it.
+        "policy-violation"
+            if text
+                .as_deref()
+                .is_some_and(|text| text.to_lowercase().contains("too big")) =>
+        {
+            XmppError::StanzaTooBig { text }
+        }
         _ => XmppError::StreamError { condition, text },
     }
 }

@@ -269,6 +269,23 @@ fn stream_errors_are_told_apart() {
 }
 
 #[test]
+fn a_stream_error_for_a_large_message_names_the_size() {
+    for words in ["XML stanza is too big", "Stanza is too big"] {
+        let error = format!(
+            "<stream:error><policy-violation xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
+             <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>{words}</text></stream:error></stream:stream>"
+        );
+        let outcome = ends(&after_login(vec![on("</message>", error)]), Mode::None);
+        let error = failure(&outcome);
+        assert!(error.is_permanent(), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("the message is larger than it takes"), "{told}");
+        assert!(told.contains(words), "{told}");
+        assert!(error.remedy().contains("overflow=split"), "{}", error.remedy());
+    }
+}
+
+#[test]
 fn a_message_handed_to_a_domain_that_does_not_answer() {
     // The ping to our own server goes last, so everything was read when it is answered.
     let fake = after_login(vec![reply("to='localhost'", |heard| {

@@ -18,6 +18,10 @@ use crate::tag::{Chain, Tag, TagFilter};
 use super::lane::{Lane, LaneState, Shared, with};
 use super::{Courier, File, Plan, Prepared, Stamp, attach};
 
+/// Note of a message that `overflow=truncate` shortened.
+const CUT_OFF: &str =
+    "cut off: the text is longer than one message of the service, and overflow=truncate sends its beginning";
+
 /// One service of the run.
 struct Job {
     service: Service,
@@ -205,14 +209,12 @@ impl Runner<'_> {
             work.await;
             true
         };
-        let url = job.service.masked_url();
         let url_id = job.service.url_id(8);
         let targets: Vec<TargetReport> = lanes
             .into_iter()
             .map(|(target, state)| {
                 report(
                     job,
-                    &url,
                     &url_id,
                     &target,
                     with(&state, |state| state.clone()),
@@ -228,7 +230,6 @@ impl Runner<'_> {
 
 fn report(
     job: &Job,
-    url: &str,
     url_id: &str,
     target: &crate::service::Target,
     state: LaneState,
@@ -255,9 +256,14 @@ fn report(
             )
         }
     };
+    let mut notes = state.notes;
+    if job.prepared.chunks.iter().any(|chunk| chunk.cut) {
+        notes.insert(0, CUT_OFF.to_owned());
+    }
     TargetReport {
         service: job.service.name(),
-        url: url.to_owned(),
+        // It names that target alone: the size of a report grows with the number of targets.
+        url: job.service.masked_url_of(target),
         url_id: url_id.to_owned(),
         tags: job.tags.iter().map(|tag| tag.name.clone()).collect(),
         target: job.service.endpoint().target_label(target),
@@ -272,7 +278,7 @@ fn report(
         optional: job.service.common().optional,
         pieces: state.pieces,
         timed_out: !finished,
-        notes: state.notes,
+        notes,
     }
 }
 

@@ -41,8 +41,6 @@ pub(super) struct Engine {
 struct Standing {
     failures: i64,
     recent: Vec<i64>,
-    /// An attempt at the target failed in this turn.
-    failed_now: Arc<AtomicBool>,
 }
 
 impl Engine {
@@ -59,7 +57,6 @@ impl Engine {
         let store = &self.outbox.0.store;
         let mut next = store.next(&lane, &self.owner, self.now()).await?;
         let mut sent = 0;
-        let failed_now = Arc::new(AtomicBool::new(false));
         loop {
             next = match next {
                 Next::Lost | Next::Nothing => return Ok(()),
@@ -72,7 +69,6 @@ impl Engine {
                     let standing = Standing {
                         failures,
                         recent: times(&recent),
-                        failed_now: Arc::clone(&failed_now),
                     };
                     match self.one(&lane, &head, standing).await? {
                         Some(next) => next,
@@ -158,8 +154,8 @@ impl Engine {
     async fn one(&self, lane: &[u8], head: &Head, standing: Standing) -> Result<Option<Next>, OutboxError> {
         let inner = &self.outbox.0;
         let now = inner.now_ms().await?;
-        // Nothing ends before it was tried, or the target was, just now.
-        if head.expires_at <= now && (head.attempts > 0 || standing.failed_now.load(Ordering::Relaxed)) {
+        // Nothing ends before it was tried.
+        if head.expires_at <= now && head.attempts > 0 {
             let outcome = self.expired(head);
             return self.settle(lane, head, Ending::Expired, &outcome).await;
         }
@@ -206,9 +202,6 @@ impl Engine {
         let Some(outcome) = self.attempt(lane, head, &payload, &files).await else {
             return Ok(None);
         };
-        if matches!(outcome, Outcome::Deferred { .. }) {
-            standing.failed_now.store(true, Ordering::Relaxed);
-        }
         let pieces = count_of(&payload.pieces);
         let outcome = match self.with_earlier_pieces(lane, head, payload, outcome).await {
             Some(outcome) => outcome,
@@ -380,13 +373,9 @@ impl Engine {
     fn expired(&self, head: &Head) -> Outcome {
         let lived = Duration::from_millis(u64::try_from(head.expires_at - head.accepted_at).unwrap_or(0));
         let last = self.outbox.0.open_outcome(&head.id, head.outcome.as_deref());
-        let untried = head.attempts == 0;
         let mut reason = format!("not delivered within {}", span_text(lived));
         if let Some(last) = last.as_ref().and_then(Outcome::reason) {
             reason = format!("{reason}; last: {last}");
-        }
-        if untried {
-            reason.push_str("; the target did not take the message before it");
         }
         if head.maybe_sent {
             reason.push_str("; whether the last attempt arrived is not known");

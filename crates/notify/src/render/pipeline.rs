@@ -149,6 +149,7 @@ fn overflowed(
             title,
             body: text(body.into()),
             xhtml: None,
+            cut: false,
         }];
     }
     if limits.title > 0 && title.chars().count() > limits.title {
@@ -160,6 +161,7 @@ fn overflowed(
             title,
             body: text(overflow::truncate(body, limits, markup)),
             xhtml: None,
+            cut: !limits.fits(body),
         }];
     }
     let pieces = overflow::pieces(body, limits, markup);
@@ -173,6 +175,7 @@ fn overflowed(
                 title: title.clone(),
                 body: text(body),
                 xhtml: None,
+                cut: false,
             })
             .collect();
     }
@@ -187,6 +190,7 @@ fn overflowed(
             title: format!("{title} [{:0digits$}/{count:0digits$}]", n + 1),
             body: text(body),
             xhtml: None,
+            cut: false,
         })
         .collect()
 }

@@ -706,6 +706,7 @@ impl Endpoint for Xmpp {
                 xhtml: Some(chunk.body.to_string()),
                 body: crate::render::html_to_text(&chunk.body).into(),
                 title: chunk.title,
+                cut: chunk.cut,
             })
             .collect()
     }

@@ -35,7 +35,7 @@ fn size(place: &Place) -> u64 {
 }
 
 async fn two_thousand_targets_cost_little(place: Place) {
-    const LIMIT: u64 = 2 * 1024 * 1024;
+    const LIMIT: u64 = 2_000_000;
     let outbox = Outbox::for_services(place.config()).await.unwrap();
     let service = rooms(2_000, "");
     let message = Message::new("the disk of db1 is full");
@@ -63,8 +63,9 @@ async fn two_thousand_targets_cost_little(place: Place) {
     assert!(list < 2 * LIMIT, "the list has {list} bytes");
     outbox.close().await;
     let size = size(&place);
+    // PostgreSQL pads each row and keeps its indexes apart.
     let limit = if place.database.is_some() {
-        2 * LIMIT
+        2_700_000
     } else {
         LIMIT
     };

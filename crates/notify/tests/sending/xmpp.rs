@@ -247,6 +247,7 @@ async fn long_texts_go_whole_or_in_pieces_that_fit() {
         ("\u{436}", 20_000, "split", 1),
         ("\u{436}", 20_000, "truncate", 1),
         ("<", 40_000, "split", 3),
+        ("<", 40_000, "truncate", 0),
     ] {
         let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
         let mut list = notifier(Options::default());
@@ -255,6 +256,12 @@ async fn long_texts_go_whole_or_in_pieces_that_fit() {
         let text = unit.repeat(count);
         let report = list.notify(Message::new(&text)).await;
         assert_eq!(report.status, Status::Success, "{report:?}");
+        let notes = report.targets[0].notes.concat();
+        assert_eq!(notes.contains("cut off"), pieces == 0, "{overflow}: {notes}");
+        if pieces == 0 {
+            bob.wait_body(&text[..61_440 / 4]);
+            continue;
+        }
         let got = tokio::task::spawn_blocking(move || {
             let mut rest = text;
             let mut got = 0;

@@ -21,6 +21,7 @@ impl XmppError {
             | Self::ShuttingDown { text, .. }
             | Self::Replaced { text, .. }
             | Self::StreamError { text, .. }
+            | Self::StanzaTooBig { text }
             | Self::NoSuchUser { text, .. }
             | Self::RemoteServerNotFound { text, .. }
             | Self::RemoteServerTimeout { text, .. }
@@ -306,7 +307,7 @@ impl XmppError {
             Self::InDoubt { .. } => {
                 "ask the recipient; if the message is missing, send it again as a new one"
             }
-            Self::TooLarge { .. } => {
+            Self::TooLarge { .. } | Self::StanzaTooBig { .. } => {
                 "shorten the message, send it as a file, or split it with overflow=split"
             }
             Self::Empty => "give the message a text or a file",
