@@ -46,7 +46,10 @@ pub type PublicKeyHex = String;
 
 /// One request as it arrived.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one independent observation of a request")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own about the request"
+)]
 pub struct SogsRequest {
     /// `POST`, `GET`, …
     pub method: String,

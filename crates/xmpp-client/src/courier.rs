@@ -107,11 +107,13 @@ struct Job {
     again: bool,
     /// The room has shown it already, but is still being set up.
     shown: bool,
+    /// The room has shown it to us; it counts as shown to everybody then.
+    shown_until: Option<Instant>,
     /// The room has shown our text under another id.
     lookalike: bool,
     /// Whether it was said before.
     past: Past,
-    /// When the responsible server first answered behind it.
+    /// When the responsible server first answered behind it, or the room showed it.
     answered_at: Option<Instant>,
     /// How long an earlier connection lived on after that.
     lived: Option<Duration>,
@@ -119,16 +121,16 @@ struct Job {
     doubtful: bool,
 }
 
-/// What is known about earlier attempts at a message to a person.
+/// What is known about earlier attempts at a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Past {
     /// There are none, or they did not come far.
     Settled,
-    /// It may have been said before, and waits until our archive was looked through.
+    /// It may have been said before, and waits until the archive was looked through.
     Unknown,
-    /// It is in our archive.
+    /// It is in the archive.
     Found,
-    /// Our archive was looked through and does not have it.
+    /// The archive was looked through and does not have it.
     Missing,
     /// There is no archive, or not for us.
     NoArchive,
@@ -176,7 +178,7 @@ enum Question {
     Service { room: Jid, refusal: StanzaError },
     /// Sent when the room showed our text under another id. Its answer comes behind everything shown before.
     Lookalike { job: Key },
-    /// Do messages to a person stand in our archive already?
+    /// Do messages stand in an archive already: to a person in ours, to a room in its own?
     Look(Look),
     /// Has the server been up since before these messages were written?
     Uptime(Vec<Key>),
@@ -244,6 +246,7 @@ impl Courier {
                 excused: 0,
                 again: false,
                 shown: false,
+                shown_until: None,
                 lookalike: false,
                 past: if look { Past::Unknown } else { Past::Settled },
                 answered_at: None,
@@ -390,7 +393,9 @@ impl Courier {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         (!self.jobs.is_empty()).then(|| {
             let limit = self.progress + self.limit;
-            self.due.iter().map(|due| due.at).fold(limit, Instant::min)
+            let due = self.due.iter().map(|due| due.at);
+            let shown = self.jobs.values().filter_map(|job| job.shown_until);
+            due.chain(shown).fold(limit, Instant::min)
         })
     }
 
@@ -485,13 +490,12 @@ impl Courier {
         match stanza.get("type") {
             Some("error") => {
                 let key = stanza.get("id").and_then(|id| self.by_id.get(id)).copied();
-                match key {
-                    Some(key) => self.bounce(key, stanza, from.as_ref()),
+                if let Some(key) = key {
+                    self.bounce(key, stanza, from.as_ref())
+                } else {
                     // A bounce of a message that has ended already, or of a join that was refused.
-                    None => {
-                        self.late_bounce(stanza, from.as_ref());
-                        stanza.get("id").is_some()
-                    }
+                    self.late_bounce(stanza, from.as_ref());
+                    stanza.get("id").is_some()
                 }
             }
             Some("groupchat") => from.is_some_and(|from| self.echo(stanza, &from)),

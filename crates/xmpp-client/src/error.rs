@@ -391,6 +391,12 @@ pub enum XmppError {
         /// The target.
         to: Jid,
     },
+    /// A block list stops the message, and the server says so (XEP-0191): mostly that of this account.
+    #[error("messages to {to} are blocked")]
+    Blocked {
+        /// The target.
+        to: Jid,
+    },
     /// Bounced for another reason.
     #[error("the message to {to} came back: {condition}{}", server_text(.text))]
     Bounced {

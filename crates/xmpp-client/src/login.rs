@@ -562,6 +562,8 @@ pub(crate) struct StanzaError {
     pub(crate) condition: String,
     pub(crate) text: Option<String>,
     pub(crate) kind: ErrorKind,
+    /// The application condition of a block list (XEP-0191).
+    pub(crate) blocked: bool,
 }
 
 impl StanzaError {
@@ -586,6 +588,7 @@ impl StanzaError {
                 .map(shorten)
                 .filter(|text| !text.is_empty()),
             kind: ErrorKind::of(error),
+            blocked: error.is_some_and(|error| error.find("blocked", ns::BLOCKING_ERRORS).is_some()),
         }
     }
 

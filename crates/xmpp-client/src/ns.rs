@@ -26,6 +26,7 @@ pub(crate) const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 /// XEP-0030: Service Discovery, items.
 pub(crate) const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
 /// XEP-0045: Multi-User Chat.
+pub(crate) const BLOCKING_ERRORS: &str = "urn:xmpp:blocking:errors";
 pub(crate) const MUC: &str = "http://jabber.org/protocol/muc";
 /// XEP-0045: what a room tells its occupants.
 pub(crate) const MUC_USER: &str = "http://jabber.org/protocol/muc#user";

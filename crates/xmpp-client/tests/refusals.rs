@@ -461,3 +461,27 @@ fn one_failure_does_not_hide_the_others() {
         assert!(matches!(server.kind, ServerKind::Prosody | ServerKind::Ejabberd));
     }
 }
+
+/// A block of our own is named, and final.
+#[test]
+fn a_recipient_whom_this_account_blocks() {
+    for server in both() {
+        let mut carol = Receiver::join(server.port, &server.domain, "carol", "carolpass", &[]);
+        let block = "<block xmlns='urn:xmpp:blocking'><item jid='blocked@localhost'/></block>";
+        assert_eq!(carol.set("block", None, block).attr("type"), "result");
+        let outcome = send_one(
+            &account(server, "carol", Mode::StartTls),
+            text(user("blocked@localhost"), "x"),
+        );
+        let error = refused(&outcome);
+        assert!(!error.may_have_arrived());
+        match server.kind {
+            ServerKind::Prosody => {
+                assert!(matches!(error, XmppError::Blocked { .. }), "{error:?}");
+                assert!(error.remedy().contains("block list"));
+            }
+            // ejabberd names the privacy list in its words only.
+            ServerKind::Ejabberd => assert!(error.to_string().contains("privacy list"), "{error:?}"),
+        }
+    }
+}

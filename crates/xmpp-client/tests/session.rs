@@ -407,14 +407,18 @@ fn a_changed_password_ends_the_session_for_good() {
             .unwrap()
             .join("data/localhost/accounts/alice.dat");
         std::fs::remove_file(&accounts).unwrap();
+        // From here on nothing is written any more.
+        wait(&mut events, "the break", |event| {
+            matches!(event, Event::Offline { .. }).then_some(())
+        })
+        .await;
         server.restart();
         let outcome = alice.send(vec![text(user("bob@localhost"), "x")]).await.remove(0);
-        // It may have been written to the old connection, in the moment before that was known to be gone.
-        let error = match failure(&outcome) {
-            XmppError::Unconfirmed { cause } => cause,
-            error => error,
-        };
-        assert!(matches!(error, XmppError::WrongPassword { .. }), "{outcome:?}");
+        assert!(
+            matches!(failure(&outcome), XmppError::WrongPassword { .. }),
+            "{outcome:?}"
+        );
+        assert!(!failure(&outcome).may_have_arrived());
         wait(&mut events, "the end", |event| match event {
             Event::Ended {
                 reason: Some(XmppError::WrongPassword { .. }),

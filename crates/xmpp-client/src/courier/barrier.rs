@@ -90,6 +90,14 @@ impl Courier {
             Some(since) => Some(self.settle_time(took, Some(now - since))).filter(|wait| !wait.is_zero()),
         };
         let complete = wait.is_none();
+        match round.since {
+            _ if !complete || unreached.is_some() => {}
+            None => tracing::debug!("proven by order: the server answered behind the message"),
+            Some(since) => tracing::debug!(
+                after = ?(now - since),
+                "proven by the second answer: nothing came back meanwhile"
+            ),
+        }
         for &key in &covers {
             let Some(job) = self.jobs.get_mut(&key) else {
                 continue;

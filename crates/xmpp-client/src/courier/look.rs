@@ -1,5 +1,5 @@
-//! Messages to people that may have been said already: the account's own archive (XEP-0313) is looked
-//! through before they are said again, and the server is asked how long it has been up (XEP-0012).
+//! Messages that may have been said already: the account's own archive, or that of the room (XEP-0313), is
+//! looked through before they are said again, and the server is asked how long it has been up (XEP-0012).
 //!
 //! The archive shows that our server took a message. Where the server restarted since, that is not
 //! enough to know whether it passed the message on, and after a crash the archive may have lost its
@@ -25,7 +25,7 @@ const PAGE: u32 = 100;
 const PAGES_MAX: u32 = 10;
 /// A server that lived on for so long after it answered behind a message has passed it on. The slowest
 /// session of a recipient that was measured took 14 ms.
-const PASSED_ON_AFTER: Duration = Duration::from_millis(15);
+pub(super) const PASSED_ON_AFTER: Duration = Duration::from_millis(15);
 
 /// How the connection before this one ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,19 +40,23 @@ pub(crate) enum Ending {
 
 /// What is to be done about a message that may have been said already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// It is missing.
     Again,
     /// Nothing shows whether it is missing.
     AgainInDoubt,
     /// The server took it and lived on.
     HandedOver,
+    /// The room showed it before.
+    Shown,
     InDoubt(Doubt),
 }
 
-/// A look under way, for messages to one person.
+/// A look under way, for messages to one person or room.
 pub(super) struct Look {
     with: Jid,
+    /// The archive is that of the room, not our own.
+    in_room: bool,
     since: SystemTime,
     query_id: String,
     jobs: Vec<Key>,
@@ -75,6 +79,26 @@ impl Courier {
         for (with, (since, jobs)) in people {
             let look = Look {
                 with,
+                in_room: false,
+                since,
+                query_id: id::short(),
+                jobs,
+                pages: 1,
+            };
+            self.ask_archive(look, "");
+        }
+    }
+
+    /// Asks the archive of a room about messages that its history does not hold.
+    pub(super) fn look_in_room(&mut self, room: &Jid, jobs: Vec<Key>) {
+        let since = jobs
+            .iter()
+            .filter_map(|key| self.jobs.get(key).and_then(|job| job.taken_at))
+            .min();
+        if let Some(since) = since {
+            let look = Look {
+                with: room.clone(),
+                in_room: true,
                 since,
                 query_id: id::short(),
                 jobs,
@@ -93,7 +117,7 @@ impl Courier {
         let form = Element::new("x", ns::DATA_FORMS)
             .attr("type", "submit")
             .child(field("FORM_TYPE", ns::MAM).attr("type", "hidden"))
-            .child(field("with", &look.with.to_string()))
+            .child_opt((!look.in_room).then(|| field("with", &look.with.to_string())))
             .child(field("start", &stamp_before(look.since)));
         let page = Element::new("set", ns::RSM)
             .child(Element::new("max", ns::RSM).text(PAGE.to_string()))
@@ -102,8 +126,9 @@ impl Courier {
             .attr("queryid", look.query_id.clone())
             .child(form)
             .child(page);
-        let own = self.own.to_string();
-        self.ask(&own, query, Question::Look(look));
+        let archive = if look.in_room { &look.with } else { &self.own };
+        let archive = archive.to_string();
+        self.ask(&archive, query, Question::Look(look));
     }
 
     /// An archived message, if it is one that we asked for.
@@ -114,18 +139,29 @@ impl Courier {
         let Some(query_id) = result.get("queryid") else {
             return false;
         };
-        let known = self
-            .questions
-            .values()
-            .any(|(_, question)| matches!(question, Question::Look(look) if look.query_id == query_id));
-        // Nobody else may speak for our archive.
-        if !known || from.is_some_and(|from| *from != self.own) {
+        let look = self.questions.values().find_map(|(_, question)| match question {
+            Question::Look(look) if look.query_id == query_id => Some(look),
+            _ => None,
+        });
+        let Some(look) = look else { return false };
+        let room = look.in_room.then(|| look.with.clone());
+        // Nobody else may speak for an archive.
+        let speaks = match (&room, from) {
+            (None, None) => true,
+            (None, Some(from)) => *from == self.own,
+            (Some(room), from) => from == Some(room),
+        };
+        if !speaks {
             return false;
         }
         let message = result
             .find("forwarded", ns::FORWARD)
             .and_then(|forwarded| forwarded.find("message", ns::CLIENT));
         let Some(message) = message else { return true };
+        if let Some(room) = room {
+            self.found_in_room(&room, message);
+            return true;
+        }
         let origin = message.find("origin-id", ns::SID).and_then(|id| id.get("id"));
         let key = [origin, message.get("id")]
             .into_iter()
@@ -191,7 +227,11 @@ impl Courier {
             let lived_on = up
                 .zip(job.taken_at)
                 .map(|(up, taken_at)| lived_since(taken_at, up));
-            match self.verdict(job, lived_on) {
+            let verdict = match job.target {
+                Target::User(_) => self.verdict(job, lived_on),
+                Target::Room(_) => self.verdict_on_missed(job, lived_on),
+            };
+            match verdict {
                 Verdict::Again => again.push(key),
                 Verdict::AgainInDoubt => {
                     if let Some(job) = self.jobs.get_mut(&key) {
@@ -201,6 +241,7 @@ impl Courier {
                     again.push(key);
                 }
                 Verdict::HandedOver => self.handed_over(key),
+                Verdict::Shown => self.deliver(key, ConfirmedBy::Room),
                 Verdict::InDoubt(why) => {
                     let error = self.in_doubt(key, why);
                     self.fail(key, error);

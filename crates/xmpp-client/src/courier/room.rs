@@ -1,5 +1,6 @@
 //! Rooms (XEP-0045): join and message in one flight, the reflection as proof.
 
+mod missed;
 mod shown;
 
 use std::time::SystemTime;
@@ -222,12 +223,15 @@ impl Courier {
             job.excused = 0;
             job.again = false;
             job.shown = false;
+            job.shown_until = None;
             job.lookalike = false;
             let hold = match &job.target {
-                Target::Room(target) => self
-                    .rooms
-                    .get(&target.room.to_bare())
-                    .is_some_and(|room| room.history_since.is_some()),
+                Target::Room(target) => {
+                    job.past = super::Past::Settled;
+                    self.rooms
+                        .get(&target.room.to_bare())
+                        .is_some_and(|room| room.history_since.is_some())
+                }
                 Target::User(_) => {
                     job.past = match job.taken_at {
                         Some(_) => super::Past::Unknown,
@@ -372,7 +376,9 @@ impl Courier {
                     job.notes.push(Note::RoomCreated);
                 }
                 self.deliver(key, ConfirmedBy::Room);
-            } else if std::mem::take(&mut job.again) || (!job.released && !history) {
+            } else if std::mem::take(&mut job.again)
+                || (!job.released && !history && job.past == super::Past::Settled)
+            {
                 // Refused because we were not in yet, or held back until the room was set up.
                 job.passed = super::Passed::Nothing;
                 self.release(key);

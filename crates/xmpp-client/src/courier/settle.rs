@@ -128,6 +128,7 @@ impl Courier {
     /// Some time is over: what is due is asked, or each message ends as what is certain about it now.
     pub(crate) fn tick(&mut self) {
         let now = tokio::time::Instant::now();
+        self.shown_long_enough(now);
         if self.ask_due(now) || self.progress + self.limit > now {
             return;
         }
@@ -258,6 +259,9 @@ pub(super) fn explain(problem: &StanzaError, to: &Jid, own_domain: &str) -> Xmpp
         && let Some(error) = unreachable(problem, to.domain())
     {
         return error;
+    }
+    if problem.blocked {
+        return XmppError::Blocked { to: to.clone() };
     }
     match problem.condition.as_str() {
         "service-unavailable" | "item-not-found" if problem.kind != Kind::Wait => XmppError::NoSuchUser {

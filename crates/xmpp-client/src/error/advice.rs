@@ -299,6 +299,9 @@ impl XmppError {
                 "this server does not talk to other servers; use an account on the recipient's server"
             }
             Self::IsRoom { .. } => "write the target with a # before it",
+            Self::Blocked { .. } => {
+                "remove the recipient from the block list of this account, or ask the recipient to remove this account from theirs"
+            }
             Self::Bounced { temporary: true, .. } => "try again later",
             Self::Bounced { .. } => "check the recipient, and whether it accepts messages from this account",
             Self::NoReceipt { .. } => {

@@ -1,6 +1,6 @@
 //! What rooms show: which of it is ours.
 
-use super::super::{Courier, Job, Key, Question};
+use super::super::{Courier, Job, Key, Past, Question};
 use super::{NICKS_MAX, Room, Stage, variant};
 use crate::Jid;
 use crate::message::{ConfirmedBy, Note, Target};
@@ -50,7 +50,7 @@ impl Courier {
             return false;
         };
         if let Some(job) = self.jobs.get_mut(&key) {
-            if !job.is_shown_by(stanza) {
+            if !job.is_shown_by(stanza) || job.shown_until.is_some() {
                 return false;
             }
             job.notes.extend(nick_note);
@@ -62,7 +62,7 @@ impl Courier {
                 job.notes.push(Note::RoomCreated);
             }
         }
-        self.deliver(key, ConfirmedBy::Room);
+        self.shown(key, live);
         // Whoever keeps the session may want to see it too.
         false
     }
@@ -118,23 +118,31 @@ impl Courier {
         })
     }
 
-    /// What the history does not hold was not shown, and is said now.
+    /// What the history does not hold is looked for in the archive of the room, unless it was never written.
     fn history_over(&mut self, bare: &Jid) {
         if let Some(room) = self.rooms.get_mut(bare) {
             room.history_since = None;
         }
+        let mut missed = Vec::new();
         for key in self.jobs_of(bare) {
-            if self.jobs.get(&key).is_some_and(|job| !job.released) {
+            let Some(job) = self.jobs.get_mut(&key).filter(|job| !job.released) else {
+                continue;
+            };
+            if job.taken_at.is_some() {
+                job.past = Past::Unknown;
+                missed.push(key);
+            } else {
                 self.release(key);
             }
         }
         self.touch();
+        self.look_in_room(bare, missed);
     }
 }
 
 impl Room {
     /// Whether the author of a message in the history is us, maybe under an earlier nick.
-    fn was_us(&self, from: &Jid, stanza: &Element) -> bool {
+    pub(super) fn was_us(&self, from: &Jid, stanza: &Element) -> bool {
         if let (Some(own), Some(author)) = (&self.occupant_id, occupant_id(stanza)) {
             return *own == author;
         }
@@ -147,7 +155,7 @@ impl Room {
 
 impl Job {
     /// Whether this stanza has our text.
-    fn is_shown_by(&self, stanza: &Element) -> bool {
+    pub(super) fn is_shown_by(&self, stanza: &Element) -> bool {
         let Some(body) = stanza.content_of("body", ns::CLIENT) else {
             return self.topic.is_some() && stanza.content_of("subject", ns::CLIENT) == self.topic;
         };
