@@ -232,7 +232,7 @@ fn room_call(item: &Item, room: &RoomToken, rest: &[&str]) -> Option<SogsError> 
                 RawRow::from(*posted.message.unwrap())
             })
         }
-        ("PUT", ["message", id]) => check(item, calls::edit(room, n(id), &post_of(&body)), nothing),
+        ("PUT", ["message", id]) => check(item, calls::edit(room, n(id), &post_of(&body)), |_| json!({})),
         ("DELETE", ["message", id]) => check(item, calls::delete(room, n(id)), nothing),
         ("DELETE", ["all", user]) => check(item, calls::delete_all(room, &user.parse().unwrap()), nothing),
         ("PUT", ["reaction", id, emoji]) => check(item, calls::react(room, n(id), emoji), |v| v),

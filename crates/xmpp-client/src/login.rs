@@ -5,6 +5,8 @@
 
 mod sasl2;
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroizing;
@@ -63,6 +65,17 @@ pub(crate) struct Online {
     pub(crate) without_binding: bool,
     pub(crate) verified: bool,
     pub(crate) encrypted: bool,
+}
+
+/// Returns true if the login or session was refused: nothing that was sent behind it was delivered.
+fn delivers_nothing(error: &XmppError) -> bool {
+    refused_by_server(error) && !matches!(error, XmppError::StreamError { .. })
+        || matches!(
+            error,
+            XmppError::BindRefused { .. }
+                | XmppError::AccountDisabled { .. }
+                | XmppError::LoginUnavailable { .. }
+        )
 }
 
 /// Connects and logs in, with the one fallback each that is allowed: without the token or the
@@ -136,15 +149,7 @@ pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, X
             elsewhere = Some(next);
             continue;
         }
-        // Nothing of a refused login or session was delivered.
-        let refused = refused_by_server(&error) && !matches!(error, XmppError::StreamError { .. })
-            || matches!(
-                error,
-                XmppError::BindRefused { .. }
-                    | XmppError::AccountDisabled { .. }
-                    | XmppError::LoginUnavailable { .. }
-            );
-        return Err(if attempt.early_queued && !refused {
+        return Err(if attempt.early_queued && !delivers_nothing(&error) {
             error.after_writing()
         } else {
             error
@@ -388,6 +393,11 @@ impl Attempt<'_> {
             }
         }
         self.link.stream.restart();
+        self.begin_session(limit).await
+    }
+
+    /// Opens the stream of the account that is logged in, and binds or resumes a session.
+    async fn begin_session(&mut self, limit: Duration) -> Result<Done, XmppError> {
         let bare = self.account.jid.to_bare().to_string();
         self.link
             .stream
