@@ -59,7 +59,7 @@ fn unusable_values_for_the_outbox_are_reported_everywhere() {
     std::fs::write(&config, format!("{url}\n")).expect("a file");
     let file = config.to_str().expect("a path");
     for args in [
-        &["config", "check", "-c", file][..],
+        &["config", "check", file][..],
         &["preview", "-b", "x", url],
         &["doctor", url],
         &["send", "-b", "x", url],

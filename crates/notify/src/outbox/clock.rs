@@ -65,7 +65,7 @@ fn since_boot_ms() -> i64 {
     #[cfg(not(target_os = "linux"))]
     const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
     let time = rustix::time::clock_gettime(CLOCK);
-    let (seconds, nanoseconds) = (i64::from(time.tv_sec), i64::from(time.tv_nsec));
+    let (seconds, nanoseconds) = (time.tv_sec, time.tv_nsec);
     seconds * 1000 + nanoseconds / 1_000_000
 }
 

@@ -203,9 +203,8 @@ impl Engine {
             return Ok(None);
         };
         let pieces = count_of(&payload.pieces);
-        let outcome = match self.with_earlier_pieces(lane, head, payload, outcome).await {
-            Some(outcome) => outcome,
-            None => return inner.store.next(lane, &self.owner, self.now()).await.map(Some),
+        let Some(outcome) = self.with_earlier_pieces(lane, head, payload, outcome).await else {
+            return inner.store.next(lane, &self.owner, self.now()).await.map(Some);
         };
         // The clock may have been set while the attempt was under way.
         let _ = inner.now_ms().await;

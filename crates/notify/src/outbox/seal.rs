@@ -130,10 +130,11 @@ fn read_key(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let meta = file.metadata()?;
     if !is_private(&meta) {
         let mode = meta.mode() & 0o777;
-        return Err(std::io::Error::other(if mode & 0o077 == 0 {
-            format!("it belongs to another user ({})", meta.uid())
-        } else {
+        let others = mode & 0o077;
+        return Err(std::io::Error::other(if others > 0 {
             format!("others may read it (mode {mode:03o})")
+        } else {
+            format!("it belongs to another user ({})", meta.uid())
         }));
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(1024));

@@ -221,7 +221,7 @@ impl Outbox {
         let sender = options.asset.as_ref().and_then(Sender::of);
         let mut bundles = Vec::with_capacity(services.len());
         for service in services {
-            let rules = rules(service)?;
+            let rules = rules(service);
             let parcel = |target: Target| Parcel {
                 route: Route {
                     sender: sender.clone(),
@@ -285,7 +285,7 @@ impl Outbox {
 }
 
 /// The queue parameters of a service's URL; a community server gets the budget that such servers allow.
-pub(super) fn rules(service: &Service) -> Result<Rules, OutboxError> {
+pub(super) fn rules(service: &Service) -> Rules {
     let common = service.common();
     let mut rules = common.rules.clone();
     if rules.budget.is_none() {
@@ -293,7 +293,7 @@ pub(super) fn rules(service: &Service) -> Result<Rules, OutboxError> {
             .pace()
             .map(|(count, span)| Budget::Limited { count, span });
     }
-    Ok(rules)
+    rules
 }
 
 /// Returns [`super::Entry::target`] for every target of a service.

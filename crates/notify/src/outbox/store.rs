@@ -22,7 +22,8 @@ pub(crate) const MIGRATIONS: [&str; 3] = [
     include_str!("store/version3.sql"),
     include_str!("store/version4.sql"),
 ];
-pub(crate) const VERSION: i64 = 1 + MIGRATIONS.len() as i64;
+pub(crate) const VERSION: i64 = 4;
+const _: () = assert!(VERSION as usize == MIGRATIONS.len() + 1, "each version has its migration");
 /// Bytes that are written to see whether the disk takes a message.
 const PROBE_BYTES: usize = 256 << 10;
 
@@ -413,7 +414,7 @@ fn write_file(folder: &Path) -> io::Result<()> {
     use std::io::Write as _;
     // An empty path is the current folder.
     let path = folder.join(format!(".outbox-check.{}", std::process::id()));
-    let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(&[0; PROBE_BYTES]));
+    let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(&vec![0; PROBE_BYTES]));
     let removed = std::fs::remove_file(&path);
     written.and(removed)
 }

@@ -361,34 +361,8 @@ async fn write_down(tx: &mut Tx, settle: &Settle<'_>) -> Result<(), sqlx::Error>
                 .await?;
             recovered(tx, settle.lane).await?;
         }
-        ending @ (Ending::Delivered | Ending::Partial) => {
-            let (state, counter, word) = match ending {
-                Ending::Partial => (5, Counter::Partial, "partial"),
-                _ => (2, Counter::Delivered, "delivered"),
-            };
-            // Dropped while it was on its way: it stays dropped, the log says that it arrived.
-            sqlx::query(
-                "UPDATE outbox_entry SET state = CASE WHEN state = 1 THEN $4 ELSE state END, pieces_done = pieces, maybe_sent = 0, \
-                 settled_at = $2, outcome = $3, sealed = NULL, bundle = NULL, shared = NULL WHERE seq = $1 AND state NOT IN (2, 5)",
-            )
-            .bind(head.seq)
-            .bind(now)
-            .bind(settle.outcome)
-            .bind(state)
-            .execute(&mut **tx)
-            .await?;
-            drop_files(tx, head.bundle.as_deref()).await?;
-            drop_shared(tx, head.share).await?;
-            recovered(tx, settle.lane).await?;
-            count(
-                tx,
-                &head.service,
-                counter,
-                (counter == Counter::Delivered).then_some(now - head.accepted_at),
-            )
-            .await?;
-            note(tx, settle, word).await?;
-        }
+        Ending::Delivered => write_taken(tx, settle, 2, Counter::Delivered, "delivered").await?,
+        Ending::Partial => write_taken(tx, settle, 5, Counter::Partial, "partial").await?,
         Ending::Deferred { due, hold } => {
             sqlx::query(
                 "UPDATE outbox_entry SET due_at = $2, hold = $3, outcome = $4 WHERE seq = $1 AND state = 1",
@@ -434,6 +408,40 @@ async fn write_down(tx: &mut Tx, settle: &Settle<'_>) -> Result<(), sqlx::Error>
         }
     }
     Ok(())
+}
+
+/// Ends an entry that the other side took, wholly or in part.
+async fn write_taken(
+    tx: &mut Tx,
+    settle: &Settle<'_>,
+    state: i32,
+    counter: Counter,
+    word: &str,
+) -> Result<(), sqlx::Error> {
+    let head = settle.head;
+    let now = settle.now;
+    // Dropped while it was on its way: it stays dropped, the log says that it arrived.
+    sqlx::query(
+        "UPDATE outbox_entry SET state = CASE WHEN state = 1 THEN $4 ELSE state END, pieces_done = pieces, maybe_sent = 0, \
+         settled_at = $2, outcome = $3, sealed = NULL, bundle = NULL, shared = NULL WHERE seq = $1 AND state NOT IN (2, 5)",
+    )
+    .bind(head.seq)
+    .bind(now)
+    .bind(settle.outcome)
+    .bind(state)
+    .execute(&mut **tx)
+    .await?;
+    drop_files(tx, head.bundle.as_deref()).await?;
+    drop_shared(tx, head.share).await?;
+    recovered(tx, settle.lane).await?;
+    count(
+        tx,
+        &head.service,
+        counter,
+        (counter == Counter::Delivered).then_some(now - head.accepted_at),
+    )
+    .await?;
+    note(tx, settle, word).await?;
 }
 
 async fn recovered(tx: &mut Tx, lane: &[u8]) -> Result<(), sqlx::Error> {
