@@ -190,7 +190,11 @@ mod tests {
         ] {
             let mut notifier = notify::Notifier::with_options(Options::default());
             notifier.add(&url).expect("a URL that loads");
-            assert_eq!(shows_secret(&[url.clone()], &notifier), shown, "{url}");
+            assert_eq!(
+                shows_secret(std::slice::from_ref(&url), &notifier),
+                shown,
+                "{url}"
+            );
         }
     }
 }

@@ -128,7 +128,8 @@ fn refuse_shared(file: &File) -> io::Result<()> {
         return Ok(());
     }
     let (mode, owner) = (meta.permissions().mode() & 0o777, meta.uid());
-    if mode & 0o077 == 0 {
+    let others = mode & 0o077;
+    if others == 0 {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!("the key file belongs to user {owner}; give it to the user of this program (chown)"),

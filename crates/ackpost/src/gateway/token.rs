@@ -161,7 +161,7 @@ struct TokenFile {
 pub(crate) struct Tokens {
     path: PathBuf,
     table: RwLock<Table>,
-    had_tokens: AtomicBool,
+    had_some: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -179,7 +179,7 @@ impl Tokens {
         let tokens = Self {
             path: path.to_owned(),
             table: RwLock::default(),
-            had_tokens: AtomicBool::new(false),
+            had_some: AtomicBool::new(false),
         };
         tokens.reload()?;
         Ok(tokens)
@@ -194,7 +194,7 @@ impl Tokens {
             Err(error) => (Vec::new(), Err(error)),
         };
         if read_from.is_some() || !tokens.is_empty() {
-            self.had_tokens.store(true, Ordering::Relaxed);
+            self.had_some.store(true, Ordering::Relaxed);
         }
         let by_id = tokens
             .into_iter()
@@ -221,7 +221,7 @@ impl Tokens {
     pub(crate) fn ever_made(&self) -> bool {
         // A file that cannot be looked at counts as there.
         let there = |path: &Path| path.try_exists().unwrap_or(true);
-        self.had_tokens.load(Ordering::Relaxed) || there(&self.path) || there(&self.beside(MARKER))
+        self.had_some.load(Ordering::Relaxed) || there(&self.path) || there(&self.beside(MARKER))
     }
 
     /// Writes the marker that keeps this gateway closed even if its token file is deleted.
@@ -513,7 +513,7 @@ mod tests {
                     Tokens::open(&path)
                         .expect("opened")
                         .remove("gone")
-                        .expect("removed")
+                        .expect("removed");
                 });
                 scope.spawn(|| {
                     let name = format!("new{round}");

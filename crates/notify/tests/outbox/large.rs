@@ -177,6 +177,8 @@ async fn a_bound_on_targets(place: Place) {
 /// The outbox that the program of 2026-11-22 wrote.
 #[tokio::test]
 async fn an_outbox_of_an_earlier_version_opens() {
+    use std::os::unix::fs::PermissionsExt as _;
+
     let vectors = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/ackpost-2026-11");
     let folder = tempfile::tempdir().unwrap();
     for name in ["outbox.db", "outbox.key"] {
@@ -186,7 +188,6 @@ async fn an_outbox_of_an_earlier_version_opens() {
         )
         .unwrap();
     }
-    use std::os::unix::fs::PermissionsExt as _;
     let owner = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(folder.path().join("outbox.key"), owner).unwrap();
     let expected = std::fs::read_to_string(vectors.join("expected/outbox.jsonl")).unwrap();

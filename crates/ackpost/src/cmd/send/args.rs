@@ -14,6 +14,7 @@ use crate::usage::refuse_value;
 
 /// What is sent, where it comes from and how long it may take.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct SendArgs {
     #[command(flatten)]
     pub(crate) content: ContentArgs,

@@ -161,6 +161,19 @@ fn describe(event: &Event, me: Option<SessionId>) -> (Value, String) {
                 ),
             )
         }
+        Event::Direct(message) => {
+            let mut value = dm::direct_json(message);
+            value["event"] = "direct".into();
+            (value, format!("[direct] {}", dm::direct_text(message)))
+        }
+        event => describe_access(event),
+    }
+}
+
+/// Describes what can or cannot be read now.
+fn describe_access(event: &Event) -> (Value, String) {
+    let in_room = |room: &RoomToken, text: String| format!("[{room}] {text}");
+    match event {
         Event::RoomLost { room, error } => {
             let value = json!({
                 "event": "room_lost", "room": room, "reason": error.to_string(), "remedy": error.remedy(),
@@ -177,11 +190,6 @@ fn describe(event: &Event, me: Option<SessionId>) -> (Value, String) {
             json!({ "event": "room_back", "room": room }),
             in_room(room, "can be read again".to_owned()),
         ),
-        Event::Direct(message) => {
-            let mut value = dm::direct_json(message);
-            value["event"] = "direct".into();
-            (value, format!("[direct] {}", dm::direct_text(message)))
-        }
         Event::InboxLost { error } => {
             let value = json!({
                 "event": "inbox_lost", "reason": error.to_string(), "remedy": error.remedy(),

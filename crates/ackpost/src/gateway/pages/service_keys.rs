@@ -75,22 +75,15 @@ pub(super) async fn send(
         deliver(&gateway, &caller, Some(&key), &services, payload, TEST_WAIT).await
     };
     let reply = match sent.await {
-        Ok(reply) => reply,
         Err(reply) if reply.status() == StatusCode::FORBIDDEN => return refused(&reply),
-        Err(reply) => reply,
+        Ok(reply) | Err(reply) => reply,
     };
-    match content(&gateway, &caller, &key, Some(&reply)).await {
-        Ok(mut response) => {
-            *response.status_mut() = reply.status();
-            response
-        }
-        // A token that may send, but not read the key, sees the outcome alone.
-        Err(_) => {
-            let mut response = layout::page("Test", matches!(caller, Caller::Token(_)), &outcome(&reply));
-            *response.status_mut() = reply.status();
-            response
-        }
-    }
+    let shown = content(&gateway, &caller, &key, Some(&reply)).await;
+    // A token that may send, but not read the key, sees the outcome alone.
+    let mut response =
+        shown.unwrap_or_else(|_| layout::page("Test", matches!(caller, Caller::Token(_)), &outcome(&reply)));
+    *response.status_mut() = reply.status();
+    response
 }
 
 async fn services(gateway: &Gateway, key: &Key) -> Result<Arc<Notifier>, Reply> {

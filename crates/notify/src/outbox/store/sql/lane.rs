@@ -441,7 +441,7 @@ async fn write_taken(
         (counter == Counter::Delivered).then_some(now - head.accepted_at),
     )
     .await?;
-    note(tx, settle, word).await?;
+    note(tx, settle, word).await
 }
 
 async fn recovered(tx: &mut Tx, lane: &[u8]) -> Result<(), sqlx::Error> {
