@@ -65,7 +65,7 @@ fn what_waits_for_approval_is_withheld_and_never_sent_again() {
     let queued = program.run(&["send", "--queue", "--no-drain", "-b", "third", &target]);
     assert_eq!(queued.code, 0, "{}", queued.all());
     let flushed = program.run(&["outbox", "flush"]);
-    assert!(flushed.all().contains("withheld"), "{}", flushed.all());
+    assert!(flushed.all().contains("1 partial"), "{}", flushed.all());
     assert_ne!(flushed.code, 0, "{}", flushed.all());
     let kept = program.run(&["--json", "outbox", "list"]).json();
     assert_eq!(

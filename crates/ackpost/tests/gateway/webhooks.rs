@@ -76,7 +76,7 @@ fn other_programs_are_understood() {
 fn a_long_webhook_message_arrives_whole_in_pieces() {
     let fake = FakeSogs::start(SERVER_KEY);
     let url = format!(
-        "session://{SERVER_KEY}:{SEED}@127.0.0.1:{}/lobby?encrypt=no",
+        "session://{SERVER_KEY}:{SEED}@127.0.0.1:{}/lobby?encrypt=no&budget=off",
         fake.port()
     );
     let config = "[keys]\nops = \"ops.conf\"\n[hooks.long]\nkey = \"ops\"\nbody = \"{{ text }}\"\n";
