@@ -130,7 +130,7 @@ pub fn message(token: &RoomToken, id: u64) -> Call<Message> {
 /// `POST /room/T/message`. Posted is what the server answers with 201, a number, and our own message.
 ///
 /// # Errors
-/// [`Cause::Unproven`] when the server accepts the message with an answer that does not show it.
+/// [`Unproven`](crate::error::Cause::Unproven) when the server accepts the message with an answer that does not show it.
 pub fn post(token: &RoomToken, post: &PreparedPost) -> Call<Posted> {
     let expected = Expected::of(post);
     Call::new(
