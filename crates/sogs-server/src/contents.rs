@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Blake2b512, Digest as _};
@@ -11,18 +10,14 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Mutex;
 
+use crate::arrivals::{Arrivals, Sender};
 use crate::http::request::Spooled;
 use crate::store::{DynStore, StoreResult};
-
-/// Bytes of uploads that may be on the disk without being anybody's yet: whether a signature is good shows only at the
-/// end of what it covers.
-const ARRIVING_BYTES: u64 = 1 << 30;
 
 /// The folder of contents: `ab/abcdef…`, and `tmp/` for what is arriving.
 pub struct Contents {
     root: PathBuf,
-    arriving: Arc<AtomicU64>,
-    arriving_limit: u64,
+    arrivals: Arc<Arrivals>,
     /// Held while a content is put in place and registered, or found unused and removed.
     pub(crate) lock: Mutex<()>,
 }
@@ -37,8 +32,7 @@ impl Contents {
     pub fn new(root: PathBuf) -> Self {
         Self {
             root,
-            arriving: Arc::default(),
-            arriving_limit: ARRIVING_BYTES,
+            arrivals: Arc::default(),
             lock: Mutex::new(()),
         }
     }
@@ -54,7 +48,11 @@ impl Contents {
     }
 
     /// Begins to receive an upload.
-    pub(crate) async fn spool(&self) -> io::Result<Spool> {
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`] when too many are arriving, else what the disk says.
+    pub(crate) async fn spool(&self, sender: Sender) -> Result<Spool, SpoolError> {
+        let share = self.arrivals.begin(sender).ok_or(SpoolError::Busy)?;
         let folder = self.root.join("tmp");
         tokio::fs::create_dir_all(&folder).await?;
         let mut name = [0; 16];
@@ -66,15 +64,11 @@ impl Contents {
             size: 0,
             auth_hash: [0; 64],
             content: String::new(),
-            share: Arriving {
-                total: Arc::clone(&self.arriving),
-                own: 0,
-            },
+            share,
         };
         Ok(Spool {
             file,
             spooled,
-            limit: self.arriving_limit,
             auth: Blake2b512::new(),
             content: Blake2b::new(),
         })
@@ -95,7 +89,7 @@ impl Contents {
 
     /// Puts bytes in their place and returns their name.
     pub async fn store(&self, bytes: &[u8]) -> io::Result<String> {
-        let mut spool = self.spool().await?;
+        let mut spool = self.spool(Sender::default()).await?;
         spool.write(bytes).await?;
         let spooled = spool.finish().await?;
         let _guard = self.lock.lock().await;
@@ -143,17 +137,34 @@ impl Contents {
 pub(crate) struct Spool {
     file: File,
     spooled: Spooled,
-    /// What all together may take.
-    limit: u64,
     auth: Blake2b512,
     content: Blake2b<U32>,
 }
 
+/// Why an upload is not received.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpoolError {
+    /// Too many uploads are arriving at the moment.
+    #[error("too many uploads are arriving at the moment")]
+    Busy,
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] io::Error),
+}
+
+impl From<SpoolError> for io::Error {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::Disk(error) => error,
+            busy @ SpoolError::Busy => Self::other(busy),
+        }
+    }
+}
+
 impl Spool {
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.spooled.share.grow(bytes.len() as u64) > self.limit {
-            let text = format!("uploads that are arriving take {} bytes already", self.limit);
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        if !self.spooled.share.grow(bytes.len() as u64) {
+            return Err(SpoolError::Busy);
         }
         self.file.write_all(bytes).await?;
         self.auth.update(bytes);
@@ -175,27 +186,6 @@ impl Spool {
     }
 }
 
-/// The part of one upload in what all that are arriving take of the disk.
-#[derive(Debug)]
-pub(crate) struct Arriving {
-    total: Arc<AtomicU64>,
-    own: u64,
-}
-
-impl Arriving {
-    /// More has come; returns what all take together.
-    fn grow(&mut self, bytes: u64) -> u64 {
-        self.own += bytes;
-        self.total.fetch_add(bytes, Ordering::Relaxed) + bytes
-    }
-}
-
-impl Drop for Arriving {
-    fn drop(&mut self) {
-        self.total.fetch_sub(self.own, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,20 +194,20 @@ mod tests {
     async fn what_is_arriving_has_a_bound_over_all_uploads() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let contents = Contents {
-            arriving_limit: 10,
+            arrivals: Arc::new(Arrivals::with_limit(10)),
             ..Contents::new(folder.path().to_path_buf())
         };
-        let mut first = contents.spool().await?;
-        let mut second = contents.spool().await?;
+        let mut first = contents.spool(Sender::default()).await?;
+        let mut second = contents.spool(Sender::default()).await?;
         first.write(b"123456").await?;
         let refused = second.write(b"12345").await.expect_err("eleven are too many");
-        assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded);
+        assert!(matches!(refused, SpoolError::Busy), "{refused}");
         drop(second);
         // What is received or given up is free again.
         first.write(b"7890").await?;
         drop(first.finish().await?);
         contents.store(b"1234567890").await?;
-        assert_eq!(contents.arriving.load(Ordering::Relaxed), 0);
+        assert_eq!(contents.arrivals.bytes(), 0);
         assert_eq!(std::fs::read_dir(folder.path().join("tmp"))?.count(), 0);
         Ok(())
     }

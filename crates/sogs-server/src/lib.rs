@@ -13,6 +13,7 @@
 mod activity;
 pub mod admin;
 mod app;
+mod arrivals;
 mod cache;
 pub mod config;
 mod contents;
@@ -33,7 +34,7 @@ pub mod store;
 pub mod web;
 mod whole_file;
 
-pub use app::{App, Counters, unix_now};
+pub use app::{App, Counters, LogLevel, unix_now};
 pub use cache::{Live, Room, User};
 pub use config::{Config, ConfigError};
 pub use contents::{Contents, content_name};

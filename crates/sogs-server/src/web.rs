@@ -56,7 +56,9 @@ fn reply(kind: &'static str, cache: &'static str, body: impl Into<bytes::Bytes>)
 }
 
 fn html(page: Markup) -> Reply {
-    reply("text/html; charset=utf-8", "no-cache", page.into_string())
+    // Names and texts of others stand in every page.
+    let page = text::harmless(&page.into_string());
+    reply("text/html; charset=utf-8", "no-cache", page)
 }
 
 fn redirect(to: &str) -> Option<Reply> {

@@ -22,8 +22,10 @@ pub(crate) trait Live: Send + Sync + 'static {
     fn status(&self) -> serde_json::Value;
     /// The file contents of the process, with the lock that its uploads take.
     fn contents(&self) -> &Contents;
-    /// Reads the configuration again; what changed, in words.
-    fn reload(&self) -> futures_util::future::BoxFuture<'_, Result<Vec<String>, AdminError>>;
+    /// Reads the configuration again; what changed, in words. A dry run changes nothing.
+    fn reload(&self, dry_run: bool) -> futures_util::future::BoxFuture<'_, Result<Vec<String>, AdminError>>;
+    /// URL under which people reach the server now.
+    fn base_url(&self) -> String;
 }
 
 /// Everything the operations work on.
@@ -36,8 +38,8 @@ pub(crate) struct Admin {
     pub(crate) stored: Contents,
     /// Where the database is, as configured.
     pub(crate) database: String,
-    /// Public address.
-    pub(crate) base_url: String,
+    /// URL under which people reach the server, as configured; see [`Admin::base_url`].
+    pub(crate) configured_url: String,
     /// Public key of the server.
     pub(crate) key: ServerKey,
     /// Whether the server insists on blinded ids.
@@ -86,6 +88,13 @@ impl Admin {
     /// Where file contents are.
     pub(crate) fn contents(&self) -> &Contents {
         self.live.as_ref().map_or(&self.stored, |live| live.contents())
+    }
+
+    /// URL under which people reach the server: the one in force where the server runs.
+    pub(crate) fn base_url(&self) -> String {
+        self.live
+            .as_ref()
+            .map_or_else(|| self.configured_url.clone(), |live| live.base_url())
     }
 
     /// Does one operation.
@@ -238,7 +247,7 @@ impl Act<'_> {
             } else {
                 "the server is stopped".to_owned()
             },
-            format!("address     {}", self.admin.base_url),
+            format!("address     {}", self.admin.base_url()),
             format!("public key  {}", self.admin.key),
             format!("rooms       {}", totals.rooms),
             format!("people      {}", totals.users),
@@ -256,7 +265,7 @@ impl Act<'_> {
         }
         let data = serde_json::json!({
             "running": running.is_some(),
-            "base_url": self.admin.base_url,
+            "base_url": self.admin.base_url(),
             "public_key": self.admin.key.to_string(),
             "totals": totals,
             "raids": raids,
@@ -272,11 +281,7 @@ impl Act<'_> {
                 "it reads its configuration when it starts",
             ));
         };
-        let lines = if self.dry_run {
-            Vec::new()
-        } else {
-            live.reload().await?
-        };
+        let lines = live.reload(self.dry_run).await?;
         Ok(Answer::show(serde_json::json!({ "changed": lines }), lines))
     }
 

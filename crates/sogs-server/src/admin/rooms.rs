@@ -47,7 +47,7 @@ fn data(act: &Act<'_>, room: &RoomRow) -> serde_json::Value {
 /// The join link of a room.
 pub(super) fn link(act: &Act<'_>, token: &str) -> Option<String> {
     let token = RoomToken::new(token).ok()?;
-    Some(JoinLink::new(act.admin.base_url.clone(), token, act.admin.key).to_string())
+    Some(JoinLink::new(act.admin.base_url(), token, act.admin.key).to_string())
 }
 
 /// `rwua`, with `-` for what is not allowed.

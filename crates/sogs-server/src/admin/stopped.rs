@@ -95,7 +95,7 @@ async fn directly(folder: &Path, request: AdminRequest) -> Result<Answer, AdminE
         folder: folder.to_path_buf(),
         stored: Contents::new(config.files_dir()),
         database: config.database_url(),
-        base_url: base_url(&config),
+        configured_url: base_url(&config),
         key,
         require_blind: config.users.require_blind_keys,
         guard: None,

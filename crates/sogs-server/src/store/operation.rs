@@ -290,6 +290,8 @@ operations! {
     fn pins_of(messages: Vec<Id>) -> Vec<(Id, Id, Id, f64)>;
     /// All bans.
     fn bans() -> Vec<BanRow>;
+    /// When a user's ban from a room (`None`: from the server) ends by itself, in Unix seconds.
+    fn ban_end(user_id: Id, room_id: Option<Id>) -> Option<f64>;
     /// All moderators, of rooms and of the server.
     fn moderators() -> Vec<ModeratorRow>;
     /// People, most recently active first.
@@ -302,6 +304,10 @@ operations! {
     fn any_file(id: Id) -> Option<FileRow>;
     /// Changes when a file expires; false when there is none.
     fn set_file_expiry(id: Id, expiry: Option<f64>) -> bool;
+    /// Files that are attached to a message and expire, of one room or of all: number and when they expire.
+    fn expiring_files(room_id: Option<Id>) -> Vec<(Id, f64)>;
+    /// Changes when files expire, in one transaction; how many there were.
+    fn set_files_expiry(files: Vec<(Id, Option<f64>)>) -> u64;
     /// Puts a file row back as it was, unless the number is taken.
     fn put_file(row: FileRow) -> bool;
     /// Numbers of the whole server.

@@ -144,7 +144,8 @@ async fn judge(
     }
 }
 
-fn files_expire(cx: &Cx<'_>) -> Option<f64> {
+/// When a file that is attached now expires, in Unix seconds; `None` = never.
+pub(super) fn files_expire(cx: &Cx<'_>) -> Option<f64> {
     let days = cx.app.config().files.expiry_days;
     (days > 0.0).then_some(cx.now + days * 86_400.0)
 }

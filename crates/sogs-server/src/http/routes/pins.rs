@@ -23,9 +23,14 @@ pub(crate) async fn pin(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
 /// `POST /room/T/unpin/ID` and `/unpin/all`
 pub(crate) async fn unpin(cx: &Cx<'_>, token: &str, message_id: Option<Id>) -> Answer {
     let (room, _) = cx.administered(token).await?;
-    let days = cx.app.config().files.expiry_days;
-    let lifetime = (days > 0.0).then_some(days * 86_400.0);
-    match cx.app.store.unpin(room.id(), message_id, lifetime).await? {
+    // Counted from now: counted from their upload, files of an old message would be gone in seconds.
+    let files_expire = super::messages::files_expire(cx);
+    match cx
+        .app
+        .store
+        .unpin(room.id(), message_id, files_expire)
+        .await?
+    {
         Pinned::Done {
             changed,
             info_updates,

@@ -1,7 +1,7 @@
 //! Files: rows only, the contents are on disk.
 
 use super::SqlStore;
-use crate::store::{FileRow, Id, NewFile, StoreResult};
+use crate::store::{FileRow, Id, MessageView, NewFile, StoreResult};
 
 impl SqlStore {
     pub(crate) async fn add_file(&self, new: NewFile) -> StoreResult<Id> {
@@ -31,6 +31,21 @@ impl SqlStore {
              FROM files WHERE id = $1 AND room_id = $2",
         )
         .bind(file_id)
+        .bind(room_id)
+        .fetch_optional(&self.readers)
+        .await?)
+    }
+
+    pub(crate) async fn message_view(
+        &self,
+        room_id: Id,
+        message_id: Id,
+    ) -> StoreResult<Option<MessageView>> {
+        Ok(sqlx::query_as(
+            "SELECT user_id, whisper_to, whisper_mods, filtered FROM messages \
+             WHERE id = $1 AND room_id = $2 AND data IS NOT NULL",
+        )
+        .bind(message_id)
         .bind(room_id)
         .fetch_optional(&self.readers)
         .await?)

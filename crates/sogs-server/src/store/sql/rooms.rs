@@ -104,11 +104,11 @@ impl SqlStore {
         &self,
         room_id: Id,
         message_id: Option<Id>,
-        lifetime: Option<f64>,
+        files_expire: Option<f64>,
     ) -> StoreResult<Pinned> {
         self.write(
-            (room_id, message_id, lifetime),
-            |tx, (room_id, message_id, lifetime)| Box::pin(unpin(tx, *room_id, *message_id, *lifetime)),
+            (room_id, message_id, files_expire),
+            |tx, (room_id, message_id, files_expire)| Box::pin(unpin(tx, *room_id, *message_id, *files_expire)),
         )
         .await
     }
@@ -291,7 +291,7 @@ async fn unpin(
     mut tx: Tx<'_>,
     room_id: Id,
     message_id: Option<Id>,
-    lifetime: Option<f64>,
+    files_expire: Option<f64>,
 ) -> StoreResult<Pinned> {
     let gone: Vec<Id> = match message_id {
         Some(id) => {
@@ -311,13 +311,14 @@ async fn unpin(
         }
     };
     for id in &gone {
-        // Its files expire again, counted from their upload; a room picture stays.
+        // Its files expire again, with their whole lifetime from now on: counted from their upload, those of an old
+        // message would be gone in seconds. A room picture stays.
         sqlx::query(
-            "UPDATE files SET expiry = uploaded + $2 WHERE message_id = $1 \
+            "UPDATE files SET expiry = $2 WHERE message_id = $1 \
              AND id NOT IN (SELECT image_id FROM rooms WHERE image_id IS NOT NULL)",
         )
         .bind(id)
-        .bind(lifetime)
+        .bind(files_expire)
         .execute(&mut *tx.conn)
         .await?;
     }
