@@ -14,6 +14,7 @@ mod running;
 mod socket;
 mod stopped;
 mod undo;
+mod upkeep;
 
 pub(crate) use archive::replaced_folder;
 pub use newkey::{NewKey, new_key};
@@ -23,5 +24,5 @@ pub use running::reload;
 pub(crate) use running::start;
 pub(crate) use socket::stopped;
 pub use socket::{Asked, SOCKET, ask, bind_private};
-pub use stopped::{InitOptions, Initialised, init, perform};
+pub use stopped::{InitOptions, Initialised, init, link_problem, perform};
 pub(crate) use stopped::{private_folder, without_password, write_private};

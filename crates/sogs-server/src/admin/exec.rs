@@ -10,7 +10,8 @@ use session_core::{Prefix, RoomToken, ServerKey, SessionId};
 use super::operation::{AdminError, AdminRequest, Answer, Operation, Place};
 use super::socket::Answers;
 use super::undo::Undo;
-use super::{archive, messages, people, rooms, rules};
+use super::{archive, messages, people, rooms, rules, upkeep};
+use crate::config::Config;
 use crate::contents::Contents;
 use crate::guard::Guard;
 use crate::store::operation::LogEntry;
@@ -26,6 +27,8 @@ pub(crate) trait Live: Send + Sync + 'static {
     fn reload(&self, dry_run: bool) -> futures_util::future::BoxFuture<'_, Result<Vec<String>, AdminError>>;
     /// URL under which people reach the server now.
     fn base_url(&self) -> String;
+    /// The configuration in force.
+    fn config(&self) -> Arc<Config>;
 }
 
 /// Everything the operations work on.
@@ -97,6 +100,14 @@ impl Admin {
             .map_or_else(|| self.configured_url.clone(), |live| live.base_url())
     }
 
+    /// The configuration: the one in force where the server runs, else the file.
+    pub(super) fn config(&self) -> Result<Arc<Config>, AdminError> {
+        match &self.live {
+            Some(live) => Ok(live.config()),
+            None => Ok(Arc::new(Config::load(&self.folder)?)),
+        }
+    }
+
     /// Does one operation.
     pub(crate) async fn perform(&self, request: AdminRequest) -> Done {
         let name: String = request
@@ -153,6 +164,10 @@ impl Act<'_> {
                 )
                 .await
             }
+            Operation::RoomEditEvery { permissions } => upkeep::edit_every(self, permissions).await,
+            Operation::MessagePin { room, id } => upkeep::pin(self, &room, id).await,
+            Operation::MessageUnpin { room, id } => upkeep::unpin(self, &room, id).await,
+            Operation::FileKeep { place } => upkeep::keep_files(self, &place).await,
             Operation::RoomDelete { room } => rooms::delete(self, &room).await,
             Operation::UserList { room, limit } => people::list(self, room.as_deref(), limit).await,
             Operation::UserShow { user } => people::show(self, &user).await,

@@ -12,7 +12,7 @@ use crate::store::{FileRow, Id};
 /// A reaction as it was: room, message, person, emoji, when it was given.
 type KeptReaction = (Id, Id, Id, String, f64);
 /// A pin as it was: room, message, who pinned it, when.
-type KeptPin = (Id, Id, Id, f64);
+pub(super) type KeptPin = (Id, Id, Id, f64);
 /// A post that waited for approval: room, message, why, since when.
 type KeptHeld = (Id, Id, String, f64);
 
@@ -33,6 +33,14 @@ impl Gone {
     pub(super) fn file(file: FileRow) -> Self {
         Self {
             files: vec![file],
+            ..Self::default()
+        }
+    }
+
+    /// Pins alone.
+    pub(super) fn pins(pins: Vec<KeptPin>) -> Self {
+        Self {
+            pins,
             ..Self::default()
         }
     }

@@ -437,9 +437,12 @@ pub(super) async fn ban(
             everywhere = act.admin.store.rooms().await?;
             &everywhere
         };
-        (gone, _) = messages::sweep(act, person.user.id, of, false).await?;
+        let reactions;
+        (gone, reactions) = messages::sweep(act, person.user.id, of, true).await?;
         detail.push_str(", deleted ");
         detail.push_str(&count(gone.messages.len() as u64, "post"));
+        detail.push_str(" and ");
+        detail.push_str(&count(reactions, "reaction"));
     }
     let deleted = gone.messages.len() as u64;
     let mut undo = None;

@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::exec::{Admin, Live};
 use super::operation::AdminError;
-use super::socket::{SOCKET, bind_private, serve};
 use super::reference::Merged;
+use super::socket::{SOCKET, bind_private, serve};
 use crate::app::{App, LogLevel, unix_now};
 use crate::config::Config;
 use crate::contents::Contents;
@@ -45,6 +45,10 @@ impl Live for LiveApp {
 
     fn base_url(&self) -> String {
         self.0.base_url()
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.0.config()
     }
 }
 

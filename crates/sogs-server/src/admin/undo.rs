@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::exec::{Act, Done};
-use super::gone::Gone;
+use super::gone::{Gone, KeptPin};
 use super::operation::{AdminError, Answer};
 use super::{archive, newkey, rooms};
 use crate::model::filter::{Filter, FilterAction, FilterKind};
@@ -44,6 +44,21 @@ pub(super) enum Undo {
         upload: bool,
         image: Option<Id>,
         image_file: Option<FileRow>,
+    },
+    /// Rooms and their permissions as they were: read, accessible, write, upload.
+    RoomsEdit {
+        rooms: Vec<(Id, bool, bool, bool, bool)>,
+    },
+    /// A message was pinned: its pin before, if any, and when its files were to expire.
+    Pin {
+        room_id: Id,
+        message_id: Id,
+        before: Vec<KeptPin>,
+        files: Vec<(Id, Option<f64>)>,
+    },
+    /// Files and when they were to expire.
+    FilesExpiry {
+        files: Vec<(Id, Option<f64>)>,
     },
     RoomDelete {
         archive: String,
@@ -211,6 +226,35 @@ async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
             };
             store.patch_room(room_id, patch).await?;
             lines.extend(rooms::restore_image(act, room_id, image, image_file).await?);
+        }
+        Undo::RoomsEdit { rooms } => {
+            for (room_id, read, accessible, write, upload) in rooms {
+                let patch = RoomPatch {
+                    read: Some(read),
+                    accessible: Some(accessible),
+                    write: Some(write),
+                    upload: Some(upload),
+                    ..RoomPatch::default()
+                };
+                store.patch_room(room_id, patch).await?;
+            }
+        }
+        Undo::Pin {
+            room_id,
+            message_id,
+            before,
+            files,
+        } => {
+            store.unpin(room_id, Some(message_id), None).await?;
+            if before.is_empty() {
+                store.set_files_expiry(files).await?;
+            }
+            for (room_id, message_id, user_id, at) in before {
+                store.pin(room_id, message_id, user_id, at).await?;
+            }
+        }
+        Undo::FilesExpiry { files } => {
+            store.set_files_expiry(files).await?;
         }
         Undo::RoomDelete { archive } => lines.extend(archive::restore_room(act, &archive).await?),
         Undo::Permissions {

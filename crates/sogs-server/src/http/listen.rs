@@ -32,6 +32,7 @@ use super::steady::Steady;
 use crate::app::{App, unix_now};
 use crate::arrivals::Sender;
 use crate::descriptors;
+use crate::network::Network;
 use crate::places::{Place, Places};
 
 /// Most bytes of a request's line and headers; more is refused by closing the connection.
@@ -264,8 +265,8 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
 }
 
 /// Address of the client: the peer, or the address a trusted proxy forwards for (the last that is no trusted proxy).
-pub fn client(trusted: &[IpAddr], peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
-    if !trusted.contains(&peer) {
+pub fn client(trusted: &[Network], peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
+    if !is_trusted(trusted, peer) {
         return peer;
     }
     let mut found = peer;
@@ -275,12 +276,16 @@ pub fn client(trusted: &[IpAddr], peer: IpAddr, headers: &http::HeaderMap) -> Ip
                 return found;
             };
             found = address;
-            if !trusted.contains(&found) {
+            if !is_trusted(trusted, found) {
                 return found;
             }
         }
     }
     found
+}
+
+fn is_trusted(trusted: &[Network], address: IpAddr) -> bool {
+    trusted.iter().any(|network| network.contains(address))
 }
 
 /// Checks the claims of a request with a large body before the body is kept.
@@ -517,7 +522,7 @@ mod client_tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", HeaderValue::from_static("6.6.6.6, 192.0.2.7"));
         assert_eq!(
-            client(&[proxy], proxy, &headers),
+            client(&[proxy.into()], proxy, &headers),
             IpAddr::from([192, 0, 2, 7]),
             "what the proxy saw"
         );
@@ -528,7 +533,7 @@ mod client_tests {
         );
         let stranger: IpAddr = [203, 0, 113, 9].into();
         assert_eq!(
-            client(&[proxy], stranger, &headers),
+            client(&[proxy.into()], stranger, &headers),
             stranger,
             "a stranger's header is a claim"
         );
@@ -542,7 +547,7 @@ mod tests {
     #[test]
     fn only_trusted_proxies_are_believed() {
         let ip = |text: &str| text.parse::<IpAddr>().expect("address");
-        let trusted = [ip("10.0.0.1"), ip("10.0.0.2")];
+        let trusted = ["10.0.0.0/29".parse().expect("a network")];
         let mut headers = http::HeaderMap::new();
         headers.insert(
             "x-forwarded-for",

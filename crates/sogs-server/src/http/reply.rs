@@ -216,7 +216,10 @@ impl Refusal {
     pub(crate) fn uploads_busy() -> Self {
         Self {
             retry_after: Some(UPLOADS_WAIT),
-            ..Self::text(503, "Too many files are arriving at the moment; please try again later")
+            ..Self::text(
+                503,
+                "Too many files are arriving at the moment; please try again later",
+            )
         }
     }
 
@@ -260,9 +263,7 @@ impl From<Refusal> for Reply {
                 .push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
         if let Some(ban) = refusal.ban {
-            reply
-                .headers
-                .push((BANNED, HeaderValue::from_static(ban.place)));
+            reply.headers.push((BANNED, HeaderValue::from_static(ban.place)));
             #[expect(
                 clippy::cast_possible_truncation,
                 reason = "whole seconds of a time of day, saturating"

@@ -74,26 +74,24 @@ impl Cx<'_> {
 
     /// A room that the caller moderates.
     pub(crate) async fn moderated(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
-        let (room, rights) = self.room(token).await?;
+        let refusal = || Refusal::text(403, "This endpoint requires moderator room permissions");
+        let found = self.room(token).await;
+        let (room, rights) = found.map_err(|other| other.ban_as(refusal()))?;
         self.user()?;
         if !rights.moderator {
-            return Err(Refusal::text(
-                403,
-                "This endpoint requires moderator room permissions",
-            ));
+            return Err(refusal());
         }
         Ok((room, rights))
     }
 
     /// A room that the caller administers.
     pub(crate) async fn administered(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
-        let (room, rights) = self.room(token).await?;
+        let refusal = || Refusal::text(403, "This endpoint requires admin room permissions");
+        let found = self.room(token).await;
+        let (room, rights) = found.map_err(|other| other.ban_as(refusal()))?;
         self.user()?;
         if !rights.admin {
-            return Err(Refusal::text(
-                403,
-                "This endpoint requires admin room permissions",
-            ));
+            return Err(refusal());
         }
         Ok((room, rights))
     }

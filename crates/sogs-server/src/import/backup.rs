@@ -269,6 +269,14 @@ pub async fn restore(from: &Path, folder: &Path, database: Option<&str>) -> Resu
     Ok(manifest)
 }
 
+/// Checks the signatures of the messages in a backup that [`check`] found whole.
+///
+/// # Errors
+/// The database of the backup cannot be read.
+pub async fn signatures(from: &Path) -> Result<super::verify::VerifyReport, ImportError> {
+    super::verify::signatures_of(&from.join(DATABASE)).await
+}
+
 /// Copies every content of a folder whose name is its hash.
 fn copy_contents(source: &Contents, target: &Contents) -> Result<(), ImportError> {
     for folder in std::fs::read_dir(source.root()).into_iter().flatten().flatten() {

@@ -5,7 +5,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Backend, Changed, FileRow, Id, Store, StoreResult};
+use super::{Backend, Changed, FileRow, Id, RoomPatch, Store, StoreResult};
 use crate::model::filter::Filter;
 use crate::model::raid::Raid;
 
@@ -224,6 +224,21 @@ pub struct Totals {
     pub held: i64,
 }
 
+/// Numbers of a room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RoomTotals {
+    /// Messages that stand.
+    pub messages: i64,
+    /// Bytes of their contents, without padding.
+    pub message_bytes: i64,
+    /// Reactions that people gave.
+    pub reactions: i64,
+    /// Files.
+    pub files: i64,
+    /// Bytes of all files.
+    pub file_bytes: i64,
+}
+
 /// What brings a deleted message back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Restored {
@@ -312,6 +327,12 @@ operations! {
     fn put_file(row: FileRow) -> bool;
     /// Numbers of the whole server.
     fn totals() -> Totals;
+    /// Numbers of a room.
+    fn room_totals(room_id: Id) -> RoomTotals;
+    /// Changes several rooms alike, in one transaction.
+    fn patch_rooms(rooms: Vec<Id>, patch: RoomPatch) -> ();
+    /// Messages of a room, pinned ones apart, that were posted before a time.
+    fn count_older(room_id: Id, before: f64) -> i64;
     /// The public key of the community, in hexadecimal; `None` = no server was ever started on this database.
     fn community_key() -> Option<String>;
     /// Whether there are rooms or people.

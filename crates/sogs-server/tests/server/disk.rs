@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use session_core::auth::Signer;
 use session_core::encoding::b64;
 
-use crate::common::{allow_large_messages, Api, Body, Door, Resp, identity, message, room, start};
+use crate::common::{Api, Body, Door, Resp, allow_large_messages, identity, message, room, start};
 
 /// What a client is told.
 pub(crate) fn assert_clear(refused: &Resp) {

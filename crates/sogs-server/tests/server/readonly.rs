@@ -326,7 +326,12 @@ async fn a_file_system_that_turns_read_only_gives_503_and_recovers() {
     child.wait().unwrap();
     let running = start(crate::common::config(&disk.path())).await;
     let answered = without_moments(&seen.answered);
-    crash::all_there(&Api::of(&running), &answered, &[(file, content, uploader(&api.key))]).await;
+    crash::all_there(
+        &Api::of(&running),
+        &answered,
+        &[(file, content, uploader(&api.key))],
+    )
+    .await;
     running.shutdown().await;
     println!(
         "{} posts answered 201 and all there, {} answered 503, {} reads answered 200 throughout",
@@ -372,7 +377,12 @@ async fn a_disk_with_an_error_turns_read_only_and_nothing_is_lost() {
     disk.mount("");
     let running = start(crate::common::config(&disk.path().join("community"))).await;
     let api = Api::of(&running);
-    crash::all_there(&api, &without_moments(&seen.answered), &[(file, content, uploader(&api.key))]).await;
+    crash::all_there(
+        &api,
+        &without_moments(&seen.answered),
+        &[(file, content, uploader(&api.key))],
+    )
+    .await;
     api.call(
         Some(&somebody_new(&api)),
         "POST",

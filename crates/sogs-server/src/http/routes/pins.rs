@@ -25,12 +25,7 @@ pub(crate) async fn unpin(cx: &Cx<'_>, token: &str, message_id: Option<Id>) -> A
     let (room, _) = cx.administered(token).await?;
     // Counted from now: counted from their upload, files of an old message would be gone in seconds.
     let files_expire = super::messages::files_expire(cx);
-    match cx
-        .app
-        .store
-        .unpin(room.id(), message_id, files_expire)
-        .await?
-    {
+    match cx.app.store.unpin(room.id(), message_id, files_expire).await? {
         Pinned::Done {
             changed,
             info_updates,

@@ -36,11 +36,7 @@ impl SqlStore {
         .await?)
     }
 
-    pub(crate) async fn message_view(
-        &self,
-        room_id: Id,
-        message_id: Id,
-    ) -> StoreResult<Option<MessageView>> {
+    pub(crate) async fn message_view(&self, room_id: Id, message_id: Id) -> StoreResult<Option<MessageView>> {
         Ok(sqlx::query_as(
             "SELECT user_id, whisper_to, whisper_mods, filtered FROM messages \
              WHERE id = $1 AND room_id = $2 AND data IS NOT NULL",

@@ -7,7 +7,7 @@ use crate::model::filter::{Filter, FilterAction, FilterKind};
 use crate::model::raid::Raid;
 use crate::store::operation::{
     BanRow, HeldRow, LogEntry, LogQuery, LogRow, MessageQuery, ModeratorRow, PersonRow, PlainMessage,
-    RaidRow, Totals,
+    RaidRow, RoomTotals, Totals,
 };
 use crate::store::{Change, FileRow, Id, StoreError, StoreResult};
 
@@ -332,8 +332,11 @@ impl SqlStore {
     pub(crate) async fn people(&self, room_id: Option<Id>, limit: i64) -> StoreResult<Vec<PersonRow>> {
         let text = match room_id {
             Some(_) => {
-                "SELECT u.session_id, u.created, a.last_active, u.banned, u.moderator, u.admin \
-                 FROM room_users a JOIN users u ON u.id = a.user_id WHERE a.room_id = $1 ORDER BY a.last_active DESC LIMIT $2"
+                "SELECT u.session_id, u.created, MAX(s.at), u.banned, u.moderator, u.admin FROM ( \
+                 SELECT user_id, last_active AS at FROM room_users WHERE room_id = $1 \
+                 UNION ALL SELECT user_id, MAX(posted) AS at FROM messages WHERE room_id = $1 GROUP BY user_id) s \
+                 JOIN users u ON u.id = s.user_id GROUP BY u.id, u.session_id, u.created, u.banned, u.moderator, u.admin \
+                 ORDER BY 3 DESC LIMIT $2"
             }
             None => {
                 "SELECT u.session_id, u.created, u.last_active, u.banned, u.moderator, u.admin \
@@ -393,6 +396,37 @@ impl SqlStore {
             .fetch_optional(&self.readers)
             .await?;
         row.as_ref().map(file_row).transpose()
+    }
+
+    pub(crate) async fn room_totals(&self, room_id: Id) -> StoreResult<RoomTotals> {
+        let (messages, message_bytes, reactions, files, file_bytes) = sqlx::query_as(
+            "SELECT (SELECT COUNT(*) FROM messages WHERE room_id = $1 AND data IS NOT NULL), \
+             (SELECT CAST(COALESCE(SUM(LENGTH(data)), 0) AS BIGINT) FROM messages WHERE room_id = $1), \
+             (SELECT COUNT(*) FROM reactions r JOIN user_reactions p ON p.reaction_id = r.id WHERE r.room_id = $1), \
+             (SELECT COUNT(*) FROM files WHERE room_id = $1), \
+             (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM files WHERE room_id = $1)",
+        )
+        .bind(room_id)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(RoomTotals {
+            messages,
+            message_bytes,
+            reactions,
+            files,
+            file_bytes,
+        })
+    }
+
+    pub(crate) async fn count_older(&self, room_id: Id, before: f64) -> StoreResult<i64> {
+        Ok(sqlx::query_scalar(
+            "SELECT COUNT(*) FROM messages WHERE room_id = $1 AND posted < $2 AND data IS NOT NULL \
+             AND id NOT IN (SELECT message_id FROM pinned_messages WHERE room_id = $1)",
+        )
+        .bind(room_id)
+        .bind(before)
+        .fetch_one(&self.readers)
+        .await?)
     }
 
     pub(crate) async fn expiring_files(&self, room_id: Option<Id>) -> StoreResult<Vec<(Id, f64)>> {

@@ -100,6 +100,22 @@ impl SqlStore {
         .await
     }
 
+    pub(crate) async fn patch_rooms(&self, rooms: Vec<Id>, patch: RoomPatch) -> StoreResult<()> {
+        self.write((rooms, patch), |tx, (rooms, patch)| {
+            Box::pin(async move {
+                for room_id in rooms {
+                    let tx = Tx {
+                        conn: &mut *tx.conn,
+                        changes: &mut *tx.changes,
+                    };
+                    update(tx, *room_id, patch).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
     pub(crate) async fn unpin(
         &self,
         room_id: Id,
@@ -108,7 +124,9 @@ impl SqlStore {
     ) -> StoreResult<Pinned> {
         self.write(
             (room_id, message_id, files_expire),
-            |tx, (room_id, message_id, files_expire)| Box::pin(unpin(tx, *room_id, *message_id, *files_expire)),
+            |tx, (room_id, message_id, files_expire)| {
+                Box::pin(unpin(tx, *room_id, *message_id, *files_expire))
+            },
         )
         .await
     }

@@ -53,20 +53,33 @@ async fn seen_by(stage: &Stage, file: i64, author: &Signer) -> Vec<u16> {
 pub(super) async fn files(stage: &Stage) {
     let (api, author, moderator) = (&stage.api, &stage.users[0], &stage.moderator);
     let loose = upload(stage, author, "loose").await;
-    assert_eq!(seen_by(stage, loose, author).await, [404, 404, 404, 200, 404, 404]);
+    assert_eq!(
+        seen_by(stage, loose, author).await,
+        [404, 404, 404, 200, 404, 404]
+    );
 
     let (public, file) = attach(stage, author, "public", &Value::Null).await;
     assert_eq!(seen_by(stage, file, author).await, [200; 6]);
     api.delete(Some(author), &format!("/room/test/message/{public}"))
         .await
         .expect(200);
-    assert_eq!(seen_by(stage, file, author).await, [404; 6], "deleted with its message");
+    assert_eq!(
+        seen_by(stage, file, author).await,
+        [404; 6],
+        "deleted with its message"
+    );
 
     let to = json!({"whisper_to": stage.users[1].shown_id().to_string()});
     let (_, file) = attach(stage, moderator, "for one", &to).await;
-    assert_eq!(seen_by(stage, file, moderator).await, [404, 200, 404, 200, 200, 404]);
+    assert_eq!(
+        seen_by(stage, file, moderator).await,
+        [404, 200, 404, 200, 200, 404]
+    );
     let (_, file) = attach(stage, moderator, "for moderators", &json!({"whisper_mods": true})).await;
-    assert_eq!(seen_by(stage, file, moderator).await, [404, 404, 404, 200, 200, 200]);
+    assert_eq!(
+        seen_by(stage, file, moderator).await,
+        [404, 404, 404, 200, 200, 200]
+    );
 
     operate(
         &stage.running,
@@ -80,7 +93,11 @@ pub(super) async fn files(stage: &Stage) {
     )
     .await;
     let (_, file) = attach(stage, author, "unwanted", &Value::Null).await;
-    assert_eq!(seen_by(stage, file, author).await, [404, 404, 404, 200, 200, 200], "hidden");
+    assert_eq!(
+        seen_by(stage, file, author).await,
+        [404, 404, 404, 200, 200, 200],
+        "hidden"
+    );
 
     // A picture becomes public, so nobody makes one of what is not theirs to see.
     for hidden in [loose, 999_999] {
@@ -126,7 +143,11 @@ fn routes(token: &str) -> Vec<(&'static str, String, Body)> {
         ("POST", "/permissions/ID", json(json!({"read": true}))),
         ("GET", "/futurePermissions", Body::none()),
         ("GET", "/futurePermissions/ID", Body::none()),
-        ("POST", "/futurePermissions/ID", json(json!({"read": true, "in": 5}))),
+        (
+            "POST",
+            "/futurePermissions/ID",
+            json(json!({"read": true, "in": 5})),
+        ),
     ]
     .into_iter()
     .map(|(method, rest, body)| (method, format!("/room/{token}{}", rest.replace("ID", &id)), body))
@@ -153,7 +174,13 @@ pub(super) async fn hidden_rooms(stage: &Stage) {
         },
     )
     .await;
-    let shown = |got: &Resp| (got.status, got.text(), got.header("content-type").map(str::to_owned));
+    let shown = |got: &Resp| {
+        (
+            got.status,
+            got.text(),
+            got.header("content-type").map(str::to_owned),
+        )
+    };
     for who in [None, Some(user)] {
         for ((method, path, body), (_, nowhere, _)) in routes("secret").into_iter().zip(routes("nowhere")) {
             let got = api.call(who, method, &path, body.clone()).await;
@@ -185,7 +212,9 @@ pub(super) async fn hidden_rooms(stage: &Stage) {
             // The description of a room is missing for the banned, as on the reference server.
             let is_info = (method, path.as_str()) == ("GET", "/room/test");
             assert_eq!(got.status, if is_info { 404 } else { status }, "{method} {path}");
-            let until = got.header("x-sogs-banned-until").map(|until| until.parse::<u64>());
+            let until = got
+                .header("x-sogs-banned-until")
+                .map(|until| until.parse::<u64>());
             let place = got.header("x-sogs-banned");
             if status == 403 {
                 let left = until.expect("a time").expect("a number") - now();
@@ -203,4 +232,6 @@ pub(super) async fn hidden_rooms(stage: &Stage) {
         };
         operate(&stage.running, unban).await;
     }
+    let room = "secret".to_owned();
+    operate(&stage.running, Operation::RoomDelete { room }).await;
 }
