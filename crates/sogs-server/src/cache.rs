@@ -83,6 +83,13 @@ impl User {
         }
     }
 
+    /// Whether the user has an explicit permission to write in any room.
+    pub fn trusted_somewhere(&self) -> bool {
+        self.overrides
+            .values()
+            .any(|row| row.write == Some(true) && !row.banned)
+    }
+
     /// Whether the user is banned from any room.
     pub fn banned_somewhere(&self) -> bool {
         self.row.banned || self.overrides.values().any(|row| row.banned)

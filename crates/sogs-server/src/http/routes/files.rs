@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::arrivals::Sender;
 use crate::cache::{Room, User};
 use crate::contents::SpoolError;
+use crate::guard::Newcomer;
 use crate::http::reply::{Refusal, Reply, ReplyBody};
 use crate::http::request::Body;
 use crate::http::route::{Answer, Cx, visible_room};
@@ -120,11 +121,16 @@ pub(crate) async fn may_upload(
     if !rights.upload {
         return Err(Refusal::permission_denied());
     }
-    let first_seen = user.map_or(now, |user| user.row.created);
-    if let Some((status, text)) = app
-        .guard
-        .before_upload(room.id(), first_seen, rights.moderator, now)
-    {
+    let who = Newcomer {
+        room_id: room.id(),
+        token: room.token(),
+        // Nobody has the number 0.
+        user_id: user.map_or(0, |user| user.row.id),
+        first_seen: user.map_or(now, |user| user.row.created),
+        rights: &rights,
+        now,
+    };
+    if let Some((status, text)) = app.guard.before_upload(who) {
         return Err(Refusal::text(status, text));
     }
     let own = app.guard.limits(room.id()).file_bytes;
