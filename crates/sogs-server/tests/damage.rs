@@ -150,7 +150,7 @@ async fn a_dry_run_finds_what_the_import_finds() {
     std::fs::write(&ini, lines.join("\n")).expect("written");
     run(
         &source.join("sogs.db"),
-        "UPDATE rooms SET image = 999999 WHERE id = (SELECT MIN(id) FROM rooms)",
+        "PRAGMA foreign_keys = OFF; UPDATE rooms SET image = 999999 WHERE id = (SELECT MIN(id) FROM rooms)",
     )
     .await;
     let target = folder.path().join("new");

@@ -331,7 +331,8 @@ async fn former_signatures(
     }
     drop(chunks);
     let mut signatures = Signatures::new(messages.rooms.clone());
-    let mut chunks = conn.chunks(&HISTORY, "WHERE data IS NOT NULL");
+    // pysogs does not note how long a former content was with its padding, so its signature cannot be checked.
+    let mut chunks = conn.chunks(&HISTORY, "WHERE data IS NOT NULL AND data_size IS NOT NULL");
     while let Some(rows) = chunks.try_next().await? {
         for row in &rows {
             let id = row[HISTORY.at("message_id")].int();
