@@ -83,6 +83,7 @@ mod tests {
             moderator: false,
             admin: false,
             visible_mod: false,
+            visited: true,
         }
     }
 

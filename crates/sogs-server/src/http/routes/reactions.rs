@@ -36,9 +36,10 @@ fn changed(cx: &Cx<'_>, token: &str, message_id: Id, reacted: Reacted) -> Result
 /// `PUT /room/T/reaction/ID/EMOJI`
 pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
-    let user_id = cx.user()?.row.id;
+    cx.user()?;
     may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
+    let user_id = cx.member().await?.row.id;
     let reacted = cx
         .app
         .store
