@@ -149,7 +149,8 @@ pub async fn settle(store: &DynStore, server: &ServerKey) -> StoreResult<()> {
         return Ok(());
     }
     let blinder = Blinder::new(server);
-    let mut after = 0;
+    // An imported row may have the number 0.
+    let mut after = Id::MIN;
     loop {
         let rows = store.users_after(after, ROUND).await?;
         let Some((last, _)) = rows.last() else { break };

@@ -69,6 +69,12 @@ impl Activity {
         }
     }
 
+    /// Whether somebody was here a moment ago and had no row.
+    pub(crate) fn is_visiting(&self, name: &str) -> bool {
+        let visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        visitors.contains_key(name)
+    }
+
     /// Takes those without a row who stay, and forgets those who left.
     pub(crate) fn stayed(&self, now: f64) -> Vec<Stayed> {
         let mut visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);

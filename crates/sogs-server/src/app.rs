@@ -224,6 +224,14 @@ impl App {
         Ok(self.world.keep_user(full, name, before))
     }
 
+    /// The person whom a direct message is for: somebody with a row, or who was here a moment ago and gets one now.
+    pub(crate) async fn addressee(&self, id: &SessionId, now: f64) -> StoreResult<Option<Arc<User>>> {
+        match self.user(id).await? {
+            None if self.activity.is_visiting(&id.to_string()) => self.enter(id, now).await.map(Some),
+            known => Ok(known),
+        }
+    }
+
     /// Finds the person whom an id means here; with `create` one who never came gets a row, to be recognised by any id.
     pub async fn resolve(&self, id: &SessionId, create: bool) -> StoreResult<Option<Arc<User>>> {
         let name = id.to_string();
@@ -239,6 +247,10 @@ impl App {
                 None => return Ok(None),
             },
             Found::Nobody(person) if create => {
+                if let Some(id) = self.seen_as(&person) {
+                    self.enter(&id, unix_now()).await?;
+                    return Box::pin(self.resolve(&id, false)).await;
+                }
                 let person = Person {
                     visits: false,
                     ..*person
@@ -248,6 +260,18 @@ impl App {
             Found::Nobody(_) => return Ok(None),
         };
         Ok(Some(self.world.keep_user(full, name, before)))
+    }
+
+    /// The id under which somebody without a row was here a moment ago.
+    fn seen_as(&self, person: &Person) -> Option<SessionId> {
+        let signs = |key: &String| {
+            let id: SessionId = key.parse().ok()?;
+            let mut other = *id.key();
+            other[31] |= 0x80;
+            Some([id, SessionId::new(id.prefix(), other)])
+        };
+        let mut ids = person.keys.iter().filter_map(signs).flatten();
+        ids.find(|id| self.activity.is_visiting(&id.to_string()))
     }
 
     /// Whether a key was found good before.

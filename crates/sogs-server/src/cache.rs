@@ -52,12 +52,15 @@ pub struct Live {
     pub active: AtomicI64,
 }
 
+/// Row number of somebody who has no row: no row has it, also none that was imported.
+pub const NOBODY: Id = Id::MIN;
+
 /// A user in memory, as one id names them.
 #[derive(Debug)]
 pub struct User {
     /// The id that was used. The row has the one that the person is shown under.
     pub name: String,
-    /// The row. Somebody who has done nothing here yet has none in the database: its `id` is 0.
+    /// The row. Somebody who has done nothing here yet has none in the database: its `id` is [`NOBODY`].
     pub row: UserRow,
     /// Overrides by room.
     pub overrides: HashMap<Id, OverrideRow>,
@@ -76,7 +79,7 @@ impl User {
     fn newcomer(name: String, now: f64) -> Self {
         Self {
             row: UserRow {
-                id: 0,
+                id: NOBODY,
                 session_id: name.clone(),
                 created: now,
                 last_active: now,
@@ -93,7 +96,7 @@ impl User {
 
     /// Whether the person has a row in the database.
     pub fn is_known(&self) -> bool {
-        self.row.id != 0
+        self.row.id != NOBODY
     }
 
     /// Whether the user is banned from any room.

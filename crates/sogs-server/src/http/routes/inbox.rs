@@ -69,7 +69,7 @@ pub(crate) async fn send(cx: &Cx<'_>, to: &SessionId) -> Answer {
     }
     let recipient = cx
         .app
-        .user(to)
+        .addressee(to, cx.now)
         .await?
         .filter(|user| !user.row.banned)
         .ok_or(Refusal::not_found())?;

@@ -117,7 +117,8 @@ async fn join(tx: &mut Tx<'_>, stays: Id, goes: &UserRow) -> StoreResult<()> {
     .bind(goes.id)
     .fetch_all(&mut *tx.conn)
     .await?;
-    let moderated = moderated(tx, &[stays, goes.id]).await?;
+    let ranks = moderated(tx, goes.id).await?;
+    let before = moderated(tx, stays).await?;
     let global = merge_ban(tx, stays, goes).await?;
     merge_overrides(tx, stays, goes.id).await?;
     for text in MOVES {
@@ -136,29 +137,27 @@ async fn join(tx: &mut Tx<'_>, stays: Id, goes: &UserRow) -> StoreResult<()> {
     ]);
     tx.changes.extend(rooms.into_iter().map(Change::Rewritten));
     if global {
-        bump_all_info(tx, 1).await?;
-    } else {
-        for room_id in moderated {
-            bump_info(tx, room_id, 1).await?;
-        }
+        return bump_all_info(tx, 1).await;
+    }
+    let after = moderated(tx, stays).await?;
+    let lost = before.into_iter().filter(|room| !after.contains(room));
+    let mut rooms: Vec<Id> = ranks.into_iter().chain(lost).collect();
+    rooms.sort_unstable();
+    rooms.dedup();
+    for room_id in rooms {
+        bump_info(tx, room_id, 1).await?;
     }
     Ok(())
 }
 
-/// Rooms that any of these people moderates.
-async fn moderated(tx: &mut Tx<'_>, people: &[Id]) -> StoreResult<Vec<Id>> {
-    let mut rooms = Vec::new();
-    for id in people {
-        let more: Vec<Id> =
-            sqlx::query_scalar("SELECT room_id FROM permission_overrides WHERE user_id = $1 AND moderator")
-                .bind(*id)
-                .fetch_all(&mut *tx.conn)
-                .await?;
-        rooms.extend(more);
-    }
-    rooms.sort_unstable();
-    rooms.dedup();
-    Ok(rooms)
+/// Rooms that somebody moderates.
+async fn moderated(tx: &mut Tx<'_>, user_id: Id) -> StoreResult<Vec<Id>> {
+    Ok(
+        sqlx::query_scalar("SELECT room_id FROM permission_overrides WHERE user_id = $1 AND moderator")
+            .bind(user_id)
+            .fetch_all(&mut *tx.conn)
+            .await?,
+    )
 }
 
 /// Shows a person under another id from now on. What was written before keeps the id that signed it.
@@ -191,7 +190,7 @@ pub(super) async fn show_as(tx: &mut Tx<'_>, row: &UserRow, session_id: &str, no
     if row.moderator {
         bump_all_info(tx, 1).await?;
     } else {
-        for room_id in moderated(tx, &[row.id]).await? {
+        for room_id in moderated(tx, row.id).await? {
             bump_info(tx, room_id, 1).await?;
         }
     }

@@ -49,7 +49,7 @@ async fn set_end(tx: &mut Tx<'_>, stays: Id, goes: Id, room_id: Id, at: End) -> 
     Ok(())
 }
 
-/// Rights and bans on the whole server. True when a rank on the server is concerned.
+/// Rights and bans on the whole server. True when a rank on the server comes or goes.
 pub(super) async fn merge_ban(tx: &mut Tx<'_>, stays: Id, goes: &UserRow) -> StoreResult<bool> {
     let Some(row) = by_id(tx.conn, stays).await? else {
         return Ok(false);
@@ -71,7 +71,7 @@ pub(super) async fn merge_ban(tx: &mut Tx<'_>, stays: Id, goes: &UserRow) -> Sto
     .execute(&mut *tx.conn)
     .await?;
     set_end(tx, stays, goes.id, 0, if banned { until } else { None }).await?;
-    Ok(ranked)
+    Ok(goes.moderator || (banned && row.moderator))
 }
 
 /// What is refused to either is refused; else what is granted to either is granted.
