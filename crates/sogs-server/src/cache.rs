@@ -53,14 +53,14 @@ pub struct Live {
 }
 
 /// Row number of somebody who has no row: no row has it, also none that was imported.
-pub const NOBODY: Id = Id::MIN;
+pub(crate) const NOBODY: Id = Id::MIN;
 
 /// A user in memory, as one id names them.
 #[derive(Debug)]
 pub struct User {
     /// The id that was used. The row has the one that the person is shown under.
     pub name: String,
-    /// The row. Somebody who has done nothing here yet has none in the database: its `id` is [`NOBODY`].
+    /// The row. Somebody who has done nothing here yet has none in the database: its `id` is then the smallest number there is.
     pub row: UserRow,
     /// Overrides by room.
     pub overrides: HashMap<Id, OverrideRow>,
@@ -97,6 +97,13 @@ impl User {
     /// Whether the person has a row in the database.
     pub fn is_known(&self) -> bool {
         self.row.id != NOBODY
+    }
+
+    /// Whether the user has an explicit permission to write in any room.
+    pub fn trusted_somewhere(&self) -> bool {
+        self.overrides
+            .values()
+            .any(|row| row.write == Some(true) && !row.banned)
     }
 
     /// Whether the user is banned from any room.

@@ -115,8 +115,8 @@ macro_rules! store_api {
             /// How many posts of a user stand and are shown, over all rooms, counted up to `limit`.
             fn count_posts(user_id: Id, room_id: Option<Id>, limit: i64) -> i64;
 
-            /// Adds a reaction.
-            fn add_reaction(room_id: Id, message_id: Id, user_id: Id, reaction: String, now: f64) -> Reacted;
+            /// Adds a reaction; with `kinds` a message has at most so many different ones.
+            fn add_reaction(room_id: Id, message_id: Id, user_id: Id, reaction: String, kinds: Option<u32>, now: f64) -> Reacted;
             /// Removes reactions: of one user or of all, one kind or all kinds.
             fn remove_reactions(room_id: Id, message_id: Id, user_id: Option<Id>, reaction: Option<String>) -> Reacted;
             /// Who reacted with this, oldest first; `None` when the message takes no reactions.

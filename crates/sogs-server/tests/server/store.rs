@@ -233,7 +233,7 @@ async fn sequence_numbers_follow_the_rules(store: DynStore) {
         Changed::Done(3),
         "the same content"
     );
-    let react = |user, emoji: &str| store.add_reaction(room, id, user, emoji.to_owned(), 13.0);
+    let react = |user, emoji: &str| store.add_reaction(room, id, user, emoji.to_owned(), None, 13.0);
     assert_eq!(
         react(a, "x").await.unwrap(),
         Reacted::Done { changed: 1, seqno: 4 }
@@ -488,7 +488,7 @@ async fn rows_of_one_person_are_joined(store: DynStore) {
     let first = done(&store, post(room, other, 2.0)).await.0;
     let by_a = done(&store, post(room, a, 3.0)).await.0;
     store
-        .add_reaction(room, by_a, other, "👍".into(), 4.0)
+        .add_reaction(room, by_a, other, "👍".into(), None, 4.0)
         .await
         .unwrap();
     store.ban(other, place(), Some(100.0)).await.unwrap();
@@ -518,7 +518,7 @@ async fn rows_of_one_person_are_joined(store: DynStore) {
     store.ban(me, place(), Some(200.0)).await.unwrap();
     store.set_permissions(room, me, set(true)).await.unwrap();
     store
-        .add_reaction(room, by_a, me, "👍".into(), 8.0)
+        .add_reaction(room, by_a, me, "👍".into(), None, 8.0)
         .await
         .unwrap();
 
@@ -672,7 +672,10 @@ async fn nonces_and_direct_messages(store: DynStore) {
 async fn deleting_a_room_leaves_nothing_behind(store: DynStore) {
     let (room, a, b) = setup(&store).await;
     let (id, _) = done(&store, post(room, a, 1.0)).await;
-    store.add_reaction(room, id, b, "x".into(), 2.0).await.unwrap();
+    store
+        .add_reaction(room, id, b, "x".into(), None, 2.0)
+        .await
+        .unwrap();
     store.pin(room, id, a, 3.0).await.unwrap();
     store.ban(b, Where::Rooms(vec![room]), Some(50.0)).await.unwrap();
     assert!(store.delete_room(room).await.unwrap());
@@ -692,7 +695,7 @@ async fn old_messages_go_and_pinned_ones_stay(store: DynStore) {
     }
     store.pin(room, ids[0], a, 5.0).await.unwrap();
     store
-        .add_reaction(room, ids[1], b, "x".into(), 5.0)
+        .add_reaction(room, ids[1], b, "x".into(), None, 5.0)
         .await
         .unwrap();
     assert_eq!(store.prune_messages(room, 1200.0).await.unwrap(), 1199);

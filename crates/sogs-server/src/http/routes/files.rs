@@ -6,6 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::json;
 
+use crate::guard::Newcomer;
 use crate::http::reply::{Refusal, Reply, ReplyBody};
 use crate::http::request::Body;
 use crate::http::route::{Answer, Cx};
@@ -85,11 +86,15 @@ pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
         return Err(Refusal::permission_denied());
     }
     let user = cx.member().await?;
-    if let Some((status, text)) =
-        cx.app
-            .guard
-            .before_upload(room.id(), user.row.created, rights.moderator, cx.now)
-    {
+    let who = Newcomer {
+        room_id: room.id(),
+        token: room.token(),
+        user_id: user.row.id,
+        first_seen: user.row.created,
+        rights: &rights,
+        now: cx.now,
+    };
+    if let Some((status, text)) = cx.app.guard.before_upload(who) {
         return Err(Refusal::text(status, text));
     }
     let config = cx.app.config();

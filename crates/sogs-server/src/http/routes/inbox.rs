@@ -90,6 +90,7 @@ pub(crate) async fn send(cx: &Cx<'_>, to: &SessionId) -> Answer {
         session_id: &sender.row.session_id,
         first_seen: sender.row.created,
         moderator: sender.row.moderator || sender.row.admin,
+        trusted: sender.trusted_somewhere(),
         banned_somewhere: sender.banned_somewhere(),
         now: cx.now,
     };

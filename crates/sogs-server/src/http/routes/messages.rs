@@ -13,7 +13,7 @@ use session_core::padding::unpad;
 
 use super::{page, truthy};
 use crate::cache::{Room, User};
-use crate::guard::{Judgement, PostFacts};
+use crate::guard::{Judgement, Paced, PostFacts};
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx};
 use crate::model::permission::Rights;
@@ -131,8 +131,7 @@ async fn judge(
         user_id: user.row.id,
         session_id: &user.row.session_id,
         first_seen: user.row.created,
-        moderator: rights.moderator,
-        admin: rights.admin,
+        rights,
         data: &content.unpadded,
         size: content.data.len(),
         now: cx.now,
@@ -290,6 +289,10 @@ pub(crate) async fn edit(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
     }
     let content = body.content()?;
     let filtered = judge(cx, &room, &rights, &user, &content, true).await? != Judgement::Accept;
+    cx.app
+        .guard
+        .pace(Paced::Edit, room.id(), user.row.id, &rights, cx.now)
+        .map_err(Refusal::rate_limited)?;
     let edit = PostEdit {
         room_id: room.id(),
         message_id,

@@ -198,6 +198,8 @@ pub enum Reacted {
     },
     /// No such message, or one that takes no reactions.
     NoMessage,
+    /// The message has as many different reactions as its room allows.
+    TooMany,
 }
 
 /// What pinning came to.
