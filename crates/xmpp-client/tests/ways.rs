@@ -300,7 +300,11 @@ fn a_slot_at_a_forbidden_address_is_not_used() {
                 .port(carry_from_another_address(server.port))
                 .address_rule(rule);
             let content = Content {
-                attachments: vec![Arc::new(Attachment::new("a.txt", "text/plain", b"hello".to_vec()))],
+                attachments: vec![Arc::new(Attachment::new(
+                    "a.txt",
+                    "text/plain",
+                    b"hello".to_vec(),
+                ))],
                 ..Content::default()
             };
             send_one(&sender, Outgoing::new(user("bob@localhost"), content))

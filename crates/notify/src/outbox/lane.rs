@@ -516,6 +516,9 @@ impl Keep for Keeper<'_> {
     }
 
     fn noted(&self, notes: Vec<String>) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).extend(notes);
+        self.notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(notes);
     }
 }
