@@ -14,6 +14,7 @@ mod wire;
 pub(crate) mod xmpp;
 mod xmpp_deliver;
 mod xmpp_memory;
+mod xmpp_params;
 mod xmpp_smaller;
 
 use std::collections::HashMap;

@@ -206,6 +206,27 @@ proptest! {
         }
     }
 
+    /// The same in bytes for Markdown, whose pieces are repaired after they are cut.
+    #[test]
+    fn pieces_of_markdown_fit_the_wire(
+        unit in "(\\*{1,3}|_{1,2}|`{1,3}|\\[|\\]\\(|[a-z]{1,9}|[<>&\"']{1,4}|[ж😀]{1,3}|[ \n]){1,8}",
+        repeats in 1_usize..6_000,
+        overflow in prop_oneof![Just("truncate"), Just("split")],
+    ) {
+        let text = unit.repeat(repeats);
+        prop_assume!(!text.trim().is_empty());
+        let url = format!("xmpps://u:p@example.org/jane?format=markdown&overflow={overflow}");
+        let service = Service::parse(&url, &context()).expect("it loads");
+        let message = Message::new(text).input_format(Format::Markdown);
+        let limits = service.limits();
+        // A text of which nothing is left is refused.
+        let Ok(prepared) = prepare(&service, &message) else { return Ok(()) };
+        for chunk in &prepared.chunks {
+            let bytes = limits.wire_bytes(&chunk.body);
+            prop_assert!(bytes <= limits.bytes, "{bytes} bytes");
+        }
+    }
+
     #[test]
     fn html_pieces_lose_nothing(text in "(<b c='d e'>|</b>|&amp;|[a-z ]{1,9}|\\n){0,40}", limit in 12_usize..60) {
         let pieces = split(&text, limit, Markup { format: Format::Html, declared: true, input: Some(Format::Html) });

@@ -4,16 +4,21 @@
 //! rule set a post costs one lookup here.
 
 mod book;
+mod pace;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use book::{Book, RoomBook};
+use pace::Pace;
+pub use pace::Paced;
 
 use crate::model::filter::{self, FilterAction, Inspected};
 use crate::model::gate::{self, Member, Passage};
+use crate::model::permission::Rights;
 use crate::model::raid::TripWatch;
-use crate::model::rules::{Limits, Rules, WebView};
+use crate::model::reaction::ReactionRule;
+use crate::model::rules::{Limits, Rules, WebView, Window};
 use crate::plugin::{Decision, Hub, PluginEvent, Question};
 use crate::store::operation::{LogEntry, RaidRow};
 use crate::store::{DynStore, Id, StoreResult};
@@ -34,18 +39,33 @@ pub struct PostFacts<'a> {
     pub session_id: &'a str,
     /// When this server first saw the author (Unix seconds).
     pub first_seen: f64,
-    /// Whether the author moderates the room, or the server.
-    pub moderator: bool,
-    /// Whether the author administers the room, or the server.
-    pub admin: bool,
+    /// What the author may do in the room.
+    pub rights: &'a Rights,
     /// The content without its padding.
     pub data: &'a [u8],
     /// Length with padding, in bytes.
     pub size: usize,
     /// Unix seconds.
     pub now: f64,
-    /// An edit of a post that stands: it is filtered, but opens no gate and trips no raid.
+    /// An edit of a post that stands: it needs no approval and trips no raid.
     pub edit: bool,
+}
+
+/// What the guard needs to know about somebody who reacts or uploads.
+#[derive(Debug, Clone, Copy)]
+pub struct Newcomer<'a> {
+    /// The room.
+    pub room_id: Id,
+    /// Its token.
+    pub token: &'a str,
+    /// The person.
+    pub user_id: Id,
+    /// When this server first saw the person (Unix seconds).
+    pub first_seen: f64,
+    /// What the person may do in the room.
+    pub rights: &'a Rights,
+    /// Unix seconds.
+    pub now: f64,
 }
 
 /// What the guard needs to know about somebody who starts a direct message.
@@ -59,6 +79,8 @@ pub struct DmFacts<'a> {
     pub first_seen: f64,
     /// Whether the sender moderates the server.
     pub moderator: bool,
+    /// Whether the sender has an explicit permission to write in any room.
+    pub trusted: bool,
     /// Whether the sender is banned from any room.
     pub banned_somewhere: bool,
     /// Unix seconds.
@@ -89,6 +111,7 @@ pub struct Guard {
     hub: Arc<Hub>,
     book: RwLock<Arc<Book>>,
     watches: Mutex<HashMap<Id, TripWatch>>,
+    pace: Pace,
 }
 
 impl Guard {
@@ -100,6 +123,7 @@ impl Guard {
             hub,
             book: RwLock::new(Arc::new(book)),
             watches: Mutex::default(),
+            pace: Pace::default(),
         })
     }
 
@@ -141,88 +165,139 @@ impl Guard {
         let room = book.room(facts.room_id);
         if let Some(limit) = room.limits.message_bytes
             && facts.size > limit
-            && !facts.admin
+            && !facts.rights.admin
         {
             return Ok(Judgement::Reject {
                 status: 413,
                 text: format!("Messages in this room are at most {limit} bytes"),
             });
         }
-        if facts.admin {
+        if facts.rights.admin {
             return Ok(Judgement::Accept);
         }
-        if !facts.edit {
-            if let Some(refusal) = self.raid(&book, room, &facts).await? {
-                return Ok(refusal);
+        let arrival = Arrival {
+            room_id: facts.room_id,
+            token: facts.token,
+            user_id: facts.user_id,
+            first_seen: facts.first_seen,
+            exempt: facts.rights.moderator || facts.rights.trusted,
+            now: facts.now,
+        };
+        if facts.edit {
+            // Whoever may not post may not put another text into a post either.
+            if let Some(text) = closed(&book, room, &arrival) {
+                return Ok(Judgement::Reject { status: 403, text });
             }
-            match self.gates(room, &facts).await? {
-                Passage::Open => {}
-                Passage::Hold => {
-                    return self
-                        .filtered(room, &facts)
-                        .await
-                        .map(|judgement| match judgement {
-                            Judgement::Accept => {
-                                Judgement::Hold("first posts are approved by a moderator".to_owned())
-                            }
-                            stricter => stricter,
-                        });
-                }
-                Passage::Closed(text) => return Ok(Judgement::Reject { status: 403, text }),
-            }
+            return self.filtered(room, &facts).await;
         }
-        self.filtered(room, &facts).await
+        if self.raid(&book, room, &arrival, true).await? {
+            return Ok(Judgement::Reject {
+                status: 403,
+                text: RAID_TEXT.to_owned(),
+            });
+        }
+        match self.gates(room, &facts).await? {
+            Passage::Open => self.filtered(room, &facts).await,
+            Passage::Hold => self
+                .filtered(room, &facts)
+                .await
+                .map(|judgement| match judgement {
+                    Judgement::Accept => {
+                        Judgement::Hold("first posts are approved by a moderator".to_owned())
+                    }
+                    stricter => stricter,
+                }),
+            Passage::Closed(text) => Ok(Judgement::Reject { status: 403, text }),
+        }
     }
 
-    async fn raid(
+    /// Decides about a reaction before it is stored: `None` = go on, else status and text.
+    pub async fn before_reaction(
         &self,
-        book: &Book,
-        room: &RoomBook,
-        facts: &PostFacts<'_>,
-    ) -> StoreResult<Option<Judgement>> {
-        let stopped = |raid: &RaidRow| raid.raid.stops(facts.first_seen, facts.moderator, facts.now);
-        if book.raid_everywhere.as_ref().is_some_and(stopped) || room.raid.as_ref().is_some_and(stopped) {
-            return Ok(Some(raid_refusal()));
-        }
-        if room.raid.as_ref().is_some_and(|raid| raid.raid.is_on(facts.now)) || !room.watches_raids() {
+        who: Newcomer<'_>,
+        reaction: &str,
+    ) -> StoreResult<Option<(u16, String)>> {
+        if who.rights.admin {
             return Ok(None);
+        }
+        let book = self.book();
+        let room = book.room(who.room_id);
+        let rule = room.rules.reactions.unwrap_or(ReactionRule::Any);
+        if let Some(text) = rule.refuses(reaction) {
+            return Ok(Some((403, text.to_owned())));
+        }
+        let arrival = Arrival::of(&who);
+        if self.raid(&book, room, &arrival, false).await? {
+            return Ok(Some((403, RAID_TEXT.to_owned())));
+        }
+        Ok(closed(&book, room, &arrival).map(|text| (403, text)))
+    }
+
+    /// Counts an edit or a reaction against the limits of its room.
+    ///
+    /// # Errors
+    /// Returns the whole seconds after which it is allowed.
+    pub fn pace(&self, kind: Paced, room_id: Id, user_id: Id, rights: &Rights, now: f64) -> Result<(), u64> {
+        if rights.admin {
+            return Ok(());
+        }
+        let book = self.book();
+        let limits = &book.room(room_id).limits;
+        let windows: Vec<Window> = match kind {
+            Paced::Edit => &limits.edits,
+            Paced::Reaction => &limits.reactions,
+        }
+        .iter()
+        .filter(|window| !(window.moderators_exempt && rights.moderator))
+        .copied()
+        .collect();
+        self.pace.take(room_id, user_id, kind, &windows, now)
+    }
+
+    /// Whether raid mode stops this person; notes the arrival, which may switch raid mode on.
+    async fn raid(&self, book: &Book, room: &RoomBook, who: &Arrival<'_>, post: bool) -> StoreResult<bool> {
+        if who.is_stopped(book, room) {
+            return Ok(true);
+        }
+        if room.raid.as_ref().is_some_and(|raid| raid.raid.is_on(who.now)) || !room.watches_raids() {
+            return Ok(false);
         }
         let tripped = {
             let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-            if watches.len() >= MAX_WATCHED && !watches.contains_key(&facts.room_id) {
+            if watches.len() >= MAX_WATCHED && !watches.contains_key(&who.room_id) {
                 watches.clear();
             }
-            watches.entry(facts.room_id).or_default().note(
-                &room.rules,
-                facts.user_id,
-                facts.first_seen,
-                facts.now,
-            )
+            let watch = watches.entry(who.room_id).or_default();
+            if post {
+                watch.note(&room.rules, who.user_id, who.first_seen, who.now)
+            } else {
+                watch.note_reaction(&room.rules, who.user_id, who.first_seen, who.now)
+            }
         };
-        let Some(raid) = tripped else { return Ok(None) };
-        let stops = raid.stops(facts.first_seen, facts.moderator, facts.now);
+        let Some(raid) = tripped else { return Ok(false) };
+        let stops = raid.stops(who.first_seen, who.exempt, who.now);
         let reason = raid.reason.clone();
-        tracing::warn!(room = facts.token, %reason, "raid mode switched itself on");
-        self.store.set_raid(facts.room_id, Some(raid)).await?;
+        tracing::warn!(room = who.token, %reason, "raid mode switched itself on");
+        self.store.set_raid(who.room_id, Some(raid)).await?;
         self.store
             .add_log(
-                LogEntry::new("server", "raid_on", facts.now)
-                    .room(facts.token)
+                LogEntry::new("server", "raid_on", who.now)
+                    .room(who.token)
                     .detail(reason.clone())
-                    .undo(serde_json::json!({ "kind": "raid_on", "room_id": facts.room_id })),
+                    .undo(serde_json::json!({ "kind": "raid_on", "room_id": who.room_id })),
             )
             .await?;
         self.reload().await?;
         self.tell(&PluginEvent::Raid {
-            room: Some(facts.token.to_owned()),
+            room: Some(who.token.to_owned()),
             on: true,
             reason,
         });
-        Ok(stops.then(raid_refusal))
+        Ok(stops)
     }
 
     async fn gates(&self, room: &RoomBook, facts: &PostFacts<'_>) -> StoreResult<Passage> {
-        if !room.has_gates() || facts.moderator {
+        if !room.has_gates() || facts.rights.moderator || facts.rights.trusted {
             return Ok(Passage::Open);
         }
         let needed = room.rules.approve_first.unwrap_or(0);
@@ -233,7 +308,8 @@ impl Guard {
         };
         let member = Member {
             first_seen: facts.first_seen,
-            moderator: facts.moderator,
+            moderator: facts.rights.moderator,
+            trusted: facts.rights.trusted,
             posts,
             banned_somewhere: false,
         };
@@ -246,7 +322,7 @@ impl Guard {
     }
 
     async fn filtered(&self, room: &RoomBook, facts: &PostFacts<'_>) -> StoreResult<Judgement> {
-        let exempt = facts.moderator && room.rules.filter_moderators != Some(true);
+        let exempt = facts.rights.moderator && room.rules.filter_moderators != Some(true);
         let asks = self.hub.decides();
         if (room.filters.is_empty() || exempt) && !asks {
             return Ok(Judgement::Accept);
@@ -274,7 +350,7 @@ impl Guard {
             room: facts.token.to_owned(),
             session_id: facts.session_id.to_owned(),
             first_seen: facts.first_seen,
-            moderator: facts.moderator,
+            moderator: facts.rights.moderator,
             text: message.body,
             name: message.name,
             attachments: message.attachments,
@@ -307,7 +383,9 @@ impl Guard {
             return Ok(None);
         }
         if let Some(raid) = &book.raid_everywhere
-            && raid.raid.stops(facts.first_seen, facts.moderator, facts.now)
+            && raid
+                .raid
+                .stops(facts.first_seen, facts.moderator || facts.trusted, facts.now)
         {
             return Ok(Some((403, RAID_TEXT.to_owned())));
         }
@@ -323,6 +401,7 @@ impl Guard {
         let member = Member {
             first_seen: facts.first_seen,
             moderator: false,
+            trusted: facts.trusted,
             posts,
             banned_somewhere: facts.banned_somewhere,
         };
@@ -341,29 +420,9 @@ impl Guard {
     }
 
     /// Decides about an upload before it is read: `None` = go on, else status and text.
-    pub fn before_upload(
-        &self,
-        room_id: Id,
-        first_seen: f64,
-        moderator: bool,
-        now: f64,
-    ) -> Option<(u16, String)> {
+    pub fn before_upload(&self, who: Newcomer<'_>) -> Option<(u16, String)> {
         let book = self.book();
-        let room = book.room(room_id);
-        let stopped = |raid: &RaidRow| raid.raid.stops(first_seen, moderator, now);
-        if book.raid_everywhere.as_ref().is_some_and(stopped) || room.raid.as_ref().is_some_and(stopped) {
-            return Some((403, RAID_TEXT.to_owned()));
-        }
-        let member = Member {
-            first_seen,
-            moderator,
-            posts: u32::MAX,
-            banned_somewhere: false,
-        };
-        match gate::post(&room.rules, &member, now) {
-            Passage::Closed(text) => Some((403, text)),
-            _ => None,
-        }
+        closed(&book, book.room(who.room_id), &Arrival::of(&who)).map(|text| (403, text))
     }
 
     /// Writes an act of a moderator into the audit log and tells it to plugins. `actor` is a session id.
@@ -392,10 +451,50 @@ impl Guard {
 
 const RAID_TEXT: &str = "New members can only read at the moment; please try again later";
 
-fn raid_refusal() -> Judgement {
-    Judgement::Reject {
-        status: 403,
-        text: RAID_TEXT.to_owned(),
+/// Somebody who is about to write something in a room.
+struct Arrival<'a> {
+    room_id: Id,
+    token: &'a str,
+    user_id: Id,
+    first_seen: f64,
+    /// A moderator, or trusted.
+    exempt: bool,
+    now: f64,
+}
+
+impl<'a> Arrival<'a> {
+    fn of(who: &Newcomer<'a>) -> Self {
+        Self {
+            room_id: who.room_id,
+            token: who.token,
+            user_id: who.user_id,
+            first_seen: who.first_seen,
+            exempt: who.rights.moderator || who.rights.trusted,
+            now: who.now,
+        }
+    }
+
+    fn is_stopped(&self, book: &Book, room: &RoomBook) -> bool {
+        let stopped = |raid: &RaidRow| raid.raid.stops(self.first_seen, self.exempt, self.now);
+        book.raid_everywhere.as_ref().is_some_and(stopped) || room.raid.as_ref().is_some_and(stopped)
+    }
+}
+
+/// Why somebody only reads here at present: raid mode, or the minimum age of members.
+fn closed(book: &Book, room: &RoomBook, who: &Arrival<'_>) -> Option<String> {
+    if who.is_stopped(book, room) {
+        return Some(RAID_TEXT.to_owned());
+    }
+    let member = Member {
+        first_seen: who.first_seen,
+        moderator: who.exempt,
+        trusted: false,
+        posts: u32::MAX,
+        banned_somewhere: false,
+    };
+    match gate::post(&room.rules, &member, who.now) {
+        Passage::Closed(text) => Some(text),
+        _ => None,
     }
 }
 

@@ -4,4 +4,5 @@ pub mod filter;
 pub mod gate;
 pub mod permission;
 pub mod raid;
+pub mod reaction;
 pub mod rules;

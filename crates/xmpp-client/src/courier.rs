@@ -324,6 +324,7 @@ impl Courier {
     /// What is to be written now, stanza by stanza.
     pub(crate) fn take_out(&mut self) -> Vec<String> {
         if !self.out.is_empty() {
+            self.barriers_taken();
             for job in self.jobs.values_mut().filter(|job| job.released) {
                 job.taken_at.get_or_insert_with(SystemTime::now);
             }
@@ -333,7 +334,6 @@ impl Courier {
 
     /// Everything taken out was handed to the operating system, on a session that is logged in.
     pub(crate) fn flushed(&mut self) {
-        self.barriers_written();
         let mut sent = Vec::new();
         for (&key, job) in &mut self.jobs {
             if job.released && !job.written {
@@ -406,9 +406,10 @@ impl Courier {
         self.busy = line.slowest.unwrap_or_default().saturating_sub(fastest);
     }
 
-    /// Notes what is known about the line and the server by now.
+    /// Notes what is known about the server by now. The times of the line after the login say little: what is
+    /// written does not wait for the answers to what was written before.
     pub(crate) fn note_line(&mut self, line: Line) {
-        self.line = line;
+        self.line.kind = line.kind;
     }
 
     /// Gives the messages on their way a fresh limit.

@@ -40,8 +40,24 @@ const SIGHT: usize = 8;
 /// Characters that may not begin a piece.
 const LINE_ENDS: [char; 4] = ['\r', '\n', '\u{b}', '\u{c}'];
 
+/// How often a text is cut shorter because its repaired Markdown does not fit the wire, before it goes unrepaired.
+const SHORTER_MAX: usize = 8;
+
 /// Returns the beginning of a text that fits.
 pub(super) fn truncate(text: &str, limits: Limits, markup: Markup) -> Cow<'_, str> {
+    let mut tried = limits;
+    for _ in 0..SHORTER_MAX {
+        let kept = truncate_once(text, tried, markup);
+        let excess = limits.wire_bytes(&kept).saturating_sub(limits.bytes);
+        if excess == 0 || !markup.repairs() {
+            return kept;
+        }
+        tried.bytes = tried.bytes.saturating_sub(excess).max(1);
+    }
+    tidy(limits.cut(text)).into()
+}
+
+fn truncate_once(text: &str, limits: Limits, markup: Markup) -> Cow<'_, str> {
     if limits.body == 0 {
         return "".into();
     }
@@ -91,6 +107,27 @@ pub(crate) fn pieces_within(text: &str, limits: Limits) -> Vec<String> {
 
 /// The same, borrowed from the text where nothing is changed.
 pub(super) fn pieces(text: &str, limits: Limits, markup: Markup) -> Vec<Cow<'_, str>> {
+    let mut tried = limits;
+    for _ in 0..SHORTER_MAX {
+        let pieces = pieces_once(text, tried, markup);
+        let excess = pieces
+            .iter()
+            .map(|piece| limits.wire_bytes(piece).saturating_sub(limits.bytes))
+            .max()
+            .unwrap_or_default();
+        if excess == 0 || !markup.repairs() || limits.body == 0 {
+            return pieces;
+        }
+        tried.bytes = tried.bytes.saturating_sub(excess).max(1);
+    }
+    let unrepaired = Markup {
+        declared: false,
+        ..markup
+    };
+    pieces_once(text, limits, unrepaired)
+}
+
+fn pieces_once(text: &str, limits: Limits, markup: Markup) -> Vec<Cow<'_, str>> {
     if limits.body == 0 || limits.end(text).is_none() {
         return vec![text.into()];
     }

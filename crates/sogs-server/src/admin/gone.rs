@@ -133,7 +133,7 @@ impl Gone {
         let mut reacted = 0;
         for (room_id, message_id, user_id, reaction, at) in &self.reactions {
             if let crate::store::Reacted::Done { .. } = store
-                .add_reaction(*room_id, *message_id, *user_id, reaction.clone(), *at)
+                .add_reaction(*room_id, *message_id, *user_id, reaction.clone(), None, *at)
                 .await?
             {
                 reacted += 1;

@@ -16,6 +16,8 @@ pub struct Rights {
     pub write: bool,
     /// May upload (which needs `write` too).
     pub upload: bool,
+    /// May post by an explicit permission of their own: exempt from raid mode, minimum age and `approve_first`.
+    pub trusted: bool,
     /// Moderates the room, by whatever appointment.
     pub moderator: bool,
     /// Administers the room, by whatever appointment.
@@ -62,6 +64,7 @@ pub fn rights(defaults: &RoomDefaults, user: Option<&UserRow>, own: Option<&Over
         accessible: pick(own.and_then(|own| own.accessible), defaults.accessible),
         write,
         upload: write && pick(own.and_then(|own| own.upload), defaults.upload),
+        trusted: own.is_some_and(|own| own.write == Some(true)),
         moderator,
         admin,
         global_moderator: user.moderator || user.admin,
@@ -83,6 +86,7 @@ mod tests {
             moderator: false,
             admin: false,
             visible_mod: false,
+            visited: true,
         }
     }
 
@@ -164,7 +168,7 @@ mod tests {
                 ..OverrideRow::none(1, 7)
             }),
         );
-        assert!(writer.write && writer.upload && !writer.read);
+        assert!(writer.write && writer.upload && !writer.read && writer.trusted);
         let muted = rights(
             &OPEN,
             Some(&user()),
@@ -173,6 +177,6 @@ mod tests {
                 ..OverrideRow::none(1, 7)
             }),
         );
-        assert!(muted.read && !muted.write && !muted.upload);
+        assert!(muted.read && !muted.write && !muted.upload && !muted.trusted);
     }
 }

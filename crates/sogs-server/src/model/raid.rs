@@ -31,9 +31,9 @@ impl Raid {
         self.until.is_none_or(|until| now < until)
     }
 
-    /// Whether it keeps this person from writing.
-    pub fn stops(&self, first_seen: f64, moderator: bool, now: f64) -> bool {
-        self.is_on(now) && !moderator && first_seen >= self.since
+    /// Whether it keeps this person from writing. Moderators and trusted people are exempt.
+    pub fn stops(&self, first_seen: f64, exempt: bool, now: f64) -> bool {
+        self.is_on(now) && !exempt && first_seen >= self.since
     }
 }
 
@@ -41,17 +41,29 @@ impl Raid {
 #[derive(Debug, Default)]
 pub struct TripWatch {
     posts: VecDeque<f64>,
+    /// Those who posted or reacted.
     newcomers: VecDeque<(f64, i64)>,
 }
 
 impl TripWatch {
     /// Notes a post; returns the raid mode that should now begin, if a trip rate is reached.
     pub fn note(&mut self, rules: &Rules, user: i64, first_seen: f64, now: f64) -> Option<Raid> {
+        self.arrived(rules, user, first_seen, true, now)
+    }
+
+    /// Notes a reaction, which counts for the new identities alone; as [`Self::note`].
+    pub fn note_reaction(&mut self, rules: &Rules, user: i64, first_seen: f64, now: f64) -> Option<Raid> {
+        self.arrived(rules, user, first_seen, false, now)
+    }
+
+    fn arrived(&mut self, rules: &Rules, user: i64, first_seen: f64, post: bool, now: f64) -> Option<Raid> {
         if rules.raid_new_users.unwrap_or(0) == 0 && rules.raid_posts.unwrap_or(0) == 0 {
             return None;
         }
         let begin = now - TRIP_WINDOW;
-        push(&mut self.posts, now);
+        if post {
+            push(&mut self.posts, now);
+        }
         while self.posts.front().is_some_and(|at| *at < begin) {
             self.posts.pop_front();
         }

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::reaction::ReactionRule;
+
 /// What the community page of a room shows to browsers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,6 +136,25 @@ impl RuleValue for WebView {
     }
 }
 
+impl RuleValue for ReactionRule {
+    fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "off" | "no" => Some(Self::Off),
+            "emoji" => Some(Self::Emoji),
+            "any" | "yes" => Some(Self::Any),
+            _ => None,
+        }
+    }
+    fn print(&self) -> String {
+        match self {
+            Self::Off => "off",
+            Self::Emoji => "emoji",
+            Self::Any => "any",
+        }
+        .to_owned()
+    }
+}
+
 macro_rules! rules {
     ($( $(#[doc = $doc:literal])+ $name:ident: $type:ty, $scope:ident, $unit:literal, $default:literal; )+) => {
         /// The rules of one room, or of the server; `None` means "not set here".
@@ -194,8 +215,16 @@ rules! {
     rate_posts: u32, Room, "a number of posts", "5";
     /// The span over which `rate_posts` are counted.
     rate_seconds: f64, Room, "seconds", "16";
-    /// Slow mode: the least time between two posts of one user in a room. Moderators are exempt.
+    /// How many times one user may edit posts in one room within a minute.
+    rate_edits: u32, Room, "a number of edits; 0 = no limit", "20";
+    /// How many reactions one user may give or take back in one room within a minute.
+    rate_reactions: u32, Room, "a number of reactions; 0 = no limit", "30";
+    /// Slow mode: the least time between two posts, two edits or two reactions of one user in a room. Moderators are exempt.
     slow_seconds: f64, Room, "seconds; 0 = off", "0";
+    /// Reactions that a room accepts: none, one emoji each, or any short text.
+    reactions: ReactionRule, Room, "off, emoji or any", "any";
+    /// How many different reactions one message may have.
+    reaction_kinds: u32, Room, "a number of reactions; 0 = no limit", "0";
     /// Messages older than this are removed for good, pinned ones excepted.
     retention_days: f64, Room, "days; 0 = keep for ever", "0";
     /// The largest message a user may post, with padding.
@@ -208,7 +237,7 @@ rules! {
     approve_first: u32, Room, "a number of posts; 0 = off", "0";
     /// Whether filters apply to moderators as well. Admins are always exempt.
     filter_moderators: bool, Room, "yes or no", "no";
-    /// Raid mode switches itself on when this many new identities post in a room within a minute.
+    /// Raid mode switches itself on when this many new identities post or react in a room within a minute.
     raid_new_users: u32, Room, "identities per minute; 0 = only by command", "0";
     /// Raid mode switches itself on when this many posts arrive in a room within a minute.
     raid_posts: u32, Room, "posts per minute; 0 = only by command", "0";
@@ -251,11 +280,17 @@ pub struct Window {
     pub moderators_exempt: bool,
 }
 
-/// What bounds the posts and uploads of one room.
+/// What bounds the posts, edits, reactions and uploads of one room.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Each must hold; all are checked in the transaction that stores the post.
     pub windows: Vec<Window>,
+    /// The same for edits.
+    pub edits: Vec<Window>,
+    /// The same for reactions.
+    pub reactions: Vec<Window>,
+    /// The most different reactions of one message; `None` = no limit.
+    pub reaction_kinds: Option<u32>,
     /// The largest message in bytes with padding; `None` = only the limit of a request.
     pub message_bytes: Option<usize>,
     /// The largest upload in bytes; `None` = the limit of the server.
@@ -265,20 +300,28 @@ pub struct Limits {
 impl Rules {
     /// The limits these rules mean; what is not set is as in the reference (5 posts in 16 seconds).
     pub fn limits(&self) -> Limits {
-        let mut windows = vec![Window {
-            posts: self.rate_posts.unwrap_or(5),
-            seconds: self.rate_seconds.unwrap_or(16.0),
-            moderators_exempt: false,
-        }];
-        if let Some(seconds) = self.slow_seconds.filter(|s| *s > 0.0) {
-            windows.push(Window {
-                posts: 1,
+        let slow = self.slow_seconds.filter(|s| *s > 0.0).map(|seconds| Window {
+            posts: 1,
+            seconds,
+            moderators_exempt: true,
+        });
+        let with_slow = |posts: u32, seconds: f64| {
+            let rate = Window {
+                posts,
                 seconds,
-                moderators_exempt: true,
-            });
-        }
+                moderators_exempt: false,
+            };
+            Some(rate).into_iter().chain(slow)
+        };
+        // Zero posts is a limit of the reference; zero edits or reactions is none.
+        let of_a_minute = |count: u32| -> Vec<Window> {
+            with_slow(count, 60.0).filter(|window| window.posts > 0).collect()
+        };
         Limits {
-            windows,
+            windows: with_slow(self.rate_posts.unwrap_or(5), self.rate_seconds.unwrap_or(16.0)).collect(),
+            edits: of_a_minute(self.rate_edits.unwrap_or(20)),
+            reactions: of_a_minute(self.rate_reactions.unwrap_or(30)),
+            reaction_kinds: self.reaction_kinds.filter(|n| *n > 0),
             message_bytes: self
                 .message_bytes
                 .filter(|n| *n > 0)
@@ -314,6 +357,7 @@ mod tests {
             let value = match doc.unit {
                 unit if unit.starts_with("yes") => "yes",
                 unit if unit.starts_with("off, info") => "info",
+                unit if unit.starts_with("off, emoji") => "emoji",
                 _ => "7",
             };
             let mut rules = Rules::default();

@@ -33,7 +33,7 @@ const BUSY_FACTOR: u32 = 2;
 /// One question behind a batch of messages.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Round {
-    /// When it was written, once it is.
+    /// When it was taken to be written, once it is.
     asked: Option<Instant>,
     /// When the first question was answered; `None` in the first round.
     since: Option<Instant>,
@@ -59,8 +59,8 @@ impl Courier {
         self.ask(&to, Element::new("ping", ns::PING), question);
     }
 
-    /// Notes when the questions went out.
-    pub(super) fn barriers_written(&mut self) {
+    /// Notes when the questions go out.
+    pub(super) fn barriers_taken(&mut self) {
         for (_, question) in self.questions.values_mut() {
             if let Question::Barrier { round, .. } = question {
                 round.asked.get_or_insert_with(Instant::now);
@@ -81,7 +81,11 @@ impl Courier {
             .filter(|_| answer.get("type") == Some("error"))
             .and_then(|domain| never_reached(&StanzaError::of(answer), domain));
         let now = Instant::now();
-        let took = round.asked.map(|asked| now - asked).unwrap_or_default();
+        let took = round.asked.map(|asked| now - asked);
+        if domain.is_none() {
+            self.line.fastest = self.line.fastest.into_iter().chain(took).min();
+        }
+        let took = took.unwrap_or_default();
         let wait = match round.since {
             _ if unreached.is_some() => None,
             // What other servers are is not asked: they are given the time.
@@ -205,7 +209,7 @@ mod tests {
     fn courier(fastest_ms: u64) -> Courier {
         let jid: Jid = "alice@localhost".parse().unwrap();
         let mut courier = Courier::new(&Account::new(jid, "x".to_owned().into()));
-        courier.note_line(Line {
+        courier.note_login(Line {
             fastest: Some(Duration::from_millis(fastest_ms)),
             ..Line::default()
         });

@@ -1,12 +1,12 @@
 //! Files: upload and download.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::json;
 
+use crate::guard::Newcomer;
 use crate::http::reply::{Refusal, Reply, ReplyBody};
 use crate::http::request::Body;
 use crate::http::route::{Answer, Cx};
@@ -81,15 +81,20 @@ pub(crate) fn disk(error: &std::io::Error) -> Refusal {
 /// `POST /room/T/file`
 pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
-    let user = Arc::clone(cx.user()?);
+    cx.user()?;
     if !rights.upload {
         return Err(Refusal::permission_denied());
     }
-    if let Some((status, text)) =
-        cx.app
-            .guard
-            .before_upload(room.id(), user.row.created, rights.moderator, cx.now)
-    {
+    let user = cx.member().await?;
+    let who = Newcomer {
+        room_id: room.id(),
+        token: room.token(),
+        user_id: user.row.id,
+        first_seen: user.row.created,
+        rights: &rights,
+        now: cx.now,
+    };
+    if let Some((status, text)) = cx.app.guard.before_upload(who) {
         return Err(Refusal::text(status, text));
     }
     let config = cx.app.config();

@@ -2,8 +2,11 @@
 
 use serde_json::json;
 
+use crate::cache::Room;
+use crate::guard::{Newcomer, Paced};
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx, may_read};
+use crate::model::permission::Rights;
 use crate::plugin::PluginEvent;
 use crate::store::{Id, Reacted};
 
@@ -21,8 +24,15 @@ fn checked(emoji: &str) -> Result<&str, Refusal> {
 
 /// What a change of reactions came to: their count and the message's sequence number. Plugins hear of it.
 fn changed(cx: &Cx<'_>, token: &str, message_id: Id, reacted: Reacted) -> Result<(i64, i64), Refusal> {
-    let Reacted::Done { changed, seqno } = reacted else {
-        return Err(Refusal::not_found());
+    let (changed, seqno) = match reacted {
+        Reacted::Done { changed, seqno } => (changed, seqno),
+        Reacted::NoMessage => return Err(Refusal::not_found()),
+        Reacted::TooMany => {
+            return Err(Refusal::text(
+                403,
+                "This message has as many different reactions as this room allows",
+            ));
+        }
     };
     if changed > 0 {
         cx.app.guard.tell(&PluginEvent::Reacted {
@@ -33,16 +43,44 @@ fn changed(cx: &Cx<'_>, token: &str, message_id: Id, reacted: Reacted) -> Result
     Ok((changed, seqno))
 }
 
+/// Counts a change of the caller's reactions, or says how long to wait.
+fn pace(cx: &Cx<'_>, room: &Room, user_id: Id, rights: &Rights) -> Result<(), Refusal> {
+    cx.app
+        .guard
+        .pace(Paced::Reaction, room.id(), user_id, rights, cx.now)
+        .map_err(Refusal::rate_limited)
+}
+
 /// `PUT /room/T/reaction/ID/EMOJI`
 pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
-    let user_id = cx.user()?.row.id;
+    cx.user()?;
     may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
+    let user = cx.member().await?;
+    let who = Newcomer {
+        room_id: room.id(),
+        token: room.token(),
+        user_id: user.row.id,
+        first_seen: user.row.created,
+        rights: &rights,
+        now: cx.now,
+    };
+    match cx.app.guard.before_reaction(who, &emoji).await? {
+        None => {}
+        Some((status, text)) => return Err(Refusal::text(status, text)),
+    }
+    pace(cx, &room, user.row.id, &rights)?;
+    let kinds = cx
+        .app
+        .guard
+        .limits(room.id())
+        .reaction_kinds
+        .filter(|_| !rights.admin);
     let reacted = cx
         .app
         .store
-        .add_reaction(room.id(), message_id, user_id, emoji, cx.now)
+        .add_reaction(room.id(), message_id, user.row.id, emoji, kinds, cx.now)
         .await?;
     let (count, seqno) = changed(cx, room.token(), message_id, reacted)?;
     Ok(Reply::json(&json!({ "added": count > 0, "seqno": seqno })))
@@ -54,6 +92,7 @@ pub(crate) async fn remove(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str
     let user_id = cx.user()?.row.id;
     may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
+    pace(cx, &room, user_id, &rights)?;
     let reacted = cx
         .app
         .store

@@ -1,5 +1,6 @@
 //! Reactions.
 
+use super::accounts::present;
 use super::{SqlStore, Tx, id_lists, take_seqnos};
 use crate::store::{Id, MAX_REACTORS, Reacted, ReactionRow, Reactions, StoreResult};
 
@@ -106,12 +107,14 @@ impl SqlStore {
         message_id: Id,
         user_id: Id,
         reaction: String,
+        kinds: Option<u32>,
         now: f64,
     ) -> StoreResult<Reacted> {
         self.write(
-            (room_id, message_id, user_id, reaction, now),
-            |tx, (room_id, message_id, user_id, reaction, now)| {
-                Box::pin(add(tx, *room_id, *message_id, *user_id, reaction, *now))
+            (room_id, message_id, user_id, reaction, kinds, now),
+            |tx, (room_id, message_id, user_id, reaction, kinds, now)| {
+                let limit = kinds.map(i64::from);
+                Box::pin(add(tx, *room_id, *message_id, *user_id, reaction, limit, *now))
             },
         )
         .await
@@ -131,8 +134,12 @@ impl SqlStore {
                     let Some(seqno) = regular(&mut tx, *room_id, *message_id).await? else {
                         return Ok(Reacted::NoMessage);
                     };
+                    let user_id = match user_id {
+                        Some(user_id) => Some(present(tx.conn, *user_id).await?),
+                        None => None,
+                    };
                     let (changed, now) =
-                        drop_reactions(&mut tx, *room_id, *message_id, *user_id, reaction.as_deref()).await?;
+                        drop_reactions(&mut tx, *room_id, *message_id, user_id, reaction.as_deref()).await?;
                     Ok(Reacted::Done {
                         changed,
                         seqno: if changed > 0 { now } else { seqno },
@@ -190,11 +197,30 @@ async fn add(
     message_id: Id,
     user_id: Id,
     reaction: &str,
+    kinds: Option<i64>,
     now: f64,
 ) -> StoreResult<Reacted> {
     let Some(seqno) = regular(&mut tx, room_id, message_id).await? else {
         return Ok(Reacted::NoMessage);
     };
+    if let Some(limit) = kinds {
+        let others: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM reactions WHERE message_id = $1 AND reaction <> $2")
+                .bind(message_id)
+                .bind(reaction)
+                .fetch_one(&mut *tx.conn)
+                .await?;
+        let known: i64 =
+            sqlx::query_scalar("SELECT COUNT(*) FROM reactions WHERE message_id = $1 AND reaction = $2")
+                .bind(message_id)
+                .bind(reaction)
+                .fetch_one(&mut *tx.conn)
+                .await?;
+        if known == 0 && others >= limit {
+            return Ok(Reacted::TooMany);
+        }
+    }
+    let user_id = present(tx.conn, user_id).await?;
     sqlx::query(
         "INSERT INTO reactions (room_id, message_id, reaction) VALUES ($1, $2, $3) \
          ON CONFLICT (message_id, reaction) DO NOTHING",
