@@ -145,6 +145,8 @@ struct Inner {
     /// What the server wrote, cleaned and cut.
     text: Option<String>,
     ban: Option<Ban>,
+    /// The error was read from an answer of the server, and not from something on the way to it.
+    is_answer: bool,
 }
 
 /// A ban that a server names as the cause of its refusal, in the headers `X-SOGS-Banned` and `X-SOGS-Banned-Until`.
@@ -187,6 +189,7 @@ impl SogsError {
             retry_after: None,
             text: None,
             ban: None,
+            is_answer: false,
         };
         Self {
             inner: Box::new(inner),
@@ -230,6 +233,17 @@ impl SogsError {
     /// Returns the ban that the server names as the cause. Servers other than Ackpost's do not name it.
     pub fn ban(&self) -> Option<Ban> {
         self.inner.ban
+    }
+
+    /// Notes that the error was read from an answer of the server.
+    pub(crate) fn of_answer(mut self) -> Self {
+        self.inner.is_answer = true;
+        self
+    }
+
+    /// Returns true if the server itself answered that it failed.
+    pub(crate) fn is_failed_answer(&self) -> bool {
+        self.inner.is_answer && self.inner.cause == Cause::ServerError
     }
 
     /// Takes out what the other side wrote.

@@ -4,18 +4,17 @@ use super::exec::{Act, Done, count, one_token, place_words, time};
 use super::gone::Gone;
 use super::operation::{AdminError, Answer, PermissionChange, Place};
 use super::undo::Undo;
-use crate::store::{Aliases, Id, Pinned, RoomPatch, RoomRow};
+use crate::store::{Id, Pinned, RoomPatch, RoomRow};
 
 /// The server's own appearance as a user, who pins and uploads for operators.
 pub(super) async fn system_user(act: &Act<'_>) -> Result<Id, AdminError> {
     let name = format!("ff{}", act.admin.key);
-    let user = act
+    let (user, _) = act
         .admin
         .store
-        .resolve_user(name, Aliases::default(), true, act.now)
+        .ensure_user(crate::store::Person::named(name), act.now)
         .await?;
-    user.map(|user| user.user.id)
-        .ok_or_else(|| AdminError::failed("the server's own user could not be made"))
+    Ok(user.user.id)
 }
 
 /// Changes what every room lets everybody do.

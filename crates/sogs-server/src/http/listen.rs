@@ -387,7 +387,7 @@ async fn spool(
         visible_room(app, token, None).await?;
         return Err(Refusal::unauthenticated());
     };
-    let user = app.user(&claim.claimed_id().to_string()).await?;
+    let user = app.user(&claim.claimed_id()).await?;
     let (_, limit) = may_upload(app, token, user.as_deref(), unix_now()).await?;
     if body.size_hint().lower() > limit {
         return Err(too_large(limit));

@@ -58,6 +58,16 @@ impl Cx<'_> {
         self.caller.as_ref().ok_or_else(Refusal::unauthenticated)
     }
 
+    /// The caller with a row in the database, made now if there was none; or 401.
+    pub(crate) async fn member(&self) -> Result<Arc<User>, Refusal> {
+        let user = self.user()?;
+        if user.is_known() {
+            return Ok(Arc::clone(user));
+        }
+        let id: SessionId = user.name.parse().map_err(|_| Refusal::unauthenticated())?;
+        Ok(self.app.enter(&id, self.now).await?)
+    }
+
     /// Returns the room of a path with the caller's rights in it. A room that is hidden from the caller is
     /// answered like one that does not exist; a caller who is banned from a room they could see is told so.
     pub(crate) async fn room(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {

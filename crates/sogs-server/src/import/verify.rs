@@ -282,16 +282,17 @@ async fn sequences(conn: &mut Conn, report: &mut VerifyReport) -> Result<(), Imp
 async fn signatures(conn: &mut Conn, every: u64, report: &mut VerifyReport) -> Result<(), ImportError> {
     let people = super::foreign::people_by_id(conn, &USERS).await?;
     let rooms = rooms_by_id(conn, &ROOMS).await?;
-    let (user, room) = (MESSAGES.at("user_id"), MESSAGES.at("room_id"));
-    let author = |row: &RowValues| row[user].int().and_then(|id| people.get(&id));
+    let room = MESSAGES.at("room_id");
     let mut seen = 0;
     let mut signatures = Signatures::new(rooms);
-    let mut chunks = conn.chunks(&MESSAGES, "WHERE data IS NOT NULL ORDER BY id");
+    let mut chunks = conn
+        .chunks(&MESSAGES, "WHERE data IS NOT NULL ORDER BY id")
+        .await?;
     while let Some(rows) = chunks.try_next().await? {
         for row in &rows {
             seen += 1;
             if seen % every == 0 {
-                let is_good = author(row).is_some_and(|author| signature_is_good(row, author));
+                let is_good = author(row, &people).is_some_and(|author| signature_is_good(row, &author));
                 signatures.note(row[room].int(), row[0].int(), is_good);
             }
         }
@@ -315,31 +316,44 @@ async fn signatures(conn: &mut Conn, every: u64, report: &mut VerifyReport) -> R
     Ok(())
 }
 
+/// The id that a message was posted under.
+fn author(row: &RowValues, people: &HashMap<i64, String>) -> Option<String> {
+    row[MESSAGES.at("posted_as")]
+        .text()
+        .map(str::to_owned)
+        .or_else(|| people.get(&row[MESSAGES.at("user_id")].int()?).cloned())
+}
+
 async fn former_signatures(
     conn: &mut Conn,
     people: &HashMap<i64, String>,
     messages: &Signatures,
 ) -> Result<Signatures, ImportError> {
-    let (user, room) = (MESSAGES.at("user_id"), MESSAGES.at("room_id"));
-    let mut owners: HashMap<i64, (Option<i64>, Option<i64>)> = HashMap::new();
-    let mut chunks = conn.chunks(&MESSAGES, "WHERE id IN (SELECT message_id FROM message_history)");
+    let room = MESSAGES.at("room_id");
+    let mut owners: HashMap<i64, (Option<String>, Option<i64>)> = HashMap::new();
+    let mut chunks = conn
+        .chunks(&MESSAGES, "WHERE id IN (SELECT message_id FROM message_history)")
+        .await?;
     while let Some(rows) = chunks.try_next().await? {
         owners.extend(
             rows.iter()
-                .filter_map(|row| Some((row[0].int()?, (row[user].int(), row[room].int())))),
+                .filter_map(|row| Some((row[0].int()?, (author(row, people), row[room].int())))),
         );
     }
     drop(chunks);
     let mut signatures = Signatures::new(messages.rooms.clone());
     // pysogs does not note how long a former content was with its padding, so its signature cannot be checked.
-    let mut chunks = conn.chunks(&HISTORY, "WHERE data IS NOT NULL AND data_size IS NOT NULL");
+    let mut chunks = conn
+        .chunks(&HISTORY, "WHERE data IS NOT NULL AND data_size IS NOT NULL")
+        .await?;
     while let Some(rows) = chunks.try_next().await? {
         for row in &rows {
             let id = row[HISTORY.at("message_id")].int();
-            let (user, room) = id.and_then(|id| owners.get(&id).copied()).unwrap_or_default();
+            let owner = id.and_then(|id| owners.get(&id));
+            let room = owner.and_then(|(_, room)| *room);
             let at = |name| &row[HISTORY.at(name)];
-            let is_good = user
-                .and_then(|user| people.get(&user))
+            let is_good = owner
+                .and_then(|(author, _)| author.as_deref())
                 .is_some_and(|author| is_signed(at("data"), at("data_size"), at("signature"), author));
             signatures.note(room, id, is_good);
         }

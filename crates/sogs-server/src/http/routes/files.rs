@@ -144,8 +144,12 @@ pub(crate) fn too_large(limit: u64) -> Refusal {
 
 /// `POST /room/T/file`
 pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
-    let (room, _) = cx.room(token).await?;
-    let user = Arc::clone(cx.user()?);
+    let (room, rights) = cx.room(token).await?;
+    cx.user()?;
+    if !rights.upload {
+        return Err(Refusal::permission_denied());
+    }
+    let user = cx.member().await?;
     let (_, limit) = may_upload(cx.app, token, Some(&user), cx.now).await?;
     let config = cx.app.config();
     let size = match &cx.req.body {
