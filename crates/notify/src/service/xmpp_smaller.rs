@@ -169,3 +169,74 @@ fn cut(wire: &XmppWire, limit: usize) -> Option<Vec<XmppWire>> {
             .collect(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Confirmation;
+
+    fn whole(group: Vec<Attempt>) -> Attempt {
+        let smaller = Smaller {
+            parcel: Parcel {
+                target: crate::service::Target {
+                    address: "bob@example.org".to_owned(),
+                    room: false,
+                },
+                wires: Vec::new(),
+                files: Vec::new().into(),
+                repeat: Vec::new(),
+                fixed: None,
+            },
+            counts: vec![(0, group.len())],
+            limit: 8_000,
+            truncated: false,
+        };
+        smaller.whole(group)
+    }
+
+    fn delivered(confirmed_by: Confirmation) -> Attempt {
+        Attempt::new(Outcome::Delivered {
+            confirmed_by,
+            id: Some("1".to_owned()),
+        })
+    }
+
+    #[test]
+    fn the_weakest_part_decides() {
+        let unconfirmed = Attempt::new(Outcome::Partial {
+            lack: Lack::Proof,
+            id: None,
+            reason: "no receipt came".to_owned(),
+            remedy: "ask".to_owned(),
+        });
+        let receipt = || delivered(Confirmation::Receipt);
+        assert_eq!(
+            whole(vec![receipt(), unconfirmed, receipt()]).outcome.word(),
+            "unconfirmed"
+        );
+        let outcome = whole(vec![receipt(), delivered(Confirmation::HandedOver)]).outcome;
+        assert_eq!(outcome.word(), "handed-over");
+        assert_eq!(whole(vec![receipt(), receipt()]).outcome.word(), "delivered");
+    }
+
+    #[test]
+    fn a_part_that_came_back_beside_others_is_not_sent_again() {
+        let returned = || Attempt {
+            came_back: true,
+            ..Attempt::new(Outcome::deferred("no such user", "check the address"))
+        };
+        let attempt = whole(vec![delivered(Confirmation::Server), returned()]);
+        assert_eq!(attempt.outcome.word(), "unconfirmed");
+        assert!(
+            attempt
+                .outcome
+                .reason()
+                .is_some_and(|reason| reason.starts_with("part 2 of 2 came back"))
+        );
+        let attempt = whole(vec![returned(), returned()]);
+        assert_eq!(
+            (attempt.outcome.word(), attempt.leaves_doubt(true)),
+            ("deferred", false)
+        );
+    }
+}
