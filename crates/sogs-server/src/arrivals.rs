@@ -47,14 +47,17 @@ impl Default for Arrivals {
 /// The address that counts: of IPv6 the network, because one client has all of it. Loopback is a proxy, or this
 /// machine itself, and is not counted.
 fn counted(address: IpAddr) -> Option<IpAddr> {
-    match address.to_canonical() {
-        address if address.is_loopback() => None,
+    let address = address.to_canonical();
+    if address.is_loopback() {
+        return None;
+    }
+    match address {
         IpAddr::V6(address) => {
             let mut bytes = address.octets();
             bytes[8..].fill(0);
             Some(Ipv6Addr::from(bytes).into())
         }
-        address @ IpAddr::V4(_) => Some(address),
+        IpAddr::V4(_) => Some(address),
     }
 }
 

@@ -117,7 +117,7 @@ pub async fn import(options: &ImportOptions) -> Result<ImportReport, ImportError
         notes.extend(rehearse(options, &source.config, &key).await?);
         notes.extend(settle::rehearse(&mut source, &files).await?);
         let signatures = check_signatures(&mut source.conn).await?;
-        return Ok(report(key.public(), tables, signatures, &known, notes, true));
+        return Ok(report(key.public(), tables, &signatures, &known, notes, true));
     }
     let mut target = Target::open(options, &source.config, &key).await?;
     let outcome = write(&mut source, &mut target, &mut known, options.replace, &mut notes).await;
@@ -125,7 +125,7 @@ pub async fn import(options: &ImportOptions) -> Result<ImportReport, ImportError
         Ok((tables, signatures)) => {
             target.finish(&options.source, options.origin).await?;
             notes.append(&mut target.notes);
-            Ok(report(key.public(), tables, signatures, &known, notes, false))
+            Ok(report(key.public(), tables, &signatures, &known, notes, false))
         }
         Err(error) => {
             target.abandon().await;
@@ -137,7 +137,7 @@ pub async fn import(options: &ImportOptions) -> Result<ImportReport, ImportError
 fn report(
     key: ServerKey,
     tables: Vec<TableCount>,
-    signatures: Signatures,
+    signatures: &Signatures,
     known: &Known,
     mut notes: Vec<String>,
     dry_run: bool,
