@@ -212,9 +212,7 @@ pub(super) async fn hidden_rooms(stage: &Stage) {
             // The description of a room is missing for the banned, as on the reference server.
             let is_info = (method, path.as_str()) == ("GET", "/room/test");
             assert_eq!(got.status, if is_info { 404 } else { status }, "{method} {path}");
-            let until = got
-                .header("x-sogs-banned-until")
-                .map(|until| until.parse::<u64>());
+            let until = got.header("x-sogs-banned-until").map(str::parse::<u64>);
             let place = got.header("x-sogs-banned");
             if status == 403 {
                 let left = until.expect("a time").expect("a number") - now();
