@@ -1,11 +1,13 @@
 //! The one SQL text. This folder is compiled once per back end; `super` names the driver's types.
 
+mod erase;
 mod files;
 mod inbox;
 mod jobs;
 mod listing;
 mod messages;
 mod moderation;
+mod names;
 mod operation;
 mod posts;
 mod reactions;
