@@ -212,6 +212,28 @@ fn a_url_may_ask_for_it() {
     assert!(!ran.stderr.contains("stored"), "{}", ran.stderr);
 }
 
+/// One target of a URL and several: the second kind fixes its text at the first attempt.
+#[test]
+fn a_text_that_was_cut_is_noted_in_the_log() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let program = Program::new();
+    for rooms in ["one?overflow=truncate", "two/three?overflow=truncate"] {
+        let text = "word ".repeat(1_000);
+        let ran = program.run(&["send", "--queue", "-b", &text, &url(fake.port(), rooms)]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+    }
+    let ran = program.run(&["outbox", "flush"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert_eq!(taken(&fake).len(), 3);
+    let log = program.run(&["--json", "outbox", "log"]).json();
+    let notes: Vec<&Value> = log.iter().filter(|event| event["kind"] == "note").collect();
+    assert_eq!(notes.len(), 3, "{log:?}");
+    for note in notes {
+        let text = note["text"].as_str().unwrap_or_default();
+        assert!(text.starts_with("cut off: the text is longer"), "{text}");
+    }
+}
+
 #[test]
 fn what_cannot_be_stored_is_said() {
     let program = Program::new();

@@ -196,6 +196,29 @@ fn config_check_names_every_entry_and_problem() {
 }
 
 #[test]
+fn config_check_reports_an_unknown_parameter_once() {
+    let program = Program::new()
+        .file("c.conf", "xmpps://u:p@h.org/jane?overlow=split\n")
+        .file(
+            "c.yml",
+            "urls:\n  - xmpps://u:p@h.org/jane?overlow=split\n  - xmpps://u:p@h.org:\n      - to: bob\n        overlow: split\n",
+        );
+    for (file, wanted) in [("c.conf", 1), ("c.yml", 2)] {
+        let ran = program.run(&["config", "check", "--json", file]);
+        assert_eq!(ran.code, 1, "{}", ran.all());
+        let problems = ran.json()[0]["problems"].as_array().expect("a list").clone();
+        assert_eq!(problems.len(), wanted, "{problems:?}");
+    }
+    let ran = program.run(&["doctor", "xmpps://u:p@127.0.0.1:9/jane?overlow=split"]);
+    assert_eq!(
+        ran.stdout.matches("`overlow` is not a parameter here").count(),
+        1,
+        "{}",
+        ran.all()
+    );
+}
+
+#[test]
 fn generated_texts_are_whole() {
     let program = Program::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -10,7 +10,7 @@ mod run;
 pub(crate) use courier::fingerprint;
 pub use courier::{Courier, CourierOptions, Progress, ProgressFn};
 pub use plan::{Plan, Planned, Prepared, prepare, prepare_shared};
-pub(crate) use run::run;
+pub(crate) use run::{CUT_OFF, run};
 
 use std::sync::Arc;
 use std::time::SystemTime;

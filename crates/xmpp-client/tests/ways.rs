@@ -275,6 +275,49 @@ fn files_larger_than_the_server_takes_and_servers_that_take_none() {
     );
 }
 
+/// Carries connections from 127.0.0.2 to a port of 127.0.0.1.
+fn carry_from_another_address(port: u16) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    let own = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let server = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+            let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let (mut client, mut server) = (client, server);
+            std::thread::spawn(move || std::io::copy(&mut up, &mut server));
+            std::thread::spawn(move || std::io::copy(&mut down, &mut client));
+        }
+    });
+    own
+}
+
+#[test]
+fn a_slot_at_a_forbidden_address_is_not_used() {
+    for server in both() {
+        let upload = |rule: fn(std::net::IpAddr) -> bool| {
+            let sender = account(server, "alice", Mode::StartTls)
+                .host("127.0.0.2")
+                .port(carry_from_another_address(server.port))
+                .address_rule(rule);
+            let content = Content {
+                attachments: vec![Arc::new(Attachment::new(
+                    "a.txt",
+                    "text/plain",
+                    b"hello".to_vec(),
+                ))],
+                ..Content::default()
+            };
+            send_one(&sender, Outgoing::new(user("bob@localhost"), content))
+        };
+        // The server is at an address that is allowed, and names a slot at one that is not.
+        let outcome = upload(|ip| ip.to_string() == "127.0.0.2");
+        let error = failure(&outcome);
+        assert!(matches!(error, XmppError::UploadFailed { .. }), "{error:?}");
+        assert!(error.to_string().contains("may not go to"), "{error}");
+        delivered(&upload(|ip| ip.is_loopback()));
+    }
+}
+
 // --- secrets ---
 
 #[derive(Clone, Default)]

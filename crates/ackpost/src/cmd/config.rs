@@ -61,17 +61,7 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
             notifier.add_config(file).await;
         }
     });
-    let mut problems = notifier.problems().to_vec();
-    for entry in &notifier {
-        if let Some(service) = entry.service() {
-            problems.extend(
-                service
-                    .warnings()
-                    .iter()
-                    .map(|p| p.clone().at(entry.file.as_deref(), entry.line, None)),
-            );
-        }
-    }
+    let problems = notifier.problems().to_vec();
     // Who may read a file is no fault of what stands in it.
     let (remarks, problems): (Vec<_>, Vec<_>) = problems
         .into_iter()

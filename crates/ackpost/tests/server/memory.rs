@@ -104,3 +104,25 @@ fn a_number_of_heaps_that_is_set_stays() {
     server.start_limited("export MALLOC_ARENA_MAX=7");
     assert_eq!(server.variable("MALLOC_ARENA_MAX").as_deref(), Some("7"));
 }
+
+/// More silent connections than the soft limit of descriptors allows.
+#[test]
+fn the_limit_of_descriptors_is_raised_and_connections_fit_it() {
+    for limits in ["ulimit -Sn 100", "ulimit -n 200"] {
+        let mut server = Server::new();
+        let started = server.start_limited(limits);
+        let address = address(&started);
+        let silent: Vec<_> = (0..300)
+            .map(|_| TcpStream::connect_timeout(&address, PATIENCE).expect("it listens"))
+            .collect();
+        let began = Instant::now();
+        let answer = get(address, "/capabilities").expect("it answers");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{limits}: {answer}");
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{limits}: {:?}",
+            began.elapsed()
+        );
+        drop(silent);
+    }
+}

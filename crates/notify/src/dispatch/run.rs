@@ -19,7 +19,7 @@ use super::lane::{Lane, LaneState, Shared, with};
 use super::{Courier, File, Plan, Prepared, Stamp, attach};
 
 /// Note of a message that `overflow=truncate` shortened.
-const CUT_OFF: &str =
+pub(crate) const CUT_OFF: &str =
     "cut off: the text is longer than one message of the service, and overflow=truncate sends its beginning";
 
 /// One service of the run.

@@ -81,6 +81,9 @@ pub trait Keep: Send + Sync {
 
     /// Notes that the piece was sent a second time although nothing shows whether the first one arrived.
     fn repeated(&self) {}
+
+    /// Takes remarks about the delivery that are no failures, such as a text that was cut off.
+    fn noted(&self, _notes: Vec<String>) {}
 }
 
 /// Where a message goes: one target of one service.

@@ -1,7 +1,7 @@
 //! One lane: its entries one after the other, each attempt noted durably before it is made.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -289,6 +289,7 @@ impl Engine {
             payload,
             number,
             repeated: AtomicBool::new(false),
+            notes: Mutex::default(),
         };
         let job = Job {
             route: &payload.route,
@@ -315,6 +316,10 @@ impl Engine {
             let text = "it was sent a second time under the same id: the connection broke, and no archive shows \
                         whether the first one arrived";
             self.outbox.remark(&head.id, Remark::Repeated, text).await;
+        }
+        let notes = keeper.notes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for note in notes {
+            self.outbox.remark(&head.id, Remark::Note, &note).await;
         }
         outcome
     }
@@ -485,6 +490,7 @@ struct Keeper<'a> {
     payload: &'a Payload,
     number: usize,
     repeated: AtomicBool,
+    notes: Mutex<Vec<String>>,
 }
 
 impl Keep for Keeper<'_> {
@@ -507,5 +513,12 @@ impl Keep for Keeper<'_> {
 
     fn repeated(&self) {
         self.repeated.store(true, Ordering::Relaxed);
+    }
+
+    fn noted(&self, notes: Vec<String>) {
+        self.notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(notes);
     }
 }

@@ -16,7 +16,7 @@ use super::outbox::Outbox;
 use super::rules::{Budget, Rules};
 use super::types::{AcceptOptions, Accepted};
 use crate::asset::Asset;
-use crate::dispatch::{Courier, CourierOptions, Late};
+use crate::dispatch::{CUT_OFF, Courier, CourierOptions, Late};
 use crate::env::Environment;
 use crate::message::Message;
 use crate::outcome::Outcome;
@@ -134,8 +134,9 @@ impl Services {
     async fn attempt(&self, job: Job<'_>) -> Result<Outcome, Outcome> {
         let service = self.service(job.route)?;
         let target = Self::target(&service, job.route)?;
-        let wire = serde_json::from_value(job.wire.clone())
+        let wire: crate::service::Wire = serde_json::from_value(job.wire.clone())
             .map_err(|_| Outcome::refused("the stored message is written in another way", "send it again"))?;
+        let is_cut = wire.is_cut();
         let files = job.files.iter().map(|file| crate::dispatch::File {
             name: file.name.clone(),
             media_type: file.media_type.clone(),
@@ -174,9 +175,13 @@ impl Services {
         let courier = own.as_ref().unwrap_or(&self.courier);
         tokio::select! {
             mut attempts = courier.deliver(&service, &parcel) => Ok(match attempts.pop() {
-                Some(attempt) => {
+                Some(mut attempt) => {
                     if attempt.repeated {
                         job.keep.repeated();
+                    }
+                    if attempt.outcome.is_taken() {
+                        let cut = is_cut.then(|| CUT_OFF.to_owned());
+                        job.keep.noted(cut.into_iter().chain(attempt.notes.drain(..)).collect());
                     }
                     waiting(attempt)
                 }

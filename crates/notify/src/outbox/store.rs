@@ -226,6 +226,8 @@ pub(crate) enum Remark {
     Repeated,
     /// A piece came back after it was reported delivered.
     Late,
+    /// Something about a delivery that is no failure. Logged, not counted.
+    Note,
 }
 
 /// The end of a collection.

@@ -263,7 +263,8 @@ pub struct Event {
     pub at: SystemTime,
     /// Whose.
     pub entry: String,
-    /// `accepted`, `folded`, `closed`, `delivered`, `deferred`, `refused`, `expired`, `retried`, `dropped`, `repeated`, `late`, `alarm`.
+    /// `accepted`, `folded`, `closed`, `delivered`, `deferred`, `refused`, `expired`, `retried`, `dropped`, `repeated`, `late`, `note`,
+    /// `alarm`.
     pub kind: String,
     /// What happened, in words.
     pub text: String,

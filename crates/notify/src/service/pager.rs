@@ -133,6 +133,7 @@ impl Endpoint for Pager {
             body: chunk.body.to_string(),
             sent_at_ms: stamp.sent_at_ms,
             fixed: None,
+            cut: chunk.cut,
         })
     }
 

@@ -95,6 +95,7 @@ impl Sogs {
             body: chunk.body.to_string(),
             sent_at_ms: stamp.sent_at_ms,
             fixed: None,
+            cut: chunk.cut,
         };
         if self.reply_to.is_none() && !chunk.body.is_empty() {
             wire.fixed = self.seal(&self.post(&wire.body), wire.sent_at_ms).ok();

@@ -24,6 +24,14 @@ pub struct Shown {
 }
 
 impl Wire {
+    /// Returns true if text behind this piece was cut off.
+    pub fn is_cut(&self) -> bool {
+        match self {
+            Self::Sogs(wire) => wire.cut,
+            Self::Xmpp(wire) => wire.cut,
+        }
+    }
+
     /// Returns the texts that are sent, byte for byte.
     pub fn shown(&self) -> Shown {
         match self {
@@ -52,6 +60,9 @@ pub struct SogsWire {
     pub sent_at_ms: u64,
     /// The signed bytes; `None` while files or a quoted message are still to be added on the way.
     pub fixed: Option<FixedPost>,
+    /// Text behind this piece was cut off (`overflow=truncate`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 /// The signed bytes of a post, signed under each id that the server may want to show.
@@ -85,6 +96,9 @@ pub struct XmppWire {
     pub html: Option<String>,
     /// Signs like `*` in the body are not meant as styling.
     pub unstyled: bool,
+    /// Text behind this piece was cut off (`overflow=truncate`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 impl XmppWire {

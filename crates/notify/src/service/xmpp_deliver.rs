@@ -152,6 +152,7 @@ impl Xmpp {
             subject: Some(chunk.title.clone()).filter(|title| self.subject && !title.is_empty()),
             html: chunk.xhtml.clone(),
             unstyled: common.format == Format::Text,
+            cut: chunk.cut,
         }
     }
 

@@ -279,6 +279,12 @@ pub struct KeptLetter {
     pub recipient_id: Id,
     /// Database id of the sender.
     pub sender_id: Id,
+    /// The id the recipient was addressed by, where it is not the one shown now.
+    #[serde(default)]
+    pub recipient_as: Option<String>,
+    /// The id the sender signed with, where it is not the one shown now.
+    #[serde(default)]
+    pub sender_as: Option<String>,
     /// Encrypted body.
     #[serde(with = "as_base64")]
     pub body: Vec<u8>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::accounts::present;
 use super::messages::{aftermath, with_company};
 use super::moderation::{global_ban, global_unban, reschedule, room_ban, room_unban};
 use super::operation::{add_log, file_columns, file_row, hold};
@@ -122,7 +123,7 @@ impl SqlStore {
         let mut all: Vec<KeptLetter> = Vec::new();
         for (list, marks) in id_lists(&users, 4) {
             let text = format!(
-                "SELECT id, recipient_id, sender_id, body, posted_at, expiry FROM inbox WHERE sender_id IN ({marks}) \
+                "SELECT id, recipient_id, sender_id, recipient_as, sender_as, body, posted_at, expiry FROM inbox WHERE sender_id IN ({marks}) \
                  AND posted_at >= $1 AND posted_at < $2 ORDER BY id LIMIT $3"
             );
             let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text))
@@ -204,11 +205,12 @@ async fn take_away(mut tx: Tx<'_>, erase: &Erase) -> StoreResult<Erased> {
         }
     }
     for (user_id, room_id) in &erase.bans {
+        let user_id = present(tx.conn, *user_id).await?;
         match room_id {
-            Some(room_id) => room_ban(&mut tx, *room_id, *user_id).await?,
-            None => global_ban(&mut tx, *user_id).await?,
+            Some(room_id) => room_ban(&mut tx, *room_id, user_id).await?,
+            None => global_ban(&mut tx, user_id).await?,
         }
-        reschedule(&mut tx, *room_id, *user_id, erase.until).await?;
+        reschedule(&mut tx, *room_id, user_id, erase.until).await?;
         erased.bans += 1;
     }
     if let Some(entry) = &erase.log {
@@ -346,11 +348,12 @@ async fn give_back(mut tx: Tx<'_>, all: &Returning) -> StoreResult<Brought> {
         brought.letters += put_letter(&mut tx, letter).await?;
     }
     for KeptBan { user_id, room_id } in &all.unbans {
+        let user_id = present(tx.conn, *user_id).await?;
         match room_id {
-            Some(room_id) => room_unban(&mut tx, *room_id, *user_id).await?,
-            None => global_unban(&mut tx, *user_id).await?,
+            Some(room_id) => room_unban(&mut tx, *room_id, user_id).await?,
+            None => global_unban(&mut tx, user_id).await?,
         }
-        reschedule(&mut tx, *room_id, *user_id, None).await?;
+        reschedule(&mut tx, *room_id, user_id, None).await?;
         brought.bans += 1;
     }
     Ok(brought)
@@ -362,6 +365,7 @@ async fn give(tx: &mut Tx<'_>, room_id: Id, message_id: Id, list: &[&KeptReactio
     }
     let mut added = 0;
     for (_, _, user_id, emoji, at) in list {
+        let user_id = present(tx.conn, *user_id).await?;
         sqlx::query(
             "INSERT INTO reactions (room_id, message_id, reaction) VALUES ($1, $2, $3) \
              ON CONFLICT (message_id, reaction) DO NOTHING",
@@ -377,7 +381,7 @@ async fn give(tx: &mut Tx<'_>, room_id: Id, message_id: Id, list: &[&KeptReactio
         )
         .bind(message_id)
         .bind(emoji)
-        .bind(*user_id)
+        .bind(user_id)
         .bind(*at)
         .execute(&mut *tx.conn)
         .await?;
@@ -390,23 +394,25 @@ async fn give(tx: &mut Tx<'_>, room_id: Id, message_id: Id, list: &[&KeptReactio
 }
 
 async fn put_letter(tx: &mut Tx<'_>, letter: &KeptLetter) -> StoreResult<u64> {
+    let recipient = present(tx.conn, letter.recipient_id).await?;
+    let sender = present(tx.conn, letter.sender_id).await?;
     let new = sqlx::query(
-        "INSERT INTO inbox (id, recipient_id, sender_id, body, posted_at, expiry) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT DO NOTHING",
+        "INSERT INTO inbox (id, recipient_id, sender_id, body, posted_at, expiry, recipient_as, sender_as) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
     )
     .bind(letter.id)
-    .bind(letter.recipient_id)
-    .bind(letter.sender_id)
+    .bind(recipient)
+    .bind(sender)
     .bind(&letter.body[..])
     .bind(letter.posted_at)
     .bind(letter.expiry)
+    .bind(letter.recipient_as.as_deref())
+    .bind(letter.sender_as.as_deref())
     .execute(&mut *tx.conn)
     .await?;
     if new.rows_affected() > 0 {
-        tx.changes.extend([
-            Change::DirectMessage(letter.recipient_id),
-            Change::DirectMessage(letter.sender_id),
-        ]);
+        tx.changes
+            .extend([Change::DirectMessage(recipient), Change::DirectMessage(sender)]);
     }
     Ok(new.rows_affected())
 }

@@ -87,7 +87,9 @@ impl SqlStore {
         limit: i64,
     ) -> StoreResult<Vec<(Id, String)>> {
         Ok(sqlx::query_as(
-            "SELECT id, session_id FROM users WHERE session_id LIKE $1 AND session_id LIKE $2 ORDER BY session_id LIMIT $3",
+            "SELECT u.id, u.session_id FROM users u WHERE u.session_id LIKE $1 AND u.session_id LIKE $2 \
+             UNION SELECT u.id, u.session_id FROM account_ids a JOIN users u ON u.id = a.user_id \
+             WHERE a.key LIKE $1 AND a.key LIKE $2 ORDER BY 2 LIMIT $3",
         )
         .bind(format!("{head}%"))
         .bind(format!("%{tail}"))

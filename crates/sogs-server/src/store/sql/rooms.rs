@@ -1,5 +1,6 @@
 //! Rooms, their moderators and pins.
 
+use super::accounts::present;
 use super::{SqlStore, Tx, bump_info};
 use crate::store::{
     Change, Id, ModRow, NewRoom, PinRow, Pinned, RoomFull, RoomPatch, RoomPatched, RoomRow, StoreResult,
@@ -270,6 +271,7 @@ pub(super) async fn pin(
     if found.is_none() {
         return Ok(Pinned::NoMessage);
     }
+    let user_id = present(tx.conn, user_id).await?;
     sqlx::query(
         "INSERT INTO pinned_messages (room_id, message_id, pinned_by, pinned_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (room_id, message_id) DO UPDATE SET pinned_by = excluded.pinned_by, pinned_at = excluded.pinned_at",

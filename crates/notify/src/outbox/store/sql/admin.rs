@@ -206,12 +206,13 @@ impl Backend {
         let (kind, count) = match remark {
             Remark::Repeated => (
                 "repeated",
-                "UPDATE outbox_counter SET repeated = repeated + 1 WHERE service = $1",
+                Some("UPDATE outbox_counter SET repeated = repeated + 1 WHERE service = $1"),
             ),
             Remark::Late => (
                 "late",
-                "UPDATE outbox_counter SET late = late + 1 WHERE service = $1",
+                Some("UPDATE outbox_counter SET late = late + 1 WHERE service = $1"),
             ),
+            Remark::Note => ("note", None),
         };
         let mut tx = self.begin().await?;
         let service: Option<String> = sqlx::query_scalar("SELECT service FROM outbox_entry WHERE id = $1")
@@ -228,7 +229,9 @@ impl Backend {
             .bind(sealed)
             .execute(&mut *tx)
             .await?;
-        sqlx::query(count).bind(service).execute(&mut *tx).await?;
+        if let Some(count) = count {
+            sqlx::query(count).bind(service).execute(&mut *tx).await?;
+        }
         tx.commit().await
     }
 }

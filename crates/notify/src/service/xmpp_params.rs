@@ -1,0 +1,129 @@
+//! Parameters of XMPP URLs.
+
+use super::param::{Param, Values, Written};
+
+/// Parameters of an XMPP URL, in the order of the canonical URL.
+pub(super) static PARAMETERS: &[Param] = &[
+    Param::new(
+        "to",
+        Values::Text("users and #rooms, separated by commas"),
+        "",
+        "Further recipients. Without any, the account itself is the recipient.",
+        "to=bob,%23ops@rooms.example.org",
+    )
+    .written(Written::Address),
+    Param::new(
+        "password_file",
+        Values::Text("a path"),
+        "",
+        "File with the password. It takes precedence over a password in the address.",
+        "password_file=/etc/ackpost/xmpp.password",
+    )
+    .aliases(&["seed_file"])
+    .written(Written::Address),
+    Param::new(
+        "mode",
+        Values::Words(&["starttls", "tls", "none"]),
+        "starttls",
+        "Encryption of the connection. `none` needs `xmpp://`, where it is the default.",
+        "mode=tls",
+    )
+    .written(Written::Always),
+    Param::new(
+        "roster",
+        Values::YesNo,
+        "no",
+        "Request the contact list after the login, on a connection that is not kept. A refusal is reported as a remark.",
+        "roster=yes",
+    )
+    .written(Written::Always),
+    Param::new(
+        "subject",
+        Values::YesNo,
+        "no",
+        "Send the title as the subject instead of the first line of the body.",
+        "subject=yes",
+    )
+    .written(Written::Always),
+    Param::new(
+        "keepalive",
+        Values::YesNo,
+        "no",
+        "Keep the connection open for further messages of the same process. The outbox and the gateway always do.",
+        "keepalive=yes",
+    )
+    .written(Written::Always),
+    Param::new(
+        "scramplus",
+        Values::Words(&["yes", "no", "require"]),
+        "yes",
+        "Bind the login to the TLS connection: if the server offers it, never, or always. With `require`, a login that cannot be bound fails.",
+        "scramplus=require",
+    )
+    .written(Written::Always),
+    Param::new(
+        "name",
+        Values::Text("letters A-Z, digits and _"),
+        "",
+        "Nickname in rooms. The default is the user of the address.",
+        "name=alerts",
+    ),
+    Param::new(
+        "xmpp",
+        Values::Text("a host name or address"),
+        "",
+        "Host to connect to, instead of the one that DNS names for the domain.",
+        "xmpp=chat.example.org",
+    )
+    .written(Written::Guarded),
+    Param::new(
+        "confirm",
+        Values::Words(&["sent", "server", "room", "receipt"]),
+        "",
+        "Proof that makes a message delivered. The default is `room` for a room and `server` for a person. See the confirmation levels.",
+        "confirm=receipt",
+    ),
+    Param::new(
+        "room_password",
+        Values::Text("text"),
+        "",
+        "Password of every room that has none of its own.",
+        "room_password=SECRET",
+    )
+    .secret(),
+    Param::new(
+        "create",
+        Values::YesNo,
+        "no",
+        "Create a room that does not exist, as a persistent room. Without it, sending to such a room fails.",
+        "create=yes",
+    ),
+    Param::new(
+        "fast",
+        Values::YesNo,
+        "no",
+        "Store a login token of the server (FAST, XEP-0484) in the state folder, so that the next login takes fewer round trips.",
+        "fast=yes",
+    ),
+    Param::new(
+        "plain",
+        Values::YesNo,
+        "no",
+        "Allow the login with PLAIN, which shows the password, on every connection. Without it, PLAIN needs a verified connection or a server on this machine. PLAIN is never used if the server offers SCRAM.",
+        "plain=yes",
+    ),
+    Param::new(
+        "replace",
+        Values::Text("a key"),
+        "",
+        "Send a correction (XEP-0308) of the first message that was delivered to the same recipient with this key.",
+        "replace=disk",
+    ),
+    Param::new(
+        "ca_file",
+        Values::Text("a path"),
+        "",
+        "PEM file with the certificate authorities to trust.",
+        "ca_file=/etc/ackpost/ca.pem",
+    ),
+];
