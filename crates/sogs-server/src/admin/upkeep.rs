@@ -1,5 +1,6 @@
 //! Upkeep of rooms: pins, the lifetime of files, and changes of all rooms at once.
 
+use super::archive;
 use super::exec::{Act, Done, count, one_token, place_words, time};
 use super::gone::Gone;
 use super::operation::{AdminError, Answer, PermissionChange, Place};
@@ -136,12 +137,7 @@ pub(super) async fn pin(act: &Act<'_>, room: &str, id: Id) -> Done {
     let room = act.room(room).await?;
     let store = &act.admin.store;
     let before = store.pins_of(vec![id]).await?;
-    let files: Vec<(Id, Option<f64>)> = store
-        .files_of_messages(vec![id])
-        .await?
-        .into_iter()
-        .map(|file| (file.id, file.expiry))
-        .collect();
+    let files = store.files_of_messages(vec![id]).await?;
     let detail = format!("message {id} of {}", room.token);
     let mut undo = None;
     if !act.dry_run {
@@ -152,10 +148,13 @@ pub(super) async fn pin(act: &Act<'_>, room: &str, id: Id) -> Done {
                 "whispers, hidden and deleted messages cannot; `ackpost server message list` shows the others",
             ));
         }
+        for file in &files {
+            archive::keep(act.admin.keeper(), &file.content)?;
+        }
         let plan = Undo::Pin {
             room_id: room.id,
             message_id: id,
-            before,
+            before: before.first().map(|(_, _, user_id, at)| (*user_id, *at)),
             files,
         };
         undo = act
