@@ -15,6 +15,7 @@
     reason = "a protocol walk-through reads best in one piece"
 )]
 
+mod arriving;
 mod auth;
 mod common;
 mod crash;
