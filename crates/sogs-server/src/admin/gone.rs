@@ -49,7 +49,7 @@ impl Gone {
         let store = &act.admin.store;
         let files = store.files_of_messages(messages.clone()).await?;
         for file in &files {
-            archive::keep(act.admin, &file.content)?;
+            archive::keep(act.admin, &file.content).await?;
         }
         let mut held = store.held(None).await?;
         if !held.is_empty() {
@@ -125,7 +125,7 @@ impl Gone {
         tell(restored, self.messages.len(), "message", "stand again");
         let mut kept = 0;
         for file in &self.files {
-            if archive::bring_back(act.admin, &file.content)? && store.put_file(file.clone()).await? {
+            if archive::restore_file(act.admin, file.clone()).await? {
                 kept += 1;
             }
         }

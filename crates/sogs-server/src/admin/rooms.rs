@@ -242,7 +242,7 @@ pub(super) async fn edit(act: &Act<'_>, token: &str, edit: Edit) -> Done {
     let mut undo_id = None;
     if !act.dry_run {
         if let Some(old) = &undo.image_content() {
-            archive::keep(act.admin, old)?;
+            archive::keep(act.admin, old).await?;
         }
         patch.image = match image {
             None => None,
@@ -340,7 +340,7 @@ fn decode_image(text: &str) -> Result<Option<Vec<u8>>, AdminError> {
 }
 
 async fn store_image(act: &Act<'_>, room_id: Id, bytes: &[u8]) -> Result<Id, AdminError> {
-    let content = archive::put_content(act.admin, bytes).await?;
+    let kept = archive::put_content(act.admin, bytes).await?;
     // A picture needs an uploader; the server's own appearance is the system user of the key.
     let system = format!("ff{}", act.admin.key);
     let uploader = act
@@ -358,9 +358,11 @@ async fn store_image(act: &Act<'_>, room_id: Id, bytes: &[u8]) -> Result<Id, Adm
         now: act.now,
         expiry: None,
         filename: None,
-        content,
+        content: kept.name.clone(),
     };
-    Ok(act.admin.store.add_file(new).await?)
+    let id = act.admin.store.add_file(new).await?;
+    drop(kept);
+    Ok(id)
 }
 
 /// Puts a former picture back, if its file is still there or was kept.
@@ -385,9 +387,7 @@ pub(super) async fn restore_image(
     }
     if image.is_some() {
         let there = match file {
-            Some(file) => {
-                archive::bring_back(act.admin, &file.content)? && act.admin.store.put_file(file).await?
-            }
+            Some(file) => archive::restore_file(act.admin, file).await?,
             None => false,
         };
         if !there {

@@ -16,6 +16,9 @@
 )]
 
 mod auth;
+mod bucket;
+mod bucket_crash;
+mod bucket_moves;
 mod common;
 mod crash;
 mod disk;
