@@ -161,6 +161,20 @@ impl Blinder {
         ])
     }
 
+    /// The `05` id of a `15` id here: the factor is the server's alone, so it can be divided out. Both signs of the blinded
+    /// key give the same id.
+    pub fn account15(&self, blinded: &SessionId) -> Result<SessionId, IdError> {
+        if blinded.prefix() != Prefix::Blind15 {
+            return Err(IdError::WrongKind);
+        }
+        let point = keys::valid_point(blinded.key())?;
+        let account = keys::mul_public(&point, &self.k.invert());
+        Ok(SessionId::new(
+            Prefix::Account,
+            account.to_montgomery().to_bytes(),
+        ))
+    }
+
     /// Whether the blinded id (15 or 25) is that of `account` (a `05` id) here.
     pub fn matches(&self, account: &SessionId, blinded: &SessionId) -> bool {
         match blinded.prefix() {

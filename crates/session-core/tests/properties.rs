@@ -233,7 +233,12 @@ proptest! {
         let blinder = Blinder::new(&server);
         prop_assert!(blinder.matches(&me.session_id(), &me.blind15(&server).id()));
         prop_assert!(blinder.matches(&me.session_id(), &me.blind25(&server).id()));
-        prop_assert!(blinder.candidates15(&me.session_id()).unwrap().contains(&me.blind15(&server).id()));
+        let candidates = blinder.candidates15(&me.session_id()).unwrap();
+        prop_assert!(candidates.contains(&me.blind15(&server).id()));
+        for blinded in candidates {
+            prop_assert_eq!(blinder.account15(&blinded).unwrap(), me.session_id());
+        }
+        prop_assert!(blinder.account15(&me.session_id()).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::cache::User;
 use crate::store::{Id, Seen};
 
 /// Entries that wait to be written; beyond that new ones are dropped until the next writing.
@@ -10,15 +11,90 @@ const MAX_WAITING: usize = 200_000;
 /// The same person in the same place is noted again only after so many seconds.
 const COARSE: f64 = 60.0;
 
+/// Seconds after which somebody who is still here gets a row in the database, to be counted as active.
+const STAYS: f64 = 60.0;
+/// Seconds without a sign after which somebody without a row is forgotten.
+const LEFT: f64 = 600.0;
+/// People without a row that are watched at a time.
+const MAX_VISITORS: usize = 50_000;
+
+/// Somebody without a row.
+struct Visitor {
+    first: f64,
+    last: f64,
+    /// The room that was looked at last.
+    room: Option<Id>,
+}
+
+/// Somebody who stays and has no row yet.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Stayed {
+    /// The id they use.
+    pub(crate) name: String,
+    /// When they came (Unix seconds).
+    pub(crate) since: f64,
+    /// When they were seen last (Unix seconds).
+    pub(crate) seen: f64,
+    /// The room that they looked at last.
+    pub(crate) room: Option<Id>,
+}
+
 /// Collects sightings.
 #[derive(Default)]
 pub(crate) struct Activity {
+    visitors: Mutex<HashMap<String, Visitor>>,
     waiting: Mutex<HashMap<(Id, Id), f64>>,
     noted: Mutex<HashMap<(Id, Id), f64>>,
 }
 
 impl Activity {
-    /// Somebody was seen, in a room or (`None`) on the server.
+    /// Somebody was seen, in a room or (`None`) on the server. Who has no row gets none for that; who is seen again a
+    /// minute later stays, and is one of [`Activity::stayed`].
+    pub(crate) fn see(&self, user: &User, room_id: Option<Id>, now: f64) {
+        if user.is_known() {
+            self.note(user.row.id, room_id, now);
+            return;
+        }
+        let mut visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(visitor) = visitors.get_mut(&user.name) {
+            visitor.last = now;
+            visitor.room = room_id.or(visitor.room);
+        } else if visitors.len() < MAX_VISITORS {
+            let visitor = Visitor {
+                first: now,
+                last: now,
+                room: room_id,
+            };
+            visitors.insert(user.name.clone(), visitor);
+        }
+    }
+
+    /// Whether somebody was here a moment ago and had no row.
+    pub(crate) fn is_visiting(&self, name: &str) -> bool {
+        let visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        visitors.contains_key(name)
+    }
+
+    /// Takes those without a row who stay, and forgets those who left.
+    pub(crate) fn stayed(&self, now: f64) -> Vec<Stayed> {
+        let mut visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stayed = Vec::new();
+        visitors.retain(|name, visitor| {
+            let stays = visitor.last - visitor.first >= STAYS;
+            if stays {
+                stayed.push(Stayed {
+                    name: name.clone(),
+                    since: visitor.first,
+                    seen: visitor.last,
+                    room: visitor.room,
+                });
+            }
+            !stays && (now - visitor.last).abs() < LEFT
+        });
+        stayed
+    }
+
+    /// Somebody with a row was seen, in a room or (`None`) on the server.
     pub(crate) fn note(&self, user_id: Id, room_id: Option<Id>, now: f64) {
         let key = (user_id, room_id.unwrap_or(0));
         {

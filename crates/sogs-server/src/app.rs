@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use session_core::blind::{Blinder, absolute15};
-use session_core::{Prefix, ServerKey, ServerSecret, SessionId};
+use session_core::blind::Blinder;
+use session_core::{ServerKey, ServerSecret, SessionId};
 use tokio::sync::Semaphore;
 
+use crate::account::{self, Found};
 use crate::activity::Activity;
 use crate::cache::{Room, User, World};
 use crate::config::{Config, ConfigError};
@@ -15,8 +16,9 @@ use crate::contents::Contents;
 use crate::guard::Guard;
 use crate::http::answers::Answers;
 use crate::nonce::Nonces;
+use crate::plugin::PluginEvent;
 use crate::shared::Turnstile;
-use crate::store::{Aliases, DynStore, Id, InboxRow, Mailbox, NonceRow, StoreResult};
+use crate::store::{DynStore, Id, InboxRow, Mailbox, NonceRow, Person, StoreResult};
 
 /// Counters for `/metrics`.
 #[derive(Debug, Default)]
@@ -172,52 +174,107 @@ impl App {
         self.world.all_rooms(&self.store).await
     }
 
-    /// Reads a user from memory or the database.
-    pub async fn user(&self, session_id: &str) -> StoreResult<Option<Arc<User>>> {
-        self.world.user(&self.store, session_id).await
+    /// The person of an id, from memory or the database; `None` for somebody who has no row.
+    pub async fn user(&self, id: &SessionId) -> StoreResult<Option<Arc<User>>> {
+        let name = id.to_string();
+        if let Some(user) = self.world.known_user(&name) {
+            return Ok(Some(user));
+        }
+        if self.world.newcomer(&name).is_some() {
+            return Ok(None);
+        }
+        let before = self.world.epoch();
+        let found = self.store.user(account::key(&self.blinder, id)).await?;
+        Ok(found.map(|full| self.world.keep_user(full, name, before)))
     }
 
-    /// Finds the user whom an id means here. On a server that insists on blinded ids an account id (05) means the
-    /// blinded user of that account; with `create` one who never came is remembered until then.
-    pub async fn resolve(&self, id: &SessionId, create: bool) -> StoreResult<Option<Arc<User>>> {
-        let text = id.to_string();
-        let aliases = self.aliases(id);
-        if aliases.candidates.is_empty()
-            && let Some(user) = self.world.known_user(&text)
-        {
+    /// The person who comes with an id that was verified; `None` when no app makes such an id. Whoever has done nothing
+    /// here yet has no row.
+    pub(crate) async fn visitor(&self, id: &SessionId, now: f64) -> StoreResult<Option<Arc<User>>> {
+        let name = id.to_string();
+        let blind = self.config().users.require_blind_keys;
+        let fits = |user: &User| !user.row.is_better_shown_as(&name, blind);
+        if let Some(user) = self.world.known_user(&name).filter(|user| fits(user)) {
+            return Ok(Some(user));
+        }
+        if let Some(user) = self.world.newcomer(&name) {
             return Ok(Some(user));
         }
         let before = self.world.epoch();
-        let found = if create && aliases.candidates.is_empty() && id.is_blinded() {
-            // A blinded id that never came: rights that wait for it are handed over now.
-            let pending = Some(absolute15(id).to_string());
-            match self.store.user(text.clone()).await? {
-                Some(user) => Some(user),
-                None => Some(self.store.ensure_user(text, pending, unix_now()).await?),
-            }
-        } else {
-            self.store.resolve_user(text, aliases, create, unix_now()).await?
+        let user = match account::find(&self.store, &self.blinder, id, blind).await? {
+            Found::Known(full) => self.world.keep_user(full, name.clone(), before),
+            Found::Forged(_) => return Ok(None),
+            Found::Nobody(_) => return Ok(Some(self.world.keep_newcomer(name, now, before))),
         };
-        Ok(found.map(|full| self.world.keep_user(full, before)))
+        if fits(&user) {
+            return Ok(Some(user));
+        }
+        self.enter(id, now).await.map(Some)
     }
 
-    /// The other ids of a person, as far as they follow from this one here.
-    pub fn aliases(&self, id: &SessionId) -> Aliases {
-        if id.prefix() != Prefix::Account || !self.config().users.require_blind_keys {
-            return Aliases::default();
+    /// Gives a visitor a row, or notes a visit under an id that suits the server better.
+    pub(crate) async fn enter(&self, id: &SessionId, now: f64) -> StoreResult<Arc<User>> {
+        let person = account::person(&self.blinder, id, self.config().users.require_blind_keys);
+        let name = person.session_id.clone();
+        let before = self.world.epoch();
+        let (full, is_new) = self.store.ensure_user(person, now).await?;
+        if is_new {
+            self.guard.tell(&PluginEvent::Joined {
+                session_id: name.clone(),
+                at: now,
+            });
         }
-        let mut aliases = Aliases::default();
-        if let Ok([absolute, negative]) = self.blinder.candidates15(id) {
-            aliases
-                .candidates
-                .extend([absolute.to_string(), negative.to_string()]);
-            aliases.pending.push(absolute.to_string());
+        Ok(self.world.keep_user(full, name, before))
+    }
+
+    /// The person whom a direct message is for: somebody with a row, or who was here a moment ago and gets one now.
+    pub(crate) async fn addressee(&self, id: &SessionId, now: f64) -> StoreResult<Option<Arc<User>>> {
+        match self.user(id).await? {
+            None if self.activity.is_visiting(&id.to_string()) => self.enter(id, now).await.map(Some),
+            known => Ok(known),
         }
-        if let Ok(id25) = self.blinder.id25(id) {
-            aliases.candidates.push(id25.to_string());
-            aliases.pending.push(id25.to_string());
+    }
+
+    /// Finds the person whom an id means here; with `create` one who never came gets a row, to be recognised by any id.
+    pub async fn resolve(&self, id: &SessionId, create: bool) -> StoreResult<Option<Arc<User>>> {
+        let name = id.to_string();
+        if let Some(user) = self.world.known_user(&name) {
+            return Ok(Some(user));
         }
-        aliases
+        let blind = self.config().users.require_blind_keys;
+        let before = self.world.epoch();
+        let full = match account::find(&self.store, &self.blinder, id, blind).await? {
+            Found::Known(full) => full,
+            Found::Forged(user_id) => match self.store.user_by_id(user_id).await? {
+                Some(full) => return Ok(Some(World::apart(full, name))),
+                None => return Ok(None),
+            },
+            Found::Nobody(person) if create => {
+                if let Some(id) = self.seen_as(&person) {
+                    self.enter(&id, unix_now()).await?;
+                    return Box::pin(self.resolve(&id, false)).await;
+                }
+                let person = Person {
+                    visits: false,
+                    ..*person
+                };
+                self.store.ensure_user(person, unix_now()).await?.0
+            }
+            Found::Nobody(_) => return Ok(None),
+        };
+        Ok(Some(self.world.keep_user(full, name, before)))
+    }
+
+    /// The id under which somebody without a row was here a moment ago.
+    fn seen_as(&self, person: &Person) -> Option<SessionId> {
+        let signs = |key: &String| {
+            let id: SessionId = key.parse().ok()?;
+            let mut other = *id.key();
+            other[31] |= 0x80;
+            Some([id, SessionId::new(id.prefix(), other)])
+        };
+        let mut ids = person.keys.iter().filter_map(signs).flatten();
+        ids.find(|id| self.activity.is_visiting(&id.to_string()))
     }
 
     /// Whether a key was found good before.

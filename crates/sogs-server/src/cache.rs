@@ -52,22 +52,51 @@ pub struct Live {
     pub active: AtomicI64,
 }
 
-/// A user in memory.
+/// Row number of somebody who has no row: no row has it, also none that was imported.
+pub(crate) const NOBODY: Id = Id::MIN;
+
+/// A user in memory, as one id names them.
 #[derive(Debug)]
 pub struct User {
-    /// The row.
+    /// The id that was used. The row has the one that the person is shown under.
+    pub name: String,
+    /// The row. Somebody who has done nothing here yet has none in the database: its `id` is then the smallest number there is.
     pub row: UserRow,
     /// Overrides by room.
     pub overrides: HashMap<Id, OverrideRow>,
 }
 
 impl User {
-    fn new(full: UserFull) -> Self {
+    fn new(full: UserFull, name: String) -> Self {
         let overrides = full.overrides.into_iter().map(|row| (row.room_id, row)).collect();
         Self {
+            name,
             row: full.user,
             overrides,
         }
+    }
+
+    fn newcomer(name: String, now: f64) -> Self {
+        Self {
+            row: UserRow {
+                id: NOBODY,
+                session_id: name.clone(),
+                created: now,
+                last_active: now,
+                banned: false,
+                moderator: false,
+                admin: false,
+                visible_mod: false,
+                visited: true,
+            },
+            name,
+            overrides: HashMap::new(),
+        }
+    }
+
+    /// Whether the person has a row in the database.
+    pub fn is_known(&self) -> bool {
+        self.row.id != NOBODY
     }
 
     /// Whether the user has an explicit permission to write in any room.
@@ -88,8 +117,13 @@ impl User {
 struct Users {
     young: HashMap<String, Arc<User>>,
     old: HashMap<String, Arc<User>>,
-    names: HashMap<Id, String>,
+    names: HashMap<Id, Vec<String>>,
+    /// People without a row, by the id they use.
+    newcomers: HashMap<String, Arc<User>>,
 }
+
+/// Ids of one person that are remembered at a time; there are four that apps make.
+const NAMES: usize = 8;
 
 impl Users {
     fn get(&mut self, session_id: &str, capacity: usize) -> Option<Arc<User>> {
@@ -105,14 +139,38 @@ impl Users {
         if self.young.len() >= capacity / 2 {
             self.old = std::mem::take(&mut self.young);
             let Self { old, names, .. } = self;
-            names.retain(|_, name| old.contains_key(name));
+            names.retain(|_, known| {
+                known.retain(|name| old.contains_key(name));
+                !known.is_empty()
+            });
         }
-        self.names.insert(user.row.id, user.row.session_id.clone());
-        self.young.insert(user.row.session_id.clone(), user);
+        self.newcomers.remove(&user.name);
+        let names = self.names.entry(user.row.id).or_default();
+        if !names.contains(&user.name) {
+            if names.len() >= NAMES {
+                let oldest = names.remove(0);
+                self.young.remove(&oldest);
+                self.old.remove(&oldest);
+            }
+            names.push(user.name.clone());
+        }
+        self.young.insert(user.name.clone(), user);
+    }
+
+    fn put_newcomer(&mut self, user: Arc<User>, capacity: usize) {
+        if self.newcomers.len() >= capacity {
+            self.newcomers.clear();
+        }
+        self.newcomers.insert(user.name.clone(), user);
     }
 
     fn forget(&mut self, id: Id) {
-        if let Some(name) = self.names.remove(&id) {
+        let Some(names) = self.names.remove(&id) else {
+            // It may be the new row of somebody who had none.
+            self.newcomers.clear();
+            return;
+        };
+        for name in names {
             self.young.remove(&name);
             self.old.remove(&name);
         }
@@ -321,21 +379,24 @@ impl World {
         Ok(rooms)
     }
 
-    /// A user in memory, without asking the store.
-    pub fn known_user(&self, session_id: &str) -> Option<Arc<User>> {
-        held(&self.users).get(session_id, self.capacity)
+    /// A user in memory by any id, without asking the store.
+    pub fn known_user(&self, name: &str) -> Option<Arc<User>> {
+        held(&self.users).get(name, self.capacity)
     }
 
-    /// A user, if there is one.
-    pub async fn user(&self, store: &DynStore, session_id: &str) -> StoreResult<Option<Arc<User>>> {
-        if let Some(user) = self.known_user(session_id) {
-            return Ok(Some(user));
+    /// Somebody in memory who is known to have no row.
+    pub fn newcomer(&self, name: &str) -> Option<Arc<User>> {
+        held(&self.users).newcomers.get(name).cloned()
+    }
+
+    /// Keeps somebody who was found to have no row since `before`, unless something changed meanwhile.
+    pub fn keep_newcomer(&self, name: String, now: f64, before: u64) -> Arc<User> {
+        let user = Arc::new(User::newcomer(name, now));
+        let mut users = held(&self.users);
+        if self.epoch.load(Ordering::Acquire) == before {
+            users.put_newcomer(Arc::clone(&user), self.capacity);
         }
-        let before = self.epoch.load(Ordering::Acquire);
-        let Some(full) = store.user(session_id.to_owned()).await? else {
-            return Ok(None);
-        };
-        Ok(Some(self.keep_user(full, before)))
+        user
     }
 
     /// The count to remember before loading a user for [`World::keep_user`].
@@ -343,9 +404,14 @@ impl World {
         self.epoch.load(Ordering::Acquire)
     }
 
-    /// Keeps a user loaded since `before`, unless something changed meanwhile.
-    pub fn keep_user(&self, full: UserFull, before: u64) -> Arc<User> {
-        let user = Arc::new(User::new(full));
+    /// A user under an id that nobody may come with: it is not kept in memory, where visitors are looked for.
+    pub fn apart(full: UserFull, name: String) -> Arc<User> {
+        Arc::new(User::new(full, name))
+    }
+
+    /// Keeps a user loaded since `before` by the id `name`, unless something changed meanwhile.
+    pub fn keep_user(&self, full: UserFull, name: String, before: u64) -> Arc<User> {
+        let user = Arc::new(User::new(full, name));
         let mut users = held(&self.users);
         if self.epoch.load(Ordering::Acquire) == before {
             users.put(Arc::clone(&user), self.capacity);
@@ -367,7 +433,7 @@ mod tests {
     use super::*;
 
     fn user(id: Id) -> Arc<User> {
-        Arc::new(User::new(UserFull {
+        let full = UserFull {
             user: UserRow {
                 id,
                 session_id: format!("15{id}"),
@@ -377,9 +443,11 @@ mod tests {
                 moderator: false,
                 admin: false,
                 visible_mod: false,
+                visited: true,
             },
             overrides: Vec::new(),
-        }))
+        };
+        Arc::new(User::new(full, format!("15{id}")))
     }
 
     #[test]

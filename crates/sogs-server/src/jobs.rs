@@ -68,6 +68,9 @@ async fn cleanup(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
             _ = ticks.tick() => false,
             _ = stopped.wait_for(|stop| *stop) => true,
         };
+        if let Err(error) = stayed(&app).await {
+            tracing::warn!(%error, "new readers were not noted");
+        }
         let seen = app.activity.take();
         if !seen.is_empty()
             && let Err(error) = app.store.touch(seen).await
@@ -109,6 +112,22 @@ async fn sweep_files(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
             Err(error) => tracing::warn!(%error, "files without a row were not looked for"),
         }
     }
+}
+
+/// Gives those a row who read here for a while, so that they count as active.
+async fn stayed(app: &App) -> crate::store::StoreResult<()> {
+    for visitor in app.activity.stayed(unix_now()) {
+        let Ok(id) = visitor.name.parse() else { continue };
+        let user = match app.user(&id).await? {
+            Some(user) => user,
+            None => app.enter(&id, visitor.since).await?,
+        };
+        app.activity.note(user.row.id, None, visitor.seen);
+        if visitor.room.is_some() {
+            app.activity.note(user.row.id, visitor.room, visitor.seen);
+        }
+    }
+    Ok(())
 }
 
 /// One round of cleanup. Several processes may do it at once: the writer lock makes them take turns, and the

@@ -105,6 +105,7 @@ impl KeyCheck {
             }
             .into());
         }
+        crate::account::settle(store, &secret.public()).await?;
         Ok(secret)
     }
 }

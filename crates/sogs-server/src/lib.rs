@@ -10,6 +10,7 @@
 //! | [`places`] | how many connections, and who makes room |
 //! | [`admin`], [`web`], [`plugin`], [`import`] | commands, pages, plugins, moving in |
 
+pub mod account;
 mod activity;
 pub mod admin;
 mod app;

@@ -78,16 +78,23 @@ macro_rules! store_api {
             /// Changes a room.
             fn patch_room(room_id: Id, patch: RoomPatch) -> RoomPatched;
 
-            /// A user and all overrides, by shown id.
-            fn user(session_id: String) -> Option<UserFull>;
-            /// A user and all overrides, by database id.
+            /// A user and all overrides, by a key of the account (see [`Person`]).
+            fn user(key: String) -> Option<UserFull>;
+            /// A user and all overrides, by database id; that of a row that was joined with another means that one.
             fn user_by_id(user_id: Id) -> Option<UserFull>;
-            /// The user of a shown id, created if new. `pending_key` is the key under which rights may wait for this
-            /// id (absolute 15 id, 25 id); they are handed over then.
-            fn ensure_user(session_id: String, pending_key: Option<String>, now: f64) -> UserFull;
-            /// Finds a person by any of their ids; with `create` the user is made under `session_id` and remembered
-            /// under the pending keys.
-            fn resolve_user(session_id: String, aliases: Aliases, create: bool, now: f64) -> Option<UserFull>;
+            /// Which of these keys are known, and whose they are.
+            fn known_keys(keys: Vec<String>) -> Vec<KnownKey>;
+            /// The one row of a person, created if new. Rows that turn out to be the same person are joined: the stricter
+            /// ban and the rights of both stay, and everything that either wrote. True when the row is new.
+            fn ensure_user(person: Person, now: f64) -> (UserFull, bool);
+            /// Rows of people after an id, in order: id and shown id.
+            fn users_after(user_id: Id, limit: i64) -> Vec<(Id, String)>;
+            /// Gives rows the keys of the people they are, and joins those of one person.
+            fn settle_users(people: Vec<(Id, Person)>) -> ();
+            /// Whether all rows have their keys.
+            fn is_settled() -> bool;
+            /// Notes that all rows have their keys.
+            fn note_settled() -> ();
             /// Global moderators and admins.
             fn global_mods() -> Vec<ModRow>;
 

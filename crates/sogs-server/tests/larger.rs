@@ -144,14 +144,34 @@ async fn same_rows(source: &mut SqliteConnection, target: &Path) {
     let mut ours = SqliteConnection::connect(&format!("sqlite:{}", target.join("community.db").display()))
         .await
         .expect("our database");
+    // Rows of one person are one here: what they wrote is the person's, under the id that signed it.
+    sqlx::query("ATTACH ? AS ours")
+        .bind(target.join("community.db").display().to_string())
+        .execute(&mut *source)
+        .await
+        .expect("attached");
+    let joined: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM ours.joined_users")
+        .fetch_one(&mut *source)
+        .await
+        .expect("a count");
+    assert!(
+        (1..10).contains(&joined),
+        "the sample has a person with two ids: {joined}"
+    );
     for (theirs, mine) in [
+        (
+            "SELECT m.id, u.session_id FROM messages m JOIN users u ON u.id = m.\"user\" ORDER BY m.id",
+            "SELECT m.id, COALESCE(m.posted_as, u.session_id) FROM messages m JOIN users u ON u.id = m.user_id ORDER BY m.id",
+        ),
         (
             "SELECT id, room, \"user\", posted, edited, seqno, seqno_data, seqno_reactions, seqno_creation, data, signature, filtered, whisper, whisper_mods FROM messages ORDER BY id",
             "SELECT id, room_id, user_id, posted, edited, seqno, seqno_data, seqno_reactions, seqno_creation, data, signature, filtered, whisper_to, whisper_mods FROM messages ORDER BY id",
         ),
         (
-            "SELECT id, session_id, created, last_active, banned, moderator, admin, visible_mod FROM users WHERE session_id NOT LIKE 'ff%' ORDER BY id",
-            "SELECT id, session_id, created, last_active, banned, moderator, admin, visible_mod FROM users WHERE session_id NOT LIKE 'ff%' ORDER BY id",
+            "SELECT id, session_id, created, last_active, banned, moderator, admin, visible_mod FROM users WHERE session_id NOT LIKE 'ff%' \
+             AND id NOT IN (SELECT id FROM ours.joined_users UNION SELECT user_id FROM ours.joined_users) ORDER BY id",
+            "SELECT id, session_id, created, last_active, banned, moderator, admin, visible_mod FROM users WHERE session_id NOT LIKE 'ff%' \
+             AND id NOT IN (SELECT id FROM joined_users UNION SELECT user_id FROM joined_users) ORDER BY id",
         ),
         (
             "SELECT room, \"user\", banned, read, accessible, write, upload, moderator, admin, visible_mod FROM user_permission_overrides ORDER BY room, \"user\"",
@@ -186,18 +206,43 @@ async fn same_rows(source: &mut SqliteConnection, target: &Path) {
             "SELECT id, recipient_id, sender_id, body FROM inbox ORDER BY id",
         ),
     ] {
-        let (theirs, mine) = (dump(source, theirs).await, dump(&mut ours, mine).await);
+        // The row that a row number means now.
+        let mut theirs = theirs.to_owned();
+        for column in ["\"user\"", "whisper", "pinned_by", "recipient", "sender"] {
+            for start in [", ", ", u."] {
+                let now = format!(
+                    ", COALESCE((SELECT user_id FROM ours.joined_users j WHERE j.id = {0}), {0}),",
+                    format!("{start}{column}").trim_start_matches(", ")
+                );
+                let named = format!("{start}{column},");
+                let (list, rest) = theirs.split_once(" FROM ").expect("a list");
+                theirs = format!(
+                    "{} FROM {rest}",
+                    format!("{list},").replace(&named, &now).trim_end_matches(',')
+                );
+            }
+        }
+        let (mut theirs, mut mine) = (dump(source, &theirs).await, dump(&mut ours, mine).await);
+        theirs.sort();
+        mine.sort();
         assert_eq!(theirs.len(), mine.len());
         for (number, (theirs, mine)) in theirs.iter().zip(&mine).enumerate() {
             assert_eq!(theirs, mine, "row {number}");
         }
     }
     ours.close().await.expect("closed");
+    sqlx::query("DETACH ours")
+        .execute(&mut *source)
+        .await
+        .expect("detached");
 }
 
 /// The rows of a query as text, each value with its type.
-async fn dump(conn: &mut SqliteConnection, sql: &'static str) -> Vec<String> {
-    let rows = sqlx::query(sql).fetch_all(conn).await.expect(sql);
+async fn dump(conn: &mut SqliteConnection, sql: &str) -> Vec<String> {
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()))
+        .fetch_all(conn)
+        .await
+        .expect(sql);
     rows.iter()
         .map(|row| {
             let mut text = String::new();

@@ -265,7 +265,7 @@ impl Sogs {
                     .await?
             }
         };
-        let mut attempt = self.post_fixed(room, wire, &fixed, parcel).await?;
+        let mut attempt = self.post_fixed(room, wire, &fixed, parcel.is_repeat(n)).await?;
         attempt.outcome = attempt.outcome.without_files(&fixed.missing);
         Ok(attempt)
     }
@@ -276,17 +276,17 @@ impl Sogs {
         room: &Room,
         wire: &SogsWire,
         fixed: &FixedPost,
-        parcel: &Parcel,
+        repeat: bool,
     ) -> Result<Attempt, Attempt> {
         // An attempt before this one was written, and nothing has shown yet what became of it.
-        let mut doubt = parcel.repeat;
+        let mut doubt = repeat;
         let signer = room
             .server()
             .signer()
             .await
             .map_err(|error| unwritten(&error, doubt))?;
         let prepared = self.prepared(fixed, &signer, wire.sent_at_ms)?;
-        if parcel.repeat {
+        if repeat {
             match room.find_own(&prepared).await {
                 Ok(Some(found)) => {
                     let mut attempt = delivered(found.id);
@@ -352,7 +352,7 @@ impl Sogs {
             let quoted = room
                 .message(id)
                 .await
-                .map_err(|error| unwritten(&error, parcel.repeat))?;
+                .map_err(|error| unwritten(&error, parcel.is_repeat(n)))?;
             post = post.reply_to(&quoted);
         }
         let mut missing = Vec::new();
@@ -363,7 +363,7 @@ impl Sogs {
                 Err(error) if !wire.body.trim().is_empty() && concerns_file(&error) => {
                     missing.push(format!("the attachment `{}`: {error}", file.name));
                 }
-                Err(error) => return Err(unwritten(&error, parcel.repeat)),
+                Err(error) => return Err(unwritten(&error, parcel.is_repeat(n))),
             }
         }
         let mut fixed = self.seal(&post, wire.sent_at_ms)?;
@@ -505,6 +505,7 @@ fn failed(error: &SogsError) -> Attempt {
         outcome,
         notes: Vec::new(),
         // These two are the server's own word that it did not take it; a gateway's word is none.
+        came_back: false,
         may_have_arrived: error.is_ambiguous() && !matches!(error.status(), Some(500 | 503)),
         // A name that does not resolve is never a refusal here.
         unresolved: false,

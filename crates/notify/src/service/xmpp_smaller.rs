@@ -27,7 +27,7 @@ impl Smaller {
             return None;
         }
         let truncated = overflow == Overflow::Truncate;
-        let (mut wires, mut counts) = (Vec::new(), Vec::new());
+        let (mut wires, mut counts, mut repeat) = (Vec::new(), Vec::new(), Vec::new());
         for number in numbers {
             let Some(Wire::Xmpp(wire)) = parcel.wires.get(*number) else {
                 return None;
@@ -37,6 +37,7 @@ impl Smaller {
                 cut.truncate(1);
             }
             counts.push((*number, cut.len()));
+            repeat.extend(std::iter::repeat_n(parcel.is_repeat(*number), cut.len()));
             wires.extend(cut.into_iter().map(Wire::Xmpp));
         }
         let parcel = Parcel {
@@ -47,7 +48,7 @@ impl Smaller {
             } else {
                 Vec::new().into()
             },
-            repeat: parcel.repeat,
+            repeat,
             fixed: None,
         };
         Some(Self {
@@ -88,10 +89,12 @@ impl Smaller {
         if taken(&first) {
             if let Some(mut failed) = group.find(|attempt| !taken(attempt)) {
                 failed.may_have_arrived |= some_arrived;
+                failed.came_back &= !some_arrived;
                 return failed;
             }
         } else {
             first.may_have_arrived |= some_arrived;
+            first.came_back &= !some_arrived;
             return first;
         }
         first.notes.push(if self.truncated {

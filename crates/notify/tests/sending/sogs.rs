@@ -209,7 +209,7 @@ async fn a_sealed_message_with_a_file_and_a_wire_sent_twice() {
             target: target.clone(),
             wires: vec![serde_json::from_str(&stored).expect("and read")],
             files: Arc::new([]),
-            repeat,
+            repeat: vec![repeat],
             fixed: None,
         };
         let attempts = courier.deliver(&service, &parcel).await;

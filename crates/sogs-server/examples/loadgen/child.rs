@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use session_core::ServerKey;
-use sogs_server::store::{NewPost, NewRoom, RoomDefaults};
+use sogs_server::store::{NewPost, NewRoom, Person, RoomDefaults};
 use sogs_server::{Config, Server};
 
 /// A running server.
@@ -158,9 +158,10 @@ pub(crate) fn fill_dir(dir: &Path, database: Option<&str>, rooms: i64, messages:
         }
         let authors: Vec<i64> = {
             let mut authors = Vec::new();
-            let wanted = (0..users.max(1)).map(|n| store.ensure_user(format!("15{n:064x}"), None, now - 1e6));
+            let wanted =
+                (0..users.max(1)).map(|n| store.ensure_user(Person::named(format!("15{n:064x}")), now - 1e6));
             for part in futures(wanted, 256).await {
-                authors.push(part.unwrap().user.id);
+                authors.push(part.unwrap().0.user.id);
             }
             authors
         };
@@ -168,6 +169,7 @@ pub(crate) fn fill_dir(dir: &Path, database: Option<&str>, rooms: i64, messages:
             store.post(NewPost {
                 room_id: ids[usize::try_from(n % rooms).unwrap()],
                 user_id: authors[usize::try_from(n).unwrap() % authors.len()],
+                posted_as: None,
                 now: now - 86_400.0 + n as f64 * 0.01,
                 data: vec![b'm'; 60].into(),
                 data_size: 160,

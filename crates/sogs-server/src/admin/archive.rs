@@ -1,5 +1,6 @@
 //! What an undo of something large needs: whole rooms and file contents, kept beside the database for a while.
 
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -70,6 +71,72 @@ const OF_A_ROOM: &[(Table, &str)] = &[
     (tables::HELD, "WHERE room_id = {}"),
 ];
 
+/// The id that each person is shown under.
+async fn people_of(conn: &mut Conn) -> Result<HashMap<Id, String>, AdminError> {
+    let (id, name) = (tables::USERS.at("id"), tables::USERS.at("session_id"));
+    let rows = conn.read_all(&tables::USERS, "").await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| Some((row[id].int()?, row[name].text()?.to_owned())))
+        .collect())
+}
+
+/// A row of a message with the id that signed it: people may be shown under another one when the room comes back.
+fn signed(row: &RowValues, table: &Table, people: &HashMap<Id, String>) -> RowValues {
+    let mut row = row.clone();
+    if table.name == tables::MESSAGES.name {
+        let (author, name) = (table.at("user_id"), table.at("posted_as"));
+        if row[name] == Value::Null
+            && let Some(known) = row[author].int().and_then(|id| people.get(&id))
+        {
+            row[name] = Value::Text(known.clone());
+        }
+    }
+    row
+}
+
+/// People who were joined since an archive was written: the row that they have now, and the id that the former one had.
+async fn joined(conn: &mut Conn) -> Result<HashMap<Id, (Id, String)>, AdminError> {
+    let rows = conn.read_all(&tables::JOINED_USERS, "").await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| Some((row[0].int()?, (row[1].int()?, row[2].text()?.to_owned()))))
+        .collect())
+}
+
+/// A row that means people as they are now.
+fn present(mut row: RowValues, table: &Table, joined: &HashMap<Id, (Id, String)>) -> RowValues {
+    for (at, (column, _)) in table.columns.iter().enumerate() {
+        if !matches!(*column, "user_id" | "whisper_to" | "pinned_by" | "uploader_id") {
+            continue;
+        }
+        let Some((now, name)) = row[at].int().and_then(|id| joined.get(&id)) else {
+            continue;
+        };
+        row[at] = Value::Int(*now);
+        if table.name == tables::MESSAGES.name && *column == "user_id" {
+            let posted_as = table.at("posted_as");
+            if row[posted_as] == Value::Null {
+                row[posted_as] = Value::Text(name.clone());
+            }
+        }
+    }
+    row
+}
+
+/// Whether a row that says the same of the same person came back already, under another of their ids.
+fn comes_twice(row: &RowValues, table: &Table, seen: &mut HashSet<(&'static str, Id, Id)>) -> bool {
+    let first = match table.name {
+        "user_reactions" => "reaction_id",
+        "room_users" | "permission_overrides" => "room_id",
+        _ => return false,
+    };
+    let (Some(first), Some(user)) = (row[table.at(first)].int(), row[table.at("user_id")].int()) else {
+        return false;
+    };
+    !seen.insert((table.name, first, user))
+}
+
 fn condition(text: &str, room_id: Id) -> String {
     text.replace("{}", &room_id.to_string())
 }
@@ -99,12 +166,14 @@ pub(super) async fn save_room(admin: &Admin, room: &RoomRow, now: f64) -> Result
     let mut out = std::io::BufWriter::new(file);
     let mut conn = Conn::open(&admin.database).await?;
     conn.begin(false).await?;
+    let people = people_of(&mut conn).await?;
     for (table, rest) in OF_A_ROOM {
         let content = table.name == tables::FILES.name;
         let rest = condition(rest, room.id);
-        let mut chunks = conn.chunks(table, &rest);
+        let mut chunks = conn.chunks(table, &rest).await?;
         while let Some(rows) = chunks.try_next().await? {
             for row in &rows {
+                let row = &signed(row, table, &people);
                 if content && let Some(content) = row[table.at("content")].text() {
                     keep(admin, content).await?;
                 }
@@ -160,6 +229,8 @@ async fn write_archive(
     conn: &mut Conn,
     mut lines: impl std::io::BufRead,
 ) -> Result<u64, AdminError> {
+    let joined = joined(conn).await?;
+    let mut seen = HashSet::new();
     let mut written = 0;
     let mut text = String::new();
     loop {
@@ -175,7 +246,10 @@ async fn write_archive(
         let Some((table, _)) = OF_A_ROOM.iter().find(|(known, _)| known.name == table) else {
             continue;
         };
-        let mut row = from_json(table, &values)?;
+        let mut row = present(from_json(table, &values)?, table, &joined);
+        if comes_twice(&row, table, &mut seen) {
+            continue;
+        }
         if table.name == tables::ROOMS.name {
             let key = row[table.at("token_key")].text().unwrap_or_default().to_owned();
             if admin.store.room_by_token(key.clone()).await?.is_some() {
@@ -217,11 +291,14 @@ fn to_json(row: &RowValues) -> Vec<serde_json::Value> {
 
 fn from_json(table: &Table, values: &[serde_json::Value]) -> Result<RowValues, AdminError> {
     let broken = || AdminError::failed(format!("a row of {} in the archive is broken", table.name));
-    if values.len() != table.columns.len() {
+    if !(table.oldest_width()..=table.columns.len()).contains(&values.len()) {
         return Err(broken());
     }
+    // What came after the archive was written is absent from its rows.
+    let absent = std::iter::repeat(&serde_json::Value::Null);
     values
         .iter()
+        .chain(absent)
         .zip(table.columns)
         .map(|(value, (_, kind))| {
             if value.is_null() {

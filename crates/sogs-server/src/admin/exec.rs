@@ -4,17 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use session_core::blind::{Blinder, absolute15};
+use session_core::blind::Blinder;
 use session_core::{Prefix, RoomToken, ServerKey, SessionId};
 
 use super::operation::{AdminError, AdminRequest, Answer, Operation, Place};
 use super::socket::Answers;
 use super::undo::Undo;
 use super::{archive, messages, people, rooms, rules};
+use crate::account::{self, Found};
 use crate::contents::Contents;
 use crate::guard::Guard;
 use crate::store::operation::LogEntry;
-use crate::store::{Aliases, DynStore, Id, RoomRow, StoreError, UserFull, Where};
+use crate::store::{DynStore, Id, Person, RoomRow, StoreError, UserFull, Where};
 
 /// What a running server adds: its rules in memory, its numbers, and reading its configuration again.
 pub(crate) trait Live: Send + Sync + 'static {
@@ -329,34 +330,6 @@ impl Act<'_> {
         })
     }
 
-    /// The ids under which a person may be known here.
-    fn aliases(&self, id: &SessionId) -> Aliases {
-        let mut aliases = Aliases::default();
-        if id.prefix() != Prefix::Account {
-            return aliases;
-        }
-        let blinder = Blinder::new(&self.admin.key);
-        if let Ok(candidates) = blinder.candidates15(id) {
-            if self.admin.require_blind {
-                aliases.pending.push(absolute15(&candidates[0]).to_string());
-            }
-            aliases
-                .candidates
-                .extend(candidates.iter().map(ToString::to_string));
-        }
-        if let Ok(id25) = blinder.id25(id) {
-            if self.admin.require_blind {
-                aliases.pending.push(id25.to_string());
-            }
-            aliases.candidates.push(id25.to_string());
-        }
-        if !self.admin.require_blind {
-            // Here people show up under their account id.
-            aliases.candidates.insert(0, id.to_string());
-        }
-        aliases
-    }
-
     /// A person by any id; made known with `create`.
     pub(super) async fn person(&self, text: &str, create: bool) -> Result<Option<UserFull>, AdminError> {
         let id: SessionId = text.trim().parse().map_err(|error| {
@@ -372,25 +345,20 @@ impl Act<'_> {
             ));
         }
         let create = create && !self.dry_run;
-        if create && id.is_blinded() {
-            // Rights that wait for this id are handed over, as on a first visit.
-            let pending = match id.prefix() {
-                Prefix::Blind15 => absolute15(&id).to_string(),
-                _ => id.to_string(),
-            };
-            return Ok(Some(
-                self.admin
-                    .store
-                    .ensure_user(id.to_string(), Some(pending), self.now)
-                    .await?,
-            ));
-        }
-        let aliases = self.aliases(&id);
-        Ok(self
-            .admin
-            .store
-            .resolve_user(id.to_string(), aliases, create, self.now)
-            .await?)
+        let (store, blind) = (&self.admin.store, self.admin.require_blind);
+        let blinder = Blinder::new(&self.admin.key);
+        Ok(match account::find(store, &blinder, &id, blind).await? {
+            Found::Known(full) => Some(full),
+            Found::Forged(user_id) => store.user_by_id(user_id).await?,
+            Found::Nobody(person) if create => {
+                let person = Person {
+                    visits: false,
+                    ..*person
+                };
+                Some(store.ensure_user(person, self.now).await?.0)
+            }
+            Found::Nobody(_) => None,
+        })
     }
 
     /// A person that must be known.

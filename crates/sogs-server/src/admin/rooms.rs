@@ -343,14 +343,11 @@ async fn store_image(act: &Act<'_>, room_id: Id, bytes: &[u8]) -> Result<Id, Adm
     let kept = archive::put_content(act.admin, bytes).await?;
     // A picture needs an uploader; the server's own appearance is the system user of the key.
     let system = format!("ff{}", act.admin.key);
-    let uploader = act
+    let (uploader, _) = act
         .admin
         .store
-        .resolve_user(system, crate::store::Aliases::default(), true, act.now)
+        .ensure_user(crate::store::Person::named(system), act.now)
         .await?;
-    let Some(uploader) = uploader else {
-        return Err(AdminError::failed("the server's own user could not be made"));
-    };
     let new = NewFile {
         room_id,
         uploader_id: uploader.user.id,

@@ -90,6 +90,7 @@ async fn directly(folder: &Path, request: AdminRequest) -> Result<Answer, AdminE
     let key = load_key(&config.key_path())?.public();
     config.check_database()?;
     let store = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
+    crate::account::settle(&store, &key).await?;
     let admin = Admin {
         store: Arc::clone(&store),
         folder: folder.to_path_buf(),

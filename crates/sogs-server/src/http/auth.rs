@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use session_core::auth::{self, AuthError, RawHeaders, Request, Unverified, Verified};
-use session_core::blind::absolute15;
 
 use super::reply::Refusal;
 use super::request::{Body, Req};
 use crate::app::{App, unix_now};
 use crate::cache::User;
 use crate::nonce::Seen;
-use crate::plugin::PluginEvent;
 use crate::store::NonceRow;
 
 /// A user whose signature was checked. There is no other way to get one.
@@ -21,6 +19,9 @@ pub(crate) struct Caller {
     /// What this request used up.
     pub(crate) nonce: NonceRow,
 }
+
+const FORGED: &str = "Invalid authentication: X-SOGS-Pubkey is a key of this account under a prefix that is not its own; \
+                      use the 15- prefixed id that the Session protocol derives for this server";
 
 const NONCE_REUSED: &str = "Invalid authentication: X-SOGS-Nonce cannot be reused";
 
@@ -58,7 +59,7 @@ pub(crate) async fn claim(app: &App, headers: &HeaderMap) -> Result<Option<Unver
         return Ok(None);
     };
     // Whoever is banned is told so before anything is spent on the signature.
-    let known = app.user(&claim.claimed_id().to_string()).await?;
+    let known = app.user(&claim.claimed_id()).await?;
     if known.is_some_and(|user| user.row.banned) {
         return Err(banned());
     }
@@ -121,23 +122,13 @@ async fn admit(app: &App, verified: &Verified) -> Result<Caller, Refusal> {
     }
     app.note_verified(verified.header_id());
     let id = verified.id();
-    let text = id.to_string();
-    let user = if let Some(user) = app.user(&text).await? {
-        user
-    } else {
-        let pending = id.is_blinded().then(|| absolute15(&id).to_string());
-        let before = app.world.epoch();
-        let full = app.store.ensure_user(text.clone(), pending, now).await?;
-        app.guard.tell(&PluginEvent::Joined {
-            session_id: text,
-            at: now,
-        });
-        app.world.keep_user(full, before)
+    let Some(user) = app.visitor(&id, now).await? else {
+        return Err(Refusal::text(400, FORGED));
     };
     if user.row.banned {
         return Err(banned());
     }
-    app.activity.note(user.row.id, None, now);
+    app.activity.see(&user, None, now);
     Ok(Caller { user, nonce })
 }
 

@@ -1,6 +1,7 @@
 //! Several requests in one: each goes through the same router as if it had come alone.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -8,12 +9,14 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use session_core::SessionId;
 use session_core::encoding::{b64, from_b64};
 
 use super::budget::{SMALL_ANSWER, SMALL_BODY, Share};
 use super::reply::{Refusal, Reply};
 use super::request::{Body, Req};
 use super::route::{Answer, Cx, Way, dispatch, is_success};
+use crate::cache::User;
 
 /// Bytes of all answers of one batch; what would exceed it is answered 413 in its place.
 const MAX_ANSWER: usize = 32 << 20;
@@ -185,7 +188,7 @@ pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
     for (place, request) in requests.iter().enumerate() {
         // Whatever an earlier one changed about the caller holds for the next.
         let caller = match &cx.caller {
-            Some(user) => cx.app.user(&user.row.session_id).await?,
+            Some(user) => Some(again(cx, user).await?),
             None => None,
         };
         let reply = if caller.as_ref().is_some_and(|user| user.row.banned) {
@@ -214,6 +217,13 @@ pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
     }
     out.push(b']');
     Ok(Reply::raw_json(share.hold(out)))
+}
+
+/// The caller as they are now. An id that its account does not admit any more is answered like one that never was.
+async fn again(cx: &Cx<'_>, user: &User) -> Result<Arc<User>, Refusal> {
+    let id: SessionId = user.name.parse().map_err(|_| Refusal::unauthenticated())?;
+    let now = cx.app.visitor(&id, cx.now).await?;
+    now.ok_or_else(Refusal::unauthenticated)
 }
 
 fn write_answer(out: &mut Vec<u8>, status: StatusCode, headers: &[(HeaderName, HeaderValue)], body: &[u8]) {

@@ -371,7 +371,7 @@ async fn spool(
     let Some(claim) = claim(app, &req.headers).await? else {
         return Err(Refusal::unauthenticated());
     };
-    let user = app.user(&claim.claimed_id().to_string()).await?;
+    let user = app.user(&claim.claimed_id()).await?;
     if user.as_ref().is_some_and(|user| !room.rights(Some(user)).upload) {
         return Err(Refusal::permission_denied());
     }

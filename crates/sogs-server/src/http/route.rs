@@ -58,6 +58,16 @@ impl Cx<'_> {
         self.caller.as_ref().ok_or_else(Refusal::unauthenticated)
     }
 
+    /// The caller with a row in the database, made now if there was none; or 401.
+    pub(crate) async fn member(&self) -> Result<Arc<User>, Refusal> {
+        let user = self.user()?;
+        if user.is_known() {
+            return Ok(Arc::clone(user));
+        }
+        let id: SessionId = user.name.parse().map_err(|_| Refusal::unauthenticated())?;
+        Ok(self.app.enter(&id, self.now).await?)
+    }
+
     /// The room of a path, or 404; with the caller's rights in it.
     pub(crate) async fn room(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
         let room = self.app.room(token).await?.ok_or(Refusal::not_found())?;

@@ -101,7 +101,29 @@ pub(crate) struct Table {
     pub(crate) automatic: bool,
 }
 
+/// Columns of ours that came later: table, column, and the value for rows from before, as SQL.
+const ADDED: [(&str, &str, &str); 4] = [
+    ("users", "visited", "TRUE"),
+    ("messages", "posted_as", "NULL"),
+    ("inbox", "recipient_as", "NULL"),
+    ("inbox", "sender_as", "NULL"),
+];
+
 impl Table {
+    /// The value of a column for rows that are older than it; `None` for columns that were always there.
+    fn added(&self, column: &str) -> Option<&'static str> {
+        ADDED
+            .iter()
+            .find(|(table, name, _)| (*table, *name) == (self.name, column))
+            .map(|(.., value)| *value)
+    }
+
+    /// How many columns rows of the oldest version have; those that came later are at the end and may be absent.
+    pub(crate) fn oldest_width(&self) -> usize {
+        let added = self.columns.iter().filter(|(name, _)| self.added(name).is_some());
+        self.columns.len() - added.count()
+    }
+
     /// Position of a column.
     pub(crate) fn at(&self, column: &str) -> usize {
         self.columns
@@ -245,19 +267,28 @@ impl Conn {
     }
 
     /// Reads a table in chunks. `rest` is what follows the table name (`WHERE …`, `ORDER BY …`).
-    pub(crate) fn chunks<'a>(
+    /// A column that an older database lacks has the value that a migration gives it.
+    pub(crate) async fn chunks<'a>(
         &'a mut self,
         table: &'a Table,
         rest: &str,
-    ) -> BoxStream<'a, Result<Vec<RowValues>, ImportError>> {
+    ) -> Result<BoxStream<'a, Result<Vec<RowValues>, ImportError>>, ImportError> {
         let postgres = self.is_postgres();
+        let there = if ADDED.iter().any(|(name, ..)| *name == table.name) {
+            self.columns(table.name).await?
+        } else {
+            Vec::new()
+        };
         let list: Vec<String> = table
             .columns
             .iter()
-            .map(|(name, kind)| selected(name, *kind, postgres))
+            .map(|(name, kind)| match table.added(name) {
+                Some(value) if !there.iter().any(|column| column == name) => value.to_owned(),
+                _ => selected(name, *kind, postgres),
+            })
             .collect();
         let sql = format!("SELECT {} FROM {} {rest}", list.join(", "), quoted(table.name));
-        on!(self, conn => {
+        Ok(on!(self, conn => {
             let rows = sqlx::query(AssertSqlSafe(sql)).fetch(conn).map_err(ImportError::from).and_then(move |row| async move {
                 let mut values = Vec::with_capacity(table.columns.len());
                 for (at, (_, kind)) in table.columns.iter().enumerate() {
@@ -272,7 +303,7 @@ impl Conn {
                 Ok(values)
             });
             rows.try_chunks(CHUNK).map_err(|failed| failed.1).boxed()
-        })
+        }))
     }
 
     /// All rows of a small table.
@@ -281,7 +312,7 @@ impl Conn {
         table: &Table,
         rest: &str,
     ) -> Result<Vec<RowValues>, ImportError> {
-        self.chunks(table, rest).try_concat().await
+        self.chunks(table, rest).await?.try_concat().await
     }
 
     /// Writes rows into a table, as they are.

@@ -2,9 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use session_core::blind::{Blinder, absolute15};
-use session_core::{Prefix, ServerKey, SessionId};
-
 use super::bulk::{RowValues, Table, Value};
 use super::foreign_tables as theirs;
 
@@ -15,12 +12,7 @@ pub(super) struct Known {
     /// Room of each message.
     messages: HashMap<i64, i64>,
     reactions: HashSet<i64>,
-    /// Account ids with rights, which must be recognised when they come blinded.
-    accounts: HashMap<i64, SessionId>,
-    /// Accounts for which the source itself waits.
-    waiting: HashSet<i64>,
     blinded: HashSet<String>,
-    blinder: Blinder,
     next_id: i64,
     /// Seconds a direct message lives: for rows whose expiry makes no sense.
     pub(super) dm_lifetime: f64,
@@ -67,16 +59,13 @@ impl Row<'_> {
 }
 
 impl Known {
-    pub(super) fn new(key: &ServerKey, dm_lifetime: f64) -> Self {
+    pub(super) fn new(dm_lifetime: f64) -> Self {
         Self {
             rooms: HashSet::new(),
             users: HashSet::new(),
             messages: HashMap::new(),
             reactions: HashSet::new(),
-            accounts: HashMap::new(),
-            waiting: HashSet::new(),
             blinded: HashSet::new(),
-            blinder: Blinder::new(key),
             next_id: 0,
             dm_lifetime,
             skipped: BTreeMap::new(),
@@ -161,14 +150,6 @@ impl Known {
         // The program's own appearance: a hidden admin there, nobody here.
         let system = session_id.starts_with("ff");
         let flag = |row: &Row<'_>, name| Value::Bool(row.flag(name) && !system);
-        if let Ok(account) = session_id.parse::<SessionId>()
-            && account.prefix() == Prefix::Account
-        {
-            if row.flag("banned") || row.flag("moderator") || row.flag("admin") {
-                self.waiting.insert(id);
-            }
-            self.accounts.insert(id, account);
-        }
         let created = row.or("created", Value::Real(0.0));
         Some(vec![
             Value::Int(id),
@@ -179,6 +160,7 @@ impl Known {
             flag(&row, "moderator"),
             flag(&row, "admin"),
             flag(&row, "visible_mod"),
+            Value::Bool(true),
         ])
     }
 
@@ -190,36 +172,10 @@ impl Known {
         if !self.is_user(user) {
             return self.skip("waiting rights of unknown users");
         }
-        self.waiting.extend(user);
         if !self.blinded.insert(blinded.clone()) {
             return self.skip("waiting rights named twice");
         }
         Some(vec![Value::Text(blinded), Value::Int(user?)])
-    }
-
-    /// The ids under which accounts with rights will be recognised, beyond those the source knows.
-    pub(super) fn more_blinding(&mut self) -> Vec<RowValues> {
-        let mut rows = Vec::new();
-        let mut waiting: Vec<i64> = self.waiting.iter().copied().collect();
-        waiting.sort_unstable();
-        for user in waiting {
-            let Some(account) = self.accounts.get(&user) else {
-                continue;
-            };
-            let ids = [
-                self.blinder
-                    .candidates15(account)
-                    .ok()
-                    .map(|[first, _]| absolute15(&first)),
-                self.blinder.id25(account).ok(),
-            ];
-            for id in ids.into_iter().flatten().map(|id| id.to_string()) {
-                if self.blinded.insert(id.clone()) {
-                    rows.push(vec![Value::Text(id), Value::Int(user)]);
-                }
-            }
-        }
-        rows
     }
 
     fn message(&mut self, mut row: Row<'_>) -> Option<RowValues> {
@@ -256,6 +212,7 @@ impl Known {
             row.or("filtered", Value::Bool(false)),
             whisper.map_or(Value::Null, Value::Int),
             row.or("whisper_mods", Value::Bool(false)),
+            Value::Null,
         ])
     }
 
@@ -362,9 +319,6 @@ impl Known {
         if !self.is_room(room) || !self.is_user(user) {
             return self.skip("permissions of unknown rooms or users");
         }
-        if self.accounts.contains_key(&user?) {
-            self.waiting.extend(user);
-        }
         let no = || Value::Bool(false);
         Some(vec![
             Value::Int(room?),
@@ -450,6 +404,8 @@ impl Known {
             body,
             Value::Real(posted),
             Value::Real(expiry.unwrap_or(posted + self.dm_lifetime)),
+            Value::Null,
+            Value::Null,
         ])
     }
 }

@@ -19,7 +19,7 @@ pub(super) async fn copy_all(
             counts.push((table.name, 0));
             continue;
         }
-        let mut chunks = from.chunks(table, "");
+        let mut chunks = from.chunks(table, "").await?;
         while let Some(chunk) = chunks.try_next().await? {
             rows += chunk.len() as u64;
             to.write(table, &chunk).await?;

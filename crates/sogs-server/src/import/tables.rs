@@ -12,11 +12,12 @@ macro_rules! table {
 table!(ROOMS, "rooms", true, "id" Int, "token" Text, "token_key" Text, "name" Text, "description" Text, "image_id" Int, "created" Real,
     "message_sequence" Int, "info_updates" Int, "active_users" Int, "can_read" Bool, "can_access" Bool, "can_write" Bool, "can_upload" Bool);
 table!(USERS, "users", true, "id" Int, "session_id" Text, "created" Real, "last_active" Real, "banned" Bool, "moderator" Bool, "admin" Bool,
-    "visible_mod" Bool);
-table!(NEEDS_BLINDING, "needs_blinding", false, "blinded" Text, "user_id" Int);
+    "visible_mod" Bool, "visited" Bool);
+table!(ACCOUNT_IDS, "account_ids", false, "key" Text, "user_id" Int);
+table!(JOINED_USERS, "joined_users", false, "id" Int, "user_id" Int, "session_id" Text);
 table!(MESSAGES, "messages", true, "id" Int, "room_id" Int, "user_id" Int, "posted" Real, "edited" Real, "seqno" Int, "seqno_data" Int,
     "seqno_reactions" Int, "seqno_creation" Int, "data" Blob, "data_size" Int, "signature" Blob, "filtered" Bool, "whisper_to" Int,
-    "whisper_mods" Bool);
+    "whisper_mods" Bool, "posted_as" Text);
 table!(HISTORY, "message_history", false, "message_id" Int, "replaced" Real, "data" Blob, "data_size" Int, "signature" Blob);
 table!(REACTIONS, "reactions", true, "id" Int, "room_id" Int, "message_id" Int, "reaction" Text);
 table!(USER_REACTIONS, "user_reactions", false, "reaction_id" Int, "user_id" Int, "at" Real);
@@ -30,7 +31,8 @@ table!(PERMISSION_FUTURES, "permission_futures", true, "id" Int, "room_id" Int, 
     "can_upload" Bool);
 table!(BAN_FUTURES, "ban_futures", true, "id" Int, "room_id" Int, "user_id" Int, "at" Real, "banned" Bool);
 table!(NONCES, "nonces", false, "nonce" Blob, "stamp" Int);
-table!(INBOX, "inbox", true, "id" Int, "recipient_id" Int, "sender_id" Int, "body" Blob, "posted_at" Real, "expiry" Real);
+table!(INBOX, "inbox", true, "id" Int, "recipient_id" Int, "sender_id" Int, "body" Blob, "posted_at" Real, "expiry" Real,
+    "recipient_as" Text, "sender_as" Text);
 table!(SETTINGS, "settings", false, "room_id" Int, "name" Text, "value" Text);
 table!(FILTERS, "filters", true, "id" Int, "room_id" Int, "kind" Text, "pattern" Text, "action" Text, "reply" Text);
 table!(RAIDS, "raids", false, "room_id" Int, "since" Real, "until_at" Real, "reason" Text);
@@ -41,10 +43,11 @@ table!(AUDIT, "audit_log", true, "id" Int, "at" Real, "actor" Text, "action" Tex
 table!(FACTS, "community", false, "name" Text, "value" Text);
 
 /// Every table, in the order of writing; the reverse is the order of emptying.
-pub(crate) const ALL: [Table; 21] = [
+pub(crate) const ALL: [Table; 22] = [
     ROOMS,
     USERS,
-    NEEDS_BLINDING,
+    ACCOUNT_IDS,
+    JOINED_USERS,
     MESSAGES,
     HISTORY,
     REACTIONS,
@@ -67,6 +70,6 @@ pub(crate) const ALL: [Table; 21] = [
 
 /// What a copied community consists of: everything but the operator's own log and the note of the key.
 pub(crate) const COMMUNITY: &[Table] = {
-    let (community, _) = ALL.split_at(19);
+    let (community, _) = ALL.split_at(20);
     community
 };

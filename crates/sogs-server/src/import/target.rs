@@ -177,14 +177,6 @@ impl Target {
             self.conn.follow_keys(&table).await?;
         }
         self.note_key().await?;
-        let mark = mark(&mut self.conn).await?;
-        let detail = format!("{origin:?} {} {mark}", source.display()).replace('\'', "''");
-        self.conn
-            .run(format!(
-                "INSERT INTO audit_log (at, actor, action, detail) VALUES ({}, 'operator', '{ACTION}', '{detail}')",
-                crate::app::unix_now()
-            ))
-            .await?;
         if self.new_key {
             let path = self.config.key_path();
             if path.exists() {
@@ -196,8 +188,24 @@ impl Target {
         crate::admin::write_private(&self.config.dir.join(CONFIG_FILE), text.as_bytes())
             .map_err(|error| ImportError::Target(error.cause))?;
         self.conn.commit().await?;
+        crate::account::settle(&self.lock, &self.key.public()).await?;
+        self.note_import(source, origin).await?;
         self.lock.close().await?;
         Ok(())
+    }
+
+    /// Notes the import in the log, with the numbers that tell whether the community was used since.
+    async fn note_import(&mut self, source: &Path, origin: Origin) -> Result<(), ImportError> {
+        self.conn.begin(true).await?;
+        let mark = mark(&mut self.conn).await?;
+        let detail = format!("{origin:?} {} {mark}", source.display()).replace('\'', "''");
+        self.conn
+            .run(format!(
+                "INSERT INTO audit_log (at, actor, action, detail) VALUES ({}, 'operator', '{ACTION}', '{detail}')",
+                crate::app::unix_now()
+            ))
+            .await?;
+        self.conn.commit().await
     }
 
     /// The database belongs to the community with this key from now on.

@@ -203,7 +203,9 @@ async fn signatures(conn: &mut Conn, every: u64, report: &mut VerifyReport) -> R
     let mut seen = 0;
     let (mut checked, mut good) = (0, 0);
     let user = MESSAGES.at("user_id");
-    let mut chunks = conn.chunks(&MESSAGES, "WHERE data IS NOT NULL ORDER BY id");
+    let mut chunks = conn
+        .chunks(&MESSAGES, "WHERE data IS NOT NULL ORDER BY id")
+        .await?;
     while let Some(rows) = chunks.try_next().await? {
         for row in &rows {
             seen += 1;
@@ -211,7 +213,9 @@ async fn signatures(conn: &mut Conn, every: u64, report: &mut VerifyReport) -> R
                 continue;
             }
             checked += 1;
-            let author = row[user].int().and_then(|id| people.get(&id));
+            let author = row[MESSAGES.at("posted_as")]
+                .text()
+                .or_else(|| row[user].int().and_then(|id| people.get(&id)).map(String::as_str));
             if author.is_some_and(|author| signature_is_good(row, author)) {
                 good += 1;
             }

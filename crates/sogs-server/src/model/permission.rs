@@ -86,6 +86,7 @@ mod tests {
             moderator: false,
             admin: false,
             visible_mod: false,
+            visited: true,
         }
     }
 

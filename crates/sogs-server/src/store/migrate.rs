@@ -27,6 +27,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "key",
         text: include_str!("../../migrations/0003_key.sql"),
     },
+    Migration {
+        version: 4,
+        name: "accounts",
+        text: include_str!("../../migrations/0004_accounts.sql"),
+    },
 ];
 
 /// The version this program works with.

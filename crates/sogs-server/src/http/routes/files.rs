@@ -1,6 +1,5 @@
 //! Files: upload and download.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, StatusCode, header};
@@ -78,10 +77,11 @@ fn clean(name: &str) -> Option<String> {
 /// `POST /room/T/file`
 pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
-    let user = Arc::clone(cx.user()?);
+    cx.user()?;
     if !rights.upload {
         return Err(Refusal::permission_denied());
     }
+    let user = cx.member().await?;
     let who = Newcomer {
         room_id: room.id(),
         token: room.token(),

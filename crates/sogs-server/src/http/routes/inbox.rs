@@ -17,7 +17,7 @@ use crate::store::{Id, InboxRow, Mailbox, NewDm};
 /// The caller, who must use a blinded id.
 fn blinded<'a>(cx: &'a Cx<'_>) -> Result<&'a Arc<User>, Refusal> {
     let user = cx.user()?;
-    if user.row.session_id.starts_with("15") || user.row.session_id.starts_with("25") {
+    if user.name.starts_with("15") || user.name.starts_with("25") {
         Ok(user)
     } else {
         Err(Refusal::text(
@@ -63,13 +63,13 @@ pub(crate) async fn empty(cx: &Cx<'_>) -> Answer {
 
 /// `POST /inbox/SID`
 pub(crate) async fn send(cx: &Cx<'_>, to: &SessionId) -> Answer {
-    let sender = Arc::clone(blinded(cx)?);
+    blinded(cx)?;
     if !to.is_blinded() {
         return Err(Refusal::not_found());
     }
     let recipient = cx
         .app
-        .user(&to.to_string())
+        .addressee(to, cx.now)
         .await?
         .filter(|user| !user.row.banned)
         .ok_or(Refusal::not_found())?;
@@ -84,6 +84,7 @@ pub(crate) async fn send(cx: &Cx<'_>, to: &SessionId) -> Answer {
     if message.len() > config.direct_messages.max_bytes {
         return Err(Refusal::page(413));
     }
+    let sender = cx.member().await?;
     let facts = DmFacts {
         user_id: sender.row.id,
         session_id: &sender.row.session_id,
@@ -100,6 +101,8 @@ pub(crate) async fn send(cx: &Cx<'_>, to: &SessionId) -> Answer {
     let new = NewDm {
         recipient_id: recipient.row.id,
         sender_id: sender.row.id,
+        recipient_as: recipient.name.clone(),
+        sender_as: sender.name.clone(),
         body: Bytes::from(message),
         now: cx.now,
         expiry,
@@ -109,8 +112,8 @@ pub(crate) async fn send(cx: &Cx<'_>, to: &SessionId) -> Answer {
         "expires_at": expiry,
         "id": id,
         "posted_at": cx.now,
-        "recipient": recipient.row.session_id,
-        "sender": sender.row.session_id,
+        "recipient": recipient.name,
+        "sender": sender.name,
     }))
     .status(StatusCode::CREATED))
 }

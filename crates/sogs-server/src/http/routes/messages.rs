@@ -22,7 +22,7 @@ use crate::store::{Changed, Id, NewPost, Page, PostEdit, PostWindow, Posted};
 
 fn seen(cx: &Cx<'_>, room: &Room) {
     if let Some(user) = &cx.caller {
-        cx.app.activity.note(user.row.id, Some(room.id()), cx.now);
+        cx.app.activity.see(user, Some(room.id()), cx.now);
     }
 }
 
@@ -192,12 +192,13 @@ fn windows(cx: &Cx<'_>, room: &Room, rights: &Rights) -> Vec<PostWindow> {
 /// `POST /room/T/message`
 pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
-    let user = Arc::clone(cx.user()?);
+    cx.user()?;
     let body: PostBody = cx.req.json()?;
     if !rights.write {
         return Err(Refusal::permission_denied());
     }
     let content = body.content()?;
+    let user = cx.member().await?;
     let (whisper_to, whisper_mods) = whisper_target(cx, &rights, &body).await?;
     let judgement = judge(cx, &room, &rights, &user, &content, false).await?;
     let filtered = judgement != Judgement::Accept;
@@ -209,6 +210,7 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
     let new = NewPost {
         room_id: room.id(),
         user_id: user.row.id,
+        posted_as: Some(user.name.clone()),
         now: cx.now,
         data: content.unpadded.clone(),
         data_size: i64::try_from(content.data.len()).unwrap_or(i64::MAX),
@@ -238,7 +240,7 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
     // The texts that came in are the base64 of what is stored, unless their padding differed.
     let mut out = Map::new();
     out.insert("id".into(), json!(id));
-    out.insert("session_id".into(), json!(user.row.session_id));
+    out.insert("session_id".into(), json!(user.name));
     out.insert("posted".into(), json!(cx.now));
     out.insert("seqno".into(), json!(seqno));
     out.insert("data".into(), json!(session_core::encoding::b64(&content.data)));
@@ -269,7 +271,7 @@ fn tell_posted(cx: &Cx<'_>, room: &Room, user: &User, content: &Content, id: Id,
     cx.app.guard.tell(&PluginEvent::Posted {
         room: room.token().to_owned(),
         id,
-        session_id: user.row.session_id.clone(),
+        session_id: user.name.clone(),
         posted: cx.now,
         text: crate::guard::inspect(&content.unpadded).body,
         files: content.files.len(),
@@ -295,6 +297,7 @@ pub(crate) async fn edit(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
         room_id: room.id(),
         message_id,
         user_id: user.row.id,
+        posted_as: Some(user.name.clone()),
         now: cx.now,
         data: content.unpadded.clone(),
         data_size: i64::try_from(content.data.len()).unwrap_or(i64::MAX),

@@ -54,9 +54,10 @@ fn pace(cx: &Cx<'_>, room: &Room, user_id: Id, rights: &Rights) -> Result<(), Re
 /// `PUT /room/T/reaction/ID/EMOJI`
 pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
-    let user = cx.user()?;
+    cx.user()?;
     may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
+    let user = cx.member().await?;
     let who = Newcomer {
         room_id: room.id(),
         token: room.token(),

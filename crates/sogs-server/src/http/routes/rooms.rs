@@ -38,7 +38,7 @@ pub(crate) async fn info(cx: &Cx<'_>, token: &str) -> Answer {
 pub(crate) async fn poll(cx: &Cx<'_>, token: &str, known: i64) -> Answer {
     let (room, rights) = cx.readable(token).await?;
     if let Some(user) = &cx.caller {
-        cx.app.activity.note(user.row.id, Some(room.id()), cx.now);
+        cx.app.activity.see(user, Some(room.id()), cx.now);
     }
     Ok(Reply::json(&render::poll_info(
         &room,

@@ -1,18 +1,20 @@
 //! Files: rows only, the contents are on disk.
 
 use super::SqlStore;
+use super::accounts::present;
 use crate::store::{FileRow, Id, NewFile, StoreResult};
 
 impl SqlStore {
     pub(crate) async fn add_file(&self, new: NewFile) -> StoreResult<Id> {
         self.write(new, |tx, new| {
             Box::pin(async move {
+                let uploader = present(tx.conn, new.uploader_id).await?;
                 Ok(sqlx::query_scalar(
                     "INSERT INTO files (room_id, uploader_id, size, uploaded, expiry, filename, content) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
                 )
                 .bind(new.room_id)
-                .bind(new.uploader_id)
+                .bind(uploader)
                 .bind(new.size)
                 .bind(new.now)
                 .bind(new.expiry)

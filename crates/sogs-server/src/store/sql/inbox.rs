@@ -1,12 +1,13 @@
 //! Direct messages.
 
 use super::SqlStore;
+use super::accounts::present;
 use crate::store::{Change, Id, InboxRow, Mailbox, NewDm, StoreResult};
 
 macro_rules! dm_query {
     ($column:literal) => {
         concat!(
-            "SELECT i.id, r.session_id AS recipient, s.session_id AS sender, i.body, i.posted_at, i.expiry \
+            "SELECT i.id, COALESCE(i.recipient_as, r.session_id) AS recipient, COALESCE(i.sender_as, s.session_id) AS sender, i.body, i.posted_at, i.expiry \
              FROM inbox i JOIN users r ON r.id = i.recipient_id JOIN users s ON s.id = i.sender_id WHERE i.",
             $column,
             " = $1 AND i.id > $2 ORDER BY i.id LIMIT $3"
@@ -22,15 +23,20 @@ impl SqlStore {
                     Change::DirectMessage(new.recipient_id),
                     Change::DirectMessage(new.sender_id),
                 ]);
+                let recipient = present(tx.conn, new.recipient_id).await?;
+                let sender = present(tx.conn, new.sender_id).await?;
                 Ok(sqlx::query_scalar(
-                    "INSERT INTO inbox (recipient_id, sender_id, body, posted_at, expiry) \
-                     VALUES ($1, $2, $3, $4, $5) RETURNING id",
+                    "INSERT INTO inbox (recipient_id, sender_id, body, posted_at, expiry, recipient_as, sender_as) \
+                     VALUES ($1, $2, $3, $4, $5, NULLIF($6, (SELECT session_id FROM users WHERE id = $1)), \
+                     NULLIF($7, (SELECT session_id FROM users WHERE id = $2))) RETURNING id",
                 )
-                .bind(new.recipient_id)
-                .bind(new.sender_id)
+                .bind(recipient)
+                .bind(sender)
                 .bind(&new.body[..])
                 .bind(new.now)
                 .bind(new.expiry)
+                .bind(&new.recipient_as)
+                .bind(&new.sender_as)
                 .fetch_one(&mut *tx.conn)
                 .await?)
             })

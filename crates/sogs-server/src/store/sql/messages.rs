@@ -1,5 +1,6 @@
 //! Editing and deleting.
 
+use super::accounts::present;
 use super::posts::attach;
 use super::reactions::drop_reactions;
 use super::{SqlStore, Tx, bump_info, id_lists, take_seqnos};
@@ -31,9 +32,10 @@ impl SqlStore {
     ) -> StoreResult<Vec<(Id, i64)>> {
         self.write((rooms, user_id, now), |mut tx, (rooms, user_id, now)| {
             Box::pin(async move {
+                let user_id = present(tx.conn, *user_id).await?;
                 let mut counts = Vec::with_capacity(rooms.len());
                 for room_id in rooms {
-                    counts.push((*room_id, delete_all(&mut tx, *room_id, *user_id, *now).await?));
+                    counts.push((*room_id, delete_all(&mut tx, *room_id, user_id, *now).await?));
                 }
                 Ok(counts)
             })
@@ -84,12 +86,16 @@ async fn replace(mut tx: Tx<'_>, edit: &PostEdit) -> StoreResult<Changed> {
     let mut now_at = seqno;
     if old == edit.data {
         // Nothing anybody would see changed; the signature may be another one over the same content.
-        sqlx::query("UPDATE messages SET signature = $2, data_size = $3 WHERE id = $1")
-            .bind(edit.message_id)
-            .bind(&edit.signature[..])
-            .bind(edit.data_size)
-            .execute(&mut *tx.conn)
-            .await?;
+        sqlx::query(
+            "UPDATE messages SET signature = $2, data_size = $3, posted_as = NULLIF($4, \
+             (SELECT session_id FROM users WHERE id = messages.user_id)) WHERE id = $1",
+        )
+        .bind(edit.message_id)
+        .bind(&edit.signature[..])
+        .bind(edit.data_size)
+        .bind(edit.posted_as.as_deref())
+        .execute(&mut *tx.conn)
+        .await?;
         tx.changes.push(Change::Rewritten(edit.room_id));
     } else {
         keep_history(&mut tx, edit.message_id, edit.now).await?;
@@ -98,8 +104,8 @@ async fn replace(mut tx: Tx<'_>, edit: &PostEdit) -> StoreResult<Changed> {
         };
         now_at = next;
         sqlx::query(
-            "UPDATE messages SET data = $2, data_size = $3, signature = $4, edited = $5, seqno = $6, seqno_data = $6 \
-             WHERE id = $1",
+            "UPDATE messages SET data = $2, data_size = $3, signature = $4, edited = $5, seqno = $6, seqno_data = $6, \
+             posted_as = NULLIF($7, (SELECT session_id FROM users WHERE id = messages.user_id)) WHERE id = $1",
         )
         .bind(edit.message_id)
         .bind(&edit.data[..])
@@ -107,6 +113,7 @@ async fn replace(mut tx: Tx<'_>, edit: &PostEdit) -> StoreResult<Changed> {
         .bind(&edit.signature[..])
         .bind(edit.now)
         .bind(next)
+        .bind(edit.posted_as.as_deref())
         .execute(&mut *tx.conn)
         .await?;
     }

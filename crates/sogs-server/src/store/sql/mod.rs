@@ -1,9 +1,11 @@
 //! The one SQL text. This folder is compiled once per back end; `super` names the driver's types.
 
+mod accounts;
 mod files;
 mod inbox;
 mod jobs;
 mod listing;
+mod merge;
 mod messages;
 mod moderation;
 mod operation;

@@ -1,10 +1,11 @@
 //! Permissions, moderators, bans, and what is scheduled of them.
 
+use super::accounts::present;
 use super::users::override_columns;
 use super::{SqlStore, Tx, bump_all_info, bump_info};
 use crate::store::{
     Change, FuturePermission, FutureRow, Id, ModChange, OverrideRow, PermissionPatch, PermissionRow,
-    StoreResult, Where,
+    RoomDefaults, StoreResult, Where,
 };
 
 #[derive(sqlx::FromRow)]
@@ -49,14 +50,20 @@ impl SqlStore {
         patch: PermissionPatch,
     ) -> StoreResult<()> {
         self.write((room_id, user_id, patch), |mut tx, (room_id, user_id, patch)| {
-            Box::pin(async move { set(&mut tx, *room_id, *user_id, patch).await })
+            Box::pin(async move {
+                let user_id = present(tx.conn, *user_id).await?;
+                set(&mut tx, *room_id, user_id, patch).await
+            })
         })
         .await
     }
 
     pub(crate) async fn futures(&self, room_id: Id, user_id: Option<Id>) -> StoreResult<Vec<FutureRow>> {
         let mut conn = self.readers.acquire().await?;
-        let any = user_id.unwrap_or(-1);
+        let any = match user_id {
+            Some(user_id) => present(&mut conn, user_id).await?,
+            None => -1,
+        };
         let changes: Vec<Scheduled> = sqlx::query_as(
             "SELECT u.session_id, f.at, f.can_read, f.can_write, f.can_upload FROM permission_futures f \
              JOIN users u ON u.id = f.user_id WHERE f.room_id = $1 AND ($2 = -1 OR f.user_id = $2) ORDER BY f.at, f.id",
@@ -108,12 +115,13 @@ impl SqlStore {
     ) -> StoreResult<()> {
         self.write((room_id, user_id, change), |tx, (room_id, user_id, change)| {
             Box::pin(async move {
+                let user_id = present(tx.conn, *user_id).await?;
                 sqlx::query(
                     "INSERT INTO permission_futures (room_id, user_id, at, can_read, can_write, can_upload) \
                      VALUES ($1, $2, $3, $4, $5, $6)",
                 )
                 .bind(*room_id)
-                .bind(*user_id)
+                .bind(user_id)
                 .bind(change.at)
                 .bind(change.read)
                 .bind(change.write)
@@ -134,6 +142,7 @@ impl SqlStore {
     ) -> StoreResult<Vec<(Id, i64)>> {
         self.write((user_id, place, change), |mut tx, (user_id, place, change)| {
             Box::pin(async move {
+                let user_id = &present(tx.conn, *user_id).await?;
                 match place {
                     Where::Rooms(rooms) => {
                         let mut updates = Vec::with_capacity(rooms.len());
@@ -159,6 +168,7 @@ impl SqlStore {
     pub(crate) async fn ban(&self, user_id: Id, place: Where, until: Option<f64>) -> StoreResult<()> {
         self.write((user_id, place, until), |mut tx, (user_id, place, until)| {
             Box::pin(async move {
+                let user_id = &present(tx.conn, *user_id).await?;
                 match place {
                     Where::Rooms(rooms) => {
                         for room_id in rooms {
@@ -180,6 +190,7 @@ impl SqlStore {
     pub(crate) async fn unban(&self, user_id: Id, place: Where) -> StoreResult<()> {
         self.write((user_id, place), |mut tx, (user_id, place)| {
             Box::pin(async move {
+                let user_id = &present(tx.conn, *user_id).await?;
                 match place {
                     Where::Rooms(rooms) => {
                         for room_id in rooms {
@@ -195,7 +206,7 @@ impl SqlStore {
     }
 }
 
-async fn current(tx: &mut Tx<'_>, room_id: Id, user_id: Id) -> StoreResult<OverrideRow> {
+pub(super) async fn current(tx: &mut Tx<'_>, room_id: Id, user_id: Id) -> StoreResult<OverrideRow> {
     let row: Option<OverrideRow> = sqlx::query_as(concat!(
         "SELECT ",
         override_columns!(),
@@ -299,9 +310,21 @@ pub(super) async fn apply_future(
     change: &FuturePermission,
 ) -> StoreResult<()> {
     let mut row = current(tx, room_id, user_id).await?;
-    row.read = change.read.or(row.read);
-    row.write = change.write.or(row.write);
-    row.upload = change.upload.or(row.upload);
+    let defaults: Option<RoomDefaults> =
+        sqlx::query_as("SELECT can_read, can_access, can_write, can_upload FROM rooms WHERE id = $1")
+            .bind(room_id)
+            .fetch_optional(&mut *tx.conn)
+            .await?;
+    let Some(defaults) = defaults else { return Ok(()) };
+    // What the room grants anyway is no exception: the person follows the room when its default changes.
+    let due = |set: Option<bool>, kept: Option<bool>, default: bool| match set {
+        Some(value) if value == default => None,
+        Some(value) => Some(value),
+        None => kept,
+    };
+    row.read = due(change.read, row.read, defaults.read);
+    row.write = due(change.write, row.write, defaults.write);
+    row.upload = due(change.upload, row.upload, defaults.upload);
     save(tx, &row).await
 }
 

@@ -142,7 +142,7 @@ impl SqlStore {
 
     pub(crate) async fn held(&self, room_id: Option<Id>) -> StoreResult<Vec<HeldRow>> {
         let rows = sqlx::query(
-            "SELECT h.message_id, h.room_id, r.token, u.session_id, h.at, h.reason, m.data FROM held_messages h \
+            "SELECT h.message_id, h.room_id, r.token, COALESCE(m.posted_as, u.session_id), h.at, h.reason, m.data FROM held_messages h \
              JOIN messages m ON m.id = h.message_id JOIN rooms r ON r.id = h.room_id JOIN users u ON u.id = m.user_id \
              WHERE m.data IS NOT NULL AND (h.room_id = $1 OR $2) ORDER BY h.message_id LIMIT 10000",
         )
@@ -241,7 +241,7 @@ impl SqlStore {
 
     pub(crate) async fn plain_messages(&self, query: MessageQuery) -> StoreResult<Vec<PlainMessage>> {
         // Separate texts, because each has an index of its own.
-        const COLUMNS: &str = "SELECT m.id, m.room_id, u.session_id, m.posted, m.data, m.filtered FROM messages m JOIN users u ON u.id = m.user_id";
+        const COLUMNS: &str = "SELECT m.id, m.room_id, COALESCE(m.posted_as, u.session_id), m.posted, m.data, m.filtered FROM messages m JOIN users u ON u.id = m.user_id";
         let wanted = match (query.room_id, query.user_id) {
             (Some(_), Some(_)) => "m.room_id = $1 AND m.user_id = $2",
             (Some(_), None) => "m.room_id = $1 AND $2 = 0",

@@ -1,5 +1,6 @@
 //! Reactions.
 
+use super::accounts::present;
 use super::{SqlStore, Tx, id_lists, take_seqnos};
 use crate::store::{Id, MAX_REACTORS, Reacted, ReactionRow, Reactions, StoreResult};
 
@@ -133,8 +134,12 @@ impl SqlStore {
                     let Some(seqno) = regular(&mut tx, *room_id, *message_id).await? else {
                         return Ok(Reacted::NoMessage);
                     };
+                    let user_id = match user_id {
+                        Some(user_id) => Some(present(tx.conn, *user_id).await?),
+                        None => None,
+                    };
                     let (changed, now) =
-                        drop_reactions(&mut tx, *room_id, *message_id, *user_id, reaction.as_deref()).await?;
+                        drop_reactions(&mut tx, *room_id, *message_id, user_id, reaction.as_deref()).await?;
                     Ok(Reacted::Done {
                         changed,
                         seqno: if changed > 0 { now } else { seqno },
@@ -215,6 +220,7 @@ async fn add(
             return Ok(Reacted::TooMany);
         }
     }
+    let user_id = present(tx.conn, user_id).await?;
     sqlx::query(
         "INSERT INTO reactions (room_id, message_id, reaction) VALUES ($1, $2, $3) \
          ON CONFLICT (message_id, reaction) DO NOTHING",

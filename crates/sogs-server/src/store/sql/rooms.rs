@@ -1,5 +1,6 @@
 //! Rooms, their moderators and pins.
 
+use super::accounts::present;
 use super::{SqlStore, Tx, bump_info};
 use crate::store::{
     Change, Id, ModRow, NewRoom, PinRow, Pinned, RoomFull, RoomPatch, RoomPatched, RoomRow, StoreResult,
@@ -267,6 +268,7 @@ async fn pin(mut tx: Tx<'_>, (room_id, message_id, user_id, now): (Id, Id, Id, f
     if found.is_none() {
         return Ok(Pinned::NoMessage);
     }
+    let user_id = present(tx.conn, user_id).await?;
     sqlx::query(
         "INSERT INTO pinned_messages (room_id, message_id, pinned_by, pinned_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (room_id, message_id) DO UPDATE SET pinned_by = excluded.pinned_by, pinned_at = excluded.pinned_at",

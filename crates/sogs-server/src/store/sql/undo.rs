@@ -1,5 +1,6 @@
 //! What taking something back needs: hiding and showing, restoring what was deleted; and the note of the key.
 
+use super::accounts::present;
 use super::operation::hold;
 use super::{SqlStore, Tx, id_lists, take_seqnos};
 use crate::store::{Change, Changed, FileRow, Id, StoreResult};
@@ -240,6 +241,10 @@ async fn put_file(tx: Tx<'_>, row: &FileRow) -> StoreResult<bool> {
             .await?;
         return Ok(done.rows_affected() > 0);
     }
+    let uploader = match row.uploader_id {
+        Some(uploader) => Some(present(tx.conn, uploader).await?),
+        None => None,
+    };
     // The key is below the counter of the table, so it cannot meet a new one.
     sqlx::query(
         "INSERT INTO files (id, room_id, uploader_id, message_id, size, uploaded, expiry, filename, content) \
@@ -247,7 +252,7 @@ async fn put_file(tx: Tx<'_>, row: &FileRow) -> StoreResult<bool> {
     )
     .bind(row.id)
     .bind(row.room_id)
-    .bind(row.uploader_id)
+    .bind(uploader)
     .bind(row.message_id)
     .bind(row.size)
     .bind(row.uploaded)

@@ -20,6 +20,8 @@ pub struct NewPost {
     pub room_id: Id,
     /// The author.
     pub user_id: Id,
+    /// The id that the author used and that the signature is by; `None` = the one the author is shown under.
+    pub posted_as: Option<String>,
     /// Unix seconds.
     pub now: f64,
     /// Content without its padding.
@@ -72,6 +74,8 @@ pub struct PostEdit {
     pub message_id: Id,
     /// Who edits.
     pub user_id: Id,
+    /// As in [`NewPost`].
+    pub posted_as: Option<String>,
     /// Unix seconds.
     pub now: f64,
     /// Content without its padding.
@@ -106,7 +110,7 @@ pub struct MessageRow {
     pub id: Id,
     /// Database id of the author.
     pub user_id: Id,
-    /// Shown id of the author.
+    /// The id that the author used; the signature is by it.
     pub session_id: String,
     /// Unix seconds.
     pub posted: f64,

@@ -37,6 +37,10 @@ pub struct NewDm {
     pub recipient_id: Id,
     /// Sender.
     pub sender_id: Id,
+    /// The id that the recipient was addressed by, which the body is encrypted for.
+    pub recipient_as: String,
+    /// The id that the sender used.
+    pub sender_as: String,
     /// Encrypted body.
     pub body: Bytes,
     /// Unix seconds.

@@ -25,6 +25,28 @@ pub struct UserRow {
     pub admin: bool,
     /// Listed as moderator of every room.
     pub visible_mod: bool,
+    /// Whether the person was here; otherwise somebody else named them (a grant, a ban).
+    pub visited: bool,
+}
+
+/// How well an id suits a server as the one that a person is shown under: the higher the better.
+pub fn suitability(session_id: &str, blind: bool) -> u8 {
+    match (session_id.get(..2), blind) {
+        (Some("15"), true) | (Some("05"), false) => 3,
+        (Some("25"), true) | (Some("15"), false) => 2,
+        (Some("25"), false) => 1,
+        _ => 0,
+    }
+}
+
+impl UserRow {
+    /// Whether a visit under `session_id` makes that the id which the person is shown under. `blind`: the server insists on
+    /// blinded ids.
+    pub fn is_better_shown_as(&self, session_id: &str, blind: bool) -> bool {
+        !self.visited
+            || (self.session_id != session_id
+                && suitability(session_id, blind) > suitability(&self.session_id, blind))
+    }
 }
 
 /// What holds for one user in one room instead of the defaults.
@@ -84,13 +106,48 @@ pub struct UserFull {
     pub overrides: Vec<OverrideRow>,
 }
 
-/// The ids under which one person may be known: used to find a user given another form of the id.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Aliases {
-    /// Ids that would be this person; the first that exists is taken.
-    pub candidates: Vec<String>,
-    /// Keys under which the person will be recognised on their first visit (absolute 15 id, 25 id).
-    pub pending: Vec<String>,
+/// One person as an id names them: the id, and all others that follow from it. `account::person` makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The id as it was given.
+    pub session_id: String,
+    /// The key under which the person is looked up first: the blinded id of version 1 with its sign bit clear, or, for a
+    /// `25` id, that with its sign bit clear.
+    pub key: String,
+    /// All keys that are this person's, `key` included.
+    pub keys: Vec<String>,
+    /// Keys of ids that the same secret can answer for and that no app makes, for instance `25` before the key of a `15` id.
+    pub forged: Vec<String>,
+    /// The person is here, and not only named by somebody else.
+    pub visits: bool,
+    /// The server insists on blinded ids.
+    pub blind: bool,
+}
+
+impl Person {
+    /// Somebody of whom nothing but the id is known.
+    pub fn named(session_id: impl Into<String>) -> Self {
+        let session_id = session_id.into();
+        Self {
+            key: session_id.clone(),
+            keys: vec![session_id.clone()],
+            forged: Vec::new(),
+            session_id,
+            visits: true,
+            blind: true,
+        }
+    }
+}
+
+/// A key of an id that is known, and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct KnownKey {
+    /// As in [`Person::keys`].
+    pub key: String,
+    /// The person.
+    pub user_id: Id,
+    /// Whether the account id or version 1 of the person is known, and not only a `25` id.
+    pub has_account: bool,
 }
 
 /// A used nonce and the timestamp that was signed with it.
