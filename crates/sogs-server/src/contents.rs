@@ -205,13 +205,11 @@ impl Contents {
 
     /// Puts a received upload in its place: flushed to the disk, or confirmed by the store.
     pub(crate) async fn keep(&self, spooled: &Spooled) -> Result<Kept, ContentError> {
-        let lock = match self.once {
-            true => None,
-            false => Some(Arc::clone(&self.lock).lock_owned().await),
-        };
-        let name = match self.once {
-            true => name::once(&spooled.content)?,
-            false => spooled.content.clone(),
+        let (lock, name) = if self.once {
+            (None, name::once(&spooled.content)?)
+        } else {
+            let lock = Arc::clone(&self.lock).lock_owned().await;
+            (Some(lock), spooled.content.clone())
         };
         match &self.place {
             Place::Folder(root) => place(&spooled.path, root, &name).await?,

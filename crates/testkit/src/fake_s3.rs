@@ -77,12 +77,7 @@ impl FakeS3 {
 }
 
 /// One request; the connection closes after it.
-fn answer(
-    mut stream: &TcpStream,
-    objects: &Objects,
-    mode: &Mutex<FakeS3Mode>,
-    count: &AtomicU64,
-) -> Option<()> {
+fn answer(stream: &TcpStream, objects: &Objects, mode: &Mutex<FakeS3Mode>, count: &AtomicU64) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -109,27 +104,18 @@ fn answer(
     }
     let mut body = Vec::new();
     reader.take(length.min(MAX_BODY)).read_to_end(&mut body).ok()?;
-    let mut say = |status: &str, more: &str, body: &[u8]| {
-        let head = format!(
-            "HTTP/1.1 {status}\r\nconnection: close\r\n{more}content-length: {}\r\n\r\n",
-            body.len()
-        );
-        stream
-            .write_all(head.as_bytes())
-            .and_then(|()| stream.write_all(body))
-            .ok()
-    };
-    let error =
-        |code: &str| format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>").into_bytes();
     match mode {
         FakeS3Mode::Silent => {
             thread::sleep(Duration::from_secs(30));
             return None;
         }
-        FakeS3Mode::SlowDownTwice if number < 2 => return say("503 Slow Down", "", &error("SlowDown")),
-        FakeS3Mode::Denies => return say("403 Forbidden", "", &error("InvalidAccessKeyId")),
+        FakeS3Mode::SlowDownTwice if number < 2 => {
+            return say(stream, "503 Slow Down", "", &error("SlowDown"));
+        }
+        FakeS3Mode::Denies => return say(stream, "403 Forbidden", "", &error("InvalidAccessKeyId")),
         FakeS3Mode::Redirects => {
             return say(
+                stream,
                 "301 Moved Permanently",
                 "location: http://127.0.0.1:9/\r\n",
                 &error("PermanentRedirect"),
@@ -137,20 +123,32 @@ fn answer(
         }
         _ => {}
     }
+    works(stream, objects, mode, (&method, path), headers.get("range"), body)
+}
+
+/// Stores, sends and removes objects.
+fn works(
+    mut stream: &TcpStream,
+    objects: &Objects,
+    mode: FakeS3Mode,
+    (method, path): (&str, String),
+    range: Option<&String>,
+    body: Vec<u8>,
+) -> Option<()> {
     let mut objects = objects.lock().expect("no panic");
     if method == "PUT" {
         objects.insert(path, body);
-        return say("200 OK", "", b"");
+        return say(stream, "200 OK", "", b"");
     }
     if method == "DELETE" {
         objects.remove(&path);
-        return say("204 No Content", "", b"");
+        return say(stream, "204 No Content", "", b"");
     }
     let Some(object) = objects.get(&path).cloned() else {
-        return say("404 Not Found", "", &error("NoSuchKey"));
+        return say(stream, "404 Not Found", "", &error("NoSuchKey"));
     };
     drop(objects);
-    let range = headers.get("range").and_then(|range| {
+    let range = range.and_then(|range| {
         let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
         Some((from.parse().ok()?, to.parse::<usize>().ok()?))
     });
@@ -166,8 +164,23 @@ fn answer(
                 stream.write_all(head.as_bytes()).ok()?;
                 return stream.write_all(&part[..part.len() / 2]).ok();
             }
-            say("206 Partial Content", &more, part)
+            say(stream, "206 Partial Content", &more, part)
         }
-        _ => say("200 OK", "", &object),
+        _ => say(stream, "200 OK", "", &object),
     }
+}
+
+fn say(mut stream: &TcpStream, status: &str, more: &str, body: &[u8]) -> Option<()> {
+    let head = format!(
+        "HTTP/1.1 {status}\r\nconnection: close\r\n{more}content-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream
+        .write_all(head.as_bytes())
+        .and_then(|()| stream.write_all(body))
+        .ok()
+}
+
+fn error(code: &str) -> Vec<u8> {
+    format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>").into_bytes()
 }

@@ -1,6 +1,6 @@
 //! A bucket of an S3-compatible store.
 //!
-//! Each call has a time limit and is tried three times while the store does not answer, is busy or fails. Downloads come
+//! Each call has a time limit and is tried three times while the store is away, busy or fails. Downloads come
 //! in pieces, so that a slow reader holds neither a connection to the store nor more memory than one piece; uploads are
 //! one streamed request, which the store keeps whole or not at all. Signatures are in the query of the address: no
 //! message of an error may hold an address.
@@ -172,6 +172,8 @@ pub(crate) fn check(files: &Files) -> Result<(), ConfigError> {
 enum Failed {
     /// Trying again may help.
     Passing(String),
+    /// The time is over.
+    Late,
     /// The store said no.
     Refused(StatusCode, String),
 }
@@ -281,6 +283,7 @@ impl Bucket {
                     }
                 }
                 Ok(response) => refusal(response).await,
+                Err(error) if error.is_timeout() => Failed::Late,
                 Err(error) => Failed::Passing(cause(error)),
             };
             attempt += 1;
@@ -289,9 +292,11 @@ impl Bucket {
                     return Err(ContentError::Missing);
                 }
                 Failed::Passing(_) if attempt < ATTEMPTS => {
-                    tokio::time::sleep(PAUSE * attempt * attempt).await
+                    tokio::time::sleep(PAUSE * attempt * attempt).await;
                 }
                 Failed::Passing(cause) => return Err(self.failed(&cause)),
+                // One that is slow would only get slower.
+                Failed::Late => return Err(self.failed("it does not answer in time")),
                 Failed::Refused(status, code) => {
                     self.credentials.forget();
                     return Err(self.failed(&format!("it answered {} {code}", status.as_u16())));

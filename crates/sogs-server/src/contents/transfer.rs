@@ -41,13 +41,13 @@ impl Contents {
     /// The size of a content, and with `whole` whether its bytes have the hash of its name.
     pub(crate) async fn look_at(&self, name: &str, whole: bool) -> Result<Checked, ContentError> {
         let size = self.size(name).await?;
-        let hash = match whole {
-            false => None,
-            true => Some(match self.read_through(name, size, None).await {
-                Ok(()) => true,
-                Err(ContentError::Damaged(_)) => false,
-                Err(error) => return Err(error),
-            }),
+        if !whole {
+            return Ok(Checked { size, hash: None });
+        }
+        let hash = match self.read_through(name, size, None).await {
+            Ok(()) => Some(true),
+            Err(ContentError::Damaged(_)) => Some(false),
+            Err(error) => return Err(error),
         };
         Ok(Checked { size, hash })
     }
@@ -68,10 +68,10 @@ impl Contents {
                 to.write_all(&chunk).await?;
             }
         }
-        match hash_of(name) == Some(hex::encode(hash.finalize()).as_str()) {
-            true => Ok(()),
-            false => Err(damaged(name)),
+        if hash_of(name) != Some(hex::encode(hash.finalize()).as_str()) {
+            return Err(damaged(name));
         }
+        Ok(())
     }
 
     /// Copies a content into a file that does not exist yet, flushed and with the right hash or not at all.

@@ -175,10 +175,10 @@ impl Refusal {
 /// Why a file cannot be stored or sent now. The log has the cause.
 impl From<ContentError> for Refusal {
     fn from(error: ContentError) -> Self {
-        match error {
-            ContentError::Database(error) => return error.into(),
-            _ => tracing::error!(%error, "a file cannot be stored or read"),
+        if let ContentError::Database(error) = error {
+            return error.into();
         }
+        tracing::error!(%error, "a file cannot be stored or read");
         if error.is_passing() {
             Self::unavailable("Files are not available at the moment; please try again later")
         } else {

@@ -62,6 +62,13 @@ impl Target {
         }
         let mut notes = adopt(&mut config, foreign);
         config.check()?;
+        if config.files.storage == Storage::S3 {
+            return Err(ImportError::Target(
+                "an import writes into a folder, and this server keeps its files in a bucket; import into another folder, \
+                 then use `ackpost server file move --to s3`"
+                    .to_owned(),
+            ));
+        }
         let lock = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
         let mut conn = Conn::open(&config.database_url()).await?;
         conn.begin(true).await?;
@@ -74,13 +81,6 @@ impl Target {
                 ));
             }
             notes.push("the key of the imported community replaces the one that `init` made".to_owned());
-        }
-        if config.files.storage == Storage::S3 {
-            return Err(ImportError::Target(
-                "an import writes into a folder, and this server keeps its files in a bucket; import into another folder, \
-                 then use `ackpost server file move --to s3`"
-                    .to_owned(),
-            ));
         }
         let contents = config.files_dir();
         Ok(Self {

@@ -26,6 +26,7 @@ type Acknowledged = Vec<(i64, Vec<u8>)>;
 async fn uploader(
     addr: std::net::SocketAddr,
     key: ServerKey,
+    room: &'static str,
     n: u64,
     stop: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
@@ -42,8 +43,9 @@ async fn uploader(
             break;
         }
         let bytes = content(*size);
-        let headers = pairs(&sign(&key, &who, "POST", "/room/r/file", &bytes));
-        let Ok(got) = raw_http(addr, "POST", "/room/r/file", &headers, &bytes).await else {
+        let path = format!("/room/{room}/file");
+        let headers = pairs(&sign(&key, &who, "POST", &path, &bytes));
+        let Ok(got) = raw_http(addr, "POST", &path, &headers, &bytes).await else {
             break;
         };
         match (got.status, serde_json::from_slice::<Value>(&got.body)) {
@@ -63,9 +65,12 @@ async fn uploader(
     (answered, refused)
 }
 
-async fn all_identical(api: &Api, files: &Acknowledged) {
+async fn all_identical(api: &Api, room: &str, files: &Acknowledged) {
     for (id, bytes) in files {
-        let got = api.get(None, &format!("/room/r/file/{id}")).await.expect(200);
+        let got = api
+            .get(None, &format!("/room/{room}/file/{id}"))
+            .await
+            .expect(200);
         assert!(got.body == *bytes, "file {id} was acknowledged and differs");
     }
 }
@@ -90,6 +95,7 @@ async fn every_acknowledged_file_survives_kills_of_server_and_store() {
                 tokio::spawn(uploader(
                     addr,
                     key,
+                    "r",
                     round * 10 + n,
                     Arc::clone(&stop),
                     Arc::clone(&count),
@@ -128,7 +134,7 @@ async fn every_acknowledged_file_survives_kills_of_server_and_store() {
     }
     assert!(files.len() > 40, "the load was a load: {}", files.len());
     let running = start(config).await;
-    all_identical(&Api::of(&running), &files).await;
+    all_identical(&Api::of(&running), "r", &files).await;
     running.shutdown().await;
     let report = verify::verify(dir.path(), 1).await.unwrap();
     assert!(report.is_good(), "{:?}", report.problems);
@@ -159,7 +165,7 @@ async fn two_processes_that_share_no_disk_pass_the_suite_while_one_is_killed() {
     database.url().clone_into(&mut config.database.url);
     in_bucket(&mut config, store);
     let running = start(config.clone()).await;
-    room(&running, "r").await;
+    room(&running, "other").await;
     running.shutdown().await;
     let other = sibling(&config, there.path());
     let done = Arc::new(AtomicBool::new(false));
@@ -173,7 +179,7 @@ async fn two_processes_that_share_no_disk_pass_the_suite_while_one_is_killed() {
                 let (mut child, addr, key) = tokio::task::spawn_blocking(move || spawn(&dir)).await.unwrap();
                 let stop = Arc::new(AtomicBool::new(false));
                 let count = Arc::new(AtomicUsize::new(0));
-                let load = tokio::spawn(uploader(addr, key, kills, Arc::clone(&stop), count));
+                let load = tokio::spawn(uploader(addr, key, "other", kills, Arc::clone(&stop), count));
                 tokio::time::sleep(Duration::from_millis(200 + (kills * 137) % 700)).await;
                 child.kill().unwrap();
                 child.wait().unwrap();
@@ -194,7 +200,7 @@ async fn two_processes_that_share_no_disk_pass_the_suite_while_one_is_killed() {
     );
     // Each reads what the other one stored.
     let running = start(config).await;
-    all_identical(&Api::of(&running), &files).await;
+    all_identical(&Api::of(&running), "other", &files).await;
     running.shutdown().await;
     let report = verify::verify(here.path(), 1).await;
     assert!(report.is_err(), "this folder has no configuration file");
