@@ -10,10 +10,10 @@ use futures_util::TryStreamExt as _;
 
 use super::exec::{Act, Admin, Done};
 use super::operation::{AdminError, Answer};
-use crate::contents::{ContentError, Kept, hash_of};
+use crate::contents::{ContentError, Contents, Kept, hash_of};
 use crate::import::bulk::{Conn, Kind, RowValues, Table, Value};
 use crate::import::{ImportError, backup as backups, tables};
-use crate::store::{FileRow, Id, RoomRow};
+use crate::store::{DynStore, FileRow, Id, RoomRow};
 
 /// Folder in the folder of the server.
 const FOLDER: &str = "undo";
@@ -175,7 +175,7 @@ pub(super) async fn save_room(admin: &Admin, room: &RoomRow, now: f64) -> Result
             for row in &rows {
                 let row = &signed(row, table, &people);
                 if content && let Some(content) = row[table.at("content")].text() {
-                    keep(admin, content).await?;
+                    keep(admin.keeper(), content).await?;
                 }
                 let line = serde_json::json!([table.name, to_json(row)]);
                 writeln!(out, "{line}").map_err(file_error(&path))?;
@@ -261,7 +261,8 @@ async fn write_archive(
         }
         if table.name == tables::FILES.name {
             let place = table.at("content");
-            let Some(content) = bring_back(admin, row[place].text().unwrap_or_default()).await? else {
+            let Some(content) = bring_back(admin.keeper(), row[place].text().unwrap_or_default()).await?
+            else {
                 continue;
             };
             row[place] = Value::Text(content);
@@ -319,22 +320,31 @@ fn from_json(table: &Table, values: &[serde_json::Value]) -> Result<RowValues, A
         .collect()
 }
 
-fn kept_path(admin: &Admin, content: &str) -> Option<PathBuf> {
+/// Where contents of files are, and where they are kept for an undo.
+#[derive(Clone, Copy)]
+pub(crate) struct Keeper<'a> {
+    pub(crate) store: &'a DynStore,
+    /// Folder of the server.
+    pub(crate) folder: &'a Path,
+    pub(crate) contents: &'a Contents,
+}
+
+fn kept_path(keeper: Keeper<'_>, content: &str) -> Option<PathBuf> {
     // Anything but the name of a content is kept from becoming a path.
-    hash_of(content).map(|_| admin.folder.join(FOLDER).join("files").join(content))
+    hash_of(content).map(|_| keeper.folder.join(FOLDER).join("files").join(content))
 }
 
 /// Keeps a file's content for an undo; nothing happens when it is gone already.
-pub(super) async fn keep(admin: &Admin, content: &str) -> Result<(), AdminError> {
-    let Some(to) = kept_path(admin, content).filter(|to| !to.exists()) else {
+pub(super) async fn keep(keeper: Keeper<'_>, content: &str) -> Result<(), AdminError> {
+    let Some(to) = kept_path(keeper, content).filter(|to| !to.exists()) else {
         return Ok(());
     };
-    let folder = to.parent().unwrap_or(&admin.folder);
+    let folder = to.parent().unwrap_or(keeper.folder);
     std::fs::create_dir_all(folder).map_err(file_error(folder))?;
-    let kept = match admin.contents().folder_path(content) {
+    let kept = match keeper.contents.folder_path(content) {
         Some(from) if !from.exists() => return Ok(()),
         Some(from) => return link_or_copy(&from, &to),
-        None => admin.contents().fetch(content, &to).await,
+        None => keeper.contents.fetch(content, &to).await,
     };
     match kept {
         // A damaged content is not worth keeping; deleting it must be possible.
@@ -344,21 +354,21 @@ pub(super) async fn keep(admin: &Admin, content: &str) -> Result<(), AdminError>
 }
 
 /// Makes sure that a file's content is in its place, and returns its name there; nothing when it is nowhere any more.
-pub(super) async fn bring_back(admin: &Admin, content: &str) -> Result<Option<String>, AdminError> {
-    let contents = admin.contents();
-    match kept_path(admin, content).filter(|from| from.exists()) {
+async fn bring_back(keeper: Keeper<'_>, content: &str) -> Result<Option<String>, AdminError> {
+    let contents = keeper.contents;
+    match kept_path(keeper, content).filter(|from| from.exists()) {
         Some(from) => Ok(Some(contents.bring_back(content, &from).await?)),
         None => Ok(contents.exists(content).await?.then(|| content.to_owned())),
     }
 }
 
-/// Puts the row of a deleted file back, with its content; false when the content is nowhere any more.
-pub(super) async fn restore_file(admin: &Admin, mut file: FileRow) -> Result<bool, AdminError> {
-    let Some(content) = bring_back(admin, &file.content).await? else {
-        return Ok(false);
+/// Puts the content of a deleted file back; the row as it has to be written, or nothing when the content is gone.
+pub(super) async fn bring_file(keeper: Keeper<'_>, mut file: FileRow) -> Result<Option<FileRow>, AdminError> {
+    let Some(content) = bring_back(keeper, &file.content).await? else {
+        return Ok(None);
     };
     file.content = content;
-    Ok(admin.store.put_file(file).await?)
+    Ok(Some(file))
 }
 
 fn link_or_copy(from: &Path, to: &Path) -> Result<(), AdminError> {

@@ -242,7 +242,7 @@ pub(super) async fn edit(act: &Act<'_>, token: &str, edit: Edit) -> Done {
     let mut undo_id = None;
     if !act.dry_run {
         if let Some(old) = &undo.image_content() {
-            archive::keep(act.admin, old).await?;
+            archive::keep(act.admin.keeper(), old).await?;
         }
         patch.image = match image {
             None => None,
@@ -384,7 +384,10 @@ pub(super) async fn restore_image(
     }
     if image.is_some() {
         let there = match file {
-            Some(file) => archive::restore_file(act.admin, file).await?,
+            Some(file) => match archive::bring_file(act.admin.keeper(), file).await? {
+                Some(file) => act.admin.store.put_file(file).await?,
+                None => false,
+            },
             None => false,
         };
         if !there {
