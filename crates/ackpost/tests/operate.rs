@@ -396,7 +396,7 @@ fn author(program: &Program, n: usize) -> String {
 }
 
 /// Every verb of `ackpost server`.
-const VERBS: [&str; 49] = [
+const VERBS: [&str; 50] = [
     "init",
     "run",
     "status",
