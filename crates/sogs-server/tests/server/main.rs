@@ -15,6 +15,7 @@
     reason = "a protocol walk-through reads best in one piece"
 )]
 
+mod accounts;
 mod auth;
 mod common;
 mod crash;
@@ -26,4 +27,5 @@ mod readonly;
 mod retention;
 mod shared;
 mod store;
+mod store_people;
 mod transcript;
