@@ -5,6 +5,7 @@
 //! A server asks the database only for people whom it has not in memory.
 #![allow(
     clippy::unwrap_used,
+    clippy::print_stdout,
     missing_docs,
     reason = "a measurement may end by panicking"
 )]
