@@ -82,6 +82,16 @@ impl Failure {
         }
     }
 
+    /// The cause.
+    pub(crate) fn cause(&self) -> &str {
+        &self.cause
+    }
+
+    /// What to do about it.
+    pub(crate) fn remedy(&self) -> &str {
+        &self.remedy
+    }
+
     /// Prints it to standard error and gives the exit code.
     pub(crate) fn print(&self) -> Exit {
         // Some of it may be the words of a server.

@@ -4,6 +4,7 @@ use notify::{Notifier, Options, Problem, Source, TagFilter};
 
 use crate::cmd::identity;
 use crate::cmd::outbox::place;
+use crate::cmd::room::saved;
 use crate::context::Context;
 
 /// What a command line says about sources.
@@ -39,6 +40,7 @@ impl Loaded {
 pub(crate) async fn load(mut options: Options, wanted: &Wanted<'_>, _context: Context) -> Loaded {
     // What URLs may leave out or ask to be remembered: the stored identity (join links), login tokens.
     options.context.identity = options.context.identity.or_else(identity::default_seed);
+    options.context.communities = Some(saved::communities());
     let env = options.context.env.clone();
     options
         .courier

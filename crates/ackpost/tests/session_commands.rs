@@ -415,7 +415,7 @@ fn direct_messages_and_watching() {
             "Admin",
         ],
     )[0];
-    assert_eq!(sent["recipient"], id.as_str());
+    assert_eq!(sent["to"], id.as_str());
     let events = read(&mut watching("3"));
     let shape: Vec<_> = events
         .iter()

@@ -51,8 +51,8 @@ pub use problem::{AddError, Problem, Severity};
 pub use report::{Pieces, Report, Status, TargetReport};
 pub use service::{
     ADDRESS_PARAMETERS, COMMON_PARAMETERS, Chunk, Context, LoadedUrls, Origin, Param, ParamValue, Parameter,
-    QUEUE_PARAMETERS, Service, Shown, SogsAccess, SogsParts, Target, Values as ParamValues, Wire, XmppAccess,
-    XmppParts,
+    QUEUE_PARAMETERS, SavedCommunities, Service, Shown, SogsAccess, SogsParts, Target, Values as ParamValues,
+    Wire, XmppAccess, XmppParts,
 };
 pub use tag::{Chain, Tag, TagFilter, Wanted, parse_tags};
 pub use template::{Template, Values};

@@ -30,7 +30,7 @@ pub use limits::{Limits, Measure};
 pub(crate) use near::near_miss;
 pub use param::{ADDRESS_PARAMETERS, COMMON_PARAMETERS, Param, QUEUE_PARAMETERS, Values};
 pub(crate) use param::{Written, declares};
-pub use parse::{Context, LoadedUrls};
+pub use parse::{Context, LoadedUrls, SavedCommunities};
 pub(crate) use parse::{assemble, taken_apart, unsupported, with_overrides};
 pub use wire::{FixedPost, Shown, SogsWire, Wire, XmppWire};
 

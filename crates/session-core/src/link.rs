@@ -20,6 +20,11 @@ pub enum LinkError {
     /// No host before the path.
     #[error("the join link has no host")]
     NoHost,
+    /// A user or a password before the host.
+    #[error(
+        "the join link has a user or password before the host (`user:password@`), which communities do not use"
+    )]
+    Login,
     /// No `public_key=` in the query.
     #[error("the join link has no public_key=: without it the server cannot be recognised")]
     NoPublicKey,
@@ -90,7 +95,10 @@ impl FromStr for JoinLink {
             .ok_or(IdError::NotAToken)?;
         let place = place.strip_suffix("/r").unwrap_or(place);
         let host = place.split('/').next().unwrap_or_default();
-        if host.is_empty() || host.starts_with(':') || host.contains('@') {
+        if host.contains('@') {
+            return Err(LinkError::Login);
+        }
+        if host.is_empty() || host.starts_with(':') {
             return Err(LinkError::NoHost);
         }
         Ok(Self {
@@ -178,6 +186,10 @@ mod tests {
         assert_eq!(
             parse(&format!("https:///main?public_key={KEY}")),
             LinkError::NoHost
+        );
+        assert_eq!(
+            parse(&format!("https://user:secret@host/main?public_key={KEY}")),
+            LinkError::Login
         );
         assert_eq!(
             parse(&format!("https://host?public_key={KEY}")),

@@ -20,7 +20,12 @@ pub struct SignedPost {
 impl SignedPost {
     /// Encodes, pads and signs.
     pub fn new(content: &Content, signer: &Signer, padding: Padding) -> Self {
-        let data = padding.pad(content.to_bytes());
+        Self::from_bytes(content.to_bytes(), signer, padding)
+    }
+
+    /// Pads and signs content that is encoded already.
+    pub fn from_bytes(content: Vec<u8>, signer: &Signer, padding: Padding) -> Self {
+        let data = padding.pad(content);
         let signature = signer.sign_message(&data);
         Self { data, signature }
     }

@@ -4,18 +4,22 @@ use std::any::Any;
 use std::marker::PhantomData;
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer as _};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use session_core::encoding::{b64, from_b64};
 
-use crate::call::{AuthNeed, Call, CallParts, Payload, decode_json, not_sogs};
+use crate::call::{AuthNeed, Call, CallParts, Payload, SMALL_ANSWER_BYTES, check_whole, not_sogs};
+use crate::differences::Difference;
 use crate::error::{Cause, SogsError};
 use crate::server::Server;
 use crate::transport::Answer;
 
 /// Most calls in one batch; servers do not say, clients stay far below.
 pub const MAX_CALLS: usize = 256;
+/// What the headers of one part of an answer take at most, bytes.
+const PART_EXTRA_BYTES: usize = 16 * 1024;
 
 type Decoder = Box<dyn FnOnce(&Answer) -> Result<Box<dyn Any + Send>, SogsError> + Send>;
 
@@ -79,7 +83,8 @@ impl Batch {
     }
 
     async fn send(self, server: &Server, path: &'static str) -> Result<BatchAnswers, SogsError> {
-        if self.parts.len() > MAX_CALLS {
+        let most = self.parts.len();
+        if most > MAX_CALLS {
             return Err(SogsError::invalid(format!(
                 "a batch has at most {MAX_CALLS} calls"
             )));
@@ -90,10 +95,23 @@ impl Batch {
         } else {
             AuthNeed::Optional
         };
-        let mut call: Call<Vec<Answer>> = Call::new("POST", path, auth, decode_answers).json(self.to_json());
+        let bounds = self.parts.iter().map(|parts| parts.answer_bytes);
+        // Base64 and the headers of each part.
+        let bytes = bounds.fold(SMALL_ANSWER_BYTES, |sum, bytes| {
+            sum.saturating_add(bytes.saturating_mul(2))
+                .saturating_add(PART_EXTRA_BYTES)
+        });
+        let decode = move |answer: &Answer| decode_answers(answer, most);
+        let mut call: Call<Vec<Part>> = Call::new("POST", path, auth, decode)
+            .json(self.to_json())
+            .at_most(bytes);
         call.parts.author = self.parts.iter().find_map(|parts| parts.author);
-        let answers = server.run(call).await?;
-        self.finish(answers, path == "/batch", server.base_url())
+        call.parts.long = self.parts.iter().any(|parts| parts.long);
+        let parts = server.run(call).await?;
+        if parts.iter().any(|part| part.without_status) {
+            server.note(Difference::BatchWithoutStatus);
+        }
+        self.finish(parts, path == "/batch", server.base_url())
     }
 
     /// Reads an answer to [`Batch::to_json`] that came by another way; `sequence` tells which of the two calls it was.
@@ -106,25 +124,30 @@ impl Batch {
             truncated: false,
             clock_offset: None,
         };
-        self.finish(decode_answers(&answer)?, !sequence, "")
+        let most = self.parts.len();
+        self.finish(decode_answers(&answer, most)?, !sequence, "")
     }
 
-    fn finish(self, answers: Vec<Answer>, all: bool, host: &str) -> Result<BatchAnswers, SogsError> {
-        if answers.len() > self.parts.len() || (all && answers.len() != self.parts.len()) {
-            return Err(SogsError::new(Cause::NotASogs).with_text("the batch has another number of answers"));
+    fn finish(self, parts: Vec<Part>, all: bool, host: &str) -> Result<BatchAnswers, SogsError> {
+        if all && parts.len() != self.parts.len() {
+            return Err(other_number());
         }
         let labels = self
             .parts
             .iter()
             .map(|parts| format!("{} {}", parts.method, parts.path));
-        let mut answers = answers.into_iter();
+        let mut parts = parts.into_iter();
         let results = self
             .decoders
             .into_iter()
             .zip(labels)
             .map(|(decode, label)| {
-                let answer = answers.next()?;
-                Some(decode(&answer).map_err(|error| error.at(host, &label)))
+                let answer = parts.next()?.answer;
+                Some(
+                    answer
+                        .and_then(|answer| decode(&answer))
+                        .map_err(|error| error.of_answer().at(host, &label)),
+                )
             })
             .collect();
         Ok(BatchAnswers { results })
@@ -154,55 +177,118 @@ fn element(parts: &CallParts) -> Value {
     Value::Object(element)
 }
 
+/// The answer to one call of a batch, or the reason why it cannot be read.
+struct Part {
+    answer: Result<Answer, SogsError>,
+    /// The server gave no status for it.
+    without_status: bool,
+}
+
 #[derive(Deserialize)]
 struct Element<'a> {
-    code: u16,
     #[serde(default)]
-    headers: Map<String, Value>,
+    code: Option<u16>,
+    #[serde(default)]
+    headers: Option<Map<String, Value>>,
     #[serde(borrow, default)]
     body: Option<&'a RawValue>,
 }
 
-fn decode_answers(answer: &Answer) -> Result<Vec<Answer>, SogsError> {
-    // Status and length first, with the errors they have.
-    let _: serde::de::IgnoredAny = decode_json(answer)?;
-    let elements: Vec<Element<'_>> =
-        serde_json::from_slice(&answer.body).map_err(|error| not_sogs(answer, &error.to_string()))?;
-    elements
+fn other_number() -> SogsError {
+    SogsError::new(Cause::NotASogs).with_text("the batch has another number of answers")
+}
+
+/// Reads the parts of an answer, `most` at most. A part that cannot be read is an error of its own.
+fn decode_answers(answer: &Answer, most: usize) -> Result<Vec<Part>, SogsError> {
+    check_whole(answer)?;
+    let mut json = serde_json::Deserializer::from_slice(&answer.body);
+    let raws = json
+        .deserialize_seq(Parts { most })
+        .and_then(|raws| json.end().map(|()| raws))
+        .map_err(|error| not_sogs(answer, &error.to_string()))?;
+    let raws = raws.ok_or_else(other_number)?;
+    Ok(raws.into_iter().map(|raw| part(answer, raw)).collect())
+}
+
+/// Collects the elements of a list, or nothing if there are more than `most`.
+struct Parts {
+    most: usize,
+}
+
+impl<'de> Visitor<'de> for Parts {
+    type Value = Option<Vec<&'de RawValue>>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut raws = Vec::new();
+        while let Some(raw) = list.next_element::<&RawValue>()? {
+            if raws.len() == self.most {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(None);
+            }
+            raws.push(raw);
+        }
+        Ok(Some(raws))
+    }
+}
+
+fn part(answer: &Answer, raw: &RawValue) -> Part {
+    let failed = |error: SogsError, without_status| Part {
+        answer: Err(error),
+        without_status,
+    };
+    let element: Element<'_> = match serde_json::from_str(raw.get()) {
+        Ok(element) => element,
+        Err(error) => return failed(not_sogs(answer, &error.to_string()), true),
+    };
+    let without_status = element.code.is_none();
+    let raw = element.body.map_or("null", RawValue::get);
+    if without_status && raw == "null" {
+        let error = SogsError::new(Cause::ServerError).with_text("no status and no body for this call");
+        return failed(error, true);
+    }
+    let headers: Vec<(String, String)> = element
+        .headers
+        .unwrap_or_default()
         .into_iter()
-        .map(|element| {
-            let headers: Vec<(String, String)> = element
-                .headers
-                .into_iter()
-                .map(|(name, value)| {
-                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                    (name.to_ascii_lowercase(), value)
-                })
-                .collect();
-            let raw = element.body.map_or("null", RawValue::get);
-            let is_json = headers
-                .iter()
-                .any(|(name, value)| name == "content-type" && value.starts_with("application/json"));
-            let body = if is_json {
-                Bytes::copy_from_slice(raw.as_bytes())
-            } else {
-                match serde_json::from_str::<Option<String>>(raw) {
-                    Ok(None) => Bytes::new(),
-                    Ok(Some(text)) => from_b64(&text)
-                        .map(Bytes::from)
-                        .ok_or_else(|| not_sogs(answer, "a body of the batch is no base64"))?,
-                    Err(_) => Bytes::copy_from_slice(raw.as_bytes()),
-                }
-            };
-            Ok(Answer {
-                status: element.code,
-                headers,
-                body,
-                truncated: false,
-                clock_offset: answer.clock_offset,
-            })
+        .map(|(name, value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (name.to_ascii_lowercase(), value)
         })
-        .collect()
+        .collect();
+    let is_json = headers
+        .iter()
+        .any(|(name, value)| name == "content-type" && value.starts_with("application/json"));
+    let body = if is_json {
+        Bytes::copy_from_slice(raw.as_bytes())
+    } else {
+        match serde_json::from_str::<Option<String>>(raw) {
+            Ok(None) => Bytes::new(),
+            Ok(Some(text)) => match from_b64(&text) {
+                Some(bytes) => Bytes::from(bytes),
+                None => {
+                    return failed(
+                        not_sogs(answer, "a body of the batch is not base64"),
+                        without_status,
+                    );
+                }
+            },
+            Err(_) => Bytes::copy_from_slice(raw.as_bytes()),
+        }
+    };
+    Part {
+        answer: Ok(Answer {
+            status: element.code.unwrap_or(200),
+            headers,
+            body,
+            truncated: false,
+            clock_offset: answer.clock_offset,
+        }),
+        without_status,
+    }
 }
 
 /// The answers of a batch.

@@ -32,7 +32,20 @@ pub(crate) struct CallParts {
     pub(crate) author: Option<SessionId>,
     pub(crate) upload: Option<Progress>,
     pub(crate) download: Option<Progress>,
+    /// Longest answer this call can have, bytes; the limit of the connection holds too.
+    pub(crate) answer_bytes: usize,
+    /// The call moves a file or a large message, and may take as long as one exchange may.
+    pub(crate) long: bool,
 }
+
+/// Longest answer that is one small object, bytes.
+pub(crate) const SMALL_ANSWER_BYTES: usize = 64 * 1024;
+/// Longest answer that describes one room, bytes: tens of thousands of moderators.
+pub(crate) const ROOM_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+/// Longest answer that lists rooms or people, bytes.
+pub(crate) const LIST_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// A message from this length on may take longer than other calls, bytes.
+const LONG_MESSAGE_BYTES: usize = 128 * 1024;
 
 /// Who may make a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +89,8 @@ impl<T: 'static> Call<T> {
                 author: None,
                 upload: None,
                 download: None,
+                answer_bytes: usize::MAX,
+                long: false,
             },
             decode: Box::new(decode),
         }
@@ -94,6 +109,25 @@ impl<T: 'static> Call<T> {
     pub(crate) fn header(mut self, name: &str, value: String) -> Self {
         self.parts.headers.push((name.to_owned(), value));
         self
+    }
+
+    /// Reads no more than this of the answer.
+    pub(crate) fn at_most(mut self, bytes: usize) -> Self {
+        self.parts.answer_bytes = bytes;
+        self
+    }
+
+    /// Allows the time of a whole exchange for it.
+    pub(crate) fn long(mut self) -> Self {
+        self.parts.long = true;
+        self
+    }
+
+    /// The call sends a message of this length: its answer repeats it, and a large one takes longer.
+    pub(crate) fn message_of(mut self, bytes: usize) -> Self {
+        self.parts.long = bytes >= LONG_MESSAGE_BYTES;
+        // Base64, escaped, and the rest of the message.
+        self.at_most(bytes.saturating_mul(4).saturating_add(SMALL_ANSWER_BYTES))
     }
 
     pub(crate) fn author(mut self, author: SessionId) -> Self {
@@ -150,9 +184,9 @@ impl<T: 'static> Call<T> {
 }
 
 impl<T: DeserializeOwned + 'static> Call<T> {
-    /// A call whose 2xx answer is JSON.
+    /// A call whose 2xx answer is one small JSON object.
     pub(crate) fn for_json(method: &'static str, path: impl Into<String>, auth: AuthNeed) -> Self {
-        Self::new(method, path, auth, decode_json)
+        Self::new(method, path, auth, decode_json).at_most(SMALL_ANSWER_BYTES)
     }
 }
 
@@ -221,8 +255,8 @@ fn is_rate_text(text: &str) -> bool {
             .any(|phrase| text.contains(phrase))
 }
 
-/// Checks the status and reads the JSON.
-pub(crate) fn decode_json<T: DeserializeOwned>(answer: &Answer) -> Result<T, SogsError> {
+/// Checks that the status is 2xx and that the answer is there whole.
+pub(crate) fn check_whole(answer: &Answer) -> Result<(), SogsError> {
     check(answer)?;
     if answer.truncated {
         return Err(SogsError::new(Cause::AnswerTooLong {
@@ -230,6 +264,12 @@ pub(crate) fn decode_json<T: DeserializeOwned>(answer: &Answer) -> Result<T, Sog
         })
         .with_status(answer.status));
     }
+    Ok(())
+}
+
+/// Checks the status and reads the JSON.
+pub(crate) fn decode_json<T: DeserializeOwned>(answer: &Answer) -> Result<T, SogsError> {
+    check_whole(answer)?;
     serde_json::from_slice(&answer.body).map_err(|error| not_sogs(answer, &error.to_string()))
 }
 

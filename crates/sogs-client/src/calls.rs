@@ -10,11 +10,15 @@ use session_core::encoding::b64;
 use session_core::message::Verifier;
 use session_core::{RoomToken, SessionId};
 
-use crate::call::{AuthNeed, Call, check, decode_json, is_object, not_sogs};
+use crate::call::{
+    AuthNeed, Call, LIST_ANSWER_BYTES, ROOM_ANSWER_BYTES, SMALL_ANSWER_BYTES, check, check_whole,
+    decode_json, is_object, not_sogs,
+};
 use crate::error::SogsError;
+use crate::listing::{self, Cut};
 use crate::post::PreparedPost;
 use crate::proof::Expected;
-use crate::room::{Download, Edited, ListOptions, Posted, RoomUpdate};
+use crate::room::{Download, Edited, ListOptions, MAX_LIMIT, Posted, RoomUpdate};
 use crate::transport::Answer;
 use crate::types::{
     Capabilities, Deleted, DeletedEverywhere, FileId, FuturePermission, InboxItem, InboxReceipt, InfoUpdates,
@@ -37,6 +41,7 @@ pub fn capabilities() -> Call<Capabilities> {
         }
         decode_json(answer)
     })
+    .at_most(SMALL_ANSWER_BYTES)
 }
 
 /// `GET /capabilities?required=…`: what the server can do, and what of `required` it cannot.
@@ -49,16 +54,29 @@ pub fn capabilities_required(required: &[&str]) -> Call<Capabilities> {
         }
         decode_json(answer)
     })
+    .at_most(SMALL_ANSWER_BYTES)
 }
+
+/// Most rooms that are taken from a list.
+const MAX_ROOMS: usize = 10_000;
 
 /// `GET /rooms`: the rooms this account may see.
 pub fn rooms() -> Call<Vec<RoomInfo>> {
-    Call::for_json("GET", "/rooms", AuthNeed::Optional)
+    Call::new("GET", "/rooms", AuthNeed::Optional, |answer| {
+        check_whole(answer)?;
+        let cut = Cut {
+            limit: MAX_ROOMS,
+            key: |_| 0,
+            descending: false,
+        };
+        Ok(listing::read(answer, cut)?.items)
+    })
+    .at_most(LIST_ANSWER_BYTES)
 }
 
 /// `GET /room/T`.
 pub fn room(token: &RoomToken) -> Call<RoomInfo> {
-    Call::for_json("GET", format!("/room/{token}"), AuthNeed::Optional)
+    Call::for_json("GET", format!("/room/{token}"), AuthNeed::Optional).at_most(ROOM_ANSWER_BYTES)
 }
 
 /// `GET /room/T/pollInfo/N`; the answer has the whole room when its counter is not `info_updates`.
@@ -68,6 +86,7 @@ pub fn poll_info(token: &RoomToken, info_updates: i64) -> Call<PollInfo> {
         format!("/room/{token}/pollInfo/{info_updates}"),
         AuthNeed::Optional,
     )
+    .at_most(ROOM_ANSWER_BYTES)
 }
 
 /// `PUT /room/T`.
@@ -75,40 +94,103 @@ pub fn update_room(token: &RoomToken, update: &RoomUpdate) -> Call<InfoUpdates> 
     Call::for_json("PUT", format!("/room/{token}"), AuthNeed::Required).json(update.to_json())
 }
 
-fn messages<T: 'static>(
-    path: String,
+/// Messages as one answer lists them.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// Newest first, at most as many as were asked for.
+    pub(crate) messages: Vec<Message>,
+    /// The server listed more than one message, oldest first.
+    pub(crate) oldest_first: bool,
+    /// Number of messages that the server listed.
+    pub(crate) total: usize,
+}
+
+/// Reads the rows of an answer; those that are no rows are left out.
+fn rows<T>(
+    answer: &Answer,
+    cut: Cut<RawRow>,
     convert: fn(RawRow, &mut Verifier) -> Result<T, crate::types::RowError>,
-) -> Call<Vec<T>> {
-    Call::new("GET", path, AuthNeed::Optional, move |answer| {
-        let raw: Vec<RawRow> = decode_json(answer)?;
-        let mut verifier = Verifier::new();
-        raw.into_iter()
-            .map(|row| convert(row, &mut verifier).map_err(|e| not_sogs(answer, &e.to_string())))
-            .collect()
+) -> Result<(Vec<T>, bool, usize), SogsError> {
+    check_whole(answer)?;
+    let list = listing::read(answer, cut)?;
+    let mut verifier = Verifier::new();
+    let mut bad = None;
+    let mut rows = Vec::with_capacity(list.items.len());
+    for raw in list.items {
+        let id = raw.id;
+        match convert(raw, &mut verifier) {
+            Ok(row) => rows.push(row),
+            Err(error) => {
+                tracing::warn!(id, %error, "a row cannot be read and is left out");
+                bad = Some(error);
+            }
+        }
+    }
+    match bad {
+        Some(error) if rows.is_empty() => Err(not_sogs(answer, &error.to_string())),
+        _ => Ok((rows, list.ascending, list.total)),
+    }
+}
+
+fn limit_of(options: ListOptions) -> usize {
+    options.limit.unwrap_or(MAX_LIMIT) as usize
+}
+
+/// Reads messages newest first, whatever their order in the answer; those from `below` on are left out.
+fn page(answer: &Answer, limit: usize, below: u64) -> Result<Page, SogsError> {
+    let cut = Cut {
+        limit,
+        key: |row: &RawRow| i128::from(row.id),
+        descending: true,
+    };
+    let (mut messages, oldest_first, total) = rows(answer, cut, Message::read)?;
+    messages.retain(|message| message.id < below);
+    Ok(Page {
+        messages,
+        oldest_first,
+        total,
     })
 }
 
-/// `GET /room/T/messages/recent`: newest first.
-pub fn recent(token: &RoomToken, options: ListOptions) -> Call<Vec<Message>> {
-    messages(
+/// `GET /room/T/messages/recent`, with what tells whether the server means the oldest ones.
+pub(crate) fn recent_page(token: &RoomToken, options: ListOptions) -> Call<Page> {
+    Call::new(
+        "GET",
         format!("/room/{token}/messages/recent{}", options.query(false)),
-        Message::read,
+        AuthNeed::Optional,
+        move |answer| page(answer, limit_of(options), u64::MAX),
     )
 }
 
-/// `GET /room/T/messages/before/ID`: older than `id`, newest first.
+/// `GET /room/T/messages/recent`: newest first, at most `limit`.
+pub fn recent(token: &RoomToken, options: ListOptions) -> Call<Vec<Message>> {
+    recent_page(token, options).map(|page| page.messages)
+}
+
+/// `GET /room/T/messages/before/ID`: older than `id`, newest first, at most `limit`.
 pub fn before(token: &RoomToken, id: u64, options: ListOptions) -> Call<Vec<Message>> {
-    messages(
+    Call::new(
+        "GET",
         format!("/room/{token}/messages/before/{id}{}", options.query(false)),
-        Message::read,
+        AuthNeed::Optional,
+        move |answer| Ok(page(answer, limit_of(options), id)?.messages),
     )
 }
 
-/// `GET /room/T/messages/since/SEQNO`: what changed after `seqno`, in order; with reaction-only rows.
+/// `GET /room/T/messages/since/SEQNO`: what changed after `seqno`, in order, at most `limit`; with reaction-only rows.
 pub fn since(token: &RoomToken, seqno: i64, options: ListOptions) -> Call<Vec<Row>> {
-    messages(
+    Call::new(
+        "GET",
         format!("/room/{token}/messages/since/{seqno}{}", options.query(true)),
-        Row::read,
+        AuthNeed::Optional,
+        move |answer| {
+            let cut = Cut {
+                limit: limit_of(options),
+                key: |row: &RawRow| i128::from(row.seqno),
+                descending: false,
+            };
+            Ok(rows(answer, cut, Row::read)?.0)
+        },
     )
 }
 
@@ -140,6 +222,7 @@ pub fn post(token: &RoomToken, post: &PreparedPost) -> Call<Posted> {
         move |answer| expected.posted(answer),
     )
     .json(post.to_json())
+    .message_of(post.data.len())
     .author(post.author)
 }
 
@@ -154,10 +237,12 @@ pub fn edit(token: &RoomToken, id: u64, post: &PreparedPost) -> Call<Edited> {
             let words = serde_json::from_slice(&answer.body).unwrap_or_default();
             Ok(Edited {
                 withheld: Withheld::of(&words),
+                whole: true,
             })
         },
     )
     .json(post.to_edit_json())
+    .message_of(post.data.len())
     .author(post.author)
 }
 
@@ -169,6 +254,7 @@ pub fn delete(token: &RoomToken, id: u64) -> Call<()> {
         AuthNeed::Required,
         done,
     )
+    .at_most(SMALL_ANSWER_BYTES)
 }
 
 /// `DELETE /room/T/all/SID`: all of a user's messages in the room.
@@ -179,11 +265,12 @@ pub fn delete_all(token: &RoomToken, user: &SessionId) -> Call<()> {
         AuthNeed::Required,
         done,
     )
+    .at_most(SMALL_ANSWER_BYTES)
 }
 
 /// `DELETE /rooms/all/SID`: all of a user's messages in all rooms where we may.
 pub fn delete_everywhere(user: &SessionId) -> Call<DeletedEverywhere> {
-    Call::for_json("DELETE", format!("/rooms/all/{user}"), AuthNeed::Required)
+    Call::for_json("DELETE", format!("/rooms/all/{user}"), AuthNeed::Required).at_most(ROOM_ANSWER_BYTES)
 }
 
 /// `POST /room/T/pin/ID`.
@@ -237,11 +324,14 @@ pub fn reactors(token: &RoomToken, id: u64, emoji: &str, limit: Option<u32>) -> 
         format!("/room/{token}/reactors/{id}/{emoji}{query}"),
         AuthNeed::Optional,
     )
+    .at_most(LIST_ANSWER_BYTES)
 }
 
 /// `POST /room/T/file`. Unattached files expire after an hour.
 pub fn upload(token: &RoomToken, name: Option<&str>, bytes: Bytes) -> Call<FileId> {
-    let call = Call::for_json("POST", format!("/room/{token}/file"), AuthNeed::Required).bytes(bytes);
+    let call = Call::for_json("POST", format!("/room/{token}/file"), AuthNeed::Required)
+        .bytes(bytes)
+        .long();
     let call = call.header("content-type", "application/octet-stream".to_owned());
     match name {
         None => call,
@@ -286,6 +376,7 @@ pub fn download(token: &RoomToken, id: u64) -> Call<Download> {
             Ok(Download::from_answer(answer))
         },
     )
+    .long()
 }
 
 /// `POST /user/SID/moderator`.
@@ -301,7 +392,9 @@ pub fn set_role(user: &SessionId, scope: &Scope, change: RoleChange) -> Call<Mod
             body.insert(key.to_owned(), value.into());
         }
     }
-    Call::for_json("POST", format!("/user/{user}/moderator"), AuthNeed::Required).json(Value::Object(body))
+    Call::for_json("POST", format!("/user/{user}/moderator"), AuthNeed::Required)
+        .json(Value::Object(body))
+        .at_most(ROOM_ANSWER_BYTES)
 }
 
 /// `POST /user/SID/ban`; `timeout_secs` lifts the ban again.
@@ -311,19 +404,23 @@ pub fn ban(user: &SessionId, scope: &Scope, timeout_secs: Option<f64>) -> Call<(
     if let Some(timeout) = timeout_secs {
         body.insert("timeout".to_owned(), seconds(timeout));
     }
-    Call::new("POST", format!("/user/{user}/ban"), AuthNeed::Required, done).json(Value::Object(body))
+    Call::new("POST", format!("/user/{user}/ban"), AuthNeed::Required, done)
+        .json(Value::Object(body))
+        .at_most(SMALL_ANSWER_BYTES)
 }
 
 /// `POST /user/SID/unban`.
 pub fn unban(user: &SessionId, scope: &Scope) -> Call<()> {
     let mut body = Map::new();
     scope.write_to(&mut body);
-    Call::new("POST", format!("/user/{user}/unban"), AuthNeed::Required, done).json(Value::Object(body))
+    Call::new("POST", format!("/user/{user}/unban"), AuthNeed::Required, done)
+        .json(Value::Object(body))
+        .at_most(SMALL_ANSWER_BYTES)
 }
 
 /// `GET /room/T/permissions`: everybody who differs from the defaults.
 pub fn permissions(token: &RoomToken) -> Call<std::collections::BTreeMap<SessionId, Permissions>> {
-    Call::for_json("GET", format!("/room/{token}/permissions"), AuthNeed::Required)
+    Call::for_json("GET", format!("/room/{token}/permissions"), AuthNeed::Required).at_most(LIST_ANSWER_BYTES)
 }
 
 /// `GET /room/T/permissions/SID`.
@@ -353,6 +450,7 @@ pub fn future_permissions(token: &RoomToken) -> Call<Scheduled> {
         format!("/room/{token}/futurePermissions"),
         AuthNeed::Required,
     )
+    .at_most(LIST_ANSWER_BYTES)
 }
 
 /// `GET /room/T/futurePermissions/SID`.
@@ -362,6 +460,7 @@ pub fn future_permissions_of(token: &RoomToken, user: &SessionId) -> Call<Vec<Fu
         format!("/room/{token}/futurePermissions/{user}"),
         AuthNeed::Required,
     )
+    .at_most(LIST_ANSWER_BYTES)
 }
 
 /// `POST /room/T/futurePermissions/SID`: a change `in_secs` from now (0 to a billion).
@@ -405,6 +504,7 @@ pub enum DirectBox {
 
 /// `GET /inbox[/since/ID]` and the same for the outbox: oldest first, at most 256.
 pub fn direct_messages(which: DirectBox, since: Option<u64>, limit: Option<u32>) -> Call<Vec<InboxItem>> {
+    let most = limit.unwrap_or(MAX_LIMIT) as usize;
     let name = match which {
         DirectBox::Inbox => "inbox",
         DirectBox::Outbox => "outbox",
@@ -415,13 +515,18 @@ pub fn direct_messages(which: DirectBox, since: Option<u64>, limit: Option<u32>)
         "GET",
         format!("/{name}{since}{query}"),
         AuthNeed::Required,
-        |answer| {
+        move |answer| {
             // Nothing newer is said in two ways.
             if answer.status == 304 {
-                Ok(Vec::new())
-            } else {
-                decode_json(answer)
+                return Ok(Vec::new());
             }
+            check_whole(answer)?;
+            let cut = Cut {
+                limit: most,
+                key: |item: &InboxItem| i128::from(item.id),
+                descending: false,
+            };
+            Ok(listing::read(answer, cut)?.items)
         },
     )
 }

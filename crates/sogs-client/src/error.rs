@@ -144,6 +144,8 @@ struct Inner {
     retry_after: Option<Duration>,
     /// What the server wrote, cleaned and cut.
     text: Option<String>,
+    /// The error was read from an answer of the server, and not from something on the way to it.
+    is_answer: bool,
 }
 
 impl SogsError {
@@ -155,6 +157,7 @@ impl SogsError {
             status: None,
             retry_after: None,
             text: None,
+            is_answer: false,
         };
         Self {
             inner: Box::new(inner),
@@ -188,6 +191,17 @@ impl SogsError {
             .to_owned();
         self.inner.text = (!clean.is_empty()).then_some(clean);
         self
+    }
+
+    /// Notes that the error was read from an answer of the server.
+    pub(crate) fn of_answer(mut self) -> Self {
+        self.inner.is_answer = true;
+        self
+    }
+
+    /// Returns true if the server itself answered that it failed.
+    pub(crate) fn is_failed_answer(&self) -> bool {
+        self.inner.is_answer && self.inner.cause == Cause::ServerError
     }
 
     /// Takes out what the other side wrote.

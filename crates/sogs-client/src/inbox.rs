@@ -7,6 +7,7 @@ use session_core::padding::Padding;
 use session_core::{Identity, SessionId, message};
 
 use crate::calls::{self, DirectBox};
+use crate::differences::Difference;
 use crate::error::{Cause, SogsError};
 use crate::room::MAX_LIMIT;
 use crate::server::Server;
@@ -14,6 +15,8 @@ use crate::types::{DirectMessage, InboxItem, InboxReceipt};
 
 /// Most pages of a box that are read at once: 16,384 messages.
 const MAX_PAGES: usize = 64;
+/// Once this much has been read, no further page is asked for, bytes.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// The inbox and outbox of this account on one server. Needs a blinded id.
 #[derive(Debug, Clone)]
@@ -86,21 +89,48 @@ impl Inbox {
     /// Page after page, because one answer has 256 at most.
     async fn all(&self, which: DirectBox, mut since: Option<u64>) -> Result<Vec<DirectMessage>, SogsError> {
         let mut messages: Vec<DirectMessage> = Vec::new();
+        let mut bytes = 0;
         for _ in 0..MAX_PAGES {
-            let page = calls::direct_messages(which, since, Some(MAX_LIMIT));
-            let items = self.server.run(page).await?;
-            let full = items.len() >= MAX_LIMIT as usize;
+            let (items, full) = self.page(which, since).await?;
             let newest = items.iter().map(|item| item.id).max();
             for item in items {
+                bytes += item.message.len();
                 messages.push(self.open(item)?);
             }
             // A server that gives the same again is not asked for ever.
-            if !full || newest <= since {
+            if !full || newest <= since || bytes >= MAX_BYTES {
                 break;
             }
             since = newest;
         }
         Ok(messages)
+    }
+
+    /// One page of a box, and whether more may follow.
+    async fn page(&self, which: DirectBox, since: Option<u64>) -> Result<(Vec<InboxItem>, bool), SogsError> {
+        if !self.server.differs(Difference::NoInboxLimit) {
+            let page = calls::direct_messages(which, since, Some(MAX_LIMIT));
+            match self.server.run(page).await {
+                Ok(items) => {
+                    let full = items.len() >= MAX_LIMIT as usize;
+                    return Ok((items, full));
+                }
+                Err(error) if error.is_failed_answer() => {
+                    let page = calls::direct_messages(which, since, None);
+                    let items = self.server.run(page).await.map_err(|_| error)?;
+                    self.server.note(Difference::NoInboxLimit);
+                    let full = !items.is_empty();
+                    return Ok((items, full));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let items = self
+            .server
+            .run(calls::direct_messages(which, since, None))
+            .await?;
+        let full = !items.is_empty();
+        Ok((items, full))
     }
 
     /// Empties our inbox; gives the number of items.

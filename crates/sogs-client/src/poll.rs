@@ -4,6 +4,8 @@
 //! that is handed out, never before, so a cursor saved after an event was dealt with resumes right behind it: nothing
 //! is lost, nothing comes twice.
 
+mod inbox;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -13,11 +15,11 @@ use session_core::{Prefix, RoomToken, SessionId};
 use tokio::time::Instant;
 
 use crate::batch::{Batch, Ticket};
-use crate::calls::{self, DirectBox};
-use crate::error::SogsError;
+use crate::calls::{self, DirectBox, Page};
+use crate::error::{Cause, SogsError};
 use crate::room::{ListOptions, MAX_LIMIT};
 use crate::server::Server;
-use crate::types::{DirectMessage, InboxItem, Message, PollInfo, ReactionRow, RoomInfo, Row, Tombstone};
+use crate::types::{DirectMessage, Message, PollInfo, ReactionRow, RoomInfo, Row, Tombstone};
 
 /// Rooms asked for in one batch: two calls each, well below what a batch may hold.
 const ROOMS_PER_BATCH: usize = 100;
@@ -193,7 +195,7 @@ struct RoomTickets {
 
 enum Rows {
     /// First sight: the newest messages.
-    Recent(Ticket<Vec<Message>>),
+    Recent(Ticket<Page>),
     Since(Ticket<Vec<Row>>),
 }
 
@@ -337,32 +339,29 @@ impl Poll {
         let mut batch = Batch::new();
         let tickets: Vec<_> = rooms.iter().map(|room| self.add_room(&mut batch, room)).collect();
         let since = self.cursor.inbox.filter(|&id| id > 0);
-        let inbox =
-            with_inbox.then(|| batch.add(calls::direct_messages(DirectBox::Inbox, since, Some(MAX_LIMIT))));
+        let limit = self.inbox_limit();
+        let inbox = with_inbox.then(|| batch.add(calls::direct_messages(DirectBox::Inbox, since, limit)));
         let mut answers = batch.run(&self.server).await?;
         let mut more = false;
+        let mut failures = Vec::new();
+        let asked = tickets.len();
         for RoomTickets { room, info, rows } in tickets {
             let info = answers.take(info).unwrap_or_else(|| Err(missing()));
-            let info = match info {
-                Ok(info) => info,
-                Err(error) => {
-                    self.lose(room, error)?;
-                    continue;
+            let outcome = match (info, rows) {
+                (Err(error), _) => Err(error),
+                (Ok(info), Rows::Recent(ticket)) => {
+                    match answers.take(ticket).unwrap_or_else(|| Err(missing())) {
+                        Ok(page) => self.begin(&room, info, page).await,
+                        Err(error) => Err(error),
+                    }
                 }
-            };
-            let (history, changes) = match rows {
-                Rows::Recent(ticket) => (answers.take(ticket), None),
-                Rows::Since(ticket) => (None, answers.take(ticket)),
-            };
-            let outcome = match (history, changes) {
-                (Some(Ok(messages)), _) => self.begin(&room, info, messages),
-                (_, Some(Ok(rows))) => {
-                    more |= rows.len() >= MAX_LIMIT as usize;
-                    self.follow(&room, info, rows);
-                    Ok(())
-                }
-                (Some(Err(error)), _) | (_, Some(Err(error))) => Err(error),
-                (None, None) => Err(missing()),
+                (Ok(info), Rows::Since(ticket)) => answers
+                    .take(ticket)
+                    .unwrap_or_else(|| Err(missing()))
+                    .map(|rows| {
+                        more |= rows.len() >= MAX_LIMIT as usize;
+                        self.follow(&room, info, rows);
+                    }),
             };
             match outcome {
                 Ok(()) => {
@@ -370,25 +369,17 @@ impl Poll {
                         self.queue.push_front((Step::Nothing, Event::RoomBack { room }));
                     }
                 }
-                Err(error) => self.lose(room, error)?,
+                Err(error) => failures.push((room, error)),
             }
+        }
+        let all_failed = failures.len() == asked;
+        for (room, error) in failures {
+            self.lose(room, error, all_failed)?;
         }
         if let Some(ticket) = inbox {
             // Some servers cannot answer for the inbox. The rooms of the same batch are not to suffer from it.
-            match answers.take(ticket).unwrap_or_else(|| Err(missing())) {
-                Ok(items) => {
-                    more |= items.len() >= MAX_LIMIT as usize;
-                    if std::mem::take(&mut self.inbox_lost) {
-                        self.queue.push_back((Step::Nothing, Event::InboxBack));
-                    }
-                    self.direct(items)?;
-                }
-                Err(error) => {
-                    if !std::mem::replace(&mut self.inbox_lost, true) {
-                        self.queue.push_back((Step::Nothing, Event::InboxLost { error }));
-                    }
-                }
-            }
+            let items = answers.take(ticket).unwrap_or_else(|| Err(missing()));
+            more |= self.hear(items, since).await?;
         }
         Ok(more)
     }
@@ -411,16 +402,24 @@ impl Poll {
             rows: if let Some(cursor) = known {
                 Rows::Since(batch.add(calls::since(room, cursor.seqno, options)))
             } else {
-                // One message at least, to know the highest number.
-                let limit = Some(self.options.backlog.clamp(1, MAX_LIMIT));
-                Rows::Recent(batch.add(calls::recent(room, ListOptions { limit, ..options })))
+                Rows::Recent(batch.add(calls::recent_page(room, self.first_look())))
             },
         }
     }
 
+    /// Messages to ask for in a room that is new: two at least, to know the highest number and the order.
+    fn first_look(&self) -> ListOptions {
+        ListOptions {
+            limit: Some(self.options.backlog.clamp(2, MAX_LIMIT)),
+            reactors: Some(self.options.reactors),
+            with_reaction_rows: true,
+        }
+    }
+
     /// A room we see for the first time: its backlog, then its present state as the place to go on from.
-    fn begin(&mut self, room: &RoomToken, info: PollInfo, messages: Vec<Message>) -> Result<(), SogsError> {
+    async fn begin(&mut self, room: &RoomToken, info: PollInfo, page: Page) -> Result<(), SogsError> {
         let details = info.details.ok_or_else(missing)?;
+        let messages = self.server.room(room).newest(page, self.first_look()).await?;
         let newest = messages.iter().map(|message| message.id).max().unwrap_or(0);
         let seqno = messages.iter().map(|message| message.seqno).max().unwrap_or(0);
         // With a backlog, what changed between the two answers of the batch must come as a change; without one the
@@ -518,29 +517,12 @@ impl Poll {
         }
     }
 
-    fn direct(&mut self, items: Vec<InboxItem>) -> Result<(), SogsError> {
-        let known = self.cursor.inbox.unwrap_or(0);
-        if !self.inbox_primed {
-            // What is there already is passed over page by page: there is no call for the last number alone.
-            self.cursor.inbox = Some(items.iter().map(|item| item.id).max().unwrap_or(0).max(known));
-            self.inbox_primed = items.len() < MAX_LIMIT as usize;
-            return Ok(());
-        }
-        let inbox = self.server.inbox();
-        self.cursor.inbox = Some(known);
-        for item in items {
-            if item.id > known {
-                let step = Step::Inbox(item.id);
-                self.queue
-                    .push_back((step, Event::Direct(Box::new(inbox.open(item)?))));
-            }
-        }
-        Ok(())
-    }
-
-    /// A room that cannot be read is told once; everything but "not there" and "not allowed" concerns the turn.
-    fn lose(&mut self, room: RoomToken, error: SogsError) -> Result<(), SogsError> {
-        if !matches!(error.status(), Some(401 | 403 | 404)) || error.is(&crate::error::Cause::Banned) {
+    /// Reports a room that cannot be read, once. An error that concerns the server, or that all rooms have in common and
+    /// that may pass, is an error of the turn.
+    fn lose(&mut self, room: RoomToken, error: SogsError, all: bool) -> Result<(), SogsError> {
+        let is_access = matches!(error.status(), Some(401 | 403 | 404));
+        let is_of_turn = all && !is_access && !(self.succeeded && error.is_permanent());
+        if is_of_turn || error.is(&Cause::Banned) {
             return Err(error);
         }
         self.infos.remove(&room);
@@ -553,7 +535,7 @@ impl Poll {
 }
 
 fn missing() -> SogsError {
-    SogsError::new(crate::error::Cause::NotASogs).with_text("the answer to a poll lacks a part")
+    SogsError::new(Cause::NotASogs).with_text("the answer to a poll lacks a part")
 }
 
 impl std::fmt::Debug for Poll {

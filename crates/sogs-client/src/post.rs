@@ -125,23 +125,34 @@ impl Post {
         }
     }
 
-    /// Encodes, pads and signs. What comes out is fixed: sent again, it is recognisable as the same message.
-    pub fn prepare(&self, signer: &Signer, now_ms: u64) -> Result<PreparedPost, SogsError> {
-        let content = self.content(now_ms);
+    /// Numbers of the attached files.
+    pub(crate) fn file_ids(&self) -> Vec<u64> {
+        self.files.iter().map(|file| file.id).collect()
+    }
+
+    /// Refuses content that no app would show.
+    pub(crate) fn check_shown(content: &Content) -> Result<(), SogsError> {
         if !content.is_visible() {
             return Err(SogsError::invalid("the message is empty: no app would show it"));
         }
-        if self.files.len() > MAX_ATTACHMENTS {
+        if content.attachments().len() > MAX_ATTACHMENTS {
             return Err(SogsError::invalid(format!(
                 "apps show at most {MAX_ATTACHMENTS} files in one message"
             )));
         }
+        Ok(())
+    }
+
+    /// Encodes, pads and signs. What comes out is fixed: sent again, it is recognisable as the same message.
+    pub fn prepare(&self, signer: &Signer, now_ms: u64) -> Result<PreparedPost, SogsError> {
+        let content = self.content(now_ms);
+        Self::check_shown(&content)?;
         let sealed = SignedPost::new(&content, signer, Padding::Block);
         Ok(PreparedPost {
             author: signer.shown_id(),
             data: sealed.data,
             signature: sealed.signature,
-            files: self.files.iter().map(|file| file.id).collect(),
+            files: self.file_ids(),
             whisper_to: self.whisper_to,
             whisper_mods: self.whisper_mods,
             signed_at_ms: now_ms,

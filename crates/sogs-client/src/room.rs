@@ -18,7 +18,7 @@ use crate::transport::Answer;
 use crate::transport::http::Progress;
 use crate::types::{
     FuturePermission, Message, ModeratorsChanged, PermissionChange, Permissions, PollInfo, Reacted,
-    ReactionsRemoved, RoleChange, RoomInfo, Row, Scheduled, Scope, Unpinned, Unreacted, Withheld,
+    ReactionsRemoved, RoleChange, RoomInfo, Scheduled, Scope, Unpinned, Unreacted, Withheld,
 };
 
 /// Most rows in one answer.
@@ -121,6 +121,9 @@ pub struct Posted {
 pub struct Edited {
     /// Set when the server shows the message to nobody since the edit.
     pub withheld: Option<Withheld>,
+    /// The message was replaced whole: by [`Room::replace`], or because the server did not show it to us, as it is with
+    /// a message that a filter hides.
+    pub whole: bool,
 }
 
 /// A file to upload.
@@ -280,26 +283,6 @@ impl Room {
             .info_updates)
     }
 
-    /// The newest messages, newest first.
-    pub async fn recent(&self, options: ListOptions) -> Result<Vec<Message>, SogsError> {
-        self.server.run(calls::recent(&self.token, options)).await
-    }
-
-    /// Messages older than `id`, newest first.
-    pub async fn before(&self, id: u64, options: ListOptions) -> Result<Vec<Message>, SogsError> {
-        self.server.run(calls::before(&self.token, id, options)).await
-    }
-
-    /// What changed after `seqno`, in order.
-    pub async fn since(&self, seqno: i64, options: ListOptions) -> Result<Vec<Row>, SogsError> {
-        self.server.run(calls::since(&self.token, seqno, options)).await
-    }
-
-    /// One message.
-    pub async fn message(&self, id: u64) -> Result<Message, SogsError> {
-        self.server.run(calls::message(&self.token, id)).await
-    }
-
     /// Posts a message. Look at [`Posted::withheld`]: a community may store a message and show it to nobody.
     ///
     /// # Errors
@@ -358,22 +341,6 @@ impl Room {
             page = self.before(oldest.0, options).await?;
         }
         Ok(None)
-    }
-
-    /// Replaces one's own message. Look at [`Edited::withheld`]: a filter of the community may hide the message because
-    /// of its new text. Ackpost's server says so; of any other server the message is asked for again.
-    pub async fn edit(&self, id: u64, post: impl Into<Post>) -> Result<Edited, SogsError> {
-        let prepared = self.prepare(&post.into()).await?;
-        let edited = self.server.run(calls::edit(&self.token, id, &prepared)).await?;
-        if edited.withheld.is_some() {
-            return Ok(edited);
-        }
-        let withheld = match self.message(id).await {
-            Err(error) if error.is(&Cause::NotFound) => Some(Withheld::Unspecified),
-            // Any other failure says nothing about the edit, which the server confirmed.
-            _ => None,
-        };
-        Ok(Edited { withheld })
     }
 
     /// Deletes a message: one's own, or as a moderator anybody's.

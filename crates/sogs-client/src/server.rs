@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::call::{AuthNeed, Call, CallParts};
 use crate::calls;
+use crate::differences::{Difference, Differences};
 use crate::error::{Cause, SogsError};
 use crate::inbox::Inbox;
 use crate::room::Room;
@@ -102,9 +103,17 @@ impl ServerBuilder {
         self
     }
 
-    /// Longest time for a whole exchange (default 5 minutes, enough for 10 MB over a slow line).
+    /// Longest time for a call that moves a file or a large message (default 5 minutes, enough for 10 MB over a slow
+    /// line).
     pub fn total_timeout(mut self, limit: Duration) -> Self {
         self.limits.total = limit;
+        self
+    }
+
+    /// Longest time for any other call, from the first byte to the last, with redirects and a second attempt (default
+    /// 45 s). The limits for connecting and for silence extend it: a call gets at least as much as both together.
+    pub fn call_timeout(mut self, limit: Duration) -> Self {
+        self.limits.call = limit;
         self
     }
 
@@ -162,10 +171,11 @@ impl ServerBuilder {
             ));
         }
         let needs_tls = base.scheme() == "https";
+        let limits = self.limits.clone();
         let http = Http::new(
             &self.verify,
             needs_tls,
-            self.limits.clone(),
+            limits.clone(),
             &self.user_agent,
             self.use_proxies,
             self.address_rule,
@@ -179,12 +189,14 @@ impl ServerBuilder {
             Some(_) => Some(Http::new(
                 &Verify::No,
                 true,
-                self.limits,
+                limits.clone(),
                 &self.user_agent,
                 self.use_proxies,
                 self.address_rule,
             )?),
         };
+        let call_time = limits.call.max(limits.connect + limits.read);
+        let long_time = limits.total;
         let signer = match (&self.identity, self.blinding) {
             (None, _) | (_, Blinding::Auto) => None,
             (Some(identity), Blinding::Yes) => Some(Signer::blind15(identity, &self.key)),
@@ -210,6 +222,9 @@ impl ServerBuilder {
                 signer: RwLock::new(signer),
                 clock: self.clock,
                 quote_answers: self.quote_answers,
+                call_time: call_time.min(long_time),
+                long_time,
+                differences: Differences::default(),
             }),
         })
     }
@@ -226,6 +241,11 @@ struct Inner {
     signer: RwLock<Option<Signer>>,
     clock: Clock,
     quote_answers: bool,
+    /// Longest time for a call.
+    call_time: Duration,
+    /// Longest time for a call that moves a file.
+    long_time: Duration,
+    differences: Differences,
 }
 
 /// A community server. Cheap to clone; clones share connections and what is known of the server.
@@ -250,6 +270,7 @@ impl Server {
                 connect: Duration::from_secs(10),
                 read: Duration::from_secs(20),
                 total: Duration::from_mins(5),
+                call: Duration::from_secs(45),
                 answer_bytes: 32 * 1024 * 1024,
             },
             user_agent: concat!("sogs-client/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -381,6 +402,22 @@ impl Server {
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(signer.clone());
     }
 
+    /// Ways in which this server was seen to differ from the reference. The client works around them.
+    pub fn differences(&self) -> Vec<Difference> {
+        self.inner.differences.all()
+    }
+
+    pub(crate) fn differs(&self, difference: Difference) -> bool {
+        self.inner.differences.has(difference)
+    }
+
+    /// Notes a difference, and logs it the first time.
+    pub(crate) fn note(&self, difference: Difference) {
+        if self.inner.differences.note(difference) {
+            tracing::warn!(server = %self.inner.host, "the server differs from the reference: {difference}");
+        }
+    }
+
     /// Milliseconds since 1970 by this server's clock setting.
     pub fn now_ms(&self) -> u64 {
         u64::try_from((self.inner.clock)().as_millis()).unwrap_or(u64::MAX)
@@ -389,9 +426,15 @@ impl Server {
     /// Runs a call.
     pub async fn run<T>(&self, call: Call<T>) -> Result<T, SogsError> {
         let label = format!("{} {}", call.parts.method, call.parts.path);
-        let result = match self.execute(&call.parts).await {
-            Ok(answer) => (call.decode)(&answer),
-            Err(error) => Err(error),
+        let limit = if call.parts.long {
+            self.inner.long_time
+        } else {
+            self.inner.call_time
+        };
+        let result = match tokio::time::timeout(limit, self.execute(&call.parts)).await {
+            Ok(Ok(answer)) => (call.decode)(&answer).map_err(SogsError::of_answer),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(SogsError::new(Cause::Timeout { phase: "answer" })),
         };
         result.map_err(|error| {
             let error = error.at(&self.inner.host, &label);
@@ -494,6 +537,7 @@ impl Server {
             body,
             upload: parts.upload.clone(),
             download: parts.download.clone(),
+            answer_bytes: parts.answer_bytes,
         };
         let mut answer = self.inner.transport.send(&outgoing, &sign).await?;
         // Measured against the system's clock; what is wrong is the one that signs.
@@ -519,4 +563,30 @@ pub struct RawAnswer {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_ends_within_a_minute_by_default() {
+        let key = ServerKey::from_bytes([9; 32]);
+        let server = Server::builder("http://127.0.0.1:1", key)
+            .build()
+            .expect("a server");
+        assert!(
+            server.inner.call_time < Duration::from_mins(1),
+            "{:?}",
+            server.inner.call_time
+        );
+        let patient = Server::builder("http://127.0.0.1:1", key)
+            .read_timeout(Duration::from_mins(2))
+            .build()
+            .expect("a server");
+        assert!(
+            patient.inner.call_time > Duration::from_mins(2),
+            "a longer silence is allowed for"
+        );
+    }
 }

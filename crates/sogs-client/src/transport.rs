@@ -72,7 +72,12 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) body: Option<Bytes>,
     pub(crate) upload: Option<Progress>,
     pub(crate) download: Option<Progress>,
+    /// Longest answer this call can have, bytes.
+    pub(crate) answer_bytes: usize,
 }
+
+/// What sealing adds to an answer at most: status, headers, nonce, tag.
+const SEALED_EXTRA_BYTES: usize = 64 * 1024;
 
 /// The server's answer, wherever it was unwrapped.
 #[derive(Debug, Clone)]
@@ -161,6 +166,7 @@ impl Transport {
                     body: request.body.clone(),
                     upload: request.upload.clone(),
                     download: request.download.clone(),
+                    answer_bytes: request.answer_bytes,
                 })
                 .await?;
             let Some(next) = self.redirect(&url, &response)? else {
@@ -232,6 +238,7 @@ impl Transport {
                     body: Some(body.clone()),
                     upload: request.upload.clone(),
                     download: request.download.clone(),
+                    answer_bytes: request.answer_bytes.saturating_add(SEALED_EXTRA_BYTES),
                 })
                 .await?;
             if let Some(next) = self.redirect(&url, &response)? {

@@ -176,6 +176,40 @@ over_all_ways! {
         assert!(matches!(&rows[..], [Row::Deleted(tombstone)] if tombstone.id == posted.id && tombstone.deleted_at.is_some()));
     }
 
+    an_edit_keeps_files_name_reply_and_preview = |community, way| {
+        let room = community.room(way, &person(way, 0));
+        let first = room.post("the question").await.unwrap();
+        let first = room.message(first.id).await.unwrap();
+        let file = room.upload(Upload::new(b"notes".to_vec()).name("notes.txt")).await.unwrap();
+        let post = Post::text("http://example.org says")
+            .name("Bob")
+            .file(file.clone())
+            .preview("http://example.org", "Example")
+            .reply_to(&first);
+        let id = room.post(post).await.unwrap().id;
+        let before = room.message(id).await.unwrap().content().unwrap().clone();
+
+        room.edit(id, "http://example.org said").await.unwrap();
+        let edited = room.message(id).await.unwrap();
+        assert!(edited.is_authentic() && edited.edited.is_some());
+        let after = edited.content().unwrap().clone();
+        let mut wanted = before.data_message.clone().unwrap();
+        wanted.body = Some("http://example.org said".to_owned());
+        assert_eq!(after.data_message.unwrap(), wanted);
+        assert!(after.sig_timestamp >= before.sig_timestamp);
+        // The file still hangs on the message.
+        let download = room.download(file.id).await.unwrap();
+        assert_eq!((&download.bytes[..], download.expires.is_some()), (&b"notes"[..], true));
+
+        room.edit(id, Post::text("").name("Eve")).await.unwrap();
+        let renamed = room.message(id).await.unwrap();
+        assert_eq!((renamed.body(), renamed.display_name()), (Some("http://example.org said"), Some("Eve")));
+        room.replace(id, "alone").await.unwrap();
+        let replaced = room.message(id).await.unwrap();
+        assert_eq!((replaced.body(), replaced.display_name()), (Some("alone"), None));
+        assert!(replaced.content().unwrap().attachments().is_empty());
+    }
+
     delete_all_here_and_everywhere = |community, way| {
         let other = format!("other-{}", format!("{way:?}").to_lowercase());
         community.room_add(&other).await;

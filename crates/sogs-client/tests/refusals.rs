@@ -331,7 +331,7 @@ async fn an_answer_without_our_message_proves_nothing() {
     let (empty, _) = fake(|_, _, _| http(204, "", b"")).await;
     let error = room(builder(empty)).post("x").await.unwrap_err();
     assert_eq!(error.cause(), &Cause::NotASogs);
-    let error = room(builder(port)).edit(1, "x").await.unwrap_err();
+    let error = room(builder(port)).replace(1, "x").await.unwrap_err();
     assert_eq!(error.cause(), &Cause::NotASogs, "a page edits nothing");
     let error = room(builder(port)).delete(1).await.unwrap_err();
     assert_eq!(error.cause(), &Cause::NotASogs, "nor deletes");
@@ -410,7 +410,7 @@ async fn an_edit_that_hides_the_message_is_withheld() {
         (r#"{"filtered":true}"#, Withheld::Unspecified),
     ] {
         let (port, _) = fake(move |_, _, _| http(200, "", words.as_bytes())).await;
-        let edited = room(builder(port)).edit(7, "x").await.unwrap();
+        let edited = room(builder(port)).replace(7, "x").await.unwrap();
         assert_eq!(edited.withheld, Some(withheld));
     }
     // Others say nothing; the message is gone for everybody.
@@ -428,7 +428,7 @@ async fn an_edit_that_hides_the_message_is_withheld() {
             }
         })
         .await;
-        let edited = room(builder(port)).edit(7, "x").await.unwrap();
+        let edited = room(builder(port)).replace(7, "x").await.unwrap();
         assert_eq!(edited.withheld, withheld, "{status}");
     }
 }

@@ -413,10 +413,10 @@ impl State {
     }
 }
 
-type RawRequest = (String, String, HashMap<String, String>, Vec<u8>);
+pub(crate) type RawRequest = (String, String, HashMap<String, String>, Vec<u8>);
 
 /// One HTTP/1.1 request with a known length; `None` at the end of the connection.
-fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<Option<RawRequest>> {
+pub(crate) fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<Option<RawRequest>> {
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);

@@ -5,10 +5,11 @@
 //! install. `shared()` uses the server that `scripts/test` started for the whole run, or starts one
 //! for this process. Whatever a process starts ends with it, also when it panics or is killed.
 //!
-//! The fakes ([`FakeSogs`], [`FakeXmpp`], [`Relay`]) misbehave in exactly one way each, which a
+//! The fakes ([`FakeSogs`], [`DifferingSogs`], [`FakeXmpp`], [`Relay`]) misbehave in exactly one way each, which a
 //! real server cannot be made to do. They are written with plain threads and their own small
 //! parsers, so that they share no mistake with the code they test.
 
+mod differing_sogs;
 mod fake_sogs;
 mod fake_xmpp;
 mod guard;
@@ -19,6 +20,7 @@ mod tls;
 mod xml;
 mod xmpp_server;
 
+pub use differing_sogs::DifferingSogs;
 pub use fake_sogs::{FakeSogs, PublicKeyHex, SOGS_KEY, SogsRequest};
 pub use fake_xmpp::{FakeXmpp, FakeXmppMode, XmppEvent};
 pub use postgres::{Database, Postgres};

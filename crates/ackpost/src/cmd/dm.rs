@@ -29,7 +29,7 @@ enum DmCommand {
 
 #[derive(Debug, Args)]
 struct SendArgs {
-    /// Join link of any room of the server, or sessions:// URL
+    /// Join link of any room of the server, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// Whom to, as the community shows them: 15…
@@ -47,7 +47,7 @@ struct SendArgs {
 
 #[derive(Debug, Args)]
 struct ReadArgs {
-    /// Join link of any room of the server, or sessions:// URL
+    /// Join link of any room of the server, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// What we sent instead of what we got
@@ -90,7 +90,13 @@ async fn send(args: &SendArgs, context: Context) -> Done {
         .await
         .map_err(failed)?;
     if context.json {
-        output::json(&receipt);
+        output::json(&json!({
+            "id": receipt.id,
+            "time": show::utc_time(receipt.posted_at),
+            "expires": show::utc_time(receipt.expires_at),
+            "from": receipt.sender,
+            "to": receipt.recipient,
+        }));
     } else {
         output::words(&format!(
             "#{}  to {}, kept until {}",
@@ -111,6 +117,7 @@ async fn read(args: &ReadArgs, context: Context) -> Done {
         inbox.received(args.since).await
     };
     let messages = messages.map_err(failed)?;
+    place.tell_differences();
     if messages.is_empty() && !context.json {
         output::note(if args.sent {
             "nothing was sent"
@@ -136,18 +143,18 @@ async fn read(args: &ReadArgs, context: Context) -> Done {
 /// A direct message, for programs.
 pub(crate) fn direct_json(message: &DirectMessage) -> serde_json::Value {
     let content = message.opened.as_ref().ok().map(|(content, _)| content);
-    json!({
+    let mut value = json!({
         "id": message.item.id,
         "time": show::utc_time(message.item.posted_at),
         "expires": show::utc_time(message.item.expires_at),
         "from": message.item.sender,
         "to": message.item.recipient,
         "account": message.sender(),
-        "name": content.and_then(|c| c.display_name()),
-        "body": content.and_then(|c| c.body()),
-        "verified": message.opened.is_ok(),
-        "problem": message.opened.as_ref().err().map(ToString::to_string),
-    })
+    });
+    show::put_content(&mut value, content);
+    value["verified"] = message.opened.is_ok().into();
+    value["problem"] = json!(message.opened.as_ref().err().map(ToString::to_string));
+    value
 }
 
 /// A direct message, for people.
@@ -164,11 +171,9 @@ pub(crate) fn direct_text(message: &DirectMessage) -> String {
     };
     match &message.opened {
         Ok((content, account)) => {
-            let body = show::safe(content.body().unwrap_or_default());
-            format!(
-                "{}\n    account {account}\n    {body}",
-                head(content.display_name())
-            )
+            let mut text = format!("{}\n    account {account}", head(content.display_name()));
+            show::content_text(&mut text, Some(content));
+            text
         }
         Err(error) => format!("{}\n    NOT TO BE TRUSTED: {error}", head(None)),
     }

@@ -5,6 +5,7 @@ mod files;
 mod moderate;
 pub(crate) mod place;
 mod read;
+pub(crate) mod saved;
 pub(crate) mod show;
 
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ enum RoomCommand {
     Read(ReadArgs),
     /// Post a message
     Post(PostArgs),
-    /// Replace one's own message
+    /// Change the text or name of one's own message; files, reply and everything else stay
     Edit(EditArgs),
     /// Delete messages, or all messages of somebody
     Delete(DeleteArgs),
@@ -58,11 +59,40 @@ enum RoomCommand {
     Permissions(PermissionsArgs),
     /// Show and change name, description, image and default rights
     Settings(SettingsArgs),
+    /// Save a join link under a short name
+    #[command(
+        after_help = "Example: `ackpost room save lobby 'https://host/lobby?public_key=…'`, then `ackpost room \
+                            read lobby` and `ackpost -b Hello sessions://lobby`."
+    )]
+    Save(SaveArgs),
+    /// List the saved communities
+    Saved,
+    /// Remove saved communities
+    Forget(ForgetArgs),
+}
+
+#[derive(Debug, Args)]
+struct SaveArgs {
+    /// Name to use in place of the link: letters, digits, - and _
+    name: String,
+    /// Join link (https://host/room?public_key=…)
+    #[arg(value_name = "LINK")]
+    link: String,
+    /// Replace the link that is saved under this name
+    #[arg(long)]
+    replace: bool,
+}
+
+#[derive(Debug, Args)]
+struct ForgetArgs {
+    /// Names of saved communities
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 struct LinksArgs {
-    /// Join link (https://host/room?public_key=…) or sessions:// URL
+    /// Join link (https://host/room?public_key=…), saved name, or sessions:// URL
     #[arg(value_name = "LINK", required = true)]
     links: Vec<String>,
     #[command(flatten)]
@@ -71,7 +101,7 @@ struct LinksArgs {
 
 #[derive(Debug, Args)]
 struct LinkArgs {
-    /// Join link (https://host/room?public_key=…) or sessions:// URL
+    /// Join link (https://host/room?public_key=…), saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     #[command(flatten)]
@@ -80,7 +110,7 @@ struct LinkArgs {
 
 #[derive(Debug, Args)]
 struct ReadArgs {
-    /// Join links (https://host/room?public_key=…) or sessions:// URLs
+    /// Join links (https://host/room?public_key=…), saved names, or sessions:// URLs
     #[arg(value_name = "LINK", required = true)]
     links: Vec<String>,
     /// How many messages
@@ -112,7 +142,7 @@ struct TextArgs {
 
 #[derive(Debug, Args)]
 struct PostArgs {
-    /// Join links (https://host/room?public_key=…) or sessions:// URLs
+    /// Join links (https://host/room?public_key=…), saved names, or sessions:// URLs
     #[arg(value_name = "LINK", required = true)]
     links: Vec<String>,
     #[command(flatten)]
@@ -135,20 +165,27 @@ struct PostArgs {
 
 #[derive(Debug, Args)]
 struct EditArgs {
-    /// Join link or sessions:// URL
+    /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// Number of the message
     id: u64,
-    #[command(flatten)]
-    text: TextArgs,
+    /// The new text; from standard input when left out, unless --name is given
+    #[arg(short, long, value_name = "TEXT")]
+    body: Option<String>,
+    /// The new name to be shown under
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Replace the message whole: its files, reply, previews and name go
+    #[arg(long, requires = "body")]
+    whole: bool,
     #[command(flatten)]
     way: Way,
 }
 
 #[derive(Debug, Args)]
 struct DeleteArgs {
-    /// Join link or sessions:// URL
+    /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// Numbers of the messages
@@ -166,7 +203,7 @@ struct DeleteArgs {
 
 #[derive(Debug, Args)]
 struct ReactArgs {
-    /// Join link or sessions:// URL
+    /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// Number of the message
@@ -189,7 +226,7 @@ struct ReactArgs {
 
 #[derive(Debug, Args)]
 struct PinArgs {
-    /// Join link or sessions:// URL
+    /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// Number of the message
@@ -207,7 +244,7 @@ struct PinArgs {
 
 #[derive(Debug, Args)]
 struct UploadArgs {
-    /// Join link or sessions:// URL
+    /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// Files
@@ -219,7 +256,7 @@ struct UploadArgs {
 
 #[derive(Debug, Args)]
 struct DownloadArgs {
-    /// Join link or sessions:// URL
+    /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// Number of the file
@@ -244,7 +281,7 @@ struct ScopeArgs {
 
 #[derive(Debug, Args)]
 struct BanArgs {
-    /// Join link or sessions:// URL
+    /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// Who
@@ -264,7 +301,7 @@ struct BanArgs {
 
 #[derive(Debug, Args)]
 struct UnbanArgs {
-    /// Join link or sessions:// URL
+    /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// Who
@@ -278,7 +315,7 @@ struct UnbanArgs {
 
 #[derive(Debug, Args)]
 struct ModsArgs {
-    /// Join link or sessions:// URL
+    /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// Make this person a moderator; can be given several times
@@ -304,7 +341,7 @@ struct ModsArgs {
 
 #[derive(Debug, Args)]
 struct PermissionsArgs {
-    /// Join link or sessions:// URL
+    /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// Whose; everybody's when left out
@@ -341,7 +378,7 @@ struct Rights {
 
 #[derive(Debug, Args)]
 struct SettingsArgs {
-    /// Join link or sessions:// URL
+    /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
     /// New name
@@ -389,6 +426,9 @@ pub(crate) fn run(args: &RoomArgs, context: Context) -> Done {
             RoomCommand::Mods(args) => moderate::mods(args, context).await,
             RoomCommand::Permissions(args) => moderate::permissions(args, context).await,
             RoomCommand::Settings(args) => moderate::settings(args, context).await,
+            RoomCommand::Save(args) => saved::save(args, context),
+            RoomCommand::Saved => saved::list(context),
+            RoomCommand::Forget(args) => saved::forget(args, context),
         }
     })
 }

@@ -30,7 +30,7 @@ const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// Follow communities and XMPP accounts.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// sessions:// or xmpps:// URLs, or join links of communities
+    /// sessions:// or xmpps:// URLs, join links of communities, or saved names
     #[arg(value_name = "URL", required = true)]
     urls: Vec<String>,
     /// Remember in this file what has been seen, and go on from there
@@ -79,11 +79,12 @@ async fn watch(args: &WatchArgs, context: Context) -> Done {
             .map_or("", |(scheme, _)| scheme)
             .to_ascii_lowercase();
         if matches!(scheme.as_str(), "xmpp" | "xmpps") {
-            let access = Service::parse(url, &notify::Context::default())
+            let mut access = Service::parse(url, &notify::Context::default())
                 .map_err(unusable)?
                 .xmpp()
                 .ok_or_else(|| Failure::usage("this is no XMPP account", "give an xmpps:// URL"))?
                 .map_err(unusable)?;
+            access.account = args.way.trust(access.account)?;
             let source = xmpp::Source::new(access, &cursors);
             let (sender, stop, present) = (sender.clone(), stop.clone(), present.clone());
             sources.spawn(async move {

@@ -121,6 +121,7 @@ pub(crate) async fn load_file(path: &Path) -> Result<Notifier, Reply> {
     }
     let mut options = Options::default();
     options.context.identity = identity::default_seed();
+    options.context.communities = Some(crate::cmd::room::saved::communities());
     let mut notifier = Notifier::with_options(options);
     notifier
         .add_source(Source::from_location(&path.to_string_lossy()))

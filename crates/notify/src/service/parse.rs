@@ -1,5 +1,7 @@
 //! From text to a loaded service.
 
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
@@ -13,6 +15,27 @@ use super::near::near_miss;
 use super::param::{Param, declares};
 use super::{Common, Row, Service, Taken, row_of};
 
+/// Finds the join link of a community that the user saved under a name.
+type FindCommunity = dyn Fn(&str) -> Result<Option<String>, Problem> + Send + Sync;
+
+/// Communities that the user saved under names, so that `sessions://NAME` means one of them. The caller says where
+/// they are kept.
+#[derive(Clone)]
+pub struct SavedCommunities(Arc<FindCommunity>);
+
+impl SavedCommunities {
+    /// Looks names up with `find`, which returns the join link, or `None` if there is no such name.
+    pub fn new(find: impl Fn(&str) -> Result<Option<String>, Problem> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+}
+
+impl std::fmt::Debug for SavedCommunities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SavedCommunities").finish_non_exhaustive()
+    }
+}
+
 /// What loading a URL may look at besides the URL.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -22,6 +45,8 @@ pub struct Context {
     pub asset: Asset,
     /// The seed used for a Session join link that carries none (D30).
     pub identity: Option<SecretString>,
+    /// The communities that `sessions://NAME` may mean.
+    pub communities: Option<SavedCommunities>,
     /// Warn about configuration files that hold secrets and may be read by others (D32).
     pub check_permissions: bool,
 }
@@ -32,6 +57,7 @@ impl Default for Context {
             env: Environment::default(),
             asset: Asset::default(),
             identity: None,
+            communities: None,
             check_permissions: true,
         }
     }
@@ -85,6 +111,8 @@ pub(crate) fn with_overrides(
 
 /// The parts of a URL with keys put over it.
 pub(crate) fn taken_apart(url: &str, overrides: Overrides<'_>, context: &Context) -> Result<RawUrl, Problem> {
+    let saved = saved_link(url, context)?;
+    let url = saved.as_deref().unwrap_or(url);
     let link = join_link(url, context);
     let url = link.as_ref().map_or(url, |link| link.as_str());
     let host = overrides
@@ -182,6 +210,36 @@ fn is_room(path: &str) -> bool {
         .trim_matches('/');
     let room = path.strip_prefix("r/").unwrap_or(path);
     !room.is_empty() && !room.contains('/')
+}
+
+/// The join link that `sessions://NAME` stands for, with the parameters of the URL; nothing for anything else.
+fn saved_link(url: &str, context: &Context) -> Result<Option<String>, Problem> {
+    let Some(communities) = &context.communities else {
+        return Ok(None);
+    };
+    let Some((schema, rest)) = url.trim().split_once("://") else {
+        return Ok(None);
+    };
+    let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let name = name.trim_end_matches('/');
+    let is_name = !name.is_empty()
+        && (name.bytes()).all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    let has_key = query.split(['&', ';']).any(|pair| {
+        let key = pair.split('=').next().unwrap_or_default();
+        key.eq_ignore_ascii_case("public_key") || key.eq_ignore_ascii_case("key")
+    });
+    let is_community = row_of(&schema.to_ascii_lowercase()).is_some_and(|row| row.name == "sogs");
+    if !is_name || has_key || !is_community {
+        return Ok(None);
+    }
+    let link = (communities.0)(name)?.map(|link| {
+        if query.is_empty() {
+            link
+        } else {
+            format!("{link}&{query}")
+        }
+    });
+    Ok(link)
 }
 
 /// The `session(s)://` URL that a Session join link stands for (D30); nothing for anything else.

@@ -34,8 +34,10 @@ pub(crate) struct Limits {
     pub(crate) connect: Duration,
     /// Between any two reads.
     pub(crate) read: Duration,
-    /// For the whole exchange.
+    /// For a whole exchange, which may move a file.
     pub(crate) total: Duration,
+    /// For a whole call that moves no file, with everything that belongs to it: redirects, a second attempt.
+    pub(crate) call: Duration,
     /// Longest answer, bytes.
     pub(crate) answer_bytes: usize,
 }
@@ -58,6 +60,8 @@ pub(crate) struct HttpRequest {
     pub(crate) body: Option<Bytes>,
     pub(crate) upload: Option<Progress>,
     pub(crate) download: Option<Progress>,
+    /// Longest answer, bytes, where it is less than the limit of the connection.
+    pub(crate) answer_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -230,7 +234,8 @@ impl Http {
             elapsed = ?started.elapsed(),
             "answered"
         );
-        self.read(&request.url, response, request.download).await
+        let limit = self.limits.answer_bytes.min(request.answer_bytes);
+        self.read(&request.url, response, request.download, limit).await
     }
 
     /// Reads the answer up to the limit and no further.
@@ -239,6 +244,7 @@ impl Http {
         url: &Url,
         response: Response,
         progress: Option<Progress>,
+        limit: usize,
     ) -> Result<HttpResponse, SogsError> {
         let status = response.status().as_u16();
         let headers: Vec<_> = response
@@ -257,7 +263,6 @@ impl Http {
             .and_then(|value| value.to_str().ok())
             .and_then(|location| url.join(location).ok());
         let expected = response.content_length().unwrap_or(0);
-        let limit = self.limits.answer_bytes;
         let mut body = BytesMut::new();
         let mut truncated = false;
         let mut stream = response.bytes_stream();

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::store_people::{people_find_their_rights_under_any_id, rows_of_one_person_are_joined};
 use sogs_server::store::{
-    ChangeSink, Changed, CleanupPlan, DynStore, FuturePermission, Mailbox, NewDm, NewFile,
-    NewPost, NewRoom, NonceRow, Page, Person, Pinned, PostEdit, PostWindow, Posted, Reacted,
-    RoomDefaults, RoomPatch, RoomPatched, Seen, StoreError, StoreOptions, Where, open,
+    ChangeSink, Changed, CleanupPlan, DynStore, FuturePermission, Mailbox, NewDm, NewFile, NewPost, NewRoom,
+    NonceRow, Page, Person, Pinned, PostEdit, PostWindow, Posted, Reacted, RoomDefaults, RoomPatch,
+    RoomPatched, Seen, StoreError, StoreOptions, Where, open,
 };
 
 const OPEN: RoomDefaults = RoomDefaults {

@@ -19,15 +19,20 @@ const MAX_SECRET_BYTES: u64 = 4096;
 
 /// `$XDG_CONFIG_HOME/ackpost/identities`, or below `~/.config`.
 pub(crate) fn folder() -> Result<PathBuf, Failure> {
-    let set = |name: &str| {
-        std::env::var_os(name)
+    in_configuration("identities")
+}
+
+/// A folder of the user's configuration: `$XDG_CONFIG_HOME/ackpost/NAME`, or below `~/.config`.
+pub(crate) fn in_configuration(name: &str) -> Result<PathBuf, Failure> {
+    let set = |variable: &str| {
+        std::env::var_os(variable)
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
     set("XDG_CONFIG_HOME")
         .filter(|path| path.is_absolute())
         .or_else(|| set("HOME").map(|home| home.join(".config")))
-        .map(|config| config.join("ackpost").join("identities"))
+        .map(|config| config.join("ackpost").join(name))
         .ok_or_else(|| Failure::new("there is no configuration folder", "set HOME or XDG_CONFIG_HOME"))
 }
 

@@ -1,7 +1,7 @@
 //! Posting, editing, deleting, reacting, pinning.
 
 use serde_json::json;
-use sogs_client::{Post, Withheld};
+use sogs_client::{Post, Posted, Withheld};
 
 use super::place::{Needs, Place, failed};
 use super::{DeleteArgs, EditArgs, PinArgs, PostArgs, ReactArgs, all_of, body_of, files, show};
@@ -24,22 +24,15 @@ pub(super) async fn post(args: &PostArgs, context: Context) -> Done {
     let (mut worked, mut lost) = (0, 0);
     for place in &places {
         match post_one(place, args, &body, &attachments, context).await {
-            Ok((id, None)) => {
-                worked += 1;
-                if context.json {
-                    output::json(&json!({ "room": place.shown, "id": id, "withheld": null }));
-                } else {
-                    output::words(&format!("{}  #{id}", place.shown));
+            Ok(posted) => {
+                print_posted(place, &posted, context);
+                match posted.withheld {
+                    None => worked += 1,
+                    Some(withheld) => {
+                        lost += 1;
+                        Failure::new(withheld.reason(), withheld.remedy()).print();
+                    }
                 }
-            }
-            Ok((id, Some(withheld))) => {
-                lost += 1;
-                if context.json {
-                    output::json(&json!({ "room": place.shown, "id": id, "withheld": withheld.reason() }));
-                } else {
-                    output::words(&format!("{}  #{id}  withheld", place.shown));
-                }
-                Failure::new(withheld.reason(), withheld.remedy()).print();
             }
             Err(failure) => {
                 lost += 1;
@@ -50,13 +43,34 @@ pub(super) async fn post(args: &PostArgs, context: Context) -> Done {
     Ok(all_of(worked, lost))
 }
 
+fn print_posted(place: &Place, posted: &Posted, context: Context) {
+    let id = posted.id;
+    if !context.json {
+        let withheld = if posted.withheld.is_some() {
+            "  withheld"
+        } else {
+            ""
+        };
+        output::words(&format!("{}  #{id}{withheld}", place.shown));
+        return;
+    }
+    // A server may give back its number alone.
+    let mut value = match &posted.message {
+        Some(message) => show::message_json(message),
+        None => json!({ "id": id }),
+    };
+    value["room"] = place.shown.as_str().into();
+    value["withheld"] = json!(posted.withheld.map(Withheld::reason));
+    output::json(&value);
+}
+
 async fn post_one(
     place: &Place,
     args: &PostArgs,
     body: &str,
     attachments: &[files::Piece],
     context: Context,
-) -> Result<(u64, Option<Withheld>), Failure> {
+) -> Result<Posted, Failure> {
     let mut post = Post::text(body).name(name(args.text.name.as_deref(), place));
     if let Some(id) = args.reply_to {
         post = post.reply_to(&place.room.message(id).await.map_err(failed)?);
@@ -72,10 +86,14 @@ async fn post_one(
     }
     let prepared = place.room.prepare(&post).await.map_err(failed)?;
     match place.room.post_prepared(&prepared).await {
-        Ok(posted) => Ok((posted.id, posted.withheld)),
+        Ok(posted) => Ok(posted),
         // The answer was lost: the message itself tells whether it is there.
         Err(error) if error.is_ambiguous() => match place.room.find_own(&prepared).await {
-            Ok(Some(message)) => Ok((message.id, None)),
+            Ok(Some(message)) => Ok(Posted {
+                id: message.id,
+                message: Some(Box::new(message)),
+                withheld: None,
+            }),
             _ => Err(failed(error)),
         },
         Err(error) => Err(failed(error)),
@@ -89,8 +107,22 @@ fn name(given: Option<&str>, place: &Place) -> String {
 
 pub(super) async fn edit(args: &EditArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, Needs::Identity)?;
-    let post = Post::text(body_of(args.text.body.as_deref())?).name(name(args.text.name.as_deref(), &place));
-    let edited = place.room.edit(args.id, post).await.map_err(failed)?;
+    let body = match (&args.body, &args.name) {
+        (None, Some(_)) => String::new(),
+        (body, _) => body_of(body.as_deref())?,
+    };
+    let post = Post::text(body).name(args.name.as_deref().unwrap_or_default());
+    let edited = if args.whole {
+        place.room.replace(args.id, post).await
+    } else {
+        place.room.edit(args.id, post).await
+    };
+    let edited = edited.map_err(failed)?;
+    if edited.whole && !args.whole {
+        output::remark(
+            "the server does not show the message, so it was replaced whole: files, name and reply of before are gone",
+        );
+    }
     let Some(withheld) = edited.withheld else {
         done(context, &place, args.id, "edited");
         return Ok(Exit::Success);
@@ -107,7 +139,7 @@ pub(super) async fn edit(args: &EditArgs, context: Context) -> Done {
 
 fn done(context: Context, place: &Place, id: u64, what: &str) {
     if context.json {
-        output::json(&json!({ "room": place.shown, "id": id, "done": what }));
+        output::json(&json!({ "room": place.shown, "id": id, "done": what, "withheld": null }));
     } else {
         output::words(&format!("{}  #{id}  {what}", place.shown));
     }

@@ -180,6 +180,9 @@ fn local_name(name: Option<&str>, id: u64) -> PathBuf {
     let clean = clean.trim_start_matches('.').trim();
     if clean.is_empty() {
         PathBuf::from(format!("file-{id}"))
+    } else if let Some(rest) = clean.strip_prefix('-') {
+        // A name such as `-rf` would be an option of the next command that is run on all files of the folder.
+        PathBuf::from(format!("_{rest}"))
     } else {
         PathBuf::from(clean)
     }
@@ -195,6 +198,8 @@ mod tests {
             local_name(Some("../../etc/passwd"), 1),
             PathBuf::from("_.._etc_passwd")
         );
+        assert_eq!(local_name(Some("-rf"), 7), PathBuf::from("_rf"));
+        assert_eq!(local_name(Some("..- rf"), 7), PathBuf::from("_ rf"));
         assert_eq!(local_name(Some("..."), 7), PathBuf::from("file-7"));
         assert_eq!(local_name(Some("my 🎂.txt"), 7), PathBuf::from("my 🎂.txt"));
         assert_eq!(local_name(None, 7), PathBuf::from("file-7"));

@@ -196,9 +196,17 @@ pub(super) async fn members(args: &LinkArgs, context: Context) -> Done {
 
 fn print_permissions(user: &SessionId, permissions: Permissions, context: Context) {
     if context.json {
-        let mut value = serde_json::to_value(permissions).expect("flags have a JSON form");
-        value["user"] = user.to_string().into();
-        output::json(&value);
+        output::json(&json!({
+            "user": user,
+            "read": permissions.read,
+            "write": permissions.write,
+            "upload": permissions.upload,
+            "accessible": permissions.accessible,
+            "banned": permissions.banned,
+            "moderator": permissions.moderator,
+            "admin": permissions.admin,
+            "hidden": permissions.hidden,
+        }));
         return;
     }
     let mut words = Vec::new();
@@ -319,10 +327,14 @@ fn change(allow: Rights, deny: Rights, reset: Rights) -> PermissionChange {
 fn print_scheduled(user: &SessionId, list: &[FuturePermission], context: Context) {
     for item in list {
         if context.json {
-            let mut value = serde_json::to_value(item).expect("flags have a JSON form");
-            value["user"] = user.to_string().into();
-            value["time"] = show::utc_time(item.at).into();
-            output::json(&value);
+            output::json(&json!({
+                "user": user,
+                "time": show::utc_time(item.at),
+                "read": item.read,
+                "write": item.write,
+                "upload": item.upload,
+                "banned": item.banned,
+            }));
             continue;
         }
         let mut words = Vec::new();
@@ -368,7 +380,7 @@ pub(super) async fn settings(args: &SettingsArgs, context: Context) -> Done {
     }
     let info = place.room.info().await.map_err(failed)?;
     if context.json {
-        output::json(&info);
+        output::json(&show::room_json(&info, Some(&place.room.join_link().to_string())));
     } else {
         output::words(&show::room_text(&info, &place.room.join_link().to_string()));
         let defaults = [

@@ -1,29 +1,46 @@
-//! What LINK means in the commands for communities: a join link with an identity, or a `session://` URL that has both.
+//! What LINK means in the commands for communities: a join link or the name of a saved one with an identity, or a
+//! `session://` URL that has both.
+
+use std::path::PathBuf;
 
 use clap::Args;
-use notify::Service;
+use notify::{CourierOptions, Service};
+use session_core::link::LinkError;
 use session_core::{JoinLink, RoomToken};
-use sogs_client::{Blinding, Encrypt, Room, Server, SogsError, Verify};
+use sogs_client::{Blinding, Encrypt, Room, Server, ServerBuilder, SogsError, Verify};
+use xmpp_client::Account;
 
-use crate::cmd::identity::IdentityChoice;
+use super::saved;
+use crate::cmd::identity::{self, IdentityChoice};
 use crate::exit::Failure;
-use crate::output;
+use crate::{input, output};
 
 /// How to get to a community.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Way {
     #[command(flatten)]
     pub(crate) identity: IdentityChoice,
-    /// Which id to use: auto asks the server
-    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "yes", "no"], help_heading = "Connection")]
-    blind: String,
-    /// Seal requests to the server's key: auto does so over plain http
-    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "yes", "no"], help_heading = "Connection")]
-    encrypt: String,
+    /// Which id to use: auto (the default) asks the server
+    #[arg(long, value_name = "WHEN", value_parser = ["auto", "yes", "no"], help_heading = "Connection")]
+    blind: Option<String>,
+    /// Seal requests to the server's key: auto (the default) does so over plain http
+    #[arg(long, value_name = "WHEN", value_parser = ["auto", "yes", "no"], help_heading = "Connection")]
+    encrypt: Option<String>,
+    /// Trust the certificate authorities in this PEM file, and no others
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "no_verify",
+        help_heading = "Connection"
+    )]
+    ca_file: Option<PathBuf>,
     /// Accept any TLS certificate
     #[arg(long, help_heading = "Connection")]
     no_verify: bool,
 }
+
+/// Largest file of certificate authorities, bytes.
+const CA_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Whether a command can do without an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,21 +60,29 @@ pub(crate) struct Place {
     pub(crate) shown: String,
 }
 
+impl Place {
+    /// Names the ways in which the server was seen to differ from the reference, on standard error.
+    pub(crate) fn tell_differences(&self) {
+        for difference in self.room.server().differences() {
+            output::remark(&format!(
+                "{} differs from the reference server: {difference}",
+                self.room.server().base_url()
+            ));
+        }
+    }
+}
+
 impl Way {
-    /// The rooms of one LINK: one for a join link, all that it names for a `session://` URL.
+    /// The rooms of one LINK: one for a join link or a saved name, all that it names for a `session://` URL.
     pub(crate) fn places(&self, link: &str, needs: Needs) -> Result<Vec<Place>, Failure> {
+        let link = saved::resolve(link)?;
         let scheme = link
             .split_once("://")
             .map(|(scheme, _)| scheme.to_ascii_lowercase());
         if matches!(scheme.as_deref(), Some("session" | "sessions" | "sogs")) {
-            return from_url(link);
+            return self.places_of_url(&link);
         }
-        let parsed: JoinLink = link.parse().map_err(|e: session_core::link::LinkError| {
-            Failure::usage(
-                e.to_string(),
-                "give a join link (https://host/room?public_key=…) or a sessions:// URL",
-            )
-        })?;
+        let parsed: JoinLink = link.parse().map_err(unusable_link)?;
         let server = self.server(&parsed, needs)?;
         let room = server.room(parsed.room());
         let shown = format!("{}/{}", parsed.base_url(), parsed.room());
@@ -81,21 +106,9 @@ impl Way {
     }
 
     fn server(&self, link: &JoinLink, needs: Needs) -> Result<Server, Failure> {
-        let mut builder = Server::builder(link.base_url(), link.public_key())
-            .blinding(match self.blind.as_str() {
-                "yes" => Blinding::Yes,
-                "no" => Blinding::No,
-                _ => Blinding::Auto,
-            })
-            .encrypt(match self.encrypt.as_str() {
-                "yes" => Encrypt::Yes,
-                "no" => Encrypt::No,
-                _ => Encrypt::Auto,
-            })
+        let builder = Server::builder(link.base_url(), link.public_key())
             .user_agent(concat!("ackpost/", env!("CARGO_PKG_VERSION")));
-        if self.no_verify {
-            builder = builder.verify(Verify::No);
-        }
+        let mut builder = self.apply(builder)?;
         let identity = match needs {
             Needs::Identity => Some(self.identity.require()?),
             Needs::Nothing => self.identity.load()?,
@@ -105,36 +118,106 @@ impl Way {
         }
         builder.build().map_err(failed)
     }
+
+    /// Sets what the options say; what they do not say stays.
+    fn apply(&self, mut builder: ServerBuilder) -> Result<ServerBuilder, Failure> {
+        if let Some(blind) = &self.blind {
+            builder = builder.blinding(match blind.as_str() {
+                "yes" => Blinding::Yes,
+                "no" => Blinding::No,
+                _ => Blinding::Auto,
+            });
+        }
+        if let Some(encrypt) = &self.encrypt {
+            builder = builder.encrypt(match encrypt.as_str() {
+                "yes" => Encrypt::Yes,
+                "no" => Encrypt::No,
+                _ => Encrypt::Auto,
+            });
+        }
+        if let Some(authorities) = self.authorities()? {
+            builder = builder.verify(Verify::Authorities(authorities));
+        } else if self.no_verify {
+            builder = builder.verify(Verify::No);
+        }
+        Ok(builder)
+    }
+
+    fn authorities(&self) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(path) = &self.ca_file else {
+            return Ok(None);
+        };
+        input::file(path, CA_FILE_BYTES).map(Some).map_err(|error| {
+            Failure::new(
+                format!(
+                    "cannot read the certificate authorities in {}: {error}",
+                    path.display()
+                ),
+                "name a PEM file that this user may read",
+            )
+        })
+    }
+
+    /// Sets what the options say about certificates for an XMPP account.
+    pub(crate) fn trust(&self, account: Account) -> Result<Account, Failure> {
+        Ok(match self.authorities()? {
+            Some(authorities) => account.verify(xmpp_client::Verify::Authorities(authorities.into())),
+            None if self.no_verify => account.verify(xmpp_client::Verify::No),
+            None => account,
+        })
+    }
+
+    fn places_of_url(&self, url: &str) -> Result<Vec<Place>, Failure> {
+        let refused = |problem: notify::Problem| {
+            Failure::usage(problem.to_string(), "see `ackpost details` for the forms")
+        };
+        let context = notify::Context {
+            identity: identity::default_seed(),
+            communities: Some(saved::communities()),
+            ..notify::Context::default()
+        };
+        let service = Service::parse(url, &context).map_err(refused)?;
+        let has_seed = url.contains('@') || url.contains("seed=");
+        if has_seed && !url.contains("{env:") && !url.contains("{file:") && !url.contains("seed_file=") {
+            output::warning(
+                "the seed in the URL can be seen by everybody on this machine; write {env:NAME} or {file:PATH} in its place",
+            );
+        }
+        let mut parts = service
+            .sogs_parts(&CourierOptions::default())
+            .ok_or_else(|| {
+                Failure::usage(
+                    "this is not a Session community",
+                    "give a sessions:// URL or a join link",
+                )
+            })?
+            .map_err(refused)?;
+        parts.builder = self.apply(parts.builder)?;
+        let access = parts.connect().map_err(refused)?;
+        let base = access.server.base_url().to_owned();
+        Ok(access
+            .rooms
+            .iter()
+            .map(|token: &RoomToken| Place {
+                room: access.server.room(token),
+                name: access.name.clone(),
+                shown: format!("{base}/{token}"),
+            })
+            .collect())
+    }
 }
 
-fn from_url(url: &str) -> Result<Vec<Place>, Failure> {
-    let refused =
-        |problem: notify::Problem| Failure::usage(problem.to_string(), "see `ackpost details` for the forms");
-    let service = Service::parse(url, &notify::Context::default()).map_err(refused)?;
-    if !url.contains("{env:") && !url.contains("{file:") && !url.contains("seed_file=") {
-        output::warning(
-            "the seed in the URL can be seen by everybody on this machine; write {env:NAME} or {file:PATH} in its place",
-        );
-    }
-    let access = service
-        .sogs()
-        .ok_or_else(|| {
-            Failure::usage(
-                "this is no Session community",
-                "give a sessions:// URL or a join link",
-            )
-        })?
-        .map_err(refused)?;
-    let base = access.server.base_url().to_owned();
-    Ok(access
-        .rooms
-        .iter()
-        .map(|token: &RoomToken| Place {
-            room: access.server.room(token),
-            name: access.name.clone(),
-            shown: format!("{base}/{token}"),
-        })
-        .collect())
+/// Text that is not a join link, as a command ends with it.
+pub(crate) fn unusable_link(error: LinkError) -> Failure {
+    let remedy = match error {
+        LinkError::Login => {
+            "remove what stands before the @: the identity comes from `ackpost identity` or --identity"
+        }
+        _ => {
+            "give a join link (https://host/room?public_key=…), the name of a saved community, or a sessions:// URL"
+        }
+    };
+    Failure::usage(error.to_string(), remedy)
 }
 
 /// A failed call, as a command ends with it.

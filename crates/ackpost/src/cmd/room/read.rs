@@ -18,9 +18,7 @@ pub(super) async fn info(args: &LinksArgs, context: Context) -> Done {
                     worked += 1;
                     let link = place.room.join_link().to_string();
                     if context.json {
-                        let mut value = serde_json::to_value(&info).expect("a room has a JSON form");
-                        value["link"] = link.into();
-                        output::json(&value);
+                        output::json(&show::room_json(&info, Some(&link)));
                     } else {
                         output::words(&show::room_text(&info, &link));
                     }
@@ -41,9 +39,7 @@ pub(super) async fn list(args: &LinkArgs, context: Context) -> Done {
     for info in server.rooms().await.map_err(failed)? {
         let link = JoinLink::new(server.base_url(), info.token.clone(), server.key());
         if context.json {
-            let mut value = serde_json::to_value(&info).expect("a room has a JSON form");
-            value["link"] = link.to_string().into();
-            output::json(&value);
+            output::json(&show::room_json(&info, Some(&link.to_string())));
         } else {
             output::words(&format!(
                 "{:<20} {:>6} active  {}",
@@ -62,7 +58,10 @@ pub(super) async fn read(args: &ReadArgs, context: Context) -> Done {
     for link in &args.links {
         for place in args.way.places(link, Needs::Nothing)? {
             match read_one(&place, args, context, several).await {
-                Ok(()) => worked += 1,
+                Ok(()) => {
+                    worked += 1;
+                    place.tell_differences();
+                }
                 Err(failure) => {
                     lost += 1;
                     failure.print();

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use session_core::content::{AttachmentPointer, Content};
+use session_core::encoding::b64;
 use sogs_client::types::{Reactions, RoomInfo, Row};
 use sogs_client::{Message, SessionId};
 
@@ -31,6 +32,14 @@ pub(crate) fn utc_time(seconds: f64) -> String {
         .map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
 }
 
+/// Milliseconds since 1970 as RFC 3339 in UTC, to the millisecond.
+fn utc_time_ms(milliseconds: u64) -> String {
+    i64::try_from(milliseconds)
+        .ok()
+        .and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok())
+        .map_or_else(|| "?".to_owned(), |time| format!("{time:.3}"))
+}
+
 /// Text from others may not move the cursor, turn the direction or fake lines of ours. CR LF, which stands between a title and its body,
 /// is a line break.
 pub(crate) fn safe(text: &str) -> String {
@@ -47,41 +56,151 @@ pub(crate) fn safe(text: &str) -> String {
         .replace('\n', "\n    ")
 }
 
-fn file(pointer: &AttachmentPointer) -> Value {
-    let id = pointer
+/// Number of an attached file: the last segment of its URL, as apps read it.
+fn file_id(pointer: &AttachmentPointer) -> u64 {
+    pointer
         .url
         .as_deref()
         .and_then(|url| url.rsplit('/').next()?.parse().ok())
-        .unwrap_or(pointer.id);
+        .unwrap_or(pointer.id)
+}
+
+fn file(pointer: &AttachmentPointer) -> Value {
     json!({
-        "id": id,
+        "id": file_id(pointer),
         "name": pointer.file_name,
         "content_type": pointer.content_type,
         "size": pointer.size,
         "url": pointer.url,
+        "width": pointer.width,
+        "height": pointer.height,
+        "caption": pointer.caption,
+        "voice": pointer.flags.is_some_and(|flags| flags & 1 == 1),
     })
+}
+
+/// What somebody wrote, whether in a room or directly, into the object of the message.
+pub(crate) fn put_content(value: &mut Value, content: Option<&Content>) {
+    let message = content.and_then(|content| content.data_message.as_ref());
+    let profile = message.and_then(|message| message.profile.as_ref());
+    let quote = message.and_then(|message| message.quote.as_ref());
+    let picture = profile.and_then(|profile| profile.profile_picture.as_ref());
+    let files = message
+        .map(|message| message.attachments.as_slice())
+        .unwrap_or_default();
+    let previews = message
+        .map(|message| message.previews.as_slice())
+        .unwrap_or_default();
+    let invitation = message.and_then(|message| message.invitation.as_ref());
+    let fields = [
+        (
+            "sent",
+            json!(content.and_then(|c| c.sig_timestamp).map(utc_time_ms)),
+        ),
+        ("name", json!(content.and_then(Content::display_name))),
+        (
+            "picture",
+            json!(picture.map(|url| {
+                json!({ "url": url, "key": message.and_then(|m| m.profile_key.as_deref()).map(hex::encode) })
+            })),
+        ),
+        ("body", json!(content.and_then(Content::body))),
+        (
+            "reply_to",
+            json!(quote.map(|quote| {
+                json!({ "timestamp_ms": quote.id, "from": quote.author, "text": quote.text })
+            })),
+        ),
+        ("files", files.iter().map(file).collect()),
+        (
+            "previews",
+            previews
+                .iter()
+                .map(|preview| {
+                    json!({
+                        "url": preview.url, "title": preview.title, "image": preview.image.as_ref().map(file),
+                    })
+                })
+                .collect(),
+        ),
+        (
+            "invitation",
+            json!(invitation.map(|invitation| json!({ "url": invitation.url, "name": invitation.name }))),
+        ),
+    ];
+    for (name, field) in fields {
+        value[name] = field;
+    }
 }
 
 /// A message as the commands print it with `--json`.
 pub(crate) fn message_json(message: &Message) -> Value {
-    let content = message.unverified_content();
-    let quote = content.and_then(|c| c.data_message.as_ref()?.quote.as_ref());
-    json!({
+    let mut value = json!({
         "id": message.id,
         "seqno": message.seqno,
         "time": utc_time(message.posted),
         "edited": message.edited.map(utc_time),
         "from": message.author,
-        "name": content.and_then(|c| c.display_name()),
-        "body": content.and_then(|c| c.body()),
-        "verified": message.is_authentic(),
-        "problem": message.problem().map(ToString::to_string),
-        "reply_to": quote.map(|quote| json!({ "timestamp_ms": quote.id, "from": quote.author })),
-        "files": content.map(|c| c.attachments().iter().map(file).collect::<Vec<_>>()).unwrap_or_default(),
-        "whisper": message.whisper,
-        "whisper_to": message.whisper_to,
-        "reactions": message.reactions,
+    });
+    put_content(&mut value, message.unverified_content());
+    value["verified"] = message.is_authentic().into();
+    value["problem"] = json!(message.problem().map(ToString::to_string));
+    value["whisper"] = message.whisper.into();
+    value["whisper_mods"] = message.whisper_mods.into();
+    value["whisper_to"] = json!(message.whisper_to);
+    value["reactions"] = json!(message.reactions);
+    value["data"] = b64(&message.data).into();
+    value["signature"] = b64(&message.signature).into();
+    value
+}
+
+/// A room as the commands print it with `--json`.
+pub(crate) fn room_json(info: &RoomInfo, link: Option<&str>) -> Value {
+    let pins = info
+        .pinned_messages
+        .iter()
+        .map(|pin| json!({ "id": pin.id, "pinned_at": utc_time(pin.pinned_at), "pinned_by": pin.pinned_by }));
+    json!({
+        "token": info.token,
+        "name": info.name,
+        "description": info.description,
+        "link": link,
+        "created": utc_time(info.created),
+        "info_updates": info.info_updates,
+        "message_sequence": info.message_sequence,
+        "active_users": info.active_users,
+        "active_users_cutoff": number(info.active_users_cutoff),
+        "image_id": info.image_id,
+        "pinned_messages": pins.collect::<Vec<_>>(),
+        "moderators": info.moderators,
+        "admins": info.admins,
+        "hidden_moderators": info.hidden_moderators,
+        "hidden_admins": info.hidden_admins,
+        "moderator": info.moderator,
+        "admin": info.admin,
+        "global_moderator": info.global_moderator,
+        "global_admin": info.global_admin,
+        "read": info.read,
+        "write": info.write,
+        "upload": info.upload,
+        "default_read": info.default_read,
+        "default_accessible": info.default_accessible,
+        "default_write": info.default_write,
+        "default_upload": info.default_upload,
     })
+}
+
+/// A number without a fraction that is none.
+fn number(value: f64) -> Value {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole and within the range of i64"
+    )]
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        json!(value as i64)
+    } else {
+        json!(value)
+    }
 }
 
 /// A row of what changed, with `--json`.
@@ -135,24 +254,67 @@ pub(crate) fn message_text(message: &Message) -> String {
     if let Some(problem) = message.problem() {
         let _ = write!(text, "  NOT TO BE TRUSTED: {problem}");
     }
-    if let Some(body) = content.and_then(|c| c.body()) {
-        let _ = write!(text, "\n    {}", safe(body));
-    }
-    for pointer in content.map(Content::attachments).unwrap_or_default() {
-        let name = pointer.file_name.as_deref().unwrap_or("without a name");
-        let id = file(pointer)["id"].clone();
-        let _ = write!(
-            text,
-            "\n    [file {id}: {}, {} bytes]",
-            safe(name),
-            pointer.size.unwrap_or(0)
-        );
-    }
+    content_text(&mut text, content);
     let reactions = reactions_text(&message.reactions);
     if !reactions.is_empty() {
         let _ = write!(text, "\n    {reactions}");
     }
     text
+}
+
+/// What somebody wrote, whether in a room or directly, as indented lines.
+pub(crate) fn content_text(text: &mut String, content: Option<&Content>) {
+    let Some(message) = content.and_then(|content| content.data_message.as_ref()) else {
+        return;
+    };
+    if let Some(quote) = &message.quote {
+        let author = quote.author.as_deref().unwrap_or("?");
+        let author = author
+            .parse::<SessionId>()
+            .map_or_else(|_| one_line(author), |id| id.short());
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of this era fit 52 bits")]
+        let time = quote
+            .id
+            .map(|ms| local_time(ms as f64 / 1000.0))
+            .unwrap_or_default();
+        let _ = write!(text, "\n    [reply to {author}, {time}]");
+    }
+    if let Some(body) = content.and_then(Content::body) {
+        let _ = write!(text, "\n    {}", safe(body));
+    }
+    for preview in &message.previews {
+        let (url, title) = (preview.url.as_deref(), preview.title.as_deref());
+        let _ = write!(
+            text,
+            "\n    [link {}: {}]",
+            one_line(url.unwrap_or("?")),
+            one_line(title.unwrap_or("without a title"))
+        );
+    }
+    if let Some(invitation) = &message.invitation {
+        let (url, name) = (invitation.url.as_deref(), invitation.name.as_deref());
+        let _ = write!(
+            text,
+            "\n    [invitation to {}: {}]",
+            one_line(name.unwrap_or("?")),
+            one_line(url.unwrap_or("?"))
+        );
+    }
+    for pointer in &message.attachments {
+        let name = pointer.file_name.as_deref().unwrap_or("without a name");
+        let _ = write!(
+            text,
+            "\n    [file {}: {}, {} bytes]",
+            file_id(pointer),
+            one_line(name),
+            pointer.size.unwrap_or(0)
+        );
+    }
+}
+
+/// Text of others that stands within a line.
+fn one_line(text: &str) -> String {
+    safe(&text.replace(['\r', '\n'], " "))
 }
 
 /// `👍 3  🎉 1`, in order of first use.

@@ -92,6 +92,12 @@ impl Source {
     fn name(&self, value: &mut Value) {
         value["service"] = "sogs".into();
         value["source"] = self.server.base_url().into();
+        if let Some(token) = value["info"]["token"]
+            .as_str()
+            .and_then(|token| RoomToken::new(token).ok())
+        {
+            value["info"]["link"] = self.server.room(&token).join_link().to_string().into();
+        }
     }
 
     async fn follow(self, key: String, me: Option<SessionId>, cursor: Cursor, sender: Sender<Seen>) -> Ended {
@@ -152,7 +158,7 @@ fn describe(event: &Event, me: Option<SessionId>) -> (Value, String) {
             )
         }
         Event::RoomChanged { info } => {
-            let value = json!({ "event": "room", "room": info.token, "info": info });
+            let value = json!({ "event": "room", "room": info.token, "info": show::room_json(info, None) });
             (
                 value,
                 in_room(
