@@ -57,6 +57,8 @@ async fn says_the_same(folder: &Path) {
         actor: None,
         target: None,
         limit: 100,
+        since: None,
+        until: None,
     };
     assert_eq!(act(folder, log).await, expected("log.json"));
 }
