@@ -12,7 +12,7 @@ use crate::account::{self, Found};
 use crate::activity::Activity;
 use crate::admin::Keeper;
 use crate::cache::{Room, User, World};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::contents::Contents;
 use crate::guard::Guard;
 use crate::http::answers::Answers;
@@ -102,14 +102,20 @@ pub(crate) struct Parts {
 }
 
 impl App {
-    pub(crate) fn new(parts: Parts) -> Self {
+    /// # Errors
+    /// [`ConfigError::Value`] if `[files]` names no usable bucket.
+    pub(crate) fn new(parts: Parts) -> Result<Self, ConfigError> {
         let key = parts.secret.public();
         let limits = &parts.config.limits;
-        Self {
+        // A batch takes twice its size, and three times with a batch inside.
+        let memory = Arc::new(Semaphore::new(
+            (limits.bodies_bytes.max(3 * limits.body_bytes) / 1024).clamp(64, Semaphore::MAX_PERMITS),
+        ));
+        Ok(Self {
             store: parts.store,
             world: parts.world,
             guard: parts.guard,
-            contents: Contents::new(parts.config.files_dir()),
+            contents: Contents::serving(&parts.config, Arc::clone(&memory))?,
             counters: Counters::default(),
             secret: parts.secret,
             key,
@@ -117,10 +123,7 @@ impl App {
             nonces: parts.nonces,
             activity: parts.activity,
             answers: Answers::new(limits.answer_cache_bytes),
-            // A batch takes twice its size, and three times with a batch inside.
-            memory: Arc::new(Semaphore::new(
-                (limits.bodies_bytes.max(3 * limits.body_bytes) / 1024).clamp(64, Semaphore::MAX_PERMITS),
-            )),
+            memory,
             turnstile: parts.turnstile,
             verified: Mutex::default(),
             backlog: Mutex::default(),
@@ -129,7 +132,7 @@ impl App {
             url: RwLock::default(),
             started: unix_now(),
             config: RwLock::new(Arc::new(parts.config)),
-        }
+        })
     }
 
     /// What acts of moderators need to keep for an undo; `config` is the one in force.

@@ -103,7 +103,7 @@ impl Server {
             nonces,
             keep_clock,
             turnstile,
-        }));
+        })?);
 
         listener
             .set_nonblocking(true)
@@ -134,6 +134,10 @@ impl Server {
                 .map_err(system("cannot listen for metrics"))?,
         );
         let listening = listen(Arc::clone(&app), listener);
+        // Not a reason to stay down: posts need no files, and keys may come later.
+        if let Err(error) = app.contents.check().await {
+            tracing::error!(%error, "files cannot be stored or read");
+        }
         tracing::info!(%address, key = %app.public_key(), "serving");
         Ok(Running {
             app,

@@ -242,7 +242,7 @@ pub(super) async fn edit(act: &Act<'_>, token: &str, edit: Edit) -> Done {
     let mut undo_id = None;
     if !act.dry_run {
         if let Some(old) = &undo.image_content() {
-            archive::keep(act.admin.keeper(), old)?;
+            archive::keep(act.admin.keeper(), old).await?;
         }
         patch.image = match image {
             None => None,
@@ -340,7 +340,7 @@ fn decode_image(text: &str) -> Result<Option<Vec<u8>>, AdminError> {
 }
 
 async fn store_image(act: &Act<'_>, room_id: Id, bytes: &[u8]) -> Result<Id, AdminError> {
-    let content = archive::put_content(act.admin, bytes).await?;
+    let kept = archive::put_content(act.admin, bytes).await?;
     // A picture needs an uploader; the server's own appearance is the system user of the key.
     let system = format!("ff{}", act.admin.key);
     let (uploader, _) = act
@@ -355,9 +355,11 @@ async fn store_image(act: &Act<'_>, room_id: Id, bytes: &[u8]) -> Result<Id, Adm
         now: act.now,
         expiry: None,
         filename: None,
-        content,
+        content: kept.name.clone(),
     };
-    Ok(act.admin.store.add_file(new).await?)
+    let id = act.admin.store.add_file(new).await?;
+    drop(kept);
+    Ok(id)
 }
 
 /// Puts a former picture back, if its file is still there or was kept.
@@ -382,10 +384,10 @@ pub(super) async fn restore_image(
     }
     if image.is_some() {
         let there = match file {
-            Some(file) => {
-                archive::bring_back(act.admin.keeper(), &file.content)?
-                    && act.admin.store.put_file(file).await?
-            }
+            Some(file) => match archive::bring_file(act.admin.keeper(), file).await? {
+                Some(file) => act.admin.store.put_file(file).await?,
+                None => false,
+            },
             None => false,
         };
         if !there {

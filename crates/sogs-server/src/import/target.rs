@@ -11,7 +11,8 @@ use super::foreign::{ImportOptions, Origin};
 use super::ini::ForeignConfig;
 use super::tables::{COMMUNITY, FACTS, FILTERS, RAIDS, SETTINGS};
 use super::{ImportError, backup, file_error};
-use crate::config::{CONFIG_FILE, Config};
+use crate::config::{CONFIG_FILE, Config, Storage};
+use crate::contents::Contents;
 use crate::store::{self, DynStore};
 
 /// The word of the audit log for an import.
@@ -61,6 +62,13 @@ impl Target {
         }
         let mut notes = adopt(&mut config, foreign);
         config.check()?;
+        if config.files.storage == Storage::S3 {
+            return Err(ImportError::Target(
+                "an import writes into a folder, and this server keeps its files in a bucket; import into another folder, \
+                 then use `ackpost server file move --to s3`"
+                    .to_owned(),
+            ));
+        }
         let lock = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
         let mut conn = Conn::open(&config.database_url()).await?;
         conn.begin(true).await?;
@@ -136,7 +144,7 @@ impl Target {
         let to = crate::admin::replaced_folder(folder, crate::app::unix_now());
         let source = backup::Source {
             folder,
-            files: &self.contents,
+            files: &Contents::of(&self.config)?,
             database: &self.config.database_url(),
         };
         backup::backup(&source, &to).await?;

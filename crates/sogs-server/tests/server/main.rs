@@ -17,6 +17,9 @@
 
 mod accounts;
 mod auth;
+mod bucket;
+mod bucket_crash;
+mod bucket_moves;
 mod common;
 mod crash;
 mod disk;

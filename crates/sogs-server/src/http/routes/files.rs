@@ -6,11 +6,12 @@ use http::{HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::json;
 
+use crate::contents::ContentError;
 use crate::guard::Newcomer;
 use crate::http::reply::{Refusal, Reply, ReplyBody};
 use crate::http::request::Body;
 use crate::http::route::{Answer, Cx};
-use crate::store::{Id, NewFile, StoreError};
+use crate::store::{Id, NewFile};
 
 /// What stays as it is in a file name of a header.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC
@@ -73,11 +74,6 @@ fn clean(name: &str) -> Option<String> {
     (!name.is_empty()).then_some(name)
 }
 
-/// Why a file cannot be stored now.
-pub(crate) fn disk(error: &std::io::Error) -> Refusal {
-    Refusal::from(StoreError::Unwritable(error.to_string()))
-}
-
 /// `POST /room/T/file`
 pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
@@ -119,9 +115,9 @@ pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
     let spooled = match &cx.req.body {
         Body::Spooled(spooled) => spooled,
         Body::Memory(bytes) => {
-            let mut spool = contents.spool().await.map_err(|e| disk(&e))?;
-            spool.write(bytes).await.map_err(|e| disk(&e))?;
-            spooled = spool.finish().await.map_err(|e| disk(&e))?;
+            let mut spool = contents.spool().await.map_err(ContentError::Disk)?;
+            spool.write(bytes).await.map_err(ContentError::Disk)?;
+            spooled = spool.finish().await.map_err(ContentError::Disk)?;
             &spooled
         }
     };
@@ -129,8 +125,7 @@ pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
         // Some clients put raw UTF-8 here.
         file_name(&String::from_utf8_lossy(value.as_bytes()))
     });
-    let guard = contents.lock.lock().await;
-    contents.keep(spooled).await.map_err(|e| disk(&e))?;
+    let kept = contents.keep(spooled).await?;
     let id = cx
         .app
         .store
@@ -141,10 +136,10 @@ pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
             now: cx.now,
             expiry: Some(cx.now + config.files.unattached_seconds),
             filename,
-            content: spooled.content.clone(),
+            content: kept.name.clone(),
         })
         .await?;
-    drop(guard);
+    drop(kept);
     Ok(Reply::json(&json!({ "id": id })).status(StatusCode::CREATED))
 }
 
@@ -200,11 +195,8 @@ pub(crate) async fn download(cx: &Cx<'_>, token: &str, file_id: Id) -> Answer {
         .file(room.id(), file_id)
         .await?
         .ok_or(Refusal::not_found())?;
-    let path = cx.app.contents.path(&file.content);
-    if !tokio::fs::try_exists(&path).await.unwrap_or(false) {
-        tracing::error!(file = file_id, path = %path.display(), "the content of a file is missing");
-        return Err(Refusal::not_found());
-    }
+    let size = u64::try_from(file.size).unwrap_or(0);
+    let content = cx.app.contents.open(&file.content, size).await?;
     let disposition = match &file.filename {
         Some(name) => format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name, NAME)),
         None => "attachment".to_owned(),
@@ -225,11 +217,10 @@ pub(crate) async fn download(cx: &Cx<'_>, token: &str, file_id: Id) -> Answer {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/octet-stream"),
     ));
-    let size = u64::try_from(file.size).unwrap_or(0);
     Ok(Reply {
         status: StatusCode::OK,
         headers,
-        body: ReplyBody::File { path, size },
+        body: ReplyBody::File(content),
     })
 }
 
