@@ -7,7 +7,7 @@ mod support;
 use serde_json::{Value, json};
 use support::community::Community;
 use support::{Program, SEED, SERVER_KEY};
-use testkit::FakeSogs;
+use testkit::{Ejabberd, FakeSogs, Prosody};
 
 fn url(port: u16, rest: &str) -> String {
     format!("session://{SERVER_KEY}:{SEED}@127.0.0.1:{port}/{rest}")
@@ -231,6 +231,31 @@ fn a_text_that_was_cut_is_noted_in_the_log() {
     for note in notes {
         let text = note["text"].as_str().unwrap_or_default();
         assert!(text.starts_with("cut off: the text is longer"), "{text}");
+    }
+}
+
+/// The sender's archive holds a message that came back: that is no proof that it arrived.
+#[test]
+fn a_message_that_came_back_is_not_reported_delivered_later() {
+    for server in [Prosody::shared(), Ejabberd::shared()] {
+        let program = Program::new();
+        let url = format!(
+            "xmpp://alice:alicepass@localhost:{}/nobody?verify=no",
+            server.port
+        );
+        let ran = program.run(&["send", "--queue", "-b", "anybody there?", &url]);
+        assert_eq!(ran.code, 0, "{:?}: {}", server.kind, ran.all());
+        for _ in 0..2 {
+            let ran = program.run(&["outbox", "retry", "--waiting"]);
+            assert_eq!(ran.code, 0, "{:?}: {}", server.kind, ran.all());
+            let ran = program.run(&["outbox", "flush"]);
+            assert_eq!(ran.code, 1, "{:?}: {}", server.kind, ran.all());
+            let list = program.run(&["--json", "outbox", "list"]).json();
+            assert_eq!(list[0]["state"], "waiting", "{:?}: {list:?}", server.kind);
+            assert_eq!(list[0]["outcome"]["outcome"], "deferred", "{list:?}");
+        }
+        let log = program.run(&["outbox", "log"]).stdout;
+        assert!(!log.contains("an earlier attempt"), "{log}");
     }
 }
 

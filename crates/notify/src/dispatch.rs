@@ -36,8 +36,8 @@ pub struct Parcel {
     pub wires: Vec<Wire>,
     /// Files that go with the first piece.
     pub files: Arc<[File]>,
-    /// An earlier attempt may have arrived: look for it before posting again.
-    pub repeat: bool,
+    /// For each piece: an earlier attempt may have arrived, so look for it before sending it again.
+    pub repeat: Vec<bool>,
     /// Told about forms that were fixed on the way.
     pub fixed: Option<Fixed>,
 }
@@ -98,6 +98,8 @@ pub struct Attempt {
     pub notes: Vec<String>,
     /// It failed, but the other side may have it all the same: the next attempt should look first.
     pub may_have_arrived: bool,
+    /// It was sent and came back: no copy arrived, whatever an archive of the sender holds.
+    pub came_back: bool,
     /// It was refused because a name did not resolve. Who waits for an answer is served best by that; who can wait may
     /// try again, because an outage of DNS looks just so.
     pub unresolved: bool,
@@ -118,15 +120,56 @@ pub struct Late {
     pub remedy: String,
 }
 
+impl Parcel {
+    /// Returns true if an earlier attempt at the piece with this number may have arrived.
+    pub fn is_repeat(&self, piece: usize) -> bool {
+        self.repeat.get(piece).copied().unwrap_or_default()
+    }
+
+    /// Returns true if an earlier attempt at any piece may have arrived.
+    pub fn has_repeats(&self) -> bool {
+        self.repeat.contains(&true)
+    }
+}
+
 impl Attempt {
+    /// Returns true if a copy of the piece may have arrived by now. `repeat`: an earlier attempt may have.
+    ///
+    /// Once in doubt, a piece stays in doubt, also when a later attempt surely failed, unless it came back.
+    pub fn leaves_doubt(&self, repeat: bool) -> bool {
+        self.may_have_arrived || (repeat && !self.came_back)
+    }
+
     /// An outcome without remarks.
     pub fn new(outcome: Outcome) -> Self {
         Self {
             outcome,
             notes: Vec::new(),
             may_have_arrived: false,
+            came_back: false,
             unresolved: false,
             repeated: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_in_doubt_stays_in_doubt_until_it_comes_back() {
+        let attempt = |may_have_arrived, came_back| Attempt {
+            may_have_arrived,
+            came_back,
+            ..Attempt::new(Outcome::deferred("cause", "remedy"))
+        };
+        // Refused before it was written.
+        assert!(!attempt(false, false).leaves_doubt(false));
+        assert!(attempt(false, false).leaves_doubt(true));
+        // The connection broke.
+        assert!(attempt(true, false).leaves_doubt(false));
+        // Sent, and sent back.
+        assert!(!attempt(false, true).leaves_doubt(true));
     }
 }

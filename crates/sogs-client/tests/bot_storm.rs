@@ -189,7 +189,7 @@ async fn a_bot_outlives_a_storm_answers_afterwards_and_stops_at_once() {
         let (people, pause) = if storm.as_secs() > 60 {
             (6, 6_000)
         } else {
-            (u8::from(round % 3 == 0), 700)
+            (u8::from(round.is_multiple_of(3)), 700)
         };
         flood(&community, round, people).await;
         let pause = Duration::from_millis(pause);

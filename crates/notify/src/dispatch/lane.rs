@@ -89,15 +89,19 @@ impl Lane<'_> {
         with(state, |state| state.started = Instant::now());
         let mut pending = self.pieces.clone();
         let mut taken = Taken::default();
-        let mut repeat = false;
+        let mut repeat = vec![false; pending.len()];
         for attempt in 0..=self.retry {
             with(state, |state| state.attempts = attempt + 1);
-            let mut results = self.attempt(&mut pending, taken.is_empty(), repeat).await;
-            if repeat {
-                results.iter_mut().for_each(say_open);
+            let mut results = self.attempt(&mut pending, taken.is_empty(), &repeat).await;
+            for (result, _) in results.iter_mut().zip(&repeat).filter(|(_, repeat)| **repeat) {
+                say_open(result);
             }
-            // Once in doubt, always in doubt: that a later attempt surely failed says nothing about the first.
-            repeat |= results.iter().any(|result| result.may_have_arrived);
+            for (repeat, result) in repeat.iter_mut().zip(&results) {
+                *repeat = result.leaves_doubt(*repeat);
+            }
+            // What was taken is not sent again.
+            let mut taken_now = results.iter().map(|result| result.outcome.is_taken());
+            repeat.retain(|_| !taken_now.next().unwrap_or_default());
             let (left, failure) = settle(pending, results, &mut taken, state);
             pending = left;
             let outcome = failure.unwrap_or_else(|| taken.outcome());
@@ -133,7 +137,7 @@ impl Lane<'_> {
     ///
     /// A piece that got its final form on the way (files uploaded, quoted message looked up) keeps it in `pending`: a
     /// repeat must be the same bytes, or the server could not be asked whether it has them already.
-    async fn attempt(&self, pending: &mut [Wire], first: bool, repeat: bool) -> Vec<Attempt> {
+    async fn attempt(&self, pending: &mut [Wire], first: bool, repeat: &[bool]) -> Vec<Attempt> {
         let final_forms = Arc::new(Mutex::new(Vec::new()));
         let parcel = |from: usize, wires: Vec<Wire>, files: Arc<[File]>| {
             let final_forms = Arc::clone(&final_forms);
@@ -141,7 +145,7 @@ impl Lane<'_> {
                 target: self.target.clone(),
                 wires,
                 files,
-                repeat,
+                repeat: repeat[from..].to_vec(),
                 fixed: Some(Arc::new(move |n, wire| {
                     let mut forms = final_forms.lock().unwrap_or_else(PoisonError::into_inner);
                     forms.push((from + n, wire));

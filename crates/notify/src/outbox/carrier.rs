@@ -82,6 +82,10 @@ pub trait Keep: Send + Sync {
     /// Notes that the piece was sent a second time although nothing shows whether the first one arrived.
     fn repeated(&self) {}
 
+    /// Takes whether a copy of the piece may have arrived although it was not confirmed. Without this call it may
+    /// have, so the next attempt looks for it first.
+    fn doubt(&self, _may_have_arrived: bool) {}
+
     /// Takes remarks about the delivery that are no failures, such as a text that was cut off.
     fn noted(&self, _notes: Vec<String>) {}
 }

@@ -91,7 +91,7 @@ impl Engine {
             Ok(payload) => payload,
             Err(outcome) => {
                 return self
-                    .settle(lane, head, Ending::Refused, &outcome)
+                    .settle_untried(lane, head, Ending::Refused, &outcome)
                     .await
                     .map(|next| next.unwrap_or(Next::Lost));
             }
@@ -157,11 +157,11 @@ impl Engine {
         // Nothing ends before it was tried.
         if head.expires_at <= now && head.attempts > 0 {
             let outcome = self.expired(head);
-            return self.settle(lane, head, Ending::Expired, &outcome).await;
+            return self.settle_untried(lane, head, Ending::Expired, &outcome).await;
         }
         let mut payload = match self.open(head).await? {
             Ok(payload) => payload,
-            Err(outcome) => return self.settle(lane, head, Ending::Refused, &outcome).await,
+            Err(outcome) => return self.settle_untried(lane, head, Ending::Refused, &outcome).await,
         };
         if let Some((until, hold)) = holds(&payload, &standing, now) {
             let held = Held {
@@ -179,12 +179,12 @@ impl Engine {
             Err(error) if error.is_passing() => return Err(error),
             Err(error) => {
                 let outcome = Outcome::refused(error.to_string(), error.remedy());
-                return self.settle(lane, head, Ending::Refused, &outcome).await;
+                return self.settle_untried(lane, head, Ending::Refused, &outcome).await;
             }
         };
         let fixed = match self.fix(head, &mut payload) {
             Ok(fixed) => fixed,
-            Err(outcome) => return self.settle(lane, head, Ending::Refused, &outcome).await,
+            Err(outcome) => return self.settle_untried(lane, head, Ending::Refused, &outcome).await,
         };
         let recent = remember(&payload, standing.recent, now);
         let mark = Mark {
@@ -199,7 +199,7 @@ impl Engine {
             return inner.store.next(lane, &self.owner, self.now()).await.map(Some);
         }
         inner.changed();
-        let Some(outcome) = self.attempt(lane, head, &payload, &files).await else {
+        let Some((outcome, maybe_sent)) = self.attempt(lane, head, &payload, &files).await else {
             return Ok(None);
         };
         let pieces = count_of(&payload.pieces);
@@ -209,11 +209,11 @@ impl Engine {
         // The clock may have been set while the attempt was under way.
         let _ = inner.now_ms().await;
         let ending = self.ending(head, pieces, standing.failures, &outcome);
-        self.settle(lane, head, ending, &outcome).await
+        self.settle(lane, head, ending, &outcome, maybe_sent).await
     }
 
-    /// Puts a piece that was taken together with those before it: the first that was taken, but not as it was asked
-    /// for, decides about the whole. `None`: it cannot be kept.
+    /// Returns the outcome of a piece that was taken, together with those before it. A piece without full proof is
+    /// stored with the entry, because it decides about the whole. `None`: it cannot be stored.
     async fn with_earlier_pieces(
         &self,
         lane: &[u8],
@@ -221,23 +221,25 @@ impl Engine {
         mut payload: Payload,
         outcome: Outcome,
     ) -> Option<Outcome> {
-        match (&outcome, payload.partial.take()) {
-            (Outcome::Delivered { id, .. } | Outcome::Partial { id, .. }, Some(earlier)) => {
-                let mut whole = Outcome::from(earlier);
-                if let Outcome::Partial { id: first @ None, .. } = &mut whole {
-                    first.clone_from(id);
-                }
-                Some(whole)
-            }
-            (Outcome::Partial { .. }, None) if head.pieces_done + 1 < count_of(&payload.pieces) => {
-                payload.partial = Some(StoredOutcome::from(&outcome));
-                let inner = &self.outbox.0;
-                let sealed = payload.seal(&inner.seal, &head.id);
-                let kept = inner.store.keep(lane, &self.owner, head.seq, &sealed).await;
-                kept.unwrap_or(false).then_some(outcome)
-            }
-            _ => Some(outcome),
+        if !outcome.is_taken() {
+            return Some(outcome);
         }
+        let earlier = payload.partial.take().map(Outcome::from);
+        let known = earlier.clone();
+        let whole = match earlier {
+            Some(earlier) => earlier.with_piece(outcome),
+            None => outcome,
+        };
+        let last = head.pieces_done + 1 >= count_of(&payload.pieces);
+        let full = matches!(whole.word(), "delivered");
+        if last || full || known.as_ref() == Some(&whole) {
+            return Some(whole);
+        }
+        payload.partial = Some(StoredOutcome::from(&whole));
+        let inner = &self.outbox.0;
+        let sealed = payload.seal(&inner.seal, &head.id);
+        let kept = inner.store.keep(lane, &self.owner, head.seq, &sealed).await;
+        kept.unwrap_or(false).then_some(whole)
     }
 
     /// Opens the row of an entry, together with what it shares with others.
@@ -267,20 +269,22 @@ impl Engine {
         Ok(Some(payload.seal(&inner.seal, &head.id)))
     }
 
-    /// The outcome of one attempt, or `None` when the lane was lost meanwhile.
+    /// Returns the outcome of one attempt, and whether a copy may have arrived although it was not confirmed; `None`
+    /// when the lane was lost meanwhile.
     async fn attempt(
         &self,
         lane: &[u8],
         head: &Head,
         payload: &Payload,
         files: &[StoredFile],
-    ) -> Option<Outcome> {
+    ) -> Option<(Outcome, bool)> {
         let number = usize::try_from(head.pieces_done).unwrap_or(usize::MAX);
         let Some(wire) = payload.pieces.get(number) else {
-            return Some(Outcome::refused(
+            let outcome = Outcome::refused(
                 "the stored message has fewer pieces than it should",
                 "drop the entry and send it again",
-            ));
+            );
+            return Some((outcome, head.maybe_sent));
         };
         let keeper = Keeper {
             engine: self,
@@ -290,6 +294,7 @@ impl Engine {
             number,
             repeated: AtomicBool::new(false),
             notes: Mutex::default(),
+            doubt: AtomicBool::new(true),
         };
         let job = Job {
             route: &payload.route,
@@ -321,7 +326,7 @@ impl Engine {
         for note in notes {
             self.outbox.remark(&head.id, Remark::Note, &note).await;
         }
-        outcome
+        Some((outcome?, keeper.doubt.load(Ordering::Relaxed)))
     }
 
     /// Waits until no time is left.
@@ -394,13 +399,25 @@ impl Engine {
         )
     }
 
-    /// Writes down what came of it, with patience: the attempt was made and cannot be taken back.
+    /// Stores the end of an entry that was not tried this time.
+    async fn settle_untried(
+        &self,
+        lane: &[u8],
+        head: &Head,
+        ending: Ending,
+        outcome: &Outcome,
+    ) -> Result<Option<Next>, OutboxError> {
+        self.settle(lane, head, ending, outcome, head.maybe_sent).await
+    }
+
+    /// Stores the result, and retries if that fails: the attempt was made and cannot be taken back.
     async fn settle(
         &self,
         lane: &[u8],
         head: &Head,
         ending: Ending,
         outcome: &Outcome,
+        maybe_sent: bool,
     ) -> Result<Option<Next>, OutboxError> {
         let inner = &self.outbox.0;
         let sealed = inner.seal_outcome(&head.id, outcome);
@@ -420,6 +437,7 @@ impl Engine {
             now: self.now(),
             until: self.lease(),
             ending,
+            maybe_sent,
             outcome: &sealed,
         };
         loop {
@@ -491,6 +509,8 @@ struct Keeper<'a> {
     number: usize,
     repeated: AtomicBool,
     notes: Mutex<Vec<String>>,
+    /// A copy may have arrived.
+    doubt: AtomicBool,
 }
 
 impl Keep for Keeper<'_> {
@@ -513,6 +533,10 @@ impl Keep for Keeper<'_> {
 
     fn repeated(&self) {
         self.repeated.store(true, Ordering::Relaxed);
+    }
+
+    fn doubt(&self, may_have_arrived: bool) {
+        self.doubt.store(may_have_arrived, Ordering::Relaxed);
     }
 
     fn noted(&self, notes: Vec<String>) {

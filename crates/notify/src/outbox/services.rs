@@ -149,7 +149,7 @@ impl Services {
             target,
             wires: vec![wire],
             files: files.collect(),
-            repeat: job.repeat,
+            repeat: vec![job.repeat],
             fixed: Some(Arc::new(move |_, wire| {
                 let finished = finished.clone();
                 Box::pin(async move {
@@ -176,6 +176,7 @@ impl Services {
         tokio::select! {
             mut attempts = courier.deliver(&service, &parcel) => Ok(match attempts.pop() {
                 Some(mut attempt) => {
+                    job.keep.doubt(attempt.leaves_doubt(job.repeat));
                     if attempt.repeated {
                         job.keep.repeated();
                     }

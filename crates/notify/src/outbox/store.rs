@@ -200,6 +200,8 @@ pub(crate) struct Settle<'a> {
     /// Until when the lane is kept.
     pub(crate) until: i64,
     pub(crate) ending: Ending,
+    /// A copy of the current piece may have arrived.
+    pub(crate) maybe_sent: bool,
     /// Sealed.
     pub(crate) outcome: &'a [u8],
 }

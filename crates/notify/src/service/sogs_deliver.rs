@@ -265,7 +265,7 @@ impl Sogs {
                     .await?
             }
         };
-        let mut attempt = self.post_fixed(room, wire, &fixed, parcel).await?;
+        let mut attempt = self.post_fixed(room, wire, &fixed, parcel.is_repeat(n)).await?;
         attempt.outcome = attempt.outcome.without_files(&fixed.missing);
         Ok(attempt)
     }
@@ -276,17 +276,17 @@ impl Sogs {
         room: &Room,
         wire: &SogsWire,
         fixed: &FixedPost,
-        parcel: &Parcel,
+        repeat: bool,
     ) -> Result<Attempt, Attempt> {
         // An attempt before this one was written, and nothing has shown yet what became of it.
-        let mut doubt = parcel.repeat;
+        let mut doubt = repeat;
         let signer = room
             .server()
             .signer()
             .await
             .map_err(|error| unwritten(&error, doubt))?;
         let prepared = self.prepared(fixed, &signer, wire.sent_at_ms)?;
-        if parcel.repeat {
+        if repeat {
             match room.find_own(&prepared).await {
                 Ok(Some(found)) => {
                     let mut attempt = delivered(found.id);
@@ -296,8 +296,8 @@ impl Sogs {
                     return Ok(attempt);
                 }
                 Ok(None) => doubt = false,
-                // A room that may be written but not read cannot be looked through.
-                Err(error) if error.is_permanent() => {}
+                // A room that may be written but not read cannot be searched.
+                Err(error) if error.is_permanent() => return Ok(in_doubt(&error)),
                 Err(error) => {
                     return Err(Attempt {
                         may_have_arrived: true,
@@ -352,7 +352,7 @@ impl Sogs {
             let quoted = room
                 .message(id)
                 .await
-                .map_err(|error| unwritten(&error, parcel.repeat))?;
+                .map_err(|error| unwritten(&error, parcel.is_repeat(n)))?;
             post = post.reply_to(&quoted);
         }
         let mut missing = Vec::new();
@@ -363,7 +363,7 @@ impl Sogs {
                 Err(error) if !wire.body.trim().is_empty() && concerns_file(&error) => {
                     missing.push(format!("the attachment `{}`: {error}", file.name));
                 }
-                Err(error) => return Err(unwritten(&error, parcel.repeat)),
+                Err(error) => return Err(unwritten(&error, parcel.is_repeat(n))),
             }
         }
         let mut fixed = self.seal(&post, wire.sent_at_ms)?;
@@ -464,6 +464,21 @@ fn delivered(id: u64) -> Attempt {
     })
 }
 
+/// The attempt that was not made, because an earlier one may have arrived and the room cannot be searched for it.
+fn in_doubt(error: &SogsError) -> Attempt {
+    Attempt {
+        may_have_arrived: true,
+        ..Attempt::new(Outcome::Partial {
+            lack: Lack::Proof,
+            id: None,
+            reason: format!(
+                "an earlier attempt may have arrived, and the room cannot be searched for it: {error}"
+            ),
+            remedy: "look for the message in the room; send it again if it is not there".to_owned(),
+        })
+    }
+}
+
 /// The attempt that failed before a byte of the message was written; `doubt` is about an attempt before it.
 fn unwritten(error: &SogsError, doubt: bool) -> Attempt {
     Attempt {
@@ -505,6 +520,7 @@ fn failed(error: &SogsError) -> Attempt {
         outcome,
         notes: Vec::new(),
         // These two are the server's own word that it did not take it; a gateway's word is none.
+        came_back: false,
         may_have_arrived: error.is_ambiguous() && !matches!(error.status(), Some(500 | 503)),
         // A name that does not resolve is never a refusal here.
         unresolved: false,

@@ -204,7 +204,7 @@ impl Xmpp {
         let account = || self.account(common, courier.options(), &courier.asset().app_id);
         // What may have arrived is looked for in the history of the room while it is entered, which a kept session has
         // done already.
-        let look = parcel.repeat && parcel.target.room;
+        let look = parcel.has_repeats() && parcel.target.room;
         let keep = (self.keepalive || courier.options().resident) && !look;
         let outcomes = courier
             .xmpp_send(&self.account_key(common), keep, account, messages)
@@ -227,6 +227,7 @@ impl Xmpp {
             .collect();
         let bare = Parcel {
             wires: open.iter().map(|n| parcel.wires[*n].clone()).collect(),
+            repeat: open.iter().map(|n| parcel.is_repeat(*n)).collect(),
             files: Arc::default(),
             ..parcel.clone()
         };
@@ -267,7 +268,7 @@ impl Xmpp {
             let mut message = Outgoing::new(target.clone(), content);
             message.id = Some(wire.id.clone());
             message.repeat_since = parcel
-                .repeat
+                .is_repeat(n)
                 .then(|| SystemTime::UNIX_EPOCH + Duration::from_millis(wire.sent_at_ms));
             message.confirm = self.confirm.map(|confirm| match confirm {
                 Confirm::Sent => xmpp_client::Confirm::Sent,
@@ -391,10 +392,14 @@ fn attempts(outcomes: Vec<xmpp_client::Outcome>, parcel: &Parcel) -> Vec<Attempt
         Wire::Xmpp(wire) => wire.id.as_str(),
         _ => "",
     });
-    outcomes.into_iter().zip(ids).map(attempt).collect()
+    outcomes
+        .into_iter()
+        .zip(ids)
+        .map(|(outcome, id)| attempt(outcome, id, parcel.target.room))
+        .collect()
 }
 
-fn attempt((outcome, id): (xmpp_client::Outcome, &str)) -> Attempt {
+fn attempt(outcome: xmpp_client::Outcome, id: &str, room: bool) -> Attempt {
     match outcome {
         xmpp_client::Outcome::Delivered(proof) => Attempt {
             outcome: Outcome::Delivered {
@@ -409,6 +414,7 @@ fn attempt((outcome, id): (xmpp_client::Outcome, &str)) -> Attempt {
             },
             notes: proof.notes.iter().map(ToString::to_string).collect(),
             may_have_arrived: false,
+            came_back: false,
             unresolved: false,
             repeated: proof.notes.contains(&Note::RepeatedInDoubt),
         },
@@ -431,13 +437,13 @@ fn attempt((outcome, id): (xmpp_client::Outcome, &str)) -> Attempt {
                 })
             }
         }
-        xmpp_client::Outcome::Refused(error) => failed(&error, true),
-        xmpp_client::Outcome::Deferred(error) => failed(&error, false),
+        xmpp_client::Outcome::Refused(error) => failed(&error, true, room),
+        xmpp_client::Outcome::Deferred(error) => failed(&error, false, room),
         _ => Attempt::new(Outcome::deferred("nothing is known about it", "send again")),
     }
 }
 
-fn failed(error: &XmppError, permanent: bool) -> Attempt {
+fn failed(error: &XmppError, permanent: bool, room: bool) -> Attempt {
     if matches!(error, XmppError::AddressNotAllowed { .. }) {
         return Attempt::new(Outcome::refused(error.to_string(), crate::address::REMEDY));
     }
@@ -455,6 +461,8 @@ fn failed(error: &XmppError, permanent: bool) -> Attempt {
         outcome,
         notes: Vec::new(),
         may_have_arrived: error.may_have_arrived(),
+        // A room may have refused the entry, before it was sent anything.
+        came_back: !room && error.came_back(),
         unresolved: matches!(error, XmppError::NoSuchHost { .. }),
         repeated: false,
     }

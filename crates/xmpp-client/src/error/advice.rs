@@ -144,6 +144,22 @@ impl XmppError {
         }
     }
 
+    /// Returns true if a message to a person was sent back, or its domain could not be reached: no copy of it
+    /// arrived, although the sender's archive holds one.
+    pub fn came_back(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchUser { .. }
+                | Self::RemoteServerNotFound { .. }
+                | Self::RemoteServerTimeout { .. }
+                | Self::RemoteNotAllowed { .. }
+                | Self::NoSuchService { .. }
+                | Self::IsRoom { .. }
+                | Self::Blocked { .. }
+                | Self::Bounced { .. }
+        )
+    }
+
     /// The same failure, when bytes of the message had been written before.
     pub(crate) fn after_writing(self) -> Self {
         match self {

@@ -365,12 +365,13 @@ async fn write_down(tx: &mut Tx, settle: &Settle<'_>) -> Result<(), sqlx::Error>
         Ending::Partial => write_taken(tx, settle, 5, Counter::Partial, "partial").await?,
         Ending::Deferred { due, hold } => {
             sqlx::query(
-                "UPDATE outbox_entry SET due_at = $2, hold = $3, outcome = $4 WHERE seq = $1 AND state = 1",
+                "UPDATE outbox_entry SET due_at = $2, hold = $3, outcome = $4, maybe_sent = $5 WHERE seq = $1 AND state = 1",
             )
             .bind(head.seq)
             .bind(due)
             .bind(hold)
             .bind(settle.outcome)
+            .bind(i64::from(settle.maybe_sent))
             .execute(&mut **tx)
             .await?;
             sqlx::query("UPDATE outbox_lane SET failures = failures + 1, failing_since = COALESCE(failing_since, $2) WHERE id = $1")
@@ -382,10 +383,11 @@ async fn write_down(tx: &mut Tx, settle: &Settle<'_>) -> Result<(), sqlx::Error>
             note(tx, settle, "deferred").await?;
         }
         Ending::Refused | Ending::Expired => {
-            sqlx::query("UPDATE outbox_entry SET state = 3, settled_at = $2, outcome = $3 WHERE seq = $1 AND state IN (0, 1)")
+            sqlx::query("UPDATE outbox_entry SET state = 3, settled_at = $2, outcome = $3, maybe_sent = $4 WHERE seq = $1 AND state IN (0, 1)")
                 .bind(head.seq)
                 .bind(now)
                 .bind(settle.outcome)
+                .bind(i64::from(settle.maybe_sent))
                 .execute(&mut **tx)
                 .await?;
             let refused = matches!(settle.ending, Ending::Refused);
