@@ -33,7 +33,7 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Send a message and say what became of it at every target
+    /// Send a message and report the result for every recipient
     Send(cmd::send::SendArgs),
     /// Show what would be sent where, without any network
     Preview(cmd::preview::PreviewArgs),
@@ -41,11 +41,11 @@ pub(crate) enum Command {
     Config(cmd::config::ConfigArgs),
     /// Show the whole way of a message: a community server in this process, a post to it, and its verification
     Demo(cmd::demo::DemoArgs),
-    /// Walk the way of a message and say what stands in it, step by step
+    /// Check every step of a delivery and show what is wrong
     Doctor(cmd::doctor::DoctorArgs),
-    /// Take messages over HTTP, store them, deliver them (compatible with Apprise API)
+    /// Accept messages over HTTP, store and deliver them (compatible with Apprise API)
     Gateway(cmd::gateway::GatewayArgs),
-    /// Look at stored messages, decide about them, deliver them
+    /// List, retry, drop and deliver stored messages
     Outbox(cmd::outbox::OutboxArgs),
     /// Host a Session community: set up, run, moderate, import, back up
     #[command(subcommand)]

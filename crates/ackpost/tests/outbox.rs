@@ -239,7 +239,10 @@ fn a_text_that_was_cut_is_noted_in_the_log() {
 fn a_message_that_came_back_is_not_reported_delivered_later() {
     for server in [Prosody::shared(), Ejabberd::shared()] {
         let program = Program::new();
-        let url = format!("xmpp://alice:alicepass@localhost:{}/nobody?verify=no", server.port);
+        let url = format!(
+            "xmpp://alice:alicepass@localhost:{}/nobody?verify=no",
+            server.port
+        );
         let ran = program.run(&["send", "--queue", "-b", "anybody there?", &url]);
         assert_eq!(ran.code, 0, "{:?}: {}", server.kind, ran.all());
         for _ in 0..2 {

@@ -60,6 +60,36 @@ impl Outcome {
         }
     }
 
+    /// Returns the outcome of a message in several pieces that were all taken: the first that was not taken as it was
+    /// asked for, else the weakest confirmation, with the first id.
+    pub(crate) fn with_piece(self, later: Self) -> Self {
+        match (self, later) {
+            (
+                Self::Delivered { confirmed_by, id },
+                Self::Delivered {
+                    confirmed_by: other,
+                    id: later,
+                },
+            ) => Self::Delivered {
+                confirmed_by: confirmed_by.min(other),
+                id: id.or(later),
+            },
+            (Self::Delivered { id: first, .. }, mut partial) => {
+                if let (Self::Partial { id, .. }, Some(first)) = (&mut partial, first) {
+                    *id = Some(first);
+                }
+                partial
+            }
+            (mut partial, Self::Delivered { id: later, .. } | Self::Partial { id: later, .. }) => {
+                if let Self::Partial { id: id @ None, .. } = &mut partial {
+                    *id = later;
+                }
+                partial
+            }
+            (earlier, _) => earlier,
+        }
+    }
+
     /// Returns `delivered`, `handed-over`, the word of a [`Lack`], `deferred` or `refused`.
     pub fn word(&self) -> &'static str {
         match self {

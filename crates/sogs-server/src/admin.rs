@@ -1,9 +1,11 @@
 //! What an operator does: typed operations, done by the running server or directly on its database.
 
+pub(crate) mod acts;
 mod archive;
 mod exec;
 mod gone;
 mod messages;
+mod names;
 mod newkey;
 pub mod operation;
 mod people;
@@ -13,9 +15,11 @@ mod rules;
 mod running;
 mod socket;
 mod stopped;
+mod sweep;
 mod undo;
+mod undo_many;
 
-pub(crate) use archive::replaced_folder;
+pub(crate) use archive::{Keeper, replaced_folder};
 pub use newkey::{NewKey, new_key};
 pub use operation::{AdminError, AdminErrorKind, AdminRequest, Answer, Operation, PermissionChange, Place};
 pub use reference::{commented_config, config_reference};

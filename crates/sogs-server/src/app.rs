@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::account::{self, Found};
 use crate::activity::Activity;
+use crate::admin::Keeper;
 use crate::cache::{Room, User, World};
 use crate::config::Config;
 use crate::contents::Contents;
@@ -124,6 +125,15 @@ impl App {
             url: RwLock::default(),
             started: unix_now(),
             config: RwLock::new(Arc::new(parts.config)),
+        }
+    }
+
+    /// What acts of moderators need to keep for an undo; `config` is the one in force.
+    pub(crate) fn keeper<'a>(&'a self, config: &'a Config) -> Keeper<'a> {
+        Keeper {
+            store: &self.store,
+            folder: &config.dir,
+            contents: &self.contents,
         }
     }
 

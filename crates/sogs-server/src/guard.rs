@@ -425,26 +425,15 @@ impl Guard {
         closed(&book, book.room(who.room_id), &Arrival::of(&who)).map(|text| (403, text))
     }
 
-    /// Writes an act of a moderator into the audit log and tells it to plugins. `actor` is a session id.
-    pub async fn audit(
-        &self,
-        actor: &str,
-        action: &str,
-        room: Option<&str>,
-        target: &str,
-        detail: &str,
-        now: f64,
-    ) -> StoreResult<()> {
-        let mut entry = LogEntry::new(actor, action, now)
-            .target(target)
-            .detail(detail.to_owned());
-        entry.room = room.map(str::to_owned);
+    /// Writes an act of a moderator into the audit log and tells it to plugins. The actor is a session id.
+    pub async fn audit(&self, entry: LogEntry) -> StoreResult<()> {
+        let event = PluginEvent::Moderated {
+            room: entry.room.clone(),
+            action: entry.action.clone(),
+            target: entry.target.clone().unwrap_or_default(),
+        };
         self.store.add_log(entry).await?;
-        self.tell(&PluginEvent::Moderated {
-            room: room.map(str::to_owned),
-            action: action.to_owned(),
-            target: target.to_owned(),
-        });
+        self.tell(&event);
         Ok(())
     }
 }

@@ -225,6 +225,8 @@ async fn bans_hold_at_once_take_the_posts_along_and_can_be_taken_back() {
             room: None,
             actor: None,
             target: None,
+            since: None,
+            until: None,
         })
         .await;
     let actions: Vec<&str> = log.data["log"]
@@ -263,6 +265,8 @@ async fn messages_are_deleted_by_number_by_author_and_by_phrase() {
     let phrase = Operation::MessageDeleteContaining {
         place: Place::EveryRoom,
         text: "coins".into(),
+        since: None,
+        until: None,
     };
     let tried = all.try_act(phrase.clone(), true).await.expect("dry run");
     assert_eq!(tried.data["deleted"], 2);
@@ -277,6 +281,7 @@ async fn messages_are_deleted_by_number_by_author_and_by_phrase() {
     all.act(Operation::MessageDelete {
         room: "test".into(),
         ids: vec![ids[0]],
+        ranges: vec![],
     })
     .await;
     let gone = all
@@ -284,6 +289,7 @@ async fn messages_are_deleted_by_number_by_author_and_by_phrase() {
             Operation::MessageDelete {
                 room: "test".into(),
                 ids: vec![ids[0]],
+                ranges: vec![],
             },
             false,
         )
@@ -294,6 +300,8 @@ async fn messages_are_deleted_by_number_by_author_and_by_phrase() {
         user: shown(&all.key, &troll),
         place: rooms("test"),
         reactions: true,
+        since: None,
+        until: None,
     })
     .await;
     assert_eq!(all.texts("test", None).await, ["hello"]);
@@ -313,6 +321,9 @@ async fn messages_are_deleted_by_number_by_author_and_by_phrase() {
             limit: 10,
             before: None,
             user: None,
+            ids: None,
+            since: None,
+            until: None,
         })
         .await;
     assert_eq!(
@@ -624,6 +635,8 @@ async fn a_wave_of_newcomers_switches_raid_mode_on() {
             room: Some("test".into()),
             actor: Some("server".into()),
             target: None,
+            since: None,
+            until: None,
         })
         .await;
     assert_eq!(log.data["log"][0]["action"], "raid_on");
@@ -663,6 +676,8 @@ async fn acts_of_moderators_over_the_protocol_are_in_the_log() {
             room: None,
             actor: Some(boss_id),
             target: None,
+            since: None,
+            until: None,
         })
         .await;
     assert_eq!(log.data["log"].as_array().expect("log").len(), 2, "{}", log.data);

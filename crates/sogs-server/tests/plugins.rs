@@ -107,6 +107,7 @@ async fn a_program_at_the_socket_hears_what_happens() {
     all.act(sogs_server::admin::Operation::MessageDelete {
         room: "test".into(),
         ids: vec![id],
+        ranges: vec![],
     })
     .await;
     let mut lines = BufReader::new(read).lines();

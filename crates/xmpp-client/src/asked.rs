@@ -41,6 +41,17 @@ impl Asked {
         (server || account) && true_for_own_server(self.is_own(), answer)
     }
 
+    /// Returns the address that was asked.
+    pub(crate) fn to(&self) -> Option<&Jid> {
+        self.to.as_ref()
+    }
+
+    /// Returns true if the one asked answered, not our server in its place.
+    pub(crate) fn is_itself(&self, answer: &Element) -> bool {
+        let from = answer.get("from").and_then(|from| from.parse::<Jid>().ok());
+        from.is_some() && from == self.to
+    }
+
     fn is_own(&self) -> bool {
         self.to
             .as_ref()

@@ -73,6 +73,8 @@ pub(crate) struct Courier {
     ended: Option<Ended>,
     /// What is taken out goes to a session that is logged in.
     online: bool,
+    /// The size of the largest stanza that the server takes, in bytes, as far as it is known.
+    largest: Option<usize>,
 }
 
 #[expect(
@@ -187,6 +189,7 @@ enum Question {
 impl Courier {
     pub(crate) fn new(account: &Account) -> Self {
         Self {
+            largest: None,
             own: account.jid.to_bare(),
             nick: account.default_nick().to_owned(),
             limit: account.answer_timeout,
@@ -406,6 +409,11 @@ impl Courier {
         self.busy = line.slowest.unwrap_or_default().saturating_sub(fastest);
     }
 
+    /// Sets the size of the largest stanza that the server takes, in bytes.
+    pub(crate) fn set_largest(&mut self, limit: Option<usize>) {
+        self.largest = limit;
+    }
+
     /// Notes what is known about the server by now. The times of the line after the login say little: what is
     /// written does not wait for the answers to what was written before.
     pub(crate) fn note_line(&mut self, line: Line) {
@@ -421,6 +429,10 @@ impl Courier {
 
     fn release(&mut self, key: Key) {
         if let Some(job) = self.jobs.get_mut(&key) {
+            if let Some(limit) = self.largest.filter(|limit| job.xml.len() > *limit) {
+                let bytes = job.xml.len();
+                return self.fail(key, XmppError::TooLarge { bytes, limit });
+            }
             job.released = true;
             job.written = false;
             self.out.push(job.xml.clone());
@@ -454,7 +466,7 @@ impl Courier {
         {
             return false;
         }
-        let Some((_, question)) = self.questions.remove(id) else {
+        let Some((asked, question)) = self.questions.remove(id) else {
             return false;
         };
         let failed = stanza.get("type") == Some("error");
@@ -464,14 +476,21 @@ impl Courier {
                 domain,
                 covers,
                 round,
-            } => self.barrier_passed(stanza, domain, covers, round),
-            Question::RoomBarrier { covers } => self.room_barrier_passed(&covers),
+            } => {
+                let itself = asked.is_itself(stanza);
+                self.barrier_passed(stanza, itself, domain, covers, round);
+            }
+            Question::RoomBarrier { covers } if self.room_answered(&asked, stanza) => {
+                self.room_barrier_passed(&covers);
+            }
+            Question::RoomBarrier { .. } => {}
             Question::Identity { target, jobs } => self.identified(&target, &jobs, stanza),
             Question::Destroy { room } => self.destroyed(&room, !failed),
             Question::Configure { room } => self.configured(&room, !failed),
             Question::Kept { room } => self.kept(&room, stanza),
             Question::Service { room, refusal } => self.service_answered(&room, &refusal, stanza),
-            Question::Lookalike { job } => self.looked_alike(job),
+            Question::Lookalike { job } if self.room_answered(&asked, stanza) => self.looked_alike(job),
+            Question::Lookalike { .. } => {}
             Question::Look(look) => self.looked(look, stanza),
             Question::Uptime(jobs) => self.uptime(jobs, stanza),
         }

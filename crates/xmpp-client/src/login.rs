@@ -607,6 +607,14 @@ impl StanzaError {
         may_pass(&self.condition, self.kind, speaker)
     }
 
+    /// Returns true if the one asked does not know such questions (RFC 6120 section 8.4).
+    pub(crate) fn is_unsupported(&self) -> bool {
+        matches!(
+            self.condition.as_str(),
+            "service-unavailable" | "feature-not-implemented"
+        ) && self.kind != ErrorKind::Wait
+    }
+
     /// Whether the error names other domains as the cause.
     pub(crate) fn is_about_remote_domains(&self) -> bool {
         self.text

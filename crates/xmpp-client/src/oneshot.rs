@@ -124,6 +124,7 @@ async fn run(
         notes.push(Note::CertificateNotVerified);
     }
     courier.note_login(online.stream.line());
+    courier.set_largest(online.max_bytes);
     courier.touch();
     if files_first {
         let mut alone = upload::Alone {

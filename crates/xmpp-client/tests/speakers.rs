@@ -369,6 +369,119 @@ fn a_room_that_ends_when_we_leave_delivers_nothing() {
     }
 }
 
+// --- errors of our own server about others ---
+
+/// The questions to an address in a text, answered with an error.
+fn errors(heard: &str, to: &str, from: Option<&str>, kind: &str, condition: &str) -> String {
+    let from = from.map(|from| format!(" from='{from}'")).unwrap_or_default();
+    let questions = heard.split("<iq ").skip(1).map(|piece| format!("<iq {piece}"));
+    questions
+        .filter(|piece| piece.contains(&format!(" to='{to}'")))
+        .filter_map(|piece| attr(&piece, "<iq ", "id"))
+        .map(|id| {
+            format!(
+                "<iq type='error' id='{id}'{from}><error type='{kind}'>\
+                 <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn an_error_of_our_server_is_no_proof_of_another_domain() {
+    let other = "else.example";
+    let ends_with = |from: Option<&'static str>, condition: &'static str| {
+        let fake = after_login(vec![Step::Answers(Box::new(move |heard| {
+            let bob = "bob@else.example";
+            let who = errors(heard, bob, Some(bob), "cancel", "service-unavailable");
+            pong(heard, "localhost") + &who + &errors(heard, other, from, "cancel", condition)
+        }))]);
+        let account = to_fake(&fake, Mode::None).answer_timeout(Duration::from_millis(300));
+        ends_for(&account, user("bob@else.example"))
+    };
+    for condition in [
+        "internal-server-error",
+        "policy-violation",
+        "service-unavailable",
+        "feature-not-implemented",
+        "undefined-condition",
+        "item-not-found",
+        "recipient-unavailable",
+        "jid-malformed",
+        "not-authorized",
+    ] {
+        for from in [None, Some("localhost")] {
+            let outcome = ends_with(from, condition);
+            let proof = delivered(&outcome).confirmed_by;
+            assert_eq!(proof, ConfirmedBy::HandedOver, "{condition} {from:?}");
+        }
+    }
+    // Our server may report under the name of the domain too.
+    for condition in ["internal-server-error", "jid-malformed", "policy-violation"] {
+        let outcome = ends_with(Some(other), condition);
+        assert_eq!(
+            delivered(&outcome).confirmed_by,
+            ConfirmedBy::HandedOver,
+            "{condition}"
+        );
+    }
+    // A domain that knows no pings has handled what came before.
+    for condition in ["service-unavailable", "feature-not-implemented"] {
+        let outcome = ends_with(Some(other), condition);
+        assert_eq!(
+            delivered(&outcome).confirmed_by,
+            ConfirmedBy::Server,
+            "{condition}"
+        );
+    }
+}
+
+#[test]
+fn a_temporary_error_to_a_ping_is_no_proof() {
+    let ends_with = |kind: &'static str| {
+        let fake = after_login(vec![Step::Answers(Box::new(move |heard| {
+            errors(heard, "localhost", Some("localhost"), kind, "resource-constraint")
+        }))]);
+        ends(&fake, Mode::None)
+    };
+    may_have_arrived(&ends_with("wait"));
+    assert_eq!(delivered(&ends_with("cancel")).confirmed_by, ConfirmedBy::Server);
+}
+
+#[test]
+fn an_error_of_our_server_is_no_proof_of_a_room() {
+    let ends_with = |from: Option<&'static str>, condition: &'static str| {
+        let fake = after_login(vec![Step::Answers(Box::new(move |heard| {
+            let mut said = errors(heard, ROOM, from, "cancel", condition);
+            if heard.contains("<presence") {
+                said.insert_str(
+                    0,
+                    &(inside() + "<message type='groupchat' from='room@muc.localhost'><subject/></message>"),
+                );
+            }
+            said
+        }))]);
+        let mut message = text(room(ROOM), "hello");
+        message.confirm = Some(Confirm::Server);
+        let account = to_fake(&fake, Mode::None).answer_timeout(Duration::from_millis(300));
+        send_one(&account, message)
+    };
+    for condition in [
+        "remote-server-timeout",
+        "remote-server-not-found",
+        "internal-server-error",
+    ] {
+        for from in [None, Some("localhost"), Some(ROOM)] {
+            let outcome = ends_with(from, condition);
+            assert!(outcome.delivered().is_none(), "{condition} {from:?}: {outcome:?}");
+        }
+    }
+    assert_eq!(
+        delivered(&ends_with(Some(ROOM), "forbidden")).confirmed_by,
+        ConfirmedBy::Server
+    );
+}
+
 // --- a server that cannot store ---
 
 #[test]

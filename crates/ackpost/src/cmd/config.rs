@@ -24,7 +24,7 @@ enum What {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// How deep files may include others
+    /// Maximum depth of includes
     #[arg(short = 'R', long, value_name = "INTEGER", default_value_t = 1)]
     recursion_depth: u32,
     /// Show URLs with their secrets

@@ -21,7 +21,7 @@ pub(crate) struct DoctorArgs {
     /// URLs to look at
     #[arg(value_name = "URL")]
     urls: Vec<String>,
-    /// Look at every URL of a configuration; without FILE and URLs: of the usual files
+    /// Check every URL of a configuration; without FILE and URLs, of the default files
     #[arg(short, long, value_name = "FILE")]
     config: Vec<String>,
     /// Of a configuration, only the services with these tags
@@ -36,7 +36,7 @@ pub(crate) struct DoctorArgs {
     /// For operators: look at a community server through the join link that people get
     #[arg(long, value_name = "LINK", conflicts_with_all = ["urls", "config", "tag", "send"])]
     server: Option<String>,
-    /// Authorities to believe for --server, PEM
+    /// PEM file with the certificate authorities to trust for --server
     #[arg(long, value_name = "FILE", requires = "server")]
     ca_file: Option<PathBuf>,
 }

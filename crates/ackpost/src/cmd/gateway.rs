@@ -35,7 +35,7 @@ enum GatewayCommand {
     Run(RunArgs),
     /// Print a configuration file that explains every option
     Config,
-    /// Read the configuration and say what is wrong with it
+    /// Check the configuration and list its problems
     Check,
     /// Make, list and remove access tokens
     Token(token::TokenArgs),
@@ -46,14 +46,14 @@ struct FileArgs {
     /// The configuration file [default: ~/.config/ackpost/gateway.toml, /etc/ackpost/gateway.toml, or none]
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// The folder of keys and tokens, over the one of the file
+    /// Folder of keys and tokens; overrides the configuration file
     #[arg(long, value_name = "DIR", global = true)]
     folder: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// Where to listen, over what the file says; port 0 takes a free one
+    /// Address to listen on; overrides the configuration file; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<SocketAddr>,
     #[command(flatten)]

@@ -43,9 +43,9 @@ enum OutboxCommand {
         /// Its id
         id: OutboxId,
     },
-    /// Try messages again that were given up, with a new time to live; waiting ones at once
+    /// Retry dead messages with a new time to live, and waiting messages at once
     Retry(SelectArgs),
-    /// Take messages out that are not delivered
+    /// Drop messages that are not delivered
     Drop(SelectArgs),
     /// Deliver now what can be delivered. Exit code 0: nothing is left, 1: something waits or was given up
     Flush(FlushArgs),
@@ -105,10 +105,10 @@ struct RunArgs {
     /// Tell somebody when a target has failed for this long or a message was given up; needs --config or --alarm-url
     #[arg(long, value_name = "TIME", value_parser = span)]
     alarm_after: Option<Duration>,
-    /// Who is told
+    /// Where to send the alarm
     #[arg(long, value_name = "URL", requires = "alarm_after")]
     alarm_url: Vec<String>,
-    /// Who is told: services of this configuration
+    /// Send the alarm to services of this configuration
     #[arg(short, long, value_name = "CONFIG_URL", requires = "alarm_after")]
     config: Vec<String>,
     /// Only services with this tag
@@ -118,10 +118,10 @@ struct RunArgs {
 
 #[derive(Debug, Clone, Args)]
 struct WorkerArgs {
-    /// So many targets at the same time
+    /// Number of targets that are delivered to at the same time
     #[arg(long, value_name = "N", default_value_t = 16)]
     lanes: usize,
-    /// After this time without a sign, what a worker had in hand is taken over by another
+    /// Time after which another worker takes over from one that stopped responding
     #[arg(long, value_name = "TIME", default_value = "15s", value_parser = span)]
     lease: Duration,
 }
@@ -191,7 +191,7 @@ async fn act(command: &OutboxCommand, outbox: &Outbox, context: Context) -> Done
                 show::row(entry, context);
             }
             if entries.is_empty() && !context.json {
-                output::note("nothing fits");
+                output::note("no messages match");
             }
         }
         OutboxCommand::Show { id } => {
@@ -254,7 +254,7 @@ fn changes(word: &str, changed: u64, args: &SelectArgs, context: Context) -> Exi
     }
     if changed < args.ids.len() as u64 {
         output::error(
-            "some of them are not there, or are delivered or dropped already; see `ackpost outbox show ID`",
+            "some messages do not exist, or are already delivered, partial or dropped; see `ackpost outbox show ID`",
         );
         return Exit::Failure;
     }

@@ -24,7 +24,7 @@ pub(crate) struct PreviewArgs {
     /// Show URLs with their secrets
     #[arg(long, help_heading = "Preview")]
     show_secrets: bool,
-    /// Where to send to
+    /// Recipients: URLs or Session join links
     #[arg(value_name = "URL", help_heading = "Arguments")]
     urls: Vec<String>,
 }

@@ -12,6 +12,7 @@ mod people;
 mod rooms;
 mod rules;
 mod serve;
+mod which;
 
 use std::path::PathBuf;
 

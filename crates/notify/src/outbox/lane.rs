@@ -212,8 +212,8 @@ impl Engine {
         self.settle(lane, head, ending, &outcome, maybe_sent).await
     }
 
-    /// Puts a piece that was taken together with those before it: the first that was taken, but not as it was asked
-    /// for, decides about the whole. `None`: it cannot be kept.
+    /// Returns the outcome of a piece that was taken, together with those before it. A piece without full proof is
+    /// stored with the entry, because it decides about the whole. `None`: it cannot be stored.
     async fn with_earlier_pieces(
         &self,
         lane: &[u8],
@@ -221,23 +221,25 @@ impl Engine {
         mut payload: Payload,
         outcome: Outcome,
     ) -> Option<Outcome> {
-        match (&outcome, payload.partial.take()) {
-            (Outcome::Delivered { id, .. } | Outcome::Partial { id, .. }, Some(earlier)) => {
-                let mut whole = Outcome::from(earlier);
-                if let Outcome::Partial { id: first @ None, .. } = &mut whole {
-                    first.clone_from(id);
-                }
-                Some(whole)
-            }
-            (Outcome::Partial { .. }, None) if head.pieces_done + 1 < count_of(&payload.pieces) => {
-                payload.partial = Some(StoredOutcome::from(&outcome));
-                let inner = &self.outbox.0;
-                let sealed = payload.seal(&inner.seal, &head.id);
-                let kept = inner.store.keep(lane, &self.owner, head.seq, &sealed).await;
-                kept.unwrap_or(false).then_some(outcome)
-            }
-            _ => Some(outcome),
+        if !outcome.is_taken() {
+            return Some(outcome);
         }
+        let earlier = payload.partial.take().map(Outcome::from);
+        let known = earlier.clone();
+        let whole = match earlier {
+            Some(earlier) => earlier.with_piece(outcome),
+            None => outcome,
+        };
+        let last = head.pieces_done + 1 >= count_of(&payload.pieces);
+        let full = matches!(whole.word(), "delivered");
+        if last || full || known.as_ref() == Some(&whole) {
+            return Some(whole);
+        }
+        payload.partial = Some(StoredOutcome::from(&whole));
+        let inner = &self.outbox.0;
+        let sealed = payload.seal(&inner.seal, &head.id);
+        let kept = inner.store.keep(lane, &self.owner, head.seq, &sealed).await;
+        kept.unwrap_or(false).then_some(whole)
     }
 
     /// Opens the row of an entry, together with what it shares with others.

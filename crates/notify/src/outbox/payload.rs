@@ -25,7 +25,7 @@ pub(crate) struct Payload {
     pub(crate) messages: Vec<StoredMessage>,
     /// Fixed pieces; empty while messages are collected, or until the first attempt at a [`Slim`] entry.
     pub(crate) pieces: Vec<Wire>,
-    /// Outcome of the first piece that was taken, but not as it was asked for.
+    /// Outcome of the pieces that were taken so far, if one of them lacks proof or something else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) partial: Option<StoredOutcome>,
     /// How the row refers to what it shares with others.

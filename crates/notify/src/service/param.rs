@@ -188,7 +188,7 @@ pub static COMMON_PARAMETERS: &[Param] = &[
         "format",
         Values::Words(&["text", "markdown", "html"]),
         "text",
-        "Format that the service is sent.",
+        "Format of the text that is sent to the service.",
         "format=markdown",
     )
     .written(Written::Always),
@@ -270,7 +270,7 @@ pub static QUEUE_PARAMETERS: &[Param] = &[
         "dedup",
         Values::Text("KEY or KEY/TIME; the key `auto` compares title and body"),
         "",
-        "Messages with the same key are sent once within the time (1h if none is written) and counted afterwards.",
+        "Send only the first message with this key within the time (1h by default), then the latest with the number of repeats.",
         "dedup=disk/10m",
     ),
     Param::new(

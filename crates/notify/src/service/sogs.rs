@@ -74,14 +74,14 @@ static PARAMETERS: &[Param] = &[
         "blind",
         Values::Words(&["auto", "yes", "no"]),
         "auto",
-        "Post under the blinded id: if the server asks for it, always, or never.",
+        "Use of the blinded id: `auto` if the server asks for it, `yes` always, `no` never.",
         "blind=yes",
     ),
     Param::new(
         "encrypt",
         Values::Words(&["auto", "yes", "no"]),
         "auto",
-        "Seal requests to the key of the server: only over plain HTTP, always, or never.",
+        "Sealing of requests to the key of the server: `auto` only over plain HTTP, `yes` always, `no` never.",
         "encrypt=yes",
     ),
     Param::new(

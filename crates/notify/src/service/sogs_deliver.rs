@@ -296,8 +296,8 @@ impl Sogs {
                     return Ok(attempt);
                 }
                 Ok(None) => doubt = false,
-                // A room that may be written but not read cannot be looked through.
-                Err(error) if error.is_permanent() => {}
+                // A room that may be written but not read cannot be searched.
+                Err(error) if error.is_permanent() => return Ok(in_doubt(&error)),
                 Err(error) => {
                     return Err(Attempt {
                         may_have_arrived: true,
@@ -462,6 +462,21 @@ fn delivered(id: u64) -> Attempt {
         confirmed_by: Confirmation::Server,
         id: Some(id.to_string()),
     })
+}
+
+/// The attempt that was not made, because an earlier one may have arrived and the room cannot be searched for it.
+fn in_doubt(error: &SogsError) -> Attempt {
+    Attempt {
+        may_have_arrived: true,
+        ..Attempt::new(Outcome::Partial {
+            lack: Lack::Proof,
+            id: None,
+            reason: format!(
+                "an earlier attempt may have arrived, and the room cannot be searched for it: {error}"
+            ),
+            remedy: "look for the message in the room; send it again if it is not there".to_owned(),
+        })
+    }
 }
 
 /// The attempt that failed before a byte of the message was written; `doubt` is about an attempt before it.

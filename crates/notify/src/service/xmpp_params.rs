@@ -57,7 +57,7 @@ pub(super) static PARAMETERS: &[Param] = &[
         "scramplus",
         Values::Words(&["yes", "no", "require"]),
         "yes",
-        "Bind the login to the TLS connection: if the server offers it, never, or always. With `require`, a login that cannot be bound fails.",
+        "Binding of the login to the TLS connection: `yes` if the server offers it, `no` never, `require` always. With `require`, a login that cannot be bound fails.",
         "scramplus=require",
     )
     .written(Written::Always),

@@ -2,7 +2,7 @@
 
 use crate::dispatch::{Attempt, Parcel};
 use crate::message::Overflow;
-use crate::outcome::Outcome;
+use crate::outcome::{Lack, Outcome};
 use crate::render::pieces_within;
 
 use super::limits::{Limits, Measure};
@@ -78,25 +78,35 @@ impl Smaller {
                 Outcome::Delivered { .. } | Outcome::Partial { .. }
             )
         };
-        let some_arrived = group.iter().any(taken);
-        let mut group = group.into_iter();
-        let Some(mut first) = group.next() else {
+        let arrived = group.iter().filter(|attempt| taken(attempt)).count();
+        if let Some(number) = group.iter().position(|attempt| !taken(attempt)) {
+            let mut failed = group.into_iter().nth(number).expect("its position was found");
+            if arrived == 0 {
+                return failed;
+            }
+            failed.may_have_arrived = true;
+            if std::mem::take(&mut failed.came_back) {
+                // The archive holds all parts alike, so a repeat could not tell which are missing.
+                failed.outcome = came_back(&failed.outcome, number + 1, count);
+            }
+            return failed;
+        }
+        let Some(mut first) = group.into_iter().reduce(|mut whole, part| {
+            whole.outcome = whole.outcome.with_piece(part.outcome);
+            whole.repeated |= part.repeated;
+            whole.may_have_arrived |= part.may_have_arrived;
+            for note in part.notes {
+                if !whole.notes.contains(&note) {
+                    whole.notes.push(note);
+                }
+            }
+            whole
+        }) else {
             return Attempt::new(Outcome::refused(
                 "the message is empty",
                 "give the message a text",
             ));
         };
-        if taken(&first) {
-            if let Some(mut failed) = group.find(|attempt| !taken(attempt)) {
-                failed.may_have_arrived |= some_arrived;
-                failed.came_back &= !some_arrived;
-                return failed;
-            }
-        } else {
-            first.may_have_arrived |= some_arrived;
-            first.came_back &= !some_arrived;
-            return first;
-        }
         first.notes.push(if self.truncated {
             format!("cut off: the server takes at most {} bytes", self.limit)
         } else {
@@ -106,6 +116,22 @@ impl Smaller {
             )
         });
         first
+    }
+}
+
+/// The outcome of a message of which some parts arrived, and one came back for the reason of `failure`.
+fn came_back(failure: &Outcome, number: usize, count: usize) -> Outcome {
+    Outcome::Partial {
+        lack: Lack::Proof,
+        id: None,
+        reason: format!(
+            "part {number} of {count} came back, others arrived: {}",
+            failure.reason().unwrap_or("no reason was given")
+        ),
+        remedy: format!(
+            "look for the parts at the recipient before you send it again; {}",
+            failure.remedy().unwrap_or_default()
+        ),
     }
 }
 
@@ -142,4 +168,75 @@ fn cut(wire: &XmppWire, limit: usize) -> Option<Vec<XmppWire>> {
             .map(piece)
             .collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Confirmation;
+
+    fn whole(group: Vec<Attempt>) -> Attempt {
+        let smaller = Smaller {
+            parcel: Parcel {
+                target: crate::service::Target {
+                    address: "bob@example.org".to_owned(),
+                    room: false,
+                },
+                wires: Vec::new(),
+                files: Vec::new().into(),
+                repeat: Vec::new(),
+                fixed: None,
+            },
+            counts: vec![(0, group.len())],
+            limit: 8_000,
+            truncated: false,
+        };
+        smaller.whole(group)
+    }
+
+    fn delivered(confirmed_by: Confirmation) -> Attempt {
+        Attempt::new(Outcome::Delivered {
+            confirmed_by,
+            id: Some("1".to_owned()),
+        })
+    }
+
+    #[test]
+    fn the_weakest_part_decides() {
+        let unconfirmed = Attempt::new(Outcome::Partial {
+            lack: Lack::Proof,
+            id: None,
+            reason: "no receipt came".to_owned(),
+            remedy: "ask".to_owned(),
+        });
+        let receipt = || delivered(Confirmation::Receipt);
+        assert_eq!(
+            whole(vec![receipt(), unconfirmed, receipt()]).outcome.word(),
+            "unconfirmed"
+        );
+        let outcome = whole(vec![receipt(), delivered(Confirmation::HandedOver)]).outcome;
+        assert_eq!(outcome.word(), "handed-over");
+        assert_eq!(whole(vec![receipt(), receipt()]).outcome.word(), "delivered");
+    }
+
+    #[test]
+    fn a_part_that_came_back_beside_others_is_not_sent_again() {
+        let returned = || Attempt {
+            came_back: true,
+            ..Attempt::new(Outcome::deferred("no such user", "check the address"))
+        };
+        let attempt = whole(vec![delivered(Confirmation::Server), returned()]);
+        assert_eq!(attempt.outcome.word(), "unconfirmed");
+        assert!(
+            attempt
+                .outcome
+                .reason()
+                .is_some_and(|reason| reason.starts_with("part 2 of 2 came back"))
+        );
+        let attempt = whole(vec![returned(), returned()]);
+        assert_eq!(
+            (attempt.outcome.word(), attempt.leaves_doubt(true)),
+            ("deferred", false)
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! Messages that the other side took, but not as they were asked for.
 
 use notify::outbox::{Selection, State};
-use notify::{Lack, Outcome};
+use notify::{Confirmation, Lack, Outcome};
 use sqlx::Connection as _;
 
 use crate::support::{Place, Reaction, Sink, accept, delivered, flush, later, stamped, state};
@@ -9,6 +9,7 @@ use crate::support::{Place, Reaction, Sink, accept, delivered, flush, later, sta
 stamped!(
     a_partial_message_is_never_sent_again,
     a_partial_piece_decides_about_the_whole_message,
+    a_piece_without_proof_decides_about_the_whole_message,
     an_outbox_of_version_1_is_migrated,
 );
 
@@ -62,6 +63,38 @@ async fn a_partial_piece_decides_about_the_whole_message(place: Place) {
     assert_eq!(sink.texts("a"), ["one", "two", "three"]);
     let entry = outbox.get(&id).await.unwrap().unwrap();
     assert_eq!((entry.state, entry.outcome), (State::Partial, Some(withheld())));
+}
+
+async fn a_piece_without_proof_decides_about_the_whole_message(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    let handed_over = Outcome::Delivered {
+        confirmed_by: Confirmation::HandedOver,
+        id: Some("1".to_owned()),
+    };
+    sink.next(
+        "a",
+        [
+            Reaction::TakeAnd(delivered()),
+            Reaction::TakeAnd(handed_over),
+            later(None),
+            Reaction::TakeAnd(delivered()),
+        ],
+    );
+    let id = accept(&outbox, "a", &[], "one|two|three").await.id;
+    flush(&outbox).await;
+    place.advance(2);
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a"), ["one", "two", "three"]);
+    let entry = outbox.get(&id).await.unwrap().unwrap();
+    let confirmed_by = match entry.outcome {
+        Some(Outcome::Delivered { confirmed_by, .. }) => confirmed_by,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(
+        (entry.state, confirmed_by),
+        (State::Delivered, Confirmation::HandedOver)
+    );
 }
 
 async fn an_outbox_of_version_1_is_migrated(place: Place) {

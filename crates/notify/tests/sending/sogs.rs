@@ -221,6 +221,56 @@ async fn a_sealed_message_with_a_file_and_a_wire_sent_twice() {
     running.shutdown().await;
 }
 
+/// Members may write into the room and not read it.
+#[tokio::test]
+async fn a_repeat_that_cannot_be_looked_for_is_not_posted() {
+    use sogs_server::admin::{AdminRequest, Operation, PermissionChange, perform};
+
+    let (folder, running) = community_of(&session_core::Identity::from_seed([9; 32])).await;
+    let request = AdminRequest {
+        actor: "test".to_owned(),
+        dry_run: false,
+        operation: Operation::RoomAdd {
+            room: "dropbox".to_owned(),
+            name: None,
+            description: None,
+            permissions: PermissionChange {
+                read: Some(false),
+                ..PermissionChange::default()
+            },
+        },
+    };
+    perform(&folder.path().join("server"), request)
+        .await
+        .expect("done");
+    let base = running
+        .url()
+        .trim_start_matches("http://")
+        .trim_end_matches('/')
+        .to_owned();
+    let writer = "cd".repeat(32);
+    let url = format!("session://{}:{writer}@{base}/dropbox", running.public_key());
+    let service = notify::Service::parse(&url, &notify::Context::default()).expect("a service");
+    let target = service.targets().remove(0);
+    let chunk = notify::Chunk {
+        body: "once".into(),
+        ..notify::Chunk::default()
+    };
+    let courier = notify::Courier::new(notify::CourierOptions::default(), notify::Asset::default());
+    for (repeat, word) in [(false, "delivered"), (true, "unconfirmed")] {
+        let parcel = notify::Parcel {
+            target: target.clone(),
+            wires: vec![service.fix(&target, &chunk, &notify::Stamp::new(std::time::SystemTime::now()))],
+            files: Arc::new([]),
+            repeat: vec![repeat],
+            fixed: None,
+        };
+        let attempts = courier.deliver(&service, &parcel).await;
+        assert_eq!(attempts[0].outcome.word(), word, "{attempts:?}");
+    }
+    running.shutdown().await;
+}
+
 #[tokio::test]
 async fn answers_whispers_and_several_files_of_a_real_community() {
     let me = session_core::Identity::from_seed_hex(SEED).expect("a seed");

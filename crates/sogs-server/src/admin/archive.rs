@@ -10,9 +10,10 @@ use futures_util::TryStreamExt as _;
 
 use super::exec::{Act, Admin, Done};
 use super::operation::{AdminError, Answer};
+use crate::contents::Contents;
 use crate::import::bulk::{Conn, Kind, RowValues, Table, Value};
 use crate::import::{ImportError, backup as backups, tables};
-use crate::store::{Id, RoomRow};
+use crate::store::{DynStore, Id, RoomRow};
 
 /// Folder in the folder of the server.
 const FOLDER: &str = "undo";
@@ -165,7 +166,7 @@ pub(super) async fn save_room(admin: &Admin, room: &RoomRow, now: f64) -> Result
             for row in &rows {
                 let row = &signed(row, table, &people);
                 if content && let Some(content) = row[table.at("content")].text() {
-                    keep(admin, content)?;
+                    keep(admin.keeper(), content)?;
                 }
                 let line = serde_json::json!([table.name, to_json(row)]);
                 writeln!(out, "{line}").map_err(file_error(&path))?;
@@ -250,7 +251,10 @@ async fn write_archive(
             }
         }
         if table.name == tables::FILES.name
-            && !bring_back(admin, row[table.at("content")].text().unwrap_or_default())?
+            && !bring_back(
+                admin.keeper(),
+                row[table.at("content")].text().unwrap_or_default(),
+            )?
         {
             continue;
         }
@@ -309,33 +313,42 @@ fn from_json(table: &Table, values: &[serde_json::Value]) -> Result<RowValues, A
         .collect()
 }
 
-fn kept_path(admin: &Admin, content: &str) -> PathBuf {
+/// Where contents of files are, and where they are kept for an undo.
+#[derive(Clone, Copy)]
+pub(crate) struct Keeper<'a> {
+    pub(crate) store: &'a DynStore,
+    /// Folder of the server.
+    pub(crate) folder: &'a Path,
+    pub(crate) contents: &'a Contents,
+}
+
+fn kept_path(keeper: Keeper<'_>, content: &str) -> PathBuf {
     // A content is named by hexadecimal digits; anything else is kept from becoming a path.
     let name: String = content.chars().filter(char::is_ascii_hexdigit).collect();
-    admin.folder.join(FOLDER).join("files").join(name)
+    keeper.folder.join(FOLDER).join("files").join(name)
 }
 
 /// Keeps a file's content for an undo; nothing happens when it is gone already.
-pub(super) fn keep(admin: &Admin, content: &str) -> Result<(), AdminError> {
-    let (from, to) = (admin.contents().path(content), kept_path(admin, content));
+pub(super) fn keep(keeper: Keeper<'_>, content: &str) -> Result<(), AdminError> {
+    let (from, to) = (keeper.contents.path(content), kept_path(keeper, content));
     if to.exists() || !from.exists() {
         return Ok(());
     }
-    let folder = to.parent().unwrap_or(&admin.folder);
+    let folder = to.parent().unwrap_or(keeper.folder);
     std::fs::create_dir_all(folder).map_err(file_error(folder))?;
     link_or_copy(&from, &to)
 }
 
 /// Makes sure that a file's content is in its place; false when it is nowhere any more.
-pub(super) fn bring_back(admin: &Admin, content: &str) -> Result<bool, AdminError> {
-    let (to, from) = (admin.contents().path(content), kept_path(admin, content));
+pub(super) fn bring_back(keeper: Keeper<'_>, content: &str) -> Result<bool, AdminError> {
+    let (to, from) = (keeper.contents.path(content), kept_path(keeper, content));
     if to.exists() {
         return Ok(true);
     }
     if !from.exists() {
         return Ok(false);
     }
-    let folder = to.parent().unwrap_or(&admin.folder);
+    let folder = to.parent().unwrap_or(keeper.folder);
     std::fs::create_dir_all(folder).map_err(file_error(folder))?;
     link_or_copy(&from, &to)?;
     Ok(true)

@@ -7,14 +7,15 @@ use std::time::SystemTime;
 use session_core::blind::Blinder;
 use session_core::{Prefix, RoomToken, ServerKey, SessionId};
 
+use super::archive::Keeper;
 use super::operation::{AdminError, AdminRequest, Answer, Operation, Place};
 use super::socket::Answers;
 use super::undo::Undo;
-use super::{archive, messages, people, rooms, rules};
+use super::{archive, messages, names, people, rooms, rules, sweep, undo_many};
 use crate::account::{self, Found};
 use crate::contents::Contents;
 use crate::guard::Guard;
-use crate::store::operation::LogEntry;
+use crate::store::operation::{Erase, Erased, LogEntry, LogQuery};
 use crate::store::{DynStore, Id, Person, RoomRow, StoreError, UserFull, Where};
 
 /// What a running server adds: its rules in memory, its numbers, and reading its configuration again.
@@ -89,6 +90,15 @@ impl Admin {
         self.live.as_ref().map_or(&self.stored, |live| live.contents())
     }
 
+    /// What deletions need to keep for an undo.
+    pub(crate) fn keeper(&self) -> Keeper<'_> {
+        Keeper {
+            store: &self.store,
+            folder: &self.folder,
+            contents: self.contents(),
+        }
+    }
+
     /// Does one operation.
     pub(crate) async fn perform(&self, request: AdminRequest) -> Done {
         let name: String = request
@@ -146,7 +156,13 @@ impl Act<'_> {
                 .await
             }
             Operation::RoomDelete { room } => rooms::delete(self, &room).await,
-            Operation::UserList { room, limit } => people::list(self, room.as_deref(), limit).await,
+            Operation::UserList {
+                room,
+                limit,
+                since,
+                until,
+                name,
+            } => people::list(self, room.as_deref(), limit, (since, until), name.as_deref()).await,
             Operation::UserShow { user } => people::show(self, &user).await,
             Operation::UserPermissions {
                 user,
@@ -175,16 +191,34 @@ impl Act<'_> {
                 limit,
                 before,
                 user,
-            } => messages::list(self, &room, limit, before, user.as_deref()).await,
-            Operation::MessageDelete { room, ids } => messages::delete(self, &room, ids).await,
+                since,
+                until,
+                ids,
+            } => {
+                let chosen = messages::Chosen {
+                    since,
+                    until,
+                    ids,
+                    before,
+                };
+                messages::list(self, &room, limit, chosen, user.as_deref()).await
+            }
+            Operation::MessageDelete { room, ids, ranges } => {
+                messages::delete(self, &room, ids, &ranges).await
+            }
             Operation::MessageDeleteAll {
                 user,
                 place,
                 reactions,
-            } => messages::delete_all(self, &user, &place, reactions).await,
-            Operation::MessageDeleteContaining { place, text } => {
-                messages::delete_containing(self, &place, &text).await
-            }
+                since,
+                until,
+            } => messages::delete_all(self, &user, &place, reactions, (since, until)).await,
+            Operation::MessageDeleteContaining {
+                place,
+                text,
+                since,
+                until,
+            } => messages::delete_containing(self, &place, &text, (since, until)).await,
             Operation::HeldList { room } => messages::held(self, room.as_deref()).await,
             Operation::HeldApprove { id } => messages::approve(self, id).await,
             Operation::HeldRefuse { id } => messages::refuse(self, id).await,
@@ -210,14 +244,58 @@ impl Act<'_> {
                 seconds,
                 reach_back,
             } => rules::raid_on(self, room.as_deref(), seconds, reach_back).await,
+            Operation::RaidSweep {
+                room,
+                since,
+                until,
+                ban,
+                seconds,
+            } => {
+                let wave = sweep::Wave {
+                    since,
+                    until,
+                    ban,
+                    seconds,
+                };
+                sweep::sweep(self, room.as_deref(), wave).await
+            }
             Operation::RaidOff { room } => rules::raid_off(self, room.as_deref()).await,
             Operation::LogList {
                 limit,
                 room,
                 actor,
                 target,
-            } => rules::log(self, limit, room, actor, target).await,
+                since,
+                until,
+            } => {
+                let query = LogQuery {
+                    room,
+                    actor,
+                    target,
+                    since,
+                    until,
+                    ids: None,
+                    limit: i64::from(limit.min(100_000)),
+                };
+                rules::log(self, query).await
+            }
             Operation::Undo { id } => super::undo::undo(self, id).await,
+            Operation::UndoMany {
+                ranges,
+                actor,
+                room,
+                since,
+                until,
+            } => {
+                let query = LogQuery {
+                    room,
+                    actor,
+                    since,
+                    until,
+                    ..LogQuery::default()
+                };
+                undo_many::undo(self, &ranges, query).await
+            }
             Operation::Backup { to } => archive::backup(self, &to).await,
         }
     }
@@ -332,12 +410,17 @@ impl Act<'_> {
 
     /// A person by any id; made known with `create`.
     pub(super) async fn person(&self, text: &str, create: bool) -> Result<Option<UserFull>, AdminError> {
-        let id: SessionId = text.trim().parse().map_err(|error| {
-            AdminError::usage(
-                format!("'{text}' is no session id: {error}"),
-                "a session id is 05, 15 or 25 and 64 hexadecimal digits",
-            )
-        })?;
+        let looks_whole = text.trim().len() >= 64 && text.trim().bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id: SessionId = match text.trim().parse() {
+            Ok(id) => id,
+            Err(_) if !looks_whole => return names::find(self, text.trim()).await.map(Some),
+            Err(error) => {
+                return Err(AdminError::usage(
+                    format!("`{text}` is not a valid session id: {error}"),
+                    "a session id is 05, 15 or 25 and 64 hexadecimal digits",
+                ));
+            }
+        };
         if !matches!(id.prefix(), Prefix::Account | Prefix::Blind15 | Prefix::Blind25) {
             return Err(AdminError::usage(
                 format!("'{text}' names nobody"),
@@ -371,6 +454,37 @@ impl Act<'_> {
         })
     }
 
+    /// Several people, one a line, each once; made known with `create`. `None` stands for somebody who would be made known.
+    pub(super) async fn several(
+        &self,
+        user: &str,
+        create: bool,
+    ) -> Result<Vec<(String, Option<UserFull>)>, AdminError> {
+        let mut all: Vec<(String, Option<UserFull>)> = Vec::new();
+        for text in names::texts(user)? {
+            let person = self.person(text, create).await?;
+            let shown = person
+                .as_ref()
+                .map_or_else(|| text.to_owned(), |person| person.user.session_id.clone());
+            if all.iter().all(|(known, _)| *known != shown) {
+                all.push((shown, person));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Several people that must be known, each once.
+    pub(super) async fn all_known(&self, user: &str) -> Result<Vec<UserFull>, AdminError> {
+        let mut all = Vec::new();
+        for text in names::texts(user)? {
+            let person = self.known(text).await?;
+            if all.iter().all(|known: &UserFull| known.user.id != person.user.id) {
+                all.push(person);
+            }
+        }
+        Ok(all)
+    }
+
     /// Writes the log, unless it is only tried; the number by which it can be undone.
     pub(super) async fn log(
         &self,
@@ -383,20 +497,48 @@ impl Act<'_> {
         if self.dry_run {
             return Ok(None);
         }
+        let entry = self.entry(action, room, target, detail, undo.as_ref());
+        let id = self.admin.store.add_log(entry.clone()).await?;
+        self.tell(&entry);
+        Ok(undo.is_some().then_some(id))
+    }
+
+    /// An entry for the log.
+    pub(super) fn entry(
+        &self,
+        action: &str,
+        room: Option<&str>,
+        target: &str,
+        detail: String,
+        undo: Option<&Undo>,
+    ) -> LogEntry {
         let mut entry = LogEntry::new(&self.actor, action, self.now)
             .target(target)
             .detail(detail);
         entry.room = room.map(str::to_owned);
-        entry.undo = undo.as_ref().and_then(|undo| serde_json::to_value(undo).ok());
-        let id = self.admin.store.add_log(entry).await?;
+        entry.undo = undo.and_then(|undo| serde_json::to_value(undo).ok());
+        entry
+    }
+
+    /// Takes much away and writes the log, in one transaction.
+    pub(super) async fn erase(&self, erase: Erase) -> Result<Erased, AdminError> {
+        let entry = erase.log.clone();
+        let erased = self.admin.store.erase(erase).await?;
+        if let Some(entry) = &entry {
+            self.tell(entry);
+        }
+        Ok(erased)
+    }
+
+    /// Tells plugins what stands in the log.
+    fn tell(&self, entry: &LogEntry) {
         if let Some(guard) = &self.admin.guard {
             guard.tell(&crate::plugin::PluginEvent::Moderated {
-                room: room.map(str::to_owned),
-                action: action.to_owned(),
-                target: target.to_owned(),
+                room: entry.room.clone(),
+                action: entry.action.clone(),
+                target: entry.target.clone().unwrap_or_default(),
             });
         }
-        Ok(undo.is_some().then_some(id))
     }
 
     /// Makes the running server use changed rules at once.

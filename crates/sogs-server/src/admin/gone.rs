@@ -1,31 +1,151 @@
-//! Messages that are deleted, with everything that goes with them, and their way back.
+//! What one command takes away, with everything that goes along, and its way back.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::archive;
-use super::exec::{Act, count};
+use super::archive::{self, Keeper};
+use super::exec::count;
 use super::operation::AdminError;
-use crate::store::{FileRow, Id};
+use crate::store::operation::{Erase, KeptBan, KeptLetter, KeptReaction, Returning};
+use crate::store::{FileRow, Id, RoomRow};
 
-/// A reaction as it was: room, message, person, emoji, when it was given.
-type KeptReaction = (Id, Id, Id, String, f64);
 /// A pin as it was: room, message, who pinned it, when.
 type KeptPin = (Id, Id, Id, f64);
 /// A post that waited for approval: room, message, why, since when.
 type KeptHeld = (Id, Id, String, f64);
 
+/// Most direct messages that one command takes away, and the bytes of their bodies.
+const MAX_LETTERS: usize = 50_000;
+const MAX_LETTER_BYTES: usize = 32 << 20;
+/// Messages that one command deletes at most: more is a job for `retention_days` or a ban.
+pub(super) const MAX_DELETED: usize = 100_000;
+
 /// What a deletion takes along, as the audit log keeps it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Gone {
+pub(crate) struct Gone {
     /// Numbers of the messages, whose content stays in the history for a while.
     pub(super) messages: Vec<Id>,
-    files: Vec<FileRow>,
-    reactions: Vec<KeptReaction>,
+    pub(super) files: Vec<FileRow>,
+    pub(super) reactions: Vec<KeptReaction>,
     pins: Vec<KeptPin>,
     held: Vec<KeptHeld>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) letters: Vec<KeptLetter>,
+    /// Bans that came with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) bans: Vec<KeptBan>,
+}
+
+/// Which acts of people: rooms (`None` = all, direct messages included), and the span of time.
+#[derive(Debug, Clone)]
+pub(super) struct Extent {
+    pub(super) rooms: Option<Vec<Id>>,
+    pub(super) since: f64,
+    pub(super) until: f64,
+}
+
+impl Extent {
+    /// Everything in these rooms.
+    pub(super) fn rooms(rooms: &[RoomRow]) -> Self {
+        Self {
+            rooms: Some(rooms.iter().map(|room| room.id).collect()),
+            since: f64::MIN,
+            until: f64::MAX,
+        }
+    }
+
+    fn has(&self, room_id: Id) -> bool {
+        self.rooms.as_ref().is_none_or(|rooms| rooms.contains(&room_id))
+    }
+}
+
+/// What people did in an extent: as it is kept for the undo, and as the store takes it away.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Trace {
+    pub(super) gone: Gone,
+    pub(super) erase: Erase,
+    /// Files, those of messages included.
+    pub(super) files: u64,
+    /// Reactions that these people gave.
+    pub(super) given: u64,
+    /// How many posts each person has there.
+    pub(super) posts: std::collections::HashMap<Id, u64>,
+}
+
+/// Finds the posts of people with their files, and other files of theirs; with `all` their reactions too, and their
+/// direct messages unless rooms are named. The contents of files are kept unless it is only tried.
+pub(super) async fn trace(
+    keeper: Keeper<'_>,
+    users: &[Id],
+    extent: &Extent,
+    all: bool,
+    dry_run: bool,
+) -> Result<Trace, AdminError> {
+    let (store, since, until) = (keeper.store, extent.since, extent.until);
+    let mut trace = Trace::default();
+    for (room_id, id, user_id) in store.posts_of(users.to_vec(), since, until).await? {
+        if extent.has(room_id) {
+            trace.erase.messages.push((room_id, id));
+            *trace.posts.entry(user_id).or_default() += 1;
+        }
+    }
+    too_many(trace.erase.messages.len())?;
+    let messages: Vec<Id> = trace.erase.messages.iter().map(|(_, id)| *id).collect();
+    trace.gone = Gone::look(keeper, messages, dry_run).await?;
+    let known: BTreeSet<Id> = trace.gone.files.iter().map(|file| file.id).collect();
+    let mut files = store.files_by(users.to_vec(), since, until).await?;
+    files.retain(|file| !known.contains(&file.id) && file.room_id.is_none_or(|room| extent.has(room)));
+    for file in &files {
+        if !dry_run {
+            archive::keep(keeper, &file.content)?;
+        }
+    }
+    trace.erase.files = files.iter().map(|file| file.id).collect();
+    trace.gone.files.extend(files);
+    trace.files = trace.gone.files.len() as u64;
+    if !all {
+        return Ok(trace);
+    }
+    let mut reactions = store.reactions_by(users.to_vec(), since, until).await?;
+    reactions.retain(|given| extent.has(given.0));
+    trace.given = reactions.len() as u64;
+    let deleted: BTreeSet<Id> = trace.gone.messages.iter().copied().collect();
+    // Reactions to messages that are deleted are known already.
+    reactions.retain(|given| !deleted.contains(&given.1));
+    trace.gone.reactions.extend(reactions.iter().cloned());
+    trace.erase.reactions = reactions;
+    if extent.rooms.is_none() {
+        let limit = i64::try_from(MAX_LETTERS + 1).unwrap_or(i64::MAX);
+        let letters = store.letters_by(users.to_vec(), since, until, limit).await?;
+        let bytes: usize = letters.iter().map(|letter| letter.body.len()).sum();
+        if letters.len() > MAX_LETTERS || bytes > MAX_LETTER_BYTES {
+            return Err(AdminError::usage(
+                format!(
+                    "these are more than {MAX_LETTERS} direct messages or {MAX_LETTER_BYTES} bytes of them"
+                ),
+                "take a shorter span of time with --since and --until",
+            ));
+        }
+        trace.erase.letters = letters
+            .iter()
+            .map(|letter| (letter.id, letter.recipient_id, letter.sender_id))
+            .collect();
+        trace.gone.letters = letters;
+    }
+    Ok(trace)
+}
+
+/// Refuses more messages than one command deletes.
+pub(super) fn too_many(messages: usize) -> Result<(), AdminError> {
+    if messages > MAX_DELETED {
+        return Err(AdminError::usage(
+            format!("these are {messages} messages; one command deletes at most {MAX_DELETED}"),
+            "take a shorter span of time or fewer rooms",
+        ));
+    }
+    Ok(())
 }
 
 impl Gone {
@@ -37,19 +157,42 @@ impl Gone {
         }
     }
 
-    /// Looks at messages before they are deleted, and keeps the contents of their files. When it is only tried, the
-    /// numbers are all.
-    pub(super) async fn look(act: &Act<'_>, messages: Vec<Id>) -> Result<Self, AdminError> {
-        if act.dry_run || messages.is_empty() {
+    /// Reactions alone.
+    pub(crate) fn reactions(reactions: Vec<KeptReaction>) -> Self {
+        Self {
+            reactions,
+            ..Self::default()
+        }
+    }
+
+    /// Pins alone.
+    pub(crate) fn pins(pins: Vec<KeptPin>) -> Self {
+        Self {
+            pins,
+            ..Self::default()
+        }
+    }
+
+    /// Looks at messages before they are deleted, and keeps the contents of their files unless it is only tried.
+    pub(crate) async fn look(
+        keeper: Keeper<'_>,
+        messages: Vec<Id>,
+        dry_run: bool,
+    ) -> Result<Self, AdminError> {
+        if messages.is_empty() {
+            return Ok(Self::default());
+        }
+        let store = keeper.store;
+        let files = store.files_of_messages(messages.clone()).await?;
+        if dry_run {
             return Ok(Self {
                 messages,
+                files,
                 ..Self::default()
             });
         }
-        let store = &act.admin.store;
-        let files = store.files_of_messages(messages.clone()).await?;
         for file in &files {
-            archive::keep(act.admin, &file.content)?;
+            archive::keep(keeper, &file.content)?;
         }
         let mut held = store.held(None).await?;
         if !held.is_empty() {
@@ -65,93 +208,49 @@ impl Gone {
                 .map(|row| (row.room_id, row.message_id, row.reason, row.at))
                 .collect(),
             messages,
+            ..Self::default()
         })
     }
 
-    /// Reactions that one person gave in a room go too; those to messages that are deleted anyway are known.
-    pub(super) async fn take_reactions(
-        &mut self,
-        act: &Act<'_>,
-        user_id: Id,
-        room_id: Id,
-    ) -> Result<(), AdminError> {
-        let given = act.admin.store.reactions_of(user_id, room_id).await?;
-        for (message, emoji, at) in given {
-            let reaction = (room_id, message, user_id, emoji, at);
-            if !self.reactions.contains(&reaction) {
-                self.reactions.push(reaction);
+    /// Brings everything back that can be, in one transaction; what came, in words.
+    pub(super) async fn restore(&self, keeper: Keeper<'_>) -> Result<Vec<String>, AdminError> {
+        let mut files = Vec::with_capacity(self.files.len());
+        for file in &self.files {
+            if archive::bring_back(keeper, &file.content)? {
+                files.push(file.clone());
             }
         }
-        Ok(())
-    }
-
-    /// Removes the reactions of one person, whose messages are deleted already.
-    pub(super) async fn remove_reactions(&self, act: &Act<'_>, user_id: Id) -> Result<u64, AdminError> {
-        let mut removed = 0;
-        for (room_id, message_id, _, emoji, _) in self.reactions.iter().filter(|given| given.2 == user_id) {
-            removed += 1;
-            if !act.dry_run {
-                act.admin
-                    .store
-                    .remove_reactions(*room_id, *message_id, Some(user_id), Some(emoji.clone()))
-                    .await?;
-            }
-        }
-        Ok(removed)
-    }
-
-    /// Only what belongs to these messages.
-    pub(super) fn only(mut self, messages: Vec<Id>) -> Self {
-        let stay: BTreeSet<Id> = messages.iter().copied().collect();
-        self.files
-            .retain(|file| file.message_id.is_some_and(|id| stay.contains(&id)));
-        self.reactions.retain(|(_, id, ..)| stay.contains(id));
-        self.pins.retain(|(_, id, ..)| stay.contains(id));
-        self.held.retain(|(_, id, ..)| stay.contains(id));
-        self.messages = messages;
-        self
-    }
-
-    /// Brings everything back that can be; what came, in words.
-    pub(super) async fn restore(&self, act: &Act<'_>) -> Result<Vec<String>, AdminError> {
-        let store = &act.admin.store;
+        let brought = keeper
+            .store
+            .bring_back(Returning {
+                messages: self.messages.clone(),
+                files,
+                reactions: self.reactions.clone(),
+                pins: self.pins.clone(),
+                held: self.held.clone(),
+                letters: self.letters.clone(),
+                unbans: self.bans.clone(),
+            })
+            .await?;
         let mut lines = Vec::new();
-        let mut tell = |came: u64, all: usize, thing: &str, verb: &str| {
+        for (came, all, thing, verb) in [
+            (brought.messages, self.messages.len(), "message", "restored"),
+            (brought.files, self.files.len(), "file", "restored"),
+            (brought.reactions, self.reactions.len(), "reaction", "restored"),
+            (brought.pins, self.pins.len(), "pin", "restored"),
+            (
+                brought.held,
+                self.held.len(),
+                "post",
+                "waiting for approval again",
+            ),
+            (brought.letters, self.letters.len(), "direct message", "restored"),
+            (brought.bans, self.bans.len(), "ban", "lifted"),
+        ] {
             if all > 0 {
                 lines.push(format!("{came} of {} {verb}", count(all as u64, thing)));
             }
-        };
-        let restored = store.restore_messages(self.messages.clone()).await?;
-        tell(restored, self.messages.len(), "message", "stand again");
-        let mut kept = 0;
-        for file in &self.files {
-            if archive::bring_back(act.admin, &file.content)? && store.put_file(file.clone()).await? {
-                kept += 1;
-            }
         }
-        tell(kept, self.files.len(), "file", "are back");
-        let mut reacted = 0;
-        for (room_id, message_id, user_id, reaction, at) in &self.reactions {
-            if let crate::store::Reacted::Done { .. } = store
-                .add_reaction(*room_id, *message_id, *user_id, reaction.clone(), None, *at)
-                .await?
-            {
-                reacted += 1;
-            }
-        }
-        tell(reacted, self.reactions.len(), "reaction", "are back");
-        let mut pinned = 0;
-        for (room_id, message_id, user_id, at) in &self.pins {
-            if let crate::store::Pinned::Done { .. } = store.pin(*room_id, *message_id, *user_id, *at).await?
-            {
-                pinned += 1;
-            }
-        }
-        tell(pinned, self.pins.len(), "pin", "are back");
-        for (room_id, message_id, reason, at) in &self.held {
-            store.hold(*message_id, *room_id, reason.clone(), *at).await?;
-        }
-        tell(self.held.len() as u64, self.held.len(), "post", "wait again");
         Ok(lines)
     }
 }

@@ -2,17 +2,16 @@
 
 use super::archive;
 use super::exec::{Act, Done, count, one_token, place_words, time};
-use super::gone::Gone;
+use super::gone::{self, Extent, Gone, too_many};
+use super::names;
 use super::operation::{AdminError, Answer, Place};
 use super::undo::Undo;
 use crate::guard::inspect;
-use crate::store::operation::{MessageQuery, PlainMessage};
-use crate::store::{Changed, Id, RoomRow};
+use crate::store::operation::{Erase, MessageQuery, PlainMessage};
+use crate::store::{Changed, Id};
 
 /// Messages looked at in one go when searching.
 const PAGE: i64 = 500;
-/// Messages that one command deletes at most: more is a job for `retention_days` or a ban.
-const MAX_DELETED: usize = 100_000;
 
 fn shown(message: &PlainMessage) -> (String, &'static str) {
     let text = message
@@ -40,39 +39,58 @@ fn one_line(text: &str) -> String {
     line
 }
 
-pub(super) async fn list(
-    act: &Act<'_>,
-    room: &str,
-    limit: u32,
-    before: Option<i64>,
-    user: Option<&str>,
-) -> Done {
+/// Which messages of a room are listed; what is `None` does not matter.
+pub(super) struct Chosen {
+    pub(super) since: Option<f64>,
+    pub(super) until: Option<f64>,
+    pub(super) ids: Option<(Id, Id)>,
+    pub(super) before: Option<Id>,
+}
+
+pub(super) async fn list(act: &Act<'_>, room: &str, limit: u32, chosen: Chosen, user: Option<&str>) -> Done {
     let room = act.room(room).await?;
     let user_id = match user {
         Some(user) => Some(act.known(user).await?.user.id),
         None => None,
     };
+    let last = chosen.ids.map(|(_, last)| last.saturating_add(1));
     let query = MessageQuery {
         room_id: Some(room.id),
         user_id,
-        before,
+        before: match (chosen.before, last) {
+            (Some(before), Some(last)) => Some(before.min(last)),
+            (before, last) => before.or(last),
+        },
+        from: chosen.ids.map(|(first, _)| first),
+        since: chosen.since,
+        until: chosen.until,
         standing: false,
         limit: i64::from(limit.min(10_000)),
     };
     let messages = act.admin.store.plain_messages(query).await?;
+    let people = messages
+        .iter()
+        .map(|message| message.session_id.clone())
+        .collect();
+    let known = names::by_id(act, people).await?;
     let mut lines = Vec::with_capacity(messages.len());
     let mut data = Vec::with_capacity(messages.len());
     for message in &messages {
         let (text, mark) = shown(message);
+        let own = message.data.as_deref().map(names::name_in).unwrap_or_default();
+        let name = Some(own)
+            .filter(|name| !name.is_empty())
+            .or_else(|| known.get(&message.session_id).cloned());
         lines.push(format!(
-            "{:>8}  {}  {}{mark}  {}",
+            "{:>8}  {}  {}  {}{mark}  {}",
             message.id,
             time(message.posted),
             message.session_id,
+            name.as_deref().unwrap_or("-"),
             one_line(&text)
         ));
         data.push(serde_json::json!({
-            "id": message.id, "session_id": message.session_id, "posted": message.posted, "text": text,
+            "id": message.id, "session_id": message.session_id, "name": name, "posted": message.posted, "text": text,
             "deleted": message.data.is_none(), "hidden": message.filtered,
         }));
     }
@@ -82,51 +100,7 @@ pub(super) async fn list(
     ))
 }
 
-/// Deletes all posts of a person in rooms (unless it is only tried), and keeps what an undo needs; how many reactions
-/// of theirs went too.
-pub(super) async fn sweep(
-    act: &Act<'_>,
-    user_id: Id,
-    rooms: &[RoomRow],
-    reactions: bool,
-) -> Result<(Gone, u64), AdminError> {
-    let store = &act.admin.store;
-    let mut messages = Vec::new();
-    for room in rooms {
-        let mut before = None;
-        loop {
-            let query = MessageQuery {
-                room_id: Some(room.id),
-                user_id: Some(user_id),
-                before,
-                standing: true,
-                limit: PAGE,
-            };
-            let page = store.plain_messages(query).await?;
-            let Some(last) = page.last() else { break };
-            before = Some(last.id);
-            messages.extend(page.iter().map(|message| message.id));
-        }
-    }
-    let mut gone = Gone::look(act, messages).await?;
-    if reactions {
-        for room in rooms {
-            gone.take_reactions(act, user_id, room.id).await?;
-        }
-    }
-    if !act.dry_run {
-        store
-            .delete_all_posts(rooms.iter().map(|room| room.id).collect(), user_id, act.now)
-            .await?;
-    }
-    let taken = if reactions {
-        gone.remove_reactions(act, user_id).await?
-    } else {
-        0
-    };
-    Ok((gone, taken))
-}
-
+/// Deletes messages with everything that goes along and writes the log, in one transaction; how many.
 async fn delete_some(
     act: &Act<'_>,
     found: &[(Id, Id)],
@@ -134,31 +108,27 @@ async fn delete_some(
     room: Option<&str>,
     detail: String,
 ) -> Result<(u64, Option<Id>), AdminError> {
-    if act.dry_run {
-        return Ok((found.len() as u64, None));
+    too_many(found.len())?;
+    let number = found.len() as u64;
+    if act.dry_run || found.is_empty() {
+        return Ok((number, None));
     }
-    let gone = Gone::look(act, found.iter().map(|(_, id)| *id).collect()).await?;
-    let mut deleted = Vec::new();
-    for (room_id, id) in found {
-        if let Changed::Done(_) = act.admin.store.delete_post(*room_id, *id, None, act.now).await? {
-            deleted.push(*id);
-        }
-    }
-    let number = deleted.len() as u64;
-    let target = if let [one] = deleted[..] {
+    let ids = found.iter().map(|(_, id)| *id).collect();
+    let gone = Gone::look(act.admin.keeper(), ids, false).await?;
+    let target = if let [(_, one)] = found {
         one.to_string()
     } else {
         count(number, "message")
     };
-    let plan = Undo::Messages {
-        gone: gone.only(deleted),
+    let plan = Undo::Messages { gone };
+    let erase = Erase {
+        now: act.now,
+        messages: found.to_vec(),
+        log: Some(act.entry(action, room, &target, detail, Some(&plan))),
+        ..Erase::default()
     };
-    let undo = if number > 0 {
-        act.log(action, room, &target, detail, Some(plan)).await?
-    } else {
-        None
-    };
-    Ok((number, undo))
+    let erased = act.erase(erase).await?;
+    Ok((erased.messages.len() as u64, erased.log))
 }
 
 /// What became of messages, or would without `--dry-run`.
@@ -170,18 +140,25 @@ fn deleted(act: &Act<'_>) -> &'static str {
     }
 }
 
-pub(super) async fn delete(act: &Act<'_>, room: &str, ids: Vec<i64>) -> Done {
+pub(super) async fn delete(act: &Act<'_>, room: &str, ids: Vec<i64>, ranges: &[(i64, i64)]) -> Done {
     let room = act.room(room).await?;
     let mut found = Vec::new();
+    let in_room = |before: i64, from: i64, limit: i64| MessageQuery {
+        room_id: Some(room.id),
+        before: Some(before),
+        from: Some(from),
+        standing: true,
+        limit,
+        ..MessageQuery::default()
+    };
     for id in ids {
-        let query = MessageQuery {
-            room_id: Some(room.id),
-            before: Some(id.saturating_add(1)),
-            standing: true,
-            limit: 1,
-            ..MessageQuery::default()
-        };
-        match act.admin.store.plain_messages(query).await?.first() {
+        match act
+            .admin
+            .store
+            .plain_messages(in_room(id.saturating_add(1), id, 1))
+            .await?
+            .first()
+        {
             Some(message) if message.id == id => found.push((room.id, id)),
             _ => {
                 return Err(AdminError::not_found(
@@ -190,6 +167,28 @@ pub(super) async fn delete(act: &Act<'_>, room: &str, ids: Vec<i64>) -> Done {
                 ));
             }
         }
+    }
+    for (first, last) in ranges {
+        let mut before = last.saturating_add(1);
+        loop {
+            let page = act
+                .admin
+                .store
+                .plain_messages(in_room(before, *first, PAGE))
+                .await?;
+            let Some(oldest) = page.last() else { break };
+            before = oldest.id;
+            found.extend(page.iter().map(|message| (room.id, message.id)));
+            too_many(found.len())?;
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    if found.is_empty() {
+        return Err(AdminError::not_found(
+            format!("room {} has no message with such a number", room.token),
+            "`ackpost server message list` shows the numbers",
+        ));
     }
     let (number, undo) = delete_some(
         act,
@@ -210,18 +209,33 @@ pub(super) async fn delete(act: &Act<'_>, room: &str, ids: Vec<i64>) -> Done {
     })
 }
 
-pub(super) async fn delete_all(act: &Act<'_>, user: &str, place: &Place, reactions: bool) -> Done {
-    let person = act.known(user).await?;
+pub(super) async fn delete_all(
+    act: &Act<'_>,
+    user: &str,
+    place: &Place,
+    reactions: bool,
+    (since, until): (Option<f64>, Option<f64>),
+) -> Done {
+    let people = act.all_known(user).await?;
     let rooms = match act.rooms(place).await? {
         Some(rooms) => rooms,
         None => act.admin.store.rooms().await?,
     };
-    let (gone, taken) = sweep(act, person.user.id, &rooms, reactions).await?;
-    let messages = gone.messages.len() as u64;
+    let extent = Extent {
+        since: since.unwrap_or(f64::MIN),
+        until: until.unwrap_or(f64::MAX),
+        ..Extent::rooms(&rooms)
+    };
+    let ids: Vec<Id> = people.iter().map(|person| person.user.id).collect();
+    let trace = gone::trace(act.admin.keeper(), &ids, &extent, reactions, act.dry_run).await?;
+    let (messages, taken) = (trace.gone.messages.len() as u64, trace.given);
+    let whose = match &people[..] {
+        [one] => one.user.session_id.clone(),
+        _ => format!("{} people", people.len()),
+    };
     let mut line = format!(
-        "{} of {}{} in {}",
+        "{} of {whose}{} in {}",
         count(messages, "message"),
-        person.user.session_id,
         deleted(act),
         place_words(Some(&rooms))
     );
@@ -229,21 +243,19 @@ pub(super) async fn delete_all(act: &Act<'_>, user: &str, place: &Place, reactio
         line.push_str(", ");
         line.push_str(&count(taken, "reaction"));
     }
-    let plan = Undo::Messages { gone };
-    let undo = if messages + taken > 0 {
-        act.log(
-            "message_delete_all",
-            one_token(Some(&rooms)),
-            &person.user.session_id,
-            line.clone(),
-            Some(plan),
-        )
-        .await?
-    } else {
-        None
-    };
-    let data =
-        serde_json::json!({ "session_id": person.user.session_id, "deleted": messages, "reactions": taken });
+    let mut undo = None;
+    if messages + taken + trace.files > 0 && !act.dry_run {
+        let plan = Undo::Messages { gone: trace.gone };
+        let room = one_token(Some(&rooms));
+        let entry = act.entry("message_delete_all", room, &whose, line.clone(), Some(&plan));
+        let erase = Erase {
+            now: act.now,
+            log: Some(entry),
+            ..trace.erase
+        };
+        undo = act.erase(erase).await?.log;
+    }
+    let data = serde_json::json!({ "session_id": whose, "deleted": messages, "reactions": taken });
     Ok(Answer {
         changed: messages + taken,
         undo,
@@ -251,7 +263,12 @@ pub(super) async fn delete_all(act: &Act<'_>, user: &str, place: &Place, reactio
     })
 }
 
-pub(super) async fn delete_containing(act: &Act<'_>, place: &Place, text: &str) -> Done {
+pub(super) async fn delete_containing(
+    act: &Act<'_>,
+    place: &Place,
+    text: &str,
+    (since, until): (Option<f64>, Option<f64>),
+) -> Done {
     let phrase = text.to_lowercase();
     if phrase.trim().chars().count() < 3 {
         return Err(AdminError::usage(
@@ -271,6 +288,8 @@ pub(super) async fn delete_containing(act: &Act<'_>, place: &Place, text: &str) 
             let query = MessageQuery {
                 room_id: Some(room.id),
                 before,
+                since,
+                until,
                 standing: true,
                 limit: PAGE,
                 ..MessageQuery::default()
@@ -288,12 +307,6 @@ pub(super) async fn delete_containing(act: &Act<'_>, place: &Place, text: &str) 
                 }
             }
         }
-    }
-    if found.len() > MAX_DELETED {
-        return Err(AdminError::usage(
-            format!("{} messages contain this", found.len()),
-            "take a longer phrase, or delete room by room",
-        ));
     }
     let (number, undo) = delete_some(
         act,
@@ -322,17 +335,19 @@ pub(super) async fn held(act: &Act<'_>, room: Option<&str>) -> Done {
             .as_deref()
             .map(|data| inspect(data).body)
             .unwrap_or_default();
+        let name = row.data.as_deref().map(names::name_in).unwrap_or_default();
         lines.push(format!(
-            "{:>8}  {}  {}  {}  ({}) {}",
+            "{:>8}  {}  {}  {}  {}  ({}) {}",
             row.message_id,
             time(row.at),
             row.token,
             row.session_id,
+            if name.is_empty() { "-" } else { &name },
             row.reason,
             one_line(&text)
         ));
         data.push(serde_json::json!({
-            "id": row.message_id, "room": row.token, "session_id": row.session_id, "at": row.at, "reason": row.reason, "text": text,
+            "id": row.message_id, "room": row.token, "session_id": row.session_id, "name": name, "at": row.at, "reason": row.reason, "text": text,
         }));
     }
     Ok(Answer::show(serde_json::json!({ "held": data }), lines))
@@ -474,7 +489,7 @@ pub(super) async fn file_delete(act: &Act<'_>, id: i64) -> Done {
     let detail = format!("{} ({} bytes)", one_line(&name), file.size);
     let mut undo = None;
     if !act.dry_run {
-        archive::keep(act.admin, &file.content)?;
+        archive::keep(act.admin.keeper(), &file.content)?;
         act.admin.store.set_file_expiry(id, Some(0.0)).await?;
         undo = act
             .log(

@@ -100,15 +100,26 @@ pub enum Operation {
         /// At most this many.
         #[serde(default = "default_limit")]
         limit: u32,
+        /// First seen not before this time (Unix seconds).
+        #[serde(default)]
+        since: Option<f64>,
+        /// First seen before this time (Unix seconds).
+        #[serde(default)]
+        until: Option<f64>,
+        /// Only people whose display name contains this text (case does not matter).
+        #[serde(default)]
+        name: Option<String>,
     },
     /// Everything known of one person.
     UserShow {
-        /// Session id (`05…`, `15…` or `25…`).
+        /// A person: a session id (`05…`, `15…` or `25…`), a short id (`15e5…b6fe`), a display name, or the number of one
+        /// of their messages. The same everywhere below.
         user: String,
     },
-    /// Sets or clears what one person may do in a room.
+    /// Sets or clears what people may do in a room. An explicit permission to write exempts from raid mode, minimum age
+    /// and approval.
     UserPermissions {
-        /// Session id.
+        /// People, one a line.
         user: String,
         /// Token of the room.
         room: String,
@@ -143,22 +154,22 @@ pub enum Operation {
     },
     /// All bans, and when timed ones end.
     BanList,
-    /// Bans a person.
+    /// Bans people.
     BanAdd {
-        /// Session id.
+        /// People, one a line.
         user: String,
         /// Where.
         place: Place,
         /// Seconds until it ends; for good when absent.
         #[serde(default)]
         seconds: Option<f64>,
-        /// Deletes the posts of the person there as well.
+        /// Deletes the posts of these people there as well, and their reactions.
         #[serde(default)]
         delete_posts: bool,
     },
-    /// Lifts a ban.
+    /// Lifts bans.
     BanRemove {
-        /// Session id.
+        /// People, one a line.
         user: String,
         /// Where.
         place: Place,
@@ -176,23 +187,42 @@ pub enum Operation {
         /// Only messages of this person.
         #[serde(default)]
         user: Option<String>,
+        /// Posted not before this time (Unix seconds).
+        #[serde(default)]
+        since: Option<f64>,
+        /// Posted before this time (Unix seconds).
+        #[serde(default)]
+        until: Option<f64>,
+        /// Only messages with numbers from the first to the second, both included.
+        #[serde(default)]
+        ids: Option<(i64, i64)>,
     },
     /// Deletes messages by number.
     MessageDelete {
         /// Token of the room.
         room: String,
-        /// Numbers of the messages.
+        /// Numbers of the messages; each must be there.
+        #[serde(default)]
         ids: Vec<i64>,
+        /// Ranges of numbers, both ends included, with whatever is there.
+        #[serde(default)]
+        ranges: Vec<(i64, i64)>,
     },
-    /// Deletes all messages of a person, and their reactions when asked.
+    /// Deletes all messages of people, and their reactions when asked.
     MessageDeleteAll {
-        /// Session id.
+        /// People, one a line.
         user: String,
         /// Where; `Global` and `EveryRoom` mean the same.
         place: Place,
         /// Removes their reactions too.
         #[serde(default)]
         reactions: bool,
+        /// Posted not before this time (Unix seconds).
+        #[serde(default)]
+        since: Option<f64>,
+        /// Posted before this time (Unix seconds).
+        #[serde(default)]
+        until: Option<f64>,
     },
     /// Deletes messages whose text has a phrase (case does not matter).
     MessageDeleteContaining {
@@ -200,6 +230,12 @@ pub enum Operation {
         place: Place,
         /// The phrase, at least three characters.
         text: String,
+        /// Posted not before this time (Unix seconds).
+        #[serde(default)]
+        since: Option<f64>,
+        /// Posted before this time (Unix seconds).
+        #[serde(default)]
+        until: Option<f64>,
     },
     /// Posts that wait for approval.
     HeldList {
@@ -292,7 +328,25 @@ pub enum Operation {
         #[serde(default)]
         reach_back: f64,
     },
-    /// Switches raid mode off; deletes what raiders posted when asked.
+    /// Deletes everything that accounts first seen since a time wrote: posts, reactions, files, and direct messages
+    /// unless a room is named. Moderators and trusted people are left out.
+    RaidSweep {
+        /// Token of the room; everywhere when absent.
+        #[serde(default)]
+        room: Option<String>,
+        /// Accounts first seen at or after this time (Unix seconds).
+        since: f64,
+        /// Accounts first seen before this time (Unix seconds); now when absent.
+        #[serde(default)]
+        until: Option<f64>,
+        /// Bans these accounts from the server, or from the room that is named.
+        #[serde(default)]
+        ban: bool,
+        /// Seconds until the bans end; for good when absent.
+        #[serde(default)]
+        seconds: Option<f64>,
+    },
+    /// Switches raid mode off.
     RaidOff {
         /// Token of the room; the server-wide one when absent.
         #[serde(default)]
@@ -312,12 +366,36 @@ pub enum Operation {
         /// Only of or about this session id or thing.
         #[serde(default)]
         target: Option<String>,
+        /// Not before this time (Unix seconds).
+        #[serde(default)]
+        since: Option<f64>,
+        /// Before this time (Unix seconds).
+        #[serde(default)]
+        until: Option<f64>,
     },
     /// Takes back something of the log.
     Undo {
         /// Number in the log; the latest that can be undone when absent.
         #[serde(default)]
         id: Option<i64>,
+    },
+    /// Takes back several entries of the log, the latest first. What cannot be undone is named and left.
+    UndoMany {
+        /// Ranges of numbers, both ends included; all numbers when empty.
+        #[serde(default)]
+        ranges: Vec<(i64, i64)>,
+        /// Only what this actor did: a person, `operator:NAME` or `server`.
+        #[serde(default)]
+        actor: Option<String>,
+        /// Only in this room.
+        #[serde(default)]
+        room: Option<String>,
+        /// Not before this time (Unix seconds).
+        #[serde(default)]
+        since: Option<f64>,
+        /// Before this time (Unix seconds).
+        #[serde(default)]
+        until: Option<f64>,
     },
     /// Writes a backup of the database and files.
     Backup {

@@ -1,11 +1,12 @@
 //! People: their permissions, moderator rights and bans.
 
 use super::exec::{Act, Done, count, one_token, place_of, place_words, time};
-use super::gone::Gone;
-use super::messages;
+use super::gone::{self, Extent, Gone, Trace};
+use super::names;
 use super::operation::{AdminError, Answer, PermissionChange, Place};
 use super::undo::{KeptFuture, Rights, Undo};
-use crate::store::{Id, ModChange, PermissionPatch, RoomRow, UserFull};
+use crate::store::operation::{BanRow, Erase, PeopleQuery};
+use crate::store::{DynStore, Id, ModChange, PermissionPatch, RoomRow, UserFull};
 
 fn yes(value: Option<bool>) -> &'static str {
     match value {
@@ -24,35 +25,71 @@ fn badge(banned: bool, moderator: bool, admin: bool) -> &'static str {
     }
 }
 
-pub(super) async fn list(act: &Act<'_>, room: Option<&str>, limit: u32) -> Done {
+pub(super) async fn list(
+    act: &Act<'_>,
+    room: Option<&str>,
+    limit: u32,
+    (since, until): (Option<f64>, Option<f64>),
+    name: Option<&str>,
+) -> Done {
     let room = act.maybe_room(room).await?;
-    let people = act
-        .admin
-        .store
-        .people(room.map(|room| room.id), i64::from(limit.min(10_000)))
-        .await?;
-    let lines = people
-        .iter()
-        .map(|row| {
-            format!(
-                "{}  {}  {}",
-                row.session_id,
-                time(row.last_active),
-                badge(row.banned, row.moderator, row.admin)
-            )
-            .trim_end()
-            .to_owned()
-        })
-        .collect();
-    Ok(Answer::show(serde_json::json!({ "people": people }), lines))
+    let limit = limit.min(10_000);
+    let query = PeopleQuery {
+        room_id: room.map(|room| room.id),
+        since: since.unwrap_or(f64::MIN),
+        until: until.unwrap_or(f64::MAX),
+        skip: 0,
+        limit: i64::from(limit),
+    };
+    let people = if let Some(name) = name {
+        let wanted = name.to_lowercase();
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        names::search(act, query, |known| known.to_lowercase().contains(&wanted), most).await?
+    } else {
+        let rows = act.admin.store.people(query).await?;
+        let mut known = names::by_number(act, rows.iter().map(|row| row.id).collect()).await?;
+        rows.into_iter()
+            .map(|row| {
+                let name = known.remove(&row.id).unwrap_or_default();
+                (row, name)
+            })
+            .collect()
+    };
+    let mut lines = Vec::with_capacity(people.len());
+    let mut data = Vec::with_capacity(people.len());
+    for (row, name) in &people {
+        let line = format!(
+            "{}  {}  {:<9} {name}",
+            row.session_id,
+            time(row.last_active),
+            badge(row.banned, row.moderator, row.admin)
+        );
+        lines.push(line.trim_end().to_owned());
+        data.push(with_name(row, name));
+    }
+    Ok(Answer::show(serde_json::json!({ "people": data }), lines))
+}
+
+/// A row of a list with the display name of its person; `null` when none is known.
+fn with_name(row: &impl serde::Serialize, name: &str) -> serde_json::Value {
+    let mut value = serde_json::to_value(row).unwrap_or_default();
+    if let Some(object) = value.as_object_mut() {
+        object.insert(
+            "name".to_owned(),
+            Some(name).filter(|name| !name.is_empty()).into(),
+        );
+    }
+    value
 }
 
 pub(super) async fn show(act: &Act<'_>, user: &str) -> Done {
     let person = act.known(user).await?;
     let rooms = act.admin.store.rooms().await?;
     let user = &person.user;
+    let name = names::by_number(act, vec![user.id]).await?.remove(&user.id);
     let mut lines = vec![
         format!("session id   {}", user.session_id),
+        format!("name         {}", name.as_deref().unwrap_or("-")),
         format!("first seen   {}", time(user.created)),
         format!("last seen    {}", time(user.last_active)),
         format!(
@@ -82,7 +119,7 @@ pub(super) async fn show(act: &Act<'_>, user: &str) -> Done {
         }));
     }
     let data = serde_json::json!({
-        "session_id": user.session_id, "created": user.created, "last_active": user.last_active,
+        "session_id": user.session_id, "name": name, "created": user.created, "last_active": user.last_active,
         "banned": user.banned, "moderator": user.moderator, "admin": user.admin, "visible": user.visible_mod, "rooms": overrides,
     });
     Ok(Answer::show(data, lines))
@@ -102,14 +139,7 @@ pub(super) async fn permissions(
         ));
     }
     let room = act.room(room).await?;
-    let person = act.person(user, true).await?;
-    let before = person.as_ref().and_then(|person| {
-        person
-            .overrides
-            .iter()
-            .find(|row| row.room_id == room.id)
-            .copied()
-    });
+    let people = act.several(user, true).await?;
     let value = |set: Option<bool>| set.map(Some).or(clear.then_some(None));
     let patch = PermissionPatch {
         read: value(change.read),
@@ -129,47 +159,77 @@ pub(super) async fn permissions(
     .map(|(name, value)| format!("{name} {}", yes(*value)))
     .collect();
     let detail = words.join(", ");
-    let mut undo = None;
-    if let (false, Some(person)) = (act.dry_run, &person) {
-        let scheduled = scheduled(act, room.id, person.user.id).await?;
-        act.admin
-            .store
-            .set_permissions(room.id, person.user.id, patch)
-            .await?;
-        let plan = Undo::Permissions {
-            room_id: room.id,
-            user_id: person.user.id,
-            read: before.and_then(|row| row.read),
-            accessible: before.and_then(|row| row.accessible),
-            write: before.and_then(|row| row.write),
-            upload: before.and_then(|row| row.upload),
-            scheduled,
-        };
-        undo = act
-            .log(
-                "permissions",
-                Some(&room.token),
-                &person.user.session_id,
-                detail.clone(),
-                Some(plan),
-            )
-            .await?;
+    let mut parts = Vec::new();
+    if !act.dry_run {
+        for (_, person) in &people {
+            let Some(person) = person else { continue };
+            parts.push(permissions_before(&act.admin.store, room.id, person).await?);
+            act.admin
+                .store
+                .set_permissions(room.id, person.user.id, patch)
+                .await?;
+        }
     }
-    let shown = person.map_or_else(|| user.to_owned(), |person| person.user.session_id);
-    let lines = vec![format!("{shown} in {}: {detail}", room.token)];
+    let undo = if parts.is_empty() {
+        None
+    } else {
+        let plan = Undo::several(parts);
+        act.log(
+            "permissions",
+            Some(&room.token),
+            &who(&people),
+            detail.clone(),
+            Some(plan),
+        )
+        .await?
+    };
+    let lines = people
+        .iter()
+        .map(|(shown, _)| format!("{shown} in {}: {detail}", room.token))
+        .collect();
     Ok(Answer {
-        changed: 1,
+        changed: people.len() as u64,
         undo,
         ..Answer::show(
-            serde_json::json!({ "session_id": shown, "room": room.token, "changed": detail }),
+            serde_json::json!({ "session_id": people[0].0, "people": ids(&people), "room": room.token, "changed": detail }),
             lines,
         )
     })
 }
 
+/// People for the log: the id of one, or how many.
+fn who(people: &[(String, Option<UserFull>)]) -> String {
+    match people {
+        [(shown, _)] => shown.clone(),
+        _ => format!("{} people", people.len()),
+    }
+}
+
+fn ids(people: &[(String, Option<UserFull>)]) -> Vec<&str> {
+    people.iter().map(|(shown, _)| shown.as_str()).collect()
+}
+
+/// The permissions of a person in a room as they are, to be put back.
+pub(super) async fn permissions_before(
+    store: &DynStore,
+    room_id: Id,
+    person: &UserFull,
+) -> Result<Undo, AdminError> {
+    let before = person.overrides.iter().find(|row| row.room_id == room_id);
+    Ok(Undo::Permissions {
+        room_id,
+        user_id: person.user.id,
+        read: before.and_then(|row| row.read),
+        accessible: before.and_then(|row| row.accessible),
+        write: before.and_then(|row| row.write),
+        upload: before.and_then(|row| row.upload),
+        scheduled: scheduled(store, room_id, person.user.id).await?,
+    })
+}
+
 /// What is scheduled for a person in a room, bans apart.
-async fn scheduled(act: &Act<'_>, room_id: Id, user_id: Id) -> Result<Vec<KeptFuture>, AdminError> {
-    let rows = act.admin.store.futures(room_id, Some(user_id)).await?;
+async fn scheduled(store: &DynStore, room_id: Id, user_id: Id) -> Result<Vec<KeptFuture>, AdminError> {
+    let rows = store.futures(room_id, Some(user_id)).await?;
     Ok(rows
         .into_iter()
         .filter(|row| row.banned.is_none())
@@ -182,60 +242,63 @@ pub(super) async fn mods(act: &Act<'_>) -> Done {
     let system = format!("ff{}", act.admin.key);
     let mut mods = act.admin.store.moderators().await?;
     mods.retain(|row| row.session_id != system);
+    let known = names::by_id(act, mods.iter().map(|row| row.session_id.clone()).collect()).await?;
+    let name = |id: &str| known.get(id).map_or("", String::as_str);
     let lines = mods
         .iter()
         .map(|row| {
             format!(
-                "{}  {:<9} of {}{}",
+                "{}  {:<9} of {}{}  {}",
                 row.session_id,
                 if row.admin { "admin" } else { "moderator" },
                 row.room.as_deref().unwrap_or("the whole server"),
-                if row.visible { "" } else { ", hidden" }
+                if row.visible { "" } else { ", hidden" },
+                name(&row.session_id)
             )
+            .trim_end()
+            .to_owned()
         })
         .collect();
-    Ok(Answer::show(serde_json::json!({ "moderators": mods }), lines))
+    let data: Vec<_> = mods
+        .iter()
+        .map(|row| with_name(row, name(&row.session_id)))
+        .collect();
+    Ok(Answer::show(serde_json::json!({ "moderators": data }), lines))
 }
 
-/// The rights of a person in the places that are about to change.
-async fn rights(
-    act: &Act<'_>,
-    person: &UserFull,
-    rooms: Option<&[RoomRow]>,
-) -> Result<Vec<Rights>, AdminError> {
+/// The rights of a person in the places that are about to change; `bans` are those of the whole server and of all rooms.
+pub(super) fn rights(person: &UserFull, rooms: Option<&[RoomRow]>, bans: &[BanRow]) -> Vec<Rights> {
+    let session_id = &person.user.session_id;
+    let end = |token: Option<&str>| {
+        bans.iter()
+            .find(|ban| ban.session_id == *session_id && ban.room.as_deref() == token)
+            .and_then(|ban| ban.until)
+    };
     let Some(rooms) = rooms else {
         let user = &person.user;
-        let until = ban_end(act, &user.session_id, None).await?;
-        return Ok(vec![Rights {
+        return vec![Rights {
             room_id: None,
             moderator: user.moderator,
             admin: user.admin,
             visible: user.visible_mod,
             banned: user.banned,
-            until,
-        }]);
+            until: end(None),
+        }];
     };
-    let mut all = Vec::with_capacity(rooms.len());
-    for room in rooms {
-        let row = person.overrides.iter().find(|row| row.room_id == room.id);
-        all.push(Rights {
-            room_id: Some(room.id),
-            moderator: row.is_some_and(|row| row.moderator),
-            admin: row.is_some_and(|row| row.admin),
-            visible: row.is_none_or(|row| row.visible_mod),
-            banned: row.is_some_and(|row| row.banned),
-            until: ban_end(act, &person.user.session_id, Some(&room.token)).await?,
-        });
-    }
-    Ok(all)
-}
-
-async fn ban_end(act: &Act<'_>, session_id: &str, token: Option<&str>) -> Result<Option<f64>, AdminError> {
-    let bans = act.admin.store.bans().await?;
-    Ok(bans
-        .into_iter()
-        .find(|ban| ban.session_id == session_id && ban.room.as_deref() == token)
-        .and_then(|ban| ban.until))
+    rooms
+        .iter()
+        .map(|room| {
+            let row = person.overrides.iter().find(|row| row.room_id == room.id);
+            Rights {
+                room_id: Some(room.id),
+                moderator: row.is_some_and(|row| row.moderator),
+                admin: row.is_some_and(|row| row.admin),
+                visible: row.is_none_or(|row| row.visible_mod),
+                banned: row.is_some_and(|row| row.banned),
+                until: end(Some(&room.token)),
+            }
+        })
+        .collect()
 }
 
 fn named(person: Option<&UserFull>, text: &str) -> String {
@@ -260,7 +323,7 @@ pub(super) async fn mod_add(
     );
     let mut undo = None;
     if let (false, Some(person)) = (act.dry_run, &person) {
-        let before = rights(act, person, rooms.as_deref()).await?;
+        let before = rights(person, rooms.as_deref(), &act.admin.store.bans().await?);
         let change = ModChange::Appoint {
             admin: Some(admin),
             visible,
@@ -269,16 +332,21 @@ pub(super) async fn mod_add(
             .store
             .set_moderator(person.user.id, place_of(rooms.as_deref()), change)
             .await?;
-        undo = log_rights(
-            act,
-            "mod_add",
-            person,
-            rooms.as_deref(),
-            before,
-            &detail,
-            Gone::default(),
-        )
-        .await?;
+        let plan = Undo::Rights {
+            user_id: person.user.id,
+            rights: before,
+            gone: Gone::default(),
+        };
+        let target = &person.user.session_id;
+        undo = act
+            .log(
+                "mod_add",
+                one_token(rooms.as_deref()),
+                target,
+                detail.clone(),
+                Some(plan),
+            )
+            .await?;
     }
     let shown = named(person.as_ref(), user);
     let data = serde_json::json!({ "session_id": shown, "admin": admin, "visible": visible, "global": rooms.is_none(), "rooms": tokens(rooms.as_deref()) });
@@ -297,37 +365,26 @@ fn tokens(rooms: Option<&[RoomRow]>) -> Vec<&str> {
         .collect()
 }
 
-/// Logs a change of somebody's rights with the way back; the number by which it can be undone.
-async fn log_rights(
-    act: &Act<'_>,
-    action: &str,
-    person: &UserFull,
-    rooms: Option<&[RoomRow]>,
-    before: Vec<Rights>,
-    detail: &str,
-    gone: Gone,
-) -> Result<Option<Id>, AdminError> {
-    let plan = Undo::Rights {
-        user_id: person.user.id,
-        rights: before,
-        gone,
-    };
-    let session_id = &person.user.session_id;
-    act.log(
-        action,
-        one_token(rooms),
-        session_id,
-        detail.to_owned(),
-        Some(plan),
-    )
-    .await
-}
-
 /// What can be taken from a person by its own command.
 #[derive(Debug, Clone, Copy)]
 enum Taken {
     Moderation,
     Ban,
+}
+
+impl Taken {
+    fn is_not_there(self, shown: &str, place: &str) -> AdminError {
+        match self {
+            Self::Moderation => AdminError::not_found(
+                format!("{shown} is no moderator of {place}"),
+                "`ackpost server mod list` names them",
+            ),
+            Self::Ban => AdminError::not_found(
+                format!("{shown} is not banned from {place}"),
+                "`ackpost server ban list` names the bans",
+            ),
+        }
+    }
 }
 
 pub(super) async fn mod_remove(act: &Act<'_>, user: &str, place: &Place) -> Done {
@@ -341,43 +398,74 @@ pub(super) async fn unban(act: &Act<'_>, user: &str, place: &Place) -> Done {
 async fn take(act: &Act<'_>, user: &str, place: &Place, what: Taken) -> Done {
     let rooms = act.rooms(place).await?;
     let rooms = rooms.as_deref();
-    let person = act.known(user).await?;
-    let (shown, words) = (&person.user.session_id, place_words(rooms));
-    let before = rights(act, &person, rooms).await?;
-    let there = before.iter().any(|right| match what {
-        Taken::Moderation => right.moderator,
-        Taken::Ban => right.banned,
-    });
-    if !there {
-        return Err(match what {
-            Taken::Moderation => AdminError::not_found(
-                format!("{shown} is no moderator of {words}"),
-                "`ackpost server mod list` names them",
-            ),
-            Taken::Ban => AdminError::not_found(
-                format!("{shown} is not banned from {words}"),
-                "`ackpost server ban list` names the bans",
-            ),
+    let words = place_words(rooms);
+    let bans = act.admin.store.bans().await?;
+    let mut people = Vec::new();
+    let mut not = Vec::new();
+    for person in act.all_known(user).await? {
+        let before = rights(&person, rooms, &bans);
+        let there = before.iter().any(|right| match what {
+            Taken::Moderation => right.moderator,
+            Taken::Ban => right.banned,
         });
+        if there {
+            people.push((person, before));
+        } else {
+            not.push(person.user.session_id);
+        }
+    }
+    if let (true, Some(shown)) = (people.is_empty(), not.first()) {
+        return Err(what.is_not_there(shown, &words));
     }
     let (action, detail) = match what {
         Taken::Moderation => ("mod_remove", format!("no moderator of {words} any more")),
         Taken::Ban => ("unban", format!("may return to {words}")),
     };
+    let shown: Vec<String> = people
+        .iter()
+        .map(|(person, _)| person.user.session_id.clone())
+        .collect();
+    let changed = people.len() as u64;
     let mut undo = None;
     if !act.dry_run {
-        let (store, id, place) = (&act.admin.store, person.user.id, place_of(rooms));
-        match what {
-            Taken::Moderation => drop(store.set_moderator(id, place, ModChange::Dismiss).await?),
-            Taken::Ban => store.unban(id, place).await?,
+        let store = &act.admin.store;
+        let mut parts = Vec::with_capacity(people.len());
+        for (person, before) in people {
+            let (id, place) = (person.user.id, place_of(rooms));
+            match what {
+                Taken::Moderation => drop(store.set_moderator(id, place, ModChange::Dismiss).await?),
+                Taken::Ban => store.unban(id, place).await?,
+            }
+            parts.push(Undo::Rights {
+                user_id: id,
+                rights: before,
+                gone: Gone::default(),
+            });
         }
-        undo = log_rights(act, action, &person, rooms, before, &detail, Gone::default()).await?;
+        let target = match &shown[..] {
+            [one] => one.clone(),
+            _ => count(changed, "person").replace("persons", "people"),
+        };
+        let plan = Undo::several(parts);
+        undo = act
+            .log(action, one_token(rooms), &target, detail.clone(), Some(plan))
+            .await?;
     }
-    let data = serde_json::json!({ "session_id": shown, "global": rooms.is_none(), "rooms": tokens(rooms) });
+    let mut lines: Vec<String> = shown
+        .iter()
+        .map(|shown| format!("{shown} {}", sentence(what, &detail)))
+        .collect();
+    lines.extend(
+        not.iter()
+            .map(|shown| format!("{shown} left as it is: nothing to take")),
+    );
+    let data = serde_json::json!({
+        "session_id": shown.first(), "people": shown, "global": rooms.is_none(), "rooms": tokens(rooms),
+    });
     Ok(Answer {
-        changed: 1,
+        changed,
         undo,
-        ..Answer::show(data, vec![format!("{shown} {}", sentence(what, &detail))])
+        ..Answer::show(data, lines)
     })
 }
 
@@ -391,6 +479,8 @@ fn sentence(what: Taken, detail: &str) -> String {
 
 pub(super) async fn bans(act: &Act<'_>) -> Done {
     let bans = act.admin.store.bans().await?;
+    let known = names::by_id(act, bans.iter().map(|ban| ban.session_id.clone()).collect()).await?;
+    let name = |id: &str| known.get(id).map_or("", String::as_str);
     let lines = bans
         .iter()
         .map(|ban| {
@@ -398,13 +488,32 @@ pub(super) async fn bans(act: &Act<'_>) -> Done {
                 .until
                 .map_or_else(|| "for good".to_owned(), |at| format!("until {}", time(at)));
             format!(
-                "{}  {}  {until}",
+                "{}  {}  {until}  {}",
                 ban.session_id,
-                ban.room.as_deref().unwrap_or("the whole server")
+                ban.room.as_deref().unwrap_or("the whole server"),
+                name(&ban.session_id)
             )
+            .trim_end()
+            .to_owned()
         })
         .collect();
-    Ok(Answer::show(serde_json::json!({ "bans": bans }), lines))
+    let data: Vec<_> = bans
+        .iter()
+        .map(|ban| with_name(ban, name(&ban.session_id)))
+        .collect();
+    Ok(Answer::show(serde_json::json!({ "bans": data }), lines))
+}
+
+/// What people posted, uploaded and reacted in rooms, or in all of them.
+async fn everything(act: &Act<'_>, people: &[Id], rooms: Option<&[RoomRow]>) -> Result<Trace, AdminError> {
+    let everywhere;
+    let of = if let Some(rooms) = rooms {
+        rooms
+    } else {
+        everywhere = act.admin.store.rooms().await?;
+        &everywhere
+    };
+    gone::trace(act.admin.keeper(), people, &Extent::rooms(of), true, act.dry_run).await
 }
 
 pub(super) async fn ban(
@@ -421,43 +530,74 @@ pub(super) async fn ban(
         ));
     }
     let rooms = act.rooms(place).await?;
-    let person = act.person(user, true).await?;
+    let people = act.several(user, true).await?;
     let until = seconds.map(|seconds| act.now + seconds);
     let mut detail = format!(
         "banned from {}{}",
         place_words(rooms.as_deref()),
         until.map_or_else(String::new, |at| format!(" until {}", time(at)))
     );
-    let mut gone = Gone::default();
-    if let (true, Some(person)) = (delete_posts, &person) {
-        let everywhere;
-        let of = if let Some(rooms) = rooms.as_deref() {
-            rooms
-        } else {
-            everywhere = act.admin.store.rooms().await?;
-            &everywhere
-        };
-        (gone, _) = messages::sweep(act, person.user.id, of, false).await?;
+    let known: Vec<Id> = people
+        .iter()
+        .filter_map(|(_, person)| Some(person.as_ref()?.user.id))
+        .collect();
+    let mut trace = Trace::default();
+    if delete_posts {
+        trace = everything(act, &known, rooms.as_deref()).await?;
         detail.push_str(", deleted ");
-        detail.push_str(&count(gone.messages.len() as u64, "post"));
+        detail.push_str(&count(trace.gone.messages.len() as u64, "post"));
     }
-    let deleted = gone.messages.len() as u64;
+    let deleted = trace.gone.messages.len() as u64;
     let mut undo = None;
-    if let (false, Some(person)) = (act.dry_run, &person) {
-        let before = rights(act, person, rooms.as_deref()).await?;
-        act.admin
-            .store
-            .ban(person.user.id, place_of(rooms.as_deref()), until)
-            .await?;
-        undo = log_rights(act, "ban", person, rooms.as_deref(), before, &detail, gone).await?;
+    if !act.dry_run {
+        let bans = act.admin.store.bans().await?;
+        let mut parts = Vec::with_capacity(people.len());
+        for (_, person) in &people {
+            let Some(person) = person else { continue };
+            parts.push(Undo::Rights {
+                user_id: person.user.id,
+                rights: rights(person, rooms.as_deref(), &bans),
+                gone: Gone::default(),
+            });
+        }
+        let places: Vec<Option<Id>> = match rooms.as_deref() {
+            Some(rooms) => rooms.iter().map(|room| Some(room.id)).collect(),
+            None => vec![None],
+        };
+        let plan = Undo::Several {
+            parts,
+            gone: trace.gone,
+        };
+        let entry = act.entry(
+            "ban",
+            one_token(rooms.as_deref()),
+            &who(&people),
+            detail.clone(),
+            Some(&plan),
+        );
+        let erase = Erase {
+            now: act.now,
+            bans: known
+                .iter()
+                .flat_map(|user| places.iter().map(|room| (*user, *room)))
+                .collect(),
+            until,
+            log: Some(entry),
+            ..trace.erase
+        };
+        undo = act.erase(erase).await?.log;
     }
-    let shown = named(person.as_ref(), user);
     let data = serde_json::json!({
-        "session_id": shown, "global": rooms.is_none(), "rooms": tokens(rooms.as_deref()), "until": until, "deleted": deleted,
+        "session_id": people[0].0, "people": ids(&people), "global": rooms.is_none(),
+        "rooms": tokens(rooms.as_deref()), "until": until, "deleted": deleted,
     });
+    let lines = people
+        .iter()
+        .map(|(shown, _)| format!("{shown} {detail}"))
+        .collect();
     Ok(Answer {
-        changed: 1 + deleted,
+        changed: people.len() as u64 + deleted,
         undo,
-        ..Answer::show(data, vec![format!("{shown} {detail}")])
+        ..Answer::show(data, lines)
     })
 }

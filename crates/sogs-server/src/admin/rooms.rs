@@ -242,7 +242,7 @@ pub(super) async fn edit(act: &Act<'_>, token: &str, edit: Edit) -> Done {
     let mut undo_id = None;
     if !act.dry_run {
         if let Some(old) = &undo.image_content() {
-            archive::keep(act.admin, old)?;
+            archive::keep(act.admin.keeper(), old)?;
         }
         patch.image = match image {
             None => None,
@@ -383,7 +383,8 @@ pub(super) async fn restore_image(
     if image.is_some() {
         let there = match file {
             Some(file) => {
-                archive::bring_back(act.admin, &file.content)? && act.admin.store.put_file(file).await?
+                archive::bring_back(act.admin.keeper(), &file.content)?
+                    && act.admin.store.put_file(file).await?
             }
             None => false,
         };

@@ -1,6 +1,7 @@
 //! Filters, rules, raid mode, and the log.
 
 use super::exec::{Act, Done, time};
+use super::names;
 use super::operation::{AdminError, Answer};
 use super::undo::{Undo, filter_words};
 use crate::model::filter::{CompiledFilter, Filter, FilterAction, FilterKind, Inspected};
@@ -371,39 +372,54 @@ fn tell(act: &Act<'_>, room: Option<&str>, on: bool) {
     }
 }
 
-pub(super) async fn log(
-    act: &Act<'_>,
-    limit: u32,
-    room: Option<String>,
-    actor: Option<String>,
-    target: Option<String>,
-) -> Done {
-    let query = LogQuery {
-        room,
-        actor,
-        target,
-        limit: i64::from(limit.min(100_000)),
-    };
+pub(super) async fn log(act: &Act<'_>, mut query: LogQuery) -> Done {
+    query.actor = known_actor(act, query.actor).await?;
     let rows = act.admin.store.log(query).await?;
-    let lines = rows
-        .iter()
-        .map(|row| {
-            let note = match (row.undone_at, &row.undo) {
-                (Some(at), _) => format!("  [undone {}]", time(at)),
-                (None, Some(_)) => "  [can be undone]".to_owned(),
-                (None, None) => String::new(),
-            };
-            format!(
-                "{:>6}  {}  {}  {}  {}  {}  {}{note}",
-                row.id,
-                time(row.at),
-                row.actor,
-                row.action,
-                row.room.as_deref().unwrap_or("-"),
-                row.target.as_deref().unwrap_or("-"),
-                row.detail
-            )
-        })
-        .collect();
-    Ok(Answer::show(serde_json::json!({ "log": rows }), lines))
+    let mut people = Vec::new();
+    for row in &rows {
+        people.push(row.actor.clone());
+        people.extend(row.target.clone());
+    }
+    people.retain(|text| text.len() == 66);
+    let known = names::by_id(act, people).await?;
+    let named = |id: &str| match known.get(id) {
+        Some(name) => format!("{id} ({name})"),
+        None => id.to_owned(),
+    };
+    let mut lines = Vec::with_capacity(rows.len());
+    let mut data = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let note = match (row.undone_at, &row.undo) {
+            (Some(at), _) => format!("  [undone {}]", time(at)),
+            (None, Some(_)) => "  [can be undone]".to_owned(),
+            (None, None) => String::new(),
+        };
+        lines.push(format!(
+            "{:>6}  {}  {}  {}  {}  {}  {}{note}",
+            row.id,
+            time(row.at),
+            named(&row.actor),
+            row.action,
+            row.room.as_deref().unwrap_or("-"),
+            named(row.target.as_deref().unwrap_or("-")),
+            row.detail
+        ));
+        let mut value = serde_json::to_value(row).unwrap_or_default();
+        if let Some(object) = value.as_object_mut() {
+            object.insert("actor_name".to_owned(), known.get(&row.actor).cloned().into());
+            let target = row.target.as_ref().and_then(|target| known.get(target));
+            object.insert("target_name".to_owned(), target.cloned().into());
+        }
+        data.push(value);
+    }
+    Ok(Answer::show(serde_json::json!({ "log": data }), lines))
+}
+
+/// An actor as the log writes it: `operator:NAME` and `server` as they are, people by their shown id.
+pub(super) async fn known_actor(act: &Act<'_>, actor: Option<String>) -> Result<Option<String>, AdminError> {
+    let Some(actor) = actor else { return Ok(None) };
+    if actor == "server" || actor == "operator" || actor.starts_with("operator:") {
+        return Ok(Some(actor));
+    }
+    Ok(Some(act.known(&actor).await?.user.session_id))
 }

@@ -8,12 +8,13 @@ use super::operation::{AdminError, Answer};
 use super::{archive, newkey, rooms};
 use crate::model::filter::{Filter, FilterAction, FilterKind};
 use crate::model::raid::Raid;
+use crate::store::operation::LogRow;
 use crate::store::{Changed, FileRow, FuturePermission, Id, ModChange, PermissionPatch, RoomPatch, Where};
 
 /// Rights of a person in a place, as they were.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "one column each")]
-pub(super) struct Rights {
+pub(crate) struct Rights {
     /// The room; `None` = the whole server.
     pub(super) room_id: Option<Id>,
     pub(super) moderator: bool,
@@ -25,12 +26,12 @@ pub(super) struct Rights {
 }
 
 /// A scheduled change of permissions as it was: when, read, write, upload.
-pub(super) type KeptFuture = (f64, Option<bool>, Option<bool>, Option<bool>);
+pub(crate) type KeptFuture = (f64, Option<bool>, Option<bool>, Option<bool>);
 
 /// What is needed to take something back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Undo {
+pub(crate) enum Undo {
     RoomAdd {
         room_id: Id,
     },
@@ -69,6 +70,26 @@ pub(super) enum Undo {
         #[serde(flatten)]
         gone: Gone,
     },
+    /// One act that concerned several people.
+    Several {
+        parts: Vec<Undo>,
+        #[serde(flatten)]
+        gone: Gone,
+    },
+    /// A message was pinned; its files expired as noted here.
+    Pin {
+        room_id: Id,
+        message_id: Id,
+        /// Who had pinned it before, and when.
+        before: Option<(Id, f64)>,
+        files: Vec<FileRow>,
+    },
+    /// A change of permissions was scheduled.
+    Later {
+        room_id: Id,
+        user_id: Id,
+        at: f64,
+    },
     File {
         file: FileRow,
     },
@@ -103,6 +124,17 @@ pub(super) enum Undo {
 }
 
 impl Undo {
+    /// What takes back all of these, in one entry of the log.
+    pub(super) fn several(mut parts: Vec<Self>) -> Self {
+        if parts.len() == 1 {
+            return parts.remove(0);
+        }
+        Self::Several {
+            parts,
+            gone: Gone::default(),
+        }
+    }
+
     /// The content of the picture that a change of a room replaces.
     pub(super) fn image_content(&self) -> Option<String> {
         match self {
@@ -140,29 +172,18 @@ pub(super) async fn undo(act: &Act<'_>, id: Option<Id>) -> Done {
             "do it again by its own command if you want it after all",
         ));
     }
-    let Some(text) = &entry.undo else {
+    if entry.undo.is_none() {
         return Err(AdminError::conflict(
             format!("entry {} ({}) cannot be undone", entry.id, entry.action),
             "use the opposite command",
         ));
-    };
-    let plan: Undo = serde_json::from_str(text)
-        .map_err(|error| AdminError::failed(format!("entry {} cannot be read: {error}", entry.id)))?;
+    }
     let mut lines = vec![format!(
         "undo of entry {}: {} {}",
         entry.id, entry.action, entry.detail
     )];
     if !act.dry_run {
-        lines.extend(restore(act, plan).await?);
-        store.log_undone(entry.id, act.now).await?;
-        act.log(
-            "undo",
-            entry.room.as_deref(),
-            &entry.id.to_string(),
-            format!("{} {}", entry.action, entry.detail),
-            None,
-        )
-        .await?;
+        lines.extend(take_back(act, &entry).await?);
         act.rules_changed().await?;
     }
     let data = serde_json::json!({ "undone": entry.id, "action": entry.action, "detail": entry.detail });
@@ -170,6 +191,24 @@ pub(super) async fn undo(act: &Act<'_>, id: Option<Id>) -> Done {
         changed: 1,
         ..Answer::show(data, lines)
     })
+}
+
+/// Takes back one entry; what came of it, in words.
+pub(super) async fn take_back(act: &Act<'_>, entry: &LogRow) -> Result<Vec<String>, AdminError> {
+    let text = entry.undo.as_deref().unwrap_or_default();
+    let plan: Undo = serde_json::from_str(text)
+        .map_err(|error| AdminError::failed(format!("entry {} cannot be read: {error}", entry.id)))?;
+    let lines = restore(act, plan).await?;
+    act.admin.store.log_undone(entry.id, act.now).await?;
+    act.log(
+        "undo",
+        entry.room.as_deref(),
+        &entry.id.to_string(),
+        format!("{} {}", entry.action, entry.detail),
+        None,
+    )
+    .await?;
+    Ok(lines)
 }
 
 #[expect(clippy::too_many_lines, reason = "one arm for each kind of undo")]
@@ -239,10 +278,32 @@ async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
             for right in &rights {
                 restore_rights(act, user_id, right).await?;
             }
-            lines.extend(gone.restore(act).await?);
+            lines.extend(gone.restore(act.admin.keeper()).await?);
         }
-        Undo::Messages { gone } => lines.extend(gone.restore(act).await?),
-        Undo::File { file } => lines.extend(Gone::file(file).restore(act).await?),
+        Undo::Messages { gone } => lines.extend(gone.restore(act.admin.keeper()).await?),
+        Undo::Several { parts, gone } => {
+            for part in parts.into_iter().rev() {
+                lines.extend(Box::pin(restore(act, part)).await?);
+            }
+            lines.extend(gone.restore(act.admin.keeper()).await?);
+        }
+        Undo::Pin {
+            room_id,
+            message_id,
+            before,
+            files,
+        } => {
+            if let Some((user_id, at)) = before {
+                store.pin(room_id, message_id, user_id, at).await?;
+            } else {
+                store.unpin(room_id, Some(message_id), None).await?;
+                for file in files {
+                    store.put_file(file).await?;
+                }
+            }
+        }
+        Undo::Later { room_id, user_id, at } => drop(store.remove_future(room_id, user_id, at).await?),
+        Undo::File { file } => lines.extend(Gone::file(file).restore(act.admin.keeper()).await?),
         Undo::Approve {
             message_id,
             reason,

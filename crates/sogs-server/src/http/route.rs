@@ -15,6 +15,7 @@ use super::{batch, onion};
 use crate::app::{App, unix_now};
 use crate::cache::{Room, User};
 use crate::model::permission::Rights;
+use crate::store::operation::LogEntry;
 use crate::store::with_nonce;
 
 /// How a request came here.
@@ -108,20 +109,22 @@ impl Cx<'_> {
         Ok((room, rights))
     }
 
-    /// Writes a moderator's act into the audit log.
+    /// Writes a moderator's act into the audit log, with what takes it back.
     pub(crate) async fn audit(
         &self,
         action: &str,
         room: Option<&str>,
         target: &str,
         detail: &str,
+        undo: Option<serde_json::Value>,
     ) -> Result<(), Refusal> {
         let actor = self.user()?.row.session_id.clone();
-        Ok(self
-            .app
-            .guard
-            .audit(&actor, action, room, target, detail, self.now)
-            .await?)
+        let mut entry = LogEntry::new(actor, action, self.now)
+            .target(target)
+            .detail(detail);
+        entry.room = room.map(str::to_owned);
+        entry.undo = undo;
+        Ok(self.app.guard.audit(entry).await?)
     }
 }
 

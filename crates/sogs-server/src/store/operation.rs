@@ -2,7 +2,7 @@
 //!
 //! These operations are written once in `sql/operation.rs` and called on any store.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Backend, Changed, FileRow, Id, Store, StoreResult};
@@ -101,7 +101,7 @@ pub struct LogRow {
 }
 
 /// Which entries of the audit log; what is `None` does not matter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LogQuery {
     /// Of a room.
     pub room: Option<String>,
@@ -109,6 +109,12 @@ pub struct LogQuery {
     pub actor: Option<String>,
     /// About somebody or something.
     pub target: Option<String>,
+    /// Not before this time (Unix seconds).
+    pub since: Option<f64>,
+    /// Before this time (Unix seconds).
+    pub until: Option<f64>,
+    /// With numbers from the first to the second, both included.
+    pub ids: Option<(Id, Id)>,
     /// At most so many, newest first.
     pub limit: i64,
 }
@@ -150,7 +156,7 @@ pub struct PlainMessage {
 }
 
 /// Which messages; what is `None` does not matter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct MessageQuery {
     /// Of a room.
     pub room_id: Option<Id>,
@@ -158,6 +164,12 @@ pub struct MessageQuery {
     pub user_id: Option<Id>,
     /// With a smaller number.
     pub before: Option<Id>,
+    /// With this number or a larger one.
+    pub from: Option<Id>,
+    /// Posted not before this time (Unix seconds).
+    pub since: Option<f64>,
+    /// Posted before this time (Unix seconds).
+    pub until: Option<f64>,
     /// Only such that are not deleted.
     pub standing: bool,
     /// At most so many, newest first.
@@ -191,6 +203,9 @@ pub struct ModeratorRow {
 /// A person in a listing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PersonRow {
+    /// Database id.
+    #[serde(skip)]
+    pub id: Id,
     /// Shown id.
     pub session_id: String,
     /// First seen (Unix seconds).
@@ -203,6 +218,34 @@ pub struct PersonRow {
     pub moderator: bool,
     /// Global admin.
     pub admin: bool,
+}
+
+/// Which people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeopleQuery {
+    /// Only people active in this room.
+    pub room_id: Option<Id>,
+    /// First seen not before this time (Unix seconds).
+    pub since: f64,
+    /// First seen before this time (Unix seconds).
+    pub until: f64,
+    /// Leave out so many.
+    pub skip: i64,
+    /// At most so many, the most recently active first.
+    pub limit: i64,
+}
+
+impl PeopleQuery {
+    /// Everybody.
+    pub fn all() -> Self {
+        Self {
+            room_id: None,
+            since: f64::MIN,
+            until: f64::MAX,
+            skip: 0,
+            limit: i64::MAX,
+        }
+    }
 }
 
 /// Numbers of the whole server.
@@ -224,11 +267,143 @@ pub struct Totals {
     pub held: i64,
 }
 
-/// What brings a deleted message back.
+/// A reaction as it was: room, message, person, emoji, when it was given.
+pub type KeptReaction = (Id, Id, Id, String, f64);
+
+/// A direct message as it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
+pub struct KeptLetter {
+    /// Its number.
+    pub id: Id,
+    /// Database id of the recipient.
+    pub recipient_id: Id,
+    /// Database id of the sender.
+    pub sender_id: Id,
+    /// The id the recipient was addressed by, where it is not the one shown now.
+    #[serde(default)]
+    pub recipient_as: Option<String>,
+    /// The id the sender signed with, where it is not the one shown now.
+    #[serde(default)]
+    pub sender_as: Option<String>,
+    /// Encrypted body.
+    #[serde(with = "as_base64")]
+    pub body: Vec<u8>,
+    /// Unix seconds.
+    pub posted_at: f64,
+    /// Unix seconds.
+    pub expiry: f64,
+}
+
+/// Bytes as text in JSON.
+mod as_base64 {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&session_core::encoding::b64(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        session_core::encoding::from_b64(&String::deserialize(from)?)
+            .ok_or_else(|| serde::de::Error::custom("not valid base64"))
+    }
+}
+
+/// A ban that was made by what is undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptBan {
+    /// Database id of the person.
+    pub user_id: Id,
+    /// The room; `None` = the whole server.
+    pub room_id: Option<Id>,
+}
+
+/// An account that was first seen lately, neither moderator nor trusted.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Restored {
+pub struct Newcomer {
+    /// Database id.
+    pub id: Id,
+    /// Shown id.
+    pub session_id: String,
+    /// First seen (Unix seconds).
+    pub created: f64,
+    /// Banned from the whole server.
+    pub banned: bool,
+}
+
+/// What goes in one transaction, with the entry of the log about it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Erase {
+    /// Unix seconds.
+    pub now: f64,
+    /// Messages: room and message.
+    pub messages: Vec<(Id, Id)>,
+    /// Reactions; those to messages that go are gone with them.
+    pub reactions: Vec<KeptReaction>,
+    /// Files that expire at once, beyond those of the messages.
+    pub files: Vec<Id>,
+    /// Direct messages: number, recipient, sender.
+    pub letters: Vec<(Id, Id, Id)>,
+    /// Bans: person and room, `None` = the whole server.
+    pub bans: Vec<(Id, Option<Id>)>,
+    /// When the bans end by themselves (Unix seconds).
+    pub until: Option<f64>,
+    /// The entry of the log. Its `undo` gets the messages that were deleted indeed.
+    pub log: Option<LogEntry>,
+}
+
+/// What an [`Erase`] came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Messages that stood until then.
+    pub messages: Vec<Id>,
+    /// Reactions, those to deleted messages not counted.
+    pub reactions: u64,
+    /// Files.
+    pub files: u64,
+    /// Direct messages.
+    pub letters: u64,
+    /// Bans.
+    pub bans: u64,
+    /// Number in the log.
+    pub log: Option<Id>,
+}
+
+/// What comes back in one transaction; the contents of files are in their places.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Returning {
+    /// Deleted messages, whose content is in the history.
+    pub messages: Vec<Id>,
+    /// Files.
+    pub files: Vec<FileRow>,
+    /// Reactions.
+    pub reactions: Vec<KeptReaction>,
+    /// Pins: room, message, who pinned it, when.
+    pub pins: Vec<(Id, Id, Id, f64)>,
+    /// Posts that waited for approval: room, message, why, since when.
+    pub held: Vec<(Id, Id, String, f64)>,
+    /// Direct messages.
+    pub letters: Vec<KeptLetter>,
+    /// Bans to lift.
+    pub unbans: Vec<KeptBan>,
+}
+
+/// How much of a [`Returning`] came back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Brought {
     /// Messages that stand again.
     pub messages: u64,
+    /// Files.
+    pub files: u64,
+    /// Reactions.
+    pub reactions: u64,
+    /// Pins.
+    pub pins: u64,
+    /// Posts that wait again.
+    pub held: u64,
+    /// Direct messages.
+    pub letters: u64,
+    /// Bans that were lifted.
+    pub bans: u64,
 }
 
 macro_rules! operations {
@@ -260,8 +435,6 @@ operations! {
     fn raids() -> Vec<RaidRow>;
     /// Switches raid mode on, or off with `None`.
     fn set_raid(room_id: Id, raid: Option<Raid>) -> ();
-    /// Remembers a post as waiting for approval.
-    fn hold(message_id: Id, room_id: Id, reason: String, at: f64) -> ();
     /// Posts that wait, oldest first.
     fn held(room_id: Option<Id>) -> Vec<HeldRow>;
     /// Shows a hidden post as new.
@@ -272,6 +445,22 @@ operations! {
     fn drop_held(message_id: Id) -> ();
     /// Writes the audit log.
     fn add_log(entry: LogEntry) -> Id;
+    /// Takes much away at once; see [`Erase`].
+    fn erase(erase: Erase) -> Erased;
+    /// Brings much back at once.
+    fn bring_back(all: Returning) -> Brought;
+    /// Accounts first seen in this span that are neither moderators nor trusted, by number.
+    fn newcomers(since: f64, until: f64, limit: i64) -> Vec<Newcomer>;
+    /// Standing messages of people posted in this span: room, message, person.
+    fn posts_of(users: Vec<Id>, since: f64, until: f64) -> Vec<(Id, Id, Id)>;
+    /// Reactions that people gave in this span.
+    fn reactions_by(users: Vec<Id>, since: f64, until: f64) -> Vec<KeptReaction>;
+    /// Files that people uploaded in this span, pictures of rooms excepted.
+    fn files_by(users: Vec<Id>, since: f64, until: f64) -> Vec<FileRow>;
+    /// Direct messages that people sent in this span; at most `limit` per 256 people.
+    fn letters_by(users: Vec<Id>, since: f64, until: f64, limit: i64) -> Vec<KeptLetter>;
+    /// Removes a scheduled change of permissions; false when there is none.
+    fn remove_future(room_id: Id, user_id: Id, at: f64) -> bool;
     /// Reads the audit log.
     fn log(query: LogQuery) -> Vec<LogRow>;
     /// One entry; with `None` the latest that can be undone.
@@ -280,10 +469,6 @@ operations! {
     fn log_undone(id: Id, at: f64) -> ();
     /// Messages as moderators see them.
     fn plain_messages(query: MessageQuery) -> Vec<PlainMessage>;
-    /// Brings deleted messages back from the history.
-    fn restore_messages(ids: Vec<Id>) -> u64;
-    /// The reactions of a person in a room: message, emoji, when.
-    fn reactions_of(user_id: Id, room_id: Id) -> Vec<(Id, String, f64)>;
     /// Everybody's reactions to messages: room, message, user, emoji, when; in the order they were given.
     fn reactions_to(messages: Vec<Id>) -> Vec<(Id, Id, Id, String, f64)>;
     /// Pins of messages: room, message, who, when.
@@ -293,7 +478,15 @@ operations! {
     /// All moderators, of rooms and of the server.
     fn moderators() -> Vec<ModeratorRow>;
     /// People, most recently active first.
-    fn people(room_id: Option<Id>, limit: i64) -> Vec<PersonRow>;
+    fn people(query: PeopleQuery) -> Vec<PersonRow>;
+    /// The latest content that each of these people posted: person and content without padding.
+    fn latest_posts(users: Vec<Id>) -> Vec<(Id, Vec<u8>)>;
+    /// Database ids of people by shown id.
+    fn ids_of(session_ids: Vec<String>) -> Vec<(Id, String)>;
+    /// People whose shown id begins and ends so, hexadecimal digits in lower case.
+    fn users_like(head: String, tail: String, limit: i64) -> Vec<(Id, String)>;
+    /// The author of a message, deleted ones included.
+    fn author_of(message_id: Id) -> Option<Id>;
     /// Files of a room, newest first.
     fn room_files(room_id: Id, limit: i64) -> Vec<FileRow>;
     /// Files of messages.

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::settle::unreachable;
 use super::{Courier, Key, Passed, Question};
+use crate::conditions::Kind;
 use crate::error::XmppError;
 use crate::login::StanzaError;
 use crate::message::Target;
@@ -68,18 +69,27 @@ impl Courier {
         }
     }
 
-    /// Handles the answer to a ping behind messages to people.
+    /// Handles the answer to a ping behind messages to people. `itself`: the domain that was asked answered, not our
+    /// server in its place.
     pub(super) fn barrier_passed(
         &mut self,
         answer: &Element,
+        itself: bool,
         domain: Option<String>,
         covers: Vec<Key>,
         round: Round,
     ) {
+        let problem = (answer.get("type") == Some("error")).then(|| StanzaError::of(answer));
         let unreached = domain
             .as_deref()
-            .filter(|_| answer.get("type") == Some("error"))
-            .and_then(|domain| never_reached(&StanzaError::of(answer), domain));
+            .zip(problem.as_ref())
+            .and_then(|(domain, problem)| never_reached(problem, domain));
+        if let Some(problem) = &problem
+            && unreached.is_none()
+            && !proves_order(problem, itself, domain.is_some())
+        {
+            return self.ask_again(domain, covers, round);
+        }
         let now = Instant::now();
         let took = round.asked.map(|asked| now - asked);
         if domain.is_none() {
@@ -143,6 +153,19 @@ impl Courier {
         }
     }
 
+    /// Asks once more when an error proves nothing. After a second one the messages keep what is proven about them.
+    fn ask_again(&mut self, domain: Option<String>, covers: Vec<Key>, round: Round) {
+        if round.since.is_none() {
+            let now = Instant::now();
+            self.due.push(Due {
+                at: now + SETTLE_MAX,
+                domain,
+                covers,
+                since: now,
+            });
+        }
+    }
+
     /// How long to wait with the next question, so that it reaches the server the settle time after the first
     /// answer left it. `took` is how long the latest answer took: what the line does not explain of it is how
     /// busy the server is. `passed` is the time since the first answer, which also counts. Zero, with
@@ -186,6 +209,18 @@ impl Courier {
             }
         }
         any
+    }
+}
+
+/// Returns true if an error to a ping shows that the domain has handled what was written before it.
+///
+/// Another domain proves it by an error of its own that says that it knows no pings: any other may be our server's
+/// report that the domain was not reached. Our own server proves it by any error but a temporary one.
+fn proves_order(problem: &StanzaError, itself: bool, other_domain: bool) -> bool {
+    if other_domain {
+        itself && problem.is_unsupported()
+    } else {
+        problem.kind != Kind::Wait
     }
 }
 

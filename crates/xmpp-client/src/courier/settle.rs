@@ -3,6 +3,7 @@
 use super::room::Stage;
 use super::{Courier, Identity, Key, Passed, silent};
 use crate::Jid;
+use crate::asked::Asked;
 use crate::conditions::{Kind, Speaker};
 use crate::error::{Step, XmppError};
 use crate::login::StanzaError;
@@ -35,6 +36,20 @@ impl Courier {
         } else if job.passed == Passed::Responsible && job.asked != Confirm::Receipt {
             self.deliver(key, ConfirmedBy::Server);
         }
+    }
+
+    /// Returns true if a room answered a question, and so has handled what was written before it. An error that our
+    /// server may have made proves nothing.
+    pub(super) fn room_answered(&self, asked: &Asked, answer: &Element) -> bool {
+        if answer.get("type") != Some("error") {
+            return true;
+        }
+        let problem = StanzaError::of(answer);
+        let missing = asked
+            .to()
+            .and_then(|room| service_missing(&problem, room, self.own.domain()));
+        let refuses = matches!(problem.condition.as_str(), "forbidden" | "not-allowed");
+        asked.is_itself(answer) && missing.is_none() && (refuses || problem.is_unsupported())
     }
 
     /// The answer of a room behind messages that need no reflection.

@@ -24,6 +24,8 @@ pub enum Step {
     Slowly(String, Duration),
     /// Answers every question to `localhost` from here on, and that is all.
     Pongs,
+    /// The same, with what the function makes of the questions.
+    Answers(Box<dyn Fn(&str) -> String + Send + Sync>),
     /// The same, but this long after each answer behind a message the message comes back, whatever is said
     /// meanwhile. Only in clear text. How long it really took, in microseconds, is put into the number.
     Bounces(Duration, Arc<AtomicU64>),
@@ -172,9 +174,10 @@ fn follow(script: &[Step], tcp: TcpStream, heard: impl Fn(&str)) {
                     std::thread::sleep(*pause);
                 }
             }
-            Step::Pongs => return answer_questions(&mut wire, text, heard, |_| ()),
+            Step::Pongs => return answer_questions(&mut wire, text, heard, pongs, |_| ()),
+            Step::Answers(answers) => return answer_questions(&mut wire, text, heard, answers, |_| ()),
             Step::Bounces(pause, took) => {
-                return answer_questions(&mut wire, text, heard, |more| {
+                return answer_questions(&mut wire, text, heard, pongs, |more| {
                     let (bounces, pause, took) = (bounces(more), *pause, took.clone());
                     if bounces.is_empty() {
                         return;
@@ -206,11 +209,17 @@ fn follow(script: &[Step], tcp: TcpStream, heard: impl Fn(&str)) {
 }
 
 /// Answers whole questions; `then` gets the text with each of them.
-fn answer_questions(wire: &mut Box<dyn Wire>, mut text: String, heard: impl Fn(&str), then: impl Fn(&str)) {
+fn answer_questions(
+    wire: &mut Box<dyn Wire>,
+    mut text: String,
+    heard: impl Fn(&str),
+    answer: impl Fn(&str) -> String,
+    then: impl Fn(&str),
+) {
     loop {
         if let Some(end) = text.rfind("</iq>") {
             let end = end + "</iq>".len();
-            let answers = pong(&text[..end], "localhost");
+            let answers = answer(&text[..end]);
             if wire
                 .write_all(answers.as_bytes())
                 .and_then(|()| wire.flush())
@@ -231,6 +240,10 @@ fn answer_questions(wire: &mut Box<dyn Wire>, mut text: String, heard: impl Fn(&
             }
         }
     }
+}
+
+fn pongs(text: &str) -> String {
+    pong(text, "localhost")
 }
 
 /// The messages in a text, sent back by their recipients.

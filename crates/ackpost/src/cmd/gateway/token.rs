@@ -35,7 +35,7 @@ enum TokenCommand {
 
 #[derive(Debug, Args)]
 struct AddArgs {
-    /// What people call it
+    /// Name of the token
     name: String,
     /// A key it may use, `*` for every key, `ops-*` for those that begin so; may be repeated
     #[arg(long = "key", value_name = "KEY", default_value = "*")]
@@ -43,10 +43,10 @@ struct AddArgs {
     /// Reach only services with one of these tags; may be repeated
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
-    /// What it may do; may be repeated
+    /// Permission of the token; may be repeated
     #[arg(long, value_name = "WHAT", value_enum, default_value = "notify")]
     allow: Vec<Scope>,
-    /// How often it may be used, like 60/1m
+    /// Rate limit of the token, such as 60/1m
     #[arg(long, value_name = "RATE", value_parser = str::parse::<Rate>)]
     rate: Option<Rate>,
     /// How long it is valid, like 90d

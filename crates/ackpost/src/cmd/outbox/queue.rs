@@ -36,13 +36,13 @@ pub(crate) struct QueueArgs {
     /// Collect messages for this time and send one that says how many. In a URL: digest=
     #[arg(long, value_name = "TIME", requires = "queue", value_parser = super::span)]
     digest: Option<Duration>,
-    /// Post no more than this to one target, such as 5/16s, or off. In a URL: budget=
+    /// Limit the messages per time to one target, such as 5/16s, or off. In a URL: budget=
     #[arg(long, value_name = "N/TIME", requires = "queue", value_parser = rule(Budget::parse))]
     budget: Option<Budget>,
     /// Send nothing in these hours, such as 22:00-07:00. In a URL: quiet= (and tz=)
     #[arg(long, value_name = "FROM-TO", requires = "queue", value_parser = rule(Quiet::parse))]
     quiet_hours: Option<Quiet>,
-    /// Do not try to deliver what waits in the outbox on this occasion
+    /// Do not deliver waiting messages of the outbox in this run
     #[arg(long)]
     no_drain: bool,
     #[command(flatten)]

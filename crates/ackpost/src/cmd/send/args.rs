@@ -38,7 +38,7 @@ pub(crate) struct SendArgs {
     /// List the supported services and the forms of their URLs
     #[arg(short = 'l', long, help_heading = "Sending")]
     pub(crate) details: bool,
-    /// Where to send to: session://, sessions://, sogs://, xmpp:// or xmpps:// URLs, or Session join links
+    /// Recipients: session://, sessions://, sogs://, xmpp:// or xmpps:// URLs, or Session join links
     #[arg(value_name = "URL", help_heading = "Arguments")]
     pub(crate) urls: Vec<String>,
 }
@@ -56,7 +56,7 @@ pub(crate) struct ContentArgs {
     /// A file to send along: a path, file:// or http(s)://; may be repeated
     #[arg(short, long, value_name = "ATTACHMENT_URL")]
     pub(crate) attach: Vec<String>,
-    /// What the message is about: info, success, warning or failure
+    /// Type of the message: info, success, warning or failure
     #[arg(
         short,
         long,
@@ -65,7 +65,7 @@ pub(crate) struct ContentArgs {
         hide_default_value = true
     )]
     notification_type: String,
-    /// What the message is written in: text, markdown or html (default: `body_format` of a configuration, else text)
+    /// Format of the message: text, markdown or html (default: `body_format` of a configuration, else text)
     #[arg(short, long, value_name = "FORMAT")]
     input_format: Option<String>,
     /// Read \n, \t, \u2713 and the like in title and body as the characters they name
@@ -86,7 +86,7 @@ pub(crate) struct SourceArgs {
     /// Only services with this tag; "a,b" wants both, a repeated -g either, "all" every service. Without it, services without tags
     #[arg(short = 'g', long, value_name = "TAG")]
     pub(crate) tag: Vec<String>,
-    /// How deep configuration files may include others (default 1)
+    /// Maximum depth of includes in configuration files (default 1)
     #[arg(short = 'R', long, value_name = "INTEGER", allow_hyphen_values = true)]
     recursion_depth: Option<String>,
     /// A value for ${NAME} in a YAML configuration; may be repeated (-tv)

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use sogs_server::admin::Operation;
 
+use super::which::{PeopleArgs, WhenArgs, range};
 use super::{Asked, At, PlaceArgs};
 
 /// Commands about messages.
@@ -21,9 +22,14 @@ pub(crate) enum MessageCommand {
         /// Only messages with a smaller number
         #[arg(long, value_name = "ID")]
         before: Option<i64>,
-        /// Only messages of this person
-        #[arg(long, value_name = "SESSION_ID")]
+        /// Only messages of this person: a session id, a short id, a display name, or the number of a message
+        #[arg(long, value_name = "WHO")]
         user: Option<String>,
+        /// Only messages with these numbers: 17-25
+        #[arg(long, value_name = "RANGE", value_parser = range)]
+        ids: Option<(i64, i64)>,
+        #[command(flatten)]
+        when: WhenArgs,
     },
     /// Delete messages by number
     Delete {
@@ -32,19 +38,21 @@ pub(crate) enum MessageCommand {
         /// Token of the room
         #[arg(long, value_name = "TOKEN")]
         room: String,
-        /// Numbers of the messages
-        #[arg(required = true)]
-        ids: Vec<i64>,
+        /// Numbers of the messages, or ranges: 17 20-25
+        #[arg(required = true, value_name = "NUMBERS", value_parser = range)]
+        ids: Vec<(i64, i64)>,
     },
-    /// Delete all messages of a person
+    /// Delete all messages of people
     DeleteAll {
         #[command(flatten)]
         at: At,
-        /// Session id
-        session_id: String,
+        #[command(flatten)]
+        people: PeopleArgs,
+        #[command(flatten)]
+        when: WhenArgs,
         #[command(flatten)]
         place: PlaceArgs,
-        /// Remove the person's reactions too
+        /// Remove their reactions too
         #[arg(long)]
         reactions: bool,
     },
@@ -56,6 +64,8 @@ pub(crate) enum MessageCommand {
         text: String,
         #[command(flatten)]
         place: PlaceArgs,
+        #[command(flatten)]
+        when: WhenArgs,
     },
     /// List posts that wait for approval
     Held {
@@ -105,10 +115,6 @@ pub(crate) enum FileCommand {
 }
 
 impl MessageCommand {
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "every family of commands is asked the same way"
-    )]
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
             Self::List {
@@ -117,6 +123,8 @@ impl MessageCommand {
                 limit,
                 before,
                 user,
+                ids,
+                when,
             } => (
                 at,
                 Operation::MessageList {
@@ -124,33 +132,50 @@ impl MessageCommand {
                     limit: *limit,
                     before: *before,
                     user: user.clone(),
+                    since: when.since,
+                    until: when.until,
+                    ids: *ids,
                 },
             ),
-            Self::Delete { at, room, ids } => (
-                at,
-                Operation::MessageDelete {
-                    room: room.clone(),
-                    ids: ids.clone(),
-                },
-            ),
+            Self::Delete { at, room, ids } => {
+                let (single, ranges): (Vec<_>, Vec<_>) = ids.iter().partition(|(first, last)| first == last);
+                (
+                    at,
+                    Operation::MessageDelete {
+                        room: room.clone(),
+                        ids: single.into_iter().map(|(id, _)| id).collect(),
+                        ranges,
+                    },
+                )
+            }
             Self::DeleteAll {
                 at,
-                session_id,
+                people,
+                when,
                 place,
                 reactions,
             } => (
                 at,
                 Operation::MessageDeleteAll {
-                    user: session_id.clone(),
+                    user: people.text()?,
                     place: place.place(),
                     reactions: *reactions,
+                    since: when.since,
+                    until: when.until,
                 },
             ),
-            Self::DeleteContaining { at, text, place } => (
+            Self::DeleteContaining {
+                at,
+                text,
+                place,
+                when,
+            } => (
                 at,
                 Operation::MessageDeleteContaining {
                     place: place.place(),
                     text: text.clone(),
+                    since: when.since,
+                    until: when.until,
                 },
             ),
             Self::Held { at, room } => (at, Operation::HeldList { room: room.clone() }),

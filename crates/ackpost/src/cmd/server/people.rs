@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use sogs_server::admin::Operation;
 
 use super::rooms::PermissionArgs;
+use super::which::{PeopleArgs, WhenArgs};
 use super::{Asked, At, PlaceArgs, span};
 
 /// Commands about people.
@@ -19,20 +20,27 @@ pub(crate) enum UserCommand {
         /// At most so many
         #[arg(long, default_value_t = 50)]
         limit: u32,
+        /// Only people whose display name contains this text
+        #[arg(long, value_name = "TEXT")]
+        name: Option<String>,
+        /// First seen in this span of time
+        #[command(flatten)]
+        when: WhenArgs,
     },
     /// Show everything known of one person
     Show {
         #[command(flatten)]
         at: At,
-        /// Session id (05…, 15… or 25…)
+        /// A session id, a short id (15e5…b6fe), a display name, or the number of a message
+        #[arg(value_name = "WHO")]
         session_id: String,
     },
-    /// Set or clear what a person may do in a room
+    /// Set or clear what people may do in a room; `--write yes` also exempts them from raid mode, minimum age and approval
     Permissions {
         #[command(flatten)]
         at: At,
-        /// Session id
-        session_id: String,
+        #[command(flatten)]
+        people: PeopleArgs,
         /// Token of the room
         #[arg(long, value_name = "TOKEN")]
         room: String,
@@ -55,7 +63,8 @@ pub(crate) enum ModCommand {
     Remove {
         #[command(flatten)]
         at: At,
-        /// Session id
+        /// A session id, a short id (15e5…b6fe), a display name, or the number of a message
+        #[arg(value_name = "WHO")]
         session_id: String,
         #[command(flatten)]
         place: PlaceArgs,
@@ -67,7 +76,9 @@ pub(crate) enum ModCommand {
 pub(crate) struct ModAddArgs {
     #[command(flatten)]
     at: At,
-    /// Session id (05…, 15… or 25…); it need not have been seen yet
+    /// A session id (05…, 15… or 25…), which need not have been seen yet, a short id, a display name, or the number of
+    /// a message
+    #[arg(value_name = "WHO")]
     session_id: String,
     #[command(flatten)]
     place: PlaceArgs,
@@ -87,44 +98,49 @@ pub(crate) struct ModAddArgs {
 pub(crate) enum BanCommand {
     /// List bans and when timed ones end
     List(At),
-    /// Ban a person
+    /// Ban people
     Add {
         #[command(flatten)]
         at: At,
-        /// Session id
-        session_id: String,
+        #[command(flatten)]
+        people: PeopleArgs,
         #[command(flatten)]
         place: PlaceArgs,
         /// End the ban after a span: 90s, 15m, 12h, 7d
         #[arg(long = "for", value_name = "SPAN", value_parser = span)]
         seconds: Option<f64>,
-        /// Delete the person's posts there too
+        /// Delete their posts and reactions there too
         #[arg(long)]
         delete_posts: bool,
     },
-    /// Lift a ban
+    /// Lift bans
     Remove {
         #[command(flatten)]
         at: At,
-        /// Session id
-        session_id: String,
+        #[command(flatten)]
+        people: PeopleArgs,
         #[command(flatten)]
         place: PlaceArgs,
     },
 }
 
 impl UserCommand {
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "every family of commands is asked the same way"
-    )]
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
-            Self::List { at, room, limit } => (
+            Self::List {
+                at,
+                room,
+                limit,
+                name,
+                when,
+            } => (
                 at,
                 Operation::UserList {
                     room: room.clone(),
                     limit: *limit,
+                    since: when.since,
+                    until: when.until,
+                    name: name.clone(),
                 },
             ),
             Self::Show { at, session_id } => (
@@ -135,14 +151,14 @@ impl UserCommand {
             ),
             Self::Permissions {
                 at,
-                session_id,
+                people,
                 room,
                 permissions,
                 clear,
             } => (
                 at,
                 Operation::UserPermissions {
-                    user: session_id.clone(),
+                    user: people.text()?,
                     room: room.clone(),
                     permissions: permissions.change(),
                     clear: *clear,
@@ -189,36 +205,28 @@ impl ModCommand {
 }
 
 impl BanCommand {
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "every family of commands is asked the same way"
-    )]
     pub(crate) fn operation(&self) -> Asked<'_> {
         Ok(match self {
             Self::List(at) => (at, Operation::BanList),
             Self::Add {
                 at,
-                session_id,
+                people,
                 place,
                 seconds,
                 delete_posts,
             } => (
                 at,
                 Operation::BanAdd {
-                    user: session_id.clone(),
+                    user: people.text()?,
                     place: place.place(),
                     seconds: *seconds,
                     delete_posts: *delete_posts,
                 },
             ),
-            Self::Remove {
-                at,
-                session_id,
-                place,
-            } => (
+            Self::Remove { at, people, place } => (
                 at,
                 Operation::BanRemove {
-                    user: session_id.clone(),
+                    user: people.text()?,
                     place: place.place(),
                 },
             ),

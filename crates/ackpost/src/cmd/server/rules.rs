@@ -7,6 +7,7 @@ use sogs_server::admin::Operation;
 use sogs_server::model::filter::{FilterAction, FilterKind};
 use sogs_server::model::rules::RULES;
 
+use super::which::{WhenArgs, moment, range};
 use super::{Asked, At, span};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
@@ -252,6 +253,26 @@ pub(crate) enum RaidCommand {
         #[arg(long, value_name = "SPAN", value_parser = span)]
         reach_back: Option<f64>,
     },
+    /// Delete what accounts first seen since a time wrote: posts, reactions, files and direct messages
+    Sweep {
+        #[command(flatten)]
+        at: At,
+        /// First seen from this time on: a span before now (15m, 2h) or a time (2026-11-29T18:00:00Z)
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        since: f64,
+        /// First seen before this time; now when absent
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        until: Option<f64>,
+        /// Only in this room, and no direct messages; everywhere when absent
+        #[arg(long, value_name = "TOKEN")]
+        room: Option<String>,
+        /// Ban these accounts too, from the server or from the room that is named
+        #[arg(long)]
+        ban: bool,
+        /// End the bans after a span: 12h, 7d
+        #[arg(long = "for", value_name = "SPAN", value_parser = span, requires = "ban")]
+        seconds: Option<f64>,
+    },
     /// Everybody may write again
     Off {
         #[command(flatten)]
@@ -283,6 +304,23 @@ impl RaidCommand {
                     reach_back: reach_back.unwrap_or(0.0),
                 },
             ),
+            Self::Sweep {
+                at,
+                since,
+                until,
+                room,
+                ban,
+                seconds,
+            } => (
+                at,
+                Operation::RaidSweep {
+                    room: room.clone(),
+                    since: *since,
+                    until: *until,
+                    ban: *ban,
+                    seconds: *seconds,
+                },
+            ),
             Self::Off { at, room } => (at, Operation::RaidOff { room: room.clone() }),
         })
     }
@@ -299,12 +337,15 @@ pub(crate) struct LogArgs {
     /// Only of this room
     #[arg(long, value_name = "TOKEN")]
     room: Option<String>,
-    /// Only by this actor (a session id, or operator:NAME)
-    #[arg(long)]
+    /// Only by this actor: a person (a session id, a short id, a display name, the number of a message), operator:NAME or
+    /// server
+    #[arg(long, value_name = "WHO")]
     actor: Option<String>,
     /// Only about this session id or thing
     #[arg(long)]
     target: Option<String>,
+    #[command(flatten)]
+    when: WhenArgs,
 }
 
 impl LogArgs {
@@ -314,6 +355,8 @@ impl LogArgs {
             room: self.room.clone(),
             actor: self.actor.clone(),
             target: self.target.clone(),
+            since: self.when.since,
+            until: self.when.until,
         }
     }
 }
@@ -323,12 +366,36 @@ impl LogArgs {
 pub(crate) struct UndoArgs {
     #[command(flatten)]
     pub(crate) at: At,
-    /// Number in the log; the latest that can be undone when absent
-    id: Option<i64>,
+    /// Numbers in the log, or ranges: 17 20-25; the latest that can be undone when nothing is said
+    #[arg(value_name = "NUMBERS", value_parser = range)]
+    ids: Vec<(i64, i64)>,
+    /// Everything this actor did: a person (a session id, a short id, a display name, the number of a message),
+    /// operator:NAME or server
+    #[arg(long, value_name = "WHO")]
+    actor: Option<String>,
+    /// Only what was done in this room
+    #[arg(long, value_name = "TOKEN")]
+    room: Option<String>,
+    #[command(flatten)]
+    when: WhenArgs,
 }
 
 impl UndoArgs {
     pub(crate) fn operation(&self) -> Operation {
-        Operation::Undo { id: self.id }
+        let plain = self.actor.is_none()
+            && self.room.is_none()
+            && self.when.since.is_none()
+            && self.when.until.is_none();
+        match self.ids[..] {
+            [] if plain => Operation::Undo { id: None },
+            [(first, last)] if plain && first == last => Operation::Undo { id: Some(first) },
+            _ => Operation::UndoMany {
+                ranges: self.ids.clone(),
+                actor: self.actor.clone(),
+                room: self.room.clone(),
+                since: self.when.since,
+                until: self.when.until,
+            },
+        }
     }
 }

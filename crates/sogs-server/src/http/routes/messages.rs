@@ -12,6 +12,7 @@ use session_core::encoding::from_b64;
 use session_core::padding::unpad;
 
 use super::{page, truthy};
+use crate::admin::acts;
 use crate::cache::{Room, User};
 use crate::guard::{Judgement, Paced, PostFacts};
 use crate::http::reply::{Refusal, Reply};
@@ -333,6 +334,12 @@ pub(crate) async fn delete(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
         return Err(Refusal::permission_denied());
     }
     let only = (!rights.moderator).then_some(user.row.id);
+    let config = cx.app.config();
+    let undo = if rights.moderator {
+        acts::messages(cx.app.keeper(&config), vec![message_id]).await
+    } else {
+        None
+    };
     match cx
         .app
         .store
@@ -341,7 +348,8 @@ pub(crate) async fn delete(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
     {
         Changed::Done(_) => {
             if rights.moderator {
-                cx.audit("message_delete", Some(room.token()), &message_id.to_string(), "")
+                let target = message_id.to_string();
+                cx.audit("message_delete", Some(room.token()), &target, "", undo)
                     .await?;
             }
             cx.app.guard.tell(&PluginEvent::Deleted {
@@ -381,6 +389,12 @@ pub(crate) async fn delete_all(cx: &Cx<'_>, token: &str, id: &SessionId) -> Answ
     if !may_delete_all(&room, &rights, &user, &target) {
         return Err(Refusal::permission_denied());
     }
+    let config = cx.app.config();
+    let undo = if target.row.id == user.row.id {
+        None
+    } else {
+        acts::everything_of(cx.app.keeper(&config), target.row.id, vec![room.id()]).await
+    };
     let counts = cx
         .app
         .store
@@ -396,6 +410,7 @@ pub(crate) async fn delete_all(cx: &Cx<'_>, token: &str, id: &SessionId) -> Answ
             Some(room.token()),
             &target.row.session_id,
             &count.to_string(),
+            undo,
         )
         .await?;
     }
@@ -420,7 +435,13 @@ pub(crate) async fn delete_everywhere(cx: &Cx<'_>, id: &SessionId) -> Answer {
         return Err(Refusal::permission_denied());
     }
     let target = target.ok_or(Refusal::not_found())?;
-    let ids = allowed.iter().map(|room| room.id()).collect();
+    let ids: Vec<Id> = allowed.iter().map(|room| room.id()).collect();
+    let config = cx.app.config();
+    let undo = if target.row.id == user.row.id {
+        None
+    } else {
+        acts::everything_of(cx.app.keeper(&config), target.row.id, ids.clone()).await
+    };
     let counts = cx.app.store.delete_all_posts(ids, target.row.id, cx.now).await?;
     let mut by_token = Map::new();
     let mut total = 0;
@@ -434,6 +455,7 @@ pub(crate) async fn delete_everywhere(cx: &Cx<'_>, id: &SessionId) -> Answer {
             None,
             &target.row.session_id,
             &total.to_string(),
+            undo,
         )
         .await?;
     }

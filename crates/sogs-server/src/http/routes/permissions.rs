@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 use session_core::SessionId;
 
+use crate::admin::acts;
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx};
 use crate::store::{FuturePermission, FutureRow, Id, OverrideRow, PermissionPatch};
@@ -109,6 +110,8 @@ pub(crate) async fn set(cx: &Cx<'_>, token: &str, id: &SessionId) -> Answer {
     let body: Map<String, Value> = cx.req.json()?;
     let patch = patch(&body).ok_or_else(|| Refusal::page(400))?;
     let target = cx.app.resolve(id, true).await?.ok_or(Refusal::not_found())?;
+    let config = cx.app.config();
+    let undo = acts::permissions(cx.app.keeper(&config), target.row.id, room.id()).await;
     cx.app
         .store
         .set_permissions(room.id(), target.row.id, patch)
@@ -127,6 +130,7 @@ pub(crate) async fn set(cx: &Cx<'_>, token: &str, id: &SessionId) -> Answer {
         Some(room.token()),
         &target.row.session_id,
         &detail.join(" "),
+        undo,
     )
     .await?;
     one(cx, room.id(), target.row.id).await
@@ -206,6 +210,7 @@ pub(crate) async fn schedule(cx: &Cx<'_>, token: &str, id: &SessionId) -> Answer
         Some(room.token()),
         &target.row.session_id,
         &format!("in {delay} seconds"),
+        acts::later(target.row.id, room.id(), change.at),
     )
     .await?;
     let rows = cx.app.store.futures(room.id(), Some(target.row.id)).await?;

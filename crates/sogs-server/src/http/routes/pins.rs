@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::admin::acts;
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx};
 use crate::store::{Id, Pinned};
@@ -10,9 +11,11 @@ use crate::store::{Id, Pinned};
 pub(crate) async fn pin(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
     let (room, _) = cx.administered(token).await?;
     let user_id = cx.user()?.row.id;
+    let config = cx.app.config();
+    let undo = acts::pin(cx.app.keeper(&config), room.id(), message_id).await;
     match cx.app.store.pin(room.id(), message_id, user_id, cx.now).await? {
         Pinned::Done { info_updates, .. } => {
-            cx.audit("pin", Some(room.token()), &message_id.to_string(), "")
+            cx.audit("pin", Some(room.token()), &message_id.to_string(), "", undo)
                 .await?;
             Ok(Reply::json(&json!({ "info_updates": info_updates })))
         }
@@ -23,7 +26,13 @@ pub(crate) async fn pin(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
 /// `POST /room/T/unpin/ID` and `/unpin/all`
 pub(crate) async fn unpin(cx: &Cx<'_>, token: &str, message_id: Option<Id>) -> Answer {
     let (room, _) = cx.administered(token).await?;
-    let days = cx.app.config().files.expiry_days;
+    let config = cx.app.config();
+    let days = config.files.expiry_days;
+    let pinned = match message_id {
+        Some(id) => vec![id],
+        None => room.full.pins.iter().map(|pin| pin.message_id).collect(),
+    };
+    let undo = acts::unpin(cx.app.keeper(&config), pinned).await;
     let lifetime = (days > 0.0).then_some(days * 86_400.0);
     match cx.app.store.unpin(room.id(), message_id, lifetime).await? {
         Pinned::Done {
@@ -32,7 +41,7 @@ pub(crate) async fn unpin(cx: &Cx<'_>, token: &str, message_id: Option<Id>) -> A
         } => {
             if changed > 0 {
                 let target = message_id.map_or_else(|| "all".to_owned(), |id| id.to_string());
-                cx.audit("unpin", Some(room.token()), &target, "").await?;
+                cx.audit("unpin", Some(room.token()), &target, "", undo).await?;
             }
             Ok(Reply::json(&match message_id {
                 Some(_) => json!({ "info_updates": info_updates, "unpinned": changed > 0 }),

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::admin::acts;
 use crate::cache::Room;
 use crate::guard::{Newcomer, Paced};
 use crate::http::reply::{Refusal, Reply};
@@ -108,6 +109,8 @@ pub(crate) async fn remove_all(cx: &Cx<'_>, token: &str, message_id: Id, emoji: 
     if let Some(emoji) = &emoji {
         checked(emoji)?;
     }
+    let config = cx.app.config();
+    let undo = acts::reactions(cx.app.keeper(&config), message_id, emoji.as_deref()).await;
     let reacted = cx
         .app
         .store
@@ -121,6 +124,7 @@ pub(crate) async fn remove_all(cx: &Cx<'_>, token: &str, message_id: Id, emoji: 
             Some(room.token()),
             &message_id.to_string(),
             emoji,
+            undo,
         )
         .await?;
     }

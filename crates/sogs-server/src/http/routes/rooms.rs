@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::admin::acts;
 use crate::http::render;
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx};
@@ -104,11 +105,19 @@ pub(crate) async fn update(cx: &Cx<'_>, token: &str) -> Answer {
     let (room, _) = cx.administered(token).await?;
     let body: Map<String, Value> = cx.req.json()?;
     let patch = patch(&body).ok_or_else(|| Refusal::page(400))?;
+    let config = cx.app.config();
+    let undo = acts::room_edit(cx.app.keeper(&config), &room.full.room).await;
     match cx.app.store.patch_room(room.id(), patch).await? {
         RoomPatched::Done(info_updates) => {
             let keys: Vec<&str> = body.keys().map(String::as_str).collect();
-            cx.audit("room_edit", Some(room.token()), room.token(), &keys.join(", "))
-                .await?;
+            cx.audit(
+                "room_edit",
+                Some(room.token()),
+                room.token(),
+                &keys.join(", "),
+                undo,
+            )
+            .await?;
             Ok(Reply::json(&json!({ "info_updates": info_updates })))
         }
         RoomPatched::NoRoom => Err(Refusal::not_found()),

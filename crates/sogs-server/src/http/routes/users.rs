@@ -6,11 +6,12 @@ use serde_json::{Map, Value, json};
 use session_core::SessionId;
 
 use super::truthy;
+use crate::admin::acts;
 use crate::cache::{Room, User};
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx};
 use crate::model::permission::Rights;
-use crate::store::{ModChange, Where};
+use crate::store::{Id, ModChange, Where};
 
 /// Where an act applies: these rooms, or the server.
 enum Place {
@@ -26,12 +27,18 @@ impl Place {
         }
     }
 
-    /// The rooms' tokens for the log; nothing for the server.
-    fn tokens(&self) -> Vec<Option<String>> {
-        match self {
-            Self::Rooms(rooms) => rooms.iter().map(|room| Some(room.token().to_owned())).collect(),
-            Self::Global => vec![None],
-        }
+    /// For each place, its token for the log (nothing for the server), and what takes back a change of rights there.
+    async fn undos(&self, cx: &Cx<'_>, user_id: Id) -> Vec<(Option<String>, Option<Value>)> {
+        let config = cx.app.config();
+        let keeper = cx.app.keeper(&config);
+        let Self::Rooms(rooms) = self else {
+            let undos = acts::rights(keeper, user_id, vec![None]).await;
+            return undos.into_iter().map(|undo| (None, undo)).collect();
+        };
+        let places = rooms.iter().map(|room| Some(&room.full.room)).collect();
+        let undos = acts::rights(keeper, user_id, places).await;
+        let tokens = rooms.iter().map(|room| Some(room.token().to_owned()));
+        tokens.zip(undos).collect()
     }
 }
 
@@ -129,6 +136,7 @@ pub(crate) async fn moderator(cx: &Cx<'_>, id: &SessionId) -> Answer {
     let visible = flag("visible").unwrap_or(matches!(place, Place::Rooms(_)));
     let change = change(flag("moderator"), flag("admin"), visible).ok_or_else(|| Refusal::page(400))?;
     let target = cx.app.resolve(id, true).await?.ok_or(Refusal::not_found())?;
+    let undos = place.undos(cx, target.row.id).await;
     let updates = cx
         .app
         .store
@@ -142,8 +150,8 @@ pub(crate) async fn moderator(cx: &Cx<'_>, id: &SessionId) -> Answer {
         ModChange::Demote => ("mod_add", "no longer admin"),
         ModChange::Dismiss => ("mod_remove", ""),
     };
-    for room in place.tokens() {
-        cx.audit(action, room.as_deref(), &target.row.session_id, detail)
+    for (room, undo) in undos {
+        cx.audit(action, room.as_deref(), &target.row.session_id, detail, undo)
             .await?;
     }
     let mut by_token = Map::new();
@@ -188,6 +196,7 @@ pub(crate) async fn ban(cx: &Cx<'_>, id: &SessionId) -> Answer {
     if !bannable(&caller, &target, &place) {
         return Err(Refusal::permission_denied());
     }
+    let undos = place.undos(cx, target.row.id).await;
     cx.app
         .store
         .ban(
@@ -200,8 +209,8 @@ pub(crate) async fn ban(cx: &Cx<'_>, id: &SessionId) -> Answer {
     let detail = timeout
         .map(|seconds| format!("for {seconds} seconds"))
         .unwrap_or_default();
-    for room in place.tokens() {
-        cx.audit("ban", room.as_deref(), &target.row.session_id, &detail)
+    for (room, undo) in undos {
+        cx.audit("ban", room.as_deref(), &target.row.session_id, &detail, undo)
             .await?;
     }
     Ok(Reply::json(&json!({})))
@@ -216,9 +225,10 @@ pub(crate) async fn unban(cx: &Cx<'_>, id: &SessionId) -> Answer {
     let Some(target) = cx.app.resolve(id, false).await? else {
         return Ok(Reply::json(&json!({})));
     };
+    let undos = place.undos(cx, target.row.id).await;
     cx.app.store.unban(target.row.id, place.to_store()).await?;
-    for room in place.tokens() {
-        cx.audit("unban", room.as_deref(), &target.row.session_id, "")
+    for (room, undo) in undos {
+        cx.audit("unban", room.as_deref(), &target.row.session_id, "", undo)
             .await?;
     }
     Ok(Reply::json(&json!({})))

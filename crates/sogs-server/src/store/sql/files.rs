@@ -27,10 +27,11 @@ impl SqlStore {
         .await
     }
 
+    /// A file that was deleted is gone at once, not with the next cleanup.
     pub(crate) async fn file(&self, room_id: Id, file_id: Id) -> StoreResult<Option<FileRow>> {
         Ok(sqlx::query_as(
             "SELECT id, room_id, uploader_id, message_id, size, uploaded, expiry, filename, content \
-             FROM files WHERE id = $1 AND room_id = $2",
+             FROM files WHERE id = $1 AND room_id = $2 AND (expiry IS NULL OR expiry > 0.0)",
         )
         .bind(file_id)
         .bind(room_id)

@@ -172,7 +172,7 @@ async fn delete(
 }
 
 /// What goes with a deleted message: its pin, its files, its reactions. The sequence number of the latter, if any.
-async fn aftermath(tx: &mut Tx<'_>, room_id: Id, message_id: Id) -> StoreResult<Option<i64>> {
+pub(super) async fn aftermath(tx: &mut Tx<'_>, room_id: Id, message_id: Id) -> StoreResult<Option<i64>> {
     let pins = sqlx::query("DELETE FROM pinned_messages WHERE message_id = $1")
         .bind(message_id)
         .execute(&mut *tx.conn)
@@ -241,7 +241,7 @@ async fn delete_all(tx: &mut Tx<'_>, room_id: Id, user_id: Id, now: f64) -> Stor
 }
 
 /// Those of these messages that have reactions, a pin or files.
-async fn with_company(tx: &mut Tx<'_>, ids: &[Id]) -> StoreResult<Vec<Id>> {
+pub(super) async fn with_company(tx: &mut Tx<'_>, ids: &[Id]) -> StoreResult<Vec<Id>> {
     let mut found = Vec::new();
     for (list, marks) in id_lists(ids, 1) {
         let text = format!(

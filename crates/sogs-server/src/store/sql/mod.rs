@@ -1,6 +1,7 @@
 //! The one SQL text. This folder is compiled once per back end; `super` names the driver's types.
 
 mod accounts;
+mod erase;
 mod files;
 mod inbox;
 mod jobs;
@@ -8,6 +9,7 @@ mod listing;
 mod merge;
 mod messages;
 mod moderation;
+mod names;
 mod operation;
 mod posts;
 mod reactions;

@@ -435,7 +435,7 @@ pub(super) async fn global_unban(tx: &mut Tx<'_>, user_id: Id) -> StoreResult<()
 }
 
 /// A new ban replaces what was scheduled for the old one.
-async fn reschedule(
+pub(super) async fn reschedule(
     tx: &mut Tx<'_>,
     room_id: Option<Id>,
     user_id: Id,

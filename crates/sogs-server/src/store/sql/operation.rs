@@ -6,8 +6,7 @@ use super::{SqlStore, Tx, id_lists};
 use crate::model::filter::{Filter, FilterAction, FilterKind};
 use crate::model::raid::Raid;
 use crate::store::operation::{
-    BanRow, HeldRow, LogEntry, LogQuery, LogRow, MessageQuery, ModeratorRow, PersonRow, PlainMessage,
-    RaidRow, Totals,
+    BanRow, HeldRow, LogEntry, LogQuery, LogRow, MessageQuery, ModeratorRow, PlainMessage, RaidRow, Totals,
 };
 use crate::store::{Change, FileRow, Id, StoreError, StoreResult};
 
@@ -130,16 +129,6 @@ impl SqlStore {
         .await
     }
 
-    pub(crate) async fn hold(&self, message_id: Id, room_id: Id, reason: String, at: f64) -> StoreResult<()> {
-        self.write(
-            (message_id, room_id, reason, at),
-            |mut tx, (message_id, room_id, reason, at)| {
-                Box::pin(async move { hold(&mut tx, *message_id, *room_id, reason, *at).await })
-            },
-        )
-        .await
-    }
-
     pub(crate) async fn held(&self, room_id: Option<Id>) -> StoreResult<Vec<HeldRow>> {
         let rows = sqlx::query(
             "SELECT h.message_id, h.room_id, r.token, COALESCE(m.posted_as, u.session_id), h.at, h.reason, m.data FROM held_messages h \
@@ -179,21 +168,8 @@ impl SqlStore {
     }
 
     pub(crate) async fn add_log(&self, entry: LogEntry) -> StoreResult<Id> {
-        self.write(entry, |tx, entry| {
-            Box::pin(async move {
-                Ok(sqlx::query_scalar(
-                    "INSERT INTO audit_log (at, actor, action, room, target, detail, undo) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id",
-                )
-                .bind(entry.at)
-                .bind(&entry.actor)
-                .bind(&entry.action)
-                .bind(entry.room.as_deref())
-                .bind(entry.target.as_deref())
-                .bind(&entry.detail)
-                .bind(entry.undo.as_ref().map(ToString::to_string))
-                .fetch_one(&mut *tx.conn)
-                .await?)
-            })
+        self.write(entry, |mut tx, entry| {
+            Box::pin(async move { add_log(&mut tx, entry).await })
         })
         .await
     }
@@ -202,12 +178,16 @@ impl SqlStore {
         let rows = sqlx::query(
             "SELECT id, at, actor, action, room, target, detail, undo, undone_at FROM audit_log \
              WHERE ($1 = '' OR LOWER(room) = LOWER($1)) AND ($2 = '' OR actor = $2) AND ($3 = '' OR target = $3 OR actor = $3) \
-             ORDER BY id DESC LIMIT $4",
+             AND at >= $5 AND at < $6 AND id >= $7 AND id <= $8 ORDER BY id DESC LIMIT $4",
         )
         .bind(query.room.unwrap_or_default())
         .bind(query.actor.unwrap_or_default())
         .bind(query.target.unwrap_or_default())
         .bind(query.limit)
+        .bind(query.since.unwrap_or(f64::MIN))
+        .bind(query.until.unwrap_or(f64::MAX))
+        .bind(query.ids.map_or(0, |(first, _)| first))
+        .bind(query.ids.map_or(Id::MAX, |(_, last)| last))
         .fetch_all(&self.readers)
         .await?;
         rows.iter().map(log_row).collect()
@@ -249,7 +229,8 @@ impl SqlStore {
             (None, None) => "$1 = 0 AND $2 = 0",
         };
         let text = format!(
-            "{COLUMNS} WHERE {wanted} AND m.id < $3 AND (m.data IS NOT NULL OR NOT $4) ORDER BY m.id DESC LIMIT $5"
+            "{COLUMNS} WHERE {wanted} AND m.id < $3 AND m.id >= $6 AND m.posted >= $7 AND m.posted < $8 \
+             AND (m.data IS NOT NULL OR NOT $4) ORDER BY m.id DESC LIMIT $5"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(query.room_id.unwrap_or(0))
@@ -257,6 +238,9 @@ impl SqlStore {
             .bind(query.before.unwrap_or(Id::MAX))
             .bind(query.standing)
             .bind(query.limit)
+            .bind(query.from.unwrap_or(0))
+            .bind(query.since.unwrap_or(f64::MIN))
+            .bind(query.until.unwrap_or(f64::MAX))
             .fetch_all(&self.readers)
             .await?;
         rows.iter()
@@ -314,37 +298,6 @@ impl SqlStore {
                 admin,
                 visible,
             })
-            .collect())
-    }
-
-    pub(crate) async fn people(&self, room_id: Option<Id>, limit: i64) -> StoreResult<Vec<PersonRow>> {
-        let text = match room_id {
-            Some(_) => {
-                "SELECT u.session_id, u.created, a.last_active, u.banned, u.moderator, u.admin \
-                 FROM room_users a JOIN users u ON u.id = a.user_id WHERE a.room_id = $1 ORDER BY a.last_active DESC LIMIT $2"
-            }
-            None => {
-                "SELECT u.session_id, u.created, u.last_active, u.banned, u.moderator, u.admin \
-                 FROM users u WHERE $1 = 0 ORDER BY u.last_active DESC LIMIT $2"
-            }
-        };
-        let rows: Vec<(String, f64, f64, bool, bool, bool)> = sqlx::query_as(text)
-            .bind(room_id.unwrap_or(0))
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await?;
-        Ok(rows
-            .into_iter()
-            .map(
-                |(session_id, created, last_active, banned, moderator, admin)| PersonRow {
-                    session_id,
-                    created,
-                    last_active,
-                    banned,
-                    moderator,
-                    admin,
-                },
-            )
             .collect())
     }
 
@@ -427,6 +380,23 @@ impl SqlStore {
     }
 }
 
+/// Writes an entry of the audit log; its number.
+pub(super) async fn add_log(tx: &mut Tx<'_>, entry: &LogEntry) -> StoreResult<Id> {
+    Ok(sqlx::query_scalar(
+        "INSERT INTO audit_log (at, actor, action, room, target, detail, undo) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+         RETURNING id",
+    )
+    .bind(entry.at)
+    .bind(&entry.actor)
+    .bind(&entry.action)
+    .bind(entry.room.as_deref())
+    .bind(entry.target.as_deref())
+    .bind(&entry.detail)
+    .bind(entry.undo.as_ref().map(ToString::to_string))
+    .fetch_one(&mut *tx.conn)
+    .await?)
+}
+
 /// Notes that a post waits for approval.
 pub(super) async fn hold(
     tx: &mut Tx<'_>,
@@ -452,9 +422,9 @@ macro_rules! file_columns {
         "SELECT id, room_id, uploader_id, message_id, size, uploaded, expiry, filename, content FROM files"
     };
 }
-use file_columns;
+pub(super) use file_columns;
 
-fn file_row(row: &DbRow) -> StoreResult<FileRow> {
+pub(super) fn file_row(row: &DbRow) -> StoreResult<FileRow> {
     Ok(FileRow {
         id: row.try_get(0)?,
         room_id: row.try_get(1)?,

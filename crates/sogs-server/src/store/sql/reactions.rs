@@ -183,7 +183,7 @@ impl SqlStore {
 const REGULAR: &str = "SELECT seqno FROM messages WHERE id = $1 AND room_id = $2 AND data IS NOT NULL AND NOT filtered \
                        AND whisper_to IS NULL AND NOT whisper_mods";
 
-async fn regular(tx: &mut Tx<'_>, room_id: Id, message_id: Id) -> StoreResult<Option<i64>> {
+pub(super) async fn regular(tx: &mut Tx<'_>, room_id: Id, message_id: Id) -> StoreResult<Option<i64>> {
     Ok(sqlx::query_scalar(REGULAR)
         .bind(message_id)
         .bind(room_id)
@@ -248,7 +248,7 @@ async fn add(
 }
 
 /// Gives a message as many new sequence numbers as reactions changed; returns the last.
-async fn stamp(tx: &mut Tx<'_>, room_id: Id, message_id: Id, count: i64) -> StoreResult<i64> {
+pub(super) async fn stamp(tx: &mut Tx<'_>, room_id: Id, message_id: Id, count: i64) -> StoreResult<i64> {
     let seqno = take_seqnos(tx, room_id, count).await?.unwrap_or(0);
     sqlx::query("UPDATE messages SET seqno = $2, seqno_reactions = $2 WHERE id = $1")
         .bind(message_id)

@@ -256,7 +256,10 @@ async fn expire_image(tx: &mut Tx<'_>, old: Option<Id>, new: Option<Id>) -> Stor
     Ok(())
 }
 
-async fn pin(mut tx: Tx<'_>, (room_id, message_id, user_id, now): (Id, Id, Id, f64)) -> StoreResult<Pinned> {
+pub(super) async fn pin(
+    mut tx: Tx<'_>,
+    (room_id, message_id, user_id, now): (Id, Id, Id, f64),
+) -> StoreResult<Pinned> {
     let found: Option<Id> = sqlx::query_scalar(
         "SELECT id FROM messages WHERE id = $1 AND room_id = $2 AND data IS NOT NULL AND NOT filtered \
          AND whisper_to IS NULL AND NOT whisper_mods",

@@ -20,30 +20,6 @@ impl SqlStore {
         .await
     }
 
-    pub(crate) async fn restore_messages(&self, ids: Vec<Id>) -> StoreResult<u64> {
-        self.write(ids, |mut tx, ids| {
-            Box::pin(async move {
-                let mut restored = 0;
-                for id in ids {
-                    restored += restore(&mut tx, *id).await?;
-                }
-                Ok(restored)
-            })
-        })
-        .await
-    }
-
-    pub(crate) async fn reactions_of(&self, user_id: Id, room_id: Id) -> StoreResult<Vec<(Id, String, f64)>> {
-        Ok(sqlx::query_as(
-            "SELECT r.message_id, r.reaction, u.at FROM user_reactions u JOIN reactions r ON r.id = u.reaction_id \
-             WHERE u.user_id = $1 AND r.room_id = $2 ORDER BY r.message_id, r.id",
-        )
-        .bind(user_id)
-        .bind(room_id)
-        .fetch_all(&self.readers)
-        .await?)
-    }
-
     pub(crate) async fn reactions_to(
         &self,
         messages: Vec<Id>,
@@ -185,7 +161,7 @@ async fn hide(mut tx: Tx<'_>, message_id: Id, reason: &str, at: f64) -> StoreRes
 }
 
 /// A deleted message stands again with its last content, as an edit that every client fetches.
-async fn restore(tx: &mut Tx<'_>, message_id: Id) -> StoreResult<u64> {
+pub(super) async fn restore(tx: &mut Tx<'_>, message_id: Id) -> StoreResult<u64> {
     let room: Option<Id> = sqlx::query_scalar("SELECT room_id FROM messages WHERE id = $1 AND data IS NULL")
         .bind(message_id)
         .fetch_optional(&mut *tx.conn)
@@ -224,7 +200,7 @@ async fn restore(tx: &mut Tx<'_>, message_id: Id) -> StoreResult<u64> {
     Ok(1)
 }
 
-async fn put_file(tx: Tx<'_>, row: &FileRow) -> StoreResult<bool> {
+pub(super) async fn put_file(tx: Tx<'_>, row: &FileRow) -> StoreResult<bool> {
     let known: Option<Id> = sqlx::query_scalar("SELECT id FROM files WHERE id = $1")
         .bind(row.id)
         .fetch_optional(&mut *tx.conn)

@@ -1,0 +1,432 @@
+//! A raid of 300 identities: one command stops it, one cleans up after it, one takes the cleaning back.
+
+mod support;
+
+use http::Method;
+use serde_json::{Value, json};
+use session_core::Identity;
+use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, Place};
+use support::{Community, person, shown};
+
+const RAIDERS: u16 = 300;
+
+fn raider(number: u16) -> Identity {
+    let mut seed = [0xaa; 32];
+    seed[..2].copy_from_slice(&number.to_be_bytes());
+    Identity::from_seed(seed)
+}
+
+async fn community(database: Option<&str>) -> Community {
+    Community::with(|config| {
+        if let Some(url) = database {
+            url.clone_into(&mut config.database.url);
+        }
+    })
+    .await
+}
+
+/// Unix seconds in whole milliseconds: more digits may not survive as text.
+#[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+fn now() -> f64 {
+    support::now_ms() as f64 / 1000.0
+}
+
+fn sweep(since: f64, room: Option<&str>, ban: bool) -> Operation {
+    Operation::RaidSweep {
+        room: room.map(str::to_owned),
+        since,
+        until: None,
+        ban,
+        seconds: None,
+    }
+}
+
+async fn react(all: &Community, who: &Identity, message: i64, reaction: &str) -> u16 {
+    let path = format!("/room/test/reaction/{message}/{reaction}");
+    all.request_raw(Method::PUT, &path, who).await.status.as_u16()
+}
+
+async fn letter(all: &Community, from: &Identity, to: &Identity) -> u16 {
+    let path = format!("/inbox/{}", shown(&all.key, to));
+    let body = Some(("application/json", br#"{"message":"aGVsbG8="}"#.to_vec()));
+    all.request(Method::POST, &path, Some(from), body)
+        .await
+        .status
+        .as_u16()
+}
+
+/// What a member sees: messages with their reactions, the inbox, files and bans; without numbers that only grow.
+async fn look(all: &Community, files: &[i64]) -> Value {
+    let member = person(1);
+    let mut messages = Vec::new();
+    let mut before = i64::MAX;
+    loop {
+        let path = format!("/room/test/messages/before/{before}?limit=256&reactors=20");
+        let page = all.get(&path, Some(&member)).await.json();
+        let page = page.as_array().expect("messages");
+        let Some(last) = page.last() else { break };
+        before = last["id"].as_i64().expect("id");
+        for message in page {
+            let reactions: serde_json::Map<String, Value> = message["reactions"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(emoji, given)| (emoji.clone(), json!([given["count"], given["reactors"]])))
+                .collect();
+            messages.push(json!([
+                message["id"],
+                message["session_id"],
+                message["data"],
+                message["signature"],
+                reactions
+            ]));
+        }
+    }
+    let mut contents = Vec::new();
+    for file in files {
+        contents.push(all.get(&format!("/room/test/file/{file}"), None).await.text());
+    }
+    json!({
+        "messages": messages,
+        "inbox": all.get("/inbox", Some(&member)).await.json(),
+        "files": contents,
+        "bans": all.act(Operation::BanList).await.data,
+    })
+}
+
+/// One wave: texts and reactions that share nothing, some files and direct messages. Returns the files.
+async fn raid(all: &Community, message: i64) -> Vec<i64> {
+    let mut files = Vec::new();
+    for number in 0..RAIDERS {
+        let who = raider(number);
+        match number % 6 {
+            0 | 1 => {
+                let text = format!("{number:x} see https://site-{number}.example/{}", number * 7);
+                let posted = all.post("test", &who, &text).await;
+                assert_eq!(posted.status, 201, "{}", posted.text());
+                // They like each other.
+                let id = posted.json()["id"].as_i64().expect("id");
+                assert_eq!(react(all, &raider(number + 1), id, "👏").await, 200);
+            }
+            2 | 3 => {
+                assert_eq!(react(all, &who, message, &format!("r{number}")).await, 200);
+                assert_eq!(react(all, &who, message, "👎").await, 200);
+            }
+            4 => assert_eq!(letter(all, &who, &person(1)).await, 201),
+            _ => {
+                let upload = ("application/octet-stream", format!("file {number}").into_bytes());
+                let got = all
+                    .request(Method::POST, "/room/test/file", Some(&who), Some(upload))
+                    .await;
+                let file = got.json()["id"].as_i64().expect("a file");
+                files.push(file);
+                if number % 12 == 5 {
+                    let mut post: Value =
+                        serde_json::from_slice(&support::post_body(&all.key, &who, "look")).expect("JSON");
+                    post["files"] = json!([file]);
+                    let body = serde_json::to_vec(&post).expect("JSON");
+                    let posted = all
+                        .request(
+                            Method::POST,
+                            "/room/test/message",
+                            Some(&who),
+                            Some(("application/json", body)),
+                        )
+                        .await;
+                    assert_eq!(posted.status, 201);
+                }
+            }
+        }
+    }
+    files
+}
+
+#[expect(
+    clippy::too_many_lines,
+    reason = "one raid from its begin to the end of the cleaning"
+)]
+async fn a_raid(database: Option<&str>) {
+    let all = community(database).await;
+    // Members, one with a pin and files, and a moderator.
+    let mut own = Vec::new();
+    for number in 1..=5 {
+        let posted = all
+            .post("test", &person(number), &format!("member {number}"))
+            .await;
+        own.push(posted.json()["id"].as_i64().expect("id"));
+    }
+    for number in 2..=5 {
+        assert_eq!(react(&all, &person(number), own[0], "👍").await, 200);
+    }
+    assert_eq!(letter(&all, &person(2), &person(1)).await, 201);
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let since = now();
+    let files = raid(&all, own[0]).await;
+    // A new moderator, and a newcomer who is trusted, came during the raid.
+    let (boss, friend) = (person(40), person(41));
+    for who in [&boss, &friend] {
+        assert_eq!(all.post("test", who, "I help").await.status, 201);
+    }
+    all.act(Operation::ModAdd {
+        user: shown(&all.key, &boss),
+        place: Place::Global,
+        admin: false,
+        visible: None,
+    })
+    .await;
+    all.act(Operation::UserPermissions {
+        user: shown(&all.key, &friend),
+        room: "test".into(),
+        permissions: PermissionChange {
+            write: Some(true),
+            ..PermissionChange::default()
+        },
+        clear: false,
+    })
+    .await;
+    let raided = look(&all, &files).await;
+
+    // One command stops it.
+    all.act(Operation::RaidOn {
+        room: None,
+        seconds: None,
+        reach_back: now() - since,
+    })
+    .await;
+    assert_eq!(all.post("test", &raider(0), "more").await.status, 403);
+    assert_eq!(react(&all, &raider(0), own[0], "👎").await, 403);
+    assert_eq!(all.post("test", &person(1), "still here").await.status, 201);
+    assert_eq!(all.post("test", &friend, "me too").await.status, 201);
+    let stopped = look(&all, &files).await;
+
+    // One command cleans up, and says before what it would do.
+    let tried = all
+        .try_act(sweep(since, None, true), true)
+        .await
+        .expect("a dry run");
+    let counts = json!({
+        "since": since, "accounts": 300, "posts": 125, "reactions": 300, "files": 50, "direct_messages": 50,
+        "bans": 300, "room": null,
+    });
+    assert_eq!(tried.data, counts);
+    assert_eq!(look(&all, &files).await, stopped, "a dry run changes nothing");
+    let log = || Operation::LogList {
+        limit: 10_000,
+        room: None,
+        actor: None,
+        target: None,
+        since: None,
+        until: None,
+    };
+    let entries = all.act(log()).await.data["log"].as_array().expect("log").len();
+    let done = all.act(sweep(since, None, true)).await;
+    assert_eq!(done.data, counts);
+    let number = done.undo.expect("a number");
+    assert_eq!(
+        all.act(log()).await.data["log"].as_array().expect("log").len(),
+        entries + 1,
+        "one entry"
+    );
+    let clean = look(&all, &files).await;
+    let texts: Vec<String> = all.texts("test", Some(&person(1))).await;
+    assert_eq!(
+        texts,
+        [
+            "me too",
+            "still here",
+            "I help",
+            "I help",
+            "member 5",
+            "member 4",
+            "member 3",
+            "member 2",
+            "member 1"
+        ]
+    );
+    assert_eq!(
+        clean["messages"]
+            .as_array()
+            .and_then(|list| list.last())
+            .expect("one")[4],
+        json!({ "👍": [4, (2..=5).map(|n| shown(&all.key, &person(n))).collect::<Vec<_>>()] }),
+        "reactions of members stay"
+    );
+    assert_eq!(clean["inbox"].as_array().map(Vec::len), Some(1));
+    assert_eq!(clean["bans"]["bans"].as_array().map(Vec::len), Some(300));
+    assert_eq!(
+        all.get("/room/test/messages/recent", Some(&raider(7)))
+            .await
+            .status,
+        403
+    );
+    assert_eq!(
+        all.get(&format!("/room/test/file/{}", files[0]), None)
+            .await
+            .status,
+        404
+    );
+    let again = all.act(sweep(since, None, true)).await;
+    assert_eq!((again.changed, again.undo), (0, None), "nothing is left");
+
+    // One command takes it back.
+    all.act(Operation::Undo { id: Some(number) }).await;
+    let back = look(&all, &files).await;
+    for part in ["messages", "inbox", "files", "bans"] {
+        assert_eq!(back[part], stopped[part], "{part}");
+    }
+    assert_eq!(raided["files"], back["files"]);
+
+    // In one room: no direct messages, and bans from there.
+    all.act(sweep(since, Some("test"), true)).await;
+    let here = look(&all, &files).await;
+    assert_eq!(here["messages"], clean["messages"]);
+    assert_eq!(here["inbox"], stopped["inbox"]);
+    assert_eq!(here["bans"]["bans"][0]["room"], "test");
+    all.act(Operation::Undo { id: None }).await;
+    assert_eq!(look(&all, &files).await, stopped);
+    let error = all
+        .try_act(sweep(now() + 3600.0, None, false), false)
+        .await
+        .expect_err("in the future");
+    assert_eq!(error.kind, AdminErrorKind::Usage);
+}
+
+#[tokio::test]
+async fn a_raid_is_stopped_cleaned_up_and_the_cleaning_undone_on_sqlite() {
+    a_raid(None).await;
+}
+
+#[tokio::test]
+async fn a_raid_is_stopped_cleaned_up_and_the_cleaning_undone_on_postgresql() {
+    let postgres = testkit::Postgres::shared();
+    let database = postgres.database();
+    a_raid(Some(database.url())).await;
+}
+
+/// A moderator who bans seven people and deletes twelve posts in the app.
+async fn a_rogue_moderator(database: Option<&str>) {
+    let all = community(database).await;
+    let rogue = person(50);
+    all.act(Operation::ModAdd {
+        user: shown(&all.key, &rogue),
+        place: Place::Rooms(vec!["test".into()]),
+        admin: false,
+        visible: None,
+    })
+    .await;
+    let mut ids = Vec::new();
+    for number in 1..=12_u8 {
+        let posted = all.post("test", &person(number), &format!("text {number}")).await;
+        let id = posted.json()["id"].as_i64().expect("id");
+        ids.push(id);
+        assert_eq!(react(&all, &person(number), ids[0], "👍").await, 200);
+    }
+    let before = look(&all, &[]).await;
+    let since = now();
+    let json = |value: Value| Some(("application/json", serde_json::to_vec(&value).expect("JSON")));
+    for number in 1..=7 {
+        let path = format!("/user/{}/ban", shown(&all.key, &person(number)));
+        let got = all
+            .request(
+                Method::POST,
+                &path,
+                Some(&rogue),
+                json(json!({ "rooms": ["test"] })),
+            )
+            .await;
+        assert_eq!(got.status, 200);
+    }
+    for (n, id) in ids.iter().enumerate() {
+        let path = if n < 6 {
+            format!("/room/test/message/{id}")
+        } else {
+            format!(
+                "/room/test/all/{}",
+                shown(&all.key, &person(u8::try_from(n + 1).expect("small")))
+            )
+        };
+        let got = all.request(Method::DELETE, &path, Some(&rogue), None).await;
+        assert_eq!(got.status, 200, "{path}");
+    }
+    assert_eq!(all.texts("test", Some(&rogue)).await, Vec::<String>::new());
+    let undo = |actor: String| Operation::UndoMany {
+        ranges: Vec::new(),
+        actor: Some(actor),
+        room: None,
+        since: Some(since),
+        until: None,
+    };
+    let tried = all
+        .try_act(undo(shown(&all.key, &rogue)), true)
+        .await
+        .expect("a dry run");
+    assert_eq!(tried.data["undone"].as_array().map(Vec::len), Some(19));
+    assert_eq!(all.texts("test", Some(&rogue)).await, Vec::<String>::new());
+    let done = all.act(undo(shown(&all.key, &rogue))).await;
+    assert_eq!(done.data["left"], json!([]));
+    assert_eq!(look(&all, &[]).await, before);
+    let error = all
+        .try_act(undo(shown(&all.key, &rogue)), false)
+        .await
+        .expect_err("all of it is undone");
+    assert_eq!(error.kind, AdminErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn what_a_moderator_did_in_the_app_is_undone_on_sqlite() {
+    a_rogue_moderator(None).await;
+}
+
+#[tokio::test]
+async fn what_a_moderator_did_in_the_app_is_undone_on_postgresql() {
+    let postgres = testkit::Postgres::shared();
+    let database = postgres.database();
+    a_rogue_moderator(Some(database.url())).await;
+}
+
+#[tokio::test]
+async fn ranges_of_the_log_are_undone_the_latest_first() {
+    let all = community(None).await;
+    let mut numbers = Vec::new();
+    for value in ["1", "2", "3", "4"] {
+        let done = all
+            .act(Operation::SettingSet {
+                room: None,
+                name: "rate_posts".into(),
+                value: Some(value.into()),
+            })
+            .await;
+        numbers.push(done.undo.expect("a number"));
+    }
+    let value = async || {
+        let list = all.act(Operation::SettingList { room: None }).await;
+        list.data["settings"][0]["value"].as_str().map(str::to_owned)
+    };
+    all.act(Operation::UndoMany {
+        ranges: vec![(numbers[2], numbers[3]), (numbers[1], numbers[1])],
+        actor: None,
+        room: None,
+        since: None,
+        until: None,
+    })
+    .await;
+    assert_eq!(
+        value().await.as_deref(),
+        Some("1"),
+        "as the oldest of them found it"
+    );
+    let error = all
+        .try_act(
+            Operation::UndoMany {
+                ranges: Vec::new(),
+                actor: None,
+                room: None,
+                since: None,
+                until: None,
+            },
+            false,
+        )
+        .await
+        .expect_err("everything");
+    assert_eq!(error.kind, AdminErrorKind::Usage);
+}
