@@ -29,6 +29,10 @@ const TALKING: u64 = u64::MAX;
 /// Stands for "no body" where the moment is kept at which a body began.
 const NO_BODY: u64 = u64::MAX;
 
+/// Order in which connections leave: does the body pause or come slowly, was something asked, bytes per second of the
+/// body, silent since.
+type Order = (bool, bool, u64, u64);
+
 /// The places of one or more listeners.
 #[derive(Debug)]
 pub struct Places {
@@ -171,7 +175,7 @@ impl Places {
         let now = self.now();
         let patience = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
         let mut next = patience;
-        let mut first: Option<((bool, bool, u64, u64), Arc<Seat>)> = None;
+        let mut first: Option<(Order, Arc<Seat>)> = None;
         for seat in self.lock().values() {
             let since = seat.silent_since.load(Ordering::Acquire);
             if seat.told.load(Ordering::Acquire) {
