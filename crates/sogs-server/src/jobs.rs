@@ -50,7 +50,7 @@ async fn keep_nonces(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
         // Where several processes share them, they are written already.
         if !nonces.is_empty()
             && !app.store.is_shared()
-            && let Err(error) = app.store.keep_nonces(nonces).await
+            && let Err(error) = app.store.keep_nonces(nonces, unix_now()).await
         {
             tracing::warn!(%error, "nonces were not written; they are kept in memory");
         }
@@ -136,15 +136,20 @@ pub(crate) async fn clean_once(app: &App) -> crate::store::StoreResult<()> {
     let config = app.config();
     let now = unix_now();
     let day = 86_400.0;
+    let (nonce_clock, forgets) = app.keep_clock(now);
     #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
     let plan = CleanupPlan {
         now,
         history_before: now - config.messages.history_days * day,
         activity_before: now - config.rooms.active_prune_days * day,
-        nonces_before: now as i64 - crate::nonce::TOLERANCE - 3600,
+        nonces_before: forgets as i64,
+        nonce_clock,
         active_since: now - config.rooms.active_days * day,
     };
     let done = app.store.cleanup(plan).await?;
+    if let Some(oldest) = app.store.nonce_marks().await?.oldest {
+        app.nonces.refuse_before(oldest);
+    }
     app.contents.remove_unused(&app.store, &done.contents).await?;
     if done != crate::store::Cleaned::default() {
         tracing::debug!(?done, "cleaned up");

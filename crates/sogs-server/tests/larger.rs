@@ -139,12 +139,23 @@ async fn seen(
     }
 }
 
-/// Every row of every message, as both databases hold it.
-async fn same_rows(source: &mut SqliteConnection, target: &Path) {
-    let mut ours = SqliteConnection::connect(&format!("sqlite:{}", target.join("community.db").display()))
-        .await
-        .expect("our database");
-    // Rows of one person are one here: what they wrote is the person's, under the id that signed it.
+/// A query of the old database in which the numbers of people mean the rows that they have now.
+fn as_now(sql: &str) -> String {
+    let mut sql = sql.to_owned();
+    for column in ["\"user\"", "whisper", "pinned_by", "recipient", "sender"] {
+        for name in [column.to_owned(), format!("u.{column}")] {
+            let now =
+                format!(", COALESCE((SELECT user_id FROM ours.joined_users j WHERE j.id = {name}), {name}),");
+            let (list, rest) = sql.split_once(" FROM ").expect("a list");
+            let list = format!("{list},").replace(&format!(", {name},"), &now);
+            sql = format!("{} FROM {rest}", list.trim_end_matches(','));
+        }
+    }
+    sql
+}
+
+/// Brings our database to the side of the old one; the sample has a person with two ids.
+async fn attach(source: &mut SqliteConnection, target: &Path) {
     sqlx::query("ATTACH ? AS ours")
         .bind(target.join("community.db").display().to_string())
         .execute(&mut *source)
@@ -154,10 +165,16 @@ async fn same_rows(source: &mut SqliteConnection, target: &Path) {
         .fetch_one(&mut *source)
         .await
         .expect("a count");
-    assert!(
-        (1..10).contains(&joined),
-        "the sample has a person with two ids: {joined}"
-    );
+    assert!((1..10).contains(&joined), "{joined}");
+}
+
+/// Every row of every message, as both databases hold it.
+async fn same_rows(source: &mut SqliteConnection, target: &Path) {
+    let mut ours = SqliteConnection::connect(&format!("sqlite:{}", target.join("community.db").display()))
+        .await
+        .expect("our database");
+    // Rows of one person are one here: what they wrote is the person's, under the id that signed it.
+    attach(source, target).await;
     for (theirs, mine) in [
         (
             "SELECT m.id, u.session_id FROM messages m JOIN users u ON u.id = m.\"user\" ORDER BY m.id",
@@ -206,22 +223,7 @@ async fn same_rows(source: &mut SqliteConnection, target: &Path) {
             "SELECT id, recipient_id, sender_id, body FROM inbox ORDER BY id",
         ),
     ] {
-        // The row that a row number means now.
-        let mut theirs = theirs.to_owned();
-        for column in ["\"user\"", "whisper", "pinned_by", "recipient", "sender"] {
-            for start in [", ", ", u."] {
-                let now = format!(
-                    ", COALESCE((SELECT user_id FROM ours.joined_users j WHERE j.id = {0}), {0}),",
-                    format!("{start}{column}").trim_start_matches(", ")
-                );
-                let named = format!("{start}{column},");
-                let (list, rest) = theirs.split_once(" FROM ").expect("a list");
-                theirs = format!(
-                    "{} FROM {rest}",
-                    format!("{list},").replace(&named, &now).trim_end_matches(',')
-                );
-            }
-        }
+        let theirs = as_now(theirs);
         let (mut theirs, mut mine) = (dump(source, &theirs).await, dump(&mut ours, mine).await);
         theirs.sort();
         mine.sort();

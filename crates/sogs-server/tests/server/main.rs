@@ -15,6 +15,7 @@
     reason = "a protocol walk-through reads best in one piece"
 )]
 
+mod accounts;
 mod auth;
 mod bucket;
 mod bucket_crash;
@@ -29,4 +30,5 @@ mod readonly;
 mod retention;
 mod shared;
 mod store;
+mod store_people;
 mod transcript;
