@@ -92,6 +92,10 @@ pub struct File {
 
 /// What became of one piece in one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts of their own, each with its consequence"
+)]
 pub struct Attempt {
     /// The outcome.
     pub outcome: Outcome,
