@@ -3,6 +3,8 @@
 #[path = "server/memory.rs"]
 mod memory;
 mod support;
+#[path = "server/upkeep.rs"]
+mod upkeep;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

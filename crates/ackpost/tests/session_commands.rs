@@ -307,7 +307,7 @@ fn moderating_from_the_shell() {
     ok(&admin, &["room", "ban", &link, &id, "--for", "1h", "--delete"]);
     let banned = user.run(&["room", "post", &link, me[0], me[1], "-b", "two"]);
     assert!(
-        banned.code == 1 && banned.stderr.contains("permission"),
+        banned.code == 1 && banned.stderr.contains("banned from the room until 20"),
         "{}",
         banned.all()
     );

@@ -7,7 +7,7 @@ use serde_json::Value;
 use session_core::SessionId;
 use session_core::auth::BLINDING_REQUIRED;
 
-use crate::error::{Cause, SogsError};
+use crate::error::{Ban, Cause, SogsError};
 use crate::transport::http::Progress;
 use crate::transport::{Answer, plain_text, retry_after};
 
@@ -237,7 +237,21 @@ pub(crate) fn check(answer: &Answer) -> Result<(), SogsError> {
     Err(SogsError::new(cause)
         .with_status(status)
         .with_text(&text)
+        .with_ban(ban(answer))
         .with_retry_after(wait))
+}
+
+/// The ban that an answer names.
+fn ban(answer: &Answer) -> Option<Ban> {
+    let from_room = match answer.header("x-sogs-banned")? {
+        "room" => true,
+        "server" => false,
+        _ => return None,
+    };
+    let until = answer
+        .header("x-sogs-banned-until")
+        .and_then(|until| until.parse().ok());
+    Some(Ban::new(from_room, until))
 }
 
 /// Returns true if the text of a 429 without `Retry-After` speaks of a rate limit.

@@ -144,8 +144,39 @@ struct Inner {
     retry_after: Option<Duration>,
     /// What the server wrote, cleaned and cut.
     text: Option<String>,
+    ban: Option<Ban>,
     /// The error was read from an answer of the server, and not from something on the way to it.
     is_answer: bool,
+}
+
+/// A ban that a server names as the cause of its refusal, in the headers `X-SOGS-Banned` and `X-SOGS-Banned-Until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ban {
+    /// The account is banned from the room of the call; false for the whole server.
+    pub from_room: bool,
+    /// When the ban ends by itself, in Unix seconds; `None` for a ban without an end.
+    pub until: Option<i64>,
+}
+
+impl Ban {
+    pub(crate) fn new(from_room: bool, until: Option<i64>) -> Self {
+        Self { from_room, until }
+    }
+}
+
+impl fmt::Display for Ban {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.from_room {
+            "this account is banned from the room"
+        } else {
+            "this account is banned on the server"
+        })?;
+        match self.until.map(jiff::Timestamp::from_second) {
+            Some(Ok(until)) => write!(f, " until {}", until.strftime("%Y-%m-%d %H:%M UTC")),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl SogsError {
@@ -157,6 +188,7 @@ impl SogsError {
             status: None,
             retry_after: None,
             text: None,
+            ban: None,
             is_answer: false,
         };
         Self {
@@ -191,6 +223,16 @@ impl SogsError {
             .to_owned();
         self.inner.text = (!clean.is_empty()).then_some(clean);
         self
+    }
+
+    pub(crate) fn with_ban(mut self, ban: Option<Ban>) -> Self {
+        self.inner.ban = ban;
+        self
+    }
+
+    /// Returns the ban that the server names as the cause. Servers other than Ackpost's do not name it.
+    pub fn ban(&self) -> Option<Ban> {
+        self.inner.ban
     }
 
     /// Notes that the error was read from an answer of the server.
@@ -326,6 +368,13 @@ impl SogsError {
         } else {
             self.inner.host.as_str()
         };
+        match self.inner.ban {
+            Some(Ban { until: Some(_), .. }) => {
+                return "wait until the ban ends, or ask a moderator of the community to lift it".into();
+            }
+            Some(_) => return "ask a moderator of the community to lift the ban".into(),
+            None => {}
+        }
         match &self.inner.cause {
             Cause::BadRequest => "check the parameters of the call; the server's text above says what it misses".into(),
             Cause::BlindingRequired => "use a blinded id: blind=auto or blind=yes".into(),
@@ -364,7 +413,7 @@ impl SogsError {
             Cause::ClockSkew { .. } => "set this machine's clock (it must be within 24 hours of the server's)".into(),
             Cause::NonceReused => "try again: every request gets a new nonce".into(),
             Cause::RateLimited => match self.inner.retry_after {
-                Some(after) => format!("wait {} seconds", after.as_secs().max(1)),
+                Some(after) => format!("wait {}", counted(after.as_secs().max(1), "second")),
                 None => "wait a while".into(),
             },
             Cause::Rejected => "change the message: a filter of the community does not let it through".into(),
@@ -466,9 +515,14 @@ impl fmt::Display for SogsError {
         if !self.inner.host.is_empty() {
             write!(f, "{}: ", self.inner.host)?;
         }
-        match (&self.inner.cause, missing(&self.inner.call)) {
-            (Cause::NotFound, Some(what)) => f.write_str(&what)?,
-            (cause, _) => cause.fmt(f)?,
+        match (self.inner.ban, &self.inner.cause, missing(&self.inner.call)) {
+            (Some(ban), ..) => ban.fmt(f)?,
+            (_, Cause::NotFound, Some(what)) => f.write_str(&what)?,
+            (_, cause, _) => cause.fmt(f)?,
+        }
+        // The text of the reference says less, or something else.
+        if self.inner.ban.is_some() {
+            return Ok(());
         }
         match (self.inner.status, &self.inner.text) {
             (Some(status), Some(text)) => write!(f, " ({status} \u{201c}{text}\u{201d})"),
@@ -524,12 +578,17 @@ fn missing(call: &str) -> Option<String> {
     })
 }
 
+/// `1 second`, `2 seconds`.
+fn counted(number: u64, unit: &str) -> String {
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
 fn human_seconds(seconds: u64) -> String {
     match seconds {
-        0..120 => format!("{seconds} seconds"),
-        120..7_200 => format!("{} minutes", seconds / 60),
-        7_200..172_800 => format!("{} hours", seconds / 3_600),
-        _ => format!("{} days", seconds / 86_400),
+        0..120 => counted(seconds, "second"),
+        120..7_200 => counted(seconds / 60, "minute"),
+        7_200..172_800 => counted(seconds / 3_600, "hour"),
+        _ => counted(seconds / 86_400, "day"),
     }
 }
 

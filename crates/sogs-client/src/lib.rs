@@ -49,7 +49,7 @@ pub mod types;
 pub use batch::{Batch, BatchAnswers, MAX_CALLS, Ticket};
 pub use call::Call;
 pub use differences::Difference;
-pub use error::{Cause, RATE_LIMIT_WINDOW, SogsError};
+pub use error::{Ban, Cause, RATE_LIMIT_WINDOW, SogsError};
 pub use inbox::Inbox;
 pub use post::{Post, PreparedPost};
 pub use room::{Download, Edited, ListOptions, MAX_LIMIT, Posted, Room, RoomUpdate, Upload, UploadedFile};

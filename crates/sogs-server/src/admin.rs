@@ -18,6 +18,7 @@ mod stopped;
 mod sweep;
 mod undo;
 mod undo_many;
+mod upkeep;
 
 pub(crate) use archive::{Keeper, replaced_folder};
 pub use newkey::{NewKey, new_key};
@@ -27,5 +28,5 @@ pub use running::reload;
 pub(crate) use running::start;
 pub(crate) use socket::stopped;
 pub use socket::{Asked, SOCKET, ask, bind_private};
-pub use stopped::{InitOptions, Initialised, init, perform};
+pub use stopped::{InitOptions, Initialised, init, link_problem, perform};
 pub(crate) use stopped::{private_folder, without_password, write_private};

@@ -85,7 +85,26 @@ pub struct App {
     former_stamp: AtomicI64,
     url: RwLock<String>,
     started: f64,
+    /// The configuration file as it was when the server started, without the words of the command line.
+    file_at_start: Config,
+    log_level: RwLock<Option<LogLevelFn>>,
+    /// Held while the configuration is read again.
+    pub(crate) reloading: tokio::sync::Mutex<()>,
 }
+
+/// What comes of a new level of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogLevel {
+    /// The log follows it.
+    Follows,
+    /// It is not a level; the text says why.
+    Unusable(String),
+    /// The log keeps its level until a restart; the text says why.
+    Fixed(String),
+}
+
+/// Takes a new level of the log over, or (when the second argument is true) only says what would come of it.
+type LogLevelFn = Box<dyn Fn(&str, bool) -> LogLevel + Send + Sync>;
 
 /// What an [`App`] is made of.
 pub(crate) struct Parts {
@@ -131,6 +150,9 @@ impl App {
             former_stamp: AtomicI64::new(parts.former_stamp),
             url: RwLock::default(),
             started: unix_now(),
+            file_at_start: Config::load(&parts.config.dir).unwrap_or_else(|_| parts.config.clone()),
+            log_level: RwLock::default(),
+            reloading: tokio::sync::Mutex::default(),
             config: RwLock::new(Arc::new(parts.config)),
         })
     }
@@ -152,6 +174,24 @@ impl App {
     /// Puts the reloadable options of another configuration into force.
     pub fn set_config(&self, config: Config) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    pub(crate) fn file_at_start(&self) -> &Config {
+        &self.file_at_start
+    }
+
+    /// Sets the function that changes the level of the log when `[log] level` is read again. It gets the level and
+    /// whether it is only tried. Without it the level needs a restart.
+    pub fn on_log_level(&self, follow: impl Fn(&str, bool) -> LogLevel + Send + Sync + 'static) {
+        *self.log_level.write().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(follow));
+    }
+
+    pub(crate) fn try_log_level(&self, level: &str, dry_run: bool) -> LogLevel {
+        let follow = self.log_level.read().unwrap_or_else(PoisonError::into_inner);
+        follow.as_ref().map_or_else(
+            || LogLevel::Fixed("this program sets the level of its log itself".to_owned()),
+            |follow| follow(level, dry_run),
+        )
     }
 
     /// The server's public key.

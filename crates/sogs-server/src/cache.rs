@@ -39,6 +39,19 @@ impl Room {
             user.and_then(|user| user.overrides.get(&self.id())),
         )
     }
+
+    /// Whether this user would see the room if they were not banned from it.
+    pub fn is_visible_without_ban(&self, user: &User) -> bool {
+        let row = UserRow {
+            banned: false,
+            ..user.row.clone()
+        };
+        let own = user.overrides.get(&self.id()).map(|own| OverrideRow {
+            banned: false,
+            ..*own
+        });
+        rights(&self.full.room.defaults, Some(&row), own.as_ref()).visible()
+    }
 }
 
 /// Counters of a room that change with every message.

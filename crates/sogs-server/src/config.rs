@@ -139,8 +139,9 @@ pub struct Net {
     pub listen: SocketAddr,
     /// URL under which people reach the server, for join links; empty: `http://` and the address. (reload)
     pub base_url: String,
-    /// Proxies whose `X-Forwarded-For` is believed in logs, as addresses. (reload)
-    pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Proxies whose `X-Forwarded-For` is believed, as addresses or networks (`10.0.0.0/8`): the address of the client
+    /// goes into the log and bounds its uploads. (reload)
+    pub trusted_proxies: Vec<crate::Network>,
     /// Lets a second process listen on the same port, for a restart without a gap.
     pub reuse_port: bool,
     /// Whether the old `/legacy/` routes and onion requests of version 3 are answered. (reload)
@@ -234,7 +235,8 @@ pub struct Files {
     pub s3_timeout_seconds: f64,
     /// Largest upload in bytes, enforced while it arrives; at most 5000000000 with `s3`. (reload)
     pub max_size: u64,
-    /// Days an attached file is kept; 0 = for ever. (reload)
+    /// Days an attached file is kept; 0 = for ever. A change is for files attached from then on;
+    /// `ackpost server file keep` keeps older ones. (reload)
     pub expiry_days: f64,
     /// Seconds within which an upload must be attached to a message. (reload)
     pub unattached_seconds: f64,
@@ -380,11 +382,16 @@ impl Default for Limits {
 pub struct Web {
     /// Whether there are pages for browsers at all.
     pub enabled: bool,
+    /// Whether there is a page that lists the rooms. Without it the page of each room is still there. (reload)
+    pub index: bool,
 }
 
 impl Default for Web {
     fn default() -> Self {
-        Self { enabled: true }
+        Self {
+            enabled: true,
+            index: true,
+        }
     }
 }
 

@@ -15,7 +15,6 @@ mod transfer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Blake2b512, Digest as _};
@@ -24,6 +23,7 @@ use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
+use crate::arrivals::{Arrivals, Sender};
 use crate::config::{Config, ConfigError, Storage};
 use crate::http::request::Spooled;
 use crate::store::{DynStore, StoreResult};
@@ -35,9 +35,6 @@ pub use name::content_name;
 pub(crate) use name::hash_of;
 pub(crate) use opened::Opened;
 
-/// Bytes of uploads that may be on the disk without being anybody's yet: whether a signature is good shows only at the
-/// end of what it covers.
-const ARRIVING_BYTES: u64 = 1 << 30;
 /// Bytes that are fetched from a bucket at a time for a client.
 const PIECE: u64 = 256 * 1024;
 /// Bytes that are fetched from a bucket at a time by a command.
@@ -61,8 +58,7 @@ pub struct Contents {
     /// Whether a name is used once, because other processes work on the same contents.
     once: bool,
     piece: u64,
-    arriving: Arc<AtomicU64>,
-    arriving_limit: u64,
+    arrivals: Arc<Arrivals>,
     /// Held while a content is put in place and registered, or found unused and removed.
     lock: Arc<Mutex<()>>,
 }
@@ -82,8 +78,7 @@ impl Contents {
             place: Place::Folder(root),
             once: false,
             piece: LARGE_PIECE,
-            arriving: Arc::default(),
-            arriving_limit: ARRIVING_BYTES,
+            arrivals: Arc::default(),
             lock: Arc::default(),
         }
     }
@@ -173,7 +168,11 @@ impl Contents {
     }
 
     /// Begins to receive an upload.
-    pub(crate) async fn spool(&self) -> io::Result<Spool> {
+    ///
+    /// # Errors
+    /// [`SpoolError::Busy`] when too many are arriving, else what the disk says.
+    pub(crate) async fn spool(&self, sender: Sender) -> Result<Spool, SpoolError> {
+        let share = self.arrivals.begin(sender).ok_or(SpoolError::Busy)?;
         let folder = &self.spools;
         tokio::fs::create_dir_all(folder).await?;
         let mut name = [0; 16];
@@ -186,16 +185,12 @@ impl Contents {
             auth_hash: [0; 64],
             content: String::new(),
             md5: [0; 16],
-            share: Arriving {
-                total: Arc::clone(&self.arriving),
-                own: 0,
-            },
+            share,
         };
         let bucket = matches!(self.place, Place::Bucket(_));
         Ok(Spool {
             file,
             spooled,
-            limit: self.arriving_limit,
             auth: Blake2b512::new(),
             content: Blake2b::new(),
             md5: bucket.then(Md5::new),
@@ -227,7 +222,7 @@ impl Contents {
 
     /// Puts bytes in their place.
     pub(crate) async fn store(&self, bytes: &[u8]) -> Result<Kept, ContentError> {
-        let mut spool = self.spool().await?;
+        let mut spool = self.spool(Sender::default()).await?;
         spool.write(bytes).await?;
         let spooled = spool.finish().await?;
         self.keep(&spooled).await
@@ -358,8 +353,6 @@ async fn place(file: &Path, root: &Path, name: &str) -> io::Result<()> {
 pub(crate) struct Spool {
     file: File,
     spooled: Spooled,
-    /// What all together may take.
-    limit: u64,
     auth: Blake2b512,
     content: Blake2b<U32>,
     /// Only for a bucket.
@@ -368,11 +361,30 @@ pub(crate) struct Spool {
     flush: bool,
 }
 
+/// Why an upload is not received.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SpoolError {
+    /// Too many uploads are arriving at the moment.
+    #[error("too many uploads are arriving at the moment")]
+    Busy,
+    /// The disk refused.
+    #[error(transparent)]
+    Disk(#[from] io::Error),
+}
+
+impl From<SpoolError> for io::Error {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::Disk(error) => error,
+            busy @ SpoolError::Busy => Self::other(busy),
+        }
+    }
+}
+
 impl Spool {
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.spooled.share.grow(bytes.len() as u64) > self.limit {
-            let text = format!("uploads that are arriving take {} bytes already", self.limit);
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, text));
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        if !self.spooled.share.grow(bytes.len() as u64) {
+            return Err(SpoolError::Busy);
         }
         self.file.write_all(bytes).await?;
         self.auth.update(bytes);
@@ -402,27 +414,6 @@ impl Spool {
     }
 }
 
-/// The part of one upload in what all that are arriving take of the disk.
-#[derive(Debug)]
-pub(crate) struct Arriving {
-    total: Arc<AtomicU64>,
-    own: u64,
-}
-
-impl Arriving {
-    /// More has come; returns what all take together.
-    fn grow(&mut self, bytes: u64) -> u64 {
-        self.own += bytes;
-        self.total.fetch_add(bytes, Ordering::Relaxed) + bytes
-    }
-}
-
-impl Drop for Arriving {
-    fn drop(&mut self) {
-        self.total.fetch_sub(self.own, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -431,20 +422,20 @@ mod tests {
     async fn what_is_arriving_has_a_bound_over_all_uploads() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let contents = Contents {
-            arriving_limit: 10,
+            arrivals: Arc::new(Arrivals::with_limit(10)),
             ..Contents::new(folder.path().to_path_buf())
         };
-        let mut first = contents.spool().await?;
-        let mut second = contents.spool().await?;
+        let mut first = contents.spool(Sender::default()).await?;
+        let mut second = contents.spool(Sender::default()).await?;
         first.write(b"123456").await?;
         let refused = second.write(b"12345").await.expect_err("eleven are too many");
-        assert_eq!(refused.kind(), io::ErrorKind::QuotaExceeded);
+        assert!(matches!(refused, SpoolError::Busy), "{refused}");
         drop(second);
         // What is received or given up is free again.
         first.write(b"7890").await?;
         drop(first.finish().await?);
         contents.store(b"1234567890").await.expect("stored");
-        assert_eq!(contents.arriving.load(Ordering::Relaxed), 0);
+        assert_eq!(contents.arrivals.bytes(), 0);
         assert_eq!(std::fs::read_dir(folder.path().join("tmp"))?.count(), 0);
         Ok(())
     }

@@ -75,6 +75,11 @@ impl ImportError {
     }
 }
 
+/// `1 thing`, `2 things`.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 pub(crate) fn file_error(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> ImportError {
     let path = path.to_path_buf();
     move |error| ImportError::File { path, error }

@@ -125,12 +125,14 @@ macro_rules! store_api {
             /// Pins a message, or renews its pin.
             fn pin(room_id: Id, message_id: Id, user_id: Id, now: f64) -> Pinned;
             /// Unpins one message, or all.
-            fn unpin(room_id: Id, message_id: Option<Id>, file_lifetime: Option<f64>) -> Pinned;
+            fn unpin(room_id: Id, message_id: Option<Id>, files_expire: Option<f64>) -> Pinned;
 
             /// Registers a file.
             fn add_file(new: NewFile) -> Id;
             /// A file of a room.
             fn file(room_id: Id, file_id: Id) -> Option<FileRow>;
+            /// What decides about the visibility of a message of a room; `None` when it is deleted or not there.
+            fn message_view(room_id: Id, message_id: Id) -> Option<MessageView>;
             /// Whether a content is still referred to.
             fn content_in_use(content: String) -> bool;
 

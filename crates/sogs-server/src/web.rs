@@ -56,7 +56,9 @@ fn reply(kind: &'static str, cache: &'static str, body: impl Into<bytes::Bytes>)
 }
 
 fn html(page: Markup) -> Reply {
-    reply("text/html; charset=utf-8", "no-cache", page.into_string())
+    // Names and texts of others stand in every page.
+    let page = text::harmless(&page.into_string());
+    reply("text/html; charset=utf-8", "no-cache", page)
 }
 
 fn redirect(to: &str) -> Option<Reply> {
@@ -89,7 +91,7 @@ pub(crate) async fn respond(app: &Arc<App>, path: &str) -> Option<Reply> {
 async fn find(app: &Arc<App>, path: &str) -> StoreResult<Option<Reply>> {
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     match parts.as_slice() {
-        [""] => index(app).await.map(Some),
+        [""] if app.config().web.index => index(app).await.map(Some),
         ["static", "style.css"] => Ok(Some(reply(
             "text/css; charset=utf-8",
             "max-age=3600",
@@ -188,7 +190,7 @@ async fn room_page(app: &Arc<App>, token: &str) -> StoreResult<Option<Reply>> {
         room: card(&room),
         join_link: link(app, &room),
         messages,
-        index: true,
+        index: app.config().web.index,
     };
     Ok(Some(html(page::room(&page))))
 }

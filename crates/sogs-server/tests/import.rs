@@ -314,7 +314,7 @@ async fn what_is_no_community_is_refused_with_what_is_missing() {
         report
             .notes
             .iter()
-            .any(|note| note.contains("lose their picture")),
+            .any(|note| note.contains("1 room picture without its file")),
         "{:?}",
         report.notes
     );

@@ -92,7 +92,7 @@ async fn a_backup_of_a_running_server_is_a_whole_community() {
         &running.public_key(),
         Method::GET,
         &path,
-        None,
+        Some(&alice),
         None,
     )
     .await;

@@ -68,7 +68,7 @@ async fn rooms_are_added_changed_deleted_and_brought_back_running_or_stopped() {
             "as if nothing had been"
         );
         let number = uploaded.json()["id"].as_i64().expect("a number");
-        let download = all.get(&format!("/room/test/file/{number}"), None).await;
+        let download = all.get(&format!("/room/test/file/{number}"), Some(&alice)).await;
         assert_eq!(
             (download.status.as_u16(), &download.body[..]),
             (200, &b"some bytes"[..])

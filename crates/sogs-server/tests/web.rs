@@ -222,3 +222,28 @@ async fn health_and_metrics_have_a_listener_of_their_own() {
     );
     all.stop().await;
 }
+
+#[tokio::test]
+async fn characters_that_turn_text_are_not_on_the_pages() {
+    let all = Community::new().await;
+    let text = "turned \u{202e}txt.exe\u{2066}\u{2028} and \u{5e9}\u{5dc}\u{5d5}\u{5dd}";
+    assert_eq!(all.post("test", &person(1), text).await.status, 201);
+    all.act(Operation::RoomEdit {
+        room: "test".into(),
+        name: Some("Room \u{202e}moor".into()),
+        description: Some("about \u{2067}this".into()),
+        permissions: PermissionChange::default(),
+        image: None,
+    })
+    .await;
+    for path in ["/", "/r/test/"] {
+        let page = all.get(path, None).await.text();
+        let turns = |c: char| matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        assert!(page.contains("Room ") && !page.contains(turns), "{path}: {page}");
+    }
+    let page = all.get("/r/test/", None).await.text();
+    assert!(
+        page.contains("txt.exe") && page.contains("\u{5e9}\u{5dc}\u{5d5}\u{5dd}"),
+        "{page}"
+    );
+}

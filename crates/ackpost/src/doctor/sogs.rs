@@ -409,6 +409,10 @@ async fn room_step(walk: &mut Walk, server: &Server, token: &RoomToken) {
     let name = token.to_string();
     let info = match server.room(token).info().await {
         Ok(info) => info,
+        Err(error) if error.ban().is_some() => {
+            walk.fail("room", error.to_string(), error.remedy()).of(name);
+            return;
+        }
         Err(error) if *error.cause() == Cause::NotFound => {
             match closed(server, token).await {
                 Some(error) => walk

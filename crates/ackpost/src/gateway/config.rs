@@ -4,7 +4,7 @@
 //! compares it with `Config::default()`, so that neither can drift.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(crate) struct Config {
     pub(crate) outbox: Option<String>,
     pub(crate) access: Access,
     pub(crate) hosts: Vec<String>,
-    pub(crate) trusted_proxies: Vec<IpAddr>,
+    pub(crate) trusted_proxies: Vec<sogs_server::Network>,
     pub(crate) config_lock: bool,
     pub(crate) stateless: bool,
     pub(crate) stateless_urls: Option<PathBuf>,
@@ -117,7 +117,7 @@ struct RawConfig {
     outbox: Option<String>,
     access: Option<Access>,
     hosts: Option<Vec<String>>,
-    trusted_proxies: Option<Vec<IpAddr>>,
+    trusted_proxies: Option<Vec<sogs_server::Network>>,
     config_lock: Option<bool>,
     stateless: Option<bool>,
     stateless_urls: Option<PathBuf>,

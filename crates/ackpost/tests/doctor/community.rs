@@ -369,8 +369,12 @@ fn what_a_real_server_forbids() {
         .expect("the id that the server shows")
         .to_owned();
     for (place, step, cause) in [
-        (&["--room", "lobby"][..], "room", "no permission"),
-        (&["--global"], "account", "banned"),
+        (
+            &["--room", "lobby", "--for", "2h"][..],
+            "room",
+            "this account is banned from the room until 20",
+        ),
+        (&["--global"], "account", "this account is banned on the server"),
     ] {
         let ban = ["server", "ban", "add", "--dir", "community", &id];
         let ran = community.program.run(&[&ban[..], place].concat());

@@ -11,8 +11,9 @@ use super::archive::Keeper;
 use super::operation::{AdminError, AdminRequest, Answer, Operation, Place};
 use super::socket::Answers;
 use super::undo::Undo;
-use super::{archive, messages, names, people, rooms, rules, sweep, undo_many};
+use super::{archive, messages, names, people, rooms, rules, sweep, undo_many, upkeep};
 use crate::account::{self, Found};
+use crate::config::Config;
 use crate::contents::Contents;
 use crate::guard::Guard;
 use crate::store::operation::{Erase, Erased, LogEntry, LogQuery};
@@ -24,8 +25,12 @@ pub(crate) trait Live: Send + Sync + 'static {
     fn status(&self) -> serde_json::Value;
     /// The file contents of the process, with the lock that its uploads take.
     fn contents(&self) -> &Contents;
-    /// Reads the configuration again; what changed, in words.
-    fn reload(&self) -> futures_util::future::BoxFuture<'_, Result<Vec<String>, AdminError>>;
+    /// Reads the configuration again; what changed, in words. A dry run changes nothing.
+    fn reload(&self, dry_run: bool) -> futures_util::future::BoxFuture<'_, Result<Vec<String>, AdminError>>;
+    /// URL under which people reach the server now.
+    fn base_url(&self) -> String;
+    /// The configuration in force.
+    fn config(&self) -> Arc<Config>;
 }
 
 /// Everything the operations work on.
@@ -38,8 +43,8 @@ pub(crate) struct Admin {
     pub(crate) stored: Contents,
     /// Where the database is, as configured.
     pub(crate) database: String,
-    /// Public address.
-    pub(crate) base_url: String,
+    /// URL under which people reach the server, as configured; see [`Admin::base_url`].
+    pub(crate) configured_url: String,
     /// Public key of the server.
     pub(crate) key: ServerKey,
     /// Whether the server insists on blinded ids.
@@ -88,6 +93,21 @@ impl Admin {
     /// Where file contents are.
     pub(crate) fn contents(&self) -> &Contents {
         self.live.as_ref().map_or(&self.stored, |live| live.contents())
+    }
+
+    /// URL under which people reach the server: the one in force where the server runs.
+    pub(crate) fn base_url(&self) -> String {
+        self.live
+            .as_ref()
+            .map_or_else(|| self.configured_url.clone(), |live| live.base_url())
+    }
+
+    /// The configuration: the one in force where the server runs, else the file.
+    pub(super) fn config(&self) -> Result<Arc<Config>, AdminError> {
+        match &self.live {
+            Some(live) => Ok(live.config()),
+            None => Ok(Arc::new(Config::load(&self.folder)?)),
+        }
     }
 
     /// What deletions need to keep for an undo.
@@ -155,6 +175,10 @@ impl Act<'_> {
                 )
                 .await
             }
+            Operation::RoomEditEvery { permissions } => upkeep::edit_every(self, permissions).await,
+            Operation::MessagePin { room, id } => upkeep::pin(self, &room, id).await,
+            Operation::MessageUnpin { room, id } => upkeep::unpin(self, &room, id).await,
+            Operation::FileKeep { place } => upkeep::keep_files(self, &place).await,
             Operation::RoomDelete { room } => rooms::delete(self, &room).await,
             Operation::UserList {
                 room,
@@ -317,7 +341,7 @@ impl Act<'_> {
             } else {
                 "the server is stopped".to_owned()
             },
-            format!("address     {}", self.admin.base_url),
+            format!("address     {}", self.admin.base_url()),
             format!("public key  {}", self.admin.key),
             format!("rooms       {}", totals.rooms),
             format!("people      {}", totals.users),
@@ -335,7 +359,7 @@ impl Act<'_> {
         }
         let data = serde_json::json!({
             "running": running.is_some(),
-            "base_url": self.admin.base_url,
+            "base_url": self.admin.base_url(),
             "public_key": self.admin.key.to_string(),
             "totals": totals,
             "raids": raids,
@@ -351,11 +375,7 @@ impl Act<'_> {
                 "it reads its configuration when it starts",
             ));
         };
-        let lines = if self.dry_run {
-            Vec::new()
-        } else {
-            live.reload().await?
-        };
+        let lines = live.reload(self.dry_run).await?;
         Ok(Answer::show(serde_json::json!({ "changed": lines }), lines))
     }
 

@@ -11,7 +11,7 @@ use crate::store::operation::{Erase, KeptBan, KeptLetter, KeptReaction, Returnin
 use crate::store::{FileRow, Id, RoomRow};
 
 /// A pin as it was: room, message, who pinned it, when.
-type KeptPin = (Id, Id, Id, f64);
+pub(super) type KeptPin = (Id, Id, Id, f64);
 /// A post that waited for approval: room, message, why, since when.
 type KeptHeld = (Id, Id, String, f64);
 

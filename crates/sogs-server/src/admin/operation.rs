@@ -87,6 +87,11 @@ pub enum Operation {
         #[serde(default)]
         image: Option<String>,
     },
+    /// Changes what every room lets everybody do.
+    RoomEditEvery {
+        /// Default permissions to change.
+        permissions: PermissionChange,
+    },
     /// Removes a room with everything in it; what it held is archived for `undo`.
     RoomDelete {
         /// Token of the room.
@@ -94,7 +99,7 @@ pub enum Operation {
     },
     /// People, most recently active first.
     UserList {
-        /// Only people active in this room.
+        /// Only people who posted in this room or were active in it.
         #[serde(default)]
         room: Option<String>,
         /// At most this many.
@@ -252,6 +257,26 @@ pub enum Operation {
     HeldRefuse {
         /// Number of the message.
         id: i64,
+    },
+    /// Pins a message.
+    MessagePin {
+        /// Token of the room.
+        room: String,
+        /// Number of the message.
+        id: i64,
+    },
+    /// Unpins a message, or all messages of a room.
+    MessageUnpin {
+        /// Token of the room.
+        room: String,
+        /// Number of the message; all pinned messages when absent.
+        #[serde(default)]
+        id: Option<i64>,
+    },
+    /// Keeps the files of messages for good.
+    FileKeep {
+        /// Where; `Global` and `EveryRoom` mean the same.
+        place: Place,
     },
     /// Files of a room, newest first.
     FileList {

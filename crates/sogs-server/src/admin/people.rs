@@ -546,6 +546,8 @@ pub(super) async fn ban(
         trace = everything(act, &known, rooms.as_deref()).await?;
         detail.push_str(", deleted ");
         detail.push_str(&count(trace.gone.messages.len() as u64, "post"));
+        detail.push_str(" and ");
+        detail.push_str(&count(trace.erase.reactions.len() as u64, "reaction"));
     }
     let deleted = trace.gone.messages.len() as u64;
     let mut undo = None;

@@ -111,9 +111,18 @@ pub fn commented_config(config: &Config) -> String {
     text
 }
 
-/// The running configuration with the reloadable options of a new one; what changed, and what waits for a restart.
-pub(crate) fn merge_reloadable(old: &Config, new: &Config) -> Result<(Vec<String>, Config), AdminError> {
-    let (mut merged, wanted) = (toml_of(old), toml_of(new));
+/// What a reload makes of a configuration file.
+pub(crate) struct Merged {
+    /// What changed, and what waits for a restart.
+    pub(crate) lines: Vec<String>,
+    /// The configuration from now on.
+    pub(crate) config: Config,
+}
+
+/// Merges the reloadable options of a configuration file into the running configuration. Options that need a restart
+/// are compared with the file as it was when the server started: words of the command line may hold instead of it.
+pub(crate) fn merge_reloadable(old: &Config, at_start: &Config, new: &Config) -> Result<Merged, AdminError> {
+    let (mut merged, wanted, file) = (toml_of(old), toml_of(new), toml_of(at_start));
     let mut lines = Vec::new();
     for option in options() {
         let value = |table: &toml::Table| {
@@ -122,13 +131,15 @@ pub(crate) fn merge_reloadable(old: &Config, new: &Config) -> Result<(Vec<String
                 .and_then(|section| section.get(&option.name))
                 .cloned()
         };
-        let (before, after) = (value(&merged), value(&wanted));
-        if before == after {
+        let name = format!("[{}] {}", option.section, option.name);
+        let after = value(&wanted);
+        if !option.reloadable {
+            if value(&file) != after {
+                lines.push(format!("{name} changes at the next start"));
+            }
             continue;
         }
-        let name = format!("[{}] {}", option.section, option.name);
-        if !option.reloadable {
-            lines.push(format!("{name} changes at the next start"));
+        if value(&merged) == after {
             continue;
         }
         lines.push(format!(
@@ -147,12 +158,12 @@ pub(crate) fn merge_reloadable(old: &Config, new: &Config) -> Result<(Vec<String
             }
         }
     }
-    if old.plugins != new.plugins {
+    if at_start.plugins != new.plugins {
         lines.push("[[plugins]] change at the next start".to_owned());
     }
     let mut config: Config = merged.try_into().map_err(AdminError::failed)?;
     config.dir.clone_from(&old.dir);
-    Ok((lines, config))
+    Ok(Merged { lines, config })
 }
 
 const PLUGIN_EXAMPLE: &str = "\n# Programs that hear events and may decide about posts; one table each.\n\

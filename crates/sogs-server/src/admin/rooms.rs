@@ -47,7 +47,7 @@ fn data(act: &Act<'_>, room: &RoomRow) -> serde_json::Value {
 /// The join link of a room.
 pub(super) fn link(act: &Act<'_>, token: &str) -> Option<String> {
     let token = RoomToken::new(token).ok()?;
-    Some(JoinLink::new(act.admin.base_url.clone(), token, act.admin.key).to_string())
+    Some(JoinLink::new(act.admin.base_url(), token, act.admin.key).to_string())
 }
 
 /// `rwua`, with `-` for what is not allowed.
@@ -55,7 +55,8 @@ fn letters(defaults: RoomDefaults) -> String {
     [
         (defaults.read, 'r'),
         (defaults.write, 'w'),
-        (defaults.upload, 'u'),
+        // Uploading needs posting too.
+        (defaults.upload && defaults.write, 'u'),
         (defaults.accessible, 'a'),
     ]
     .iter()
@@ -84,7 +85,8 @@ pub(super) async fn list(act: &Act<'_>) -> Done {
 pub(super) async fn show(act: &Act<'_>, token: &str) -> Done {
     let room = act.room(token).await?;
     let full = act.admin.store.room_full(room.id).await?;
-    let mods = full.map(|full| full.mods).unwrap_or_default();
+    let (mods, pins) = full.map(|full| (full.mods, full.pins)).unwrap_or_default();
+    let totals = act.admin.store.room_totals(room.id).await?;
     let mut lines = vec![
         format!("token        {}", room.token),
         format!("name         {}", room.name),
@@ -96,7 +98,17 @@ pub(super) async fn show(act: &Act<'_>, token: &str) -> Done {
         format!("link         {}", link(act, &room.token).unwrap_or_default()),
         format!("active       {}", room.active_users),
         format!("moderators   {}", mods.len()),
+        format!(
+            "messages     {} ({} bytes)",
+            totals.messages, totals.message_bytes
+        ),
+        format!("reactions    {}", totals.reactions),
+        format!("files        {} ({} bytes)", totals.files, totals.file_bytes),
     ];
+    lines.extend(
+        pins.iter()
+            .map(|pin| format!("pinned       message {}", pin.message_id)),
+    );
     let mut set = serde_json::Map::new();
     for (of, name, value) in act.admin.store.settings().await? {
         if of == room.id && RULES.iter().any(|rule| rule.name == name) {
@@ -106,6 +118,8 @@ pub(super) async fn show(act: &Act<'_>, token: &str) -> Done {
     }
     let mut data = data(act, &room);
     data["rules"] = set.into();
+    data["totals"] = serde_json::to_value(totals).unwrap_or_default();
+    data["pinned"] = pins.iter().map(|pin| pin.message_id).collect();
     data["moderators"] = mods
         .iter()
         .map(|row| serde_json::json!({ "session_id": row.session_id, "admin": row.admin, "visible": row.visible, "global": row.global }))
@@ -280,7 +294,8 @@ pub(super) async fn edit(act: &Act<'_>, token: &str, edit: Edit) -> Done {
     })
 }
 
-fn changes(patch: &RoomPatch, image: bool) -> String {
+/// The changes of a room in words.
+pub(super) fn changes(patch: &RoomPatch, image: bool) -> String {
     let mut parts = Vec::new();
     if let Some(name) = &patch.name {
         parts.push(format!("name = {name}"));
@@ -341,16 +356,11 @@ fn decode_image(text: &str) -> Result<Option<Vec<u8>>, AdminError> {
 
 async fn store_image(act: &Act<'_>, room_id: Id, bytes: &[u8]) -> Result<Id, AdminError> {
     let kept = archive::put_content(act.admin, bytes).await?;
-    // A picture needs an uploader; the server's own appearance is the system user of the key.
-    let system = format!("ff{}", act.admin.key);
-    let (uploader, _) = act
-        .admin
-        .store
-        .ensure_user(crate::store::Person::named(system), act.now)
-        .await?;
+    // A picture needs an uploader.
+    let uploader_id = super::upkeep::system_user(act).await?;
     let new = NewFile {
         room_id,
-        uploader_id: uploader.user.id,
+        uploader_id,
         size: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
         now: act.now,
         expiry: None,

@@ -180,6 +180,49 @@ pub(super) async fn settings(act: &Act<'_>, room: Option<&str>) -> Done {
     Ok(Answer::show(serde_json::json!({ "settings": data }), lines))
 }
 
+/// Says how many messages a new age limit removes within minutes, and how to keep them.
+async fn losses(
+    act: &Act<'_>,
+    room: Option<&RoomRow>,
+    name: &str,
+    value: Option<&str>,
+) -> Result<Option<String>, AdminError> {
+    let days = value.and_then(|days| days.trim().parse::<f64>().ok());
+    let Some(days) = days.filter(|days| name == "retention_days" && *days > 0.0) else {
+        return Ok(None);
+    };
+    let store = &act.admin.store;
+    let own: Vec<Id> = store
+        .settings()
+        .await?
+        .into_iter()
+        .filter(|(of, known, _)| *of != 0 && known == name)
+        .map(|(of, ..)| of)
+        .collect();
+    let rooms = match room {
+        Some(room) => vec![room.id],
+        None => store
+            .rooms()
+            .await?
+            .into_iter()
+            .map(|room| room.id)
+            .filter(|id| !own.contains(id))
+            .collect(),
+    };
+    let mut older = 0;
+    for room_id in rooms {
+        older += store.count_older(room_id, act.now - days * 86_400.0).await?;
+    }
+    let older = u64::try_from(older).unwrap_or(0);
+    Ok((older > 0).then(|| {
+        format!(
+            "{} with their files are older and are removed for good within minutes; pinned messages stay, and \
+             `ackpost server settings clear retention_days` stops it",
+            super::exec::count(older, "message")
+        )
+    }))
+}
+
 pub(super) async fn setting_set(
     act: &Act<'_>,
     room: Option<&str>,
@@ -209,6 +252,7 @@ pub(super) async fn setting_set(
         Some(value) => format!("{name} = {value}"),
         None => format!("{name} as by default ({})", doc.default),
     };
+    let losses = losses(act, room.as_ref(), name, value.as_deref()).await?;
     let mut undo = None;
     if !act.dry_run {
         act.admin
@@ -231,7 +275,9 @@ pub(super) async fn setting_set(
         undo,
         ..Answer::show(
             data,
-            vec![format!("{}: {detail}", token.unwrap_or("the whole server"))],
+            std::iter::once(format!("{}: {detail}", token.unwrap_or("the whole server")))
+                .chain(losses)
+                .collect(),
         )
     })
 }

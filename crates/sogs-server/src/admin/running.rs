@@ -9,8 +9,9 @@ use tokio::task::JoinHandle;
 
 use super::exec::{Admin, Live};
 use super::operation::AdminError;
+use super::reference::Merged;
 use super::socket::{SOCKET, bind_private, serve};
-use crate::app::{App, unix_now};
+use crate::app::{App, LogLevel, unix_now};
 use crate::config::Config;
 use crate::contents::Contents;
 
@@ -38,22 +39,87 @@ impl Live for LiveApp {
         &self.0.contents
     }
 
-    fn reload(&self) -> BoxFuture<'_, Result<Vec<String>, AdminError>> {
-        Box::pin(reload(&self.0))
+    fn reload(&self, dry_run: bool) -> BoxFuture<'_, Result<Vec<String>, AdminError>> {
+        Box::pin(read_again(&self.0, dry_run))
+    }
+
+    fn base_url(&self) -> String {
+        self.0.base_url()
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.0.config()
     }
 }
 
-/// Takes over what may change while the server runs; what changed, and what waits for a restart, in words.
+/// Takes over what may change while the server runs.
+///
+/// Returns what changed and what waits for a restart, in words. Each option that is said to have changed holds
+/// everywhere from now on.
+///
+/// # Errors
+/// The configuration cannot be used; the old one stays in force as a whole.
 pub async fn reload(app: &Arc<App>) -> Result<Vec<String>, AdminError> {
+    read_again(app, false).await
+}
+
+async fn read_again(app: &Arc<App>, dry_run: bool) -> Result<Vec<String>, AdminError> {
+    let _one_at_a_time = app.reloading.lock().await;
     let old = app.config();
     let new = Config::load(&old.dir)?;
-    let (lines, merged) = super::reference::merge_reloadable(&old, &new)?;
-    app.set_config(merged);
+    let Merged {
+        mut lines,
+        mut config,
+    } = super::reference::merge_reloadable(&old, app.file_at_start(), &new)?;
+    if config.log.level != old.log.level {
+        match app.try_log_level(&config.log.level, dry_run) {
+            LogLevel::Follows => {}
+            LogLevel::Unusable(cause) => {
+                return Err(AdminError::usage(
+                    cause,
+                    "write error, warn, info, debug or trace; nothing was changed",
+                ));
+            }
+            LogLevel::Fixed(cause) => {
+                config.log.level.clone_from(&old.log.level);
+                lines.retain(|line| !line.starts_with("[log] level"));
+                lines.push(format!("[log] level changes at the next start: {cause}"));
+            }
+        }
+    }
+    lines.extend(kept_files(app, &old, &config).await?);
+    if dry_run {
+        return Ok(lines);
+    }
+    app.set_config(config);
     app.guard.reload().await?;
     for line in &lines {
         tracing::info!("reload: {line}");
     }
     Ok(lines)
+}
+
+/// Says what a new lifetime of files does not change.
+async fn kept_files(app: &App, old: &Config, new: &Config) -> Result<Vec<String>, AdminError> {
+    let days = |config: &Config| Some(config.files.expiry_days).filter(|days| *days > 0.0);
+    let (before, after) = (days(old), days(new));
+    let is_longer = match (before, after) {
+        (Some(_), None) => true,
+        (Some(before), Some(after)) => after > before,
+        (None, _) => false,
+    };
+    if !is_longer {
+        return Ok(Vec::new());
+    }
+    let count = app.store.expiring_files(None).await?.len();
+    Ok(if count == 0 {
+        Vec::new()
+    } else {
+        vec![format!(
+            "the new lifetime is for files posted from now on; {count} older ones still expire when they were to: \
+             `ackpost server file keep --all-rooms` keeps them"
+        )]
+    })
 }
 
 /// Opens the local socket in the server's folder.
@@ -68,7 +134,7 @@ pub(crate) async fn start(
         folder: config.dir.clone(),
         stored: Contents::of(&config).map_err(std::io::Error::other)?,
         database: config.database_url(),
-        base_url: app.base_url(),
+        configured_url: app.base_url(),
         key: app.public_key(),
         require_blind: config.users.require_blind_keys,
         guard: Some(Arc::clone(&app.guard)),

@@ -96,7 +96,7 @@ async fn directly(folder: &Path, request: AdminRequest) -> Result<Answer, AdminE
         folder: folder.to_path_buf(),
         stored: Contents::of(&config)?,
         database: config.database_url(),
-        base_url: base_url(&config),
+        configured_url: base_url(&config),
         key,
         require_blind: config.users.require_blind_keys,
         guard: None,
@@ -116,6 +116,25 @@ fn base_url(config: &Config) -> String {
     }
 }
 
+/// Says why the join links of a configuration lead nobody outside to the server, if that is so.
+pub fn link_problem(config: &Config) -> Option<String> {
+    let url = base_url(config);
+    let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    };
+    let is_local = match host.parse::<std::net::IpAddr>() {
+        Ok(address) if address.is_unspecified() => {
+            return Some(format!("join links name {url}, which is no address"));
+        }
+        Ok(address) => address.is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    };
+    is_local.then(|| format!("join links name {url}, which leads to this machine only"))
+}
+
 /// What `init` may be told; everything else is edited in the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct InitOptions {
@@ -130,6 +149,8 @@ pub struct InitOptions {
 /// What `init` made.
 #[derive(Debug, Clone)]
 pub struct Initialised {
+    /// Why join links would not lead people outside to the server, if they would not.
+    pub link_problem: Option<String>,
     /// The configuration file.
     pub config: PathBuf,
     /// The key file.
@@ -173,6 +194,7 @@ pub async fn init(folder: &Path, options: &InitOptions) -> Result<Initialised, A
     // Last, so that a folder with a configuration has everything else.
     write_private(&path, commented_config(&config).as_bytes())?;
     Ok(Initialised {
+        link_problem: link_problem(&config),
         config: path,
         key_file,
         public_key,

@@ -46,6 +46,14 @@ pub(crate) enum Undo {
         image: Option<Id>,
         image_file: Option<FileRow>,
     },
+    /// Rooms and their permissions as they were: read, accessible, write, upload.
+    RoomsEdit {
+        rooms: Vec<(Id, bool, bool, bool, bool)>,
+    },
+    /// Files and when they were to expire.
+    FilesExpiry {
+        files: Vec<(Id, Option<f64>)>,
+    },
     RoomDelete {
         archive: String,
     },
@@ -251,6 +259,21 @@ async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
             store.patch_room(room_id, patch).await?;
             lines.extend(rooms::restore_image(act, room_id, image, image_file).await?);
         }
+        Undo::RoomsEdit { rooms } => {
+            for (room_id, read, accessible, write, upload) in rooms {
+                let patch = RoomPatch {
+                    read: Some(read),
+                    accessible: Some(accessible),
+                    write: Some(write),
+                    upload: Some(upload),
+                    ..RoomPatch::default()
+                };
+                store.patch_room(room_id, patch).await?;
+            }
+        }
+        Undo::FilesExpiry { files } => {
+            store.set_files_expiry(files).await?;
+        }
         Undo::RoomDelete { archive } => lines.extend(archive::restore_room(act, &archive).await?),
         Undo::Permissions {
             room_id,
@@ -298,7 +321,10 @@ async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
             } else {
                 store.unpin(room_id, Some(message_id), None).await?;
                 for file in files {
-                    store.put_file(file).await?;
+                    let (id, expiry) = (file.id, file.expiry);
+                    if !store.put_file(file).await? {
+                        store.set_file_expiry(id, expiry).await?;
+                    }
                 }
             }
         }

@@ -52,3 +52,12 @@ impl ContentError {
         }
     }
 }
+
+impl From<super::SpoolError> for ContentError {
+    fn from(error: super::SpoolError) -> Self {
+        match error {
+            super::SpoolError::Busy => Self::Busy,
+            super::SpoolError::Disk(error) => Self::Disk(error),
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::bucket::Listed;
 use super::{ContentError, Contents, Place, hash_of};
+use crate::arrivals::Sender;
 use crate::store::DynStore;
 
 /// Name of the note beside the contents that says whose they are: the public key of the community.
@@ -62,7 +63,7 @@ impl Contents {
     }
 
     async fn note_owner(&self, community: &str) -> Result<(), ContentError> {
-        let mut spool = self.spool().await?;
+        let mut spool = self.spool(Sender::default()).await?;
         spool.write(format!("{community}\n").as_bytes()).await?;
         let spooled = spool.finish().await?;
         match &self.place {

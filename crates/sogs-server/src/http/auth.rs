@@ -60,8 +60,8 @@ pub(crate) async fn claim(app: &App, headers: &HeaderMap) -> Result<Option<Unver
     };
     // Whoever is banned is told so before anything is spent on the signature.
     let known = app.user(&claim.claimed_id()).await?;
-    if known.is_some_and(|user| user.row.banned) {
-        return Err(banned());
+    if let Some(user) = known.filter(|user| user.row.banned) {
+        return Err(banned(app, &user).await?);
     }
     let stamp = i64::try_from(claim.timestamp()).unwrap_or(i64::MAX);
     match app.nonces.peek(claim.nonce(), stamp, now) {
@@ -126,14 +126,15 @@ async fn admit(app: &App, verified: &Verified) -> Result<Caller, Refusal> {
         return Err(Refusal::text(400, FORGED));
     };
     if user.row.banned {
-        return Err(banned());
+        return Err(banned(app, &user).await?);
     }
     app.activity.see(&user, None, now);
     Ok(Caller { user, nonce })
 }
 
-fn banned() -> Refusal {
-    Refusal::text(403, "Banned")
+/// What somebody who is banned from the whole server is told.
+pub(crate) async fn banned(app: &App, user: &User) -> Result<Refusal, Refusal> {
+    Ok(Refusal::banned(app.store.ban_end(user.row.id, None).await?))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use session_core::SessionId;
 use session_core::encoding::{b64, from_b64};
 
+use super::auth::banned;
 use super::budget::{SMALL_ANSWER, SMALL_BODY, Share};
 use super::reply::{Refusal, Reply};
 use super::request::{Body, Req};
@@ -191,8 +192,8 @@ pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
             Some(user) => Some(again(cx, user).await?),
             None => None,
         };
-        let reply = if caller.as_ref().is_some_and(|user| user.row.banned) {
-            Reply::from(Refusal::text(403, "Banned"))
+        let reply = if let Some(user) = caller.as_ref().filter(|user| user.row.banned) {
+            Reply::from(banned(cx.app, user).await?)
         } else {
             Box::pin(dispatch(cx.app, request, caller, &way)).await
         };

@@ -24,12 +24,15 @@ use super::budget::{SMALL_BODY, Share};
 use super::claim;
 use super::reply::{Refusal, Reply, ReplyBody};
 use super::request::{Body, Req};
-use super::route::{Way, serve};
+use super::route::{Way, serve, visible_room};
+use super::routes::files::{disk, may_upload, too_large};
 use super::steady::Steady;
-use crate::app::App;
+use crate::app::{App, unix_now};
+use crate::arrivals::Sender;
 use crate::config::Storage;
-use crate::contents::{ContentError, Opened};
+use crate::contents::Opened;
 use crate::descriptors;
+use crate::network::Network;
 use crate::places::{Place, Places};
 
 /// Most bytes of a request's line and headers; more is refused by closing the connection.
@@ -39,7 +42,7 @@ const MAX_HEADERS: usize = 64;
 /// What is thrown away of a refused body before the connection is closed, and for how long.
 const READ_AWAY_BYTES: usize = 64 * 1024 * 1024;
 const READ_AWAY_FOR: Duration = Duration::from_secs(5);
-/// Uploads above this go to the disk as they arrive.
+/// Uploads above this go to the disk as they arrive, and of larger bodies the claims are checked first.
 const SPOOL_FROM: u64 = 256 * 1024;
 /// How long a connection that has not asked anything yet may still do so when the server stops.
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(2);
@@ -228,11 +231,14 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
     let deadline = Instant::now() + Duration::from_secs_f64(config.limits.body_seconds.max(0.1));
     let mut share = Share::new(&app.memory, SMALL_BODY);
     let received = if is_upload(&req) && body.size_hint().upper().is_none_or(|size| size > SPOOL_FROM) {
-        spool(app, &req, &mut body, config.files.max_size, deadline).await
+        spool(app, &req, &mut body, client, deadline).await
     } else {
-        collect(&mut body, config.limits.body_bytes, deadline, &mut share)
-            .await
-            .map(Body::Memory)
+        match claimed(app, &req, &body).await {
+            Ok(()) => collect(&mut body, config.limits.body_bytes, deadline, &mut share)
+                .await
+                .map(Body::Memory),
+            Err(refusal) => Err(refusal),
+        }
     };
     let reply = match received {
         Ok(body) => {
@@ -259,8 +265,8 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
 }
 
 /// Address of the client: the peer, or the address a trusted proxy forwards for (the last that is no trusted proxy).
-pub fn client(trusted: &[IpAddr], peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
-    if !trusted.contains(&peer) {
+pub fn client(trusted: &[Network], peer: IpAddr, headers: &http::HeaderMap) -> IpAddr {
+    if !is_trusted(trusted, peer) {
         return peer;
     }
     let mut found = peer;
@@ -270,12 +276,24 @@ pub fn client(trusted: &[IpAddr], peer: IpAddr, headers: &http::HeaderMap) -> Ip
                 return found;
             };
             found = address;
-            if !trusted.contains(&found) {
+            if !is_trusted(trusted, found) {
                 return found;
             }
         }
     }
     found
+}
+
+fn is_trusted(trusted: &[Network], address: IpAddr) -> bool {
+    trusted.iter().any(|network| network.contains(address))
+}
+
+/// Checks the claims of a request with a large body before the body is kept.
+async fn claimed(app: &App, req: &Req, body: &Incoming) -> Result<(), Refusal> {
+    if body.size_hint().upper().is_none_or(|size| size > SPOOL_FROM) {
+        claim(app, &req.headers).await?;
+    }
+    Ok(())
 }
 
 /// `POST /room/T/file`
@@ -356,32 +374,29 @@ fn read_away(mut body: Incoming) {
     }));
 }
 
-/// Receives an upload on the disk. What can be refused without its bytes is refused before them.
+/// Receives an upload on the disk. Everything that can be refused without its bytes is refused before them.
 async fn spool(
     app: &App,
     req: &Req,
     body: &mut Incoming,
-    limit: u64,
+    client: IpAddr,
     deadline: Instant,
 ) -> Result<Body, Refusal> {
     let token = req.path.trim_start_matches("/room/").trim_end_matches("/file");
-    let Some(room) = app.room(token).await? else {
-        return Err(Refusal::not_found());
-    };
     let Some(claim) = claim(app, &req.headers).await? else {
+        visible_room(app, token, None).await?;
         return Err(Refusal::unauthenticated());
     };
     let user = app.user(&claim.claimed_id()).await?;
-    if user.as_ref().is_some_and(|user| !room.rights(Some(user)).upload) {
-        return Err(Refusal::permission_denied());
-    }
-    let limit = app.guard.limits(room.id()).file_bytes.unwrap_or(limit);
-    let too_large = || Refusal::text(413, format!("Files in this room are at most {limit} bytes"));
+    let (_, limit) = may_upload(app, token, user.as_deref(), unix_now()).await?;
     if body.size_hint().lower() > limit {
-        return Err(too_large());
+        return Err(too_large(limit));
     }
-    let disk = |error: io::Error| Refusal::from(ContentError::Disk(error));
-    let mut spool = app.contents.spool().await.map_err(disk)?;
+    let sender = Sender {
+        address: Some(client),
+        stranger: user.is_none(),
+    };
+    let mut spool = app.contents.spool(sender).await?;
     loop {
         let received = usize::try_from(spool.size()).unwrap_or(usize::MAX);
         let frame = tokio::time::timeout_at(allowed_until(deadline, received), body.frame()).await;
@@ -392,11 +407,11 @@ async fn spool(
             continue;
         };
         if spool.size() + data.len() as u64 > limit {
-            return Err(too_large());
+            return Err(too_large(limit));
         }
-        spool.write(&data).await.map_err(disk)?;
+        spool.write(&data).await?;
     }
-    Ok(Body::Spooled(spool.finish().await.map_err(disk)?))
+    Ok(Body::Spooled(spool.finish().await.map_err(|error| disk(&error))?))
 }
 
 fn into_response(reply: Reply) -> Response<OutBody> {
@@ -470,7 +485,7 @@ mod client_tests {
         let mut headers = HeaderMap::new();
         headers.insert("x-forwarded-for", HeaderValue::from_static("6.6.6.6, 192.0.2.7"));
         assert_eq!(
-            client(&[proxy], proxy, &headers),
+            client(&[proxy.into()], proxy, &headers),
             IpAddr::from([192, 0, 2, 7]),
             "what the proxy saw"
         );
@@ -481,7 +496,7 @@ mod client_tests {
         );
         let stranger: IpAddr = [203, 0, 113, 9].into();
         assert_eq!(
-            client(&[proxy], stranger, &headers),
+            client(&[proxy.into()], stranger, &headers),
             stranger,
             "a stranger's header is a claim"
         );
@@ -495,7 +510,7 @@ mod tests {
     #[test]
     fn only_trusted_proxies_are_believed() {
         let ip = |text: &str| text.parse::<IpAddr>().expect("address");
-        let trusted = [ip("10.0.0.1"), ip("10.0.0.2")];
+        let trusted = ["10.0.0.0/29".parse().expect("a network")];
         let mut headers = http::HeaderMap::new();
         headers.insert(
             "x-forwarded-for",

@@ -93,13 +93,31 @@ impl Reply {
     }
 }
 
+/// Seconds after which an upload may be tried again when too many are arriving.
+const UPLOADS_WAIT: u64 = 30;
+
 /// Why a request gets no answer: status and body are those of the reference.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refusal {
     status: u16,
     body: RefusalBody,
     retry_after: Option<u64>,
+    ban: Option<Ban>,
 }
+
+/// A ban that is the cause of a refusal; headers tell it, because the bodies are those of the reference.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Ban {
+    /// `room` or `server`.
+    place: &'static str,
+    /// When it ends by itself, in Unix seconds.
+    until: Option<f64>,
+}
+
+/// The place that the caller is banned from: `room` or `server`. An addition to the protocol.
+const BANNED: HeaderName = HeaderName::from_static("x-sogs-banned");
+/// The time a ban ends by itself, in whole Unix seconds. An addition to the protocol.
+const BANNED_UNTIL: HeaderName = HeaderName::from_static("x-sogs-banned-until");
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum RefusalBody {
@@ -118,6 +136,7 @@ impl Refusal {
             status,
             body: RefusalBody::Page,
             retry_after: None,
+            ban: None,
         }
     }
 
@@ -127,6 +146,7 @@ impl Refusal {
             status,
             body: RefusalBody::Text(text.into()),
             retry_after: None,
+            ban: None,
         }
     }
 
@@ -146,6 +166,7 @@ impl Refusal {
             status: 403,
             body: RefusalBody::Sentence("Permission denied"),
             retry_after: None,
+            ban: None,
         }
     }
 
@@ -155,6 +176,48 @@ impl Refusal {
             status: 429,
             body: RefusalBody::Sentence("Rate limited"),
             retry_after: Some(wait),
+            ban: None,
+        }
+    }
+
+    /// The caller is banned from the whole server; the body is that of the reference.
+    pub(crate) fn banned(until: Option<f64>) -> Self {
+        Self {
+            ban: Some(Ban {
+                place: "server",
+                until,
+            }),
+            ..Self::text(403, "Banned")
+        }
+    }
+
+    /// The caller is banned from a room.
+    pub(crate) fn banned_from_room(until: Option<f64>) -> Self {
+        Self {
+            ban: Some(Ban { place: "room", until }),
+            ..Self::permission_denied()
+        }
+    }
+
+    /// The same refusal; a ban in the words that the reference uses for this call.
+    pub(crate) fn ban_as(self, reference: Self) -> Self {
+        match self.ban {
+            Some(ban) => Self {
+                ban: Some(ban),
+                ..reference
+            },
+            None => self,
+        }
+    }
+
+    /// Too many uploads are arriving at the moment.
+    pub(crate) fn uploads_busy() -> Self {
+        Self {
+            retry_after: Some(UPLOADS_WAIT),
+            ..Self::text(
+                503,
+                "Too many files are arriving at the moment; please try again later",
+            )
         }
     }
 
@@ -219,6 +282,15 @@ impl From<Refusal> for Reply {
             reply
                 .headers
                 .push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        if let Some(ban) = refusal.ban {
+            reply.headers.push((BANNED, HeaderValue::from_static(ban.place)));
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "whole seconds of a time of day, saturating"
+            )]
+            let until = ban.until.map(|until| HeaderValue::from(until.ceil() as i64));
+            reply.headers.extend(until.map(|until| (BANNED_UNTIL, until)));
         }
         reply
     }

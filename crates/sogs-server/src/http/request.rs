@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::{DeserializeOwned, DeserializeSeed};
 
 use super::reply::Refusal;
-use crate::contents::Arriving;
+use crate::arrivals::Arriving;
 
 /// Bodies up to this size may hold any number of values: 64 KiB become 2 MiB at most.
 const FEW_VALUES_BYTES: usize = 64 * 1024;

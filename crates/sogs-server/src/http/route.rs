@@ -69,42 +69,40 @@ impl Cx<'_> {
         Ok(self.app.enter(&id, self.now).await?)
     }
 
-    /// The room of a path, or 404; with the caller's rights in it.
+    /// Returns the room of a path with the caller's rights in it. A room that is hidden from the caller is
+    /// answered like one that does not exist; a caller who is banned from a room they could see is told so.
     pub(crate) async fn room(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
-        let room = self.app.room(token).await?.ok_or(Refusal::not_found())?;
-        let rights = room.rights(self.caller.as_deref());
-        Ok((room, rights))
+        visible_room(self.app, token, self.caller.as_deref()).await
     }
 
     /// A room whose messages the caller may read.
     pub(crate) async fn readable(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
-        let (room, rights) = self.room(token).await?;
+        let found = self.room(token).await;
+        let (room, rights) = found.map_err(|refusal| refusal.ban_as(cannot_read()))?;
         may_read(&rights)?;
         Ok((room, rights))
     }
 
     /// A room that the caller moderates.
     pub(crate) async fn moderated(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
-        let (room, rights) = self.room(token).await?;
+        let refusal = || Refusal::text(403, "This endpoint requires moderator room permissions");
+        let found = self.room(token).await;
+        let (room, rights) = found.map_err(|other| other.ban_as(refusal()))?;
         self.user()?;
         if !rights.moderator {
-            return Err(Refusal::text(
-                403,
-                "This endpoint requires moderator room permissions",
-            ));
+            return Err(refusal());
         }
         Ok((room, rights))
     }
 
     /// A room that the caller administers.
     pub(crate) async fn administered(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
-        let (room, rights) = self.room(token).await?;
+        let refusal = || Refusal::text(403, "This endpoint requires admin room permissions");
+        let found = self.room(token).await;
+        let (room, rights) = found.map_err(|other| other.ban_as(refusal()))?;
         self.user()?;
         if !rights.admin {
-            return Err(Refusal::text(
-                403,
-                "This endpoint requires admin room permissions",
-            ));
+            return Err(refusal());
         }
         Ok((room, rights))
     }
@@ -172,15 +170,36 @@ pub(crate) async fn dispatch(app: &Arc<App>, req: &Req, caller: Option<Arc<User>
     reply
 }
 
+/// Returns a room that exists for this caller, with their rights; else 404, or 403 with the end of their ban.
+pub(crate) async fn visible_room(
+    app: &App,
+    token: &str,
+    caller: Option<&User>,
+) -> Result<(Arc<Room>, Rights), Refusal> {
+    let room = app.room(token).await?.ok_or(Refusal::not_found())?;
+    let rights = room.rights(caller);
+    if rights.visible() {
+        return Ok((room, rights));
+    }
+    match caller.filter(|user| rights.banned && room.is_visible_without_ban(user)) {
+        Some(user) => {
+            let until = app.store.ban_end(user.row.id, Some(room.id())).await?;
+            Err(Refusal::banned_from_room(until))
+        }
+        None => Err(Refusal::not_found()),
+    }
+}
+
 /// 403 for those who may not read.
 pub(crate) fn may_read(rights: &Rights) -> Result<(), Refusal> {
     if rights.read {
         return Ok(());
     }
-    Err(Refusal::text(
-        403,
-        "This endpoint requires room message 'read' permission",
-    ))
+    Err(cannot_read())
+}
+
+fn cannot_read() -> Refusal {
+    Refusal::text(403, "This endpoint requires room message 'read' permission")
 }
 
 /// 405 for a path that has other methods.

@@ -310,6 +310,14 @@ pub async fn restore_with(
     Ok(manifest)
 }
 
+/// Checks the signatures of the messages in a backup that [`check`] found whole.
+///
+/// # Errors
+/// The database of the backup cannot be read.
+pub async fn signatures(from: &Path) -> Result<super::verify::VerifyReport, ImportError> {
+    super::verify::signatures_of(&from.join(DATABASE)).await
+}
+
 /// The contents in a folder of a backup.
 fn backed_up(uploads: &Path) -> Result<Vec<String>, ImportError> {
     let mut names = Vec::new();

@@ -14,7 +14,9 @@ use super::bulk::{Conn, RowValues, Table};
 use super::convert::Known;
 use super::foreign_tables as theirs;
 use super::source::{Files, Source};
-use super::{ImportError, settle, tables, target::Target};
+use super::target::{Target, rehearse};
+use super::verify::{BadMessages, Signatures};
+use super::{ImportError, settle, tables};
 
 /// Which program the community comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -63,8 +65,10 @@ pub struct ImportReport {
     pub tables: Vec<TableCount>,
     /// Messages whose signature was checked.
     pub signatures_checked: u64,
-    /// Of these, messages that apps show; the others were signed wrongly by whoever posted them.
+    /// Of these, messages that apps show.
     pub signatures_good: u64,
+    /// The others, by room: they were signed wrongly when they were posted, or damaged since.
+    pub bad_signatures: Vec<BadMessages>,
     /// Rows left out, by reason.
     pub skipped: Vec<(String, u64)>,
     /// Remarks.
@@ -110,8 +114,10 @@ pub async fn import(options: &ImportOptions) -> Result<ImportReport, ImportError
             tables.push(copy_table(&mut source.conn, None, table, &mut known, &mut files).await?);
         }
         notes.extend(files.notes());
-        let (checked, good) = sample_signatures(&mut source.conn).await?;
-        return Ok(report(key.public(), tables, (checked, good), &known, notes, true));
+        notes.extend(rehearse(options, &source.config, &key).await?);
+        notes.extend(settle::rehearse(&mut source, &files).await?);
+        let signatures = check_signatures(&mut source.conn).await?;
+        return Ok(report(key.public(), tables, &signatures, &known, notes, true));
     }
     let mut target = Target::open(options, &source.config, &key).await?;
     let outcome = write(&mut source, &mut target, &mut known, options.replace, &mut notes).await;
@@ -119,7 +125,7 @@ pub async fn import(options: &ImportOptions) -> Result<ImportReport, ImportError
         Ok((tables, signatures)) => {
             target.finish(&options.source, options.origin).await?;
             notes.append(&mut target.notes);
-            Ok(report(key.public(), tables, signatures, &known, notes, false))
+            Ok(report(key.public(), tables, &signatures, &known, notes, false))
         }
         Err(error) => {
             target.abandon().await;
@@ -131,7 +137,7 @@ pub async fn import(options: &ImportOptions) -> Result<ImportReport, ImportError
 fn report(
     key: ServerKey,
     tables: Vec<TableCount>,
-    (signatures_checked, signatures_good): (u64, u64),
+    signatures: &Signatures,
     known: &Known,
     mut notes: Vec<String>,
     dry_run: bool,
@@ -150,8 +156,9 @@ fn report(
     ImportReport {
         public_key: key.to_string(),
         tables,
-        signatures_checked,
-        signatures_good,
+        signatures_checked: signatures.checked,
+        signatures_good: signatures.good(),
+        bad_signatures: signatures.bad(),
         skipped,
         notes,
         dry_run,
@@ -164,7 +171,7 @@ async fn write(
     known: &mut Known,
     replace: bool,
     notes: &mut Vec<String>,
-) -> Result<(Vec<TableCount>, (u64, u64)), ImportError> {
+) -> Result<(Vec<TableCount>, Signatures), ImportError> {
     target.prepare(replace).await?;
     let mut files = Files::new(source, Some(target.contents()));
     let mut tables = Vec::new();
@@ -189,7 +196,7 @@ async fn write(
         .await?;
     let compared = compare(&mut source.conn, &mut target.conn).await?;
     notes.push(format!("{compared} messages were compared byte by byte"));
-    let signatures = sample_signatures(&mut source.conn).await?;
+    let signatures = check_signatures(&mut source.conn).await?;
     notes.extend(settle::apply(&mut target.conn, source).await?);
     Ok((tables, signatures))
 }
@@ -260,7 +267,7 @@ async fn copy_table(
     })
 }
 
-/// Messages that are compared and whose signatures are checked: at most about this many, spread evenly.
+/// Messages that are compared: at most about this many, spread evenly.
 const SAMPLE: i64 = 2000;
 
 async fn every(conn: &mut Conn) -> Result<i64, ImportError> {
@@ -268,24 +275,25 @@ async fn every(conn: &mut Conn) -> Result<i64, ImportError> {
     Ok((all / SAMPLE).max(1))
 }
 
-async fn sample_signatures(conn: &mut Conn) -> Result<(u64, u64), ImportError> {
+/// Checks the signature of every message.
+async fn check_signatures(conn: &mut Conn) -> Result<Signatures, ImportError> {
     let people = people_by_id(conn, &theirs::USERS).await?;
-    let step = every(conn).await?;
-    let (mut checked, mut good) = (0, 0);
-    let user = theirs::MESSAGES.at("user");
-    let rest = format!("WHERE data IS NOT NULL AND id % {step} = 0");
-    let mut chunks = conn.chunks(&theirs::MESSAGES, &rest).await?;
+    let rooms = super::verify::rooms_by_id(conn, &theirs::ROOMS).await?;
+    let (user, room) = (theirs::MESSAGES.at("user"), theirs::MESSAGES.at("room"));
+    let mut signatures = Signatures::new(rooms);
+    let mut chunks = conn
+        .chunks(&theirs::MESSAGES, "WHERE data IS NOT NULL ORDER BY id")
+        .await?;
     while let Some(rows) = chunks.try_next().await? {
         for row in &rows {
-            checked += 1;
             let author = row[user].int().and_then(|id| people.get(&id));
             // The columns that matter stand at the same places in both message tables.
-            if author.is_some_and(|author| super::verify::signature_is_good(row, author)) {
-                good += 1;
-            }
+            let is_good = author.is_some_and(|author| super::verify::signature_is_good(row, author));
+            signatures.note(row[room].int(), row[0].int(), is_good);
         }
     }
-    Ok((checked, good))
+    drop(chunks);
+    Ok(signatures)
 }
 
 /// Compares content, signature, times and sequence numbers of a sample of messages.

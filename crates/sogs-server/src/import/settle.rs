@@ -2,9 +2,9 @@
 
 use super::bulk::{Conn, Value};
 use super::foreign::Origin;
-use super::foreign_tables::RATE_LIMITS;
+use super::foreign_tables::{self as theirs, RATE_LIMITS};
 use super::ini::ForeignFilter;
-use super::source::Source;
+use super::source::{Files, Source};
 use super::tables::{FILTERS, SETTINGS};
 use super::{ImportError, file_error};
 use crate::model::filter::{CompiledFilter, Filter, FilterAction, FilterKind};
@@ -13,12 +13,10 @@ use crate::model::filter::{CompiledFilter, Filter, FilterAction, FilterKind};
 pub(super) async fn apply(conn: &mut Conn, source: &mut Source) -> Result<Vec<String>, ImportError> {
     let mut notes = Vec::new();
     let gone = conn
-        .run("UPDATE rooms SET image_id = NULL WHERE image_id NOT IN (SELECT id FROM files)")
+        .run("UPDATE rooms SET image_id = NULL WHERE image_id IS NOT NULL AND image_id NOT IN (SELECT id FROM files)")
         .await?;
     if gone > 0 {
-        notes.push(format!(
-            "{gone} rooms lose their picture, whose file is not there"
-        ));
+        notes.push(lost_pictures(gone));
     }
     let mut settings = Vec::new();
     let mut set = |room: i64, name: &str, value: String| {
@@ -69,6 +67,32 @@ pub(super) async fn apply(conn: &mut Conn, source: &mut Source) -> Result<Vec<St
         ));
     }
     Ok(notes)
+}
+
+/// Finds what [`apply`] would remark, and writes nothing.
+pub(super) async fn rehearse(source: &mut Source, files: &Files) -> Result<Vec<String>, ImportError> {
+    let mut notes = Vec::new();
+    let gone = files.lost_pictures(&mut source.conn).await?;
+    if gone > 0 {
+        notes.push(lost_pictures(gone));
+    }
+    let rows = source.conn.read_all(&theirs::ROOMS, "ORDER BY id").await?;
+    let rooms: Vec<(i64, String)> = rows
+        .into_iter()
+        .filter_map(|row| {
+            let token = row[theirs::ROOMS.at("token")].text()?.to_ascii_lowercase();
+            Some((row[0].int()?, token))
+        })
+        .collect();
+    filters(source, &rooms, &mut notes)?;
+    Ok(notes)
+}
+
+fn lost_pictures(gone: u64) -> String {
+    format!(
+        "{} without its file: the picture is left out",
+        super::count(gone, "room picture")
+    )
 }
 
 async fn room_ids(conn: &mut Conn) -> Result<Vec<(i64, String)>, ImportError> {

@@ -201,6 +201,8 @@ pub(super) struct Files {
     target: Option<PathBuf>,
     missing: Vec<String>,
     outside: u64,
+    /// Numbers of the files whose content is there.
+    found: std::collections::HashSet<i64>,
 }
 
 impl Files {
@@ -214,6 +216,7 @@ impl Files {
             target: target.map(Path::to_path_buf),
             missing: Vec::new(),
             outside: 0,
+            found: std::collections::HashSet::new(),
         }
     }
 
@@ -230,6 +233,7 @@ impl Files {
             }
             return Ok(None);
         };
+        self.found.extend(row[0].int());
         let bytes = std::fs::read(&path).map_err(file_error(&path))?;
         let content = content_name(&bytes);
         if let Some(target) = &self.target {
@@ -268,6 +272,17 @@ impl Files {
             return None;
         }
         Some(real)
+    }
+
+    /// Counts the rooms whose picture has no file.
+    pub(super) async fn lost_pictures(&self, conn: &mut Conn) -> Result<u64, ImportError> {
+        let image = theirs::ROOMS.at("image");
+        let rooms = conn.read_all(&theirs::ROOMS, "").await?;
+        let lost = rooms
+            .iter()
+            .filter_map(|row| row[image].int())
+            .filter(|id| !self.found.contains(id));
+        Ok(lost.count() as u64)
     }
 
     pub(super) fn notes(&self) -> Vec<String> {

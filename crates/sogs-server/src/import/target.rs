@@ -29,6 +29,115 @@ pub(super) struct Target {
     lock: DynStore,
     kept: Vec<(super::bulk::Table, Vec<super::bulk::RowValues>)>,
     new_key: bool,
+    /// The folder, if this import made it.
+    made: Option<PathBuf>,
+}
+
+/// The configuration that an import leads to, and remarks; refuses what can be refused before anything is written.
+async fn plan(
+    options: &ImportOptions,
+    foreign: &ForeignConfig,
+) -> Result<(Config, Vec<String>), ImportError> {
+    let folder = std::path::absolute(&options.target).map_err(file_error(&options.target))?;
+    let mut config = if folder.join(CONFIG_FILE).exists() {
+        let config = Config::load(&folder)?;
+        config.check_database()?;
+        config
+    } else {
+        let mut config = Config::for_dir(&folder);
+        if let Some(database) = &options.database {
+            config.database.url.clone_from(database);
+        }
+        config.check()?;
+        config
+    };
+    config.dir.clone_from(&folder);
+    if tokio::net::UnixStream::connect(folder.join(crate::admin::SOCKET))
+        .await
+        .is_ok()
+    {
+        return Err(ImportError::Target("the server of this folder runs".to_owned()));
+    }
+    let notes = adopt(&mut config, foreign);
+    config.check()?;
+    if config.files.storage == Storage::S3 {
+        return Err(ImportError::Target(
+            "an import writes into a folder, and this server keeps its files in a bucket; import into another folder, \
+             then use `ackpost server file move --to s3`"
+                .to_owned(),
+        ));
+    }
+    Ok((config, notes))
+}
+
+/// Finds what an import would be refused for, and writes nothing; remarks.
+pub(super) async fn rehearse(
+    options: &ImportOptions,
+    foreign: &ForeignConfig,
+    key: &ServerSecret,
+) -> Result<Vec<String>, ImportError> {
+    let (config, mut notes) = plan(options, foreign).await?;
+    let is_there = config.has_database_file() || config.database_url().starts_with("postgres");
+    if !is_there {
+        return Ok(notes);
+    }
+    let mut conn = Conn::open(&config.database_url()).await?;
+    conn.begin(false).await?;
+    // A database that no server was started on has no tables yet.
+    if !conn.columns("rooms").await?.is_empty() {
+        is_new_key(&config, key, &mut conn, &mut notes).await?;
+        refuse_loss(&mut conn, options.replace).await?;
+    }
+    conn.rollback().await?;
+    conn.close().await?;
+    Ok(notes)
+}
+
+/// Whether the folder gets another key; refused where that would break links.
+async fn is_new_key(
+    config: &Config,
+    key: &ServerSecret,
+    conn: &mut Conn,
+    notes: &mut Vec<String>,
+) -> Result<bool, ImportError> {
+    let there = crate::key::load_key(&config.key_path()).ok();
+    let is_new = there.as_ref().is_none_or(|there| there.public() != key.public());
+    if is_new && there.is_some() {
+        if conn.count("rooms").await? > 0 {
+            return Err(ImportError::Target(
+                "the server in this folder has another key and rooms of its own".to_owned(),
+            ));
+        }
+        notes.push("the key of the imported community replaces the one that `init` made".to_owned());
+    }
+    Ok(is_new)
+}
+
+/// Refuses to throw away what people wrote; returns whether there is anything of an earlier import.
+async fn refuse_loss(conn: &mut Conn, replace: bool) -> Result<bool, ImportError> {
+    let own = conn
+        .number("SELECT (SELECT COUNT(*) FROM rooms) + (SELECT COUNT(*) FROM users) + (SELECT COUNT(*) FROM inbox)")
+        .await?;
+    if own > 0 && !replace {
+        let last = conn
+            .texts("SELECT detail FROM audit_log WHERE action = 'import' ORDER BY id DESC LIMIT 1")
+            .await?;
+        let mark = mark(conn).await?;
+        match last.first() {
+            None => {
+                return Err(ImportError::Target(
+                    "this server has a community of its own; import into an empty folder, or say --replace to throw it away".to_owned(),
+                ));
+            }
+            Some(detail) if !detail.ends_with(&mark) => {
+                return Err(ImportError::Target(
+                    "people have used this server since the last import; --replace throws away what they wrote here".to_owned(),
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(own > 0)
 }
 
 impl Target {
@@ -38,54 +147,38 @@ impl Target {
         foreign: &ForeignConfig,
         key: &ServerSecret,
     ) -> Result<Self, ImportError> {
-        let folder = std::path::absolute(&options.target).map_err(file_error(&options.target))?;
-        let mut config = if folder.join(CONFIG_FILE).exists() {
-            let config = Config::load(&folder)?;
-            config.check_database()?;
-            config
-        } else {
-            let mut config = Config::for_dir(&folder);
-            if let Some(database) = &options.database {
-                config.database.url.clone_from(database);
-            }
-            config.check()?;
-            crate::admin::private_folder(&folder).map_err(|error| ImportError::Target(error.cause))?;
-            config
-        };
-        config.dir.clone_from(&folder);
-        if folder.join(crate::admin::SOCKET).exists()
-            && tokio::net::UnixStream::connect(folder.join(crate::admin::SOCKET))
-                .await
-                .is_ok()
-        {
-            return Err(ImportError::Target("the server of this folder runs".to_owned()));
+        let (config, mut notes) = plan(options, foreign).await?;
+        let is_new = !config.dir.exists();
+        if !config.dir.join(CONFIG_FILE).exists() {
+            crate::admin::private_folder(&config.dir).map_err(|error| ImportError::Target(error.cause))?;
         }
-        let mut notes = adopt(&mut config, foreign);
-        config.check()?;
-        if config.files.storage == Storage::S3 {
-            return Err(ImportError::Target(
-                "an import writes into a folder, and this server keeps its files in a bucket; import into another folder, \
-                 then use `ackpost server file move --to s3`"
-                    .to_owned(),
-            ));
+        let folder = config.dir.clone();
+        let opened = Self::open_planned(config, key, &mut notes).await;
+        if opened.is_err() && is_new {
+            // Best effort: a folder that was made for nothing is not left behind.
+            let _ = std::fs::remove_dir_all(&folder);
         }
+        opened.map(|target| Self {
+            notes,
+            made: is_new.then_some(folder),
+            ..target
+        })
+    }
+
+    async fn open_planned(
+        config: Config,
+        key: &ServerSecret,
+        notes: &mut Vec<String>,
+    ) -> Result<Self, ImportError> {
         let lock = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
         let mut conn = Conn::open(&config.database_url()).await?;
         conn.begin(true).await?;
-        let there = crate::key::load_key(&config.key_path()).ok();
-        let new_key = there.as_ref().is_none_or(|there| there.public() != key.public());
-        if new_key && there.is_some() {
-            if conn.count("rooms").await? > 0 {
-                return Err(ImportError::Target(
-                    "the server in this folder has another key and rooms of its own".to_owned(),
-                ));
-            }
-            notes.push("the key of the imported community replaces the one that `init` made".to_owned());
-        }
+        let new_key = is_new_key(&config, key, &mut conn, notes).await?;
         let contents = config.files_dir();
         Ok(Self {
             conn,
-            notes,
+            notes: Vec::new(),
+            made: None,
             config,
             key: ServerSecret::from_bytes(*key.expose_bytes()),
             contents,
@@ -101,28 +194,8 @@ impl Target {
 
     /// Empties the tables, if nothing of the target's own would be lost.
     pub(super) async fn prepare(&mut self, replace: bool) -> Result<(), ImportError> {
-        let own = self.conn.number("SELECT (SELECT COUNT(*) FROM rooms) + (SELECT COUNT(*) FROM users) + (SELECT COUNT(*) FROM inbox)").await?;
-        if own > 0 && !replace {
-            let last = self
-                .conn
-                .texts("SELECT detail FROM audit_log WHERE action = 'import' ORDER BY id DESC LIMIT 1")
-                .await?;
-            let mark = mark(&mut self.conn).await?;
-            match last.first() {
-                None => {
-                    return Err(ImportError::Target(
-                        "this server has a community of its own; import into an empty folder, or say --replace to throw it away".to_owned(),
-                    ));
-                }
-                Some(detail) if !detail.ends_with(&mark) => {
-                    return Err(ImportError::Target(
-                        "people have used this server since the last import; --replace throws away what they wrote here".to_owned(),
-                    ));
-                }
-                Some(_) => {}
-            }
-        }
-        if own > 0 && replace {
+        let is_full = refuse_loss(&mut self.conn, replace).await?;
+        if is_full && replace {
             self.keep_replaced().await?;
         }
         // Rules of the operator stay over a second import: the ids of the rooms do not change.
@@ -223,6 +296,9 @@ impl Target {
         // The connection is closed with the program in any case.
         let _ = self.conn.rollback().await;
         let _ = self.lock.close().await;
+        if let Some(folder) = &self.made {
+            let _ = std::fs::remove_dir_all(folder);
+        }
     }
 }
 
@@ -246,6 +322,16 @@ async fn mark(conn: &mut Conn) -> Result<String, ImportError> {
 fn adopt(config: &mut Config, foreign: &ForeignConfig) -> Vec<String> {
     let defaults = Config::default();
     let mut notes = Vec::new();
+    let base_url = foreign
+        .base_url
+        .as_ref()
+        .map(|url| url.trim_end_matches('/').to_owned());
+    let is_url = |url: &String| url.starts_with("http://") || url.starts_with("https://");
+    if let Some(other) = base_url.as_ref().filter(|url| !is_url(url)) {
+        notes.push(format!(
+            "base_url = {other} is not a URL and is left out; set [net] base_url to the address that people use"
+        ));
+    }
     macro_rules! take {
         ($($field:ident).+, $value:expr, $name:literal) => {
             if let Some(value) = $value
@@ -257,14 +343,7 @@ fn adopt(config: &mut Config, foreign: &ForeignConfig) -> Vec<String> {
             }
         };
     }
-    take!(
-        net.base_url,
-        foreign
-            .base_url
-            .as_ref()
-            .map(|url| url.trim_end_matches('/').to_owned()),
-        "[net] base_url"
-    );
+    take!(net.base_url, base_url.filter(is_url), "[net] base_url");
     take!(net.listen, listen(foreign, defaults.net.listen), "[net] listen");
     take!(
         users.require_blind_keys,
@@ -290,9 +369,9 @@ fn adopt(config: &mut Config, foreign: &ForeignConfig) -> Vec<String> {
         "[messages] history_days"
     );
     take!(
-        web.enabled,
+        web.index,
         foreign.show_index.filter(|shown| !shown),
-        "[web] enabled"
+        "[web] index"
     );
     notes
 }

@@ -1,5 +1,6 @@
 //! Checking a community: the database itself, references, sequence numbers, files, and signatures.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -7,8 +8,8 @@ use serde::Serialize;
 use session_core::SessionId;
 
 use super::ImportError;
-use super::bulk::{Conn, RowValues};
-use super::tables::{FACTS, FILES, MESSAGES};
+use super::bulk::{Conn, RowValues, Table, Value};
+use super::tables::{FACTS, FILES, HISTORY, MESSAGES, ROOMS, USERS};
 use crate::config::{Config, ConfigError};
 use crate::contents::{ContentError, Contents};
 use crate::key::load_key;
@@ -26,8 +27,10 @@ pub struct VerifyReport {
     pub messages: u64,
     /// Messages whose signature was checked.
     pub signatures_checked: u64,
-    /// Of these, messages that apps would show; others were signed wrongly by whoever posted them.
+    /// Of these, messages that apps would show.
     pub signatures_good: u64,
+    /// The others, by room: they were signed wrongly when they were posted, or damaged since.
+    pub bad_signatures: Vec<BadMessages>,
     /// File contents that were checked.
     pub files: u64,
     /// What is wrong.
@@ -55,7 +58,11 @@ pub(crate) fn padded(data: &[u8], size: i64) -> Vec<u8> {
 /// Whether apps would show this row of [`MESSAGES`] as a message of `author`.
 pub(super) fn signature_is_good(row: &RowValues, author: &str) -> bool {
     let value = |name| &row[MESSAGES.at(name)];
-    let (Some(data), Some(signature)) = (value("data").blob(), value("signature").blob()) else {
+    is_signed(value("data"), value("data_size"), value("signature"), author)
+}
+
+fn is_signed(data: &Value, size: &Value, signature: &Value, author: &str) -> bool {
+    let (Some(data), Some(signature)) = (data.blob(), signature.blob()) else {
         return false;
     };
     let Ok(signature) = <[u8; 64]>::try_from(signature) else {
@@ -64,7 +71,7 @@ pub(super) fn signature_is_good(row: &RowValues, author: &str) -> bool {
     let Ok(author) = author.parse::<SessionId>() else {
         return false;
     };
-    let size = value("data_size")
+    let size = size
         .int()
         .unwrap_or_else(|| i64::try_from(data.len()).unwrap_or(0));
     session_core::message::verify(&author, &padded(data, size), &signature).is_ok()
@@ -77,6 +84,105 @@ pub struct VerifyOptions {
     pub every: u64,
     /// Compares only the sizes of files, without reading them.
     pub sizes_only: bool,
+}
+
+/// Messages of a room whose signature is not good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BadMessages {
+    /// Token of the room.
+    pub room: String,
+    /// Number of such messages.
+    pub count: u64,
+    /// Numbers of the first of them.
+    pub first: Vec<i64>,
+}
+
+impl BadMessages {
+    /// A sentence about them that ends in `what`.
+    pub fn sentence(&self, what: &str) -> String {
+        let numbers: Vec<String> = self.first.iter().map(ToString::to_string).collect();
+        let more = if self.count > self.first.len() as u64 {
+            ", …"
+        } else {
+            ""
+        };
+        format!(
+            "room {}: {} ({}{more}): {what}",
+            self.room,
+            super::count(self.count, "message"),
+            numbers.join(", ")
+        )
+    }
+}
+
+/// Messages whose signatures were checked.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Signatures {
+    rooms: HashMap<i64, String>,
+    pub(super) checked: u64,
+    bad: BTreeMap<Option<i64>, (u64, Vec<i64>)>,
+}
+
+impl Signatures {
+    pub(super) fn new(rooms: HashMap<i64, String>) -> Self {
+        Self {
+            rooms,
+            ..Self::default()
+        }
+    }
+
+    /// Counts a message of a room.
+    pub(super) fn note(&mut self, room: Option<i64>, message: Option<i64>, is_good: bool) {
+        self.checked += 1;
+        if is_good {
+            return;
+        }
+        let (count, first) = self.bad.entry(room).or_default();
+        *count += 1;
+        if first.len() < MAX_NAMED {
+            first.extend(message);
+        }
+    }
+
+    /// Number of good signatures.
+    pub(super) fn good(&self) -> u64 {
+        self.checked - self.bad.values().map(|(count, _)| count).sum::<u64>()
+    }
+
+    /// The messages with signatures that are not good, by room.
+    pub(super) fn bad(&self) -> Vec<BadMessages> {
+        self.bad
+            .iter()
+            .map(|(room, (count, first))| BadMessages {
+                room: room
+                    .and_then(|room| self.rooms.get(&room))
+                    .cloned()
+                    .unwrap_or_else(|| "?".to_owned()),
+                count: *count,
+                first: first.clone(),
+            })
+            .collect()
+    }
+}
+
+/// Tokens of rooms by database id.
+pub(super) async fn rooms_by_id(conn: &mut Conn, rooms: &Table) -> Result<HashMap<i64, String>, ImportError> {
+    let token = rooms.at("token");
+    Ok(conn
+        .read_all(rooms, "")
+        .await?
+        .into_iter()
+        .filter_map(|row| Some((row[0].int()?, row[token].text()?.to_owned())))
+        .collect())
+}
+
+/// Checks the signatures of all messages in the database of a folder that is only read: a backup.
+pub(super) async fn signatures_of(database: &Path) -> Result<VerifyReport, ImportError> {
+    let mut conn = Conn::read_file(database).await?;
+    let mut report = VerifyReport::default();
+    signatures(&mut conn, 1, &mut report).await?;
+    conn.close().await?;
+    Ok(report)
 }
 
 /// Checks the community of a folder, with every byte of its files. `every` = 1 checks every signature, 10 each tenth.
@@ -198,31 +304,88 @@ async fn sequences(conn: &mut Conn, report: &mut VerifyReport) -> Result<(), Imp
     Ok(())
 }
 
+/// Checks the signatures of messages, and of their former contents, which an undo brings back.
 async fn signatures(conn: &mut Conn, every: u64, report: &mut VerifyReport) -> Result<(), ImportError> {
-    let people = super::foreign::people_by_id(conn, &super::tables::USERS).await?;
+    let people = super::foreign::people_by_id(conn, &USERS).await?;
+    let rooms = rooms_by_id(conn, &ROOMS).await?;
+    let room = MESSAGES.at("room_id");
     let mut seen = 0;
-    let (mut checked, mut good) = (0, 0);
-    let user = MESSAGES.at("user_id");
+    let mut signatures = Signatures::new(rooms);
     let mut chunks = conn
         .chunks(&MESSAGES, "WHERE data IS NOT NULL ORDER BY id")
         .await?;
     while let Some(rows) = chunks.try_next().await? {
         for row in &rows {
             seen += 1;
-            if seen % every != 0 {
-                continue;
-            }
-            checked += 1;
-            let author = row[MESSAGES.at("posted_as")]
-                .text()
-                .or_else(|| row[user].int().and_then(|id| people.get(&id)).map(String::as_str));
-            if author.is_some_and(|author| signature_is_good(row, author)) {
-                good += 1;
+            if seen % every == 0 {
+                let is_good = author(row, &people).is_some_and(|author| signature_is_good(row, &author));
+                signatures.note(row[room].int(), row[0].int(), is_good);
             }
         }
     }
-    (report.messages, report.signatures_checked, report.signatures_good) = (seen, checked, good);
+    drop(chunks);
+    (report.messages, report.signatures_checked, report.signatures_good) =
+        (seen, signatures.checked, signatures.good());
+    let former = former_signatures(conn, &people, &signatures).await?;
+    for (signatures, what) in [
+        (&signatures, "the signature of their author is not good"),
+        (
+            &former,
+            "the signature of a former content, which an undo would bring back, is not good",
+        ),
+    ] {
+        report
+            .problems
+            .extend(signatures.bad().iter().map(|bad| bad.sentence(what)));
+    }
+    report.bad_signatures = signatures.bad();
     Ok(())
+}
+
+/// The id that a message was posted under.
+fn author(row: &RowValues, people: &HashMap<i64, String>) -> Option<String> {
+    row[MESSAGES.at("posted_as")]
+        .text()
+        .map(str::to_owned)
+        .or_else(|| people.get(&row[MESSAGES.at("user_id")].int()?).cloned())
+}
+
+async fn former_signatures(
+    conn: &mut Conn,
+    people: &HashMap<i64, String>,
+    messages: &Signatures,
+) -> Result<Signatures, ImportError> {
+    let room = MESSAGES.at("room_id");
+    let mut owners: HashMap<i64, (Option<String>, Option<i64>)> = HashMap::new();
+    let mut chunks = conn
+        .chunks(&MESSAGES, "WHERE id IN (SELECT message_id FROM message_history)")
+        .await?;
+    while let Some(rows) = chunks.try_next().await? {
+        owners.extend(
+            rows.iter()
+                .filter_map(|row| Some((row[0].int()?, (author(row, people), row[room].int())))),
+        );
+    }
+    drop(chunks);
+    let mut signatures = Signatures::new(messages.rooms.clone());
+    // pysogs does not note how long a former content was with its padding, so its signature cannot be checked.
+    let mut chunks = conn
+        .chunks(&HISTORY, "WHERE data IS NOT NULL AND data_size IS NOT NULL")
+        .await?;
+    while let Some(rows) = chunks.try_next().await? {
+        for row in &rows {
+            let id = row[HISTORY.at("message_id")].int();
+            let owner = id.and_then(|id| owners.get(&id));
+            let room = owner.and_then(|(_, room)| *room);
+            let at = |name| &row[HISTORY.at(name)];
+            let is_good = owner
+                .and_then(|(author, _)| author.as_deref())
+                .is_some_and(|author| is_signed(at("data"), at("data_size"), at("signature"), author));
+            signatures.note(room, id, is_good);
+        }
+    }
+    drop(chunks);
+    Ok(signatures)
 }
 
 /// Compares every file with its row and, unless `sizes_only`, with the hash in its name.

@@ -228,7 +228,7 @@ rules! {
     /// Messages older than this are removed for good, pinned ones excepted.
     retention_days: f64, Room, "days; 0 = keep for ever", "0";
     /// The largest message a user may post, with padding.
-    message_bytes: u32, Room, "bytes; 0 = only the limit of a request", "0";
+    message_bytes: u32, Room, "bytes; 0 = only the limit of a request", "100000";
     /// The largest file a user may upload, enforced while it arrives.
     file_bytes: u64, Room, "bytes; 0 = the server's `[files] max_size`", "0";
     /// New users read only until this server has known them for this long.
@@ -254,6 +254,10 @@ rules! {
     /// How many direct messages one user may start within an hour.
     dm_per_hour: u32, Server, "a number of messages; 0 = no limit", "0";
 }
+
+/// The largest message where no rule says otherwise: more than Session's apps send, which stop at 10,000 characters
+/// and a quote of as many.
+const MESSAGE_BYTES: u32 = 100_000;
 
 /// The description of the rule called `name`.
 pub fn rule(name: &str) -> Option<&'static RuleDoc> {
@@ -322,8 +326,7 @@ impl Rules {
             edits: of_a_minute(self.rate_edits.unwrap_or(20)),
             reactions: of_a_minute(self.rate_reactions.unwrap_or(30)),
             reaction_kinds: self.reaction_kinds.filter(|n| *n > 0),
-            message_bytes: self
-                .message_bytes
+            message_bytes: Some(self.message_bytes.unwrap_or(MESSAGE_BYTES))
                 .filter(|n| *n > 0)
                 .and_then(|n| usize::try_from(n).ok()),
             file_bytes: self.file_bytes.filter(|n| *n > 0),

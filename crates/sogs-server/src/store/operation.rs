@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Backend, Changed, FileRow, Id, Store, StoreResult};
+use super::{Backend, Changed, FileRow, Id, RoomPatch, Store, StoreResult};
 use crate::model::filter::Filter;
 use crate::model::raid::Raid;
 
@@ -267,6 +267,21 @@ pub struct Totals {
     pub held: i64,
 }
 
+/// Numbers of a room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RoomTotals {
+    /// Messages that stand.
+    pub messages: i64,
+    /// Bytes of their contents, without padding.
+    pub message_bytes: i64,
+    /// Reactions that people gave.
+    pub reactions: i64,
+    /// Files.
+    pub files: i64,
+    /// Bytes of all files.
+    pub file_bytes: i64,
+}
+
 /// A reaction as it was: room, message, person, emoji, when it was given.
 pub type KeptReaction = (Id, Id, Id, String, f64);
 
@@ -475,6 +490,8 @@ operations! {
     fn pins_of(messages: Vec<Id>) -> Vec<(Id, Id, Id, f64)>;
     /// All bans.
     fn bans() -> Vec<BanRow>;
+    /// When a user's ban from a room (`None`: from the server) ends by itself, in Unix seconds.
+    fn ban_end(user_id: Id, room_id: Option<Id>) -> Option<f64>;
     /// All moderators, of rooms and of the server.
     fn moderators() -> Vec<ModeratorRow>;
     /// People, most recently active first.
@@ -495,10 +512,20 @@ operations! {
     fn any_file(id: Id) -> Option<FileRow>;
     /// Changes when a file expires; false when there is none.
     fn set_file_expiry(id: Id, expiry: Option<f64>) -> bool;
+    /// Files that are attached to a message and expire, of one room or of all: number and when they expire.
+    fn expiring_files(room_id: Option<Id>) -> Vec<(Id, f64)>;
+    /// Changes when files expire, in one transaction; how many there were.
+    fn set_files_expiry(files: Vec<(Id, Option<f64>)>) -> u64;
     /// Puts a file row back as it was, unless the number is taken.
     fn put_file(row: FileRow) -> bool;
     /// Numbers of the whole server.
     fn totals() -> Totals;
+    /// Numbers of a room.
+    fn room_totals(room_id: Id) -> RoomTotals;
+    /// Changes several rooms alike, in one transaction.
+    fn patch_rooms(rooms: Vec<Id>, patch: RoomPatch) -> ();
+    /// Messages of a room, pinned ones apart, that were posted before a time.
+    fn count_older(room_id: Id, before: f64) -> i64;
     /// The public key of the community, in hexadecimal; `None` = no server was ever started on this database.
     fn community_key() -> Option<String>;
     /// Whether there are rooms or people.

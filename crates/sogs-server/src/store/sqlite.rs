@@ -45,7 +45,7 @@ impl SqlStore {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|e| StoreError::Unwritable(e.to_string()))?;
         }
-        let lock = lock(&path)?;
+        let lock = lock(&path).await?;
         private(&path).map_err(|e| StoreError::Unwritable(format!("{}: {e}", path.display())))?;
         let base = SqliteConnectOptions::new()
             .filename(&path)
@@ -123,8 +123,24 @@ fn private(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// How long the lock of a process that ends is waited for: after a kill the system needs a moment to close its files.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// Takes the lock, and waits a moment for a process that is ending.
+async fn lock(path: &Path) -> StoreResult<File> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match try_lock(path) {
+            Err(StoreError::InUse) if began.elapsed() < LOCK_WAIT => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Only one process may write; a lock on a file beside the database says who does.
-fn lock(path: &Path) -> StoreResult<File> {
+fn try_lock(path: &Path) -> StoreResult<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let file = File::options()

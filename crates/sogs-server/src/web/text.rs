@@ -5,6 +5,25 @@ use maud::{Markup, html};
 /// The longest text shown of one message, in characters; longer ones end in an ellipsis.
 const MAX_SHOWN: usize = 4_000;
 
+/// Whether a character makes text look like something else: control characters, line separators, and those that
+/// turn the direction of what follows.
+pub(crate) fn misleads(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Replaces every character that misleads, line breaks and tabs apart.
+pub(crate) fn harmless(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if misleads(c) && !matches!(c, '\n' | '\r' | '\t') {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
 /// A session id as it may be shown: enough to tell two people apart, not enough to write to one.
 pub fn short_id(id: &str) -> String {
     let tail: String = id

@@ -10,6 +10,7 @@ use session_core::auth::{AuthHeaders, Request, Signer};
 use session_core::encoding::{b64, from_b64};
 use session_core::onion::{Cipher, v4};
 use session_core::{Identity, ServerKey};
+use sogs_server::admin::{AdminRequest, Answer, Asked, Operation};
 use sogs_server::{Config, Running, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -437,6 +438,30 @@ pub async fn room(running: &Running, token: &str) -> i64 {
         .await
         .unwrap()
         .unwrap()
+}
+
+/// Does an operation over the local socket of the running server.
+pub async fn operate(running: &Running, operation: Operation) -> Answer {
+    let request = AdminRequest {
+        actor: "tester".into(),
+        dry_run: false,
+        operation,
+    };
+    let dir = running.app().config().dir.clone();
+    match sogs_server::admin::ask(&dir, &request).await.unwrap() {
+        Asked::Answered(answer) => answer.unwrap(),
+        Asked::Stopped => panic!("the server is stopped"),
+    }
+}
+
+/// Takes messages of any size, as far as a request goes.
+pub async fn allow_large_messages(running: &Running) {
+    let rule = Operation::SettingSet {
+        room: None,
+        name: "message_bytes".into(),
+        value: Some("0".into()),
+    };
+    operate(running, rule).await;
 }
 
 /// Makes an account a visible global admin, as the operator's command does.

@@ -115,7 +115,7 @@ async fn what_was_answered_survives_fifty_kills() {
     room(&running, "r").await;
     running.shutdown().await;
     let mut answered: Vec<(i64, i64, String)> = Vec::new();
-    let mut files: Vec<(i64, Vec<u8>)> = Vec::new();
+    let mut files: Vec<(i64, Vec<u8>, Signer)> = Vec::new();
     for round in 0..KILLS {
         let (mut child, addr, key) = spawn(dir.path());
         let stop = Arc::new(AtomicBool::new(false));
@@ -136,7 +136,7 @@ async fn what_was_answered_survives_fifty_kills() {
                 .await
                 .ok()?;
             let id = serde_json::from_slice::<Value>(&got.body).ok()?["id"].as_i64()?;
-            (got.status == 201).then_some((id, content))
+            (got.status == 201).then_some((id, content, who))
         });
         // At a moment that differs from round to round: so many answers later, and so many milliseconds.
         let answers = usize::try_from(round % 8).unwrap();
@@ -171,7 +171,7 @@ async fn what_was_answered_survives_fifty_kills() {
 }
 
 /// Everything that was answered is in the room `r`, exactly once, and the sequence numbers have no gap.
-pub(crate) async fn all_there(api: &Api, answered: &[(i64, i64, String)], files: &[(i64, Vec<u8>)]) {
+pub(crate) async fn all_there(api: &Api, answered: &[(i64, i64, String)], files: &[(i64, Vec<u8>, Signer)]) {
     let mut stored: HashMap<i64, Value> = HashMap::new();
     let (mut since, mut seqnos) = (0, Vec::new());
     loop {
@@ -213,9 +213,9 @@ pub(crate) async fn all_there(api: &Api, answered: &[(i64, i64, String)], files:
         );
         assert_eq!(texts[data], 1, "exactly once");
     }
-    for (id, content) in files {
+    for (id, content, uploader) in files {
         assert_eq!(
-            &api.get(None, &format!("/room/r/file/{id}"))
+            &api.get(Some(uploader), &format!("/room/r/file/{id}"))
                 .await
                 .expect(200)
                 .body,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use session_core::auth::Signer;
 use session_core::encoding::b64;
 
-use crate::common::{Api, Body, Door, Resp, identity, message, room, start};
+use crate::common::{Api, Body, Door, Resp, allow_large_messages, identity, message, room, start};
 
 /// What a client is told.
 pub(crate) fn assert_clear(refused: &Resp) {
@@ -82,6 +82,7 @@ pub(crate) async fn writes(api: &Api, who: &Signer, id: &Value) -> Vec<Resp> {
 async fn a_full_database_gives_503_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(crate::common::config(dir.path())).await;
+    allow_large_messages(&running).await;
     room(&running, "r").await;
     let api = Api::of(&running);
     let who = Signer::blind15(&identity(31), &api.key);

@@ -211,6 +211,7 @@ async fn protobuf_made_to_be_expensive_is_cheap() {
     };
     std::fs::write(dir.path().join("server.toml"), "").unwrap();
     perform(dir.path(), filter).await.unwrap();
+    crate::common::allow_large_messages(&running).await;
     let api = Api::of(&running);
     // Groups within groups, messages within messages, 400,000 attachments of two bytes each, a length that lies.
     let mut nested = Vec::new();

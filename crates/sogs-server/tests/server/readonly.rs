@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use session_core::ServerKey;
 use session_core::auth::Signer;
 
 use crate::common::{Api, Body, Door, identity, message, pairs, raw_http, room, sign, somebody, start};
@@ -192,14 +193,14 @@ async fn post(api: Api, stop: Arc<AtomicBool>) -> Seen {
 /// Reads again and again, as a member and as nobody: each time all is well.
 async fn read(api: Api, file: Value, stop: Arc<AtomicBool>) -> Seen {
     let mut seen = Seen::default();
-    let who = Signer::blind15(&identity(71), &api.key);
+    let who = uploader(&api.key);
     while !stop.load(Ordering::SeqCst) {
         for (who, path) in [
             (Some(&who), "/room/r/messages/recent".to_owned()),
             (None, "/room/r/messages/recent".to_owned()),
             (None, "/room/r/messages/since/0".to_owned()),
             (Some(&who), "/rooms".to_owned()),
-            (None, format!("/room/r/file/{file}")),
+            (Some(&who), format!("/room/r/file/{file}")),
         ] {
             let got = api.get(who, &path).await;
             assert_eq!(got.status, 200, "{path}: {}", got.text());
@@ -207,6 +208,11 @@ async fn read(api: Api, file: Value, stop: Arc<AtomicBool>) -> Seen {
         }
     }
     seen
+}
+
+/// The person whose file is read; it hangs on no message, so nobody else may.
+fn uploader(key: &ServerKey) -> Signer {
+    Signer::blind15(&identity(71), key)
 }
 
 /// A community in this folder with a file in it, in a process of its own.
@@ -221,7 +227,7 @@ async fn community(dir: &Path) -> (Child, Api, Vec<u8>, i64) {
         door: Door::Http,
     };
     let content = vec![9; 20_000];
-    let who = Signer::blind15(&identity(71), &key);
+    let who = uploader(&key);
     let headers = pairs(&sign(&key, &who, "POST", "/room/r/file", &content));
     let got = raw_http(addr, "POST", "/room/r/file", &headers, &content)
         .await
@@ -320,7 +326,12 @@ async fn a_file_system_that_turns_read_only_gives_503_and_recovers() {
     child.wait().unwrap();
     let running = start(crate::common::config(&disk.path())).await;
     let answered = without_moments(&seen.answered);
-    crash::all_there(&Api::of(&running), &answered, &[(file, content)]).await;
+    crash::all_there(
+        &Api::of(&running),
+        &answered,
+        &[(file, content, uploader(&api.key))],
+    )
+    .await;
     running.shutdown().await;
     println!(
         "{} posts answered 201 and all there, {} answered 503, {} reads answered 200 throughout",
@@ -366,7 +377,12 @@ async fn a_disk_with_an_error_turns_read_only_and_nothing_is_lost() {
     disk.mount("");
     let running = start(crate::common::config(&disk.path().join("community"))).await;
     let api = Api::of(&running);
-    crash::all_there(&api, &without_moments(&seen.answered), &[(file, content)]).await;
+    crash::all_there(
+        &api,
+        &without_moments(&seen.answered),
+        &[(file, content, uploader(&api.key))],
+    )
+    .await;
     api.call(
         Some(&somebody_new(&api)),
         "POST",

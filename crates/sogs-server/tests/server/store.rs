@@ -403,7 +403,7 @@ async fn files_live_and_expire(store: DynStore) {
     assert!(store.content_in_use("c1".into()).await.unwrap());
     store.pin(room, message, a, 5000.0).await.unwrap();
     assert_eq!(store.file(room, first).await.unwrap().unwrap().expiry, None);
-    store.unpin(room, Some(message), Some(50.0)).await.unwrap();
+    store.unpin(room, Some(message), Some(150.0)).await.unwrap();
     assert_eq!(
         store.file(room, first).await.unwrap().unwrap().expiry,
         Some(150.0)

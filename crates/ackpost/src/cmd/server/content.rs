@@ -70,6 +70,26 @@ pub(crate) enum MessageCommand {
         #[command(flatten)]
         when: WhenArgs,
     },
+    /// Pin a message: apps show it on top, and its files are kept
+    Pin {
+        #[command(flatten)]
+        at: At,
+        /// Token of the room
+        #[arg(long, value_name = "TOKEN")]
+        room: String,
+        /// Number of the message
+        id: i64,
+    },
+    /// Unpin a message, or all messages of a room
+    Unpin {
+        #[command(flatten)]
+        at: At,
+        /// Token of the room
+        #[arg(long, value_name = "TOKEN")]
+        room: String,
+        /// Number of the message; all pinned messages when absent
+        id: Option<i64>,
+    },
     /// List posts that wait for approval
     Held {
         #[command(flatten)]
@@ -107,6 +127,13 @@ pub(crate) enum FileCommand {
         /// At most so many
         #[arg(long, default_value_t = 50)]
         limit: u32,
+    },
+    /// Keep the files of messages for good, whatever `[files] expiry_days` was when they were posted
+    Keep {
+        #[command(flatten)]
+        at: At,
+        #[command(flatten)]
+        place: PlaceArgs,
     },
     /// Delete a file
     Delete {
@@ -183,6 +210,20 @@ impl MessageCommand {
                     until: when.until,
                 },
             ),
+            Self::Pin { at, room, id } => (
+                at,
+                Operation::MessagePin {
+                    room: room.clone(),
+                    id: *id,
+                },
+            ),
+            Self::Unpin { at, room, id } => (
+                at,
+                Operation::MessageUnpin {
+                    room: room.clone(),
+                    id: *id,
+                },
+            ),
             Self::Held { at, room } => (at, Operation::HeldList { room: room.clone() }),
             Self::Approve { at, id } => (at, Operation::HeldApprove { id: *id }),
             Self::Refuse { at, id } => (at, Operation::HeldRefuse { id: *id }),
@@ -197,6 +238,7 @@ impl FileCommand {
                 let (room, limit) = (room.clone(), *limit);
                 act(context, at, Operation::FileList { room, limit })
             }
+            Self::Keep { at, place } => act(context, at, Operation::FileKeep { place: place.place() }),
             Self::Delete { at, id } => act(context, at, Operation::FileDelete { id: *id }),
             Self::Move(args) => super::data::move_files(args, context),
         }

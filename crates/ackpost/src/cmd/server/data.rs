@@ -65,21 +65,43 @@ pub(crate) fn restore(args: &RestoreArgs, context: Context) -> Done {
             .block_on(import::backup::restore_with(&args.from, &args.dir, options))
     };
     let manifest = outcome.map_err(|error| failure(&error))?;
+    let checked = context
+        .runtime()
+        .block_on(import::backup::signatures(&args.from))
+        .map_err(|error| failure(&error))?;
     if context.json {
-        output::json(&manifest);
+        let mut document = serde_json::to_value(&manifest).unwrap_or_default();
+        document["signatures_checked"] = checked.signatures_checked.into();
+        document["signatures_good"] = checked.signatures_good.into();
+        document["problems"] = checked.problems.clone().into();
+        output::json(&document);
     } else {
         let rows: u64 = manifest.tables.iter().map(|(_, rows)| rows).sum();
         output::line(&format!(
             "backup of {}: {rows} rows, {} files",
             manifest.created, manifest.files
         ));
-        output::note(if args.dry_run {
-            "the backup is whole; nothing was written (dry run)"
-        } else {
-            "the server can be started"
+        output::line(&format!(
+            "signatures  {} of {} are those of their authors",
+            checked.signatures_good, checked.signatures_checked
+        ));
+        for problem in &checked.problems {
+            output::warning(problem);
+        }
+        output::note(match (args.dry_run, checked.is_good()) {
+            (true, true) => "the backup is whole; nothing was written (dry run)",
+            (true, false) => {
+                "the backup is as it was written, but not all is well; nothing was written (dry run)"
+            }
+            (false, true) => "the server can be started",
+            (false, false) => "the server is restored and can be started, but not all is well",
         });
     }
-    Ok(Exit::Success)
+    Ok(exit_of(checked.is_good()))
+}
+
+fn exit_of(is_good: bool) -> Exit {
+    if is_good { Exit::Success } else { Exit::Failure }
 }
 
 /// Words of `server verify`.
@@ -122,11 +144,7 @@ pub(crate) fn verify(args: &VerifyArgs, context: Context) -> Done {
             output::line("nothing is wrong");
         }
     }
-    Ok(if report.is_good() {
-        Exit::Success
-    } else {
-        Exit::Failure
-    })
+    Ok(exit_of(report.is_good()))
 }
 
 /// Which program a community comes from.
@@ -177,9 +195,10 @@ pub(crate) fn import(args: &ImportArgs, context: Context) -> Done {
         .runtime()
         .block_on(import::import(&options))
         .map_err(|error| failure(&error))?;
+    let exit = exit_of(report.bad_signatures.is_empty());
     if context.json {
         output::json(&report);
-        return Ok(Exit::Success);
+        return Ok(exit);
     }
     output::line(&format!(
         "{:<28} {:>10} {:>10}",
@@ -198,6 +217,11 @@ pub(crate) fn import(args: &ImportArgs, context: Context) -> Done {
         "signatures  {} of {} checked are those of their authors",
         report.signatures_good, report.signatures_checked
     ));
+    for bad in &report.bad_signatures {
+        output::warning(
+            &bad.sentence("the signature of their author is not good, so that no app shows them"),
+        );
+    }
     for (reason, rows) in &report.skipped {
         output::warning(&format!("{rows} left out: {reason}"));
     }
@@ -213,7 +237,7 @@ pub(crate) fn import(args: &ImportArgs, context: Context) -> Done {
             shown(&args.dir)
         ));
     }
-    Ok(Exit::Success)
+    Ok(exit)
 }
 
 fn shown(path: &Path) -> String {

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use sogs_server::Config;
+use sogs_server::{Config, LogLevel};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
@@ -20,8 +20,19 @@ fn filter(config: &Config, verbosity: u8) -> Result<EnvFilter, String> {
         3 => "info,sogs_server=debug,ackpost=debug",
         _ => "debug,sogs_server=trace,ackpost=trace",
     };
-    EnvFilter::try_new(level).map_err(|error| format!("[log] level = \"{level}\" is no level: {error}"))
+    // A word that is no level would pass as the name of a module.
+    let unknown = level
+        .split(',')
+        .map(str::trim)
+        .find(|part| !part.contains('=') && !LEVELS.contains(&part.to_ascii_lowercase().as_str()));
+    if let Some(word) = unknown {
+        return Err(format!("[log] level: unknown level `{word}`"));
+    }
+    EnvFilter::try_new(level).map_err(|error| format!("[log] level: `{level}` is not a filter: {error}"))
 }
+
+/// Words that stand for a level.
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// Writes log lines in which no words of others mislead: each write is one line.
 struct Legible<W> {
@@ -69,15 +80,20 @@ pub(crate) fn start(config: &Config, verbosity: u8) -> Result<Level, String> {
 }
 
 impl Level {
-    /// Takes over the level of a configuration.
-    pub(crate) fn follow(&self, config: &Config, verbosity: u8) {
-        match filter(config, verbosity) {
-            Ok(filter) => {
-                if let Err(error) = self.0.reload(filter) {
-                    tracing::warn!(%error, "the level of the log stays as it was");
-                }
+    /// Takes over a new `[log] level`, or with `dry_run` only says what would come of it.
+    pub(crate) fn follow(&self, level: &str, verbosity: u8, dry_run: bool) -> LogLevel {
+        let mut config = Config::default();
+        level.clone_into(&mut config.log.level);
+        match filter(&config, 0) {
+            Err(cause) => LogLevel::Unusable(cause),
+            Ok(_) if verbosity > 1 => {
+                LogLevel::Fixed("the words -v of the command line set the level of this process".to_owned())
             }
-            Err(error) => tracing::warn!("{error}; the level of the log stays as it was"),
+            Ok(_) if dry_run => LogLevel::Follows,
+            Ok(filter) => match self.0.reload(filter) {
+                Ok(()) => LogLevel::Follows,
+                Err(error) => LogLevel::Fixed(error.to_string()),
+            },
         }
     }
 }
@@ -90,6 +106,27 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn levels_are_told_from_other_words() {
+        let of = |level: &str| {
+            let mut config = Config::default();
+            level.clone_into(&mut config.log.level);
+            check(&config)
+        };
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "info,sogs_server=debug",
+            "sogs_server=trace, warn",
+        ] {
+            assert_eq!(of(good), Ok(()), "{good}");
+        }
+        for bad in ["inof", "purple", "", "info,sogs_server", "info=purple"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn words_of_others_are_masked_in_the_log() {

@@ -26,7 +26,7 @@ pub(crate) enum RoomCommand {
     },
     /// Add a room
     Add(AddArgs),
-    /// Change a room
+    /// Change a room, or the permissions of all rooms
     Edit(EditArgs),
     /// Delete a room with everything in it
     Delete {
@@ -96,7 +96,11 @@ pub(crate) struct EditArgs {
     #[command(flatten)]
     at: At,
     /// Token of the room
-    token: String,
+    #[arg(required_unless_present = "all_rooms", conflicts_with = "all_rooms")]
+    token: Option<String>,
+    /// Change the permissions of every room that exists now
+    #[arg(long, conflicts_with_all = ["name", "description", "image", "no_image"])]
+    all_rooms: bool,
     /// New name
     #[arg(long)]
     name: Option<String>,
@@ -127,10 +131,21 @@ impl RoomCommand {
                     permissions: args.permissions.change(),
                 },
             ),
+            Self::Edit(EditArgs {
+                at,
+                token: None,
+                permissions,
+                ..
+            }) => (
+                at,
+                Operation::RoomEditEvery {
+                    permissions: permissions.change(),
+                },
+            ),
             Self::Edit(args) => (
                 &args.at,
                 Operation::RoomEdit {
-                    room: args.token.clone(),
+                    room: args.token.clone().unwrap_or_default(),
                     name: args.name.clone(),
                     description: args.description.clone(),
                     permissions: args.permissions.change(),

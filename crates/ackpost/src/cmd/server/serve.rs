@@ -101,6 +101,7 @@ pub(crate) fn init(args: &InitArgs, context: Context) -> Done {
     if context.json {
         output::json(&serde_json::json!({
             "config": made.config, "key_file": made.key_file, "public_key": made.public_key.to_string(), "database": made.database,
+            "link_problem": made.link_problem,
         }));
         return Ok(Exit::Success);
     }
@@ -112,6 +113,12 @@ pub(crate) fn init(args: &InitArgs, context: Context) -> Done {
     output::line(&format!("public key     {}", made.public_key));
     output::line(&format!("database       {}", made.database));
     let dir = args.dir.display();
+    if let Some(problem) = &made.link_problem {
+        output::warning(&format!(
+            "{problem}; set `[net] base_url` in {} to the address that people outside use, such as https://sogs.example",
+            made.config.display()
+        ));
+    }
     output::note(&format!(
         "next: ackpost server room add --dir {dir} TOKEN --name NAME; ackpost server run {dir}"
     ));
@@ -135,9 +142,12 @@ pub(crate) fn run(args: &RunArgs, context: Context) -> Done {
     if let Some((cause, remedy)) = super::config::open_to_others(&config.key_path()) {
         tracing::warn!("{cause}; {remedy}");
     }
+    if let Some(problem) = admin::link_problem(&config) {
+        tracing::warn!("{problem}; set [net] base_url to the address that people outside use");
+    }
     context
         .server_runtime()
-        .block_on(serve(config, handed, &level, context))
+        .block_on(serve(config, handed, level, context))
 }
 
 /// The listening socket that whoever started this process gave as standard input.
@@ -154,12 +164,7 @@ fn socket_of_stdin() -> Result<TcpListener, Failure> {
     Ok(listener)
 }
 
-async fn serve(
-    config: Config,
-    handed: Option<TcpListener>,
-    level: &logging::Level,
-    context: Context,
-) -> Done {
+async fn serve(config: Config, handed: Option<TcpListener>, level: logging::Level, context: Context) -> Done {
     let system = |error: std::io::Error| Failure::new(error.to_string(), "check the limits of the system");
     let mut signals = Signals::new().map_err(system)?;
     let mut successor =
@@ -173,16 +178,17 @@ async fn serve(
     };
     let listener = match handed {
         Some(listener) => listener,
-        None => sogs_server::bind(&config).map_err(|error| match error {
-            StartError::Listen { .. } if somebody_serves(&config) => in_use(&config),
-            error => start_failure(&error),
-        })?,
+        None => bind(&config).await?,
     };
     // Whoever comes next gets this one: the queue of connections that wait is never without a reader.
     let spare = listener.try_clone().map_err(system)?;
     let Some(running) = start(config, listener, patience, &mut signals).await? else {
         return Ok(Exit::Success);
     };
+    let verbosity = context.verbosity;
+    running
+        .app()
+        .on_log_level(move |text, dry_run| level.follow(text, verbosity, dry_run));
     announce(&running, context);
     manager.ready(&format!("serving {}", running.url()));
     let (stop, stopped) = watch::channel(false);
@@ -200,7 +206,7 @@ async fn serve(
         tokio::select! {
             asked = signals.next() => match asked {
                 Asked::Stop => break,
-                Asked::Reload => reload(&running, level, context).await,
+                Asked::Reload => reload(&running).await,
             },
             _ = successor.recv() => match spawn_successor(&running, &spare) {
                 Ok(child) => {
@@ -249,9 +255,41 @@ fn start_failure(error: &StartError) -> Failure {
     Failure::new(error.to_string(), remedy)
 }
 
-/// Whether a server answers on the local socket of this folder.
-fn somebody_serves(config: &Config) -> bool {
-    std::os::unix::net::UnixStream::connect(config.dir.join(admin::SOCKET)).is_ok()
+/// Listens. An address that is in use is waited for a moment: after a kill the system needs it to close the sockets of
+/// the process. A server that answers stays.
+async fn bind(config: &Config) -> Result<TcpListener, Failure> {
+    let began = Instant::now();
+    loop {
+        let error = match sogs_server::bind(config) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        let StartError::Listen { source, .. } = &error else {
+            return Err(start_failure(&error));
+        };
+        if somebody_serves(config).await {
+            return Err(in_use(config));
+        }
+        if source.kind() != std::io::ErrorKind::AddrInUse || began.elapsed() >= MOMENT {
+            return Err(start_failure(&error));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Whether a server answers on the local socket of this folder: one that was killed accepts for a moment, but says
+/// nothing any more.
+async fn somebody_serves(config: &Config) -> bool {
+    let request = admin::AdminRequest {
+        actor: String::new(),
+        dry_run: false,
+        operation: admin::Operation::Status,
+    };
+    let answer = admin::ask(&config.dir, &request);
+    matches!(
+        tokio::time::timeout(MOMENT, answer).await,
+        Ok(Ok(admin::Asked::Answered(_)))
+    )
 }
 
 fn in_use(config: &Config) -> Failure {
@@ -322,12 +360,9 @@ fn announce(running: &Running, context: Context) {
     }
 }
 
-async fn reload(running: &Running, level: &logging::Level, context: Context) {
+async fn reload(running: &Running) {
     match admin::reload(running.app()).await {
-        Ok(lines) => {
-            level.follow(&running.app().config(), context.verbosity);
-            tracing::info!(changes = lines.len(), "the configuration was read again");
-        }
+        Ok(lines) => tracing::info!(changes = lines.len(), "the configuration was read again"),
         Err(error) => tracing::error!(cause = %error, "the configuration stays as it was"),
     }
 }

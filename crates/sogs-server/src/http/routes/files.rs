@@ -1,17 +1,24 @@
 //! Files: upload and download.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::json;
 
-use crate::contents::ContentError;
+use super::page::Viewer;
+use crate::app::App;
+use crate::arrivals::Sender;
+use crate::cache::{Room, User};
+use crate::contents::{ContentError, SpoolError};
 use crate::guard::Newcomer;
 use crate::http::reply::{Refusal, Reply, ReplyBody};
 use crate::http::request::Body;
-use crate::http::route::{Answer, Cx};
-use crate::store::{Id, NewFile};
+use crate::http::route::{Answer, Cx, visible_room};
+use crate::model::permission::Rights;
+use crate::store::{FileRow, Id, NewFile};
+use crate::web::text::misleads;
 
 /// What stays as it is in a file name of a header.
 const NAME: &AsciiSet = &NON_ALPHANUMERIC
@@ -19,6 +26,8 @@ const NAME: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'.')
     .remove(b'-')
     .remove(b'~');
+/// Seconds that an upload waits on the reference server.
+const FORMER_WAIT: f64 = 3600.0;
 /// Longest file name kept, in code points.
 const MAX_NAME: usize = 255;
 
@@ -69,9 +78,71 @@ fn split_parameters(value: &str) -> Vec<&str> {
     parts
 }
 
+/// Returns the last part of a path without control characters and characters that turn the direction of text;
+/// `None` when nothing is left that names a file.
 fn clean(name: &str) -> Option<String> {
-    let name: String = name.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect();
-    (!name.is_empty()).then_some(name)
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let name: String = last
+        .chars()
+        .filter(|c| !misleads(*c))
+        .take(MAX_NAME)
+        .collect::<String>()
+        .trim()
+        .to_owned();
+    (!matches!(name.as_str(), "" | "." | "..")).then_some(name)
+}
+
+/// Why a file cannot be stored now.
+pub(crate) fn disk(error: &std::io::Error) -> Refusal {
+    Refusal::from(ContentError::Disk(std::io::Error::new(
+        error.kind(),
+        error.to_string(),
+    )))
+}
+
+impl From<SpoolError> for Refusal {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::Busy => {
+                tracing::warn!("a file was refused: too many uploads are arriving at the moment");
+                Self::uploads_busy()
+            }
+            SpoolError::Disk(error) => disk(&error),
+        }
+    }
+}
+
+/// Returns the room of an upload and the largest file it takes, in bytes. `user` is whoever uploads, or claims to:
+/// somebody whom this server has not seen yet is taken for a new member.
+pub(crate) async fn may_upload(
+    app: &App,
+    token: &str,
+    user: Option<&User>,
+    now: f64,
+) -> Result<(Arc<Room>, u64), Refusal> {
+    let (room, rights) = visible_room(app, token, user).await?;
+    if !rights.upload {
+        return Err(Refusal::permission_denied());
+    }
+    let who = Newcomer {
+        room_id: room.id(),
+        token: room.token(),
+        // Nobody has the number 0.
+        user_id: user.map_or(0, |user| user.row.id),
+        first_seen: user.map_or(now, |user| user.row.created),
+        rights: &rights,
+        now,
+    };
+    if let Some((status, text)) = app.guard.before_upload(who) {
+        return Err(Refusal::text(status, text));
+    }
+    let own = app.guard.limits(room.id()).file_bytes;
+    Ok((room, own.unwrap_or(app.config().files.max_size)))
+}
+
+/// Refuses a file that is too large for a room.
+pub(crate) fn too_large(limit: u64) -> Refusal {
+    Refusal::text(413, format!("Files in this room are at most {limit} bytes"))
 }
 
 /// `POST /room/T/file`
@@ -82,42 +153,23 @@ pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
         return Err(Refusal::permission_denied());
     }
     let user = cx.member().await?;
-    let who = Newcomer {
-        room_id: room.id(),
-        token: room.token(),
-        user_id: user.row.id,
-        first_seen: user.row.created,
-        rights: &rights,
-        now: cx.now,
-    };
-    if let Some((status, text)) = cx.app.guard.before_upload(who) {
-        return Err(Refusal::text(status, text));
-    }
+    let (_, limit) = may_upload(cx.app, token, Some(&user), cx.now).await?;
     let config = cx.app.config();
-    let limit = cx
-        .app
-        .guard
-        .limits(room.id())
-        .file_bytes
-        .unwrap_or(config.files.max_size);
     let size = match &cx.req.body {
         Body::Memory(bytes) => bytes.len() as u64,
         Body::Spooled(spooled) => spooled.size,
     };
     if size > limit {
-        return Err(Refusal::text(
-            413,
-            format!("Files in this room are at most {limit} bytes"),
-        ));
+        return Err(too_large(limit));
     }
     let contents = &cx.app.contents;
     let spooled;
     let spooled = match &cx.req.body {
         Body::Spooled(spooled) => spooled,
         Body::Memory(bytes) => {
-            let mut spool = contents.spool().await.map_err(ContentError::Disk)?;
-            spool.write(bytes).await.map_err(ContentError::Disk)?;
-            spooled = spool.finish().await.map_err(ContentError::Disk)?;
+            let mut spool = contents.spool(Sender::default()).await?;
+            spool.write(bytes).await?;
+            spooled = spool.finish().await.map_err(|e| disk(&e))?;
             &spooled
         }
     };
@@ -186,19 +238,62 @@ fn imf_date(time: SystemTime) -> String {
     )
 }
 
+/// Whether a file that is attached to nothing lives longer than an upload waits to be attached. Such files come from
+/// an import: the old API of the former server did not note which message they belong to.
+fn is_of_former_server(cx: &Cx<'_>, file: &FileRow) -> bool {
+    let waits = cx.app.config().files.unattached_seconds.max(FORMER_WAIT);
+    file.expiry
+        .is_none_or(|expiry| expiry - file.uploaded > waits + 1.0)
+}
+
+/// Returns a file of a room that this caller may fetch, or 404.
+///
+/// A file is as visible as the message it is attached to: whispers and hidden messages keep theirs, and a deleted
+/// message has none. A file that waits to be attached is fetched by its uploader alone. The picture of a room is
+/// public. Moderators also fetch the files of hidden messages, which they decide about.
+pub(crate) async fn visible_file(
+    cx: &Cx<'_>,
+    room: &Room,
+    rights: &Rights,
+    file_id: Id,
+) -> Result<FileRow, Refusal> {
+    let file = cx.app.store.file(room.id(), file_id).await?;
+    let file = file
+        .filter(|file| file.expiry.is_none_or(|expiry| expiry > cx.now))
+        .ok_or(Refusal::not_found())?;
+    if room.full.room.image_id == Some(file.id) {
+        return Ok(file);
+    }
+    let caller = cx.caller.as_ref().map(|user| user.row.id);
+    let is_visible = match file.message_id {
+        None => (caller.is_some() && caller == file.uploader_id) || is_of_former_server(cx, &file),
+        Some(message_id) => match cx.app.store.message_view(room.id(), message_id).await? {
+            Some(message) => {
+                let viewer = Viewer {
+                    id: caller,
+                    moderator: rights.moderator,
+                };
+                let is_shown = !message.filtered || rights.moderator || caller == Some(message.user_id);
+                is_shown && viewer.sees(&message.audience())
+            }
+            None => false,
+        },
+    };
+    if is_visible {
+        Ok(file)
+    } else {
+        Err(Refusal::not_found())
+    }
+}
+
 /// `GET /room/T/file/ID[/anything]`
 pub(crate) async fn download(cx: &Cx<'_>, token: &str, file_id: Id) -> Answer {
-    let (room, _) = cx.readable(token).await?;
-    let file = cx
-        .app
-        .store
-        .file(room.id(), file_id)
-        .await?
-        .ok_or(Refusal::not_found())?;
+    let (room, rights) = cx.readable(token).await?;
+    let file = visible_file(cx, &room, &rights, file_id).await?;
     let size = u64::try_from(file.size).unwrap_or(0);
     let content = cx.app.contents.open(&file.content, size).await?;
-    let disposition = match &file.filename {
-        Some(name) => format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name, NAME)),
+    let disposition = match file.filename.as_deref().and_then(clean) {
+        Some(ref name) => format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name, NAME)),
         None => "attachment".to_owned(),
     };
     let mut headers = Vec::with_capacity(5);
@@ -243,6 +338,18 @@ mod tests {
             Some("y.txt")
         );
         assert_eq!(file_name("attachment"), None);
+        for (sent, kept) in [
+            ("..%2F..%2Fevil.txt", Some("evil.txt")),
+            ("C:%5Cdir%5Ca.png", Some("a.png")),
+            ("a%E2%80%AEgpj.exe%E2%81%A6%E2%80%A8", Some("agpj.exe")),
+            ("..", None),
+            ("%2F%2E%2E%5C%2E", None),
+            ("%20.%2F%20", None),
+            ("-rf", Some("-rf")),
+        ] {
+            let header = format!("attachment; filename*=UTF-8''{sent}");
+            assert_eq!(file_name(&header).as_deref(), kept, "{sent}");
+        }
         assert_eq!(file_name("attachment; filename*=UTF-8''"), None);
         assert_eq!(
             utf8_percent_encode("my 🎂.txt", NAME).to_string(),

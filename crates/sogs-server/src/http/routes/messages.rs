@@ -144,7 +144,8 @@ async fn judge(
     }
 }
 
-fn files_expire(cx: &Cx<'_>) -> Option<f64> {
+/// When a file that is attached now expires, in Unix seconds; `None` = never.
+pub(super) fn files_expire(cx: &Cx<'_>) -> Option<f64> {
     let days = cx.app.config().files.expiry_days;
     (days > 0.0).then_some(cx.now + days * 86_400.0)
 }
@@ -168,8 +169,12 @@ async fn whisper_target(
         .as_str()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| Refusal::page(400))?;
-    let user = cx.app.resolve(&id, false).await?.ok_or(Refusal::not_found())?;
-    Ok((Some(user), mods))
+    // Somebody who has only read so far gets a row now.
+    let user = match cx.app.resolve(&id, false).await? {
+        Some(user) => Some(user),
+        None => cx.app.addressee(&id, cx.now).await?,
+    };
+    Ok((Some(user.ok_or(Refusal::not_found())?), mods))
 }
 
 /// The rate limits that apply to somebody with these rights.

@@ -13,7 +13,7 @@ use crate::http::render::{self, ReactionView};
 use crate::http::reply::Refusal;
 use crate::http::route::Cx;
 use crate::model::permission::Rights;
-use crate::store::{Id, MessageRow, Page, Reactions};
+use crate::store::{Audience, Id, MessageRow, Page, Reactions};
 
 /// Rows read beyond the limit at first, so that a whisper or two need no second reading.
 const SPARE: i64 = 8;
@@ -22,19 +22,20 @@ const MAX_ROWS: i64 = 8192;
 
 /// Who looks.
 #[derive(Clone, Copy)]
-struct Viewer {
-    id: Option<Id>,
-    moderator: bool,
+pub(super) struct Viewer {
+    pub(super) id: Option<Id>,
+    pub(super) moderator: bool,
 }
 
 impl Viewer {
     /// Moderators see what is whispered to them all, by them and to them; others what is whispered to them.
-    fn sees(self, row: &MessageRow) -> bool {
-        if !row.is_whisper() {
+    pub(super) fn sees(self, audience: &Audience) -> bool {
+        if audience.whisper_to.is_none() && !audience.whisper_mods {
             return true;
         }
         let Some(id) = self.id else { return false };
-        row.whisper_to == Some(id) || (self.moderator && (row.whisper_mods || row.user_id == id))
+        audience.whisper_to == Some(id)
+            || (self.moderator && (audience.whisper_mods || audience.user_id == id))
     }
 }
 
@@ -148,7 +149,7 @@ async fn rows(
         let shown: Vec<usize> = rows
             .iter()
             .enumerate()
-            .filter(|(_, row)| viewer.sees(row))
+            .filter(|(_, row)| viewer.sees(&row.audience()))
             .map(|(at, _)| at)
             .take(wanted)
             .collect();
@@ -217,7 +218,7 @@ pub(crate) async fn single(
         .await?;
     let row = rows
         .first()
-        .filter(|row| viewer.sees(row))
+        .filter(|row| viewer.sees(&row.audience()))
         .ok_or(Refusal::not_found())?;
     let mut reactions = Reactions::default();
     let mut own = Vec::new();

@@ -27,14 +27,14 @@ pub(crate) async fn pin(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
 pub(crate) async fn unpin(cx: &Cx<'_>, token: &str, message_id: Option<Id>) -> Answer {
     let (room, _) = cx.administered(token).await?;
     let config = cx.app.config();
-    let days = config.files.expiry_days;
     let pinned = match message_id {
         Some(id) => vec![id],
         None => room.full.pins.iter().map(|pin| pin.message_id).collect(),
     };
     let undo = acts::unpin(cx.app.keeper(&config), pinned).await;
-    let lifetime = (days > 0.0).then_some(days * 86_400.0);
-    match cx.app.store.unpin(room.id(), message_id, lifetime).await? {
+    // Counted from now: counted from their upload, files of an old message would be gone in seconds.
+    let files_expire = super::messages::files_expire(cx);
+    match cx.app.store.unpin(room.id(), message_id, files_expire).await? {
         Pinned::Done {
             changed,
             info_updates,

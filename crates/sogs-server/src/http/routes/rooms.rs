@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::files::visible_file;
 use crate::admin::acts;
 use crate::http::render;
 use crate::http::reply::{Refusal, Reply};
@@ -24,10 +25,8 @@ pub(crate) async fn list(cx: &Cx<'_>) -> Answer {
 
 /// `GET /room/T`
 pub(crate) async fn info(cx: &Cx<'_>, token: &str) -> Answer {
-    let (room, rights) = cx.room(token).await?;
-    if !rights.visible() {
-        return Err(Refusal::not_found());
-    }
+    let found = cx.room(token).await;
+    let (room, rights) = found.map_err(|refusal| refusal.ban_as(Refusal::not_found()))?;
     Ok(Reply::json(&render::room(
         &room,
         &rights,
@@ -102,9 +101,18 @@ fn patch(body: &Map<String, Value>) -> Option<RoomPatch> {
 
 /// `PUT /room/T`
 pub(crate) async fn update(cx: &Cx<'_>, token: &str) -> Answer {
-    let (room, _) = cx.administered(token).await?;
+    let (room, rights) = cx.administered(token).await?;
     let body: Map<String, Value> = cx.req.json()?;
     let patch = patch(&body).ok_or_else(|| Refusal::page(400))?;
+    if let Some(Some(image)) = patch.image {
+        // The picture becomes public, so it must be a file that the caller may see.
+        visible_file(cx, &room, &rights, image)
+            .await
+            .map_err(|refusal| match refusal.status() {
+                404 => Refusal::page(406),
+                _ => refusal,
+            })?;
+    }
     let config = cx.app.config();
     let undo = acts::room_edit(cx.app.keeper(&config), &room.full.room).await;
     match cx.app.store.patch_room(room.id(), patch).await? {

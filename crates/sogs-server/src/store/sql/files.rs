@@ -2,7 +2,7 @@
 
 use super::SqlStore;
 use super::accounts::present;
-use crate::store::{FileRow, Id, NewFile, StoreResult};
+use crate::store::{FileRow, Id, MessageView, NewFile, StoreResult};
 
 impl SqlStore {
     pub(crate) async fn add_file(&self, new: NewFile) -> StoreResult<Id> {
@@ -34,6 +34,17 @@ impl SqlStore {
              FROM files WHERE id = $1 AND room_id = $2 AND (expiry IS NULL OR expiry > 0.0)",
         )
         .bind(file_id)
+        .bind(room_id)
+        .fetch_optional(&self.readers)
+        .await?)
+    }
+
+    pub(crate) async fn message_view(&self, room_id: Id, message_id: Id) -> StoreResult<Option<MessageView>> {
+        Ok(sqlx::query_as(
+            "SELECT user_id, whisper_to, whisper_mods, filtered FROM messages \
+             WHERE id = $1 AND room_id = $2 AND data IS NOT NULL",
+        )
+        .bind(message_id)
         .bind(room_id)
         .fetch_optional(&self.readers)
         .await?)

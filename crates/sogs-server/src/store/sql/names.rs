@@ -110,9 +110,11 @@ impl SqlStore {
             "u.id, u.session_id, u.created, {active} AS active, u.banned, u.moderator, u.admin";
         let (from, wanted, active) = match query.room_id {
             Some(_) => (
-                "room_users a JOIN users u ON u.id = a.user_id",
-                "a.room_id = $1",
-                "a.last_active",
+                "(SELECT user_id, MAX(at) AS at FROM (SELECT user_id, last_active AS at FROM room_users WHERE room_id = $1 \
+                 UNION ALL SELECT user_id, MAX(posted) AS at FROM messages WHERE room_id = $1 GROUP BY user_id) s \
+                 GROUP BY user_id) a JOIN users u ON u.id = a.user_id",
+                "$1 > 0",
+                "a.at",
             ),
             None => ("users u", "$1 = 0", "u.last_active"),
         };

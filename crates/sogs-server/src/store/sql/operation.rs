@@ -6,7 +6,8 @@ use super::{SqlStore, Tx, id_lists};
 use crate::model::filter::{Filter, FilterAction, FilterKind};
 use crate::model::raid::Raid;
 use crate::store::operation::{
-    BanRow, HeldRow, LogEntry, LogQuery, LogRow, MessageQuery, ModeratorRow, PlainMessage, RaidRow, Totals,
+    BanRow, HeldRow, LogEntry, LogQuery, LogRow, MessageQuery, ModeratorRow, PlainMessage, RaidRow,
+    RoomTotals, Totals,
 };
 use crate::store::{Change, FileRow, Id, StoreError, StoreResult};
 
@@ -257,6 +258,18 @@ impl SqlStore {
             .collect()
     }
 
+    pub(crate) async fn ban_end(&self, user_id: Id, room_id: Option<Id>) -> StoreResult<Option<f64>> {
+        Ok(sqlx::query_scalar(
+            "SELECT MIN(at) FROM ban_futures WHERE user_id = $1 AND NOT banned \
+             AND (room_id = $2 OR (room_id IS NULL AND $3))",
+        )
+        .bind(user_id)
+        .bind(room_id.unwrap_or(0))
+        .bind(room_id.is_none())
+        .fetch_one(&self.readers)
+        .await?)
+    }
+
     pub(crate) async fn bans(&self) -> StoreResult<Vec<BanRow>> {
         let rows: Vec<(String, Option<String>, Option<f64>)> = sqlx::query_as(
             "SELECT u.session_id, NULL AS room, \
@@ -334,6 +347,66 @@ impl SqlStore {
             .fetch_optional(&self.readers)
             .await?;
         row.as_ref().map(file_row).transpose()
+    }
+
+    pub(crate) async fn room_totals(&self, room_id: Id) -> StoreResult<RoomTotals> {
+        let (messages, message_bytes, reactions, files, file_bytes) = sqlx::query_as(
+            "SELECT (SELECT COUNT(*) FROM messages WHERE room_id = $1 AND data IS NOT NULL), \
+             (SELECT CAST(COALESCE(SUM(LENGTH(data)), 0) AS BIGINT) FROM messages WHERE room_id = $1), \
+             (SELECT COUNT(*) FROM reactions r JOIN user_reactions p ON p.reaction_id = r.id WHERE r.room_id = $1), \
+             (SELECT COUNT(*) FROM files WHERE room_id = $1), \
+             (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM files WHERE room_id = $1)",
+        )
+        .bind(room_id)
+        .fetch_one(&self.readers)
+        .await?;
+        Ok(RoomTotals {
+            messages,
+            message_bytes,
+            reactions,
+            files,
+            file_bytes,
+        })
+    }
+
+    pub(crate) async fn count_older(&self, room_id: Id, before: f64) -> StoreResult<i64> {
+        Ok(sqlx::query_scalar(
+            "SELECT COUNT(*) FROM messages WHERE room_id = $1 AND posted < $2 AND data IS NOT NULL \
+             AND id NOT IN (SELECT message_id FROM pinned_messages WHERE room_id = $1)",
+        )
+        .bind(room_id)
+        .bind(before)
+        .fetch_one(&self.readers)
+        .await?)
+    }
+
+    pub(crate) async fn expiring_files(&self, room_id: Option<Id>) -> StoreResult<Vec<(Id, f64)>> {
+        Ok(sqlx::query_as(
+            "SELECT id, expiry FROM files WHERE message_id IS NOT NULL AND expiry > 0.0 AND (room_id = $1 OR $2) \
+             ORDER BY id",
+        )
+        .bind(room_id.unwrap_or(0))
+        .bind(room_id.is_none())
+        .fetch_all(&self.readers)
+        .await?)
+    }
+
+    pub(crate) async fn set_files_expiry(&self, files: Vec<(Id, Option<f64>)>) -> StoreResult<u64> {
+        self.write(files, |tx, files| {
+            Box::pin(async move {
+                let mut changed = 0;
+                for (id, expiry) in files {
+                    changed += sqlx::query("UPDATE files SET expiry = $2 WHERE id = $1")
+                        .bind(*id)
+                        .bind(*expiry)
+                        .execute(&mut *tx.conn)
+                        .await?
+                        .rows_affected();
+                }
+                Ok(changed)
+            })
+        })
+        .await
     }
 
     pub(crate) async fn set_file_expiry(&self, id: Id, expiry: Option<f64>) -> StoreResult<bool> {

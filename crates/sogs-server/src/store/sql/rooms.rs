@@ -101,15 +101,33 @@ impl SqlStore {
         .await
     }
 
+    pub(crate) async fn patch_rooms(&self, rooms: Vec<Id>, patch: RoomPatch) -> StoreResult<()> {
+        self.write((rooms, patch), |tx, (rooms, patch)| {
+            Box::pin(async move {
+                for room_id in rooms {
+                    let tx = Tx {
+                        conn: &mut *tx.conn,
+                        changes: &mut *tx.changes,
+                    };
+                    update(tx, *room_id, patch).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
     pub(crate) async fn unpin(
         &self,
         room_id: Id,
         message_id: Option<Id>,
-        lifetime: Option<f64>,
+        files_expire: Option<f64>,
     ) -> StoreResult<Pinned> {
         self.write(
-            (room_id, message_id, lifetime),
-            |tx, (room_id, message_id, lifetime)| Box::pin(unpin(tx, *room_id, *message_id, *lifetime)),
+            (room_id, message_id, files_expire),
+            |tx, (room_id, message_id, files_expire)| {
+                Box::pin(unpin(tx, *room_id, *message_id, *files_expire))
+            },
         )
         .await
     }
@@ -296,7 +314,7 @@ async fn unpin(
     mut tx: Tx<'_>,
     room_id: Id,
     message_id: Option<Id>,
-    lifetime: Option<f64>,
+    files_expire: Option<f64>,
 ) -> StoreResult<Pinned> {
     let gone: Vec<Id> = match message_id {
         Some(id) => {
@@ -316,13 +334,14 @@ async fn unpin(
         }
     };
     for id in &gone {
-        // Its files expire again, counted from their upload; a room picture stays.
+        // Its files expire again, with their whole lifetime from now on: counted from their upload, those of an old
+        // message would be gone in seconds. A room picture stays.
         sqlx::query(
-            "UPDATE files SET expiry = uploaded + $2 WHERE message_id = $1 \
+            "UPDATE files SET expiry = $2 WHERE message_id = $1 \
              AND id NOT IN (SELECT image_id FROM rooms WHERE image_id IS NOT NULL)",
         )
         .bind(id)
-        .bind(lifetime)
+        .bind(files_expire)
         .execute(&mut *tx.conn)
         .await?;
     }

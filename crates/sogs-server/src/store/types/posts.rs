@@ -139,9 +139,53 @@ pub struct MessageRow {
 }
 
 impl MessageRow {
+    /// Returns the people the message is for.
+    pub fn audience(&self) -> Audience {
+        Audience {
+            user_id: self.user_id,
+            whisper_to: self.whisper_to,
+            whisper_mods: self.whisper_mods,
+        }
+    }
+
     /// Whether only some may see it.
     pub fn is_whisper(&self) -> bool {
         self.whisper_to.is_some() || self.whisper_mods
+    }
+}
+
+/// The people a message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Audience {
+    /// Database id of the author.
+    pub user_id: Id,
+    /// The only user who may see it.
+    pub whisper_to: Option<Id>,
+    /// Moderators see it.
+    pub whisper_mods: bool,
+}
+
+/// What decides about the visibility of a message that is not deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct MessageView {
+    /// Database id of the author.
+    pub user_id: Id,
+    /// The only user who may see it.
+    pub whisper_to: Option<Id>,
+    /// Moderators see it.
+    pub whisper_mods: bool,
+    /// Shown to nobody.
+    pub filtered: bool,
+}
+
+impl MessageView {
+    /// Returns the people the message is for.
+    pub fn audience(&self) -> Audience {
+        Audience {
+            user_id: self.user_id,
+            whisper_to: self.whisper_to,
+            whisper_mods: self.whisper_mods,
+        }
     }
 }
 

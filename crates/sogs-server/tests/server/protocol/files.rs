@@ -23,7 +23,7 @@ pub(super) async fn run(stage: &Stage) {
         .unwrap();
     assert_ne!(id, nameless, "equal contents are two files");
     let path = format!("/room/test/file/{id}");
-    let got = api.get(None, &path).await.expect(200);
+    let got = api.get(Some(a), &path).await.expect(200);
     assert_eq!(
         (got.body.as_slice(), got.header("content-type")),
         (content.as_slice(), Some("application/octet-stream"))
@@ -34,20 +34,23 @@ pub(super) async fn run(stage: &Stage) {
     );
     assert!(got.header("expires").is_some() && got.header("date").is_some());
     assert_eq!(
-        api.get(None, &format!("{path}/anything.bin"))
+        api.get(Some(a), &format!("{path}/anything.bin"))
             .await
             .expect(200)
             .body,
         content
     );
     assert_eq!(
-        api.get(None, &format!("/room/test/file/{nameless}"))
+        api.get(Some(a), &format!("/room/test/file/{nameless}"))
             .await
             .header("content-disposition"),
         Some("attachment")
     );
-    api.get(None, &format!("/room/other/file/{id}")).await.expect(404);
-    api.get(None, "/room/test/file/x").await.expect(404);
+    api.get(Some(a), &format!("/room/other/file/{id}"))
+        .await
+        .expect(404);
+    api.get(Some(a), "/room/test/file/x").await.expect(404);
+    api.get(None, &path).await.expect(404);
     // Attached it lasts longer; a second message does not take it over; deleting the message ends it.
     let mut body = message("with a file");
     body["files"] = json!([id]);
@@ -56,6 +59,8 @@ pub(super) async fn run(stage: &Stage) {
         .await
         .expect(201)
         .json();
+    let got = api.get(None, &path).await.expect(200);
+    assert_eq!(got.body, content, "attached to a message that everybody sees");
     let row = |file: i64| {
         let store = stage.running.app().store.clone();
         async move {

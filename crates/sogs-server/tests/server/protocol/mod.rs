@@ -6,6 +6,7 @@ mod messages;
 mod moderation;
 mod reactions;
 mod rooms;
+mod visibility;
 mod ways;
 
 use serde_json::{Value, json};
@@ -95,6 +96,8 @@ async fn the_rest_through_every_door() {
         rooms::run(&stage).await;
         reactions::run(&stage).await;
         files::run(&stage).await;
+        visibility::files(&stage).await;
+        visibility::hidden_rooms(&stage).await;
         moderation::run(&stage).await;
         direct_messages::run(&stage).await;
         stage.running.shutdown().await;
@@ -122,6 +125,8 @@ pub(crate) async fn whole_suite(config: &Config) {
         rooms::run(&stage).await;
         reactions::run(&stage).await;
         files::run(&stage).await;
+        visibility::files(&stage).await;
+        visibility::hidden_rooms(&stage).await;
         moderation::run(&stage).await;
         direct_messages::run(&stage).await;
         stage.running.shutdown().await;
