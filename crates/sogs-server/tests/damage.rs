@@ -42,6 +42,7 @@ async fn verification_counts_bad_messages_and_says_where() {
     all.act(Operation::MessageDelete {
         room: "test".into(),
         ids: vec![4],
+        ranges: Vec::new(),
     })
     .await;
     all.stop().await;

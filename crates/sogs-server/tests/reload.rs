@@ -217,6 +217,7 @@ async fn what_is_said_to_be_applied_is_applied_everywhere() {
         .act(Operation::MessageDelete {
             room: "test".into(),
             ids: vec![1],
+            ranges: Vec::new(),
         })
         .await;
     active(&all, true).await;

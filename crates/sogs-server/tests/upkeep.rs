@@ -209,6 +209,9 @@ async fn rooms_show_their_sizes_and_lists_everybody_who_posted() {
             .act(Operation::UserList {
                 room: Some("test".into()),
                 limit: 50,
+                since: None,
+                until: None,
+                name: None,
             })
             .await;
         assert_eq!(people.lines.len(), 12, "{:?}", people.lines);
