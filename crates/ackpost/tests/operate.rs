@@ -396,7 +396,7 @@ fn author(program: &Program, n: usize) -> String {
 }
 
 /// Every verb of `ackpost server`.
-const VERBS: [&str; 49] = [
+const VERBS: [&str; 50] = [
     "init",
     "run",
     "status",
@@ -437,6 +437,7 @@ const VERBS: [&str; 49] = [
     "filter remove",
     "filter test",
     "settings list",
+    "file move",
     "settings set",
     "settings clear",
     "settings names",
@@ -473,10 +474,13 @@ fn every_command_of_the_guide_runs() {
             continue;
         }
         // These work on a stopped server; what follows them in the guide does too.
-        if ["PostgreSQL", "The key"].contains(&section.as_str())
+        if ["PostgreSQL", "Files in an S3-compatible bucket", "The key"].contains(&section.as_str())
             && let Some(server) = running.take()
         {
             server.stop();
+        }
+        if line.contains("file move") && line.contains("--dry-run") {
+            name_bucket(&home.join("srv/community/server.toml"));
         }
         if line.contains("held")
             && let Some(server) = &running
@@ -510,6 +514,23 @@ fn every_command_of_the_guide_runs() {
             "the guide does not show `server {verb}`"
         );
     }
+}
+
+/// Does what the guide says about `[files]`, with the store of the tests.
+fn name_bucket(config: &Path) {
+    let store = testkit::ObjectStore::shared();
+    let mut text = std::fs::read_to_string(config).expect("a configuration");
+    for (option, value) in [
+        ("s3_endpoint", store.endpoint()),
+        ("s3_bucket", store.bucket()),
+        ("s3_prefix", &store.prefix()),
+        ("s3_credentials_file", &store.keys().display().to_string()),
+    ] {
+        let absent = format!("#{option} = \"\"");
+        assert!(text.contains(&absent), "{option} is explained in the file");
+        text = text.replace(&absent, &format!("{option} = \"{value}\""));
+    }
+    std::fs::write(config, text).expect("written");
 }
 
 /// One post each of 300 identities. One process each: a program that writes to one room for many people waits for the

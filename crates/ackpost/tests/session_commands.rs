@@ -1,5 +1,7 @@
 //! `ackpost identity`, `room`, `dm` and `watch` against a community server, all by the real binary.
 
+#[path = "support/schemas.rs"]
+mod schemas;
 mod support;
 
 use std::io::BufRead as _;
@@ -22,7 +24,9 @@ fn ok(program: &Program, args: &[&str]) -> Ran {
 fn json(program: &Program, args: &[&str]) -> Vec<Value> {
     let mut all = vec!["--json"];
     all.extend(args);
-    ok(program, &all).json()
+    let objects = ok(program, &all).json();
+    schemas::check(args, &objects);
+    objects
 }
 
 /// A community, its link, and its global admin.
@@ -381,10 +385,11 @@ fn direct_messages_and_watching() {
     ok(&admin, &["room", "post", &link, "-b", "first", "--name", "Admin"]);
     let read = |child: &mut std::process::Child| -> Vec<Value> {
         let stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
-        let lines = stdout
+        let lines: Vec<Value> = stdout
             .lines()
             .map(|line| serde_json::from_str(&line.expect("text")).expect("JSON"))
             .collect();
+        schemas::check(&["watch"], &lines);
         assert!(child.wait().expect("our child").success());
         lines
     };
@@ -490,4 +495,112 @@ fn secrets_on_the_command_line_are_warned_of_and_never_shown() {
     );
     let wrong = program.run(&["room", "info", &link.replace("public_key=", "public_key=zz")]);
     assert_eq!(wrong.code, 2);
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one line for each command")]
+fn every_object_fits_its_schema() {
+    let (_community, link, admin) = community();
+    let user = Program::new();
+    let id = json(&user, &["identity", "new"])[0]["session_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    json(&user, &["identity", "show"]);
+    json(&user, &["identity", "list"]);
+    json(&user, &["identity", "phrase"]);
+    json(&user, &["room", "save", "lobby", &link]);
+    json(&user, &["room", "saved"]);
+    std::fs::write(user.home().join("a.txt"), "text").expect("a file");
+    let file = json(&user, &["room", "upload", "lobby", "a.txt"])[0]["id"].to_string();
+    json(&user, &["room", "download", "lobby", &file, "-o", "b.txt"]);
+
+    // The whole message comes back, from the post and from reading it.
+    let posted = &json(
+        &user,
+        &[
+            "room", "post", "lobby", "-b", "one", "--name", "Bob", "-a", "a.txt",
+        ],
+    )[0];
+    assert_eq!(
+        (&posted["body"], &posted["name"], &posted["withheld"]),
+        (&"one".into(), &"Bob".into(), &Value::Null)
+    );
+    assert!(posted["sent"].is_string() && posted["signature"].as_str().is_some_and(|text| text.len() == 88));
+    let number = posted["id"].to_string();
+    let reply = &json(
+        &user,
+        &["room", "post", "lobby", "-b", "two", "--reply-to", &number],
+    )[0];
+    assert_eq!(reply["reply_to"]["from"], posted["from"]);
+    let text = ok(&user, &["room", "read", "lobby"]).stdout;
+    assert!(text.contains("\n    [reply to (15"), "{text}");
+    // An edit keeps file, name and reply.
+    json(&user, &["room", "edit", "lobby", &number, "-b", "uno"]);
+    json(
+        &user,
+        &["room", "edit", "lobby", &reply["id"].to_string(), "--name", "Eve"],
+    );
+    let read = json(&user, &["room", "read", "lobby"]);
+    assert_eq!(
+        (&read[0]["body"], &read[0]["name"], &read[0]["files"][0]["name"]),
+        (&"uno".into(), &"Bob".into(), &"a.txt".into())
+    );
+    assert_eq!(
+        (&read[1]["body"], &read[1]["name"], &read[1]["reply_to"]),
+        (&"two".into(), &"Eve".into(), &reply["reply_to"])
+    );
+    json(
+        &user,
+        &["room", "edit", "lobby", &number, "-b", "alone", "--whole"],
+    );
+    let alone = json(&user, &["room", "read", "lobby", "--message", &number]);
+    assert_eq!(
+        (&alone[0]["name"], &alone[0]["files"]),
+        (&Value::Null, &Value::Array(Vec::new()))
+    );
+
+    json(&user, &["room", "react", "lobby", &number, "👍"]);
+    json(&user, &["room", "react", "lobby", &number, "👍", "--who"]);
+    json(&user, &["room", "delete", "lobby", &reply["id"].to_string()]);
+    assert_eq!(json(&user, &["room", "read", "lobby", "--since", "0"]).len(), 1);
+    json(&admin, &["room", "pin", &link, &number]);
+    let info = &json(&admin, &["room", "info", &link])[0];
+    assert_eq!(
+        info["active_users_cutoff"].to_string(),
+        "604800",
+        "a whole number has no fraction"
+    );
+    json(&admin, &["room", "pin", &link, "--remove-all"]);
+    json(&admin, &["room", "list", &link]);
+    json(&admin, &["room", "mods", &link]);
+    json(&admin, &["room", "permissions", &link, &id, "--deny", "u"]);
+    json(
+        &admin,
+        &["room", "permissions", &link, &id, "--deny", "w", "--in", "7d"],
+    );
+    json(&admin, &["room", "permissions", &link, "--scheduled"]);
+    json(&admin, &["room", "members", &link]);
+    json(&admin, &["room", "ban", &link, &id]);
+    json(&admin, &["room", "unban", &link, &id]);
+    json(&admin, &["room", "delete", &link, "--all-of", &id]);
+    json(&user, &["room", "forget", "lobby"]);
+}
+
+#[test]
+fn every_schema_is_valid_and_documented() {
+    let page = std::fs::read_to_string(support::root().join("docs/reference/json.md")).expect("the page");
+    let mut count = 0;
+    for entry in std::fs::read_dir(schemas::folder()).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        let schema: Value = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
+        assert!(jsonschema::meta::is_valid(&schema), "{}", path.display());
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        assert!(
+            page.contains(&format!("(json/{name})")),
+            "{name} is not in json.md"
+        );
+        count += 1;
+    }
+    assert_eq!(page.matches(".schema.json)").count(), count);
 }

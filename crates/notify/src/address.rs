@@ -48,13 +48,16 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         && !(first == 0x3fff && second < 0x1000)
 }
 
-/// `::ffff:a.b.c.d`, `::a.b.c.d`, `64:ff9b::a.b.c.d` (NAT64), `2002:abcd::` (6to4).
+/// Returns the IPv4 address in `::ffff:a.b.c.d`, `::a.b.c.d`, `64:ff9b::a.b.c.d` (NAT64) and `2002:abcd::` (6to4).
+///
+/// In `64:ff9b:1::/48`, which networks use for a NAT64 of their own (RFC 8215), the place of the IPv4 address depends on
+/// the network. No address of that prefix is public.
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let parts = address.segments();
     let join = |high: u16, low: u16| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
     let compatible = parts[..6].iter().all(|part| *part == 0);
     let mapped = parts[..5].iter().all(|part| *part == 0) && parts[5] == 0xffff;
-    let nat64 = parts[0] == 0x64 && parts[1] == 0xff9b;
+    let nat64 = parts[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
     if compatible || mapped || nat64 {
         return Some(join(parts[6], parts[7]));
     }
@@ -74,6 +77,7 @@ mod tests {
             "2a00:1450::1",
             "::ffff:1.1.1.1",
             "2002:101:101::",
+            "64:ff9b::1.1.1.1",
         ] {
             assert!(is_public(text.parse().expect("an address")), "{text}");
         }
@@ -107,6 +111,11 @@ mod tests {
             "::127.0.0.1",
             "64:ff9b::7f00:1",
             "64:ff9b::a9fe:a9fe",
+            // The last 32 bits are public, but the address that is reached is 127.0.0.1 or 10.0.0.1.
+            "64:ff9b:1:7f00:0:100:101:101",
+            "64:ff9b:1:a00:0:100:101:101",
+            "64:ff9b:1::1.1.1.1",
+            "64:ff9b::1:1.1.1.1",
             "2002:7f00:1::",
             "2001::1",
             "100::1",

@@ -5,10 +5,11 @@ mod attach;
 mod courier;
 pub(crate) mod lane;
 mod plan;
+mod recent;
 mod run;
 
-pub(crate) use courier::fingerprint;
 pub use courier::{Courier, CourierOptions, Progress, ProgressFn};
+pub(crate) use courier::{Party, fingerprint, keyed_mark};
 pub use plan::{Plan, Planned, Prepared, prepare, prepare_shared};
 pub(crate) use run::{CUT_OFF, run};
 
@@ -91,6 +92,10 @@ pub struct File {
 
 /// What became of one piece in one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts of their own, each with its consequence"
+)]
 pub struct Attempt {
     /// The outcome.
     pub outcome: Outcome,

@@ -92,12 +92,17 @@ impl Environment {
         self.guest.is_some()
     }
 
-    /// The refusal for something that would look at this machine.
+    /// Refuses something that would look at this machine, and whose value can be written instead.
     pub(crate) fn refuse_foreign(&self, what: &str) -> Result<(), crate::Problem> {
+        self.refuse_foreign_file(what, "write the value itself")
+    }
+
+    /// Refuses something that would look at this machine.
+    pub(crate) fn refuse_foreign_file(&self, what: &str, remedy: &str) -> Result<(), crate::Problem> {
         if self.is_foreign() {
             return Err(crate::Problem::error(
                 format!("{what} is not allowed here, because this text was handed over by somebody else"),
-                "write the value itself",
+                remedy,
             ));
         }
         Ok(())

@@ -27,6 +27,7 @@ mod remarks;
 mod rules;
 mod seal;
 mod services;
+mod slots;
 mod store;
 mod time;
 mod types;

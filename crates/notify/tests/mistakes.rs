@@ -92,6 +92,42 @@ fn an_address_that_is_no_join_link_is_told_what_it_lacks() {
     assert!(refusal("mailto://h.org").contains("the schema mailto:// is not supported"));
 }
 
+#[test]
+fn a_repeated_parameter_is_reported() {
+    let seen =
+        texts(service("xmpps://a:p@h.org/b?confirm=server&confirm=sent&CONFIRM=room&rto=5").warnings());
+    assert_eq!(
+        seen,
+        ["confirm: `confirm` is written more than once; the last value counts; write it once"]
+    );
+    // A key of a configuration entry is meant to stand above the URL.
+    assert!(
+        service("xmpps://a:p@h.org/b?confirm=sent&port=5222")
+            .warnings()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_url_of_somebody_else_waits_for_a_limited_time() {
+    let url = "xmpps://a:p@h.org/b?rto=600&cto=600";
+    let own = service(url);
+    assert_eq!(own.common().read_timeout().as_secs(), 600);
+    let context = notify::Context {
+        env: notify::Environment::foreign(),
+        ..context()
+    };
+    let guest = notify::Service::parse(url, &context).expect("a service");
+    let common = guest.common();
+    assert_eq!(
+        (
+            common.connect_timeout().as_secs(),
+            common.read_timeout().as_secs()
+        ),
+        (10, 15)
+    );
+}
+
 #[tokio::test]
 async fn unknown_names_are_reported() {
     let meant = |url: &str| texts(service(url).warnings());

@@ -26,7 +26,7 @@ const ROOMS_PER_BATCH: usize = 100;
 /// A counter that no room has, so that its whole description comes; negative ones are not in the servers' paths.
 const NEVER: i64 = 0xffff_ffff;
 /// Longest pause after failures.
-const MAX_BACKOFF: Duration = Duration::from_mins(5);
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
 
 /// Where a poll stands: save it, and resume from it. Serializes to a small JSON object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct PollOptions {
     /// Names of reactors per emoji, 0 to 20.
     pub reactors: u32,
     /// Go on after an error that does not pass by itself, such as a ban, once a turn has succeeded. Each such error is
-    /// an [`Event::Interrupted`], and the pause grows to five minutes. Otherwise such an error ends the poll.
+    /// an [`Event::Interrupted`], and the pause grows to a minute. Otherwise such an error ends the poll.
     pub persistent: bool,
 }
 

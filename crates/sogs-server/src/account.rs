@@ -38,6 +38,12 @@ pub fn person(blinder: &Blinder, id: &SessionId, blind: bool) -> Person {
             let key = key_of(Prefix::Blind25, id.key());
             let mut forged = vec![key_of(Prefix::Blind15, id.key())];
             forged.extend(as_account_key(blinder, id.key()));
+            // The key may be that of a 15 id of somebody who is known by the 25 id of the same account.
+            let as_blind15 = SessionId::new(Prefix::Blind15, *id.key());
+            let other = blinder
+                .account15(&as_blind15)
+                .and_then(|account| blinder.id25(&account));
+            forged.extend(other.ok().map(|id| key_of(Prefix::Blind25, id.key())));
             Person {
                 session_id: id.to_string(),
                 keys: vec![key.clone()],

@@ -12,11 +12,11 @@ use crate::account::{self, Found};
 use crate::activity::Activity;
 use crate::admin::Keeper;
 use crate::cache::{Room, User, World};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::contents::Contents;
 use crate::guard::Guard;
 use crate::http::answers::Answers;
-use crate::nonce::Nonces;
+use crate::nonce::{KeepClock, Nonces};
 use crate::plugin::PluginEvent;
 use crate::shared::Turnstile;
 use crate::store::{DynStore, Id, InboxRow, Mailbox, NonceRow, Person, StoreResult};
@@ -80,6 +80,7 @@ pub struct App {
     pub(crate) turnstile: Option<Turnstile>,
     verified: Mutex<Verified>,
     backlog: Mutex<Vec<NonceRow>>,
+    keep_clock: Mutex<KeepClock>,
     /// Latest timestamp among the nonces of former runs: requests signed later cannot be replays of those.
     former_stamp: AtomicI64,
     url: RwLock<String>,
@@ -114,32 +115,38 @@ pub(crate) struct Parts {
     pub(crate) activity: Arc<Activity>,
     pub(crate) secret: ServerSecret,
     pub(crate) former_stamp: i64,
+    pub(crate) nonces: Nonces,
+    pub(crate) keep_clock: KeepClock,
     pub(crate) turnstile: Option<Turnstile>,
 }
 
 impl App {
-    pub(crate) fn new(parts: Parts) -> Self {
+    /// # Errors
+    /// [`ConfigError::Value`] if `[files]` names no usable bucket.
+    pub(crate) fn new(parts: Parts) -> Result<Self, ConfigError> {
         let key = parts.secret.public();
         let limits = &parts.config.limits;
-        Self {
+        // A batch takes twice its size, and three times with a batch inside.
+        let memory = Arc::new(Semaphore::new(
+            (limits.bodies_bytes.max(3 * limits.body_bytes) / 1024).clamp(64, Semaphore::MAX_PERMITS),
+        ));
+        Ok(Self {
             store: parts.store,
             world: parts.world,
             guard: parts.guard,
-            contents: Contents::new(parts.config.files_dir()),
+            contents: Contents::serving(&parts.config, Arc::clone(&memory))?,
             counters: Counters::default(),
             secret: parts.secret,
             key,
             blinder: Blinder::new(&key),
-            nonces: Nonces::new(limits.nonces),
+            nonces: parts.nonces,
             activity: parts.activity,
             answers: Answers::new(limits.answer_cache_bytes),
-            // A batch takes twice its size, and three times with a batch inside.
-            memory: Arc::new(Semaphore::new(
-                (limits.bodies_bytes.max(3 * limits.body_bytes) / 1024).clamp(64, Semaphore::MAX_PERMITS),
-            )),
+            memory,
             turnstile: parts.turnstile,
             verified: Mutex::default(),
             backlog: Mutex::default(),
+            keep_clock: Mutex::new(parts.keep_clock),
             former_stamp: AtomicI64::new(parts.former_stamp),
             url: RwLock::default(),
             started: unix_now(),
@@ -147,7 +154,7 @@ impl App {
             log_level: RwLock::default(),
             reloading: tokio::sync::Mutex::default(),
             config: RwLock::new(Arc::new(parts.config)),
-        }
+        })
     }
 
     /// What acts of moderators need to keep for an undo; `config` is the one in force.
@@ -340,11 +347,29 @@ impl App {
 
     /// Whether a nonce with this timestamp may have been used in a former run.
     pub(crate) fn may_be_former(&self, stamp: i64) -> bool {
-        stamp <= self.former_stamp.load(Ordering::Relaxed)
+        stamp <= self.former_stamp.load(Ordering::Relaxed) || self.nonces.may_be_kept(stamp)
+    }
+
+    /// Goes on with the clock by which nonces are forgotten; see [`KeepClock::advance`].
+    pub(crate) fn keep_clock(&self, now: f64) -> (f64, f64) {
+        let mut clock = self.keep_clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.advance(now)
+    }
+
+    /// Keeps the nonce of a request that wrote nothing. It is written down within a second; before the answer when the
+    /// clock of the request differs, because what a killed process did not write is told by its time.
+    pub(crate) async fn keep_nonce(&self, nonce: NonceRow) {
+        #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
+        let now = unix_now().floor() as i64;
+        if self.store.is_shared() || (now - crate::nonce::LATE..=now).contains(&nonce.stamp) {
+            self.keep_nonce_later(nonce);
+        } else if let Err(error) = self.store.keep_nonces(vec![nonce], unix_now()).await {
+            tracing::warn!(%error, "a nonce was not written; it is kept in memory");
+        }
     }
 
     /// Keeps a nonce that no transaction carried along, to be written soon.
-    pub(crate) fn keep_nonce_later(&self, nonce: NonceRow) {
+    fn keep_nonce_later(&self, nonce: NonceRow) {
         let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
         if backlog.len() < NONCE_BACKLOG {
             backlog.push(nonce);

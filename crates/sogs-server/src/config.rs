@@ -188,13 +188,52 @@ impl Default for Database {
     }
 }
 
+/// Where the bytes of uploaded files are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Storage {
+    /// In a folder of this machine, or one that several machines share.
+    #[default]
+    Folder,
+    /// In a bucket of an S3-compatible store.
+    S3,
+}
+
+impl std::fmt::Display for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Folder => "folder",
+            Self::S3 => "s3",
+        })
+    }
+}
+
 /// `[files]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Files {
-    /// Folder of the contents.
+    /// Where files are kept: `folder` or `s3`. Change it with `ackpost server file move`, which moves the files too.
+    pub storage: Storage,
+    /// Folder of the files, and of uploads while they arrive.
     pub directory: PathBuf,
-    /// Largest upload in bytes, enforced while it arrives. (reload)
+    /// Address of the S3-compatible store; empty: Amazon S3 in the region below.
+    pub s3_endpoint: String,
+    /// Region that requests to the store are signed for.
+    pub s3_region: String,
+    /// Bucket; it must exist.
+    pub s3_bucket: String,
+    /// Start of the name of every object. A prefix belongs to one community alone.
+    pub s3_prefix: String,
+    /// Whether the bucket is part of the path (`true`) or of the host name (`false`) of the address.
+    pub s3_path_style: bool,
+    /// Allows an `http://` address on another machine: files and answers are then readable on the network.
+    pub s3_allow_http: bool,
+    /// File with `aws_access_key_id` and `aws_secret_access_key`, relative to the server's folder; empty: the environment
+    /// variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    pub s3_credentials_file: PathBuf,
+    /// Seconds for one request to the store; sending a file has one more for every 64 KiB of it.
+    pub s3_timeout_seconds: f64,
+    /// Largest upload in bytes, enforced while it arrives; at most 5000000000 with `s3`. (reload)
     pub max_size: u64,
     /// Days an attached file is kept; 0 = for ever. A change is for files attached from then on;
     /// `ackpost server file keep` keeps older ones. (reload)
@@ -206,7 +245,16 @@ pub struct Files {
 impl Default for Files {
     fn default() -> Self {
         Self {
+            storage: Storage::Folder,
             directory: PathBuf::from("uploads"),
+            s3_endpoint: String::new(),
+            s3_region: "us-east-1".to_owned(),
+            s3_bucket: String::new(),
+            s3_prefix: String::new(),
+            s3_path_style: true,
+            s3_allow_http: false,
+            s3_credentials_file: PathBuf::new(),
+            s3_timeout_seconds: 15.0,
             max_size: 10_000_000,
             expiry_days: 15.0,
             unattached_seconds: 3600.0,
@@ -447,9 +495,13 @@ impl Config {
         if self.limits.bodies_bytes < self.limits.body_bytes {
             return value("limits.bodies_bytes", "is at least limits.body_bytes");
         }
+        if self.files.storage == Storage::S3 {
+            crate::contents::check_bucket(&self.files)?;
+        }
         for (option, days) in [
             ("files.expiry_days", self.files.expiry_days),
             ("files.unattached_seconds", self.files.unattached_seconds),
+            ("files.s3_timeout_seconds", self.files.s3_timeout_seconds),
             ("rooms.active_days", self.rooms.active_days),
             ("rooms.active_prune_days", self.rooms.active_prune_days),
             ("messages.history_days", self.messages.history_days),
@@ -515,7 +567,12 @@ impl Config {
         }
     }
 
-    /// Folder of the uploaded contents.
+    /// Whether several processes may work on the database at a time.
+    pub(crate) fn is_shared(&self) -> bool {
+        !self.database_url().starts_with("sqlite:")
+    }
+
+    /// Folder of the uploaded contents, and of uploads while they arrive.
     pub fn files_dir(&self) -> PathBuf {
         self.dir.join(&self.files.directory)
     }

@@ -1,4 +1,16 @@
-//! Uploaded contents on disk, named by their BLAKE2b-256, so that equal contents are stored once.
+//! The bytes of uploaded files: in a folder, or in a bucket of an S3-compatible store.
+//!
+//! The order of writes makes every acknowledged file whole: first the bytes, flushed or confirmed by the store, then the
+//! row, then the answer. On the way out the row goes first. What a crash leaves in between is bytes without a row, which
+//! [`Contents::sweep_orphans`] removes.
+
+mod bucket;
+mod credentials;
+mod error;
+mod name;
+mod opened;
+mod orphans;
+mod transfer;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,45 +18,153 @@ use std::sync::Arc;
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Blake2b512, Digest as _};
+use md5::Md5;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
 
 use crate::arrivals::{Arrivals, Sender};
+use crate::config::{Config, ConfigError, Storage};
 use crate::http::request::Spooled;
 use crate::store::{DynStore, StoreResult};
 
-/// The folder of contents: `ab/abcdef…`, and `tmp/` for what is arriving.
-pub struct Contents {
-    root: PathBuf,
-    arrivals: Arc<Arrivals>,
-    /// Held while a content is put in place and registered, or found unused and removed.
-    pub(crate) lock: Mutex<()>,
+pub(crate) use bucket::check as check_bucket;
+use bucket::{Bucket, Measured};
+pub use error::ContentError;
+pub use name::content_name;
+pub(crate) use name::hash_of;
+pub(crate) use opened::Opened;
+
+/// Bytes that are fetched from a bucket at a time for a client.
+const PIECE: u64 = 256 * 1024;
+/// Bytes that are fetched from a bucket at a time by a command.
+const LARGE_PIECE: u64 = 4 << 20;
+/// Memory for the transfers of a command, in KiB.
+const COMMAND_KIB: usize = 64 * 1024;
+
+/// Where contents are kept.
+enum Place {
+    /// `ab/abcdef…` in a folder.
+    Folder(PathBuf),
+    /// Objects of a bucket.
+    Bucket(Arc<Bucket>),
 }
 
-/// The name of a content.
-pub fn content_name(bytes: &[u8]) -> String {
-    hex::encode(Blake2b::<U32>::digest(bytes))
+/// The contents of a community, and its uploads while they arrive.
+pub struct Contents {
+    place: Place,
+    /// Folder of uploads that arrive.
+    spools: PathBuf,
+    /// Whether a name is used once, because other processes work on the same contents.
+    once: bool,
+    piece: u64,
+    arrivals: Arc<Arrivals>,
+    /// Held while a content is put in place and registered, or found unused and removed.
+    lock: Arc<Mutex<()>>,
+}
+
+/// A content that is in its place. Register it before this is dropped: until then nobody removes it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) name: String,
+    _lock: Option<OwnedMutexGuard<()>>,
 }
 
 impl Contents {
-    /// Contents below `root`; the folder is made when something arrives.
+    /// Contents below `root`, stored once each; the folder is made when something arrives.
     pub fn new(root: PathBuf) -> Self {
         Self {
-            root,
+            spools: root.join("tmp"),
+            place: Place::Folder(root),
+            once: false,
+            piece: LARGE_PIECE,
             arrivals: Arc::default(),
-            lock: Mutex::new(()),
+            lock: Arc::default(),
         }
     }
 
-    /// Where a content is.
-    pub fn path(&self, content: &str) -> PathBuf {
-        self.root.join(content.get(..2).unwrap_or("xx")).join(content)
+    /// The contents of a configuration, for a command.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] if `[files]` names no usable bucket.
+    pub fn of(config: &Config) -> Result<Self, ConfigError> {
+        Self::configured(
+            config,
+            config.files.storage,
+            Arc::new(Semaphore::new(COMMAND_KIB)),
+            LARGE_PIECE,
+        )
     }
 
-    /// The folder of all contents.
-    pub fn root(&self) -> &Path {
-        &self.root
+    /// The contents of a configuration as if it named this storage.
+    pub(crate) fn in_storage(config: &Config, storage: Storage) -> Result<Self, ConfigError> {
+        Self::configured(
+            config,
+            storage,
+            Arc::new(Semaphore::new(COMMAND_KIB)),
+            LARGE_PIECE,
+        )
+    }
+
+    /// The contents of a running server, whose transfers take their memory from `budget` (in KiB).
+    pub(crate) fn serving(config: &Config, budget: Arc<Semaphore>) -> Result<Self, ConfigError> {
+        Self::configured(config, config.files.storage, budget, PIECE)
+    }
+
+    fn configured(
+        config: &Config,
+        storage: Storage,
+        budget: Arc<Semaphore>,
+        piece: u64,
+    ) -> Result<Self, ConfigError> {
+        let folder = Self::new(config.files_dir());
+        let available = budget.available_permits() as u64 * 1024;
+        Ok(Self {
+            place: match storage {
+                Storage::Folder => Place::Folder(config.files_dir()),
+                Storage::S3 => Place::Bucket(Arc::new(Bucket::new(config, budget)?)),
+            },
+            once: storage == Storage::S3 || config.is_shared(),
+            piece: piece.min(available / 4).max(1),
+            ..folder
+        })
+    }
+
+    /// Where a content is in a folder of contents.
+    pub(crate) fn path_in(root: &Path, name: &str) -> PathBuf {
+        root.join(name.get(..2).unwrap_or("xx")).join(name)
+    }
+
+    /// Where a content is, if it is in a folder.
+    pub(crate) fn folder_path(&self, name: &str) -> Option<PathBuf> {
+        match &self.place {
+            Place::Folder(root) => Some(Self::path_in(root, name)),
+            Place::Bucket(_) => None,
+        }
+    }
+
+    /// The place of the contents, for messages.
+    pub(crate) fn shown(&self) -> String {
+        match &self.place {
+            Place::Folder(root) => root.display().to_string(),
+            Place::Bucket(bucket) => bucket.shown(),
+        }
+    }
+
+    /// Checks what can be checked without asking anybody: the keys of a bucket.
+    pub(crate) async fn check(&self) -> Result<(), ContentError> {
+        match &self.place {
+            Place::Folder(_) => Ok(()),
+            Place::Bucket(bucket) => bucket.check_credentials().await,
+        }
+    }
+
+    /// Checks that the place answers. A bucket that does not exist must not look like one without files.
+    pub(crate) async fn reach(&self) -> Result<(), ContentError> {
+        match &self.place {
+            Place::Folder(_) => Ok(()),
+            Place::Bucket(bucket) => bucket.list(None).await.map(drop),
+        }
     }
 
     /// Begins to receive an upload.
@@ -53,8 +173,8 @@ impl Contents {
     /// [`SpoolError::Busy`] when too many are arriving, else what the disk says.
     pub(crate) async fn spool(&self, sender: Sender) -> Result<Spool, SpoolError> {
         let share = self.arrivals.begin(sender).ok_or(SpoolError::Busy)?;
-        let folder = self.root.join("tmp");
-        tokio::fs::create_dir_all(&folder).await?;
+        let folder = &self.spools;
+        tokio::fs::create_dir_all(folder).await?;
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(io::Error::other)?;
         let path = folder.join(hex::encode(name));
@@ -64,59 +184,135 @@ impl Contents {
             size: 0,
             auth_hash: [0; 64],
             content: String::new(),
+            md5: [0; 16],
             share,
         };
+        let bucket = matches!(self.place, Place::Bucket(_));
         Ok(Spool {
             file,
             spooled,
             auth: Blake2b512::new(),
             content: Blake2b::new(),
+            md5: bucket.then(Md5::new),
+            flush: !bucket,
         })
     }
 
-    /// Puts a received upload in its place, flushed to the disk. Call with [`Contents::lock`] held.
-    pub(crate) async fn keep(&self, spooled: &Spooled) -> io::Result<()> {
-        let target = self.path(&spooled.content);
-        if tokio::fs::try_exists(&target).await? {
-            return Ok(());
+    /// Puts a received upload in its place: flushed to the disk, or confirmed by the store.
+    pub(crate) async fn keep(&self, spooled: &Spooled) -> Result<Kept, ContentError> {
+        let (lock, name) = if self.once {
+            (None, name::once(&spooled.content)?)
+        } else {
+            let lock = Arc::clone(&self.lock).lock_owned().await;
+            (Some(lock), spooled.content.clone())
+        };
+        match &self.place {
+            Place::Folder(root) => place(&spooled.path, root, &name).await?,
+            Place::Bucket(bucket) => {
+                let file = Measured {
+                    path: &spooled.path,
+                    size: spooled.size,
+                    md5: spooled.md5,
+                };
+                bucket.put(&name, file).await?;
+            }
         }
-        let folder = target.parent().unwrap_or(&self.root).to_path_buf();
-        tokio::fs::create_dir_all(&folder).await?;
-        tokio::fs::rename(&spooled.path, &target).await?;
-        // The name must last as long as the row that refers to it.
-        File::open(&folder).await?.sync_all().await
+        Ok(Kept { name, _lock: lock })
     }
 
-    /// Puts bytes in their place and returns their name.
-    pub async fn store(&self, bytes: &[u8]) -> io::Result<String> {
+    /// Puts bytes in their place.
+    pub(crate) async fn store(&self, bytes: &[u8]) -> Result<Kept, ContentError> {
         let mut spool = self.spool(Sender::default()).await?;
         spool.write(bytes).await?;
         let spooled = spool.finish().await?;
-        let _guard = self.lock.lock().await;
-        self.keep(&spooled).await?;
-        Ok(spooled.content.clone())
+        self.keep(&spooled).await
     }
 
-    /// Removes contents that nothing refers to any more.
-    pub(crate) async fn remove_unused(&self, store: &DynStore, contents: &[String]) -> StoreResult<()> {
+    /// Opens a content of which the row says that it has `size` bytes. Its first bytes are there when this returns.
+    pub(crate) async fn open(&self, name: &str, size: u64) -> Result<Opened, ContentError> {
+        let found = |found: u64| {
+            (found == size)
+                .then_some(())
+                .ok_or_else(|| ContentError::Damaged(format!("it has {found} bytes instead of {size}")))
+        };
+        match &self.place {
+            Place::Folder(root) => {
+                let file = File::open(Self::path_in(root, name)).await.map_err(missing)?;
+                found(file.metadata().await?.len())?;
+                Ok(Opened::file(file, size))
+            }
+            Place::Bucket(bucket) => {
+                if hash_of(name).is_none() {
+                    return Err(ContentError::Missing);
+                }
+                let (front, whole) = bucket.part(name, 0, size.min(self.piece)).await?;
+                found(whole)?;
+                Ok(Opened::object(
+                    Arc::clone(bucket),
+                    name.to_owned(),
+                    front,
+                    size,
+                    self.piece,
+                ))
+            }
+        }
+    }
+
+    /// The bytes of a content that is there.
+    pub(crate) async fn size(&self, name: &str) -> Result<u64, ContentError> {
+        match &self.place {
+            Place::Folder(root) => {
+                let found = tokio::fs::metadata(Self::path_in(root, name)).await;
+                Ok(found.map_err(missing)?.len())
+            }
+            Place::Bucket(bucket) => bucket.size(name).await,
+        }
+    }
+
+    /// Whether a content is there.
+    pub(crate) async fn exists(&self, name: &str) -> Result<bool, ContentError> {
+        match self.size(name).await {
+            Ok(_) => Ok(true),
+            Err(ContentError::Missing) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), ContentError> {
+        match &self.place {
+            Place::Folder(root) => match tokio::fs::remove_file(Self::path_in(root, name)).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+                _ => Ok(()),
+            },
+            Place::Bucket(bucket) => bucket.remove(name).await,
+        }
+    }
+
+    /// Removes contents that nothing refers to any more. Contents that cannot be removed now are orphans, which a later
+    /// sweep removes.
+    pub(crate) async fn remove_unused(&self, store: &DynStore, contents: &[String]) -> StoreResult<u64> {
+        let mut removed = 0;
         for content in contents {
             let _guard = self.lock.lock().await;
             if store.content_in_use(content.clone()).await? {
                 continue;
             }
-            let path = self.path(content);
-            if let Err(error) = tokio::fs::remove_file(&path).await
-                && error.kind() != io::ErrorKind::NotFound
-            {
-                tracing::warn!(%error, path = %path.display(), "an expired file cannot be removed");
+            match self.remove(content).await {
+                Ok(()) => removed += 1,
+                Err(error @ ContentError::Store(_)) => {
+                    // The others would fail the same way, one time limit after the other.
+                    tracing::warn!(%error, "expired files cannot be removed now; they are removed later");
+                    break;
+                }
+                Err(error) => tracing::warn!(%error, content, "an expired file cannot be removed"),
             }
         }
-        Ok(())
+        Ok(removed)
     }
 
     /// Removes what a crash left half received.
     pub(crate) async fn sweep(&self) {
-        let Ok(mut entries) = tokio::fs::read_dir(self.root.join("tmp")).await else {
+        let Ok(mut entries) = tokio::fs::read_dir(&self.spools).await else {
             return;
         };
         while let Ok(Some(entry)) = entries.next_entry().await {
@@ -133,12 +329,36 @@ impl Contents {
     }
 }
 
+fn missing(error: io::Error) -> ContentError {
+    match error.kind() {
+        io::ErrorKind::NotFound => ContentError::Missing,
+        _ => ContentError::Disk(error),
+    }
+}
+
+/// Moves a flushed file into a folder of contents, unless the same content is there.
+async fn place(file: &Path, root: &Path, name: &str) -> io::Result<()> {
+    let target = Contents::path_in(root, name);
+    if tokio::fs::try_exists(&target).await? {
+        return Ok(());
+    }
+    let folder = target.parent().unwrap_or(root).to_path_buf();
+    tokio::fs::create_dir_all(&folder).await?;
+    tokio::fs::rename(file, &target).await?;
+    // The name must last as long as the row that refers to it.
+    File::open(&folder).await?.sync_all().await
+}
+
 /// An upload that is arriving.
 pub(crate) struct Spool {
     file: File,
     spooled: Spooled,
     auth: Blake2b512,
     content: Blake2b<U32>,
+    /// Only for a bucket.
+    md5: Option<Md5>,
+    /// Whether the file is what stays.
+    flush: bool,
 }
 
 /// Why an upload is not received.
@@ -169,6 +389,9 @@ impl Spool {
         self.file.write_all(bytes).await?;
         self.auth.update(bytes);
         self.content.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
         self.spooled.size += bytes.len() as u64;
         Ok(())
     }
@@ -179,7 +402,12 @@ impl Spool {
 
     pub(crate) async fn finish(mut self) -> io::Result<Spooled> {
         self.file.flush().await?;
-        self.file.sync_data().await?;
+        if self.flush {
+            self.file.sync_data().await?;
+        }
+        if let Some(md5) = self.md5 {
+            self.spooled.md5 = md5.finalize().into();
+        }
         self.spooled.auth_hash = self.auth.finalize().into();
         self.spooled.content = hex::encode(self.content.finalize());
         Ok(self.spooled)
@@ -206,7 +434,7 @@ mod tests {
         // What is received or given up is free again.
         first.write(b"7890").await?;
         drop(first.finish().await?);
-        contents.store(b"1234567890").await?;
+        contents.store(b"1234567890").await.expect("stored");
         assert_eq!(contents.arrivals.bytes(), 0);
         assert_eq!(std::fs::read_dir(folder.path().join("tmp"))?.count(), 0);
         Ok(())

@@ -25,6 +25,14 @@ pub fn fitting(connections: usize, each: u64) -> usize {
     fit
 }
 
+/// Raises the soft limit of descriptors to the hard one, and returns how many connections of `most` that are kept open
+/// for later fit into an eighth of it.
+pub fn kept(most: usize) -> usize {
+    raise();
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(MOST);
+    usize::try_from(limit / 8).unwrap_or(most).clamp(1, most.max(1))
+}
+
 fn raise() {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(MOST).min(MOST);
@@ -60,6 +68,7 @@ mod tests {
 
     #[test]
     fn the_soft_limit_is_raised() {
+        assert_eq!(kept(1), 1);
         assert_eq!(fitting(1, 1), 1);
         let limit = getrlimit(Resource::Nofile);
         assert!(limit.current.unwrap_or(MOST) >= limit.maximum.unwrap_or(MOST).min(MOST));

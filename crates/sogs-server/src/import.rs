@@ -8,6 +8,7 @@ mod foreign;
 mod foreign_tables;
 pub mod ini;
 pub mod migrate;
+pub mod move_files;
 mod settle;
 mod source;
 pub(crate) mod tables;
@@ -46,6 +47,9 @@ pub enum ImportError {
     /// The store of the target failed.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
+    /// The storage of files failed.
+    #[error("{0}")]
+    Contents(#[from] crate::contents::ContentError),
     /// The configuration of the target failed.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
@@ -60,6 +64,9 @@ impl ImportError {
             }
             Self::File { .. } => "check the path, its permissions and the free space",
             Self::Source(_) => "name the folder where the other server's database, key and configuration are",
+            Self::Contents(_) => {
+                "check the storage that [files] names, its keys and the free space, then try again"
+            }
             Self::Backup(_) => "name a folder that `ackpost server backup` has written to its end",
             Self::Target(_) => "choose an empty folder or database, or stop the server that uses this one",
             Self::Differs(_) => "nothing was kept; please report this with the output of the command",

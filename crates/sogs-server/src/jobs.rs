@@ -1,4 +1,5 @@
-//! What the server does by itself: activity and nonces every few seconds, cleanup every ten.
+//! What the server does by itself: activity and nonces every few seconds, cleanup every ten, a look for files without a
+//! row every few hours.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +17,18 @@ const NONCES: Duration = Duration::from_secs(1);
 /// Rounds of cleanup between two looks for messages that are too old.
 const RETENTION_ROUNDS: u32 = 30;
 
+/// From the start to the first look for files without a row, and between two looks.
+const FIRST_SWEEP: Duration = Duration::from_secs(3600);
+const SWEEP: Duration = Duration::from_secs(6 * 3600);
+/// Age from which a file without a row is removed.
+const ORPHAN_AGE: Duration = Duration::from_secs(86_400);
+
 /// Starts the jobs; they end when `stopped` says so.
-pub(crate) fn start(app: Arc<App>, stopped: watch::Receiver<bool>) -> [tokio::task::JoinHandle<()>; 2] {
+pub(crate) fn start(app: Arc<App>, stopped: watch::Receiver<bool>) -> [tokio::task::JoinHandle<()>; 3] {
     [
         tokio::spawn(keep_nonces(Arc::clone(&app), stopped.clone())),
-        tokio::spawn(cleanup(app, stopped)),
+        tokio::spawn(cleanup(Arc::clone(&app), stopped.clone())),
+        tokio::spawn(sweep_files(app, stopped)),
     ]
 }
 
@@ -42,7 +50,7 @@ async fn keep_nonces(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
         // Where several processes share them, they are written already.
         if !nonces.is_empty()
             && !app.store.is_shared()
-            && let Err(error) = app.store.keep_nonces(nonces).await
+            && let Err(error) = app.store.keep_nonces(nonces, unix_now()).await
         {
             tracing::warn!(%error, "nonces were not written; they are kept in memory");
         }
@@ -84,6 +92,28 @@ async fn cleanup(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
+/// Removes files that nothing refers to, as a crash between bytes and row leaves them.
+async fn sweep_files(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let mut ticks = interval_at(tokio::time::Instant::now() + FIRST_SWEEP, SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let community = app.public_key().to_string();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        let swept = tokio::select! {
+            swept = app.contents.sweep_orphans(&app.store, &community, ORPHAN_AGE) => swept,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        match swept {
+            Ok(swept) if swept.removed > 0 => tracing::info!(?swept, "removed files without a row"),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "files without a row were not looked for"),
+        }
+    }
+}
+
 /// Gives those a row who read here for a while, so that they count as active.
 async fn stayed(app: &App) -> crate::store::StoreResult<()> {
     for visitor in app.activity.stayed(unix_now()) {
@@ -106,15 +136,20 @@ pub(crate) async fn clean_once(app: &App) -> crate::store::StoreResult<()> {
     let config = app.config();
     let now = unix_now();
     let day = 86_400.0;
+    let (nonce_clock, forgets) = app.keep_clock(now);
     #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
     let plan = CleanupPlan {
         now,
         history_before: now - config.messages.history_days * day,
         activity_before: now - config.rooms.active_prune_days * day,
-        nonces_before: now as i64 - crate::nonce::TOLERANCE - 3600,
+        nonces_before: forgets as i64,
+        nonce_clock,
         active_since: now - config.rooms.active_days * day,
     };
     let done = app.store.cleanup(plan).await?;
+    if let Some(oldest) = app.store.nonce_marks().await?.oldest {
+        app.nonces.refuse_before(oldest);
+    }
     app.contents.remove_unused(&app.store, &done.contents).await?;
     if done != crate::store::Cleaned::default() {
         tracing::debug!(?done, "cleaned up");

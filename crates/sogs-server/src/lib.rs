@@ -39,7 +39,7 @@ mod whole_file;
 pub use app::{App, Counters, LogLevel, unix_now};
 pub use cache::{Live, Room, User};
 pub use config::{Config, ConfigError};
-pub use contents::{Contents, content_name};
+pub use contents::{ContentError, Contents, content_name};
 pub use http::{Steady, client as client_address};
 pub use key::{load_key, load_or_create_key, write_key};
 pub use network::Network;

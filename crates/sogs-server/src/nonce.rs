@@ -3,10 +3,19 @@
 //! Nonces are remembered by the hour of their signed timestamp, which a replay must repeat. When there are more
 //! than memory allows, the hour farthest from now is dropped and its timestamps are refused from then on: the
 //! tolerated clock difference shrinks, but nothing can be replayed.
+//!
+//! The database keeps nonces too. Neither a clock that jumps nor a process that is killed brings one back:
+//!
+//! * Memory forgets by the clock; what it forgot is asked for in the database ([`Nonces::may_be_kept`]).
+//! * The database forgets by a [`KeepClock`], which goes at most twice as fast as time passes while the server runs, and
+//!   whatever was forgotten sets a floor: older timestamps are refused for good.
+//! * Requests that only read are written down within a second, and before their answer when their own clock is off. After a
+//!   run that did not end by itself, timestamps of its last seconds are refused ([`Gap`]).
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, BuildHasherDefault, Hasher, RandomState};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 /// Seconds of one bucket.
 const BUCKET: i64 = 3600;
@@ -58,6 +67,65 @@ struct State {
     /// Accepted hours: those outside were dropped for want of memory.
     floor: i64,
     ceiling: Option<i64>,
+    /// Hours before this one were forgotten because they were long ago, by the clock of that moment.
+    forgotten: i64,
+    /// Timestamps before this one were forgotten by the database too.
+    oldest: i64,
+    gap: Option<Gap>,
+}
+
+/// Timestamps of which nobody knows whether they were used: the last seconds of a run that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// First second.
+    pub(crate) from: i64,
+    /// Last second.
+    pub(crate) to: i64,
+}
+
+impl Gap {
+    /// After a run that was last known to be alive at `alive`, for a run that begins at `now`.
+    pub(crate) fn new(alive: i64, now: i64) -> Self {
+        Self {
+            from: alive - LATE - 2,
+            to: now,
+        }
+    }
+}
+
+/// Seconds that a reading request may be late and still wait a second to be written down.
+pub(crate) const LATE: i64 = 60;
+/// How long the database keeps nonces, in seconds of a [`KeepClock`].
+const KEPT: f64 = 2.0 * 86_400.0;
+
+/// The clock by which the database forgets. It follows the system's clock, but at most twice as fast as time passes while
+/// the server runs: a clock that is wrong for less than a day makes nothing forgotten that counts when it is right again.
+#[derive(Debug)]
+pub(crate) struct KeepClock {
+    at: f64,
+    seen: Instant,
+}
+
+impl KeepClock {
+    /// A clock that stands at `at` (Unix seconds).
+    pub(crate) fn new(at: f64) -> Self {
+        Self {
+            at,
+            seen: Instant::now(),
+        }
+    }
+
+    /// Goes on; what it shows, and the timestamp before which nonces may be forgotten.
+    pub(crate) fn advance(&mut self, wall: f64) -> (f64, f64) {
+        let passed = self.seen.elapsed();
+        self.seen = Instant::now();
+        self.pass(passed.as_secs_f64(), wall)
+    }
+
+    fn pass(&mut self, seconds: f64, wall: f64) -> (f64, f64) {
+        self.at += (wall - self.at).clamp(0.0, 2.0 * seconds);
+        (self.at, self.at.min(wall) - KEPT)
+    }
 }
 
 impl Nonces {
@@ -80,6 +148,23 @@ impl Nonces {
         self.look(nonce, stamp, now, true)
     }
 
+    /// Whether a timestamp is of an hour that memory forgot, but the database may not have.
+    pub(crate) fn may_be_kept(&self, stamp: i64) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        stamp.div_euclid(BUCKET) < state.forgotten
+    }
+
+    /// Refuses timestamps before `oldest`, of which the database has forgotten some.
+    pub(crate) fn refuse_before(&self, oldest: i64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.oldest = state.oldest.max(oldest);
+    }
+
+    /// Refuses the timestamps of a gap.
+    pub(crate) fn refuse_gap(&self, gap: Gap) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).gap = Some(gap);
+    }
+
     /// How many are remembered.
     #[cfg(test)]
     fn len(&self) -> usize {
@@ -90,6 +175,10 @@ impl Nonces {
         let key = self.keys.hash_one(nonce);
         let hour = stamp.div_euclid(BUCKET);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_gap = state.gap.is_some_and(|gap| (gap.from..=gap.to).contains(&stamp));
+        if in_gap || stamp < state.oldest {
+            return Seen::TooFar;
+        }
         if hour < state.floor || state.ceiling.is_some_and(|ceiling| hour > ceiling) {
             return Seen::TooFar;
         }
@@ -114,6 +203,7 @@ impl State {
         // Hours whose timestamps are refused anyway.
         let oldest = now - TOLERANCE / BUCKET - 1;
         while let Some(entry) = self.buckets.first_entry().filter(|entry| *entry.key() < oldest) {
+            self.forgotten = self.forgotten.max(*entry.key() + 1);
             self.count -= entry.remove().len();
         }
         // With time, hours that were cut off ahead come back: nothing of them was accepted since.
@@ -180,6 +270,46 @@ mod tests {
             Seen::New,
             "clocks that are right are served"
         );
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_and_back_brings_no_nonce_back() {
+        let nonces = Nonces::new(1000);
+        let (now, month) = (10_000_000, 30 * 86_400);
+        nonces.take(&nonce(1), now, now);
+        nonces.take(&nonce(2), now + month, now + month);
+        assert!(nonces.may_be_kept(now), "memory forgot it, the database is asked");
+        assert!(!nonces.may_be_kept(now + month));
+        #[expect(clippy::cast_precision_loss, reason = "small")]
+        let (start, later) = (now as f64, (now + month) as f64);
+        let mut clock = KeepClock::new(start);
+        for _ in 0..24 {
+            let (_, forgets) = clock.pass(3600.0, later);
+            assert!(
+                forgets <= start,
+                "a day of the wrong clock forgets nothing that counts"
+            );
+        }
+        assert!(
+            clock.pass(1.0, start - later).1 < 0.0,
+            "nor does one that is behind"
+        );
+    }
+
+    #[test]
+    fn what_was_forgotten_for_good_and_the_end_of_a_killed_run_are_refused() {
+        let nonces = Nonces::new(1000);
+        nonces.refuse_before(5000);
+        assert_eq!(nonces.peek(&nonce(1), 4999, 6000), Seen::TooFar);
+        nonces.refuse_gap(Gap::new(5900, 5990));
+        for (stamp, seen) in [
+            (5837, Seen::New),
+            (5838, Seen::TooFar),
+            (5990, Seen::TooFar),
+            (5991, Seen::New),
+        ] {
+            assert_eq!(nonces.peek(&nonce(1), stamp, 6000), seen, "{stamp}");
+        }
     }
 
     #[test]

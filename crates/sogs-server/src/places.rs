@@ -3,8 +3,9 @@
 //! A connection is *silent* until the head of its first request has arrived, and again from the end of an answer until the
 //! next head. As long as a place is free, silence is nobody's business but that of the time limit for heads. When none
 //! is free, the next connection gets the place of a silent one, so that silence keeps nobody out, however many are
-//! silent. A connection whose request is being received, worked on or answered is never sent away. The listener of the
-//! gateway has the same places.
+//! silent. A connection whose request is being worked on or answered is never sent away. One whose request is being
+//! received is sent away only if its body pauses or comes very slowly, the slowest first. The listener of the gateway has
+//! the same places.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -20,8 +21,17 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long the body of a request may pause before its connection counts as silent.
 const BODY_PAUSE: Duration = Duration::from_secs(1);
+/// Fewest bytes per second of a body that keeps its connection in a full house, on average, after the first
+/// [`BODY_PAUSE`].
+const BODY_RATE: u64 = 512;
 /// Stands for "not silent" where the moment of the last word is kept.
 const TALKING: u64 = u64::MAX;
+/// Stands for "no body" where the moment is kept at which a body began.
+const NO_BODY: u64 = u64::MAX;
+
+/// Order in which connections leave: does the body pause or come slowly, was something asked, bytes per second of the
+/// body, silent since.
+type Order = (bool, bool, u64, u64);
 
 /// The places of one or more listeners.
 #[derive(Debug)]
@@ -41,6 +51,10 @@ struct Seat {
     asked: AtomicBool,
     /// The body of its request does not come.
     stalled: AtomicBool,
+    /// Milliseconds since the places were opened at which the body of its request began, or [`NO_BODY`].
+    body_began: AtomicU64,
+    /// Bytes of that body that have come.
+    body_bytes: AtomicU64,
     /// It was told to leave.
     told: AtomicBool,
     leave: Notify,
@@ -82,6 +96,25 @@ pub struct Answering<B> {
     _talk: Talk,
 }
 
+impl Seat {
+    /// Returns the bytes per second of the body that is being received, once it has been coming for a while.
+    fn body_rate(&self, now: u64) -> Option<u64> {
+        let began = self.body_began.load(Ordering::Acquire);
+        let pause = u64::try_from(BODY_PAUSE.as_millis()).unwrap_or(u64::MAX);
+        let elapsed = now.checked_sub(began).filter(|elapsed| *elapsed >= pause)?;
+        let bytes = self.body_bytes.load(Ordering::Relaxed);
+        Some(bytes.saturating_mul(1_000) / elapsed.max(1))
+    }
+
+    fn is_slow(&self, now: u64) -> bool {
+        self.body_rate(now).is_some_and(|rate| rate < BODY_RATE)
+    }
+
+    fn end_body(&self) {
+        self.body_began.store(NO_BODY, Ordering::Release);
+    }
+}
+
 impl Places {
     /// So many places, at least one and at most 2^20.
     pub fn new(capacity: usize) -> Arc<Self> {
@@ -120,6 +153,8 @@ impl Places {
             silent_since: AtomicU64::new(self.now()),
             asked: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
+            body_began: AtomicU64::new(NO_BODY),
+            body_bytes: AtomicU64::new(0),
             told: AtomicBool::new(false),
             leave: Notify::new(),
         });
@@ -134,25 +169,31 @@ impl Places {
     }
 
     /// Tells one silent connection to leave, and returns when to look again. The order: connections that never asked
-    /// anything, those that did, those whose body does not come; within each the longest silent first.
+    /// anything and those that did, the longest silent first; then those whose body pauses or comes slowly, the slowest
+    /// first.
     pub fn make_room(&self) -> Duration {
         let now = self.now();
         let patience = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
         let mut next = patience;
-        let mut first: Option<((bool, bool, u64), Arc<Seat>)> = None;
+        let mut first: Option<(Order, Arc<Seat>)> = None;
         for seat in self.lock().values() {
             let since = seat.silent_since.load(Ordering::Acquire);
-            if since == TALKING || seat.told.load(Ordering::Acquire) {
+            if seat.told.load(Ordering::Acquire) {
+                continue;
+            }
+            let is_slow = seat.is_slow(now);
+            if since == TALKING && !is_slow {
                 continue;
             }
             let silent = now.saturating_sub(since);
-            if since > now || silent < patience {
+            if !is_slow && (since > now || silent < patience) {
                 next = next.min(patience - silent);
                 continue;
             }
             let order = (
-                seat.stalled.load(Ordering::Relaxed),
+                is_slow || seat.stalled.load(Ordering::Relaxed),
                 seat.asked.load(Ordering::Relaxed),
+                seat.body_rate(now).unwrap_or(0),
                 since,
             );
             if first.as_ref().is_none_or(|(best, _)| order < *best) {
@@ -188,11 +229,12 @@ impl Place {
         }
     }
 
-    /// Ends when the connection is silent and its place is wanted. Poll the connection first: it may just have heard something.
+    /// Ends when the connection is silent, or its body comes slowly, and its place is wanted. Poll the connection first: it may just have heard something.
     pub async fn wanted(&self) {
         loop {
             self.seat.leave.notified().await;
-            if self.seat.silent_since.load(Ordering::Acquire) != TALKING {
+            let is_silent = self.seat.silent_since.load(Ordering::Acquire) != TALKING;
+            if is_silent || self.seat.is_slow(self.places.now()) {
                 return;
             }
             self.seat.told.store(false, Ordering::Release);
@@ -208,7 +250,11 @@ impl Drop for Place {
 
 impl Talk {
     /// Watches the body of the request: its connection counts as silent while nothing comes.
-    pub fn receiving<B>(&self, body: B) -> Arriving<B> {
+    pub fn receiving<B: Body>(&self, body: B) -> Arriving<B> {
+        if !body.is_end_stream() {
+            self.seat.body_bytes.store(0, Ordering::Relaxed);
+            self.seat.body_began.store(self.places.now(), Ordering::Release);
+        }
         Arriving {
             body,
             places: Arc::clone(&self.places),
@@ -250,11 +296,15 @@ impl<B> Arriving<B> {
 
 impl<B> Drop for Arriving<B> {
     fn drop(&mut self) {
+        // After the answer, the times are those of the next request.
+        if !self.over.load(Ordering::Acquire) {
+            self.seat.end_body();
+        }
         self.goes_on();
     }
 }
 
-impl<B: Body + Unpin> Body for Arriving<B> {
+impl<B: Body<Data = bytes::Bytes> + Unpin> Body for Arriving<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -264,10 +314,19 @@ impl<B: Body + Unpin> Body for Arriving<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if polled.is_pending() {
-            this.pauses();
-        } else {
-            this.goes_on();
+        match &polled {
+            Poll::Pending => this.pauses(),
+            Poll::Ready(frame) => {
+                this.goes_on();
+                match frame {
+                    Some(Ok(frame)) => {
+                        let bytes = frame.data_ref().map_or(0, bytes::Bytes::len);
+                        this.seat.body_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                    }
+                    _ if this.over.load(Ordering::Acquire) => {}
+                    _ => this.seat.end_body(),
+                }
+            }
         }
         polled
     }
@@ -284,6 +343,7 @@ impl<B: Body + Unpin> Body for Arriving<B> {
 impl Drop for Talk {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
+        self.seat.end_body();
         self.seat.silent_since.store(self.places.now(), Ordering::Release);
     }
 }
@@ -389,6 +449,54 @@ mod tests {
         drop(half);
         soon(comer).await.expect("a place").expect("no panic");
         drop(talks);
+    }
+
+    /// A byte now and then does not keep a connection; of two slow bodies, the slower one makes room first.
+    #[tokio::test]
+    async fn the_slowest_body_makes_room_first() {
+        let places = Places::new(3);
+        let body = |place: &Place, size: usize| {
+            let talk = place.talk();
+            let drops = futures_util::stream::unfold((), move |()| async move {
+                tokio::time::sleep(BODY_PAUSE / 5).await;
+                let data = bytes::Bytes::from(vec![0; size]);
+                Some((Ok::<_, std::io::Error>(Frame::data(data)), ()))
+            });
+            let body = http_body_util::StreamBody::new(Box::pin(drops));
+            let mut body = talk.receiving(body);
+            tokio::spawn(async move {
+                let _talk = talk;
+                while http_body_util::BodyExt::frame(&mut body).await.is_some() {}
+            })
+        };
+        let (slow, slower, steady) = (places.take().await, places.take().await, places.take().await);
+        let tasks = [body(&slow, 20), body(&slower, 1), body(&steady, 4096)];
+        let comer = tokio::spawn({
+            let places = Arc::clone(&places);
+            async move { (places.take().await, places.take().await) }
+        });
+        let wait = 3 * BODY_PAUSE;
+        tokio::time::timeout(wait, slower.wanted())
+            .await
+            .expect("the slowest has to leave");
+        assert!(!slow.seat.told.load(Ordering::Acquire));
+        drop(slower);
+        tokio::time::timeout(wait, slow.wanted())
+            .await
+            .expect("then the next one");
+        drop(slow);
+        let both = tokio::time::timeout(wait, comer)
+            .await
+            .expect("places")
+            .expect("no panic");
+        assert!(
+            !steady.seat.told.load(Ordering::Acquire),
+            "a body that comes is kept"
+        );
+        for task in tasks {
+            task.abort();
+        }
+        drop((steady, both));
     }
 
     /// Told to leave at the moment in which it begins to speak, it stays, and can be told again.

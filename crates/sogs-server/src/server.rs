@@ -11,15 +11,16 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::activity::Activity;
-use crate::app::{App, Parts};
+use crate::app::{App, Parts, unix_now};
 use crate::cache::World;
 use crate::config::{Config, ConfigError};
 use crate::guard::Guard;
 use crate::http::{Listening, listen};
 use crate::key::{KeyCheck, KeyError};
+use crate::nonce::{Gap, KeepClock, Nonces};
 use crate::plugin::Hub;
 use crate::shared::Turnstile;
-use crate::store::{self, Change, ChangeSink, StoreError};
+use crate::store::{self, Change, ChangeSink, DynStore, StoreError};
 use crate::{admin, jobs, plugin, web};
 
 /// Why a server did not start.
@@ -85,6 +86,7 @@ impl Server {
         let store = store::open(&config.store_options(true), sink).await?;
         let secret = key.claim(&store).await?;
         let former_stamp = store.last_nonce_stamp().await?.unwrap_or(0);
+        let (nonces, keep_clock) = used_nonces(&store, former_stamp, config.limits.nonces).await?;
         let hub = Arc::new(Hub::default());
         let guard = Arc::new(Guard::load(Arc::clone(&store), hub).await?);
         let turnstile = store
@@ -98,8 +100,10 @@ impl Server {
             activity,
             secret,
             former_stamp,
+            nonces,
+            keep_clock,
             turnstile,
-        }));
+        })?);
 
         listener
             .set_nonblocking(true)
@@ -130,6 +134,10 @@ impl Server {
                 .map_err(system("cannot listen for metrics"))?,
         );
         let listening = listen(Arc::clone(&app), listener);
+        // Not a reason to stay down: posts need no files, and keys may come later.
+        if let Err(error) = app.contents.check().await {
+            tracing::error!(%error, "files cannot be stored or read");
+        }
         tracing::info!(%address, key = %app.public_key(), "serving");
         Ok(Running {
             app,
@@ -139,6 +147,42 @@ impl Server {
             tasks,
         })
     }
+}
+
+/// What the database knows of used nonces. After a run that was killed the server begins with the next second: what was
+/// signed until then may have been answered already.
+async fn used_nonces(
+    store: &DynStore,
+    former_stamp: i64,
+    capacity: usize,
+) -> Result<(Nonces, KeepClock), StoreError> {
+    #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
+    let whole = |seconds: f64| seconds.floor() as i64;
+    let nonces = Nonces::new(capacity);
+    let marks = store.nonce_marks().await?;
+    nonces.refuse_before(marks.oldest.unwrap_or(0));
+    let now = unix_now();
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
+    let latest = if former_stamp > 0 {
+        former_stamp as f64
+    } else {
+        now
+    };
+    let clock = KeepClock::new(marks.clock.unwrap_or_else(|| latest.min(now)));
+    let former = if store.is_shared() {
+        Ok(None)
+    } else {
+        store.begin_run(now).await
+    };
+    if let Err(error) = &former {
+        tracing::warn!(%error, "the start was not noted");
+    }
+    if let Ok(Some(alive)) = former {
+        let now = unix_now();
+        nonces.refuse_gap(Gap::new(whole(alive), whole(now)));
+        tokio::time::sleep(Duration::from_secs_f64(1.0 - now.fract())).await;
+    }
+    Ok((nonces, clock))
 }
 
 /// Listens where the configuration says, without answering yet; for [`Server::start_on`].
@@ -225,6 +269,11 @@ impl Running {
             if tokio::time::timeout(Duration::from_secs(10), task).await.is_err() {
                 abort.abort();
             }
+        }
+        if !self.app.store.is_shared()
+            && let Err(error) = self.app.store.end_run().await
+        {
+            tracing::warn!(%error, "the end of the run was not noted");
         }
         if let Err(error) = self.app.store.close().await {
             tracing::warn!(%error, "the database did not close");

@@ -163,7 +163,14 @@ macro_rules! store_api {
             fn count_dms(sender_id: Id, since: f64) -> i64;
 
             /// Keeps nonces that no write carried along.
-            fn keep_nonces(nonces: Vec<NonceRow>) -> ();
+            fn keep_nonces(nonces: Vec<NonceRow>, now: f64) -> ();
+            /// What is known of forgetting nonces.
+            fn nonce_marks() -> NonceMarks;
+            /// Notes that a server runs on this database of its own. When the former one did not end by itself: when it was
+            /// last known to be alive (Unix seconds).
+            fn begin_run(now: f64) -> Option<f64>;
+            /// Notes that the server ends by itself, and everything is written.
+            fn end_run() -> ();
             /// Uses up nonces in the database that several processes share, and tells how much was committed there.
             /// A database of one process calls every nonce fresh.
             fn pass(nonces: Vec<NonceRow>) -> Passed;

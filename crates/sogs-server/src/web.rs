@@ -252,31 +252,22 @@ async fn image(app: &Arc<App>, token: &str) -> StoreResult<Option<Reply>> {
     let Some(file) = app.store.file(room.id(), id).await? else {
         return Ok(None);
     };
-    let path = app.contents.path(&file.content);
-    let Ok(head) = first_bytes(&path).await else {
+    let size = u64::try_from(file.size).unwrap_or(0);
+    let Ok(mut content) = app.contents.open(&file.content, size).await else {
+        return Ok(None);
+    };
+    let Ok(head) = content.peek().await else {
         return Ok(None);
     };
     // What a browser would run is never served: only pictures that are known by their first bytes.
-    let Some(kind) = picture_type(&head) else {
+    let Some(kind) = picture_type(head) else {
         return Ok(None);
     };
-    let size = u64::try_from(file.size).unwrap_or(0);
     Ok(Some(Reply {
         status: StatusCode::OK,
         headers: headers(kind, "max-age=300"),
-        body: ReplyBody::File { path, size },
+        body: ReplyBody::File(content),
     }))
-}
-
-async fn first_bytes(path: &std::path::Path) -> std::io::Result<Vec<u8>> {
-    use tokio::io::AsyncReadExt as _;
-    let mut head = Vec::with_capacity(16);
-    tokio::fs::File::open(path)
-        .await?
-        .take(16)
-        .read_to_end(&mut head)
-        .await?;
-    Ok(head)
 }
 
 /// The media type of a picture that browsers show, by its first bytes.

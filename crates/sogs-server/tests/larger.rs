@@ -139,12 +139,23 @@ async fn seen(
     }
 }
 
-/// Every row of every message, as both databases hold it.
-async fn same_rows(source: &mut SqliteConnection, target: &Path) {
-    let mut ours = SqliteConnection::connect(&format!("sqlite:{}", target.join("community.db").display()))
-        .await
-        .expect("our database");
-    // Rows of one person are one here: what they wrote is the person's, under the id that signed it.
+/// A query of the old database in which the numbers of people mean the rows that they have now.
+fn as_now(sql: &str) -> String {
+    let mut sql = sql.to_owned();
+    for column in ["\"user\"", "whisper", "pinned_by", "recipient", "sender"] {
+        for name in [column.to_owned(), format!("u.{column}")] {
+            let now =
+                format!(", COALESCE((SELECT user_id FROM ours.joined_users j WHERE j.id = {name}), {name}),");
+            let (list, rest) = sql.split_once(" FROM ").expect("a list");
+            let list = format!("{list},").replace(&format!(", {name},"), &now);
+            sql = format!("{} FROM {rest}", list.trim_end_matches(','));
+        }
+    }
+    sql
+}
+
+/// Brings our database to the side of the old one; the sample has a person with two ids.
+async fn attach(source: &mut SqliteConnection, target: &Path) {
     sqlx::query("ATTACH ? AS ours")
         .bind(target.join("community.db").display().to_string())
         .execute(&mut *source)
@@ -154,74 +165,68 @@ async fn same_rows(source: &mut SqliteConnection, target: &Path) {
         .fetch_one(&mut *source)
         .await
         .expect("a count");
-    assert!(
-        (1..10).contains(&joined),
-        "the sample has a person with two ids: {joined}"
-    );
-    for (theirs, mine) in [
-        (
-            "SELECT m.id, u.session_id FROM messages m JOIN users u ON u.id = m.\"user\" ORDER BY m.id",
-            "SELECT m.id, COALESCE(m.posted_as, u.session_id) FROM messages m JOIN users u ON u.id = m.user_id ORDER BY m.id",
-        ),
-        (
-            "SELECT id, room, \"user\", posted, edited, seqno, seqno_data, seqno_reactions, seqno_creation, data, signature, filtered, whisper, whisper_mods FROM messages ORDER BY id",
-            "SELECT id, room_id, user_id, posted, edited, seqno, seqno_data, seqno_reactions, seqno_creation, data, signature, filtered, whisper_to, whisper_mods FROM messages ORDER BY id",
-        ),
-        (
-            "SELECT id, session_id, created, last_active, banned, moderator, admin, visible_mod FROM users WHERE session_id NOT LIKE 'ff%' \
-             AND id NOT IN (SELECT id FROM ours.joined_users UNION SELECT user_id FROM ours.joined_users) ORDER BY id",
-            "SELECT id, session_id, created, last_active, banned, moderator, admin, visible_mod FROM users WHERE session_id NOT LIKE 'ff%' \
-             AND id NOT IN (SELECT id FROM joined_users UNION SELECT user_id FROM joined_users) ORDER BY id",
-        ),
-        (
-            "SELECT room, \"user\", banned, read, accessible, write, upload, moderator, admin, visible_mod FROM user_permission_overrides ORDER BY room, \"user\"",
-            "SELECT room_id, user_id, banned, can_read, can_access, can_write, can_upload, moderator, admin, visible_mod FROM permission_overrides ORDER BY room_id, user_id",
-        ),
-        (
-            "SELECT id, token, name, description, created, message_sequence, info_updates, read, accessible, write, upload FROM rooms ORDER BY id",
-            "SELECT id, token, name, description, created, message_sequence, info_updates, can_read, can_access, can_write, can_upload FROM rooms ORDER BY id",
-        ),
-        (
-            "SELECT message, replaced, CAST(data AS BLOB), signature FROM message_history ORDER BY message, replaced, 3",
-            "SELECT message_id, replaced, data, signature FROM message_history ORDER BY message_id, replaced, 3",
-        ),
-        (
-            "SELECT r.message, r.reaction, u.\"user\", u.at FROM reactions r JOIN user_reactions u ON u.reaction = r.id ORDER BY r.id, u.\"user\"",
-            "SELECT r.message_id, r.reaction, u.user_id, u.at FROM reactions r JOIN user_reactions u ON u.reaction_id = r.id ORDER BY r.id, u.user_id",
-        ),
-        (
-            "SELECT room, message, pinned_by, pinned_at FROM pinned_messages ORDER BY room, message",
-            "SELECT room_id, message_id, pinned_by, pinned_at FROM pinned_messages ORDER BY room_id, message_id",
-        ),
-        (
-            "SELECT room, \"user\", at, read, write, upload FROM user_permission_futures ORDER BY room, \"user\", at",
-            "SELECT room_id, user_id, at, can_read, can_write, can_upload FROM permission_futures ORDER BY room_id, user_id, at",
-        ),
-        (
-            "SELECT room, \"user\", at, banned FROM user_ban_futures ORDER BY room, \"user\", at",
-            "SELECT room_id, user_id, at, banned FROM ban_futures ORDER BY room_id, user_id, at",
-        ),
-        (
-            "SELECT id, recipient, sender, body FROM inbox ORDER BY id",
-            "SELECT id, recipient_id, sender_id, body FROM inbox ORDER BY id",
-        ),
-    ] {
-        // The row that a row number means now.
-        let mut theirs = theirs.to_owned();
-        for column in ["\"user\"", "whisper", "pinned_by", "recipient", "sender"] {
-            for start in [", ", ", u."] {
-                let now = format!(
-                    ", COALESCE((SELECT user_id FROM ours.joined_users j WHERE j.id = {0}), {0}),",
-                    format!("{start}{column}").trim_start_matches(", ")
-                );
-                let named = format!("{start}{column},");
-                let (list, rest) = theirs.split_once(" FROM ").expect("a list");
-                theirs = format!(
-                    "{} FROM {rest}",
-                    format!("{list},").replace(&named, &now).trim_end_matches(',')
-                );
-            }
-        }
+    assert!((1..10).contains(&joined), "{joined}");
+}
+
+/// Every row of every message, as both databases hold it.
+/// Queries of the reference's database and of ours that give the same rows.
+const SAME: &[(&str, &str)] = &[
+    (
+        "SELECT m.id, u.session_id FROM messages m JOIN users u ON u.id = m.\"user\" ORDER BY m.id",
+        "SELECT m.id, COALESCE(m.posted_as, u.session_id) FROM messages m JOIN users u ON u.id = m.user_id ORDER BY m.id",
+    ),
+    (
+        "SELECT id, room, \"user\", posted, edited, seqno, seqno_data, seqno_reactions, seqno_creation, data, signature, filtered, whisper, whisper_mods FROM messages ORDER BY id",
+        "SELECT id, room_id, user_id, posted, edited, seqno, seqno_data, seqno_reactions, seqno_creation, data, signature, filtered, whisper_to, whisper_mods FROM messages ORDER BY id",
+    ),
+    (
+        "SELECT id, session_id, created, last_active, banned, moderator, admin, visible_mod FROM users WHERE session_id NOT LIKE 'ff%' \
+         AND id NOT IN (SELECT id FROM ours.joined_users UNION SELECT user_id FROM ours.joined_users) ORDER BY id",
+        "SELECT id, session_id, created, last_active, banned, moderator, admin, visible_mod FROM users WHERE session_id NOT LIKE 'ff%' \
+         AND id NOT IN (SELECT id FROM joined_users UNION SELECT user_id FROM joined_users) ORDER BY id",
+    ),
+    (
+        "SELECT room, \"user\", banned, read, accessible, write, upload, moderator, admin, visible_mod FROM user_permission_overrides ORDER BY room, \"user\"",
+        "SELECT room_id, user_id, banned, can_read, can_access, can_write, can_upload, moderator, admin, visible_mod FROM permission_overrides ORDER BY room_id, user_id",
+    ),
+    (
+        "SELECT id, token, name, description, created, message_sequence, info_updates, read, accessible, write, upload FROM rooms ORDER BY id",
+        "SELECT id, token, name, description, created, message_sequence, info_updates, can_read, can_access, can_write, can_upload FROM rooms ORDER BY id",
+    ),
+    (
+        "SELECT message, replaced, CAST(data AS BLOB), signature FROM message_history ORDER BY message, replaced, 3",
+        "SELECT message_id, replaced, data, signature FROM message_history ORDER BY message_id, replaced, 3",
+    ),
+    (
+        "SELECT r.message, r.reaction, u.\"user\", u.at FROM reactions r JOIN user_reactions u ON u.reaction = r.id ORDER BY r.id, u.\"user\"",
+        "SELECT r.message_id, r.reaction, u.user_id, u.at FROM reactions r JOIN user_reactions u ON u.reaction_id = r.id ORDER BY r.id, u.user_id",
+    ),
+    (
+        "SELECT room, message, pinned_by, pinned_at FROM pinned_messages ORDER BY room, message",
+        "SELECT room_id, message_id, pinned_by, pinned_at FROM pinned_messages ORDER BY room_id, message_id",
+    ),
+    (
+        "SELECT room, \"user\", at, read, write, upload FROM user_permission_futures ORDER BY room, \"user\", at",
+        "SELECT room_id, user_id, at, can_read, can_write, can_upload FROM permission_futures ORDER BY room_id, user_id, at",
+    ),
+    (
+        "SELECT room, \"user\", at, banned FROM user_ban_futures ORDER BY room, \"user\", at",
+        "SELECT room_id, user_id, at, banned FROM ban_futures ORDER BY room_id, user_id, at",
+    ),
+    (
+        "SELECT id, recipient, sender, body FROM inbox ORDER BY id",
+        "SELECT id, recipient_id, sender_id, body FROM inbox ORDER BY id",
+    ),
+];
+
+async fn same_rows(source: &mut SqliteConnection, target: &Path) {
+    let mut ours = SqliteConnection::connect(&format!("sqlite:{}", target.join("community.db").display()))
+        .await
+        .expect("our database");
+    // Rows of one person are one here: what they wrote is the person's, under the id that signed it.
+    attach(source, target).await;
+    for (theirs, mine) in SAME {
+        let theirs = as_now(theirs);
         let (mut theirs, mut mine) = (dump(source, &theirs).await, dump(&mut ours, mine).await);
         theirs.sort();
         mine.sort();

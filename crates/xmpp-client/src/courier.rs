@@ -480,17 +480,21 @@ impl Courier {
                 let itself = asked.is_itself(stanza);
                 self.barrier_passed(stanza, itself, domain, covers, round);
             }
-            Question::RoomBarrier { covers } if self.room_answered(&asked, stanza) => {
-                self.room_barrier_passed(&covers);
+            Question::RoomBarrier { covers } => {
+                if self.room_answered(&asked, stanza) {
+                    self.room_barrier_passed(&covers);
+                }
             }
-            Question::RoomBarrier { .. } => {}
             Question::Identity { target, jobs } => self.identified(&target, &jobs, stanza),
             Question::Destroy { room } => self.destroyed(&room, !failed),
             Question::Configure { room } => self.configured(&room, !failed),
             Question::Kept { room } => self.kept(&room, stanza),
             Question::Service { room, refusal } => self.service_answered(&room, &refusal, stanza),
-            Question::Lookalike { job } if self.room_answered(&asked, stanza) => self.looked_alike(job),
-            Question::Lookalike { .. } => {}
+            Question::Lookalike { job } => {
+                if self.room_answered(&asked, stanza) {
+                    self.looked_alike(job);
+                }
+            }
             Question::Look(look) => self.looked(look, stanza),
             Question::Uptime(jobs) => self.uptime(jobs, stanza),
         }

@@ -17,6 +17,9 @@ use crate::exit::{Done, Exit, Failure};
 use crate::gateway::{Access, Config, DEFAULT_TEXT, GatewayError};
 use crate::{gateway, lifecycle, output};
 
+/// Most XMPP sessions that are kept, as long as the limit of file descriptors allows as many.
+const KEPT_SESSIONS: usize = 64;
+
 /// `gateway`.
 #[derive(Debug, Args)]
 pub(crate) struct GatewayArgs {
@@ -148,6 +151,7 @@ fn start(args: &RunArgs, named: &FileArgs, context: Context) -> Done {
         // A resident process: XMPP sessions and connections are kept between messages.
         let options = CourierOptions {
             resident: true,
+            kept_sessions: sogs_server::descriptors::kept(KEPT_SESSIONS),
             state_folder: Some(config.folder.clone()),
             ..CourierOptions::default()
         };

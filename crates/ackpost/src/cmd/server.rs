@@ -139,7 +139,7 @@ pub(crate) fn run(command: &ServerCommand, context: Context) -> Done {
         ServerCommand::Mod(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Ban(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Message(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
-        ServerCommand::File(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
+        ServerCommand::File(command) => command.run(context),
         ServerCommand::Filter(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Settings(rules::SettingsCommand::Names) => rules::names(context),
         ServerCommand::Settings(command) => {

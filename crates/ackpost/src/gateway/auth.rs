@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderName, ORIGIN};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Version};
 use base64::Engine as _;
 use notify::outbox::{Entry as Queued, target_labels};
 use notify::{Entry, Environment, TagFilter, Values};
@@ -38,7 +38,7 @@ impl Caller {
         let peer = client(&config, parts);
         let now = Instant::now();
         gateway.reload_tokens();
-        if is_open_to(gateway, &parts.headers) {
+        if is_open_to(gateway, parts.version, &parts.headers) {
             own_host(&config, &parts.headers)?;
             gateway
                 .rates
@@ -219,21 +219,51 @@ pub(crate) fn client(config: &Config, parts: &Parts) -> IpAddr {
 
 /// Returns true when this request needs no token. A proxy makes a loopback gateway reachable from elsewhere: only the
 /// word "open" opens it for forwarded requests.
-pub(crate) fn is_open_to(gateway: &Gateway, headers: &HeaderMap) -> bool {
-    gateway.is_open() && (gateway.config().access == Access::Open || !is_forwarded(headers))
+pub(crate) fn is_open_to(gateway: &Gateway, version: Version, headers: &HeaderMap) -> bool {
+    gateway.is_open() && (gateway.config().access == Access::Open || !is_forwarded(version, headers))
 }
 
-/// Returns true if a proxy says that it forwards this request.
-fn is_forwarded(headers: &HeaderMap) -> bool {
-    [
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-real-ip",
-        "via",
-    ]
-    .iter()
-    .any(|name| headers.contains_key(*name))
+/// Headers that proxies, load balancers and content delivery networks add, and programs that call directly do not send.
+const PROXY_HEADERS: [&str; 16] = [
+    "forwarded",
+    "via",
+    "cdn-loop",
+    "client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-real-ip",
+    "x-remote-ip",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "true-client-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "proxy-client-ip",
+    "wl-proxy-client-ip",
+    "x-amzn-trace-id",
+];
+/// Beginnings of such headers.
+const PROXY_PREFIXES: [&str; 6] = [
+    "x-forwarded",
+    "cf-",
+    "x-envoy-",
+    "x-azure-",
+    "x-arr-",
+    "tailscale-",
+];
+
+/// Returns true if a request shows that a proxy forwarded it: by a header, or by being written as nginx forwards it
+/// without further settings, as HTTP/1.0 with `Connection: close`. Programs that speak HTTP/1.0 themselves, such as
+/// `curl --http1.0`, leave that header out, because the connection closes anyway.
+fn is_forwarded(version: Version, headers: &HeaderMap) -> bool {
+    let names = || headers.keys().map(HeaderName::as_str);
+    let by_header = names().any(|name| {
+        PROXY_HEADERS.contains(&name) || PROXY_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    });
+    let closes = headers
+        .get(CONNECTION)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+    by_header || (version == Version::HTTP_10 && closes)
 }
 
 /// `Bearer TOKEN`, or HTTP Basic with the token as password (or as user, without a password).
@@ -351,6 +381,47 @@ mod tests {
                 expected,
                 "{value}"
             );
+        }
+    }
+
+    #[test]
+    fn a_forwarded_request_is_recognised() {
+        let direct = [
+            ("host", "127.0.0.1:8000"),
+            ("user-agent", "curl/8.0"),
+            ("accept", "*/*"),
+        ];
+        assert!(
+            !is_forwarded(Version::HTTP_10, &headers(&direct)),
+            "curl --http1.0"
+        );
+        assert!(!is_forwarded(
+            Version::HTTP_10,
+            &headers(&[("connection", "keep-alive")])
+        ));
+        assert!(!is_forwarded(
+            Version::HTTP_11,
+            &headers(&[("connection", "close")])
+        ));
+        assert!(
+            is_forwarded(Version::HTTP_10, &headers(&[("connection", "Close")])),
+            "nginx"
+        );
+        for name in [
+            "forwarded",
+            "via",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-forwarded-server",
+            "x-forwarded-port",
+            "x-real-ip",
+            "cf-connecting-ip",
+            "cf-ray",
+            "true-client-ip",
+            "x-envoy-external-address",
+            "x-client-ip",
+        ] {
+            assert!(is_forwarded(Version::HTTP_11, &headers(&[(name, "x")])), "{name}");
         }
     }
 

@@ -20,6 +20,24 @@ pub(crate) struct Counters {
     pub(crate) made_room: AtomicU64,
 }
 
+/// Counts one as long as this exists, also when the work on it is given up.
+#[derive(Debug)]
+pub(crate) struct Counted<'a>(&'a AtomicU64);
+
+impl<'a> Counted<'a> {
+    /// Counts one more.
+    pub(crate) fn new(gauge: &'a AtomicU64) -> Self {
+        gauge.fetch_add(1, Ordering::Relaxed);
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Counters {
     pub(crate) fn answered(&self, status: u16) {
         let class = usize::from(status / 100).clamp(2, 5) - 2;

@@ -7,6 +7,7 @@ mod overview;
 mod service_keys;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::header::{LOCATION, SET_COOKIE};
@@ -47,15 +48,31 @@ fn visitor(gateway: &Gateway, request: &axum::http::request::Parts) -> Result<Ca
     })
 }
 
-/// The fields of a form on one of our own pages.
+/// Largest form on one of our own pages, whatever the gateway takes elsewhere.
+const FORM_BYTES: usize = 256 << 10;
+
+/// Reads the fields of a form on one of our own pages.
 async fn form(gateway: &Gateway, request: Request) -> Result<(axum::http::request::Parts, Fields), Response> {
+    form_within(gateway, request, FORM_BYTES, gateway.config().limits.body_time).await
+}
+
+/// Reads the fields of a form that has at most so many bytes and takes at most so long.
+async fn form_within(
+    gateway: &Gateway,
+    request: Request,
+    bytes: usize,
+    time: Duration,
+) -> Result<(axum::http::request::Parts, Fields), Response> {
     let (parts, body) = request.into_parts();
     let read = async {
         let limits = &gateway.config().limits;
-        // A form of ours is small, whatever the gateway takes elsewhere.
-        let largest = limits.body_bytes.min(256 << 10);
+        let limit = if bytes < limits.body_bytes {
+            payload::Limit::fixed("the form", bytes, time.min(limits.body_time))
+        } else {
+            payload::Limit::configured(limits)
+        };
         let received = turn::without(&parts, async {
-            payload::body(&parts.headers, body, largest, limits.body_time, &gateway.memory).await
+            payload::body(&parts.headers, body, limit, &gateway.memory).await
         });
         received.await?.fields(&parts.headers, None).await
     };

@@ -2,13 +2,14 @@
 
 mod fields;
 mod files;
+mod parts;
 mod read;
 mod surrogates;
 mod weigh;
 
 pub(crate) use fields::Fields;
 pub(crate) use files::{Given, GivenFile, is_media_type, safe_name};
-pub(crate) use read::{Received, body, is_multipart, media};
+pub(crate) use read::{Limit, Received, body, is_multipart, media};
 
 use std::time::Duration;
 
@@ -50,7 +51,7 @@ impl Payload {
         let title = fields.text(&["title", "subject"])?.unwrap_or_default();
         let body = fields.text(&["body", "message"])?.unwrap_or_default();
         if title.len() + body.len() > MAX_TEXT_BYTES {
-            return Err(Reply::too_large(MAX_TEXT_BYTES));
+            return Err(Reply::larger("the text of title and body", MAX_TEXT_BYTES));
         }
         files.extend(files::from_fields(fields)?);
         if body.trim().is_empty() && files.is_empty() {
@@ -143,12 +144,11 @@ mod tests {
             assert_eq!(reply.status(), axum::http::StatusCode::BAD_REQUEST, "{bad}");
         }
         let long = "x".repeat(MAX_TEXT_BYTES + 1);
+        let reply = read(json!({"body": long})).expect_err("too long");
+        assert_eq!(reply.status().as_u16(), 431);
         assert_eq!(
-            read(json!({"body": long}))
-                .expect_err("too long")
-                .status()
-                .as_u16(),
-            431
+            reply.sentence(),
+            "the text of title and body is larger than 1048576 bytes; send less; no setting raises this limit"
         );
     }
 }

@@ -72,13 +72,18 @@ impl Reply {
         Self::new(StatusCode::NOT_FOUND, cause)
     }
 
-    /// Larger than the limit. Apprise API documents 431 for this.
+    /// Refuses a body that is larger than the configured limit. Apprise API documents 431 for this.
     pub(crate) fn too_large(limit: usize) -> Self {
+        Self::larger("the body", limit).remedy("send less, or raise `max_body` in gateway.toml")
+    }
+
+    /// Refuses something that is larger than a limit which no setting changes.
+    pub(crate) fn larger(what: &str, limit: usize) -> Self {
         Self::new(
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            format!("the body is larger than {limit} bytes"),
+            format!("{what} is larger than {limit} bytes"),
         )
-        .remedy("send less, or raise `max_body` in gateway.toml")
+        .remedy("send less; no setting raises this limit")
     }
 
     pub(crate) fn too_many(cause: impl Into<String>, wait: Duration) -> Self {

@@ -1,7 +1,6 @@
 //! Every path of the gateway, and what lies around all of them.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,6 +11,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{MethodRouter, get, post};
 
 use super::auth::same_origin;
+use super::metrics::Counted;
 use super::pages;
 use super::reply::{Reply, negotiate};
 use super::routes::{configure, hooks, meta, notify, outbox};
@@ -96,13 +96,14 @@ async fn from_own_pages(State(gateway): State<Arc<Gateway>>, request: Request, n
 async fn bounded(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
     let limit = gateway.config().limits.request_time;
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    gateway.counters.in_flight.fetch_add(1, Ordering::Relaxed);
+    // A client that leaves ends this function in the middle.
+    let in_flight = Counted::new(&gateway.counters.in_flight);
     let started = std::time::Instant::now();
     let response = match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Reply::unavailable("the request took too long", Duration::from_secs(1)).into_response(),
     };
-    gateway.counters.in_flight.fetch_sub(1, Ordering::Relaxed);
+    drop(in_flight);
     let status = response.status();
     gateway.counters.answered(status.as_u16());
     if status.is_server_error() {

@@ -32,8 +32,7 @@ pub(crate) async fn open(gateway: &Gateway, request: Request) -> Result<Opened, 
         payload::body(
             &parts.headers,
             body,
-            limits.body_bytes,
-            limits.body_time,
+            payload::Limit::configured(limits),
             &gateway.memory,
         )
         .await

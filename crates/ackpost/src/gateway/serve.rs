@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use super::auth::Peer;
+use super::metrics::Counted;
 use super::state::Gateway;
 use super::turn::Turn;
 
@@ -114,11 +115,7 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn connection(stream: TcpStream, peer: SocketAddr, place: &Place, shared: Shared) {
     let _ = stream.set_nodelay(true);
     let limits = shared.gateway.config().limits.clone();
-    shared
-        .gateway
-        .counters
-        .connections
-        .fetch_add(1, Ordering::Relaxed);
+    let _open = Counted::new(&shared.gateway.counters.connections);
     let (router, requests) = (shared.router, shared.requests);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer.ip().to_canonical()));
@@ -162,5 +159,4 @@ async fn connection(stream: TcpStream, peer: SocketAddr, place: &Place, shared: 
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "a connection ended");
     }
-    counters.connections.fetch_sub(1, Ordering::Relaxed);
 }

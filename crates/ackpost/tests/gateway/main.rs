@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod apprise;
+mod bounds;
 mod documented;
 mod hostile;
 mod intake;

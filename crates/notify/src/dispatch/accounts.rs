@@ -3,7 +3,6 @@
 //! Each account has a small task. What is handed to it while it is idle or busy is collected and goes out together, so
 //! that ten targets of one account cost one login.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,13 +11,20 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use xmpp_client::{Account, Event, Outcome, Outgoing, Session, SessionOptions, XmppError};
 
-use super::Late;
+use super::recent::Recent;
+use super::{Late, Party};
 use crate::problem::Problem;
 
 /// Requests of one account that may wait.
 const WAITING: usize = 1024;
 /// Most messages in one go over a connection that is not kept.
 const BATCH: usize = 10_000;
+/// Most accounts without a kept connection that have a task.
+const ONE_SHOT: usize = 1024;
+/// How long a task without a kept connection waits for further messages.
+const ONE_SHOT_IDLE: Duration = Duration::from_secs(30);
+/// How often a request is handed to another task, because the one it was meant for just ended.
+const HANDED_OVER: u32 = 3;
 /// How long a task may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -26,17 +32,46 @@ const GOODBYE: Duration = Duration::from_secs(3);
 struct Request {
     messages: Vec<Outgoing>,
     answer: oneshot::Sender<Vec<Outcome>>,
+    /// The task is in use as long as this exists.
+    in_use: Arc<()>,
 }
 
 struct Entry {
     requests: mpsc::Sender<Request>,
     task: JoinHandle<()>,
+    uses: Arc<()>,
+}
+
+impl Entry {
+    /// Returns true while a request waits or is under way. The entry and its task hold one reference each.
+    fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.uses) > 2
+    }
+
+    fn is_open(&self) -> bool {
+        !self.requests.is_closed() && !self.task.is_finished()
+    }
+
+    fn door(&self) -> (mpsc::Sender<Request>, Arc<()>) {
+        (self.requests.clone(), Arc::clone(&self.uses))
+    }
+}
+
+/// Tasks of the accounts.
+struct Tasks {
+    /// Those with a session that is kept: ours, and those of guests.
+    kept: [Recent<String, Entry>; 2],
+    /// Those that make a connection for each batch.
+    one_shot: Recent<String, Entry>,
 }
 
 /// The accounts in use.
-#[derive(Default)]
+///
+/// Kept sessions are bounded: an unused one is closed after some time, and when there are too many, the one that was
+/// not used for the longest time is closed. A session in use is never closed for another one.
 pub(super) struct Accounts {
-    entries: Mutex<HashMap<String, Entry>>,
+    tasks: Mutex<Tasks>,
+    idle: Duration,
     late: Arc<LateReplies>,
 }
 
@@ -57,50 +92,93 @@ impl LateReplies {
 }
 
 impl Accounts {
+    /// Keeps at most `most` sessions of its own and a share of that for guests; each ends when it was idle for so long.
+    pub(super) fn new(most: usize, idle: Duration) -> Self {
+        let kept = |party: Party| Recent::new(party.share(most));
+        let tasks = Tasks {
+            kept: [kept(Party::Own), kept(Party::Guest)],
+            one_shot: Recent::new(ONE_SHOT),
+        };
+        Self {
+            tasks: Mutex::new(tasks),
+            idle,
+            late: Arc::default(),
+        }
+    }
+
     /// Hands messages to an account's connection and waits for what becomes of them.
     pub(super) async fn send(
         &self,
+        party: Party,
         key: &str,
         keep: bool,
-        account: impl FnOnce() -> Result<Account, Problem>,
-        messages: Vec<Outgoing>,
+        account: impl Fn() -> Result<Account, Problem>,
+        mut messages: Vec<Outgoing>,
     ) -> Result<Vec<Outcome>, Problem> {
         let count = messages.len();
-        let requests = self.requests(&format!("{key}|{keep}"), keep, account)?;
-        let (answer, outcomes) = oneshot::channel();
-        let handed = requests.send(Request { messages, answer }).await;
-        let outcomes = match handed {
-            Ok(()) => outcomes.await.ok(),
-            Err(_) => None,
-        };
-        Ok(outcomes.unwrap_or_else(|| vec![Outcome::failed(XmppError::SessionClosed); count]))
+        for _ in 0..HANDED_OVER {
+            let (requests, in_use) = self.requests(party, key, keep, &account)?;
+            let (answer, outcomes) = oneshot::channel();
+            let request = Request {
+                messages,
+                answer,
+                in_use,
+            };
+            match requests.send(request).await {
+                Ok(()) => {
+                    drop(requests);
+                    if let Ok(outcomes) = outcomes.await {
+                        return Ok(outcomes);
+                    }
+                    break;
+                }
+                // It ended because nobody had used it for long.
+                Err(mpsc::error::SendError(request)) => messages = request.messages,
+            }
+        }
+        Ok(vec![Outcome::failed(XmppError::SessionClosed); count])
     }
 
     fn requests(
         &self,
+        party: Party,
         key: &str,
         keep: bool,
-        account: impl FnOnce() -> Result<Account, Problem>,
-    ) -> Result<mpsc::Sender<Request>, Problem> {
-        let mut accounts = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = accounts.get(key).filter(|entry| !entry.task.is_finished()) {
-            return Ok(entry.requests.clone());
+        account: impl Fn() -> Result<Account, Problem>,
+    ) -> Result<(mpsc::Sender<Request>, Arc<()>), Problem> {
+        let key = key.to_owned();
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let Tasks { kept, one_shot } = &mut *tasks;
+        let kept = &mut kept[party as usize];
+        let known = if keep { kept.get(&key) } else { one_shot.get(&key) };
+        if let Some(entry) = known.filter(|entry| entry.is_open()) {
+            return Ok(entry.door());
         }
         let account = account()?;
+        kept.retain(Entry::is_open);
+        one_shot.retain(Entry::is_open);
+        // While every kept session is in use, the messages go over a connection of their own.
+        let keep = keep && kept.make_room(|entry| !entry.is_in_use());
+        let tasks = if keep { kept } else { one_shot };
+        if let Some(entry) = tasks.get(&key) {
+            return Ok(entry.door());
+        }
         let (requests, receiver) = mpsc::channel(WAITING);
-        let task = if keep {
-            tokio::spawn(kept(account, receiver, Arc::clone(&self.late)))
-        } else {
-            tokio::spawn(one_shot(account, receiver))
+        let uses = Arc::new(());
+        let inbox = Inbox {
+            requests: receiver,
+            uses: Arc::clone(&uses),
+            idle: if keep { self.idle } else { ONE_SHOT_IDLE },
         };
-        accounts.insert(
-            key.to_owned(),
-            Entry {
-                requests: requests.clone(),
-                task,
-            },
-        );
-        Ok(requests)
+        let task = if keep {
+            tokio::spawn(kept_session(account, inbox, Arc::clone(&self.late)))
+        } else {
+            tokio::spawn(one_shot_connections(account, inbox))
+        };
+        let entry = Entry { requests, task, uses };
+        let door = entry.door();
+        tasks.insert(key, entry);
+        Ok(door)
     }
 
     /// Takes the messages that came back late since the last call.
@@ -111,13 +189,40 @@ impl Accounts {
     /// Ends every task once what it holds is done.
     pub(super) async fn close(&self) {
         let entries: Vec<Entry> = {
-            let mut accounts = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            accounts.drain().map(|(_, entry)| entry).collect()
+            let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            let Tasks { kept, one_shot } = &mut *tasks;
+            let kept = kept.iter_mut().flat_map(Recent::drain);
+            kept.chain(one_shot.drain()).collect()
         };
-        for Entry { requests, mut task } in entries {
+        for Entry {
+            requests, mut task, ..
+        } in entries
+        {
             drop(requests);
             if tokio::time::timeout(GOODBYE, &mut task).await.is_err() {
                 task.abort();
+            }
+        }
+    }
+}
+
+/// What a task receives.
+struct Inbox {
+    requests: mpsc::Receiver<Request>,
+    uses: Arc<()>,
+    idle: Duration,
+}
+
+impl Inbox {
+    /// Returns the next request; `None` once the task was idle for long, or nobody can hand over anything any more.
+    async fn next(&mut self) -> Option<Request> {
+        loop {
+            if let Ok(request) = tokio::time::timeout(self.idle, self.requests.recv()).await {
+                return request;
+            }
+            // A request under way is a use as well. What was handed over in this moment is still taken out.
+            if Arc::strong_count(&self.uses) <= 2 {
+                self.requests.close();
             }
         }
     }
@@ -134,13 +239,13 @@ async fn gather() {
 }
 
 /// A connection for each batch: everything that waits goes out together.
-async fn one_shot(account: Account, mut requests: mpsc::Receiver<Request>) {
-    while let Some(first) = requests.recv().await {
+async fn one_shot_connections(account: Account, mut inbox: Inbox) {
+    while let Some(first) = inbox.next().await {
         gather().await;
         let mut batch = vec![first];
         let mut count = batch[0].messages.len();
         while count < BATCH
-            && let Ok(next) = requests.try_recv()
+            && let Ok(next) = inbox.requests.try_recv()
         {
             count += next.messages.len();
             batch.push(next);
@@ -150,23 +255,23 @@ async fn one_shot(account: Account, mut requests: mpsc::Receiver<Request>) {
         let mut messages = Vec::with_capacity(count);
         let mut shares = Vec::with_capacity(batch.len());
         for request in batch {
-            shares.push((request.messages.len(), request.answer));
+            shares.push((request.messages.len(), request.answer, request.in_use));
             messages.extend(request.messages);
         }
         if messages.is_empty() {
             continue;
         }
         let mut outcomes = xmpp_client::send(&account, messages).await.into_iter();
-        for (share, answer) in shares {
+        for (share, answer, _in_use) in shares {
             let _ = answer.send(outcomes.by_ref().take(share).collect());
         }
     }
 }
 
 /// One session for all of them. It is opened when it is needed, and again when it has ended for good.
-async fn kept(account: Account, mut requests: mpsc::Receiver<Request>, late: Arc<LateReplies>) {
+async fn kept_session(account: Account, mut inbox: Inbox, late: Arc<LateReplies>) {
     let mut session: Option<(Session, Arc<AtomicBool>)> = None;
-    while let Some(request) = requests.recv().await {
+    while let Some(request) = inbox.next().await {
         let usable = session.take().filter(|(_, ended)| !ended.load(Ordering::Relaxed));
         let (open, ended) = match usable {
             Some(usable) => usable,
@@ -201,6 +306,7 @@ async fn kept(account: Account, mut requests: mpsc::Receiver<Request>, late: Arc
         let sender = open.clone();
         let flag = Arc::clone(&ended);
         tokio::spawn(async move {
+            let _in_use = request.in_use;
             let outcomes = sender.send(request.messages).await;
             if outcomes
                 .iter()

@@ -1,9 +1,8 @@
 //! The connections that deliveries share.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use crate::service::Service;
 
 use super::accounts::Accounts;
 use super::lane::Pace;
+use super::recent::Recent;
 use super::{Attempt, File, Late, Parcel};
 
 /// How connections are made.
@@ -30,6 +30,11 @@ pub struct CourierOptions {
     pub attachment_silence: Duration,
     /// The process stays: XMPP sessions are kept between messages.
     pub resident: bool,
+    /// Most XMPP sessions, and most community servers, that are kept. Default 64. URLs that somebody else handed over
+    /// are counted apart, and have a quarter of this number.
+    pub kept_sessions: usize,
+    /// How long a kept XMPP session may be unused before it is closed. Default 5 minutes.
+    pub session_idle: Duration,
     /// Where login tokens (`fast=yes`) and replaced messages (`replace=`) are kept; `None` keeps nothing.
     pub state_folder: Option<PathBuf>,
     /// Called as files are uploaded: name (for communities with the room), bytes sent, bytes in all.
@@ -57,6 +62,8 @@ impl Default for CourierOptions {
             attachment_bytes: 64 * 1024 * 1024,
             attachment_silence: Duration::from_secs(30),
             resident: false,
+            kept_sessions: 64,
+            session_idle: Duration::from_mins(5),
             state_folder: None,
             progress: None,
         }
@@ -108,9 +115,12 @@ pub struct Courier(Arc<Inner>, Arc<Asset>);
 
 struct Inner {
     options: CourierOptions,
-    paces: Mutex<HashMap<String, Pace>>,
-    servers: Mutex<HashMap<String, Server>>,
+    paces: Mutex<Recent<String, Pace>>,
+    /// Community servers: ours, and those of guests.
+    servers: [Mutex<Recent<String, Server>>; 2],
     accounts: Accounts,
+    /// The messages that `replace=` replaces, of URLs that may not write to the state folder.
+    replaced: Mutex<Recent<String, String>>,
     /// Files as XMPP takes them, so that one given to several targets is uploaded once.
     files: Mutex<Vec<(Bytes, Arc<xmpp_client::Attachment>)>>,
 }
@@ -123,15 +133,46 @@ impl fmt::Debug for Courier {
 
 /// Most files that are remembered as uploaded.
 const REMEMBERED_FILES: usize = 16;
+/// Most lanes whose pace is remembered.
+const REMEMBERED_PACES: usize = 4096;
+/// Most keys of `replace=` that are remembered in memory.
+const REMEMBERED_REPLACED: usize = 1024;
+
+/// Whose URL a connection belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Party {
+    /// The operator's own.
+    Own,
+    /// Somebody else handed the URL over.
+    Guest,
+}
+
+impl Party {
+    /// Returns the party that a URL with these rules belongs to.
+    pub(crate) fn of(guest: Option<crate::Guest>) -> Self {
+        guest.map_or(Self::Own, |_| Self::Guest)
+    }
+
+    /// Returns the share of this party in `most` kept connections.
+    pub(crate) fn share(self, most: usize) -> usize {
+        match self {
+            Self::Own => most.max(1),
+            Self::Guest => (most / 4).max(1),
+        }
+    }
+}
 
 impl Courier {
     /// No connection is made yet.
     pub fn new(options: CourierOptions, asset: Asset) -> Self {
+        let most = options.kept_sessions;
+        let servers = |party: Party| Mutex::new(Recent::new(party.share(most)));
         let inner = Inner {
+            paces: Mutex::new(Recent::new(REMEMBERED_PACES)),
+            servers: [servers(Party::Own), servers(Party::Guest)],
+            accounts: Accounts::new(most, options.session_idle),
+            replaced: Mutex::new(Recent::new(REMEMBERED_REPLACED)),
             options,
-            paces: Mutex::default(),
-            servers: Mutex::default(),
-            accounts: Accounts::default(),
             files: Mutex::default(),
         };
         Self(Arc::new(inner), Arc::new(asset))
@@ -174,10 +215,13 @@ impl Courier {
         loop {
             let wait = {
                 let mut paces = self.0.paces.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = tokio::time::Instant::now();
+                if paces.get(&lane.to_owned()).is_none() {
+                    paces.insert(lane.to_owned(), Pace::default());
+                }
                 paces
-                    .entry(lane.to_owned())
-                    .or_default()
-                    .take(tokio::time::Instant::now(), posts, window)
+                    .get(&lane.to_owned())
+                    .and_then(|pace| pace.take(now, posts, window))
             };
             match wait {
                 None => return,
@@ -186,15 +230,18 @@ impl Courier {
         }
     }
 
-    /// The community server for a key; made once.
+    /// Returns the community server for a key. It is made once and kept until others were used more recently.
     pub(crate) fn sogs_server(
         &self,
+        party: Party,
         key: &str,
         secret: &str,
         make: impl FnOnce() -> Result<Server, Problem>,
     ) -> Result<Server, Problem> {
         let key = format!("{key}|{}", fingerprint(secret));
-        let mut servers = self.0.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut servers = self.0.servers[party as usize]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(server) = servers.get(&key) {
             return Ok(server.clone());
         }
@@ -206,12 +253,25 @@ impl Courier {
     /// Hands messages to the one connection of an account.
     pub(crate) async fn xmpp_send(
         &self,
+        party: Party,
         key: &str,
         keep: bool,
-        account: impl FnOnce() -> Result<xmpp_client::Account, Problem>,
+        account: impl Fn() -> Result<xmpp_client::Account, Problem>,
         messages: Vec<xmpp_client::Outgoing>,
     ) -> Result<Vec<xmpp_client::Outcome>, Problem> {
-        self.0.accounts.send(key, keep, account, messages).await
+        self.0.accounts.send(party, key, keep, account, messages).await
+    }
+
+    /// Returns the id of the message that a key of `replace=` stands for, as far as it is remembered in memory.
+    pub(crate) fn replaced(&self, key: &str) -> Option<String> {
+        let mut replaced = self.0.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.get(&key.to_owned()).cloned()
+    }
+
+    /// Remembers in memory the id of the message that a key of `replace=` stands for.
+    pub(crate) fn remember_replaced(&self, key: &str, id: &str) {
+        let mut replaced = self.0.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.insert(key.to_owned(), id.to_owned());
     }
 
     /// A file as XMPP takes it; the same one for every target.
@@ -240,10 +300,23 @@ impl Courier {
     }
 }
 
-/// A short mark that tells secrets apart without showing them.
+/// Returns a short mark that tells secrets apart within this process. It is keyed with a random key of the process, so
+/// that nobody can guess a secret from it.
 pub(crate) fn fingerprint(secret: &str) -> String {
-    use sha2::Digest as _;
-    let mut text = hex::encode(sha2::Sha256::digest(secret.as_bytes()));
-    text.truncate(32);
-    text
+    static KEY: OnceLock<[u8; 32]> = OnceLock::new();
+    let key = KEY.get_or_init(|| {
+        let mut key = [0; 32];
+        // Without randomness from the system the mark still tells secrets apart, and it never leaves the process.
+        let _ = getrandom::fill(&mut key);
+        key
+    });
+    keyed_mark(key, secret)
+}
+
+/// Returns a short mark of a text under a key (HMAC-SHA-256, 128 bits, in hex).
+pub(crate) fn keyed_mark(key: &[u8; 32], text: &str) -> String {
+    use hmac::{KeyInit as _, Mac as _};
+    let mut mac = hmac::Hmac::<sha2::Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    mac.update(text.as_bytes());
+    hex::encode(&mac.finalize().into_bytes()[..16])
 }

@@ -14,6 +14,7 @@ use super::outbox::Outbox;
 use super::payload::{Fold, Payload, Shared, Slim};
 use super::rules::Rules;
 use super::seal::Seal;
+use super::slots::Shares;
 use super::store::{AcceptRequest, AcceptResult, Content, Draft, Guard, Plan, Store};
 use super::types::{AcceptOptions, Accepted, OutboxId, State, StoredOutcome};
 use crate::message::Message;
@@ -226,6 +227,7 @@ impl Outbox {
         Draft {
             id: id.to_string(),
             label: inner.seal_label(id.as_str(), &route, sharing.origin.as_deref()),
+            shares: Shares::of(&inner.seal, &route, sharing.origin.as_deref()),
             lane,
             service: route.service,
             ttl_ms: span_ms(rules.time_to_live()),
@@ -311,6 +313,7 @@ impl Outbox {
         Ok(Draft {
             id: id.to_string(),
             label: inner.seal_label(id.as_str(), &payload.route, origin),
+            shares: Shares::of(&inner.seal, &payload.route, origin),
             lane,
             service: payload.route.service.clone(),
             ttl_ms: span_ms(payload.rules.time_to_live()),

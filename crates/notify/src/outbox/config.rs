@@ -87,7 +87,9 @@ impl Default for OutboxLimits {
 /// How an outbox is worked.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
-    /// So many targets are sent to at the same time. Default 16.
+    /// Number of targets that are sent to at the same time. Default 16. One account has at most three quarters of them.
+    /// Of URLs that somebody else handed over, one account has at most a quarter, those of one origin have three
+    /// quarters, and all together seven eighths.
     pub lanes_at_once: usize,
     /// A worker that says nothing for so long has lost its lanes: the time after which another takes over what a
     /// killed one left. Must be longer than a post can be under way unnoticed. Default 15 s.

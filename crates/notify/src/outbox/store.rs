@@ -7,24 +7,27 @@ mod sqlite;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::OutboxError;
+use super::slots::{Shares, Slot, Slots};
 use super::types::Stats;
 
 /// A moment that never comes.
 pub(crate) const NEVER: i64 = i64::MAX;
 pub(crate) const SCHEMA: &str = include_str!("store/schema.sql");
 /// Changes from each version to the next, the first one from version 1.
-pub(crate) const MIGRATIONS: [&str; 3] = [
+pub(crate) const MIGRATIONS: [&str; 4] = [
     "ALTER TABLE outbox_counter ADD COLUMN partial BIGINT NOT NULL DEFAULT 0",
     include_str!("store/version3.sql"),
     include_str!("store/version4.sql"),
+    include_str!("store/version5.sql"),
 ];
 /// One more than there are migrations.
-pub(crate) const VERSION: i64 = 4;
-const _: () = assert!(MIGRATIONS.len() == 3, "a new migration needs a new version");
+pub(crate) const VERSION: i64 = 5;
+const _: () = assert!(MIGRATIONS.len() == 4, "a new migration needs a new version");
 /// Bytes that are written to see whether the disk takes a message.
 const PROBE_BYTES: usize = 256 << 10;
 
@@ -78,6 +81,8 @@ pub(crate) trait Content: Send + Sync {
 pub(crate) struct Draft {
     pub(crate) id: String,
     pub(crate) lane: Vec<u8>,
+    /// Whom the lane counts for from now on.
+    pub(crate) shares: Shares,
     pub(crate) service: String,
     pub(crate) label: Vec<u8>,
     pub(crate) ttl_ms: i64,
@@ -329,7 +334,7 @@ macro_rules! operations {
 
 operations! {
     fn accept(requests: &[AcceptRequest]) -> Vec<AcceptResult>;
-    fn claim(owner: &str, now: i64, until: i64, limit: i64) -> Vec<Vec<u8>>;
+    fn claim(owner: &str, now: i64, until: i64, limit: usize, slots: &Arc<Slots>) -> Vec<(Vec<u8>, Slot)>;
     fn has_due(now: i64) -> bool;
     fn next_due(failing: bool) -> Option<i64>;
     fn next(lane: &[u8], owner: &str, now: i64) -> Next;

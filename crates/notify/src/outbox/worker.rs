@@ -13,6 +13,7 @@ use super::config::{FlushSettings, Summary, WorkerSettings};
 use super::error::OutboxError;
 use super::lane::Engine;
 use super::outbox::Outbox;
+use super::slots::Slots;
 use super::types::{OutboxId, Selection};
 
 /// How often old rows are removed.
@@ -114,6 +115,7 @@ impl Outbox {
             engine,
             claims: 0,
             turns: HashMap::new(),
+            slots: Slots::new(settings.lanes_at_once),
             settings,
             idle,
             stop: stop.clone(),
@@ -179,6 +181,7 @@ struct Worker<'a> {
     claims: u64,
     /// One task at a time for each lane.
     turns: HashMap<Vec<u8>, Arc<tokio::sync::Mutex<()>>>,
+    slots: Arc<Slots>,
     settings: WorkerSettings,
     idle: Option<Idle>,
     stop: watch::Sender<bool>,
@@ -212,19 +215,22 @@ impl Worker<'_> {
         let now = inner.now_ms().await?;
         if free > 0 && !late && inner.store.has_due(now).await? {
             let until = now + span_ms(self.settings.lease);
-            let limit = i64::try_from(free).unwrap_or(1);
             self.claims += 1;
             let mut engine = self.engine.clone();
             engine.owner = format!("{}-{}", self.engine.owner, self.claims);
             let engine = Arc::new(engine);
-            let taken = inner.store.claim(&engine.owner, now, until, limit).await?;
+            let taken = inner
+                .store
+                .claim(&engine.owner, now, until, free, &self.slots)
+                .await?;
             let full = taken.len() == free;
-            for lane in taken {
+            for (lane, slot) in taken {
                 let engine = Arc::clone(&engine);
                 let before = self.turn_of(&lane);
                 self.lanes.spawn(async move {
                     // Whoever worked it before, under a lease that has run out, ends first.
                     let _turn = before.lock().await;
+                    let _slot = slot;
                     engine.work(lane).await
                 });
             }
@@ -252,7 +258,8 @@ impl Worker<'_> {
         let until_due = due.map_or(self.settings.poll, |due| {
             Duration::from_millis(u64::try_from(due - inner.time.now_ms()).unwrap_or(0))
         });
-        let nap = if free == 0 {
+        // What is due now may belong to a group that has its full share.
+        let nap = if free == 0 || self.slots.full().any() {
             self.settings.poll
         } else {
             until_due.clamp(Duration::from_millis(5), self.settings.poll)

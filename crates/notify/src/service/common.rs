@@ -114,14 +114,23 @@ pub struct Common {
 }
 
 impl Common {
-    /// `cto` as a duration: at most an hour.
+    /// Returns `cto` as a duration: at most an hour, and at most 10 s for a URL that somebody else handed over.
     pub fn connect_timeout(&self) -> Duration {
-        timeout(self.cto)
+        self.capped(self.cto, GUEST_CONNECT)
     }
 
-    /// `rto` as a duration: at most an hour.
+    /// Returns `rto` as a duration: at most an hour, and at most 15 s for a URL that somebody else handed over.
     pub fn read_timeout(&self) -> Duration {
-        timeout(self.rto)
+        self.capped(self.rto, GUEST_READ)
+    }
+
+    fn capped(&self, seconds: f64, guests: Duration) -> Duration {
+        let written = timeout(seconds);
+        if self.guest.is_some() {
+            written.min(guests)
+        } else {
+            written
+        }
     }
 
     /// `wait` as a duration.
@@ -211,6 +220,14 @@ fn timeout(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.min(3600.0)).unwrap_or(Duration::from_secs(4))
 }
 
+/// Remedy for a file that has no other form than a path.
+pub(crate) const OPERATOR_FILE: &str =
+    "put the URL into a file of the operator, and name that file under `[keys]` in gateway.toml";
+
+/// Longest `cto` and `rto` of a URL that somebody else handed over: its server takes up a slot of the deliveries.
+pub(crate) const GUEST_CONNECT: Duration = Duration::from_secs(10);
+pub(crate) const GUEST_READ: Duration = Duration::from_secs(15);
+
 /// Largest `cto` and `rto` that the reference accepts, in seconds (`threading.TIMEOUT_MAX` of Python).
 const LONGEST_TIMEOUT: f64 = 9_223_372_036.0;
 
@@ -221,6 +238,8 @@ pub(crate) const PARAMETERS: usize = 1_000;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
     values: Vec<Written>,
+    /// Names that the URL holds more than once.
+    repeated: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -241,6 +260,19 @@ impl Query {
             Some(known) => *known = new,
             None => self.values.push(new),
         }
+    }
+
+    /// Sets a parameter as it is written in the URL; the last value of a repeated one counts.
+    pub(crate) fn read(&mut self, name: String, value: String) {
+        if self.find(&name).is_some() && !self.repeated.contains(&name) {
+            self.repeated.push(name.clone());
+        }
+        self.set(name, value, false);
+    }
+
+    /// Returns the names that the URL holds more than once.
+    pub(crate) fn repeated(&self) -> &[String] {
+        &self.repeated
     }
 
     fn find(&self, name: &str) -> Option<&Written> {
@@ -360,7 +392,7 @@ impl<'a> Taken<'a> {
         if path.is_some() {
             self.context
                 .env
-                .refuse_foreign("a path on this machine")
+                .refuse_foreign_file("a path on this machine", OPERATOR_FILE)
                 .map_err(|problem| problem.key(name))?;
         }
         Ok(path)

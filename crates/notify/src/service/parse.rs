@@ -142,6 +142,16 @@ pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Pr
         );
     }
     unknown_names(row, &mut taken);
+    for name in raw.query.repeated() {
+        let name = shown_word(name);
+        taken.warn(
+            Problem::warning(
+                format!("`{name}` is written more than once; the last value counts"),
+                "write it once",
+            )
+            .key(name),
+        );
+    }
     let (mut warnings, origins) = (taken.warnings, taken.origins);
     for warning in &warnings {
         if warning.severity == Severity::Warning {

@@ -11,7 +11,7 @@ use sogs_client::{
 };
 
 use crate::Guest;
-use crate::dispatch::{Attempt, Courier, CourierOptions, File, Parcel, Progress, Stamp};
+use crate::dispatch::{Attempt, Courier, CourierOptions, File, Parcel, Party, Progress, Stamp};
 use crate::outcome::{Confirmation, Lack, Outcome};
 use crate::problem::Problem;
 
@@ -218,7 +218,7 @@ impl Sogs {
             self.server_settings(common)
         );
         let server = courier
-            .sogs_server(&key, self.seed.expose_secret(), || {
+            .sogs_server(Party::of(common.guest), &key, self.seed.expose_secret(), || {
                 let parts = self.parts(common, courier.options(), &courier.asset().app_id)?;
                 parts.connect().map(|access| access.server)
             })

@@ -11,7 +11,7 @@ use xmpp_client::{
 };
 
 use crate::Guest;
-use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};
+use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Party, Stamp};
 use crate::message::Format;
 use crate::outcome::{Confirmation, Lack, Outcome};
 use crate::problem::Problem;
@@ -19,7 +19,7 @@ use crate::problem::Problem;
 use super::access::{XmppParts, authorities};
 use super::wire::XmppWire;
 use super::xmpp::{Confirm, Mode, Place, ScramPlus, Xmpp};
-use super::xmpp_memory::{memory_for, remember_replaced, replaced};
+use super::xmpp_memory::{Login, memory_for, remember_replaced, replaced};
 use super::xmpp_smaller::Smaller;
 use super::{Chunk, Common, Wire};
 
@@ -94,7 +94,7 @@ impl Xmpp {
             Mode::StartTls => account,
         };
         if self.fast || options.resident || self.keepalive {
-            account = account.memory(memory_for(&self.memory_key(), self.fast, options));
+            account = account.memory(memory_for(&self.login(common), self.fast, options));
         }
         Ok(account)
     }
@@ -137,8 +137,26 @@ impl Xmpp {
         Ok(StanzaTarget::Room(room))
     }
 
-    fn memory_key(&self) -> String {
-        format!("{}@{}:{}", self.jid, self.host, self.port.unwrap_or_default())
+    /// Everything that decides who logs in where, and whom the login trusts. What one of them remembers, such as a login
+    /// token, is for no other. The text holds the password and is only ever hashed with a key.
+    fn login<'a>(&'a self, common: &Common) -> Login<'a> {
+        let text = format!(
+            "{:?}",
+            (
+                &self.jid,
+                (&self.host, self.port, &self.connect_host),
+                (self.mode, self.mode_written, self.plain, self.scramplus),
+                (common.verify, &self.ca_file),
+                self.password.expose_secret(),
+            )
+        );
+        Login {
+            text: zeroize::Zeroizing::new(text),
+            jid: &self.jid,
+            host: &self.host,
+            port: self.port,
+            party: Party::of(common.guest),
+        }
     }
 
     /// What a chunk is on the wire.
@@ -167,7 +185,7 @@ impl Xmpp {
             self.send_without_files(common, courier, parcel, &mut attempts, &missing)
                 .await;
         }
-        self.remember(courier, parcel, &attempts);
+        self.remember(common, courier, parcel, &attempts);
         attempts
     }
 
@@ -200,14 +218,20 @@ impl Xmpp {
         courier: &Courier,
         parcel: &Parcel,
     ) -> Result<Vec<xmpp_client::Outcome>, Problem> {
-        let messages = self.outgoing(courier, parcel)?;
+        let messages = self.outgoing(common, courier, parcel)?;
         let account = || self.account(common, courier.options(), &courier.asset().app_id);
         // What may have arrived is looked for in the history of the room while it is entered, which a kept session has
         // done already.
         let look = parcel.has_repeats() && parcel.target.room;
         let keep = (self.keepalive || courier.options().resident) && !look;
         let outcomes = courier
-            .xmpp_send(&self.account_key(common), keep, account, messages)
+            .xmpp_send(
+                Party::of(common.guest),
+                &self.account_key(common),
+                keep,
+                account,
+                messages,
+            )
             .await?;
         let told = |outcome| told(outcome, common.guest);
         Ok(outcomes.into_iter().map(told).collect())
@@ -242,7 +266,12 @@ impl Xmpp {
         }
     }
 
-    fn outgoing(&self, courier: &Courier, parcel: &Parcel) -> Result<Vec<Outgoing>, Problem> {
+    fn outgoing(
+        &self,
+        common: &Common,
+        courier: &Courier,
+        parcel: &Parcel,
+    ) -> Result<Vec<Outgoing>, Problem> {
         let own = Place {
             jid: self.bare_jid().to_owned(),
             room: false,
@@ -279,26 +308,22 @@ impl Xmpp {
             if n == 0
                 && let Some(key) = &self.replace
             {
-                message.replaces = replaced(&self.replace_key(key, parcel), courier.options());
+                message.replaces = replaced(&self.login(common), &parcel.target.address, key, courier);
             }
             messages.push(message);
         }
         Ok(messages)
     }
 
-    fn replace_key(&self, key: &str, parcel: &Parcel) -> String {
-        format!("{}|{}|{key}", self.bare_jid(), parcel.target.address)
-    }
-
     /// The first message under a key is the one that later ones replace.
-    fn remember(&self, courier: &Courier, parcel: &Parcel, attempts: &[Attempt]) {
+    fn remember(&self, common: &Common, courier: &Courier, parcel: &Parcel, attempts: &[Attempt]) {
         let (Some(key), Some(first)) = (&self.replace, attempts.first()) else {
             return;
         };
         if let Outcome::Delivered { id: Some(id), .. } = &first.outcome {
-            let key = self.replace_key(key, parcel);
-            if replaced(&key, courier.options()).is_none() {
-                remember_replaced(&key, id, courier.options());
+            let (login, to) = (self.login(common), &parcel.target.address);
+            if replaced(&login, to, key, courier).is_none() {
+                remember_replaced(&login, to, key, id, courier);
             }
         }
     }
@@ -306,13 +331,14 @@ impl Xmpp {
     /// URLs with the same key share a connection: everything that the login and the stream depend on.
     fn account_key(&self, common: &Common) -> String {
         format!(
-            "{:?}|{}|{}|{:?}|{:?}|{:?}|{:?}|{}|{:?}|{:?}|{:?}|{}|{}|{}|{}",
+            "{:?}|{}|{}|{:?}|{:?}|{:?}|{}|{:?}|{}|{:?}|{:?}|{:?}|{}|{}|{}|{}|{}",
             common.guest,
             self.jid,
             self.host,
             self.port,
             self.connect_host,
             self.mode,
+            self.mode_written,
             self.scramplus,
             common.verify,
             common.connect_timeout(),
@@ -321,6 +347,7 @@ impl Xmpp {
             self.plain,
             self.roster,
             self.nick,
+            self.fast,
             crate::dispatch::fingerprint(self.password.expose_secret()),
         )
     }

@@ -208,7 +208,7 @@ impl RawUrl {
                 continue;
             }
             let value = references.expand(trim(&percent::decode(value)).to_owned());
-            self.query.set(key, value, false);
+            self.query.read(key, value);
             if self.query.len() > PARAMETERS {
                 return Err(Problem::error(
                     "the URL has more than 1,000 parameters",

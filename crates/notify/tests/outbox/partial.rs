@@ -106,6 +106,8 @@ async fn an_outbox_of_version_1_is_migrated(place: Place) {
         "DROP INDEX outbox_entry_shared",
         "ALTER TABLE outbox_entry DROP COLUMN shared",
         "DROP TABLE outbox_shared",
+        "ALTER TABLE outbox_lane DROP COLUMN account",
+        "ALTER TABLE outbox_lane DROP COLUMN origin",
         "ALTER TABLE outbox_counter DROP COLUMN partial",
         "ALTER TABLE outbox_counter DROP COLUMN repeated",
         "ALTER TABLE outbox_counter DROP COLUMN late",

@@ -291,3 +291,35 @@ async fn long_texts_go_whole_or_in_pieces_that_fit() {
     };
     assert!(reason.ends_with("the server takes at most 262144"), "{reason}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unused_session_ends_and_another_account_takes_its_place() {
+    // One of its own: the shared one is logged in to by other tests as well.
+    let server = &Prosody::start(ServerOptions::default());
+    let mut options = Options::default();
+    options.courier.resident = true;
+    options.courier.kept_sessions = 1;
+    options.courier.session_idle = std::time::Duration::from_secs(2);
+    let courier = notify::Courier::new(options.courier.clone(), notify::Asset::default());
+    let mut list = notifier(options);
+    list.add(&url(server, "bob", "")).expect("a URL");
+    let logins = || server.log_text().matches("Authenticated as alice").count();
+    let send = async |list: &notify::Notifier, text: &str| {
+        let message = Message::new(unique(text));
+        let report = list.notify_with(&courier, message, &notify::TagFilter::All).await;
+        assert_eq!(report.status, Status::Success, "{report:?}");
+    };
+    for text in ["one", "two"] {
+        send(&list, text).await;
+    }
+    assert_eq!(logins(), 1, "kept between two messages");
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    send(&list, "three").await;
+    assert_eq!(logins(), 2, "closed while nothing was sent");
+    // Only one may be kept, and both are in use at the same time.
+    list.add(&url(server, "carol", "&name=other")).expect("a URL");
+    for _ in 0..3 {
+        send(&list, "both").await;
+    }
+    courier.close().await;
+}

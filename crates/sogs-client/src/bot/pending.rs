@@ -9,16 +9,22 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use session_core::RoomToken;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::{HandlerFuture, Outcome};
-use crate::error::{Cause, SogsError};
+use crate::error::{Cause, RATE_LIMIT_WINDOW, SogsError};
 
 /// Maximum number of handlers that wait at the same time; a further one is dropped with a log line.
 const MAX_PENDING: usize = 256;
-/// Maximum number of attempts after a rate limit for one message.
+/// Maximum number of attempts after a rate limit that does not say how long it lasts.
 const MAX_RETRIES: usize = 3;
-/// Longest wait for one rate limit; a server that asks for more gets no reply.
+/// Longest wait for the rate limit of one message; a server that asks for more gets no reply.
 const MAX_WAIT: Duration = Duration::from_mins(15);
+/// Longest time between two attempts: a limit may be lifted before it ends.
+const ATTEMPT_EVERY: Duration = Duration::from_secs(20);
+/// Longest time in the queue behind other replies. An older reply is dropped, so that a flood does not make the bot
+/// answer the past for a quarter of an hour.
+const MAX_QUEUED: Duration = Duration::from_mins(1);
 
 /// Tells the event loop that a handler waits for a rate limit. One for each run of a handler.
 #[derive(Default)]
@@ -35,6 +41,9 @@ impl Queues {
     }
 
     /// Sends in turn, and again after each rate limit that the server ends within [`MAX_WAIT`].
+    ///
+    /// # Errors
+    /// [`Cause::RateLimited`] if the turn does not come within [`MAX_QUEUED`], or the limit does not end.
     pub(super) async fn send<T, Fut>(
         &self,
         room: Option<&RoomToken>,
@@ -49,22 +58,29 @@ impl Queues {
             turn
         } else {
             waiting.0.notify_one();
-            queue.lock().await
+            let queued = Instant::now();
+            let turn = queue.lock().await;
+            if queued.elapsed() > MAX_QUEUED {
+                let error = SogsError::new(Cause::RateLimited);
+                return Err(error.with_text("the reply waited too long behind others and was dropped"));
+            }
+            turn
         };
+        let started = Instant::now();
         let mut retries = 0;
         loop {
-            match send().await {
-                Err(error) if error.is(&Cause::RateLimited) && retries < MAX_RETRIES => {
-                    let wait = error.retry_after().unwrap_or(crate::error::RATE_LIMIT_WINDOW);
-                    if wait > MAX_WAIT {
-                        return Err(error);
-                    }
-                    retries += 1;
-                    waiting.0.notify_one();
-                    tokio::time::sleep(wait).await;
-                }
+            let error = match send().await {
+                Err(error) if error.is(&Cause::RateLimited) => error,
                 other => return other,
+            };
+            let wait = error.retry_after().unwrap_or(RATE_LIMIT_WINDOW);
+            // A limit that says how long it lasts is waited for in full, with attempts in between.
+            retries += usize::from(wait <= RATE_LIMIT_WINDOW);
+            if started.elapsed() + wait > MAX_WAIT || retries > MAX_RETRIES {
+                return Err(error);
             }
+            waiting.0.notify_one();
+            tokio::time::sleep(wait.min(ATTEMPT_EVERY)).await;
         }
     }
 }

@@ -56,7 +56,7 @@ pub(crate) async fn pin(keeper: Keeper<'_>, room_id: Id, message_id: Id) -> Opti
         let pins = keeper.store.pins_of(vec![message_id]).await?;
         let files = keeper.store.files_of_messages(vec![message_id]).await?;
         for file in &files {
-            archive::keep(keeper, &file.content)?;
+            archive::keep(keeper, &file.content).await?;
         }
         Ok(Undo::Pin {
             room_id,
@@ -127,7 +127,7 @@ pub(crate) async fn room_edit(keeper: Keeper<'_>, room: &RoomRow) -> Option<Valu
             None => None,
         };
         if let Some(file) = &image_file {
-            archive::keep(keeper, &file.content)?;
+            archive::keep(keeper, &file.content).await?;
         }
         Ok(Undo::RoomEdit {
             room_id: room.id,

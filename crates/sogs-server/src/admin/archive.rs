@@ -10,10 +10,10 @@ use futures_util::TryStreamExt as _;
 
 use super::exec::{Act, Admin, Done};
 use super::operation::{AdminError, Answer};
-use crate::contents::Contents;
+use crate::contents::{ContentError, Contents, Kept, hash_of};
 use crate::import::bulk::{Conn, Kind, RowValues, Table, Value};
 use crate::import::{ImportError, backup as backups, tables};
-use crate::store::{DynStore, Id, RoomRow};
+use crate::store::{DynStore, FileRow, Id, RoomRow};
 
 /// Folder in the folder of the server.
 const FOLDER: &str = "undo";
@@ -28,6 +28,15 @@ impl From<ImportError> for AdminError {
     fn from(error: ImportError) -> Self {
         Self {
             remedy: error.remedy().to_owned(),
+            ..Self::failed(error)
+        }
+    }
+}
+
+impl From<ContentError> for AdminError {
+    fn from(error: ContentError) -> Self {
+        Self {
+            remedy: "check the storage that [files] names, then try again".to_owned(),
             ..Self::failed(error)
         }
     }
@@ -166,7 +175,7 @@ pub(super) async fn save_room(admin: &Admin, room: &RoomRow, now: f64) -> Result
             for row in &rows {
                 let row = &signed(row, table, &people);
                 if content && let Some(content) = row[table.at("content")].text() {
-                    keep(admin.keeper(), content)?;
+                    keep(admin.keeper(), content).await?;
                 }
                 let line = serde_json::json!([table.name, to_json(row)]);
                 writeln!(out, "{line}").map_err(file_error(&path))?;
@@ -237,7 +246,7 @@ async fn write_archive(
         let Some((table, _)) = OF_A_ROOM.iter().find(|(known, _)| known.name == table) else {
             continue;
         };
-        let row = present(from_json(table, &values)?, table, &joined);
+        let mut row = present(from_json(table, &values)?, table, &joined);
         if comes_twice(&row, table, &mut seen) {
             continue;
         }
@@ -250,15 +259,13 @@ async fn write_archive(
                 ));
             }
         }
-        if table.name == tables::FILES.name
-            && !bring_back(
-                admin.keeper(),
-                row[table.at("content")].text().unwrap_or_default(),
-            )?
-        {
-            continue;
-        }
         if table.name == tables::FILES.name {
+            let place = table.at("content");
+            let Some(content) = bring_back(admin.keeper(), row[place].text().unwrap_or_default()).await?
+            else {
+                continue;
+            };
+            row[place] = Value::Text(content);
             // The row stays without its room until the next cleanup.
             let id = row[0].int().unwrap_or(0);
             conn.run(format!("DELETE FROM files WHERE id = {id} AND room_id IS NULL"))
@@ -322,36 +329,46 @@ pub(crate) struct Keeper<'a> {
     pub(crate) contents: &'a Contents,
 }
 
-fn kept_path(keeper: Keeper<'_>, content: &str) -> PathBuf {
-    // A content is named by hexadecimal digits; anything else is kept from becoming a path.
-    let name: String = content.chars().filter(char::is_ascii_hexdigit).collect();
-    keeper.folder.join(FOLDER).join("files").join(name)
+fn kept_path(keeper: Keeper<'_>, content: &str) -> Option<PathBuf> {
+    // Anything but the name of a content is kept from becoming a path.
+    hash_of(content).map(|_| keeper.folder.join(FOLDER).join("files").join(content))
 }
 
 /// Keeps a file's content for an undo; nothing happens when it is gone already.
-pub(super) fn keep(keeper: Keeper<'_>, content: &str) -> Result<(), AdminError> {
-    let (from, to) = (keeper.contents.path(content), kept_path(keeper, content));
-    if to.exists() || !from.exists() {
+pub(super) async fn keep(keeper: Keeper<'_>, content: &str) -> Result<(), AdminError> {
+    let Some(to) = kept_path(keeper, content).filter(|to| !to.exists()) else {
         return Ok(());
-    }
+    };
     let folder = to.parent().unwrap_or(keeper.folder);
     std::fs::create_dir_all(folder).map_err(file_error(folder))?;
-    link_or_copy(&from, &to)
+    let kept = match keeper.contents.folder_path(content) {
+        Some(from) if !from.exists() => return Ok(()),
+        Some(from) => return link_or_copy(&from, &to),
+        None => keeper.contents.fetch(content, &to).await,
+    };
+    match kept {
+        // A damaged content is not worth keeping; deleting it must be possible.
+        Ok(()) | Err(ContentError::Missing | ContentError::Damaged(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Makes sure that a file's content is in its place; false when it is nowhere any more.
-pub(super) fn bring_back(keeper: Keeper<'_>, content: &str) -> Result<bool, AdminError> {
-    let (to, from) = (keeper.contents.path(content), kept_path(keeper, content));
-    if to.exists() {
-        return Ok(true);
+/// Makes sure that a file's content is in its place, and returns its name there; nothing when it is nowhere any more.
+async fn bring_back(keeper: Keeper<'_>, content: &str) -> Result<Option<String>, AdminError> {
+    let contents = keeper.contents;
+    match kept_path(keeper, content).filter(|from| from.exists()) {
+        Some(from) => Ok(Some(contents.bring_back(content, &from).await?)),
+        None => Ok(contents.exists(content).await?.then(|| content.to_owned())),
     }
-    if !from.exists() {
-        return Ok(false);
-    }
-    let folder = to.parent().unwrap_or(keeper.folder);
-    std::fs::create_dir_all(folder).map_err(file_error(folder))?;
-    link_or_copy(&from, &to)?;
-    Ok(true)
+}
+
+/// Puts the content of a deleted file back; the row as it has to be written, or nothing when the content is gone.
+pub(super) async fn bring_file(keeper: Keeper<'_>, mut file: FileRow) -> Result<Option<FileRow>, AdminError> {
+    let Some(content) = bring_back(keeper, &file.content).await? else {
+        return Ok(None);
+    };
+    file.content = content;
+    Ok(Some(file))
 }
 
 fn link_or_copy(from: &Path, to: &Path) -> Result<(), AdminError> {
@@ -426,7 +443,7 @@ pub(super) async fn backup(act: &Act<'_>, to: &Path) -> Done {
     }
     let source = backups::Source {
         folder: &act.admin.folder,
-        files: act.admin.contents().root(),
+        files: act.admin.contents(),
         database: &act.admin.database,
     };
     let report = backups::backup(&source, to).await?;
@@ -451,11 +468,7 @@ pub(super) async fn backup(act: &Act<'_>, to: &Path) -> Done {
     })
 }
 
-/// Puts a new content in its place; its name.
-pub(super) async fn put_content(admin: &Admin, bytes: &[u8]) -> Result<String, AdminError> {
-    admin
-        .contents()
-        .store(bytes)
-        .await
-        .map_err(|error| AdminError::failed(format!("the file cannot be stored: {error}")))
+/// Puts a new content in its place.
+pub(super) async fn put_content(admin: &Admin, bytes: &[u8]) -> Result<Kept, AdminError> {
+    Ok(admin.contents().store(bytes).await?)
 }

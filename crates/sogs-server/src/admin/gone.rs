@@ -99,7 +99,7 @@ pub(super) async fn trace(
     files.retain(|file| !known.contains(&file.id) && file.room_id.is_none_or(|room| extent.has(room)));
     for file in &files {
         if !dry_run {
-            archive::keep(keeper, &file.content)?;
+            archive::keep(keeper, &file.content).await?;
         }
     }
     trace.erase.files = files.iter().map(|file| file.id).collect();
@@ -192,7 +192,7 @@ impl Gone {
             });
         }
         for file in &files {
-            archive::keep(keeper, &file.content)?;
+            archive::keep(keeper, &file.content).await?;
         }
         let mut held = store.held(None).await?;
         if !held.is_empty() {
@@ -216,9 +216,7 @@ impl Gone {
     pub(super) async fn restore(&self, keeper: Keeper<'_>) -> Result<Vec<String>, AdminError> {
         let mut files = Vec::with_capacity(self.files.len());
         for file in &self.files {
-            if archive::bring_back(keeper, &file.content)? {
-                files.push(file.clone());
-            }
+            files.extend(archive::bring_file(keeper, file.clone()).await?);
         }
         let brought = keeper
             .store

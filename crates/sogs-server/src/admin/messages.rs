@@ -489,7 +489,7 @@ pub(super) async fn file_delete(act: &Act<'_>, id: i64) -> Done {
     let detail = format!("{} ({} bytes)", one_line(&name), file.size);
     let mut undo = None;
     if !act.dry_run {
-        archive::keep(act.admin.keeper(), &file.content)?;
+        archive::keep(act.admin.keeper(), &file.content).await?;
         act.admin.store.set_file_expiry(id, Some(0.0)).await?;
         undo = act
             .log(

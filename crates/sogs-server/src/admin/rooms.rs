@@ -256,7 +256,7 @@ pub(super) async fn edit(act: &Act<'_>, token: &str, edit: Edit) -> Done {
     let mut undo_id = None;
     if !act.dry_run {
         if let Some(old) = &undo.image_content() {
-            archive::keep(act.admin.keeper(), old)?;
+            archive::keep(act.admin.keeper(), old).await?;
         }
         patch.image = match image {
             None => None,
@@ -355,7 +355,7 @@ fn decode_image(text: &str) -> Result<Option<Vec<u8>>, AdminError> {
 }
 
 async fn store_image(act: &Act<'_>, room_id: Id, bytes: &[u8]) -> Result<Id, AdminError> {
-    let content = archive::put_content(act.admin, bytes).await?;
+    let kept = archive::put_content(act.admin, bytes).await?;
     // A picture needs an uploader.
     let uploader_id = super::upkeep::system_user(act).await?;
     let new = NewFile {
@@ -365,9 +365,11 @@ async fn store_image(act: &Act<'_>, room_id: Id, bytes: &[u8]) -> Result<Id, Adm
         now: act.now,
         expiry: None,
         filename: None,
-        content,
+        content: kept.name.clone(),
     };
-    Ok(act.admin.store.add_file(new).await?)
+    let id = act.admin.store.add_file(new).await?;
+    drop(kept);
+    Ok(id)
 }
 
 /// Puts a former picture back, if its file is still there or was kept.
@@ -392,10 +394,10 @@ pub(super) async fn restore_image(
     }
     if image.is_some() {
         let there = match file {
-            Some(file) => {
-                archive::bring_back(act.admin.keeper(), &file.content)?
-                    && act.admin.store.put_file(file).await?
-            }
+            Some(file) => match archive::bring_file(act.admin.keeper(), file).await? {
+                Some(file) => act.admin.store.put_file(file).await?,
+                None => false,
+            },
             None => false,
         };
         if !there {

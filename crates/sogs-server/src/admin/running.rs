@@ -132,7 +132,7 @@ pub(crate) async fn start(
     let admin = Admin {
         store: Arc::clone(&app.store),
         folder: config.dir.clone(),
-        stored: Contents::new(config.files_dir()),
+        stored: Contents::of(&config).map_err(std::io::Error::other)?,
         database: config.database_url(),
         configured_url: app.base_url(),
         key: app.public_key(),

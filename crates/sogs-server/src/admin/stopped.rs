@@ -94,7 +94,7 @@ async fn directly(folder: &Path, request: AdminRequest) -> Result<Answer, AdminE
     let admin = Admin {
         store: Arc::clone(&store),
         folder: folder.to_path_buf(),
-        stored: Contents::new(config.files_dir()),
+        stored: Contents::of(&config)?,
         database: config.database_url(),
         configured_url: base_url(&config),
         key,

@@ -149,7 +149,7 @@ pub(super) async fn pin(act: &Act<'_>, room: &str, id: Id) -> Done {
             ));
         }
         for file in &files {
-            archive::keep(act.admin.keeper(), &file.content)?;
+            archive::keep(act.admin.keeper(), &file.content).await?;
         }
         let plan = Undo::Pin {
             room_id: room.id,

@@ -16,8 +16,6 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::fs::File;
-use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -31,6 +29,8 @@ use super::routes::files::{disk, may_upload, too_large};
 use super::steady::Steady;
 use crate::app::{App, unix_now};
 use crate::arrivals::Sender;
+use crate::config::Storage;
+use crate::contents::Opened;
 use crate::descriptors;
 use crate::network::Network;
 use crate::places::{Place, Places};
@@ -49,8 +49,6 @@ const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(2);
 /// How long a kept connection may be silent until it is closed when the server stops: a request that is on its way
 /// by then is answered.
 const NEXT_REQUEST_WAIT: Duration = Duration::from_millis(500);
-/// Pieces in which files are sent.
-const CHUNK: usize = 64 * 1024;
 
 /// A running listener.
 pub(crate) struct Listening {
@@ -72,8 +70,10 @@ impl Listening {
 
 /// Accepts connections until stopped.
 pub(crate) fn listen(app: Arc<App>, listener: TcpListener) -> Listening {
-    // An answer may be a file.
-    let places = Places::new(descriptors::fitting(app.config().limits.connections, 2));
+    // An answer may be a file; an upload may go on to a store.
+    let config = app.config();
+    let each = if config.files.storage == Storage::S3 { 3 } else { 2 };
+    let places = Places::new(descriptors::fitting(config.limits.connections, each));
     let (stop, stopped) = watch::channel(false);
     let task = tokio::spawn(accept(app, listener, Arc::clone(&places), stopped));
     Listening { stop, task, places }
@@ -261,7 +261,7 @@ async fn answer(app: &Arc<App>, request: http::Request<Incoming>, peer: SocketAd
         }
     };
     drop(share);
-    into_response(reply).await
+    into_response(reply)
 }
 
 /// Address of the client: the peer, or the address a trusted proxy forwards for (the last that is no trusted proxy).
@@ -414,24 +414,10 @@ async fn spool(
     Ok(Body::Spooled(spool.finish().await.map_err(|error| disk(&error))?))
 }
 
-async fn into_response(reply: Reply) -> Response<OutBody> {
+fn into_response(reply: Reply) -> Response<OutBody> {
     let body = match reply.body {
         ReplyBody::Bytes(bytes) => OutBody::Whole(Some(bytes)),
-        ReplyBody::File { ref path, size } => match File::open(path).await {
-            Ok(file) => OutBody::File(Box::pin(FileBody { file, left: size })),
-            Err(error) => {
-                tracing::error!(%error, path = %path.display(), "an uploaded file cannot be opened");
-                let Reply {
-                    body: ReplyBody::Bytes(bytes),
-                    headers,
-                    status,
-                } = Reply::from(Refusal::not_found())
-                else {
-                    return Response::new(OutBody::Whole(None));
-                };
-                return build(status, headers, OutBody::Whole(Some(bytes)));
-            }
-        },
+        ReplyBody::File(content) => OutBody::File(Box::new(content)),
     };
     build(reply.status, reply.headers, body)
 }
@@ -450,12 +436,7 @@ fn build(
 /// The body of an answer on the wire.
 enum OutBody {
     Whole(Option<Bytes>),
-    File(Pin<Box<FileBody>>),
-}
-
-struct FileBody {
-    file: File,
-    left: u64,
+    File(Box<Opened>),
 }
 
 impl HttpBody for OutBody {
@@ -473,39 +454,21 @@ impl HttpBody for OutBody {
                     .filter(|bytes| !bytes.is_empty())
                     .map(|bytes| Ok(Frame::data(bytes))),
             ),
-            Self::File(body) => {
-                if body.left == 0 {
-                    return Poll::Ready(None);
-                }
-                let size = usize::try_from(body.left).unwrap_or(CHUNK).min(CHUNK);
-                let mut buffer = BytesMut::with_capacity(size);
-                let read = std::pin::pin!(body.file.read_buf(&mut buffer)).poll(cx);
-                match read {
-                    Poll::Pending => Poll::Pending,
-                    Poll::Ready(Err(error)) => Poll::Ready(Some(Err(error))),
-                    Poll::Ready(Ok(0)) => Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
-                    Poll::Ready(Ok(count)) => {
-                        let count = usize::try_from(body.left).unwrap_or(count).min(count);
-                        buffer.truncate(count);
-                        body.left -= count as u64;
-                        Poll::Ready(Some(Ok(Frame::data(buffer.freeze()))))
-                    }
-                }
-            }
+            Self::File(content) => content.poll_chunk(cx).map_ok(Frame::data),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
-            Self::File(body) => body.left == 0,
+            Self::File(content) => content.remaining() == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::File(body) => SizeHint::with_exact(body.left),
+            Self::File(content) => SizeHint::with_exact(content.remaining()),
         }
     }
 }

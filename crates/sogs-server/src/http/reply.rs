@@ -1,18 +1,20 @@
 //! Answers, and the one table of refusals.
 
-use std::path::PathBuf;
-
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::budget::{SMALL_ANSWER, Share};
 use crate::app::App;
+use crate::contents::{ContentError, Opened};
 use crate::store::StoreError;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+/// When a client may try again what does not work now.
+const RETRY_SECONDS: u64 = 5;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -20,12 +22,7 @@ pub(crate) enum ReplyBody {
     /// In memory.
     Bytes(Bytes),
     /// A file, sent as it is read.
-    File {
-        /// Where.
-        path: PathBuf,
-        /// Its length.
-        size: u64,
-    },
+    File(Opened),
 }
 
 /// An answer.
@@ -72,17 +69,18 @@ impl Reply {
 
     /// The whole body in memory; a file is read, as far as there is memory for it.
     pub(crate) async fn into_bytes(self, app: &App) -> (StatusCode, Vec<(HeaderName, HeaderValue)>, Bytes) {
-        let (path, size) = match self.body {
+        let content = match self.body {
             ReplyBody::Bytes(bytes) => return (self.status, self.headers, bytes),
-            ReplyBody::File { path, size } => (path, size),
+            ReplyBody::File(content) => content,
         };
         let mut share = Share::new(&app.memory, SMALL_ANSWER);
-        let refusal = match share.cover(usize::try_from(size).unwrap_or(usize::MAX)).await {
-            Ok(()) => match tokio::fs::read(&path).await {
+        let size = usize::try_from(content.remaining()).unwrap_or(usize::MAX);
+        let refusal = match share.cover(size).await {
+            Ok(()) => match content.read().await {
                 Ok(bytes) => return (self.status, self.headers, share.hold(bytes)),
                 Err(error) => {
-                    tracing::error!(%error, path = %path.display(), "an uploaded file cannot be read");
-                    Refusal::page(404)
+                    tracing::error!(%error, "an uploaded file cannot be read");
+                    Refusal::unavailable("The file cannot be read at the moment; please try again later")
                 }
             },
             Err(busy) => busy,
@@ -223,9 +221,32 @@ impl Refusal {
         }
     }
 
+    /// Something that is needed does not work now.
+    pub(crate) fn unavailable(text: &'static str) -> Self {
+        Self {
+            retry_after: Some(RETRY_SECONDS),
+            ..Self::text(503, text)
+        }
+    }
+
     /// The HTTP status.
     pub(crate) fn status(&self) -> u16 {
         self.status
+    }
+}
+
+/// Why a file cannot be stored or sent now. The log has the cause.
+impl From<ContentError> for Refusal {
+    fn from(error: ContentError) -> Self {
+        if let ContentError::Database(error) = error {
+            return error.into();
+        }
+        tracing::error!(%error, "a file cannot be stored or read");
+        if error.is_passing() {
+            Self::unavailable("Files are not available at the moment; please try again later")
+        } else {
+            Self::not_found()
+        }
     }
 }
 

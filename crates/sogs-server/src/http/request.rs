@@ -34,6 +34,8 @@ pub(crate) struct Spooled {
     pub(crate) auth_hash: [u8; 64],
     /// BLAKE2b-32 in hexadecimal, the content's name.
     pub(crate) content: String,
+    /// MD5, which a store of files checks; zeros where files are kept in a folder.
+    pub(crate) md5: [u8; 16],
     /// What it takes of the disk meanwhile.
     pub(crate) share: Arriving,
 }

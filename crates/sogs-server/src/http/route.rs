@@ -141,7 +141,7 @@ pub(crate) fn serve<'a>(app: &'a Arc<App>, req: &'a Req, way: &'a Way) -> BoxFut
             Ok(Some(Caller { user, nonce })) => {
                 let (reply, unwritten) = with_nonce(nonce, dispatch(app, req, Some(user), way)).await;
                 if let Some(nonce) = unwritten {
-                    app.keep_nonce_later(nonce);
+                    app.keep_nonce(nonce).await;
                 }
                 reply
             }

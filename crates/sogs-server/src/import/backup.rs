@@ -12,8 +12,8 @@ use super::bulk::Conn;
 use super::copy::copy_all;
 use super::tables::{ALL, FILES};
 use super::{ImportError, file_error};
-use crate::config::{CONFIG_FILE, Config, KEY_FILE};
-use crate::contents::{Contents, content_name};
+use crate::config::{CONFIG_FILE, Config, KEY_FILE, Storage};
+use crate::contents::{ContentError, Contents, hash_of};
 use crate::store::{self, StoreOptions};
 
 const DATABASE: &str = "community.db";
@@ -23,7 +23,7 @@ const MANIFEST: &str = "backup.json";
 /// What a backup is made of.
 pub(crate) struct Source<'a> {
     pub(crate) folder: &'a Path,
-    pub(crate) files: &'a Path,
+    pub(crate) files: &'a Contents,
     pub(crate) database: &'a str,
 }
 
@@ -90,6 +90,7 @@ pub(crate) async fn new_database(url: &str) -> Result<(), ImportError> {
 
 /// Writes a backup of a server, running or not.
 pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupReport, ImportError> {
+    source.files.reach().await?;
     empty_folder(to)?;
     let database = to.join(DATABASE);
     let mut notes = Vec::new();
@@ -124,26 +125,28 @@ pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupRepor
         .texts(format!("SELECT DISTINCT content FROM {} ORDER BY 1", FILES.name))
         .await?;
     copy.close().await?;
-    contents.retain(|content| content.len() == 64 && content.chars().all(|c| c.is_ascii_hexdigit()));
-    let (from, into) = (
-        Contents::new(source.files.to_path_buf()),
-        Contents::new(to.join(UPLOADS)),
-    );
+    let into = Contents::new(to.join(UPLOADS));
     let mut files = 0;
-    let mut missing = 0;
+    let (mut missing, mut damaged) = (0_u64, 0_u64);
+    contents.retain(|content| hash_of(content).is_some());
     for content in &contents {
-        match copy_file(&from.path(content), &into.path(content)) {
-            Ok(()) => files += 1,
+        match source.files.copy_to(content, &into).await {
+            Ok(_) => files += 1,
             // It expired while the backup was written, or is missing already: the row alone is no reason to fail.
-            Err(ImportError::File { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
-                missing += 1;
-            }
-            Err(error) => return Err(error),
+            Err(ContentError::Missing) => missing += 1,
+            // A restore would refuse it.
+            Err(ContentError::Damaged(_)) => damaged += 1,
+            Err(error) => return Err(error.into()),
         }
     }
     if missing > 0 {
         notes.push(format!(
             "{missing} files expired meanwhile or are missing on disk"
+        ));
+    }
+    if damaged > 0 {
+        notes.push(format!(
+            "{damaged} files are damaged and left out; `ackpost server verify` names them"
         ));
     }
     let public_key = crate::key::load_key(&source.folder.join(KEY_FILE))?
@@ -170,13 +173,6 @@ pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupRepor
         files,
         notes,
     })
-}
-
-fn copy_file(from: &Path, to: &Path) -> Result<(), ImportError> {
-    if let Some(folder) = to.parent() {
-        std::fs::create_dir_all(folder).map_err(file_error(folder))?;
-    }
-    std::fs::copy(from, to).map(drop).map_err(file_error(from))
 }
 
 fn copy_private(from: &Path, to: &Path) -> Result<(), ImportError> {
@@ -238,15 +234,53 @@ pub fn check(from: &Path) -> Result<Manifest, ImportError> {
     Ok(manifest)
 }
 
+/// Choices for a restore.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RestoreOptions<'a> {
+    /// The database, if it shall not be a file in the folder.
+    pub database: Option<&'a str>,
+    /// Puts the files into the bucket that the backup's configuration names, which must hold none below its prefix.
+    pub bucket: bool,
+}
+
 /// Makes a server in `folder` out of a backup; with `database` in that database instead of a file.
+///
+/// # Errors
+/// [`ImportError::Backup`] and [`ImportError::Differs`] if the backup is not whole; those of folder and database.
 pub async fn restore(from: &Path, folder: &Path, database: Option<&str>) -> Result<Manifest, ImportError> {
+    let bucket = false;
+    restore_with(from, folder, RestoreOptions { database, bucket }).await
+}
+
+/// Like [`restore`], with all choices.
+///
+/// # Errors
+/// As [`restore`], and those of the bucket.
+pub async fn restore_with(
+    from: &Path,
+    folder: &Path,
+    options: RestoreOptions<'_>,
+) -> Result<Manifest, ImportError> {
     let manifest = check(from)?;
     let mut config = Config::load(from)?;
     config.dir = std::path::absolute(folder).map_err(file_error(folder))?;
-    config.database.url = database.unwrap_or("sqlite:community.db").to_owned();
+    config.database.url = options.database.unwrap_or("sqlite:community.db").to_owned();
     config.files.directory = PathBuf::from(UPLOADS);
+    // The community that the backup was made of may still use its bucket.
+    config.files.storage = if options.bucket {
+        Storage::S3
+    } else {
+        Storage::Folder
+    };
     config.check()?;
+    let contents = Contents::of(&config)?;
+    if options.bucket {
+        contents.must_be_empty().await?;
+    }
     empty_folder(folder)?;
+    if options.bucket {
+        contents.claim(&manifest.public_key).await?;
+    }
     let postgres = config.database_url().starts_with("postgres");
     if postgres {
         super::migrate::copy_into(
@@ -257,11 +291,18 @@ pub async fn restore(from: &Path, folder: &Path, database: Option<&str>) -> Resu
     } else {
         copy_private(&from.join(DATABASE), &folder.join(DATABASE))?;
     }
-    let (source, target) = (
-        Contents::new(from.join(UPLOADS)),
-        Contents::new(config.files_dir()),
-    );
-    copy_contents(&source, &target)?;
+    for name in backed_up(&from.join(UPLOADS))? {
+        let file = Contents::path_in(&from.join(UPLOADS), &name);
+        contents
+            .put_file(&name, &file)
+            .await
+            .map_err(|error| match error {
+                ContentError::Damaged(_) => {
+                    ImportError::Differs(format!("the file {name} of the backup was changed or damaged"))
+                }
+                other => other.into(),
+            })?;
+    }
     copy_private(&from.join(KEY_FILE), &folder.join(KEY_FILE))?;
     let text = crate::admin::commented_config(&config);
     crate::admin::write_private(&folder.join(CONFIG_FILE), text.as_bytes())
@@ -277,22 +318,21 @@ pub async fn signatures(from: &Path) -> Result<super::verify::VerifyReport, Impo
     super::verify::signatures_of(&from.join(DATABASE)).await
 }
 
-/// Copies every content of a folder whose name is its hash.
-fn copy_contents(source: &Contents, target: &Contents) -> Result<(), ImportError> {
-    for folder in std::fs::read_dir(source.root()).into_iter().flatten().flatten() {
-        for entry in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.len() != 64 {
-                continue;
-            }
-            let bytes = std::fs::read(entry.path()).map_err(file_error(&entry.path()))?;
-            if content_name(&bytes) != name {
-                return Err(ImportError::Differs(format!(
-                    "the file {name} of the backup was changed or damaged"
-                )));
-            }
-            copy_file(&entry.path(), &target.path(&name))?;
+/// The contents in a folder of a backup.
+fn backed_up(uploads: &Path) -> Result<Vec<String>, ImportError> {
+    let mut names = Vec::new();
+    for folder in std::fs::read_dir(uploads).into_iter().flatten() {
+        let folder = folder.map_err(file_error(uploads))?.path();
+        for entry in std::fs::read_dir(&folder).into_iter().flatten() {
+            let entry = entry.map_err(file_error(&folder))?;
+            names.extend(
+                entry
+                    .file_name()
+                    .into_string()
+                    .ok()
+                    .filter(|name| hash_of(name).is_some()),
+            );
         }
     }
-    Ok(())
+    Ok(names)
 }

@@ -237,7 +237,7 @@ impl Files {
         let bytes = std::fs::read(&path).map_err(file_error(&path))?;
         let content = content_name(&bytes);
         if let Some(target) = &self.target {
-            let place = Contents::new(target.clone()).path(&content);
+            let place = Contents::path_in(target, &content);
             if !place.exists() {
                 write_durably(&place, &bytes)?;
             }

@@ -11,7 +11,8 @@ use super::foreign::{ImportOptions, Origin};
 use super::ini::ForeignConfig;
 use super::tables::{COMMUNITY, FACTS, FILTERS, RAIDS, SETTINGS};
 use super::{ImportError, backup, file_error};
-use crate::config::{CONFIG_FILE, Config};
+use crate::config::{CONFIG_FILE, Config, Storage};
+use crate::contents::Contents;
 use crate::store::{self, DynStore};
 
 /// The word of the audit log for an import.
@@ -59,6 +60,13 @@ async fn plan(
     }
     let notes = adopt(&mut config, foreign);
     config.check()?;
+    if config.files.storage == Storage::S3 {
+        return Err(ImportError::Target(
+            "an import writes into a folder, and this server keeps its files in a bucket; import into another folder, \
+             then use `ackpost server file move --to s3`"
+                .to_owned(),
+        ));
+    }
     Ok((config, notes))
 }
 
@@ -209,7 +217,7 @@ impl Target {
         let to = crate::admin::replaced_folder(folder, crate::app::unix_now());
         let source = backup::Source {
             folder,
-            files: &self.contents,
+            files: &Contents::of(&self.config)?,
             database: &self.config.database_url(),
         };
         backup::backup(&source, &to).await?;

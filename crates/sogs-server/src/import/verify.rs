@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use session_core::SessionId;
 
+use super::ImportError;
 use super::bulk::{Conn, RowValues, Table, Value};
 use super::tables::{FACTS, FILES, HISTORY, MESSAGES, ROOMS, USERS};
-use super::{ImportError, file_error};
 use crate::config::{Config, ConfigError};
-use crate::contents::{Contents, content_name};
+use crate::contents::{ContentError, Contents};
 use crate::key::load_key;
 
 /// The most problems of one kind that are named.
 const MAX_NAMED: usize = 20;
+
+/// Files that are looked at together: most of the time goes by waiting for disk or store.
+const AT_A_TIME: usize = 8;
 
 /// What was looked at, and what is wrong.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -28,7 +31,7 @@ pub struct VerifyReport {
     pub signatures_good: u64,
     /// The others, by room: they were signed wrongly when they were posted, or damaged since.
     pub bad_signatures: Vec<BadMessages>,
-    /// File contents whose hash was checked.
+    /// File contents that were checked.
     pub files: u64,
     /// What is wrong.
     pub problems: Vec<String>,
@@ -72,6 +75,15 @@ fn is_signed(data: &Value, size: &Value, signature: &Value, author: &str) -> boo
         .int()
         .unwrap_or_else(|| i64::try_from(data.len()).unwrap_or(0));
     session_core::message::verify(&author, &padded(data, size), &signature).is_ok()
+}
+
+/// Extent of a check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// 1 checks every signature, 10 each tenth.
+    pub every: u64,
+    /// Compares only the sizes of files, without reading them.
+    pub sizes_only: bool,
 }
 
 /// Messages of a room whose signature is not good.
@@ -173,8 +185,20 @@ pub(super) async fn signatures_of(database: &Path) -> Result<VerifyReport, Impor
     Ok(report)
 }
 
-/// Checks the community of a folder. `every` = 1 checks every signature, 10 each tenth.
+/// Checks the community of a folder, with every byte of its files. `every` = 1 checks every signature, 10 each tenth.
+///
+/// # Errors
+/// Those of configuration, database and storage. Damage is no error; it is in the report.
 pub async fn verify(folder: &Path, every: u64) -> Result<VerifyReport, ImportError> {
+    let sizes_only = false;
+    verify_with(folder, VerifyOptions { every, sizes_only }).await
+}
+
+/// Like [`verify`], to a chosen extent.
+///
+/// # Errors
+/// As [`verify`].
+pub async fn verify_with(folder: &Path, options: VerifyOptions) -> Result<VerifyReport, ImportError> {
     let config = Config::load(folder)?;
     config.check_database()?;
     let mut conn = Conn::open(&config.database_url()).await?;
@@ -183,8 +207,10 @@ pub async fn verify(folder: &Path, every: u64) -> Result<VerifyReport, ImportErr
     key(&config, &mut conn, &mut report).await?;
     integrity(&mut conn, &mut report).await?;
     sequences(&mut conn, &mut report).await?;
-    signatures(&mut conn, every.max(1), &mut report).await?;
-    files(&mut conn, &Contents::new(config.files_dir()), &mut report).await?;
+    signatures(&mut conn, options.every.max(1), &mut report).await?;
+    let contents = Contents::of(&config)?;
+    contents.reach().await?;
+    files(&mut conn, &contents, options.sizes_only, &mut report).await?;
     conn.commit().await?;
     conn.close().await?;
     Ok(report)
@@ -362,21 +388,39 @@ async fn former_signatures(
     Ok(signatures)
 }
 
-async fn files(conn: &mut Conn, contents: &Contents, report: &mut VerifyReport) -> Result<(), ImportError> {
-    let names = conn
-        .texts(format!("SELECT DISTINCT content FROM {} ORDER BY 1", FILES.name))
+/// Compares every file with its row and, unless `sizes_only`, with the hash in its name.
+async fn files(
+    conn: &mut Conn,
+    contents: &Contents,
+    sizes_only: bool,
+    report: &mut VerifyReport,
+) -> Result<(), ImportError> {
+    let rows = conn
+        .texts(format!(
+            "SELECT content || ' ' || CAST(MIN(size) AS TEXT) || ' ' || CAST(MAX(size) AS TEXT) FROM {} \
+             GROUP BY content ORDER BY content",
+            FILES.name
+        ))
         .await?;
-    let mut named = 0;
-    for name in names {
-        let path = contents.path(&name);
-        let problem = match std::fs::read(&path) {
-            Ok(bytes) if content_name(&bytes) == name => None,
-            Ok(_) => Some(format!("the file {name} is damaged")),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Some(format!("the file {name} is missing"))
+    let looked = futures_util::stream::iter(rows.into_iter().map(|row| async move {
+        let mut parts = row.rsplitn(3, ' ');
+        let (max, min) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let name = parts.next().unwrap_or_default();
+        let problem = match contents.look_at(name, !sizes_only).await {
+            Ok(found) if found.hash == Some(false) => Some(format!("the file {name} is damaged")),
+            Ok(found) => {
+                let size = found.size.to_string();
+                (size != min || size != max)
+                    .then(|| format!("the file {name} has {size} bytes, its row says {max}"))
             }
-            Err(error) => return Err(file_error(&path)(error)),
+            Err(ContentError::Missing) => Some(format!("the file {name} is missing")),
+            Err(error) => return Err(ImportError::from(error)),
         };
+        Ok(problem)
+    }));
+    let mut looked = std::pin::pin!(looked.buffered(AT_A_TIME));
+    let mut named = 0;
+    while let Some(problem) = looked.try_next().await? {
         report.files += 1;
         if let Some(problem) = problem {
             named += 1;

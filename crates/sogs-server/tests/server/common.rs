@@ -390,6 +390,30 @@ pub fn config(dir: &Path) -> Config {
     config
 }
 
+/// Keeps the files of a configuration in a real S3-compatible store, below a prefix of its own, which is returned.
+pub fn in_bucket(config: &mut Config, store: &testkit::ObjectStore) -> String {
+    let files = &mut config.files;
+    files.storage = sogs_server::config::Storage::S3;
+    store.endpoint().clone_into(&mut files.s3_endpoint);
+    store.bucket().clone_into(&mut files.s3_bucket);
+    files.s3_prefix = store.prefix();
+    files.s3_credentials_file = store.keys().to_path_buf();
+    files.s3_prefix.clone()
+}
+
+/// The store of the whole run.
+pub async fn shared_store() -> &'static testkit::ObjectStore {
+    tokio::task::spawn_blocking(testkit::ObjectStore::shared)
+        .await
+        .unwrap()
+}
+
+/// Writes the file of a configuration into its folder.
+pub fn write_config(config: &Config) {
+    std::fs::create_dir_all(&config.dir).unwrap();
+    std::fs::write(config.dir.join("server.toml"), config.to_toml()).unwrap();
+}
+
 pub async fn start(config: Config) -> Running {
     Server::start(config).await.unwrap()
 }

@@ -33,7 +33,14 @@ fn server_to_kill() {
     runtime.block_on(async {
         // Writing beyond a limit of the size of files is an error like any other, not the end of the process.
         let _too_large = tokio::signal::unix::signal(SignalKind::from_raw(SIGXFSZ)).unwrap();
-        let running = start(crate::common::config(Path::new(&dir))).await;
+        let dir = Path::new(&dir);
+        let mut config = crate::common::config(dir);
+        if dir.join("server.toml").exists() {
+            let listen = config.net.listen;
+            config = sogs_server::Config::load(dir).unwrap();
+            config.net.listen = listen;
+        }
+        let running = start(config).await;
         println!("\n{MARK}{} {}", running.local_addr(), running.public_key());
         // Ends by being killed, or when the test is gone.
         tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))

@@ -15,8 +15,12 @@
     reason = "a protocol walk-through reads best in one piece"
 )]
 
+mod accounts;
 mod arriving;
 mod auth;
+mod bucket;
+mod bucket_crash;
+mod bucket_moves;
 mod common;
 mod crash;
 mod disk;
@@ -27,4 +31,5 @@ mod readonly;
 mod retention;
 mod shared;
 mod store;
+mod store_people;
 mod transcript;

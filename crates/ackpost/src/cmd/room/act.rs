@@ -123,23 +123,23 @@ pub(super) async fn edit(args: &EditArgs, context: Context) -> Done {
             "the server does not show the message, so it was replaced whole: files, name and reply of before are gone",
         );
     }
-    let Some(withheld) = edited.withheld else {
-        done(context, &place, args.id, "edited");
-        return Ok(Exit::Success);
-    };
+    let withheld = edited.withheld;
     if context.json {
-        output::json(
-            &json!({ "room": place.shown, "id": args.id, "done": "edited", "withheld": withheld.reason() }),
-        );
+        let reason = withheld.map(Withheld::reason);
+        output::json(&json!({ "room": place.shown, "id": args.id, "done": "edited", "withheld": reason }));
     } else {
-        output::words(&format!("{}  #{}  edited, withheld", place.shown, args.id));
+        let end = if withheld.is_some() { ", withheld" } else { "" };
+        output::words(&format!("{}  #{}  edited{end}", place.shown, args.id));
     }
-    Err(Failure::new(withheld.reason(), withheld.remedy()))
+    match withheld {
+        None => Ok(Exit::Success),
+        Some(withheld) => Err(Failure::new(withheld.reason(), withheld.remedy())),
+    }
 }
 
 fn done(context: Context, place: &Place, id: u64, what: &str) {
     if context.json {
-        output::json(&json!({ "room": place.shown, "id": id, "done": what, "withheld": null }));
+        output::json(&json!({ "room": place.shown, "id": id, "done": what }));
     } else {
         output::words(&format!("{}  #{id}  {what}", place.shown));
     }

@@ -3,8 +3,11 @@
 use clap::Subcommand;
 use sogs_server::admin::Operation;
 
+use super::act::act;
 use super::which::{PeopleArgs, WhenArgs, range};
 use super::{Asked, At, PlaceArgs};
+use crate::context::Context;
+use crate::exit::Done;
 
 /// Commands about messages.
 #[derive(Debug, Subcommand)]
@@ -139,6 +142,8 @@ pub(crate) enum FileCommand {
         /// Number of the file
         id: i64,
     },
+    /// Move all files of the stopped server to another storage: a folder or an S3-compatible bucket
+    Move(super::data::MoveFilesArgs),
 }
 
 impl MessageCommand {
@@ -227,21 +232,15 @@ impl MessageCommand {
 }
 
 impl FileCommand {
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "every family of commands is asked the same way"
-    )]
-    pub(crate) fn operation(&self) -> Asked<'_> {
-        Ok(match self {
-            Self::List { at, room, limit } => (
-                at,
-                Operation::FileList {
-                    room: room.clone(),
-                    limit: *limit,
-                },
-            ),
-            Self::Keep { at, place } => (at, Operation::FileKeep { place: place.place() }),
-            Self::Delete { at, id } => (at, Operation::FileDelete { id: *id }),
-        })
+    pub(crate) fn run(&self, context: Context) -> Done {
+        match self {
+            Self::List { at, room, limit } => {
+                let (room, limit) = (room.clone(), *limit);
+                act(context, at, Operation::FileList { room, limit })
+            }
+            Self::Keep { at, place } => act(context, at, Operation::FileKeep { place: place.place() }),
+            Self::Delete { at, id } => act(context, at, Operation::FileDelete { id: *id }),
+            Self::Move(args) => super::data::move_files(args, context),
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! `ackpost server backup|restore|verify|import|migrate`
+//! `ackpost server backup|restore|verify|import|migrate`, and moving files between storages
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use sogs_server::admin::{self, Operation};
+use sogs_server::config::Storage;
 use sogs_server::import::{self, ImportError, ImportOptions, Origin};
 
 use super::At;
@@ -42,6 +43,9 @@ pub(crate) struct RestoreArgs {
     /// Restore into this database instead of a file in the folder
     #[arg(long, value_name = "URL")]
     database: Option<String>,
+    /// Put the files into the bucket that the backup's configuration names, not into the folder; it must hold none
+    #[arg(long)]
+    to_bucket: bool,
     /// Only check the backup
     #[arg(long)]
     dry_run: bool,
@@ -52,11 +56,13 @@ pub(crate) fn restore(args: &RestoreArgs, context: Context) -> Done {
     let outcome = if args.dry_run {
         import::backup::check(&args.from)
     } else {
-        context.runtime().block_on(import::backup::restore(
-            &args.from,
-            &args.dir,
-            args.database.as_deref(),
-        ))
+        let options = import::backup::RestoreOptions {
+            database: args.database.as_deref(),
+            bucket: args.to_bucket,
+        };
+        context
+            .runtime()
+            .block_on(import::backup::restore_with(&args.from, &args.dir, options))
     };
     let manifest = outcome.map_err(|error| failure(&error))?;
     let checked = context
@@ -107,13 +113,20 @@ pub(crate) struct VerifyArgs {
     /// Check the signature of every Nth message
     #[arg(long, value_name = "N", default_value_t = 1)]
     every: u64,
+    /// Compare only the sizes of files, without reading them
+    #[arg(long)]
+    sizes_only: bool,
 }
 
 /// `ackpost server verify`
 pub(crate) fn verify(args: &VerifyArgs, context: Context) -> Done {
+    let options = import::verify::VerifyOptions {
+        every: args.every,
+        sizes_only: args.sizes_only,
+    };
     let report = context
         .runtime()
-        .block_on(import::verify::verify(&args.dir, args.every))
+        .block_on(import::verify::verify_with(&args.dir, options))
         .map_err(|error| failure(&error))?;
     if context.json {
         output::json(&report);
@@ -263,6 +276,71 @@ pub(crate) fn migrate(args: &MigrateArgs, context: Context) -> Done {
         ));
     }
     Ok(Exit::Success)
+}
+
+/// Kinds of storage.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum StorageArg {
+    /// The folder `[files] directory`
+    Folder,
+    /// The bucket that the options `[files] s3_…` name
+    S3,
+}
+
+/// Words of `server file move`.
+#[derive(Debug, Args)]
+pub(crate) struct MoveFilesArgs {
+    #[command(flatten)]
+    at: At,
+    /// Storage to move to
+    #[arg(long, value_enum, value_name = "STORAGE")]
+    to: StorageArg,
+}
+
+/// `ackpost server file move`
+pub(crate) fn move_files(args: &MoveFilesArgs, context: Context) -> Done {
+    let to = match args.to {
+        StorageArg::Folder => Storage::Folder,
+        StorageArg::S3 => Storage::S3,
+    };
+    let report = context
+        .runtime()
+        .block_on(import::move_files::move_files(&args.at.dir, to, args.at.dry_run))
+        .map_err(|error| failure(&error))?;
+    if context.json {
+        output::json(&report);
+    } else {
+        output::line(&format!("from     {}", report.from));
+        output::line(&format!("to       {}", report.to));
+        output::line(&format!(
+            "{}   {} files, {} bytes",
+            if args.at.dry_run { "to copy" } else { "copied " },
+            report.copied,
+            report.bytes
+        ));
+        output::line(&format!("there    {} files", report.there));
+        if report.missing > 0 {
+            output::warning(&format!("{} files are missing; their rows stay", report.missing));
+        }
+        for name in &report.damaged {
+            output::warning(&format!("the file {name} is damaged and was not copied"));
+        }
+        output::note(&match (args.at.dry_run, report.is_complete()) {
+            (true, _) => "nothing was written (dry run)".to_owned(),
+            (false, true) => format!(
+                "server.toml names the new storage; the files in {} are left as they were",
+                report.from
+            ),
+            (false, false) => "server.toml still names the former storage: delete the damaged files with \
+                               `ackpost server file delete`, then move again"
+                .to_owned(),
+        });
+    }
+    Ok(if report.is_complete() {
+        Exit::Success
+    } else {
+        Exit::Failure
+    })
 }
 
 /// Words of `server new-key`.

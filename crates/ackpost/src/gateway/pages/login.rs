@@ -1,22 +1,30 @@
 //! Logging in with a token.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Version};
 use axum::response::Response;
 use maud::html;
 
-use super::{form as read_form, layout, refused, text, to, with_cookie};
+use super::{form_within, layout, refused, text, to, with_cookie};
 use crate::gateway::auth::{COOKIE_NAME, client, cookie, is_open_to, of_token};
 use crate::gateway::reply::Reply;
 use crate::gateway::state::Gateway;
 
+/// Largest body of the form, and the longest time for it. Nobody has shown a token yet.
+const FORM_BYTES: usize = 4 << 10;
+const FORM_TIME: Duration = Duration::from_secs(2);
+
 /// The form.
-pub(super) async fn form(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+pub(super) async fn form(
+    State(gateway): State<Arc<Gateway>>,
+    version: Version,
+    headers: HeaderMap,
+) -> Response {
     gateway.reload_tokens();
-    if is_open_to(&gateway, &headers) {
+    if is_open_to(&gateway, version, &headers) {
         to("/ui")
     } else {
         page(None)
@@ -37,7 +45,7 @@ fn page(problem: Option<&str>) -> Response {
 
 /// Checks the token; guessing is braked as everywhere.
 pub(super) async fn enter(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
-    let (parts, fields) = match read_form(&gateway, request).await {
+    let (parts, fields) = match form_within(&gateway, request, FORM_BYTES, FORM_TIME).await {
         Ok(read) => read,
         Err(response) => return response,
     };

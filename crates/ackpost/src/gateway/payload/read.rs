@@ -15,6 +15,7 @@ use super::fields::Fields;
 use super::files::{Given, GivenFile, is_media_type, safe_name};
 use super::surrogates;
 use super::weigh::{MAX_VALUES, Refusal, weigh};
+use crate::gateway::config::Limits;
 use crate::gateway::memory::{FREE_BYTES, Memory, Share};
 use crate::gateway::reply::{Reply, is_json};
 
@@ -23,6 +24,9 @@ const GROWTH: usize = 1 << 20;
 /// Largest rest of a refused body that is read, and the longest time for it.
 const READ_AWAY_BYTES: usize = 64 << 20;
 const READ_AWAY_FOR: Duration = Duration::from_secs(5);
+/// Fewest bytes per second that a body has to bring, on average, once it has been coming for a while.
+const LEAST_RATE: u64 = 512;
+const RATE_COUNTS_AFTER: Duration = Duration::from_secs(10);
 /// Piece in which a multipart body is parsed.
 const PIECE: usize = 64 << 10;
 
@@ -130,20 +134,64 @@ fn not_json(error: &serde_json::Error) -> Reply {
     ))
 }
 
-fn too_slow() -> Reply {
-    Reply::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly")
-        .remedy("send it faster, or raise `body_time` in gateway.toml")
+/// Limits of one body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit {
+    bytes: usize,
+    time: Duration,
+    /// From then on the body has to keep up with the lowest rate.
+    rate_after: Duration,
+    /// What no setting makes larger; `None` if `max_body` is the limit.
+    fixed: Option<&'static str>,
 }
 
-/// Reads the whole body: no larger than `limit`, no slower than `time`, within the memory for all bodies.
+impl Limit {
+    /// Returns the limits of gateway.toml.
+    pub(crate) fn configured(limits: &Limits) -> Self {
+        Self {
+            bytes: limits.body_bytes,
+            time: limits.body_time,
+            rate_after: RATE_COUNTS_AFTER,
+            fixed: None,
+        }
+    }
+
+    /// Returns limits that no setting raises.
+    pub(crate) fn fixed(what: &'static str, bytes: usize, time: Duration) -> Self {
+        Self {
+            bytes,
+            time,
+            rate_after: RATE_COUNTS_AFTER,
+            fixed: Some(what),
+        }
+    }
+
+    fn exceeded(&self) -> Reply {
+        match self.fixed {
+            Some(what) => Reply::larger(what, self.bytes),
+            None => Reply::too_large(self.bytes),
+        }
+    }
+
+    fn too_slow(&self) -> Reply {
+        let reply = Reply::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly");
+        match self.fixed {
+            Some(_) => reply.remedy("send it faster"),
+            None => reply.remedy(format!(
+                "send it faster, at least {LEAST_RATE} bytes a second, or raise `body_time` in gateway.toml"
+            )),
+        }
+    }
+}
+
+/// Reads the whole body: no larger and no slower than its limits, within the memory for all bodies.
 pub(crate) async fn body(
     headers: &HeaderMap,
     mut body: Body,
-    limit: usize,
-    time: Duration,
+    limit: Limit,
     memory: &Arc<Memory>,
 ) -> Result<Received, Reply> {
-    let received = collect(headers, &mut body, limit, time, memory).await;
+    let received = collect(headers, &mut body, limit, memory).await;
     if received
         .as_ref()
         .is_err_and(|reply| reply.status() != StatusCode::REQUEST_TIMEOUT)
@@ -170,29 +218,31 @@ fn read_away(mut body: Body) {
 async fn collect(
     headers: &HeaderMap,
     body: &mut Body,
-    limit: usize,
-    time: Duration,
+    limit: Limit,
     memory: &Arc<Memory>,
 ) -> Result<Received, Reply> {
     let announced = headers
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > limit as u64) {
-        return Err(Reply::too_large(limit));
+    if announced.is_some_and(|length| length > limit.bytes as u64) {
+        return Err(limit.exceeded());
     }
-    let end = Instant::now() + time;
+    let began = Instant::now();
+    let end = began + limit.time;
     let mut share = memory.share();
     let mut bytes = Vec::new();
     loop {
         // Memory is not held for a body that does not come.
         let silent = Instant::now() + memory.patience();
+        // Nor is a connection held for one that comes byte by byte.
+        let due = began + limit.rate_after + Duration::from_secs(bytes.len() as u64 / LEAST_RATE);
         let until = if bytes.len() > FREE_BYTES {
-            end.min(silent)
+            end.min(silent).min(due)
         } else {
-            end
+            end.min(due)
         };
         let frame = tokio::time::timeout_at(until, body.frame()).await;
-        let Some(frame) = frame.map_err(|_| too_slow())? else {
+        let Some(frame) = frame.map_err(|_| limit.too_slow())? else {
             break;
         };
         let frame = frame.map_err(|_| Reply::bad_request("the body ended early"))?;
@@ -200,12 +250,14 @@ async fn collect(
             continue;
         };
         let length = bytes.len() + data.len();
-        if length > limit {
-            return Err(Reply::too_large(limit));
+        if length > limit.bytes {
+            return Err(limit.exceeded());
         }
         if length > bytes.capacity() {
             let left = announced.map_or(GROWTH, |all| {
-                usize::try_from(all).unwrap_or(limit).saturating_sub(bytes.len())
+                usize::try_from(all)
+                    .unwrap_or(limit.bytes)
+                    .saturating_sub(bytes.len())
             });
             let more = left.min(GROWTH).max(data.len());
             share.cover(bytes.len() + more).await?;
@@ -232,6 +284,7 @@ fn form(bytes: &Bytes) -> Result<Fields, Reply> {
 }
 
 async fn multipart(content_type: &str, bytes: Bytes) -> Result<(Fields, Vec<GivenFile>), Reply> {
+    let content_type = super::parts::check(content_type, &bytes)?;
     let bad = |_| {
         Reply::bad_request("the multipart body cannot be read").remedy("check its boundary and its parts")
     };
@@ -299,8 +352,7 @@ mod tests {
         body(
             &HeaderMap::new(),
             bytes.into(),
-            LIMIT,
-            Duration::from_secs(1),
+            Limit::fixed("the body", LIMIT, Duration::from_secs(1)),
             &memory,
         )
         .await
@@ -400,7 +452,8 @@ mod tests {
         let patience = Duration::from_millis(50);
         let memory = Memory::with_patience(64 << 20, LIMIT, patience);
         let read = async |text: Body, limit, time| {
-            let reply = body(&HeaderMap::new(), text, limit, time, &memory).await;
+            let limit = Limit::fixed("the body", limit, time);
+            let reply = body(&HeaderMap::new(), text, limit, &memory).await;
             reply.expect_err("refused").status().as_u16()
         };
         assert_eq!(read(vec![0; 11].into(), 10, Duration::from_secs(1)).await, 431);
@@ -413,5 +466,29 @@ mod tests {
         assert!(began.elapsed() >= 4 * patience, "it held no memory");
         let never_long = read(never(1 << 20), LIMIT, Duration::from_secs(600));
         assert_eq!(never_long.await, 408, "it held memory");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_byte_by_byte_is_refused() {
+        let memory = Memory::new(64 << 20, LIMIT);
+        let drops = |count: usize, size: usize| {
+            let drops = futures_util::stream::iter(0..count).then(move |_| async move {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Ok::<_, std::io::Error>(Bytes::from(vec![0; size]))
+            });
+            Body::from_stream(drops)
+        };
+        let limit = Limit {
+            rate_after: Duration::from_millis(500),
+            ..Limit::fixed("the body", LIMIT, Duration::from_secs(600))
+        };
+        let headers = HeaderMap::new();
+        let reply = body(&headers, drops(10_000, 1), limit, &memory).await;
+        assert_eq!(reply.expect_err("refused").status().as_u16(), 408);
+        // Slow, but fast enough.
+        let received = body(&headers, drops(40, 256), limit, &memory)
+            .await
+            .expect("read");
+        assert_eq!(received.bytes.len(), 40 * 256);
     }
 }

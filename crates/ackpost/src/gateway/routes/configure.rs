@@ -38,7 +38,7 @@ pub(crate) async fn add(
     let (fields, _) = body.fields(&parts.headers, None).await?;
     let (text, format) = configuration(&fields)?;
     if text.len() > MAX_CONFIG_BYTES {
-        return Err(Reply::too_large(MAX_CONFIG_BYTES));
+        return Err(Reply::larger("the configuration", MAX_CONFIG_BYTES));
     }
     let notifier = catalog::load_text(&text, format, gateway.config().guest()).await;
     let problems: Vec<String> = notifier.problems().iter().map(ToString::to_string).collect();

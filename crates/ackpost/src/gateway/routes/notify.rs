@@ -42,6 +42,7 @@ async fn to_key(gateway: &Gateway, key: Key, opened: Opened) -> Result<Reply, Re
     let payload = Payload::from_fields(&fields, files, body.into_share())?;
     drop(fields);
     let Some(services) = key_services(gateway, &key).await? else {
+        tracing::warn!(%key, "a request named a key without a configuration; nothing was sent");
         return Ok(Reply::no_content().remedy("there is no configuration under this key"));
     };
     let wait = send::wait(gateway, &parts, payload.wait);
@@ -70,7 +71,7 @@ pub(crate) async fn stateless(State(gateway): State<Arc<Gateway>>, request: Requ
     let payload = Payload::from_fields(&fields, files, body.into_share())?;
     drop(fields);
     if payload.urls.iter().map(String::len).sum::<usize>() > MAX_URLS_BYTES {
-        return Err(Reply::too_large(MAX_URLS_BYTES));
+        return Err(Reply::larger("the list of URLs", MAX_URLS_BYTES));
     }
     let services = match (payload.urls.is_empty(), &config.stateless_urls) {
         (false, _) => catalog::load_urls(&payload.urls, config.guest()),
@@ -79,7 +80,10 @@ pub(crate) async fn stateless(State(gateway): State<Arc<Gateway>>, request: Requ
     };
     if services.is_empty() {
         let causes: Vec<_> = services.problems().iter().map(send::told).collect();
-        return Ok(Reply::no_content().remedy(format!("no valid URL: {}", causes.join(" | "))));
+        let causes = causes.join(" | ");
+        // The answer has no body that could say so.
+        tracing::warn!(%causes, "a request named no valid URL; nothing was sent");
+        return Ok(Reply::no_content().remedy(format!("no valid URL: {causes}")));
     }
     let wait = send::wait(&gateway, &parts, payload.wait);
     deliver(&gateway, &caller, None, &services, payload, wait).await

@@ -44,11 +44,8 @@ type Tx = sqlx::Transaction<'static, Db>;
 const ID: &str = "BIGSERIAL PRIMARY KEY";
 const BLOB: &str = "BYTEA";
 
-/// Takes lanes that are due, passing over those that somebody else is just taking.
-const CLAIM: &str = "UPDATE outbox_lane SET leased_by = $1, leased_until = $2 WHERE id IN \
-    (SELECT id FROM outbox_lane WHERE due_at <= $3 AND leased_until <= $3 ORDER BY due_at LIMIT $4 \
-     FOR UPDATE SKIP LOCKED) \
-    RETURNING id";
+/// Ends a look for lanes to take: passes over those that somebody else is just taking.
+const TAKE: &str = " FOR UPDATE SKIP LOCKED";
 
 /// Locks a lane, so that nobody adds to it while its next time is worked out.
 const LOCK: &str = "SELECT leased_by FROM outbox_lane WHERE id = $1 FOR UPDATE";

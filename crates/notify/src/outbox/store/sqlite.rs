@@ -45,10 +45,8 @@ type Tx = sqlx::Transaction<'static, Db>;
 const ID: &str = "INTEGER PRIMARY KEY AUTOINCREMENT";
 const BLOB: &str = "BLOB";
 
-/// Takes lanes that are due. There is one writer at a time, so nothing need be skipped.
-const CLAIM: &str = "UPDATE outbox_lane SET leased_by = $1, leased_until = $2 WHERE id IN \
-    (SELECT id FROM outbox_lane WHERE due_at <= $3 AND leased_until <= $3 ORDER BY due_at LIMIT $4) \
-    RETURNING id";
+/// Ends a look for lanes to take. There is one writer at a time, so nothing need be skipped.
+const TAKE: &str = "";
 
 /// Locks a lane: the transaction has the whole file already.
 const LOCK: &str = "SELECT leased_by FROM outbox_lane WHERE id = $1";

@@ -11,13 +11,13 @@ use super::page::Viewer;
 use crate::app::App;
 use crate::arrivals::Sender;
 use crate::cache::{Room, User};
-use crate::contents::SpoolError;
+use crate::contents::{ContentError, SpoolError};
 use crate::guard::Newcomer;
 use crate::http::reply::{Refusal, Reply, ReplyBody};
 use crate::http::request::Body;
 use crate::http::route::{Answer, Cx, visible_room};
 use crate::model::permission::Rights;
-use crate::store::{FileRow, Id, NewFile, StoreError};
+use crate::store::{FileRow, Id, NewFile};
 use crate::web::text::misleads;
 
 /// What stays as it is in a file name of a header.
@@ -94,7 +94,10 @@ fn clean(name: &str) -> Option<String> {
 
 /// Why a file cannot be stored now.
 pub(crate) fn disk(error: &std::io::Error) -> Refusal {
-    Refusal::from(StoreError::Unwritable(error.to_string()))
+    Refusal::from(ContentError::Disk(std::io::Error::new(
+        error.kind(),
+        error.to_string(),
+    )))
 }
 
 impl From<SpoolError> for Refusal {
@@ -174,8 +177,7 @@ pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
         // Some clients put raw UTF-8 here.
         file_name(&String::from_utf8_lossy(value.as_bytes()))
     });
-    let guard = contents.lock.lock().await;
-    contents.keep(spooled).await.map_err(|e| disk(&e))?;
+    let kept = contents.keep(spooled).await?;
     let id = cx
         .app
         .store
@@ -186,10 +188,10 @@ pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
             now: cx.now,
             expiry: Some(cx.now + config.files.unattached_seconds),
             filename,
-            content: spooled.content.clone(),
+            content: kept.name.clone(),
         })
         .await?;
-    drop(guard);
+    drop(kept);
     Ok(Reply::json(&json!({ "id": id })).status(StatusCode::CREATED))
 }
 
@@ -288,11 +290,8 @@ pub(crate) async fn visible_file(
 pub(crate) async fn download(cx: &Cx<'_>, token: &str, file_id: Id) -> Answer {
     let (room, rights) = cx.readable(token).await?;
     let file = visible_file(cx, &room, &rights, file_id).await?;
-    let path = cx.app.contents.path(&file.content);
-    if !tokio::fs::try_exists(&path).await.unwrap_or(false) {
-        tracing::error!(file = file_id, path = %path.display(), "the content of a file is missing");
-        return Err(Refusal::not_found());
-    }
+    let size = u64::try_from(file.size).unwrap_or(0);
+    let content = cx.app.contents.open(&file.content, size).await?;
     let disposition = match file.filename.as_deref().and_then(clean) {
         Some(ref name) => format!("attachment; filename*=UTF-8''{}", utf8_percent_encode(name, NAME)),
         None => "attachment".to_owned(),
@@ -313,11 +312,10 @@ pub(crate) async fn download(cx: &Cx<'_>, token: &str, file_id: Id) -> Answer {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/octet-stream"),
     ));
-    let size = u64::try_from(file.size).unwrap_or(0);
     Ok(Reply {
         status: StatusCode::OK,
         headers,
-        body: ReplyBody::File { path, size },
+        body: ReplyBody::File(content),
     })
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use session_core::encoding::b64;
 
 use crate::cache::Room;
+use crate::contents::ContentError;
 use crate::http::budget::{SMALL_ANSWER, Share};
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx};
@@ -57,9 +58,9 @@ pub(crate) async fn route(cx: &Cx<'_>, parts: &[&str], method: &Method) -> Answe
             let mut share = Share::new(&cx.app.memory, SMALL_ANSWER);
             let size = usize::try_from(file.size).unwrap_or(usize::MAX);
             share.cover(size.saturating_mul(4)).await?;
-            let bytes = tokio::fs::read(cx.app.contents.path(&file.content))
-                .await
-                .map_err(|_| Refusal::not_found())?;
+            let size = u64::try_from(file.size).unwrap_or(0);
+            let content = cx.app.contents.open(&file.content, size).await?;
+            let bytes = content.read().await.map_err(ContentError::Disk)?;
             let body = json!({ "result": b64(bytes), "status_code": 200 }).to_string();
             Ok(Reply::raw_json(share.hold(body)))
         }

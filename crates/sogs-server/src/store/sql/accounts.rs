@@ -41,6 +41,7 @@ pub(super) async fn joined(tx: &mut Tx<'_>, person: &Person, also: Option<Id>) -
             .map(|key| key.user_id),
     );
     let forged = known(tx.conn, &person.forged).await?;
+    let known_forged: Vec<String> = forged.iter().map(|key| key.key.clone()).collect();
     // A visit under an id that no app makes is refused when its account is known; rows from before that are joined.
     ids.extend(
         forged
@@ -67,6 +68,16 @@ pub(super) async fn joined(tx: &mut Tx<'_>, person: &Person, also: Option<Id>) -
     };
     for other in rows {
         join(tx, first.id, &other).await?;
+    }
+    if person.key.starts_with("15") {
+        // From now on such an id is refused.
+        for key in known_forged {
+            sqlx::query("DELETE FROM account_ids WHERE key = $1 AND user_id = $2")
+                .bind(key)
+                .bind(first.id)
+                .execute(&mut *tx.conn)
+                .await?;
+        }
     }
     Ok(Some(first.id))
 }

@@ -142,11 +142,12 @@ impl SqlStore {
     pub(crate) async fn remove_future(&self, room_id: Id, user_id: Id, at: f64) -> StoreResult<bool> {
         self.write((room_id, user_id, at), |tx, (room_id, user_id, at)| {
             Box::pin(async move {
+                let user_id = present(tx.conn, *user_id).await?;
                 let gone = sqlx::query(
                     "DELETE FROM permission_futures WHERE room_id = $1 AND user_id = $2 AND at > $3 AND at < $4",
                 )
                 .bind(*room_id)
-                .bind(*user_id)
+                .bind(user_id)
                 .bind(at - 0.001)
                 .bind(at + 0.001)
                 .execute(&mut *tx.conn)

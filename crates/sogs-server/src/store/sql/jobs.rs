@@ -1,7 +1,7 @@
 //! What happens by itself: expiry, schedules, activity.
 
 use super::moderation::{apply_future, global_ban, global_unban, room_ban, room_unban};
-use super::{SqlStore, Tx};
+use super::{SqlStore, Tx, fact, set_fact};
 use crate::store::{Change, Cleaned, CleanupPlan, FuturePermission, Id, Seen, StoreResult};
 
 #[derive(sqlx::FromRow)]
@@ -136,10 +136,7 @@ async fn clean(mut tx: Tx<'_>, plan: &CleanupPlan, active: &[(Id, i64)]) -> Stor
         .bind(plan.activity_before)
         .execute(&mut *tx.conn)
         .await?;
-    sqlx::query("DELETE FROM nonces WHERE stamp < $1")
-        .bind(plan.nonces_before)
-        .execute(&mut *tx.conn)
-        .await?;
+    forget_nonces(&mut tx, plan).await?;
     done.permissions = due_permissions(&mut tx, plan.now).await?;
     done.bans = due_bans(&mut tx, plan.now).await?;
     for (room_id, active_users) in active {
@@ -154,6 +151,25 @@ async fn clean(mut tx: Tx<'_>, plan: &CleanupPlan, active: &[(Id, i64)]) -> Stor
         });
     }
     Ok(done)
+}
+
+/// Forgets old nonces, and notes up to when: what was forgotten must not be accepted again.
+async fn forget_nonces(tx: &mut Tx<'_>, plan: &CleanupPlan) -> StoreResult<()> {
+    let newest: Option<i64> = sqlx::query_scalar("SELECT MAX(stamp) FROM nonces WHERE stamp < $1")
+        .bind(plan.nonces_before)
+        .fetch_one(&mut *tx.conn)
+        .await?;
+    set_fact(tx.conn, "nonce_clock", &plan.nonce_clock.to_string()).await?;
+    let Some(newest) = newest else { return Ok(()) };
+    sqlx::query("DELETE FROM nonces WHERE stamp < $1")
+        .bind(plan.nonces_before)
+        .execute(&mut *tx.conn)
+        .await?;
+    let known: Option<i64> = fact(tx.conn, "nonces_from")
+        .await?
+        .and_then(|text| text.parse().ok());
+    let oldest = known.unwrap_or(0).max(newest + 1);
+    set_fact(tx.conn, "nonces_from", &oldest.to_string()).await
 }
 
 async fn due_permissions(tx: &mut Tx<'_>, now: f64) -> StoreResult<u64> {

@@ -26,7 +26,7 @@ use super::{Conn, Db, Tx};
 pub(super) use posts::insert_all;
 
 use crate::store::writer::Writer;
-use crate::store::{Change, Id, NonceRow, Passed, StoreResult};
+use crate::store::{Change, Id, NonceMarks, NonceRow, Passed, StoreResult};
 
 /// A store on one kind of database.
 pub struct SqlStore {
@@ -63,9 +63,51 @@ impl SqlStore {
         self.writer.write(args, run).await
     }
 
-    pub(crate) async fn keep_nonces(&self, nonces: Vec<NonceRow>) -> StoreResult<()> {
-        self.write(nonces, |tx, nonces| Box::pin(insert_nonces(tx.conn, nonces)))
-            .await
+    pub(crate) async fn keep_nonces(&self, nonces: Vec<NonceRow>, now: f64) -> StoreResult<()> {
+        self.write((nonces, now), |tx, (nonces, now)| {
+            Box::pin(async move {
+                insert_nonces(tx.conn, nonces).await?;
+                sqlx::query("UPDATE community SET value = $1 WHERE name = 'running_at'")
+                    .bind(now.to_string())
+                    .execute(&mut *tx.conn)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn nonce_marks(&self) -> StoreResult<NonceMarks> {
+        let mut conn = self.readers.acquire().await?;
+        let clock = fact(&mut conn, "nonce_clock").await?;
+        let oldest = fact(&mut conn, "nonces_from").await?;
+        Ok(NonceMarks {
+            clock: clock.and_then(|text| text.parse().ok()),
+            oldest: oldest.and_then(|text| text.parse().ok()),
+        })
+    }
+
+    pub(crate) async fn begin_run(&self, now: f64) -> StoreResult<Option<f64>> {
+        self.write(now, |tx, now| {
+            Box::pin(async move {
+                let former = fact(tx.conn, "running_at").await?;
+                set_fact(tx.conn, "running_at", &now.to_string()).await?;
+                Ok(former.and_then(|text| text.parse().ok()))
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn end_run(&self) -> StoreResult<()> {
+        self.write((), |tx, ()| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM community WHERE name = 'running_at'")
+                    .execute(&mut *tx.conn)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
     }
 
     pub(crate) async fn nonce_used(&self, nonce: [u8; 16]) -> StoreResult<bool> {
@@ -110,6 +152,25 @@ impl SqlStore {
         self.writer.close().await;
         Ok(())
     }
+}
+
+/// A fact about the community as a whole.
+async fn fact(conn: &mut Conn, name: &'static str) -> StoreResult<Option<String>> {
+    Ok(sqlx::query_scalar("SELECT value FROM community WHERE name = $1")
+        .bind(name)
+        .fetch_optional(conn)
+        .await?)
+}
+
+async fn set_fact(conn: &mut Conn, name: &'static str, value: &str) -> StoreResult<()> {
+    sqlx::query(
+        "INSERT INTO community (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )
+    .bind(name)
+    .bind(value)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Most nonces of one INSERT.

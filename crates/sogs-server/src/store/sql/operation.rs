@@ -279,7 +279,7 @@ impl SqlStore {
              SELECT u.session_id, r.token, \
              (SELECT MIN(f.at) FROM ban_futures f WHERE f.user_id = u.id AND f.room_id = r.id AND NOT f.banned) \
              FROM permission_overrides p JOIN users u ON u.id = p.user_id JOIN rooms r ON r.id = p.room_id WHERE p.banned \
-             ORDER BY 1, 2",
+             ORDER BY 1, 2 NULLS FIRST",
         )
         .fetch_all(&self.readers)
         .await?;
@@ -299,7 +299,7 @@ impl SqlStore {
              UNION ALL \
              SELECT u.session_id, r.token, p.admin, p.visible_mod \
              FROM permission_overrides p JOIN users u ON u.id = p.user_id JOIN rooms r ON r.id = p.room_id WHERE p.moderator \
-             ORDER BY 2, 1",
+             ORDER BY 2 NULLS FIRST, 1",
         )
         .fetch_all(&self.readers)
         .await?;

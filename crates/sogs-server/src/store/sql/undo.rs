@@ -206,7 +206,10 @@ pub(super) async fn put_file(tx: Tx<'_>, row: &FileRow) -> StoreResult<bool> {
         .fetch_optional(&mut *tx.conn)
         .await?;
     if known.is_some() {
-        let done = sqlx::query("UPDATE files SET expiry = $2 WHERE id = $1 AND content = $3")
+        let done = sqlx::query(
+            // The same bytes may come back under another name.
+            "UPDATE files SET expiry = $2, content = $3 WHERE id = $1 AND substr(content, 1, 64) = substr($3, 1, 64)",
+        )
             .bind(row.id)
             .bind(row.expiry)
             .bind(&row.content)

@@ -71,6 +71,8 @@ pub struct CleanupPlan {
     pub activity_before: f64,
     /// Nonces stamped before this go.
     pub nonces_before: i64,
+    /// What the clock by which nonces are forgotten shows (Unix seconds).
+    pub nonce_clock: f64,
     /// Activity since then counts a user as active.
     pub active_since: f64,
 }
@@ -88,6 +90,15 @@ pub struct Cleaned {
     pub permissions: u64,
     /// Scheduled bans and unbans applied.
     pub bans: u64,
+}
+
+/// What the database knows of forgetting nonces.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct NonceMarks {
+    /// What the clock showed when nonces were last forgotten (Unix seconds).
+    pub clock: Option<f64>,
+    /// Timestamps before this one were forgotten.
+    pub oldest: Option<i64>,
 }
 
 /// What a committed transaction changed, so that caches can follow.

@@ -112,6 +112,11 @@ async fn everything_on_postgresql() {
     let dir = tempfile::tempdir().unwrap();
     let mut config = crate::common::config(dir.path());
     database.url().clone_into(&mut config.database.url);
+    whole_suite(&config).await;
+}
+
+/// Every route, through one plain and one nested door.
+pub(crate) async fn whole_suite(config: &Config) {
     for door in [Door::Http, Door::OnionBatch] {
         let stage = stage(config.clone(), door).await;
         if door == Door::Http {

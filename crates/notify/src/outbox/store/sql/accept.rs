@@ -383,10 +383,11 @@ async fn collect(tx: &mut Tx, draft: &Draft, seq: i64, now: i64) -> Result<Optio
 /// Adds the lane of a draft, or lets it be looked at by `due`; reserves stamps and returns the first.
 async fn add_lane(tx: &mut Tx, draft: &Draft, due: i64, stamps: i64) -> Result<i64, sqlx::Error> {
     let last: i64 = sqlx::query_scalar(
-        "INSERT INTO outbox_lane (id, service, due_at, alarm_after, last_stamp, recent) VALUES ($1, $2, $3, $4, $5, $6) \
+        "INSERT INTO outbox_lane (id, service, due_at, alarm_after, last_stamp, recent, account, origin) \
+         VALUES ($1, $2, $3, $4, $5, $6, $9, $10) \
          ON CONFLICT (id) DO UPDATE SET \
          last_stamp = (CASE WHEN outbox_lane.last_stamp > $7 THEN outbox_lane.last_stamp ELSE $7 END) + $8, \
-         alarm_after = excluded.alarm_after, \
+         alarm_after = excluded.alarm_after, account = excluded.account, origin = excluded.origin, \
          due_at = CASE WHEN outbox_lane.due_at < $3 THEN outbox_lane.due_at \
                        WHEN outbox_lane.held_until > $3 AND outbox_lane.held_until < outbox_lane.due_at THEN outbox_lane.held_until \
                        WHEN outbox_lane.held_until > $3 THEN outbox_lane.due_at \
@@ -401,6 +402,8 @@ async fn add_lane(tx: &mut Tx, draft: &Draft, due: i64, stamps: i64) -> Result<i
     .bind(Vec::<u8>::new())
     .bind(if stamps == 0 { 0 } else { draft.stamp - 1 })
     .bind(stamps)
+    .bind(&draft.shares.account)
+    .bind(&draft.shares.origin)
     .fetch_one(&mut **tx)
     .await?;
     Ok(last - stamps + 1)

@@ -1,33 +1,51 @@
 //! Working a lane: take it, look at its first entry, note each attempt before it is made, settle it, let it go.
 
+use std::sync::Arc;
+
 use sqlx::Row as _;
 
 use super::accept::{event, set_window};
-use super::{Backend, CLAIM, LOCK, Row, Tx};
+use super::{Backend, Db, LOCK, Row, TAKE, Tx};
+use crate::outbox::slots::{Full, Shares, Slot, Slots};
 use crate::outbox::store::{Close, Ending, Head, Held, Mark, NEVER, Next, Settle};
 
 const HEAD: &str = "SELECT seq, id, service, state, accepted_at, due_at, expires_at, attempts, maybe_sent, \
     pieces_done, folded, fold_key, bundle, shared, sealed, outcome FROM outbox_entry ";
 
 impl Backend {
-    /// Takes up to `limit` lanes that are due and that nobody has.
+    /// Takes up to `limit` lanes that are due, that nobody has, and whose groups have a slot left.
     pub(crate) async fn claim(
         &self,
         owner: &str,
         now: i64,
         until: i64,
-        limit: i64,
-    ) -> Result<Vec<Vec<u8>>, sqlx::Error> {
+        limit: usize,
+        slots: &Arc<Slots>,
+    ) -> Result<Vec<(Vec<u8>, Slot)>, sqlx::Error> {
         let mut tx = self.begin().await?;
-        let lanes = sqlx::query_scalar(CLAIM)
-            .bind(owner)
-            .bind(until)
-            .bind(now)
-            .bind(limit)
-            .fetch_all(&mut *tx)
-            .await?;
+        let mut taken = Vec::new();
+        loop {
+            let wanted = limit - taken.len();
+            let found = due_lanes(&mut tx, now, wanted, &slots.full()).await?;
+            let mut passed_over = false;
+            let mut picked = Vec::new();
+            for (lane, shares) in found {
+                match slots.take(&shares) {
+                    Some(slot) => picked.push((lane, slot)),
+                    // Its group just got its full share; the next look leaves the group out.
+                    None => passed_over = true,
+                }
+            }
+            if !picked.is_empty() {
+                lease(&mut tx, owner, until, &picked).await?;
+                taken.append(&mut picked);
+            }
+            if taken.len() >= limit || !passed_over {
+                break;
+            }
+        }
         tx.commit().await?;
-        Ok(lanes)
+        Ok(taken)
     }
 
     /// True when [`Self::claim`] would find something: a look that takes no lock.
@@ -247,6 +265,60 @@ pub(super) async fn lock(tx: &mut Tx, lane: &[u8]) -> Result<Option<String>, sql
         .fetch_optional(&mut **tx)
         .await?;
     Ok(owner.flatten())
+}
+
+/// Returns lanes that are due and that nobody has, without those of groups that are full.
+async fn due_lanes(
+    tx: &mut Tx,
+    now: i64,
+    limit: usize,
+    full: &Full,
+) -> Result<Vec<(Vec<u8>, Shares)>, sqlx::Error> {
+    let mut query =
+        sqlx::QueryBuilder::<Db>::new("SELECT id, account, origin FROM outbox_lane WHERE due_at <= ");
+    query.push_bind(now).push(" AND leased_until <= ").push_bind(now);
+    for (column, names) in [("account", &full.accounts), ("origin", &full.origins)] {
+        if !names.is_empty() {
+            query.push(format!(" AND ({column} IS NULL OR {column} NOT IN ("));
+            let mut list = query.separated(", ");
+            for name in names {
+                list.push_bind(name.clone());
+            }
+            query.push("))");
+        }
+    }
+    if full.guests {
+        query.push(" AND origin IS NULL");
+    }
+    query
+        .push(" ORDER BY due_at LIMIT ")
+        .push_bind(i64::try_from(limit).unwrap_or(1))
+        .push(TAKE);
+    let rows = query.build().fetch_all(&mut **tx).await?;
+    let lane = |row: &Row| {
+        let shares = Shares {
+            account: row.try_get("account")?,
+            origin: row.try_get("origin")?,
+        };
+        Ok((row.try_get("id")?, shares))
+    };
+    rows.iter().map(lane).collect()
+}
+
+async fn lease(tx: &mut Tx, owner: &str, until: i64, lanes: &[(Vec<u8>, Slot)]) -> Result<(), sqlx::Error> {
+    let mut query = sqlx::QueryBuilder::<Db>::new("UPDATE outbox_lane SET leased_by = ");
+    query
+        .push_bind(owner.to_owned())
+        .push(", leased_until = ")
+        .push_bind(until)
+        .push(" WHERE id IN (");
+    let mut list = query.separated(", ");
+    for (lane, _) in lanes {
+        list.push_bind(lane.clone());
+    }
+    query.push(")");
+    query.build().execute(&mut **tx).await?;
+    Ok(())
 }
 
 async fn renew(tx: &mut Tx, lane: &[u8], owner: &str, until: i64) -> Result<bool, sqlx::Error> {
