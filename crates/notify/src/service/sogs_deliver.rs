@@ -297,7 +297,9 @@ impl Sogs {
                 }
                 Ok(None) => doubt = false,
                 // A room that may be written but not read cannot be searched.
-                Err(error) if error.is_permanent() => return Ok(in_doubt(&error)),
+                Err(error) if error.status() == Some(403) => return Ok(in_doubt(&error)),
+                // A server without a list of messages: the post shows whether it is one at all.
+                Err(error) if error.is_permanent() => {}
                 Err(error) => {
                     return Err(Attempt {
                         may_have_arrived: true,
