@@ -15,7 +15,7 @@ use sogs_server::{Config, LogLevel};
 use support::{Community, Got, person, shown};
 
 /// A value other than the one in force, for every setting: section, name, value.
-const OTHERS: [(&str, &str, &str); 33] = [
+const OTHERS: [(&str, &str, &str); 42] = [
     ("net", "listen", "\"127.0.0.1:1\""),
     ("net", "base_url", "\"https://changed.example\""),
     ("net", "trusted_proxies", "[\"127.0.0.0/8\"]"),
@@ -23,7 +23,16 @@ const OTHERS: [(&str, &str, &str); 33] = [
     ("net", "legacy_routes", "false"),
     ("database", "url", "\"sqlite:other.db\""),
     ("database", "readers", "2"),
+    ("files", "storage", "\"s3\""),
     ("files", "directory", "\"elsewhere\""),
+    ("files", "s3_endpoint", "\"http://127.0.0.1:3\""),
+    ("files", "s3_region", "\"elsewhere\""),
+    ("files", "s3_bucket", "\"files\""),
+    ("files", "s3_prefix", "\"ours/\""),
+    ("files", "s3_path_style", "false"),
+    ("files", "s3_allow_http", "true"),
+    ("files", "s3_credentials_file", "\"keys\""),
+    ("files", "s3_timeout_seconds", "5.0"),
     ("files", "max_size", "100"),
     ("files", "expiry_days", "2.0"),
     ("files", "unattached_seconds", "60.0"),
@@ -180,8 +189,17 @@ async fn what_needs_a_restart_is_said_each_time_and_not_applied() {
         let other = others()
             .find(|other| (other.0, other.1) == (&section, &name))
             .expect("it is in the table");
-        write(&all, &[other]);
-        let expected = vec![format!("[{section}] {name} changes at the next start")];
+        // A bucket needs its name and address.
+        let company = ["s3_endpoint", "s3_bucket"];
+        let mut settings = vec![other];
+        if name == "storage" {
+            settings.extend(others().filter(|other| company.contains(&other.1)));
+        }
+        write(&all, &settings);
+        let expected: Vec<String> = settings
+            .iter()
+            .map(|(section, name, _)| format!("[{section}] {name} changes at the next start"))
+            .collect();
         assert_eq!(reload(&all).await, expected);
         assert_eq!(reload(&all).await, expected, "it still waits");
         assert_eq!(*app.config(), before, "[{section}] {name}");

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use session_core::ServerKey;
 use session_core::auth::Signer;
 use sogs_server::{Config, ContentError};
 use testkit::{FakeS3, FakeS3Mode, ObjectStore};
 
-use crate::common::{Api, Body, in_bucket, message, room, shared_store, somebody, start};
+use crate::common::{Api, Body, identity, in_bucket, message, room, shared_store, start};
 
 /// Objects below a folder of the store, without the note whose they are.
 pub(crate) fn objects(folder: &Path) -> Vec<String> {
@@ -19,6 +20,11 @@ pub(crate) fn objects(folder: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// The person who uploads: the files hang on no message, so nobody else may fetch them.
+pub(crate) fn uploader(key: &ServerKey) -> Signer {
+    Signer::blind15(&identity(690_000), key)
 }
 
 /// Bytes that no other file has.
@@ -55,7 +61,7 @@ async fn files_go_to_the_bucket_and_back_and_expire() {
     let running = start(config).await;
     room(&running, "r").await;
     let api = Api::of(&running);
-    let who = Signer::blind15(&somebody(), &api.key);
+    let who = uploader(&api.key);
     let began = Instant::now();
     let mut files = Vec::new();
     // In memory, above the limit for memory, of several pieces, on the borders of a piece.
@@ -66,11 +72,14 @@ async fn files_go_to_the_bucket_and_back_and_expire() {
     let twin = upload(&api, &who, &files[1].1).await;
     files.push((twin, files[1].1.clone()));
     for (id, bytes) in &files {
-        let got = api.get(None, &format!("/room/r/file/{id}")).await.expect(200);
+        let got = api
+            .get(Some(&who), &format!("/room/r/file/{id}"))
+            .await
+            .expect(200);
         assert!(got.body == *bytes, "file {id}");
         let sealed = api
             .through(crate::common::Door::OnionGcm)
-            .get(None, &format!("/room/r/file/{id}"))
+            .get(Some(&who), &format!("/room/r/file/{id}"))
             .await
             .expect(200);
         assert!(sealed.body == *bytes, "file {id} through an onion");
@@ -93,7 +102,9 @@ async fn files_go_to_the_bucket_and_back_and_expire() {
         "only tmp"
     );
     eventually("expired files leave the bucket", || objects(&folder).is_empty()).await;
-    api.get(None, &format!("/room/r/file/{twin}")).await.expect(404);
+    api.get(Some(&who), &format!("/room/r/file/{twin}"))
+        .await
+        .expect(404);
     running.shutdown().await;
 }
 
@@ -106,7 +117,7 @@ async fn an_outage_of_the_store_is_503_and_loses_nothing() {
     let running = start(config.clone()).await;
     room(&running, "r").await;
     let api = Api::of(&running);
-    let who = Signer::blind15(&somebody(), &api.key);
+    let who = uploader(&api.key);
     let bytes = content(400_000);
     let id = upload(&api, &who, &bytes).await;
     let path = format!("/room/r/file/{id}");
@@ -119,7 +130,7 @@ async fn an_outage_of_the_store_is_503_and_loses_nothing() {
         assert_eq!(got.header("retry-after"), Some("5"));
         assert!(got.text().contains("try again later"), "{}", got.text());
     }
-    let got = api.get(None, &path).await.expect(503);
+    let got = api.get(Some(&who), &path).await.expect(503);
     assert_eq!(got.header("retry-after"), Some("5"));
     api.post(Some(&who), "/room/r/message", &message("posts go on"))
         .await
@@ -136,7 +147,7 @@ async fn an_outage_of_the_store_is_503_and_loses_nothing() {
     })
     .await
     .unwrap();
-    assert!(api.get(None, &path).await.expect(200).body == bytes);
+    assert!(api.get(Some(&who), &path).await.expect(200).body == bytes);
     upload(&api, &who, &content(1000)).await;
     running.shutdown().await;
     drop(store);
@@ -164,11 +175,11 @@ async fn a_store_that_misbehaves_is_given_up_in_bounded_time() {
     let running = start(at_fake(dir.path(), &fake)).await;
     room(&running, "r").await;
     let api = Api::of(&running);
-    let who = Signer::blind15(&somebody(), &api.key);
+    let who = uploader(&api.key);
     let bytes = content(300_000);
     let id = upload(&api, &who, &bytes).await;
     let path = format!("/room/r/file/{id}");
-    assert!(api.get(None, &path).await.expect(200).body == bytes);
+    assert!(api.get(Some(&who), &path).await.expect(200).body == bytes);
     for (mode, up, down, requests) in [
         (FakeS3Mode::Silent, 503, 503, 1),
         (FakeS3Mode::HangsUp, 503, 200, 3),
@@ -186,7 +197,7 @@ async fn a_store_that_misbehaves_is_given_up_in_bounded_time() {
         assert_eq!(got.status, up, "{mode:?}: {}", got.text());
         assert_eq!(got.header("retry-after").is_some(), up == 503, "{mode:?}");
         assert_eq!(fake.requests(), requests, "{mode:?}: attempts of the upload");
-        let got = api.get(None, &path).await;
+        let got = api.get(Some(&who), &path).await;
         assert_eq!(got.status, down, "{mode:?}: {}", got.text());
         assert!(got.status != 200 || got.body == bytes, "{mode:?}");
         // 0.4 s, and one second for every 64 KiB.
@@ -243,7 +254,7 @@ async fn files_without_a_row_are_swept_from_bucket_and_folder() {
         let running = start(config).await;
         room(&running, "r").await;
         let api = Api::of(&running);
-        let who = Signer::blind15(&somebody(), &api.key);
+        let who = uploader(&api.key);
         let (kept, gone) = (content(1000), content(2000));
         let kept_id = upload(&api, &who, &kept).await;
         let gone_id = upload(&api, &who, &gone).await;
@@ -265,7 +276,7 @@ async fn files_without_a_row_are_swept_from_bucket_and_folder() {
         assert_eq!(swept.removed, 1, "{swept:?}");
         assert_eq!(sweep(0).await.removed, 0);
         let got = api
-            .get(None, &format!("/room/r/file/{kept_id}"))
+            .get(Some(&who), &format!("/room/r/file/{kept_id}"))
             .await
             .expect(200);
         assert!(got.body == kept);

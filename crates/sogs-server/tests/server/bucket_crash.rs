@@ -19,7 +19,8 @@ use crate::common::{
 use crate::crash::spawn;
 use crate::protocol::whole_suite;
 
-type Acknowledged = Vec<(i64, Vec<u8>)>;
+/// Number, bytes and uploader of files.
+type Acknowledged = Vec<(i64, Vec<u8>, Signer)>;
 
 /// Uploads files of many sizes until told to stop or the server is gone; what was answered 201, and how many were
 /// answered 503.
@@ -50,7 +51,7 @@ async fn uploader(
         };
         match (got.status, serde_json::from_slice::<Value>(&got.body)) {
             (201, Ok(value)) => {
-                answered.push((value["id"].as_i64().unwrap(), bytes));
+                answered.push((value["id"].as_i64().unwrap(), bytes, who.clone()));
                 count.fetch_add(1, Ordering::SeqCst);
             }
             (503, _) => {
@@ -66,9 +67,9 @@ async fn uploader(
 }
 
 async fn all_identical(api: &Api, room: &str, files: &Acknowledged) {
-    for (id, bytes) in files {
+    for (id, bytes, uploader) in files {
         let got = api
-            .get(None, &format!("/room/{room}/file/{id}"))
+            .get(Some(uploader), &format!("/room/{room}/file/{id}"))
             .await
             .expect(200);
         assert!(got.body == *bytes, "file {id} was acknowledged and differs");

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use session_core::auth::Signer;
 use sogs_server::Config;
 use sogs_server::admin::{AdminRequest, Answer, Operation, perform};
 use sogs_server::config::Storage;
@@ -12,8 +11,8 @@ use sogs_server::import::verify::{self, VerifyOptions};
 use sogs_server::import::{ImportOptions, Origin, import};
 use testkit::ObjectStore;
 
-use crate::bucket::{content, objects, upload};
-use crate::common::{Api, in_bucket, room, shared_store, somebody, start, write_config};
+use crate::bucket::{content, objects, upload, uploader};
+use crate::common::{Api, in_bucket, room, shared_store, start, write_config};
 
 type Files = Vec<(i64, Vec<u8>)>;
 
@@ -28,7 +27,7 @@ async fn server(dir: &Path, store: &ObjectStore, bucket: bool) -> (Config, PathB
     let running = start(config.clone()).await;
     room(&running, "r").await;
     let api = Api::of(&running);
-    let who = Signer::blind15(&somebody(), &api.key);
+    let who = uploader(&api.key);
     let mut files = Files::new();
     for size in [10, 70_000, 300_000, 900_000] {
         let bytes = content(size);
@@ -44,7 +43,10 @@ async fn identical(dir: &Path, files: &Files) {
     let running = start(config).await;
     let api = Api::of(&running);
     for (id, bytes) in files {
-        let got = api.get(None, &format!("/room/r/file/{id}")).await.expect(200);
+        let got = api
+            .get(Some(&uploader(&api.key)), &format!("/room/r/file/{id}"))
+            .await
+            .expect(200);
         assert!(got.body == *bytes, "file {id}");
     }
     running.shutdown().await;
@@ -219,10 +221,10 @@ async fn a_deleted_file_comes_back_from_the_undo() {
         assert!(began.elapsed() < std::time::Duration::from_secs(40));
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    api.get(None, &path).await.expect(404);
+    api.get(Some(&uploader(&api.key)), &path).await.expect(404);
     let id = deleted.undo.expect("an undo");
     act(dir, Operation::Undo { id: Some(id) }).await;
-    assert!(api.get(None, &path).await.expect(200).body == files[2].1);
+    assert!(api.get(Some(&uploader(&api.key)), &path).await.expect(200).body == files[2].1);
     let after = objects(&bucket);
     assert!(
         after.len() == 4 && after != before,
