@@ -52,6 +52,7 @@ fn ban(user: &str) -> Operation {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one community, looked at in every way")]
 async fn named(database: Option<&str>) {
     let all = Community::with(|config| {
         if let Some(url) = database {

@@ -516,6 +516,17 @@ async fn everything(act: &Act<'_>, people: &[Id], rooms: Option<&[RoomRow]>) -> 
     gone::trace(act.admin.keeper(), people, &Extent::rooms(of), true, act.dry_run).await
 }
 
+/// Refuses a ban that ends at once or later than a time can say.
+fn check_length(seconds: Option<f64>) -> Result<(), AdminError> {
+    if seconds.is_some_and(|seconds| !(seconds > 0.0 && seconds <= 1e9)) {
+        return Err(AdminError::usage(
+            "a ban lasts between a second and thirty years",
+            "give another span, or none for a ban for good",
+        ));
+    }
+    Ok(())
+}
+
 pub(super) async fn ban(
     act: &Act<'_>,
     user: &str,
@@ -523,12 +534,7 @@ pub(super) async fn ban(
     seconds: Option<f64>,
     delete_posts: bool,
 ) -> Done {
-    if seconds.is_some_and(|seconds| !(seconds > 0.0 && seconds <= 1e9)) {
-        return Err(AdminError::usage(
-            "a ban lasts between a second and thirty years",
-            "give another span, or none for a ban for good",
-        ));
-    }
+    check_length(seconds)?;
     let rooms = act.rooms(place).await?;
     let people = act.several(user, true).await?;
     let until = seconds.map(|seconds| act.now + seconds);
