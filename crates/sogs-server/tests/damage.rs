@@ -122,6 +122,7 @@ async fn an_import_counts_bad_messages_and_says_where() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one case after the other")]
 async fn a_dry_run_finds_what_the_import_finds() {
     let folder = tempfile::tempdir().expect("a folder");
     let source = folder.path().join("old");

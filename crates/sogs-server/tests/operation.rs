@@ -246,6 +246,7 @@ async fn bans_hold_at_once_take_the_posts_along_and_can_be_taken_back() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one community, step by step")]
 async fn messages_are_deleted_by_number_by_author_and_by_phrase() {
     let all = Community::new().await;
     let (alice, troll) = (person(1), person(2));

@@ -384,7 +384,8 @@ fn errors(heard: &str, to: &str, from: Option<&str>, kind: &str, condition: &str
                  <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
             )
         })
-        .collect()
+        .collect::<Vec<String>>()
+        .concat()
 }
 
 #[test]
