@@ -307,7 +307,7 @@ fn a_slot_at_a_forbidden_address_is_not_used() {
                 ))],
                 ..Content::default()
             };
-            send_one(&sender, Outgoing::new(user("bob@localhost"), content))
+            send_one(&sender, Outgoing::new(user("carol@localhost"), content))
         };
         // The server is at an address that is allowed, and names a slot at one that is not.
         let outcome = upload(|ip| ip.to_string() == "127.0.0.2");
