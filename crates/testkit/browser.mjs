@@ -43,7 +43,12 @@ export const browse = async (walk) => {
     if (browser.exitCode !== null) process.exit(code);
     // Its helper processes write into the profile until they are gone.
     browser.on('exit', () => {
-      rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 });
+      try {
+        rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 });
+      } catch (error) {
+        // A folder that stays behind says nothing about the pages.
+        console.error(`cannot remove ${profile}: ${error}`);
+      }
       process.exit(code);
     });
     browser.kill('SIGKILL');
