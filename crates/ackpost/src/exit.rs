@@ -87,7 +87,7 @@ impl Failure {
         &self.cause
     }
 
-    /// What to do about it.
+    /// Remedy, as an imperative.
     pub(crate) fn remedy(&self) -> &str {
         &self.remedy
     }

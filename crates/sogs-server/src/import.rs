@@ -56,7 +56,7 @@ pub enum ImportError {
 }
 
 impl ImportError {
-    /// What to do about it.
+    /// Remedy, as an imperative.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Database(_) | Self::Store(_) => {

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::output;
 
-/// What may be asked for; a schema stands for its service.
+/// Topics of the command. A URL schema names its service.
 const NAMES: [&str; 7] = ["sogs", "xmpp", "outbox", "xmpps", "session", "sessions", "common"];
 
 #[derive(Debug, Args)]

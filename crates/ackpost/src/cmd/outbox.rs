@@ -105,7 +105,7 @@ struct RunArgs {
     /// Tell somebody when a target has failed for this long or a message was given up; needs --config or --alarm-url
     #[arg(long, value_name = "TIME", value_parser = span)]
     alarm_after: Option<Duration>,
-    /// Where to send the alarm
+    /// Recipient of the alarm
     #[arg(long, value_name = "URL", requires = "alarm_after")]
     alarm_url: Vec<String>,
     /// Send the alarm to services of this configuration

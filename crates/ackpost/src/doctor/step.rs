@@ -42,7 +42,7 @@ pub(crate) struct Step {
     pub(crate) status: Mark,
     /// What was seen.
     pub(crate) seen: String,
-    /// What to do about it.
+    /// Remedy, as an imperative.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) remedy: Option<String>,
     #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]

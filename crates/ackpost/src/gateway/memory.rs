@@ -37,7 +37,7 @@ pub(crate) struct Share {
     held: Option<OwnedSemaphorePermit>,
     steps: u32,
     beyond: Option<OwnedSemaphorePermit>,
-    /// What is left of the time that it may wait. A large body asks for memory many times.
+    /// Rest of the time that it may wait. A large body asks for memory many times.
     patience: Duration,
 }
 

@@ -43,7 +43,7 @@ pub enum OutboxError {
     Unsendable {
         /// Why.
         cause: String,
-        /// What to do about it.
+        /// Remedy, as an imperative.
         remedy: String,
     },
     /// A file of the message cannot be read.

@@ -504,7 +504,7 @@ pub struct AdminError {
     pub kind: AdminErrorKind,
     /// What is wrong.
     pub cause: String,
-    /// What to do about it.
+    /// Remedy, as an imperative.
     pub remedy: String,
 }
 

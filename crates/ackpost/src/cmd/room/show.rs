@@ -79,7 +79,7 @@ fn file(pointer: &AttachmentPointer) -> Value {
     })
 }
 
-/// What somebody wrote, whether in a room or directly, into the object of the message.
+/// Adds the content of a post or direct message to its JSON object.
 pub(crate) fn put_content(value: &mut Value, content: Option<&Content>) {
     let message = content.and_then(|content| content.data_message.as_ref());
     let profile = message.and_then(|message| message.profile.as_ref());
@@ -262,7 +262,7 @@ pub(crate) fn message_text(message: &Message) -> String {
     text
 }
 
-/// What somebody wrote, whether in a room or directly, as indented lines.
+/// Prints the content of a post or direct message as indented lines.
 pub(crate) fn content_text(text: &mut String, content: Option<&Content>) {
     let Some(message) = content.and_then(|content| content.data_message.as_ref()) else {
         return;

@@ -277,7 +277,7 @@ async fn bind(config: &Config) -> Result<TcpListener, Failure> {
     }
 }
 
-/// Whether a server answers on the local socket of this folder: one that was killed accepts for a moment, but says
+/// Returns true if a server answers on the local socket of this folder: one that was killed accepts for a moment, but says
 /// nothing any more.
 async fn somebody_serves(config: &Config) -> bool {
     let request = admin::AdminRequest {
