@@ -262,7 +262,7 @@ pub(crate) fn message_text(message: &Message) -> String {
     text
 }
 
-/// Prints the content of a post or direct message as indented lines.
+/// Appends the content of a post or direct message as indented lines.
 pub(crate) fn content_text(text: &mut String, content: Option<&Content>) {
     let Some(message) = content.and_then(|content| content.data_message.as_ref()) else {
         return;
