@@ -16,4 +16,5 @@ mod steady;
 pub(crate) use auth::claim;
 pub use listen::client;
 pub(crate) use listen::{Listening, listen};
+pub(crate) use routes::files::{NAME as FILE_NAME, clean as clean_file_name};
 pub use steady::Steady;

@@ -30,6 +30,7 @@ mod network;
 mod nonce;
 pub mod places;
 pub mod plugin;
+mod search;
 mod server;
 mod shared;
 pub mod store;

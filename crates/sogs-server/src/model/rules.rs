@@ -245,6 +245,8 @@ rules! {
     raid_seconds: f64, Room, "seconds; 0 = until `raid off`", "3600";
     /// What browsers see of a room: nothing, its name and join link, or its recent messages too.
     web: WebView, Room, "off, info or messages", "messages";
+    /// Whether browsers can search the messages that the page of a room shows. Rooms that not everybody may read have no search.
+    search: bool, Room, "yes or no", "yes";
     /// How long this server must have known a user before they may start direct messages.
     dm_age_seconds: f64, Server, "seconds; 0 = off", "0";
     /// How many posts that still stand a user must have made before they may start direct messages.
@@ -331,6 +333,11 @@ impl Rules {
                 .and_then(|n| usize::try_from(n).ok()),
             file_bytes: self.file_bytes.filter(|n| *n > 0),
         }
+    }
+
+    /// Whether the page of the room has a search.
+    pub fn has_search(&self) -> bool {
+        self.search.unwrap_or(true)
     }
 
     /// What the page of the room shows.
