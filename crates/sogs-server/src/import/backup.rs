@@ -110,6 +110,11 @@ pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupRepor
     } else {
         let quoted = database.display().to_string().replace('\'', "''");
         conn.run(format!("VACUUM INTO '{quoted}'")).await?;
+        // The small versions of pictures are not in the backup.
+        let mut target = Conn::open(&format!("sqlite:{}", database.display())).await?;
+        super::remake_thumbnails(&mut target).await?;
+        target.run("PRAGMA journal_mode = DELETE").await?;
+        target.close().await?;
     }
     conn.close().await?;
 

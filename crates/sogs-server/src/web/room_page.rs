@@ -66,7 +66,7 @@ pub(super) fn room(page: &RoomPage) -> Markup {
                 }
             }
             @if is_start { @if let Some(about) = &room.description { p class="about" dir="auto" { (text::body(about)) } } }
-            div class="columns" {
+            div class=(if is_start { "columns start" } else { "columns" }) {
                 div {
                     @if page.search { (search_form(page, &path)) }
                     @match &page.view {

@@ -17,7 +17,9 @@ pub(crate) const MAX_BYTES: u64 = 12 << 20;
 /// The largest picture that is decoded, in pixels.
 const MAX_PIXELS: u64 = 16_000_000;
 /// Memory that decoding may take, in bytes.
-const MAX_MEMORY: u64 = 64 << 20;
+const MAX_MEMORY: u64 = 48 << 20;
+/// Memory that must be left for everything else while a picture is decoded, in bytes.
+const SPARE_MEMORY: u64 = 32 << 20;
 /// Longest side that is decoded, in pixels.
 const MAX_SIDE: u32 = 20_000;
 /// Quality of JPEG, in percent.
@@ -63,6 +65,10 @@ pub(crate) fn small(bytes: &[u8]) -> Option<Small> {
     if pixels.saturating_mul(per_pixel) > MAX_MEMORY {
         return None;
     }
+    if !is_available(pixels.saturating_mul(per_pixel) + SPARE_MEMORY) {
+        tracing::warn!("a picture has no small version: there is too little memory");
+        return None;
+    }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let picture = DynamicImage::from_decoder(decoder).ok()?;
     let mut small = if width > SIDE || height > SIDE {
@@ -72,6 +78,12 @@ pub(crate) fn small(bytes: &[u8]) -> Option<Small> {
     };
     small.apply_orientation(orientation);
     encode(&small)
+}
+
+/// Whether so much memory can be had. A decoder that finds none would end the process.
+fn is_available(bytes: u64) -> bool {
+    let mut probe = Vec::<u8>::new();
+    usize::try_from(bytes).is_ok_and(|bytes| probe.try_reserve_exact(bytes).is_ok())
 }
 
 /// Bytes that a decoder holds for each pixel beside its result.

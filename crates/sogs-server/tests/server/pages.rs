@@ -744,3 +744,107 @@ async fn testing_reset(config: &Config) {
         sqlx::Connection::close(conn).await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_versions_are_made_again_after_a_restore() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = Place::of(crate::common::config(&dir.path().join("first"))).await;
+    crate::common::write_config(&place.running.app().config());
+    let file = place
+        .upload(&picture(600, 500, ImageFormat::WebP), "a.webp")
+        .await;
+    place.with_file("Look", file).await;
+    let thumb = format!("/r/r/thumb/{file}");
+    place.until("", &thumb, true).await;
+    let small = place.get(&thumb).await.expect(200).body;
+    let to = dir.path().join("backup");
+    operate(&place.running, Operation::Backup { to: to.clone() }).await;
+    place.running.shutdown().await;
+    let backed_up = Config {
+        dir: to.clone(),
+        ..Config::load(&to).unwrap()
+    };
+    assert_eq!(contents(&backed_up).len(), 1, "the file alone");
+    let second = dir.path().join("second");
+    sogs_server::import::backup::restore(&to, &second, None)
+        .await
+        .unwrap();
+    let mut config = Config::load(&second).unwrap();
+    config.net.listen = ([127, 0, 0, 1], 0).into();
+    let place = Place::again(start(config).await);
+    place.until("", &thumb, true).await;
+    assert_eq!(place.get(&thumb).await.expect(200).body, small);
+    place.running.shutdown().await;
+}
+
+/// A server in a process whose address space is bounded survives the largest pictures that it decodes, many at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_do_not_exhaust_the_memory_of_the_server() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(crate::common::config(dir.path())).await;
+    room(&running, "r").await;
+    operate(
+        &running,
+        Operation::SettingSet {
+            room: None,
+            name: "rate_posts".into(),
+            value: Some("1000".into()),
+        },
+    )
+    .await;
+    running.shutdown().await;
+    let (mut child, addr, key) = crate::crash::spawn_limited(dir.path(), "ulimit -v 300000");
+    let api = Api {
+        addr,
+        key,
+        door: crate::common::Door::Http,
+    };
+    let who = Signer::blind15(&somebody(), &key);
+    let plain = |width, height, color: image::ColorType, format| {
+        let mut out = std::io::Cursor::new(Vec::new());
+        DynamicImage::new(width, height, color)
+            .write_to(&mut out, format)
+            .unwrap();
+        out.into_inner()
+    };
+    let pictures = [
+        plain(3500, 3500, image::ColorType::Rgba8, ImageFormat::Png),
+        plain(2500, 2500, image::ColorType::Rgba16, ImageFormat::Png),
+        plain(4000, 4000, image::ColorType::Rgb8, ImageFormat::Jpeg),
+        plain(2500, 2500, image::ColorType::Rgba8, ImageFormat::WebP),
+    ];
+    let send = |bytes: Vec<u8>| {
+        let who = who.clone();
+        async move {
+            let got = api
+                .call(Some(&who), "POST", "/room/r/file", Body::raw(&bytes, &[]))
+                .await;
+            let file = got.expect(201).json()["id"].as_i64().unwrap();
+            let mut message = signed(&who, body("Look"), now_ms());
+            message["files"] = json!([file]);
+            api.post(Some(&who), "/room/r/message", &message)
+                .await
+                .expect(201);
+            file
+        }
+    };
+    let mut posts = tokio::task::JoinSet::new();
+    for number in 0..16 {
+        posts.spawn(send(pictures[number % pictures.len()].clone()));
+    }
+    posts.join_all().await;
+    let last = send(picture(40, 30, ImageFormat::Png)).await;
+    let began = Instant::now();
+    while api.get(None, &format!("/r/r/thumb/{last}")).await.status != 200 {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    // The newest come first: the others meanwhile.
+    for _ in 0..10 {
+        api.get(None, "/r/r/").await.expect(200);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(child.try_wait().unwrap(), None, "the server lives");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
