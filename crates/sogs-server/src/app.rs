@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use session_core::blind::Blinder;
-use session_core::{ServerKey, ServerSecret, SessionId};
+use session_protocol::blind::Blinder;
+use session_protocol::{ServerKey, ServerSecret, SessionId};
 use tokio::sync::Semaphore;
 
 use crate::account::{self, Found};

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ackpost_notify::outbox::{Outbox, Services};
+use ackpost_notify::{Asset, Courier, CourierOptions};
 use clap::{Args, Subcommand};
-use notify::outbox::{Outbox, Services};
-use notify::{Asset, Courier, CourierOptions};
 use serde_json::json;
 
 use crate::cmd::outbox::place::{self, PlaceArgs};

@@ -318,8 +318,8 @@ impl Config {
     }
 
     /// The rules for URLs that come over HTTP.
-    pub(crate) fn guest(&self) -> notify::Guest {
-        notify::Guest {
+    pub(crate) fn guest(&self) -> ackpost_notify::Guest {
+        ackpost_notify::Guest {
             private_addresses: self.private_addresses,
         }
     }

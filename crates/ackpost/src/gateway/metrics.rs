@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use notify::outbox::{LATENCY_MS, Stats};
+use ackpost_notify::outbox::{LATENCY_MS, Stats};
 
 /// What the HTTP side counts; the rest is counted by the outbox, across restarts.
 #[derive(Debug, Default)]
@@ -243,7 +243,7 @@ fn label(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use notify::outbox::ServiceStats;
+    use ackpost_notify::outbox::ServiceStats;
 
     use super::*;
 

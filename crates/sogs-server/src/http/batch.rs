@@ -9,8 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use session_core::SessionId;
-use session_core::encoding::{b64, from_b64};
+use session_protocol::SessionId;
+use session_protocol::encoding::{b64, from_b64};
 
 use super::auth::banned;
 use super::budget::{SMALL_ANSWER, SMALL_BODY, Share};

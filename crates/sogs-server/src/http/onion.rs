@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use session_core::onion::{v3, v4};
+use session_protocol::onion::{v3, v4};
 
 use super::budget::{SMALL_ANSWER, Share};
 use super::reply::{Refusal, Reply, ReplyBody};
@@ -30,7 +30,7 @@ fn inner(method: &str, target: &str, fields: &[(String, String)], body: Vec<u8>)
     Ok(Req::new(method, target, headers, Body::Memory(Bytes::from(body))))
 }
 
-fn unreadable(error: session_core::onion::OnionError) -> Refusal {
+fn unreadable(error: session_protocol::onion::OnionError) -> Refusal {
     tracing::debug!(%error, "an onion request cannot be opened");
     Refusal::page(400)
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use http::Method;
 use serde_json::{Value, json};
-use session_core::encoding::b64;
+use session_protocol::encoding::b64;
 
 use crate::cache::Room;
 use crate::contents::ContentError;
