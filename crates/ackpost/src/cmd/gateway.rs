@@ -151,7 +151,7 @@ fn start(args: &RunArgs, named: &FileArgs, context: Context) -> Done {
         // A resident process: XMPP sessions and connections are kept between messages.
         let options = CourierOptions {
             resident: true,
-            kept_sessions: sogs_server::descriptors::kept(KEPT_SESSIONS),
+            kept_sessions: bounded_http::descriptors::kept(KEPT_SESSIONS),
             state_folder: Some(config.folder.clone()),
             ..CourierOptions::default()
         };

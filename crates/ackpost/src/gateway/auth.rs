@@ -214,7 +214,7 @@ pub(crate) fn client(config: &Config, parts: &Parts) -> IpAddr {
         .extensions
         .get::<Peer>()
         .map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.0);
-    sogs_server::client_address(&config.trusted_proxies, peer, &parts.headers)
+    bounded_http::client_address(&config.trusted_proxies, peer, &parts.headers)
 }
 
 /// Returns true when this request needs no token. A proxy makes a loopback gateway reachable from elsewhere: only the

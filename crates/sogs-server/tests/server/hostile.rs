@@ -380,7 +380,7 @@ async fn silent_connections_make_room_for_who_asks() {
     tokio::time::timeout(Duration::from_secs(60), all)
         .await
         .expect("long before the time of the silent ones is up");
-    let made_room = &running.app().counters.made_room;
+    let made_room = &running.app().counters.listener.evicted;
     assert!(made_room.load(std::sync::atomic::Ordering::Relaxed) >= 400);
     upload.write_all(&content[1000..]).await.unwrap();
     let mut answer = Vec::new();

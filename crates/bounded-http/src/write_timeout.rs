@@ -1,7 +1,7 @@
-//! A connection whose other side has to keep taking what is written to it.
+//! A time limit for writing: the peer has to keep reading.
 //!
-//! HTTP's time limits are about what comes in. Somebody who asks for much and reads nothing would hold a connection,
-//! and the memory of the answer, for as long as they like.
+//! The time limits of HTTP servers are about what comes in. A peer that asks for much and reads nothing would hold a
+//! connection, and the memory of the answer, for as long as it likes.
 
 use std::io;
 use std::pin::Pin;
@@ -11,15 +11,15 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How long writing may stand still.
+/// How long writing may make no progress.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// So many bytes taken make up for a second of standing still.
+/// Bytes that earn back one second without progress.
 const BYTES_PER_SECOND: u64 = 8 * 1024;
 
 /// Ends writing with [`io::ErrorKind::TimedOut`] when the other side takes nothing for 30 seconds, or over a longer
 /// time less than 8 KiB a second.
 #[derive(Debug)]
-pub struct Steady<S> {
+pub struct WriteTimeoutStream<S> {
     stream: S,
     patience: Duration,
     /// What is left of the patience.
@@ -28,7 +28,7 @@ pub struct Steady<S> {
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
-impl<S> Steady<S> {
+impl<S> WriteTimeoutStream<S> {
     /// Watches over the writing of a connection.
     pub fn new(stream: S) -> Self {
         Self::with_patience(stream, PATIENCE)
@@ -67,7 +67,7 @@ impl<S> Steady<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Steady<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeoutStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -77,7 +77,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Steady<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Steady<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeoutStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.stream).poll_write(cx, bytes) {
             Poll::Ready(Ok(count)) => {
@@ -132,9 +132,9 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(300);
 
     #[tokio::test]
-    async fn who_takes_nothing_is_left_after_a_while() {
+    async fn a_peer_that_reads_nothing_is_given_up() {
         let (ours, _theirs) = duplex(1024);
-        let mut ours = Steady::with_patience(ours, SHORT);
+        let mut ours = WriteTimeoutStream::with_patience(ours, SHORT);
         let began = Instant::now();
         let error = ours.write_all(&[7; 4096]).await.expect_err("nobody reads");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -145,7 +145,7 @@ mod tests {
     async fn a_slow_reader_is_served_and_a_dripping_one_is_not() {
         for (bytes_at_a_time, served) in [(4096, true), (10, false)] {
             let (ours, mut theirs) = duplex(1024);
-            let mut ours = Steady::with_patience(ours, SHORT);
+            let mut ours = WriteTimeoutStream::with_patience(ours, SHORT);
             let reading = tokio::spawn(async move {
                 let mut buffer = vec![0; bytes_at_a_time];
                 while theirs.read(&mut buffer).await.is_ok_and(|count| count > 0) {
@@ -159,9 +159,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiting_for_the_next_question_costs_nothing() {
+    async fn waiting_for_the_next_request_costs_nothing() {
         let (ours, mut theirs) = duplex(64);
-        let mut ours = Steady::with_patience(ours, SHORT);
+        let mut ours = WriteTimeoutStream::with_patience(ours, SHORT);
         for _ in 0..3 {
             ours.write_all(b"answer").await.expect("there is room");
             let mut buffer = [0; 6];

@@ -1,9 +1,10 @@
-//! Addresses and networks in the notation of CIDR.
+//! Networks in the notation of CIDR, and the address of a client behind proxies.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use http::HeaderMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// One address, or all addresses that share a prefix: `10.0.0.1`, `10.0.0.0/8`, `2001:db8::/32`.
@@ -82,9 +83,53 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
+/// Returns the address of the client: the peer, or the address that a trusted proxy forwards for, which is the last one
+/// in `X-Forwarded-For` that is no trusted proxy.
+pub fn client_address(trusted: &[Network], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let is_trusted = |address| trusted.iter().any(|network| network.contains(address));
+    if !is_trusted(peer) {
+        return peer;
+    }
+    let mut found = peer;
+    for value in headers.get_all("x-forwarded-for").iter().rev() {
+        for text in value.to_str().unwrap_or_default().rsplit(',') {
+            let Ok(address) = text.trim().parse() else {
+                return found;
+            };
+            found = address;
+            if !is_trusted(found) {
+                return found;
+            }
+        }
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+
+    #[test]
+    fn a_forwarded_address_counts_from_trusted_proxies_only() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let trusted = ["10.0.0.0/29".parse().expect("a network")];
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            "x-forwarded-for",
+            HeaderValue::from_static("6.6.6.6, 1.2.3.4, 10.0.0.2"),
+        );
+        for (trusted, peer, client) in [
+            (&trusted[..], "9.9.9.9", "9.9.9.9"),
+            (&trusted[..], "10.0.0.1", "1.2.3.4"),
+            (&[], "10.0.0.1", "10.0.0.1"),
+        ] {
+            assert_eq!(client_address(trusted, ip(peer), &headers), ip(client), "{peer}");
+        }
+        headers.insert("x-forwarded-for", HeaderValue::from_static("nonsense"));
+        assert_eq!(client_address(&trusted, ip("10.0.0.1"), &headers), ip("10.0.0.1"));
+    }
 
     #[test]
     fn networks_contain_their_addresses() {
