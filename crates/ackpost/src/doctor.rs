@@ -14,12 +14,12 @@ mod xmpp;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use notify::{CourierOptions, Message, Notifier, ParamValue, Problem, Service};
+use ackpost_notify::{CourierOptions, Message, Notifier, ParamValue, Problem, Service};
 
+use ackpost_xmpp::Dns;
 pub(crate) use server::link;
 use step::Walk;
 pub(crate) use step::{Diagnosis, Mark, Step};
-use xmpp_client::Dns;
 
 /// Longest file of authorities, bytes.
 pub(crate) const CA_FILE_BYTES: u64 = 4 << 20;
@@ -162,7 +162,7 @@ async fn test_message(walk: &mut Walk, service: &Service, options: &CourierOptio
     };
     for target in report.targets {
         match &target.outcome {
-            notify::Outcome::Delivered { confirmed_by, id } => {
+            ackpost_notify::Outcome::Delivered { confirmed_by, id } => {
                 let id = id.as_ref().map_or(String::new(), |id| format!(", id {id}"));
                 walk.ok("send", format!("delivered, confirmed by {confirmed_by}{id}"))
                     .of(target.address);

@@ -4,7 +4,7 @@
 //! ```text
 //! serve ── router ── auth (token, rates) ── payload (json, form, multipart) ── catalog (key -> services)
 //!                                                                                   │
-//!   answer <── reply (json or text) <── routes::send <── notify::outbox::accept <───┘
+//!   answer <── reply (json or text) <── routes::send <── ackpost_notify::outbox::accept <───┘
 //! ```
 
 mod attach;

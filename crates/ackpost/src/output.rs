@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ackpost_notify::{Confirmation, Outcome, Problem, Report, TargetReport};
 use anstyle::{AnsiColor, Style};
-use notify::{Confirmation, Outcome, Problem, Report, TargetReport};
 
 use crate::context::{Context, Name};
 use crate::log;

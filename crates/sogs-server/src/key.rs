@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use session_core::ServerSecret;
+use session_protocol::ServerSecret;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigError};

@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ackpost_notify::{LoadedUrls, Options};
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use notify::{LoadedUrls, Options};
 
 use crate::cmd::identity;
 use crate::context::Context;
@@ -113,7 +113,7 @@ async fn services(args: &DoctorArgs, context: Context) -> Result<Vec<bool>, Fail
             output::warning(&problem.to_string());
         }
     }
-    let values = notify::Values::new::<&str, String>([], &notify::Environment::system());
+    let values = ackpost_notify::Values::new::<&str, String>([], &ackpost_notify::Environment::system());
     for entry in &loaded.notifier {
         if !args.tag.is_empty() && !loaded.filter.matches(&entry.tags) {
             continue;

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ackpost_notify::outbox::{Outbox, Services};
+use ackpost_notify::{Asset, Courier, CourierOptions};
 use clap::{Args, Subcommand};
-use notify::outbox::{Outbox, Services};
-use notify::{Asset, Courier, CourierOptions};
 use serde_json::json;
 
 use crate::cmd::outbox::place::{self, PlaceArgs};
@@ -151,7 +151,7 @@ fn start(args: &RunArgs, named: &FileArgs, context: Context) -> Done {
         // A resident process: XMPP sessions and connections are kept between messages.
         let options = CourierOptions {
             resident: true,
-            kept_sessions: sogs_server::descriptors::kept(KEPT_SESSIONS),
+            kept_sessions: bounded_http::descriptors::kept(KEPT_SESSIONS),
             state_folder: Some(config.folder.clone()),
             ..CourierOptions::default()
         };

@@ -6,12 +6,12 @@ mod show;
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
-use notify::Options;
-use notify::outbox::{
+use ackpost_notify::Options;
+use ackpost_notify::outbox::{
     Alarm, Filter, FlushSettings, Outbox, OutboxId, RuleError, Selection, State, Stats, Summary,
     WorkerSettings, parse_span,
 };
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use self::place::{PlaceArgs, failure};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_core::{Identity, JoinLink};
+use session_protocol::{Identity, JoinLink};
 use sogs_client::types::Capabilities;
 use sogs_client::{Cause, Encrypt, Server};
 

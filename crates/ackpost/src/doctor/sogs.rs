@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use session_core::RoomToken;
+use session_protocol::RoomToken;
 use sogs_client::types::Capabilities;
 use sogs_client::{Cause, ListOptions, Server, ServerBuilder, SogsError};
 

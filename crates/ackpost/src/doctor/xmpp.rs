@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use xmpp_client::{
+use ackpost_xmpp::{
     Account, Candidate, Jid, Mode, Offered, RoomTarget, Step as Doing, Verify, Visit, XmppError,
 };
 
@@ -130,7 +130,7 @@ pub(super) async fn walk(walk: &mut Walk, way: &Way) {
 
 async fn servers(walk: &mut Walk, way: &Way) -> Option<Vec<Candidate>> {
     walk.begin();
-    match xmpp_client::servers(&way.account).await {
+    match ackpost_xmpp::servers(&way.account).await {
         Ok(candidates) => Some(candidates),
         Err(error) => {
             walk.fail("dns", error.to_string(), error.remedy());
@@ -151,7 +151,7 @@ async fn addresses(walk: &mut Walk, candidates: &[Candidate], way: &Way) -> Vec<
             Mode::Tls => "direct TLS",
         };
         let host = one.host.as_str();
-        let looked = tokio::time::timeout(limit, xmpp_client::addresses(&way.account, one)).await;
+        let looked = tokio::time::timeout(limit, ackpost_xmpp::addresses(&way.account, one)).await;
         let before = found.len();
         if let Ok(Ok(addresses)) = looked {
             found.extend(addresses);
@@ -176,7 +176,7 @@ async fn addresses(walk: &mut Walk, candidates: &[Candidate], way: &Way) -> Vec<
 /// TLS, the stream and its mechanisms. True when a login may be tried.
 async fn stream(walk: &mut Walk, way: &Way, first: &Candidate) -> bool {
     walk.begin();
-    match xmpp_client::offer(&way.account).await {
+    match ackpost_xmpp::offer(&way.account).await {
         Ok(offered) => {
             let good = tls_seen(walk, way, &offered);
             good & mechanism(walk, way, &offered)
@@ -250,7 +250,7 @@ async fn tls_failed(walk: &mut Walk, way: &Way, first: &Candidate, error: &XmppE
         XmppError::PortExpectsTls
         | XmppError::PortExpectsClearText
         | XmppError::StartTlsNotOffered { .. } => None,
-        _ => xmpp_client::offer(&trusting).await.ok(),
+        _ => ackpost_xmpp::offer(&trusting).await.ok(),
     };
     if let Some(der) = behind.as_ref().and_then(|offered| offered.certificates.first()) {
         let _ = write!(seen, " (certificate {})", Certificate::read(der).show());
@@ -275,7 +275,7 @@ async fn tls_failed(walk: &mut Walk, way: &Way, first: &Candidate, error: &XmppE
 
 /// Whether the port answers to TLS from the first byte.
 async fn expects_tls(way: &Way, first: &Candidate) -> bool {
-    xmpp_client::offer(&there(way, first).mode(Mode::Tls).verify(Verify::No))
+    ackpost_xmpp::offer(&there(way, first).mode(Mode::Tls).verify(Verify::No))
         .await
         .is_ok()
 }
@@ -294,7 +294,7 @@ async fn other_mode(way: &Way, first: &Candidate, error: &XmppError) -> Option<(
         _ => return None,
     };
     for (mode, word) in candidates {
-        if xmpp_client::offer(&there(way, first).mode(*mode)).await.is_ok() {
+        if ackpost_xmpp::offer(&there(way, first).mode(*mode)).await.is_ok() {
             return Some((*mode, word));
         }
     }

@@ -7,9 +7,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ackpost_notify::{Attachment, is_public};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use notify::{Attachment, is_public};
 
 use super::config::Attach;
 use super::memory::Share;
@@ -49,7 +49,7 @@ pub(crate) async fn resolve(
                 }
             }
         };
-        if let notify::AttachmentSource::Bytes(bytes) = &attachment.source {
+        if let ackpost_notify::AttachmentSource::Bytes(bytes) = &attachment.source {
             total += bytes.len();
             if total > rules.bytes {
                 return Err(too_large(rules.bytes));

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use ackpost_notify::outbox::{Entry as Queued, target_labels};
+use ackpost_notify::{Entry, Environment, TagFilter, Values};
 use axum::http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderName, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Version};
 use base64::Engine as _;
-use notify::outbox::{Entry as Queued, target_labels};
-use notify::{Entry, Environment, TagFilter, Values};
 
 use super::config::{Access, Config};
 use super::key::Key;
@@ -187,7 +187,7 @@ pub(crate) enum Reach {
     Everything,
     /// Entries that came in through the keys of this token.
     Keys(Arc<Grant>),
-    /// Entries that came in through these keys for these services (by [`notify::Service::url_id`]) and targets.
+    /// Entries that came in through these keys for these services (by [`ackpost_notify::Service::url_id`]) and targets.
     Targets(HashSet<(String, String, String)>),
 }
 
@@ -214,7 +214,7 @@ pub(crate) fn client(config: &Config, parts: &Parts) -> IpAddr {
         .extensions
         .get::<Peer>()
         .map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.0);
-    sogs_server::client_address(&config.trusted_proxies, peer, &parts.headers)
+    bounded_http::client_address(&config.trusted_proxies, peer, &parts.headers)
 }
 
 /// Returns true when this request needs no token. A proxy makes a loopback gateway reachable from elsewhere: only the

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use notify::{Environment, Guest, Notifier, Options, Source, Syntax};
+use ackpost_notify::{Environment, Guest, Notifier, Options, Source, Syntax};
 
 use super::key::Key;
 use super::reply::Reply;
@@ -212,7 +212,7 @@ mod tests {
             assert!(notifier.is_empty(), "{url}");
         }
         let notifier = load_text(&format!("include {path}\n"), ConfigFormat::Text, Guest::default()).await;
-        assert!(notifier.problems().iter().any(notify::Problem::is_error));
+        assert!(notifier.problems().iter().any(ackpost_notify::Problem::is_error));
         let yaml = format!("urls:\n  - xmpps://u@localhost/jane:\n      password_file: {path}\n");
         assert!(
             load_text(&yaml, ConfigFormat::Yaml, Guest::default())

@@ -26,7 +26,7 @@ pub(crate) struct Config {
     pub(crate) outbox: Option<String>,
     pub(crate) access: Access,
     pub(crate) hosts: Vec<String>,
-    pub(crate) trusted_proxies: Vec<sogs_server::Network>,
+    pub(crate) trusted_proxies: Vec<bounded_http::Network>,
     pub(crate) config_lock: bool,
     pub(crate) stateless: bool,
     pub(crate) stateless_urls: Option<PathBuf>,
@@ -117,7 +117,7 @@ struct RawConfig {
     outbox: Option<String>,
     access: Option<Access>,
     hosts: Option<Vec<String>>,
-    trusted_proxies: Option<Vec<sogs_server::Network>>,
+    trusted_proxies: Option<Vec<bounded_http::Network>>,
     config_lock: Option<bool>,
     stateless: Option<bool>,
     stateless_urls: Option<PathBuf>,
@@ -318,8 +318,8 @@ impl Config {
     }
 
     /// The rules for URLs that come over HTTP.
-    pub(crate) fn guest(&self) -> notify::Guest {
-        notify::Guest {
+    pub(crate) fn guest(&self) -> ackpost_notify::Guest {
+        ackpost_notify::Guest {
             private_addresses: self.private_addresses,
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use notify::outbox::{Outbox, OutboxError};
+use ackpost_notify::outbox::{Outbox, OutboxError};
 use tokio::time::Instant;
 
 use super::store::Store;

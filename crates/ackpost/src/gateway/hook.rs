@@ -8,7 +8,7 @@ pub(crate) use alerts::{alertmanager, grafana};
 pub(crate) use generic::{from_hook, generic};
 pub(crate) use template::Template;
 
-use notify::Kind;
+use ackpost_notify::Kind;
 
 /// What a webhook says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use ackpost_notify::outbox::{AcceptOptions, Location, Outbox, OutboxConfig, OutboxId, Services};
+use ackpost_notify::{Asset, Courier, CourierOptions, Message, Service};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
-use notify::outbox::{AcceptOptions, Location, Outbox, OutboxConfig, OutboxId, Services};
-use notify::{Asset, Courier, CourierOptions, Message, Service};
 use secrecy::ExposeSecret as _;
 use tower::ServiceExt as _;
 
@@ -468,7 +468,7 @@ impl House {
             .lines()
             .find_map(|line| line.strip_prefix(&format!("{tag}=")))
             .expect("a line");
-        let service = Service::parse(url, &notify::Context::default()).expect("a service");
+        let service = Service::parse(url, &ackpost_notify::Context::default()).expect("a service");
         let options = AcceptOptions {
             origin: Some("ops".into()),
             ..AcceptOptions::default()

@@ -1,9 +1,10 @@
 //! `/metrics` in the text format of Prometheus.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use notify::outbox::{LATENCY_MS, Stats};
+use ackpost_notify::outbox::{LATENCY_MS, Stats};
 
 /// What the HTTP side counts; the rest is counted by the outbox, across restarts.
 #[derive(Debug, Default)]
@@ -14,10 +15,8 @@ pub(crate) struct Counters {
     answers: [AtomicU64; 4],
     /// Requests being worked on.
     pub(crate) in_flight: AtomicU64,
-    /// Open connections.
-    pub(crate) connections: AtomicU64,
-    /// Silent connections closed because their places were wanted.
-    pub(crate) made_room: AtomicU64,
+    /// Connections of the listeners.
+    pub(crate) listener: Arc<bounded_http::Counters>,
 }
 
 /// Counts one as long as this exists, also when the work on it is given up.
@@ -80,7 +79,7 @@ pub(crate) fn page(
         (
             "ackpost_http_connections",
             "Open connections.",
-            &counters.connections,
+            &counters.listener.open,
         ),
     ] {
         out.head(name, "gauge", help);
@@ -89,12 +88,12 @@ pub(crate) fn page(
     out.head(
         "ackpost_http_connections_made_room_total",
         "counter",
-        "Silent connections closed because all places were taken and somebody came.",
+        "Silent connections closed for another one at the limit.",
     );
     out.line(
         "ackpost_http_connections_made_room_total",
         "",
-        counters.made_room.load(Ordering::Relaxed),
+        counters.listener.evicted.load(Ordering::Relaxed),
     );
     out.head(
         "ackpost_accepted_total",
@@ -243,7 +242,7 @@ fn label(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use notify::outbox::ServiceStats;
+    use ackpost_notify::outbox::ServiceStats;
 
     use super::*;
 

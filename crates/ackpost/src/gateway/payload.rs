@@ -13,7 +13,7 @@ pub(crate) use read::{Limit, Received, body, is_multipart, media};
 
 use std::time::Duration;
 
-use notify::{Format, Kind, TagFilter};
+use ackpost_notify::{Format, Kind, TagFilter};
 
 use super::memory::Share;
 use super::reply::Reply;

@@ -124,7 +124,7 @@ pub(crate) fn key(path: &Path) -> io::Result<zeroize::Zeroizing<[u8; 32]>> {
 fn refuse_shared(file: &File) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     let meta = file.metadata()?;
-    if notify::outbox::is_private(&meta) {
+    if ackpost_notify::outbox::is_private(&meta) {
         return Ok(());
     }
     let (mode, owner) = (meta.permissions().mode() & 0o777, meta.uid());

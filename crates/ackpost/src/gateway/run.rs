@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::outbox::{Alarm, Outbox, OutboxError, WorkerSettings};
-use notify::{Environment, Service, TagFilter, Values};
+use ackpost_notify::outbox::{Alarm, Outbox, OutboxError, WorkerSettings};
+use ackpost_notify::{Environment, Service, TagFilter, Values};
 use tokio::sync::watch;
 
 use super::catalog::Catalog;
@@ -248,7 +248,7 @@ async fn listeners(gateway: &Gateway) -> Listeners {
                     .extend(resolved.filter_map(|entry| entry.resolve(&values).ok()));
                 found.asked_by_url |= notifier
                     .iter()
-                    .filter_map(notify::Entry::service)
+                    .filter_map(ackpost_notify::Entry::service)
                     .any(|service| service.common().queue.contains_key("alarm_after"));
             }
             Ok(None) => {}

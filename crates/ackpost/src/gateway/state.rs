@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use notify::outbox::{AlarmServices, Outbox};
+use ackpost_notify::outbox::{AlarmServices, Outbox};
 use tokio::sync::Notify;
 
 use super::catalog::Catalog;

@@ -1,7 +1,7 @@
 //! The tag expressions of Apprise API: `a, b` or `a|b` is either, `a b` is both; as JSON a list is either,
 //! a list inside a list is both.
 
-use notify::{TagFilter, Wanted};
+use ackpost_notify::{TagFilter, Wanted};
 use serde_json::Value;
 
 use super::reply::Reply;

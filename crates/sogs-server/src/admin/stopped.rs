@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use session_core::ServerKey;
+use session_protocol::ServerKey;
 
 use super::exec::Admin;
 use super::operation::{AdminError, AdminRequest, Answer};

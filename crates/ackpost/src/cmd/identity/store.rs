@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IsTerminal as _, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use session_core::Identity;
+use session_protocol::Identity;
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use serde_json::json;
-use session_core::JoinLink;
+use session_protocol::JoinLink;
 
 use super::place::unusable_link;
 use super::{ForgetArgs, SaveArgs, all_of};
@@ -129,10 +129,10 @@ pub(crate) fn resolve(link: &str) -> Result<Cow<'_, str>, Failure> {
 }
 
 /// Lets URLs of messages name saved communities.
-pub(crate) fn communities() -> notify::SavedCommunities {
-    notify::SavedCommunities::new(|name| match load(name) {
+pub(crate) fn communities() -> ackpost_notify::SavedCommunities {
+    ackpost_notify::SavedCommunities::new(|name| match load(name) {
         Ok(link) => Ok(link.map(|link| link.to_string())),
-        Err(failure) => Err(notify::Problem::error(failure.cause(), failure.remedy())),
+        Err(failure) => Err(ackpost_notify::Problem::error(failure.cause(), failure.remedy())),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use notify::Kind;
+use ackpost_notify::Kind;
 use serde_json::Value;
 
 use super::Said;

@@ -1,6 +1,6 @@
 //! Any JSON: by a template of the configuration, or by the field names that most programs use.
 
-use notify::Kind;
+use ackpost_notify::Kind;
 use serde_json::Value;
 
 use super::Said;

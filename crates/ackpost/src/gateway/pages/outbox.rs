@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use ackpost_notify::outbox::{Entry, OutboxId, State as Standing, time_text};
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use maud::{Markup, html};
-use notify::outbox::{Entry, OutboxId, State as Standing, time_text};
 
 use super::{form, layout, refused, to, visitor};
 use crate::gateway::auth::Caller;

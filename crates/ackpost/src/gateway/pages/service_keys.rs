@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ackpost_notify::Notifier;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
-use notify::Notifier;
 
 use super::{form, layout, refused, text, visitor};
 use crate::gateway::auth::Caller;
@@ -63,8 +63,8 @@ pub(super) async fn send(
         let payload = Payload {
             title: text(&fields, "title"),
             body,
-            kind: notify::Kind::Info,
-            format: notify::Format::Text,
+            kind: ackpost_notify::Kind::Info,
+            format: ackpost_notify::Format::Text,
             filter: crate::gateway::tags::parse_text(&text(&fields, "tag"))?,
             urls: Vec::new(),
             files: Vec::new(),

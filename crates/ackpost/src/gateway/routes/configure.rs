@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use ackpost_notify::TagFilter;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use notify::TagFilter;
 use serde_json::{Value, json};
 
 use super::{Opened, open};
@@ -84,7 +84,7 @@ fn configuration(fields: &Fields) -> Result<(String, ConfigFormat), Reply> {
     // One URL on each line: the language of configurations splits no lines.
     let lines: Vec<String> = urls
         .iter()
-        .flat_map(|text| notify::split_urls(text))
+        .flat_map(|text| ackpost_notify::split_urls(text))
         .map(str::to_owned)
         .collect();
     if lines.is_empty() {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use ackpost_notify::{Format, Message, TagFilter};
 use axum::extract::{Path, Request, State};
-use notify::{Format, Message, TagFilter};
 use serde_json::Value;
 
 use super::notify::{key_services, order};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use ackpost_notify::outbox::AcceptOptions;
+use ackpost_notify::{Asset, Entry, Environment, Message, Notifier, Problem, Service, TagFilter, Values};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
-use notify::outbox::AcceptOptions;
-use notify::{Asset, Entry, Environment, Message, Notifier, Problem, Service, TagFilter, Values};
 
 use super::send::{self, Order};
 use super::{Opened, open};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use ackpost_notify::outbox::{Entry, Filter, OutboxId, Selection};
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use notify::outbox::{Entry, Filter, OutboxId, Selection};
 use serde_json::json;
 
 use super::send::refusal;

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use ackpost_notify::outbox::{AcceptOptions, Accepted, Entry as Queued, OutboxError, OutboxId, State};
+use ackpost_notify::{Message, Problem, Service};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use notify::outbox::{AcceptOptions, Accepted, Entry as Queued, OutboxError, OutboxId, State};
-use notify::{Message, Problem, Service};
 use serde_json::{Value, json};
 
 use crate::gateway::memory::Share;
@@ -30,7 +30,7 @@ impl Order {
     /// Bytes of its text and files.
     fn bytes(&self) -> usize {
         let files = self.message.attachments.iter().map(|file| match &file.source {
-            notify::AttachmentSource::Bytes(bytes) => bytes.len(),
+            ackpost_notify::AttachmentSource::Bytes(bytes) => bytes.len(),
             _ => 0,
         });
         self.message.title.len() + self.message.body.len() + files.sum::<usize>()
@@ -206,7 +206,7 @@ pub(crate) fn told(problem: &Problem) -> String {
 pub(crate) fn describe(entry: &Queued) -> String {
     let mut text = format!("{} {}", entry.state, entry.target);
     if entry.state == State::Delivered {
-        if let Some(notify::Outcome::Delivered { confirmed_by, id }) = &entry.outcome {
+        if let Some(ackpost_notify::Outcome::Delivered { confirmed_by, id }) = &entry.outcome {
             let _ = write!(text, ", confirmed by {confirmed_by}");
             if let Some(id) = id {
                 let _ = write!(text, ", id {id}");
@@ -231,7 +231,7 @@ pub(crate) fn describe(entry: &Queued) -> String {
 fn log(level: &str, text: &str) -> Value {
     json!([
         level,
-        notify::outbox::time_text(std::time::SystemTime::now()),
+        ackpost_notify::outbox::time_text(std::time::SystemTime::now()),
         text
     ])
 }
