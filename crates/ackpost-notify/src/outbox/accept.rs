@@ -12,13 +12,13 @@ use super::clock::span_ms;
 use super::error::OutboxError;
 use super::outbox::Outbox;
 use super::payload::{Fold, Payload, Shared, Slim};
-use super::rules::Rules;
 use super::seal::Seal;
 use super::slots::Shares;
 use super::store::{AcceptRequest, AcceptResult, Content, Draft, Guard, Plan, Store};
 use super::types::{AcceptOptions, Accepted, OutboxId, State, StoredOutcome};
 use crate::message::Message;
 use crate::outcome::{Confirmation, Outcome};
+use crate::queue_rules::Rules;
 
 /// At most so many calls are stored in one transaction.
 const BATCH: usize = 128;

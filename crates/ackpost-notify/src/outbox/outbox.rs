@@ -12,12 +12,12 @@ use super::carrier::{Carrier, Route};
 use super::clock::Jitter;
 use super::config::{OutboxConfig, OutboxLimits};
 use super::error::OutboxError;
-use super::rules::DEFAULT_TTL;
 use super::seal::Seal;
 use super::store::{EventRow, LaneRow, Prune, Store, VERSION, View, Wanted};
 use super::time::Time;
 use super::types::{Entry, Event, Filter, Hold, OutboxId, Selection, State, Stats, StoredOutcome};
 use crate::outcome::Outcome;
+use crate::queue_rules::DEFAULT_TTL;
 
 /// The most entries a page of [`Outbox::list`] has.
 const PAGE: usize = 10_000;
