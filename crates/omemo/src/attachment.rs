@@ -12,6 +12,10 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::keys::{Secret, push_hex};
 
+mod stream;
+
+pub use stream::{AttachmentDecryptor, AttachmentEncryptor};
+
 const SCHEME: &str = "aesgcm://";
 const TAG_BYTES: usize = 16;
 /// Longest IV: older clients wrote 16 bytes.
@@ -50,6 +54,47 @@ impl Attachment {
 
     /// Encrypts a file in place with a fresh key and appends the tag of 16 bytes.
     pub fn encrypt<R: CryptoRng + ?Sized>(file: &mut Vec<u8>, rng: &mut R) -> Self {
+        let attachment = Self::generate(rng);
+        attachment.seal(file);
+        attachment
+    }
+
+    /// Starts to encrypt a file in pieces with a fresh key.
+    ///
+    /// ```
+    /// use omemo::Attachment;
+    /// # let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
+    ///
+    /// let (attachment, mut encryptor) = Attachment::encrypt_pieces(&mut rng);
+    /// let mut upload = Vec::new();
+    /// for piece in [b"first".to_vec(), b"second".to_vec()] {
+    ///     let mut piece = piece;
+    ///     encryptor.update(&mut piece)?;
+    ///     upload.extend(piece);
+    /// }
+    /// upload.extend(encryptor.finish());
+    ///
+    /// let mut file = Vec::new();
+    /// let mut decryptor = attachment.decrypt_pieces();
+    /// for piece in upload.chunks(7) {
+    ///     decryptor.update(piece, &mut file)?;
+    /// }
+    /// decryptor.finish()?;
+    /// assert_eq!(file, b"firstsecond");
+    /// # Ok::<(), omemo::Error>(())
+    /// ```
+    pub fn encrypt_pieces<R: CryptoRng + ?Sized>(rng: &mut R) -> (Self, AttachmentEncryptor) {
+        let attachment = Self::generate(rng);
+        let encryptor = AttachmentEncryptor::new(&attachment);
+        (attachment, encryptor)
+    }
+
+    /// Starts to decrypt a file in pieces.
+    pub fn decrypt_pieces(&self) -> AttachmentDecryptor {
+        AttachmentDecryptor::new(self)
+    }
+
+    fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
         let mut attachment = Self {
             key: Zeroizing::new([0; 32]),
             iv: [0; MAX_IV_BYTES],
@@ -57,7 +102,6 @@ impl Attachment {
         };
         rng.fill_bytes(&mut *attachment.key);
         rng.fill_bytes(&mut attachment.iv[..12]);
-        attachment.seal(file);
         attachment
     }
 

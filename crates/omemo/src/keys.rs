@@ -22,7 +22,7 @@ const KEY_LEN_BYTES: usize = 32;
 /// First byte of a key of [`Version::Axolotl`] on the wire.
 const AXOLOTL_KEY_TYPE: u8 = 5;
 
-/// Identity key pair of a device. The same pair serves both versions.
+/// Identity key pair of a device. The same pair serves both versions (XEP-0384 0.9, "Key Exchange").
 ///
 /// Wiped when dropped; `Debug` shows the fingerprint alone.
 #[derive(Clone)]
@@ -153,7 +153,7 @@ impl IdentityKey {
 
     /// Returns the fingerprint: the X25519 form in 64 lower-case hexadecimal digits.
     ///
-    /// Both versions of one device have the same fingerprint (XEP-0384 0.9 section 8).
+    /// Both versions of one device have the same fingerprint (XEP-0384 0.9, "Security Considerations").
     pub fn fingerprint(&self) -> String {
         let mut out = String::with_capacity(2 * KEY_LEN_BYTES);
         for byte in self.x25519 {

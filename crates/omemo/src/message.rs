@@ -53,7 +53,7 @@ pub struct RecipientKey {
     pub key: EncryptedKey,
 }
 
-/// The `<encrypted>` element (XEP-0384 0.3.0 section 4.4, 0.9 section 5.5).
+/// The `<encrypted>` element (XEP-0384 0.3.0 and 0.9, "Sending a message").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encrypted {
     /// Version of OMEMO.
@@ -86,12 +86,12 @@ pub struct Decrypted {
     /// `None` for an empty message, which keeps sessions going and is not shown.
     pub content: Option<Zeroizing<Vec<u8>>>,
     /// The key material that came through the session. An empty message of [`Version::Axolotl`] can transport a key
-    /// for something else in it (XEP-0384 0.3.0 section 4.6).
+    /// for something else in it (XEP-0384 0.3.0, "Sending a key").
     pub key_material: Zeroizing<Vec<u8>>,
     /// A key exchange started a new session: publish the bundle again, a prekey was used.
     pub new_session: bool,
     /// Send an empty message back ([`MessageBuilder::empty`]): the session is new, or the sender's chain has become long
-    /// (XEP-0384 0.9 section 6). Once per session is enough when many waiting messages are read.
+    /// (XEP-0384 0.9, "Business Rules"). Once per session is enough when many waiting messages are read.
     pub answer_due: bool,
 }
 
@@ -108,7 +108,8 @@ impl fmt::Debug for Decrypted {
     }
 }
 
-/// Builds a message: encrypts the content once, then the key for each device.
+/// Builds a message: encrypts the content once, then the key for each device (XEP-0384 0.3.0 "Sending a message", 0.9
+/// "Message Encryption").
 ///
 /// ```
 /// # use omemo::{Account, DeviceId, Identity, MessageBuilder, Session, Version};
@@ -242,9 +243,12 @@ impl Account {
         let device = self.device_id();
         let mut result = Err(Error::NotForThisDevice);
         for key in message.keys_for(jid, device).take(MAX_SAME_ID) {
-            result = self.decrypt_key(message, key, session, rng);
-            if result.is_ok() {
-                break;
+            let this = self.decrypt_key(message, key, session, rng);
+            match (&this, &result) {
+                (Ok(_) | Err(Error::Duplicate | Error::IdentityChanged(_)), _) => return this,
+                (_, Err(Error::NotForThisDevice)) => result = this,
+                // The first cause is kept: the other key may be for an account with the same device id.
+                _ => {}
             }
         }
         result

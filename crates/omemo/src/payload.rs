@@ -5,7 +5,7 @@
 //! | [`Version::Axolotl`] | AES-128-GCM, 12-byte IV | 16 key bytes, 16 tag bytes |
 //! | [`Version::Omemo2`] | AES-256-CBC and HMAC-SHA-256, keys by HKDF | 32 key bytes, 16 tag bytes |
 //!
-//! Sources: XEP-0384 0.3.0 section 4.4, 0.9 section 4.4.
+//! Sources: XEP-0384 0.3.0, "Sending a message"; 0.9, "Message Encryption" and "Message Decryption".
 
 use aes::{Aes128, Aes256};
 use aes_gcm::aead::array::ArraySize;

@@ -16,7 +16,8 @@ use crate::state::{Kind, Reader, Writer};
 use crate::version::Version;
 use crate::wire::{KeyExchange, Message};
 
-/// Secret state shared with one other device in one version.
+/// Secret state shared with one other device in one version: an X3DH key agreement and the Double Ratchet that follows
+/// from it (XEP-0384 0.9, "Key Exchange" and "Double Ratchet").
 ///
 /// Store one per version, JID and device id. Save it with [`Session::to_bytes`] after every encryption, before the
 /// message is sent: a message number that is used twice loses a message, and with it two contents would be
