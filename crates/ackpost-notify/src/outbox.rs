@@ -43,7 +43,6 @@ pub use rules::{
     Budget, DEFAULT_DEDUP_WINDOW, DEFAULT_TTL, Dedup, MAX_BUDGET, MAX_SPAN, Quiet, RuleError, Rules,
     parse_span,
 };
-pub use seal::is_private;
 pub use services::{Services, target_labels};
 pub use store::Location;
 pub use types::{

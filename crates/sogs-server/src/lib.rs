@@ -30,7 +30,6 @@ mod server;
 mod shared;
 pub mod store;
 pub mod web;
-mod whole_file;
 
 pub use app::{App, Counters, LogLevel, unix_now};
 pub use cache::{Live, Room, User};

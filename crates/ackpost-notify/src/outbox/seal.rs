@@ -128,7 +128,7 @@ fn mac(key: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; KEY_BYTES]> {
 fn read_key(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let file = fs::File::open(path)?;
     let meta = file.metadata()?;
-    if !is_private(&meta) {
+    if !ackpost_platform::private_file::is_private(&meta) {
         let mode = meta.mode() & 0o777;
         let others = mode & 0o077;
         return Err(std::io::Error::other(if others > 0 {
@@ -155,19 +155,6 @@ fn key_of(bytes: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
     } else {
         Err(format!("it has {} bytes instead of {KEY_BYTES}", key.len()))
     }
-}
-
-/// Returns true when a file with a secret belongs to this user and shows it to nobody else. One that the system hands to a service (systemd's
-/// credentials) belongs to root and is readable for the service by an access list, which shows as mode 0440.
-pub fn is_private(file: &fs::Metadata) -> bool {
-    let me = fs::metadata("/proc/self").map_or(0, |own| own.uid());
-    shows_nobody(file.mode(), file.uid(), me)
-}
-
-fn shows_nobody(mode: u32, owner: u32, me: u32) -> bool {
-    let handed_in = owner == 0 && me != 0;
-    // The owner may read and change it, whatever its mode.
-    (owner == me || handed_in) && mode & if handed_in { 0o037 } else { 0o077 } == 0
 }
 
 /// Makes a key and puts it in place in one step, so that of several processes one wins and all use its key.
@@ -236,25 +223,6 @@ mod tests {
         assert_eq!(key_of(&[10; 32]).unwrap().as_slice(), [10; 32]);
         assert!(key_of(&[10; 31]).is_err());
         assert!(key_of(b"0a0a").unwrap_err().contains("2 bytes"));
-    }
-
-    #[test]
-    fn what_the_system_hands_in_may_carry_an_access_list() {
-        for (mode, owner, me, private) in [
-            (0o600, 1000, 1000, true),
-            (0o400, 1000, 1000, true),
-            (0o440, 1000, 1000, false),
-            (0o604, 1000, 1000, false),
-            (0o440, 0, 1000, true),
-            (0o444, 0, 1000, false),
-            (0o460, 0, 1000, false),
-            (0o440, 0, 0, false),
-            (0o600, 1001, 1000, false),
-            (0o600, 1001, 0, false),
-            (0o400, 0, 1000, true),
-        ] {
-            assert_eq!(shows_nobody(mode, owner, me), private, "{mode:o} {owner} {me}");
-        }
     }
 
     #[test]

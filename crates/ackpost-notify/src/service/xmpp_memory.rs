@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ackpost_platform::private_file;
 use ackpost_xmpp::{FastToken, Memory, ProcessMemory, Remembered};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -72,7 +73,7 @@ fn key_of(folder: &Path) -> std::io::Result<[u8; 32]> {
     }
     let mut key = Zeroizing::new([0; 32]);
     getrandom::fill(key.as_mut()).map_err(std::io::Error::other)?;
-    write_private(&path, key.as_ref())?;
+    private_file::replace(&path, key.as_ref())?;
     // If two processes begin together, both use the key that stays.
     read()
 }
@@ -125,7 +126,7 @@ impl Memory for FileMemory {
             }),
         };
         if let Ok(text) = serde_json::to_vec(&stored)
-            && let Err(error) = write_private(&self.path, &text)
+            && let Err(error) = private_file::replace(&self.path, &text)
         {
             tracing::warn!(%error, "the login token could not be stored; the next login takes longer");
         }
@@ -134,35 +135,6 @@ impl Memory for FileMemory {
     fn forget(&self) {
         let _ = std::fs::remove_file(&self.path);
     }
-}
-
-/// Replaces a file as a whole, readable by its owner only.
-fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut chance = [0_u8; 8];
-    getrandom::fill(&mut chance).map_err(std::io::Error::other)?;
-    let fresh = path.with_extension(format!("{}.new", hex::encode(chance)));
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let written = (|| {
-        let mut file = options.open(&fresh)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, path)?;
-        // The name must survive a power cut, too.
-        std::fs::File::open(folder)?.sync_all()
-    })();
-    if written.is_err() {
-        let _ = std::fs::remove_file(&fresh);
-    }
-    written
 }
 
 /// Returns the name of a message that is replaced.
@@ -191,7 +163,7 @@ pub(super) fn remember_replaced(login: &Login<'_>, to: &str, key: &str, id: &str
     if login.party == Party::Guest {
         courier.remember_replaced(&fingerprint(&text), id);
     } else if let Some(path) = replace_file(login, &text, courier.options())
-        && let Err(error) = write_private(&path, id.as_bytes())
+        && let Err(error) = private_file::replace(&path, id.as_bytes())
     {
         tracing::warn!(%error, "the id of the message could not be stored; the next one will not replace it");
     }
@@ -296,7 +268,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let alice = login("alice@localhost|secret", Party::Own);
         let old = alice.old_token(folder.path());
-        write_private(&old, b"{}").expect("written");
+        private_file::replace(&old, b"{}").expect("written");
         let memory = memory_for(&alice, true, &in_folder(folder.path()));
         assert!(memory.recall().is_none() && !old.exists());
     }

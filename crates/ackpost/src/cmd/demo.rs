@@ -16,8 +16,8 @@ use sogs_server::{Config, Running};
 
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::lifecycle::stop_asked;
 use crate::output;
+use ackpost_platform::service::stop_asked;
 
 /// The room of the demo.
 const ROOM: &str = "lobby";

@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use crate::cmd::room::place::{Needs, Way};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::lifecycle::stop_asked;
 use crate::output;
+use ackpost_platform::service::stop_asked;
 use place::Cursors;
 
 /// How long accounts have to leave at the end.

@@ -9,8 +9,8 @@ use session_protocol::Identity;
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
-use crate::gateway::private_file;
 use crate::output;
+use ackpost_platform::private_file;
 
 /// The identity that is used when none is named.
 pub(crate) const DEFAULT: &str = "default";

@@ -13,7 +13,7 @@ use sogs_client::{Blinding, Encrypt, Room, Server, ServerBuilder, SogsError, Ver
 use super::saved;
 use crate::cmd::identity::{self, IdentityChoice};
 use crate::exit::Failure;
-use crate::{input, output};
+use crate::output;
 
 /// How to get to a community.
 #[derive(Debug, Clone, Args)]
@@ -147,15 +147,17 @@ impl Way {
         let Some(path) = &self.ca_file else {
             return Ok(None);
         };
-        input::file(path, CA_FILE_BYTES).map(Some).map_err(|error| {
-            Failure::new(
-                format!(
-                    "cannot read the certificate authorities in {}: {error}",
-                    path.display()
-                ),
-                "name a PEM file that this user may read",
-            )
-        })
+        ackpost_platform::read_limited(path, CA_FILE_BYTES)
+            .map(Some)
+            .map_err(|error| {
+                Failure::new(
+                    format!(
+                        "cannot read the certificate authorities in {}: {error}",
+                        path.display()
+                    ),
+                    "name a PEM file that this user may read",
+                )
+            })
     }
 
     /// Sets what the options say about certificates for an XMPP account.

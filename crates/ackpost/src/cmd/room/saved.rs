@@ -14,9 +14,9 @@ use super::{ForgetArgs, SaveArgs, all_of};
 use crate::cmd::identity::store::{in_configuration, looks_secret};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::gateway::private_file;
+use crate::output;
 use crate::similar::similar;
-use crate::{input, output};
+use ackpost_platform::private_file;
 
 /// Longest file that is read for a link, bytes.
 const MAX_LINK_BYTES: u64 = 4096;
@@ -176,7 +176,7 @@ fn names() -> Result<Vec<String>, Failure> {
 /// A saved link; `None` if there is none of that name.
 fn load(name: &str) -> Result<Option<JoinLink>, Failure> {
     let path = path_of(name)?;
-    let bytes = match input::file(&path, MAX_LINK_BYTES) {
+    let bytes = match ackpost_platform::read_limited(&path, MAX_LINK_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(trouble(&path, &error)),
