@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use omemo::{Account, DeviceId, Encrypted, Identity, MessageBuilder, Session, Version};
 use rand_core::CryptoRng;
 
-/// How long each operation is repeated.
+/// Time for which each operation is repeated.
 const TIME: Duration = Duration::from_millis(600);
 const JID: &str = "bob@example.org";
 

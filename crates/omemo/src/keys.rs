@@ -62,7 +62,7 @@ impl Identity {
         &self.public
     }
 
-    /// Returns the clamped X25519 private key. Whoever has it is this device.
+    /// Returns the clamped X25519 private key. Anyone who has it can act as this device.
     pub fn expose_secret(&self) -> &[u8; 32] {
         &self.secret
     }

@@ -21,7 +21,7 @@ pub const MAX_KEYS: usize = 4096;
 pub struct EncryptedKey {
     /// The bytes inside the element, before base64.
     pub data: Vec<u8>,
-    /// Whether the bytes carry a key exchange (attribute `prekey` or `kex`).
+    /// True if the bytes carry a key exchange (attribute `prekey` or `kex`).
     pub key_exchange: bool,
 }
 

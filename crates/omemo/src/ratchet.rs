@@ -47,7 +47,7 @@ struct Receiving {
     /// `None` when the chain is closed: no key beyond the stored ones can be derived.
     chain_key: Option<Secret>,
     next: u32,
-    /// Whether the answer to a long chain was asked for.
+    /// True once the answer to a long chain was asked for.
     heartbeat: bool,
 }
 

@@ -52,7 +52,7 @@ struct Pending {
     registration: Option<u32>,
 }
 
-/// What came out of a `<key>` element.
+/// The decrypted content of a `<key>` element.
 pub(crate) struct Unsealed {
     pub(crate) material: Zeroizing<Vec<u8>>,
     pub(crate) new_session: bool,

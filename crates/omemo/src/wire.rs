@@ -155,7 +155,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// What the first messages of a session carry besides the ratchet message.
+/// A key exchange, which surrounds the ratchet message in the first messages of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyExchange<'a> {
     pub(crate) prekey: u32,
