@@ -118,7 +118,7 @@ impl Attachment {
     /// Limit the size of the download before: the whole file is in memory.
     ///
     /// # Errors
-    /// [`Error::NotAuthentic`] if the file was altered or cut. It is then empty.
+    /// [`Error::AlteredContent`] if the file was altered or cut. It is then empty.
     pub fn decrypt(&self, file: &mut Vec<u8>) -> Result<(), Error> {
         let result = match self.iv_len {
             12 => self.open::<U12>(file),
@@ -134,14 +134,14 @@ impl Attachment {
     fn open<N: ArraySize>(&self, file: &mut [u8]) -> Result<usize, Error> {
         let (content, tag) = file
             .split_last_chunk_mut::<TAG_BYTES>()
-            .ok_or(Error::NotAuthentic)?;
+            .ok_or(Error::AlteredContent)?;
         let iv = self.iv[..self.iv_len]
             .try_into()
             .map_err(|_| Error::Malformed("attachment link"))?;
         let len = content.len();
         AesGcm::<Aes256, N>::new((&*self.key).into())
             .decrypt_inout_detached(iv, b"", content.into(), (&*tag).into())
-            .map_err(|_| Error::NotAuthentic)?;
+            .map_err(|_| Error::AlteredContent)?;
         Ok(len)
     }
 
@@ -242,12 +242,12 @@ mod tests {
         for bit in 0..file.len() * 8 {
             let mut altered = file.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(attachment.decrypt(&mut altered), Err(Error::NotAuthentic));
+            assert_eq!(attachment.decrypt(&mut altered), Err(Error::AlteredContent));
             assert!(altered.is_empty());
         }
         for len in 0..file.len() {
             let mut cut = file[..len].to_vec();
-            assert_eq!(attachment.decrypt(&mut cut), Err(Error::NotAuthentic));
+            assert_eq!(attachment.decrypt(&mut cut), Err(Error::AlteredContent));
         }
     }
 

@@ -162,6 +162,23 @@ impl IdentityKey {
         out
     }
 
+    /// Returns whether a fingerprint that a person wrote down is that of this key.
+    ///
+    /// White space, colons and the case of letters do not count, nor does a leading byte 05.
+    ///
+    /// ```
+    /// let key = *omemo::Identity::from_seed(&[7; 32]).public();
+    /// assert!(key.has_fingerprint(&key.to_string()));
+    /// assert!(key.has_fingerprint(&format!("05{}", key.fingerprint().to_uppercase())));
+    /// assert!(!key.has_fingerprint(&key.fingerprint()[..63]));
+    /// ```
+    pub fn has_fingerprint(&self, text: &str) -> bool {
+        let mut digits: String = text.chars().filter(|c| !c.is_whitespace() && *c != ':').collect();
+        digits.make_ascii_lowercase();
+        let own = self.fingerprint();
+        digits == own || digits.strip_prefix("05") == Some(&own)
+    }
+
     /// Returns the bytes of the key on the wire and in the associated data.
     pub(crate) fn to_wire(self, version: Version) -> Result<Vec<u8>, Error> {
         match version {

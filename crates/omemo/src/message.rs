@@ -232,7 +232,8 @@ impl Account {
     ///
     /// # Errors
     /// [`Error::NotForThisDevice`], [`Error::NoSession`], [`Error::Duplicate`] (ignore it quietly),
-    /// [`Error::IdentityChanged`] (remove the session to accept the new key), [`Error::NotAuthentic`] and others.
+    /// [`Error::IdentityChanged`] (remove the session to accept the new key), [`Error::NotAuthentic`],
+    /// [`Error::AlteredContent`] and others.
     pub fn decrypt<R: CryptoRng + ?Sized>(
         &mut self,
         message: &Encrypted,
@@ -245,7 +246,9 @@ impl Account {
         for key in message.keys_for(jid, device).take(MAX_SAME_ID) {
             let this = self.decrypt_key(message, key, session, rng);
             match (&this, &result) {
-                (Ok(_) | Err(Error::Duplicate | Error::IdentityChanged(_)), _) => return this,
+                (Ok(_) | Err(Error::Duplicate | Error::IdentityChanged(_) | Error::AlteredContent), _) => {
+                    return this;
+                }
                 (_, Err(Error::NotForThisDevice)) => result = this,
                 // The first cause is kept: the other key may be for an account with the same device id.
                 _ => {}

@@ -140,7 +140,7 @@ pub(crate) fn open(
             let keys = CipherKeys::of_payload(key);
             keys.mac(&[payload])
                 .verify_truncated_left(tag)
-                .map_err(|_| Error::NotAuthentic)?;
+                .map_err(|_| Error::AlteredContent)?;
             cbc::Decryptor::<Aes256>::new(&keys.aes.into(), &keys.iv.into())
                 .decrypt_padded_vec::<Pkcs7>(payload)
                 .map(Zeroizing::new)
@@ -163,6 +163,6 @@ fn open_gcm<N: ArraySize>(
             out.as_mut_slice().into(),
             tag.into(),
         )
-        .map_err(|_| Error::NotAuthentic)?;
+        .map_err(|_| Error::AlteredContent)?;
     Ok(out)
 }

@@ -16,6 +16,9 @@ use crate::state::{Kind, Reader, Writer};
 use crate::version::Version;
 use crate::wire::{KeyExchange, Message};
 
+/// Longest key material in bytes. Messages have 16 to 48.
+const MAX_MATERIAL_BYTES: usize = 1024;
+
 /// Secret state shared with one other device in one version: an X3DH key agreement and the Double Ratchet that follows
 /// from it (XEP-0384 0.9, "Key Exchange" and "Double Ratchet").
 ///
@@ -159,8 +162,15 @@ impl Session {
     /// Encrypts key material for the other device. [`crate::MessageBuilder::add`] does this for messages.
     ///
     /// # Errors
-    /// [`Error::ChainExhausted`] after 2^32 - 1 messages without answer.
+    /// [`Error::ChainExhausted`] after 2^32 - 1 messages without answer, [`Error::TooLarge`] for more than 1024 bytes:
+    /// longer content belongs into a payload.
     pub fn encrypt(&mut self, material: &[u8]) -> Result<EncryptedKey, Error> {
+        if material.len() > MAX_MATERIAL_BYTES {
+            return Err(Error::TooLarge {
+                what: "key material",
+                limit: MAX_MATERIAL_BYTES,
+            });
+        }
         self.encrypt_with(material, None)
     }
 

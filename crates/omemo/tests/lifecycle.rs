@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Peer, VERSIONS, connected, rng};
-use omemo::{Account, Error, MAX_SKIP, Session, Version};
+use omemo::{Account, Encrypted, Error, MAX_SKIP, RecipientKey, Session, Version};
 
 #[test]
 fn the_key_exchange_is_sent_until_the_first_answer() {
@@ -288,4 +288,61 @@ fn saved_accounts_are_bounded() {
         assert_eq!(bob.read(&message).is_ok(), round < 16, "{round}");
     }
     assert!(Account::from_bytes(&bob.account.to_bytes()).is_ok());
+}
+
+#[test]
+fn key_material_is_bounded() {
+    for version in VERSIONS {
+        let (mut alice, mut bob) = connected(version);
+        let mut encrypt = |len| {
+            let material: Vec<u8> = vec![7; len];
+            alice.session.as_mut().unwrap().encrypt(&material)
+        };
+        assert!(matches!(encrypt(1025), Err(Error::TooLarge { .. })));
+        let mut message = Encrypted {
+            version,
+            sender: alice.account.device_id(),
+            keys: vec![RecipientKey {
+                jid: None,
+                device: bob.account.device_id(),
+                key: encrypt(1024).unwrap(),
+            }],
+            iv: None,
+            payload: None,
+        };
+        let opened = bob.receive(&message).unwrap();
+        assert_eq!(opened.key_material.as_slice(), [7; 1024]);
+        assert!(opened.content.is_none());
+        message.keys[0].key.data.clear();
+        assert_eq!(bob.receive(&message).unwrap_err(), Error::Malformed("message"));
+    }
+}
+
+/// An empty message transports a key for something else.
+#[test]
+fn a_key_is_transported() {
+    let (mut alice, mut bob) = connected(Version::Axolotl);
+    let mut message = omemo::MessageBuilder::empty(Version::Axolotl, alice.account.device_id(), &mut rng());
+    let key = message.key_material().to_vec();
+    assert_eq!(key.len(), 16);
+    message
+        .add(bob.jid, bob.account.device_id(), alice.session.as_mut().unwrap())
+        .unwrap();
+    let message = message.finish();
+    assert_eq!(
+        (message.iv.as_ref().map(Vec::len), &message.payload),
+        (Some(12), &None)
+    );
+    assert_eq!(bob.receive(&message).unwrap().key_material.as_slice(), key);
+}
+
+#[test]
+fn values_can_be_shared_between_threads() {
+    fn check<T: Send + Sync + 'static>() {}
+    check::<Account>();
+    check::<Session>();
+    check::<Encrypted>();
+    check::<Error>();
+    check::<omemo::Attachment>();
+    check::<omemo::MessageBuilder>();
 }

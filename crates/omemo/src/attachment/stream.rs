@@ -182,13 +182,13 @@ impl AttachmentDecryptor {
     /// Checks the tag.
     ///
     /// # Errors
-    /// [`Error::NotAuthentic`] if the file was altered or cut: nothing that was decrypted may be used.
+    /// [`Error::AlteredContent`] if the file was altered or cut: nothing that was decrypted may be used.
     pub fn finish(self) -> Result<(), Error> {
         let tag = self.gcm.finish();
         if self.held_len == TAG_BYTES && bool::from(tag.ct_eq(&self.held)) {
             Ok(())
         } else {
-            Err(Error::NotAuthentic)
+            Err(Error::AlteredContent)
         }
     }
 }
@@ -247,9 +247,9 @@ mod tests {
             encryptor.update(&mut upload).unwrap();
             upload.extend(encryptor.finish());
             let at = at % upload.len();
-            prop_assert_eq!(decrypt(&attachment, &upload[..at], step), Err(Error::NotAuthentic));
+            prop_assert_eq!(decrypt(&attachment, &upload[..at], step), Err(Error::AlteredContent));
             upload[at] ^= 1u8 << bit;
-            prop_assert_eq!(decrypt(&attachment, &upload, step), Err(Error::NotAuthentic));
+            prop_assert_eq!(decrypt(&attachment, &upload, step), Err(Error::AlteredContent));
         }
     }
 
