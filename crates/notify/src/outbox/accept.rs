@@ -16,6 +16,9 @@ use super::types::{AcceptOptions, Accepted, OutboxId, State, StoredOutcome};
 use crate::message::Message;
 use crate::outcome::{Confirmation, Outcome};
 
+/// Most targets of one URL whose acceptance the log shows one by one.
+const LOGGED_EACH: usize = 16;
+
 /// One message for one target, not yet stored.
 #[derive(Clone, Debug)]
 pub struct Parcel {
@@ -193,15 +196,19 @@ impl Outbox {
             pieces: count_of(&pieces),
             message: StoredMessage::new(call.message, call.bundle.is_some()),
             partial: without_files(&call.options.missing_files),
+            logged_together: parcels.len() > LOGGED_EACH,
         };
         let row = Shared::new(&first.route, whole, first.rules.clone(), sharing.message.clone());
         let label = SharedLabel::new(parcels.iter().map(|parcel| &parcel.route), origin);
-        let event = format!("{} targets of one URL", parcels.len());
+        let event = (parcels.len() > LOGGED_EACH).then(|| {
+            let text = format!("{} targets of one URL", parcels.len());
+            inner.seal.seal("event", text.as_bytes())
+        });
         shared.push(SharedRow {
             id: sharing.id,
             sealed: row.seal(&inner.seal, sharing.id),
             label: label.seal(&inner.seal, sharing.id),
-            event: inner.seal.seal("event", event.as_bytes()),
+            event,
         });
         Ok(Some(Arc::new(sharing)))
     }
@@ -234,6 +241,7 @@ impl Outbox {
         let target = Addressed {
             label: Vec::new(),
             share: Some((sharing.id, number)),
+            logged_together: sharing.logged_together,
             plan,
             content: Box::new(content(fold)),
         };
@@ -278,6 +286,7 @@ impl Outbox {
         let target = Addressed {
             label: inner.seal_label(id.as_str(), &route, call.options.origin.as_deref()),
             share: None,
+            logged_together: false,
             plan,
             content: Box::new(Row {
                 seal: Arc::clone(&inner.seal),
@@ -316,6 +325,7 @@ impl Outbox {
             alarm_after_ms: rules.alarm_after.map(span_ms),
             bundle: call.bundle.clone(),
             share: target.share,
+            logged_together: target.logged_together,
             is_alarm: false,
             dedup: self.repeat(call, rules),
             plan: target.plan,
@@ -367,6 +377,7 @@ impl Outbox {
 struct Addressed {
     label: Vec<u8>,
     share: Option<(i64, i64)>,
+    logged_together: bool,
     plan: Plan,
     content: Box<dyn Content>,
 }

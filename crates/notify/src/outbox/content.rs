@@ -18,6 +18,8 @@ pub(super) struct Sharing {
     pub(super) message: StoredMessage,
     /// Outcome when the message goes without some of its files.
     pub(super) partial: Option<StoredOutcome>,
+    /// The log has one line about the acceptance of all.
+    pub(super) logged_together: bool,
 }
 
 /// What a draft adds to a shared row.

@@ -108,6 +108,8 @@ pub(crate) struct Draft {
     pub(crate) bundle: Option<String>,
     /// The shared row that it refers to, and the number of its target there. `label` is empty then.
     pub(crate) share: Option<(i64, i64)>,
+    /// The log has one line about the acceptance of all that share the row.
+    pub(crate) logged_together: bool,
     /// An alarm is nothing to raise an alarm about.
     pub(crate) is_alarm: bool,
     /// Key and window in milliseconds.
@@ -145,8 +147,8 @@ pub(crate) struct SharedRow {
     pub(crate) sealed: Vec<u8>,
     /// Sealed: addresses, and what lists show. Removed with the last entry.
     pub(crate) label: Vec<u8>,
-    /// Sealed: the line in the log about the acceptance of all of them.
-    pub(crate) event: Vec<u8>,
+    /// Sealed: the line in the log about the acceptance of all of them. `None`: each has a line of its own.
+    pub(crate) event: Option<Vec<u8>>,
 }
 
 /// Only store the request if it is the first alarm about these.

@@ -189,7 +189,7 @@ async fn reserve(tx: &mut Tx, rows: &mut [PlainRow<'_>]) -> Result<(), sqlx::Err
     Ok(())
 }
 
-/// Inserts entries, and the first line in the log for each that shares nothing; `false` when one of them is there already.
+/// Inserts entries, and the first line in the log for each that needs one of its own; `false` when one of them is there already.
 async fn insert_plain(tx: &mut Tx, rows: &[PlainRow<'_>]) -> Result<bool, sqlx::Error> {
     let mut entries = sqlx::QueryBuilder::<Db>::new(
         "INSERT INTO outbox_entry (id, lane, service, state, accepted_at, due_at, expires_at, pieces, folded, label, \
@@ -218,8 +218,7 @@ async fn insert_plain(tx: &mut Tx, rows: &[PlainRow<'_>]) -> Result<bool, sqlx::
     if written < rows.len() as u64 {
         return Ok(false);
     }
-    // Entries that share a row have one line in common.
-    let alone: Vec<&PlainRow<'_>> = rows.iter().filter(|row| row.draft.share.is_none()).collect();
+    let alone: Vec<&PlainRow<'_>> = rows.iter().filter(|row| !row.draft.logged_together).collect();
     if alone.is_empty() {
         return Ok(true);
     }
@@ -298,12 +297,15 @@ async fn insert_shared(tx: &mut Tx, request: &AcceptRequest) -> Result<(), sqlx:
     Ok(())
 }
 
-/// Logs that the entries of a shared row were accepted.
+/// Logs that the entries of a shared row were accepted, unless each has a line of its own.
 async fn shared_event(tx: &mut Tx, now: i64, shared: &SharedRow) -> Result<(), sqlx::Error> {
+    let Some(event) = &shared.event else {
+        return Ok(());
+    };
     sqlx::query("INSERT INTO outbox_event (at, entry, kind, detail) VALUES ($1, $2, 'accepted', $3)")
         .bind(now)
         .bind(format!("{SHARED_EVENT}{}", shared.id))
-        .bind(&shared.event)
+        .bind(event)
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -459,7 +461,7 @@ async fn insert(
             is_new: false,
         });
     };
-    if draft.share.is_none() {
+    if !draft.logged_together {
         event(tx, request.now, &draft.id, "accepted").await?;
     }
     Ok(Stored {
