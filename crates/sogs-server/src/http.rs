@@ -3,17 +3,14 @@
 pub(crate) mod answers;
 mod auth;
 mod batch;
-pub(crate) mod budget;
 mod listen;
+pub(crate) mod memory;
 mod onion;
 pub(crate) mod render;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod route;
 mod routes;
-mod steady;
 
 pub(crate) use auth::claim;
-pub use listen::client;
-pub(crate) use listen::{Listening, listen};
-pub use steady::Steady;
+pub(crate) use listen::listen;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use maud::Markup;
-use session_core::RoomToken;
-use session_core::content::Content;
-use session_core::link::JoinLink;
+use session_protocol::RoomToken;
+use session_protocol::content::Content;
+use session_protocol::link::JoinLink;
 
 use crate::app::App;
 use crate::cache::Room;

@@ -1,7 +1,7 @@
 // Looks at the pages of a community at the widths of a desk and of a phone, light and dark, without scripts.
 // node pages.mjs BASE FOLDER; pictures go to FOLDER.
 import { writeFileSync } from 'node:fs';
-import { browse } from '../../testkit/browser.mjs';
+import { browse } from '../../ackpost-testkit/browser.mjs';
 
 const [base, folder] = process.argv.slice(2);
 const pages = [['index', '/'], ['room', '/r/test/'], ['closed', '/r/closed/'], ['missing', '/r/nowhere/']];

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use session_core::ServerKey;
+use ackpost_platform::private_file;
+use session_protocol::ServerKey;
 
 use super::exec::Admin;
 use super::operation::{AdminError, AdminRequest, Answer};
@@ -13,7 +14,6 @@ use crate::config::{CONFIG_FILE, Config, ConfigError};
 use crate::contents::Contents;
 use crate::key::{KeyCheck, KeyError, load_key};
 use crate::store;
-use crate::whole_file;
 
 impl From<ConfigError> for AdminError {
     fn from(error: ConfigError) -> Self {
@@ -220,7 +220,7 @@ pub(crate) fn private_folder(folder: &Path) -> Result<(), AdminError> {
 
 /// Writes a file that only its owner can read (it may hold the password of a database).
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AdminError> {
-    whole_file::replace(path, bytes)
+    private_file::replace(path, bytes)
         .map_err(|error| AdminError::failed(format!("{}: {error}", path.display())))
 }
 
