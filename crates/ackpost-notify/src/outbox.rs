@@ -17,8 +17,11 @@ mod alarm;
 mod carrier;
 mod clock;
 mod config;
+mod content;
+mod door;
 mod error;
 mod files;
+mod label;
 mod lane;
 #[expect(clippy::module_inception, reason = "it holds the type `Outbox`")]
 mod outbox;

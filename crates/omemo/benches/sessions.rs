@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use omemo::{Account, DeviceId, Encrypted, Identity, MessageBuilder, Session, Version};
 use rand_core::CryptoRng;
 
-/// How long each operation is repeated.
+/// Time for which each operation is repeated.
 const TIME: Duration = Duration::from_millis(600);
 const JID: &str = "bob@example.org";
 
@@ -73,7 +73,17 @@ fn main() {
             || (),
             |()| message(&alice, &bob, &mut session),
         );
-        let (mut sending, mut receiver, mut receiving) = (start(), bob.clone(), None);
+        let (mut sender, mut receiver) = (alice.clone(), bob.clone());
+        let (mut sending, mut receiving) = (Some(start()), None);
+        let first = message(&alice, &bob, sending.as_mut().expect("just started"));
+        receiver
+            .decrypt(&first, JID, &mut receiving, &mut rng())
+            .expect("the first message starts a session");
+        let answer = message(&bob, &alice, receiving.as_mut().expect("just started"));
+        sender
+            .decrypt(&answer, JID, &mut sending, &mut rng())
+            .expect("the answer confirms the session");
+        let mut sending = sending.expect("still there");
         measure(
             &format!("{version}: decrypt in a session"),
             || message(&alice, &bob, &mut sending),

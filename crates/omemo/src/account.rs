@@ -12,7 +12,7 @@ use crate::keys::{Identity, KeyPair, key_to_wire};
 use crate::state::{Kind, Reader, Writer};
 use crate::version::{DeviceId, Version};
 
-/// Number of prekeys in a bundle (XEP-0384 0.3.0 section 4.3, 0.9 section 5.3.2).
+/// Number of prekeys in a bundle (XEP-0384 0.9, "Key Exchange"; at least 20 in 0.3.0 and 25 in 0.9).
 pub const PREKEYS: usize = 100;
 /// Most private keys of used prekeys that are kept until [`Account::delete_used_prekeys`].
 const MAX_USED_PREKEYS: usize = 1000;
@@ -136,7 +136,7 @@ impl Account {
     /// Replaces the signed prekeys that are `max_age` seconds old or older at `now`. Returns whether one was replaced,
     /// that is, whether the bundles must be published again.
     ///
-    /// The previous signed prekey stays valid for one more period. XEP-0384 0.9 section 5.3.2 asks for a new one every
+    /// The previous signed prekey stays valid for one more period. XEP-0384 0.9 ("Key Exchange") asks for a new one every
     /// week to every month.
     pub fn rotate_signed_prekeys<R: CryptoRng + ?Sized>(
         &mut self,
@@ -161,7 +161,7 @@ impl Account {
     /// Deletes the private keys of used prekeys.
     ///
     /// Call it once all waiting messages (offline messages, the archive) are read, or after every message when reading
-    /// live. Until then a second message to the same prekey can still be read (XEP-0384 0.9 section 6).
+    /// live. Until then a second message to the same prekey can still be read (XEP-0384 0.9, "Business Rules").
     pub fn delete_used_prekeys(&mut self) {
         for version in [Version::Axolotl, Version::Omemo2] {
             self.keys_mut(version).prekeys.retain(|_, key| !key.is_used());

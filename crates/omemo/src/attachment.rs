@@ -12,6 +12,10 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::keys::{Secret, push_hex};
 
+mod stream;
+
+pub use stream::{AttachmentDecryptor, AttachmentEncryptor};
+
 const SCHEME: &str = "aesgcm://";
 const TAG_BYTES: usize = 16;
 /// Longest IV: older clients wrote 16 bytes.
@@ -50,6 +54,47 @@ impl Attachment {
 
     /// Encrypts a file in place with a fresh key and appends the tag of 16 bytes.
     pub fn encrypt<R: CryptoRng + ?Sized>(file: &mut Vec<u8>, rng: &mut R) -> Self {
+        let attachment = Self::generate(rng);
+        attachment.seal(file);
+        attachment
+    }
+
+    /// Starts to encrypt a file in pieces with a fresh key.
+    ///
+    /// ```
+    /// use omemo::Attachment;
+    /// # let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
+    ///
+    /// let (attachment, mut encryptor) = Attachment::encrypt_pieces(&mut rng);
+    /// let mut upload = Vec::new();
+    /// for piece in [b"first".to_vec(), b"second".to_vec()] {
+    ///     let mut piece = piece;
+    ///     encryptor.update(&mut piece)?;
+    ///     upload.extend(piece);
+    /// }
+    /// upload.extend(encryptor.finish());
+    ///
+    /// let mut file = Vec::new();
+    /// let mut decryptor = attachment.decrypt_pieces();
+    /// for piece in upload.chunks(7) {
+    ///     decryptor.update(piece, &mut file)?;
+    /// }
+    /// decryptor.finish()?;
+    /// assert_eq!(file, b"firstsecond");
+    /// # Ok::<(), omemo::Error>(())
+    /// ```
+    pub fn encrypt_pieces<R: CryptoRng + ?Sized>(rng: &mut R) -> (Self, AttachmentEncryptor) {
+        let attachment = Self::generate(rng);
+        let encryptor = AttachmentEncryptor::new(&attachment);
+        (attachment, encryptor)
+    }
+
+    /// Starts to decrypt a file in pieces.
+    pub fn decrypt_pieces(&self) -> AttachmentDecryptor {
+        AttachmentDecryptor::new(self)
+    }
+
+    fn generate<R: CryptoRng + ?Sized>(rng: &mut R) -> Self {
         let mut attachment = Self {
             key: Zeroizing::new([0; 32]),
             iv: [0; MAX_IV_BYTES],
@@ -57,7 +102,6 @@ impl Attachment {
         };
         rng.fill_bytes(&mut *attachment.key);
         rng.fill_bytes(&mut attachment.iv[..12]);
-        attachment.seal(file);
         attachment
     }
 
@@ -74,7 +118,7 @@ impl Attachment {
     /// Limit the size of the download before: the whole file is in memory.
     ///
     /// # Errors
-    /// [`Error::NotAuthentic`] if the file was altered or cut. It is then empty.
+    /// [`Error::AlteredContent`] if the file was altered or cut. It is then empty.
     pub fn decrypt(&self, file: &mut Vec<u8>) -> Result<(), Error> {
         let result = match self.iv_len {
             12 => self.open::<U12>(file),
@@ -90,14 +134,14 @@ impl Attachment {
     fn open<N: ArraySize>(&self, file: &mut [u8]) -> Result<usize, Error> {
         let (content, tag) = file
             .split_last_chunk_mut::<TAG_BYTES>()
-            .ok_or(Error::NotAuthentic)?;
+            .ok_or(Error::AlteredContent)?;
         let iv = self.iv[..self.iv_len]
             .try_into()
             .map_err(|_| Error::Malformed("attachment link"))?;
         let len = content.len();
         AesGcm::<Aes256, N>::new((&*self.key).into())
             .decrypt_inout_detached(iv, b"", content.into(), (&*tag).into())
-            .map_err(|_| Error::NotAuthentic)?;
+            .map_err(|_| Error::AlteredContent)?;
         Ok(len)
     }
 
@@ -198,12 +242,12 @@ mod tests {
         for bit in 0..file.len() * 8 {
             let mut altered = file.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(attachment.decrypt(&mut altered), Err(Error::NotAuthentic));
+            assert_eq!(attachment.decrypt(&mut altered), Err(Error::AlteredContent));
             assert!(altered.is_empty());
         }
         for len in 0..file.len() {
             let mut cut = file[..len].to_vec();
-            assert_eq!(attachment.decrypt(&mut cut), Err(Error::NotAuthentic));
+            assert_eq!(attachment.decrypt(&mut cut), Err(Error::AlteredContent));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::xeddsa;
 pub const MAX_PREKEYS: usize = 1000;
 /// Most devices read from one device list.
 pub const MAX_DEVICES: usize = 1000;
-/// Longest label of a device, in characters (XEP-0384 0.9 section 5.3.1).
+/// Longest label of a device, in characters (XEP-0384 0.9, "Device list": fewer than 53).
 pub const MAX_LABEL_CHARS: usize = 52;
 
 /// A public prekey of a bundle.
@@ -21,7 +21,8 @@ pub struct PreKey {
     pub key: [u8; 32],
 }
 
-/// Public keys of one device, as published for others to start a session (XEP-0384 0.3.0 section 4.3, 0.9 section 5.3.2).
+/// Public keys of one device, as published for others to start a session (XEP-0384 0.3.0 and 0.9,
+/// "Announcing support").
 ///
 /// A bundle from outside proves nothing until [`Bundle::verify`] succeeds; [`crate::Session::initiate`] verifies by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Bundle {
     }
 }
 
-/// Name of a device with the signature that proves it ([`Version::Omemo2`] since XEP-0384 0.9, section 5.3.1).
+/// Name of a device with the signature that proves it ([`Version::Omemo2`] since XEP-0384 0.9, "Device list").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     /// Name of the device, for people.
@@ -103,7 +104,7 @@ pub struct Device {
     pub label: Option<Label>,
 }
 
-/// Devices of an account in one version (XEP-0384 0.3.0 section 4.2, 0.9 section 5.3.1).
+/// Devices of an account in one version (XEP-0384 0.3.0 and 0.9, "Announcing support").
 ///
 /// An account has one list that all its devices write. Add the own device to what was read, never publish a list
 /// without the others, and read again after publishing: two devices may write at the same time.

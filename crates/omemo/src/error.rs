@@ -55,6 +55,9 @@ pub enum Error {
     /// An authentication code that is wrong: the message was altered or belongs to another session.
     #[error("cannot decrypt the message: it was altered, or it belongs to another session")]
     NotAuthentic,
+    /// A payload or an attachment whose authentication code is wrong, although its key is right.
+    #[error("cannot decrypt the content: it was altered or cut")]
+    AlteredContent,
     /// A sending chain that reached its last message number.
     #[error("cannot encrypt the message: the sending chain is exhausted")]
     ChainExhausted,
@@ -94,6 +97,8 @@ impl Error {
             Self::TooFarAhead | Self::NotAuthentic => {
                 "ask the sender to send again; start a new session if it repeats"
             }
+            // XEP-0384 0.9, "Business Rules": no reason for a new session.
+            Self::AlteredContent => "ask the sender to send again",
             Self::ChainExhausted => "start a new session",
             Self::NotReady => "wait for the first message of the other device",
             Self::DamagedState => {
@@ -130,6 +135,7 @@ mod tests {
             Error::Duplicate,
             Error::TooFarAhead,
             Error::NotAuthentic,
+            Error::AlteredContent,
             Error::ChainExhausted,
             Error::NotReady,
             Error::DamagedState,

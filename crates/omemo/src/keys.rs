@@ -22,7 +22,7 @@ const KEY_LEN_BYTES: usize = 32;
 /// First byte of a key of [`Version::Axolotl`] on the wire.
 const AXOLOTL_KEY_TYPE: u8 = 5;
 
-/// Identity key pair of a device. The same pair serves both versions.
+/// Identity key pair of a device. The same pair serves both versions (XEP-0384 0.9, "Key Exchange").
 ///
 /// Wiped when dropped; `Debug` shows the fingerprint alone.
 #[derive(Clone)]
@@ -62,7 +62,7 @@ impl Identity {
         &self.public
     }
 
-    /// Returns the clamped X25519 private key. Whoever has it is this device.
+    /// Returns the clamped X25519 private key. Anyone who has it can act as this device.
     pub fn expose_secret(&self) -> &[u8; 32] {
         &self.secret
     }
@@ -153,13 +153,30 @@ impl IdentityKey {
 
     /// Returns the fingerprint: the X25519 form in 64 lower-case hexadecimal digits.
     ///
-    /// Both versions of one device have the same fingerprint (XEP-0384 0.9 section 8).
+    /// Both versions of one device have the same fingerprint (XEP-0384 0.9, "Security Considerations").
     pub fn fingerprint(&self) -> String {
         let mut out = String::with_capacity(2 * KEY_LEN_BYTES);
         for byte in self.x25519 {
             push_hex(&mut out, byte);
         }
         out
+    }
+
+    /// Returns whether a fingerprint that a person wrote down is that of this key.
+    ///
+    /// White space, colons and the case of letters do not count, nor does a leading byte 05.
+    ///
+    /// ```
+    /// let key = *omemo::Identity::from_seed(&[7; 32]).public();
+    /// assert!(key.has_fingerprint(&key.to_string()));
+    /// assert!(key.has_fingerprint(&format!("05{}", key.fingerprint().to_uppercase())));
+    /// assert!(!key.has_fingerprint(&key.fingerprint()[..63]));
+    /// ```
+    pub fn has_fingerprint(&self, text: &str) -> bool {
+        let mut digits: String = text.chars().filter(|c| !c.is_whitespace() && *c != ':').collect();
+        digits.make_ascii_lowercase();
+        let own = self.fingerprint();
+        digits == own || digits.strip_prefix("05") == Some(&own)
     }
 
     /// Returns the bytes of the key on the wire and in the associated data.

@@ -8,7 +8,7 @@
 //! | [`Bundle`], [`DeviceList`] | public data that devices publish over PEP |
 //! | [`Session`] | secret state shared with one other device in one [`Version`] |
 //! | [`MessageBuilder`], [`Encrypted`] | a message, encrypted for several devices |
-//! | [`Attachment`] | the key of an encrypted file |
+//! | [`Attachment`] | the key of an encrypted file, in one piece or in many |
 //! | [`xml::Element`], [`xml::Envelope`] | XML (feature `xml`, on by default) |
 //!
 //! # Sources
@@ -45,7 +45,7 @@ pub mod xeddsa;
 pub mod xml;
 
 pub use account::{Account, PREKEYS};
-pub use attachment::Attachment;
+pub use attachment::{Attachment, AttachmentDecryptor, AttachmentEncryptor};
 pub use bundle::{Bundle, Device, DeviceList, Label, MAX_DEVICES, MAX_LABEL_CHARS, MAX_PREKEYS, PreKey};
 pub use error::Error;
 pub use keys::{Identity, IdentityKey};

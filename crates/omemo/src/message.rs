@@ -21,7 +21,7 @@ pub const MAX_KEYS: usize = 4096;
 pub struct EncryptedKey {
     /// The bytes inside the element, before base64.
     pub data: Vec<u8>,
-    /// Whether the bytes carry a key exchange (attribute `prekey` or `kex`).
+    /// True if the bytes carry a key exchange (attribute `prekey` or `kex`).
     pub key_exchange: bool,
 }
 
@@ -53,7 +53,7 @@ pub struct RecipientKey {
     pub key: EncryptedKey,
 }
 
-/// The `<encrypted>` element (XEP-0384 0.3.0 section 4.4, 0.9 section 5.5).
+/// The `<encrypted>` element (XEP-0384 0.3.0 and 0.9, "Sending a message").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encrypted {
     /// Version of OMEMO.
@@ -86,12 +86,12 @@ pub struct Decrypted {
     /// `None` for an empty message, which keeps sessions going and is not shown.
     pub content: Option<Zeroizing<Vec<u8>>>,
     /// The key material that came through the session. An empty message of [`Version::Axolotl`] can transport a key
-    /// for something else in it (XEP-0384 0.3.0 section 4.6).
+    /// for something else in it (XEP-0384 0.3.0, "Sending a key").
     pub key_material: Zeroizing<Vec<u8>>,
     /// A key exchange started a new session: publish the bundle again, a prekey was used.
     pub new_session: bool,
     /// Send an empty message back ([`MessageBuilder::empty`]): the session is new, or the sender's chain has become long
-    /// (XEP-0384 0.9 section 6). Once per session is enough when many waiting messages are read.
+    /// (XEP-0384 0.9, "Business Rules"). Once per session is enough when many waiting messages are read.
     pub answer_due: bool,
 }
 
@@ -108,7 +108,8 @@ impl fmt::Debug for Decrypted {
     }
 }
 
-/// Builds a message: encrypts the content once, then the key for each device.
+/// Builds a message: encrypts the content once, then the key for each device (XEP-0384 0.3.0 "Sending a message", 0.9
+/// "Message Encryption").
 ///
 /// ```
 /// # use omemo::{Account, DeviceId, Identity, MessageBuilder, Session, Version};
@@ -231,7 +232,8 @@ impl Account {
     ///
     /// # Errors
     /// [`Error::NotForThisDevice`], [`Error::NoSession`], [`Error::Duplicate`] (ignore it quietly),
-    /// [`Error::IdentityChanged`] (remove the session to accept the new key), [`Error::NotAuthentic`] and others.
+    /// [`Error::IdentityChanged`] (remove the session to accept the new key), [`Error::NotAuthentic`],
+    /// [`Error::AlteredContent`] and others.
     pub fn decrypt<R: CryptoRng + ?Sized>(
         &mut self,
         message: &Encrypted,
@@ -242,9 +244,14 @@ impl Account {
         let device = self.device_id();
         let mut result = Err(Error::NotForThisDevice);
         for key in message.keys_for(jid, device).take(MAX_SAME_ID) {
-            result = self.decrypt_key(message, key, session, rng);
-            if result.is_ok() {
-                break;
+            let this = self.decrypt_key(message, key, session, rng);
+            match (&this, &result) {
+                (Ok(_) | Err(Error::Duplicate | Error::IdentityChanged(_) | Error::AlteredContent), _) => {
+                    return this;
+                }
+                (_, Err(Error::NotForThisDevice)) => result = this,
+                // The first cause is kept: the other key may be for an account with the same device id.
+                _ => {}
             }
         }
         result

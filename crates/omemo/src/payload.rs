@@ -5,7 +5,7 @@
 //! | [`Version::Axolotl`] | AES-128-GCM, 12-byte IV | 16 key bytes, 16 tag bytes |
 //! | [`Version::Omemo2`] | AES-256-CBC and HMAC-SHA-256, keys by HKDF | 32 key bytes, 16 tag bytes |
 //!
-//! Sources: XEP-0384 0.3.0 section 4.4, 0.9 section 4.4.
+//! Sources: XEP-0384 0.3.0, "Sending a message"; 0.9, "Message Encryption" and "Message Decryption".
 
 use aes::{Aes128, Aes256};
 use aes_gcm::aead::array::ArraySize;
@@ -140,7 +140,7 @@ pub(crate) fn open(
             let keys = CipherKeys::of_payload(key);
             keys.mac(&[payload])
                 .verify_truncated_left(tag)
-                .map_err(|_| Error::NotAuthentic)?;
+                .map_err(|_| Error::AlteredContent)?;
             cbc::Decryptor::<Aes256>::new(&keys.aes.into(), &keys.iv.into())
                 .decrypt_padded_vec::<Pkcs7>(payload)
                 .map(Zeroizing::new)
@@ -163,6 +163,6 @@ fn open_gcm<N: ArraySize>(
             out.as_mut_slice().into(),
             tag.into(),
         )
-        .map_err(|_| Error::NotAuthentic)?;
+        .map_err(|_| Error::AlteredContent)?;
     Ok(out)
 }

@@ -24,13 +24,15 @@ use crate::state::{Reader, Writer};
 use crate::version::Version;
 use crate::wire::{self, Header, Message};
 
-/// Largest number of messages that one message may skip in a chain (XEP-0384 0.9 section 4.3 recommends 1000).
+/// Largest number of messages that one message may skip in a chain (XEP-0384 0.9, "Double Ratchet",
+/// recommends 1000).
 pub const MAX_SKIP: u32 = 1000;
 /// Largest number of stored keys of skipped messages in one session. The oldest are dropped first.
 pub const MAX_SKIPPED_KEYS: usize = 2000;
 /// Number of receiving chains that are remembered.
 const MAX_CHAINS: usize = 5;
-/// First message number at which the receiver has to answer, so that chains turn (XEP-0384 0.9 section 6).
+/// First message number at which the receiver has to answer, so that chains turn (XEP-0384 0.9,
+/// "Business Rules").
 const HEARTBEAT_AT: u32 = 53;
 
 #[derive(Clone)]
@@ -45,7 +47,7 @@ struct Receiving {
     /// `None` when the chain is closed: no key beyond the stored ones can be derived.
     chain_key: Option<Secret>,
     next: u32,
-    /// Whether the answer to a long chain was asked for.
+    /// True once the answer to a long chain was asked for.
     heartbeat: bool,
 }
 

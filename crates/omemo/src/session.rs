@@ -16,7 +16,11 @@ use crate::state::{Kind, Reader, Writer};
 use crate::version::Version;
 use crate::wire::{KeyExchange, Message};
 
-/// Secret state shared with one other device in one version.
+/// Longest key material in bytes. Messages have 16 to 48.
+const MAX_MATERIAL_BYTES: usize = 1024;
+
+/// Secret state shared with one other device in one version: an X3DH key agreement and the Double Ratchet that follows
+/// from it (XEP-0384 0.9, "Key Exchange" and "Double Ratchet").
 ///
 /// Store one per version, JID and device id. Save it with [`Session::to_bytes`] after every encryption, before the
 /// message is sent: a message number that is used twice loses a message, and with it two contents would be
@@ -51,7 +55,7 @@ struct Pending {
     registration: Option<u32>,
 }
 
-/// What came out of a `<key>` element.
+/// The decrypted content of a `<key>` element.
 pub(crate) struct Unsealed {
     pub(crate) material: Zeroizing<Vec<u8>>,
     pub(crate) new_session: bool,
@@ -158,8 +162,15 @@ impl Session {
     /// Encrypts key material for the other device. [`crate::MessageBuilder::add`] does this for messages.
     ///
     /// # Errors
-    /// [`Error::ChainExhausted`] after 2^32 - 1 messages without answer.
+    /// [`Error::ChainExhausted`] after 2^32 - 1 messages without answer, [`Error::TooLarge`] for more than 1024 bytes:
+    /// longer content belongs into a payload.
     pub fn encrypt(&mut self, material: &[u8]) -> Result<EncryptedKey, Error> {
+        if material.len() > MAX_MATERIAL_BYTES {
+            return Err(Error::TooLarge {
+                what: "key material",
+                limit: MAX_MATERIAL_BYTES,
+            });
+        }
         self.encrypt_with(material, None)
     }
 

@@ -33,7 +33,8 @@ impl Version {
             .find(|version| version.namespace() == namespace)
     }
 
-    /// Returns the PEP node of the device list (XEP-0384 0.3.0 section 4.2, 0.9 section 5.3.1). Its item is `current`.
+    /// Returns the PEP node of the device list (XEP-0384 0.3.0 and 0.9, "Announcing support"). Its item is
+    /// `current`.
     pub const fn device_list_node(self) -> &'static str {
         match self {
             Self::Axolotl => "eu.siacs.conversations.axolotl.devicelist",
@@ -41,7 +42,8 @@ impl Version {
         }
     }
 
-    /// Returns the PEP node and the item id of a device's bundle (XEP-0384 0.3.0 section 4.3, 0.9 section 5.3.2).
+    /// Returns the PEP node and the item id of a device's bundle (XEP-0384 0.3.0 and 0.9, "Announcing
+    /// support").
     ///
     /// ```
     /// use omemo::{DeviceId, Version};
@@ -89,7 +91,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// Number of a device within its account: 1 to 2^31 - 1 (XEP-0384 0.9 section 5.1).
+/// Number of a device within its account: 1 to 2^31 - 1 (XEP-0384 0.9, "Setup").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId(u32);
 

@@ -5,7 +5,7 @@
 //! | ratchet message | `33 ‖ protobuf ‖ mac8`: 1 ratchet key, 2 n, 3 pn, 4 ciphertext | 1 mac (16 bytes), 2 message = 1 n, 2 pn, 3 ratchet key, 4 ciphertext |
 //! | key exchange | `33 ‖ protobuf`: 1 prekey, 2 ephemeral key, 3 identity key, 4 ratchet message, 5 registration id, 6 signed prekey | 1 prekey, 2 signed prekey, 3 identity key, 4 ephemeral key, 5 ratchet message |
 //!
-//! Sources: XEP-0384 0.9 section 12 (the protobuf schema of `urn:xmpp:omemo:2`); the message format that clients of
+//! Sources: XEP-0384 0.9, "Protobuf Schema"; the message format that clients of
 //! `eu.siacs.conversations.axolotl` exchange, as the vectors show it.
 
 use hmac::Mac as _;
@@ -155,7 +155,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// What the first messages of a session carry besides the ratchet message.
+/// A key exchange, which surrounds the ratchet message in the first messages of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeyExchange<'a> {
     pub(crate) prekey: u32,

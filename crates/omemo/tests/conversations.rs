@@ -31,7 +31,7 @@ struct Direction {
 struct Conversation {
     peers: [Peer; 2],
     directions: [Direction; 2],
-    /// Whether the second device has received anything.
+    /// True once the second device has received a message.
     answered: bool,
 }
 

@@ -93,18 +93,18 @@ fn every_altered_bit_of_a_payload_is_found_before_the_state_changes() {
             for bit in 0..payload.len() * 8 {
                 let mut altered = message.clone();
                 altered.payload.as_mut().unwrap()[bit / 8] ^= 1 << (bit % 8);
-                assert_eq!(bob.read(&altered), Err(Error::NotAuthentic));
+                assert_eq!(bob.read(&altered), Err(Error::AlteredContent));
             }
             for len in 0..payload.len() {
                 let mut altered = message.clone();
                 altered.payload = Some(payload[..len].to_vec());
-                assert_eq!(bob.read(&altered), Err(Error::NotAuthentic));
+                assert_eq!(bob.read(&altered), Err(Error::AlteredContent));
             }
             if let Some(iv) = &message.iv {
                 for bit in 0..iv.len() * 8 {
                     let mut altered = message.clone();
                     altered.iv.as_mut().unwrap()[bit / 8] ^= 1 << (bit % 8);
-                    assert_eq!(bob.read(&altered), Err(Error::NotAuthentic));
+                    assert_eq!(bob.read(&altered), Err(Error::AlteredContent));
                 }
                 for iv in [None, Some(vec![]), Some(vec![0; 11]), Some(vec![0; 17])] {
                     let mut altered = message.clone();

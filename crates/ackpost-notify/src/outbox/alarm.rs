@@ -38,7 +38,10 @@ impl Outbox {
             .filter(|lane| lane.failing_since.is_some())
             .map(|lane| lane.id.as_slice())
             .collect();
-        let dead_targets: HashSet<String> = dead.iter().map(|view| self.target(view)).collect();
+        let mut targets = Vec::with_capacity(dead.len());
+        for view in &dead {
+            targets.push(inner.label(view.label_at()).await?.target);
+        }
         let services = alarm.services.get();
         let choice = services
             .iter()
@@ -49,7 +52,7 @@ impl Outbox {
                     .map(move |target| route(service, &target))
             })
             .find(|route| {
-                !failing.contains(inner.lane_of(route).as_slice()) && !dead_targets.contains(&route.target)
+                !failing.contains(inner.lane_of(route).as_slice()) && !targets.contains(&route.target)
             });
         let Some(route) = choice else {
             tracing::warn!(
@@ -59,7 +62,8 @@ impl Outbox {
             );
             return Ok(None);
         };
-        let message = self.alarm_text(&silent, &dead, now);
+        let dead_targets: Vec<(&View, String)> = dead.iter().zip(targets).collect();
+        let message = self.alarm_text(&silent, &dead_targets, now).await?;
         let guard = Guard {
             lanes: silent.iter().map(|lane| lane.id.clone()).collect(),
             dead: dead.iter().map(|view| view.seq).collect(),
@@ -90,14 +94,15 @@ impl Outbox {
         Ok(accepted)
     }
 
-    fn target(&self, view: &View) -> String {
-        self.0.label_target(&view.id, &view.label)
-    }
-
-    fn alarm_text(&self, silent: &[&LaneRow], dead: &[View], now: i64) -> Message {
+    async fn alarm_text(
+        &self,
+        silent: &[&LaneRow],
+        dead: &[(&View, String)],
+        now: i64,
+    ) -> Result<Message, OutboxError> {
         let mut lines = Vec::new();
         for lane in silent {
-            let shown = self.0.lane_of_row(lane, now);
+            let shown = self.0.lane_of_row(lane, now).await?;
             let since = span_text(Duration::from_secs(shown.failing_seconds.unwrap_or(0)));
             let reason = shown.reason.unwrap_or_else(|| "no reason known".to_owned());
             lines.push(format!(
@@ -105,13 +110,13 @@ impl Outbox {
                 shown.target, shown.waiting
             ));
         }
-        for view in dead.iter().take(NAMED) {
+        for (view, target) in dead.iter().take(NAMED) {
             let reason = self.0.open_outcome(&view.id, view.outcome.as_deref());
             let reason = reason
                 .as_ref()
                 .and_then(|outcome| outcome.reason())
                 .unwrap_or("no reason known");
-            let (id, target) = (&view.id, self.target(view));
+            let id = &view.id;
             lines.push(if is_partial(view) {
                 format!("{id} did not arrive at {target} as it was asked for: {reason}")
             } else {
@@ -121,7 +126,7 @@ impl Outbox {
         if dead.len() > NAMED {
             lines.push(format!("and {} more in the dead-letter box", dead.len() - NAMED));
         }
-        let partial = dead.iter().filter(|view| is_partial(view)).count();
+        let partial = dead.iter().filter(|(view, _)| is_partial(view)).count();
         let title: Vec<String> = [
             (silent.len(), unanswered(silent.len())),
             (dead.len() - partial, given_up(dead.len() - partial)),
@@ -131,9 +136,9 @@ impl Outbox {
         .filter(|(count, _)| *count > 0)
         .map(|(_, text)| text)
         .collect();
-        Message::new(lines.join("\n"))
+        Ok(Message::new(lines.join("\n"))
             .title(title.join(", "))
-            .kind(Kind::Failure)
+            .kind(Kind::Failure))
     }
 }
 

@@ -193,7 +193,7 @@ pub struct StoredFile {
 }
 
 /// A message without its files, as it is stored.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredMessage {
     title: Hidden,
     body: Hidden,

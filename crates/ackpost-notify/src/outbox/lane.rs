@@ -13,7 +13,7 @@ use super::clock::{backoff, span_ms};
 use super::config::WorkerSettings;
 use super::error::OutboxError;
 use super::outbox::Outbox;
-use super::payload::{Fold, Payload};
+use super::payload::{Fold, Payload, SlimAt};
 use super::store::{Close, Ending, Head, Held, Mark, Next, Remark, Settle};
 use super::types::{Hold, OutboxId, StoredOutcome};
 use super::worker::Counts;
@@ -82,9 +82,8 @@ impl Engine {
     /// Renders what was collected and lets it wait like any other.
     async fn close(&self, lane: &[u8], head: &Head) -> Result<Next, OutboxError> {
         let inner = &self.outbox.0;
-        let failed = |reason: String, remedy: String| Outcome::Refused { reason, remedy };
-        let prepared = match Payload::open(&inner.seal, &head.id, head.sealed.as_deref()) {
-            Err(error) => Err(failed(error.to_string(), error.remedy())),
+        let prepared = match self.open(lane, head).await? {
+            Err(outcome) => Err(outcome),
             Ok(payload) => self.render(lane, head, payload).await?,
         };
         let payload = match prepared {
@@ -159,7 +158,7 @@ impl Engine {
             let outcome = self.expired(head);
             return self.settle_untried(lane, head, Ending::Expired, &outcome).await;
         }
-        let mut payload = match self.open(head).await? {
+        let mut payload = match self.open(lane, head).await? {
             Ok(payload) => payload,
             Err(outcome) => return self.settle_untried(lane, head, Ending::Refused, &outcome).await,
         };
@@ -243,14 +242,35 @@ impl Engine {
     }
 
     /// Opens the row of an entry, together with what it shares with others.
-    async fn open(&self, head: &Head) -> Result<Result<Payload, Outcome>, OutboxError> {
+    async fn open(&self, lane: &[u8], head: &Head) -> Result<Result<Payload, Outcome>, OutboxError> {
         let inner = &self.outbox.0;
         let sealed = head.sealed.as_deref();
         let opened = match head.share {
             None => Payload::open(&inner.seal, &head.id, sealed),
             Some(share) => {
                 let shared = inner.store.shared(share).await?;
-                Payload::open_slim(&inner.seal, &head.id, sealed, share, shared.as_deref())
+                let address = match head.target_no {
+                    Some(number) => inner.shared_address(share, number).await?,
+                    None => None,
+                };
+                let at = SlimAt {
+                    id: &head.id,
+                    sealed,
+                    share,
+                    number: head.target_no,
+                    address,
+                    stamp: head.stamp,
+                };
+                Payload::open_slim(&inner.seal, &at, shared.as_deref()).and_then(|payload| {
+                    // The number of the target is not sealed; the name of the lane tells whether it was changed.
+                    if inner.lane_of(&payload.route) == lane {
+                        return Ok(payload);
+                    }
+                    Err(OutboxError::Damaged {
+                        id: head.id.clone(),
+                        cause: "it names another target than its lane".to_owned(),
+                    })
+                })
             }
         };
         Ok(opened.map_err(|error| Outcome::refused(error.to_string(), error.remedy())))

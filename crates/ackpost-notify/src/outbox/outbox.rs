@@ -4,16 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
-use super::accept::Door;
-use super::carrier::{Carrier, Route};
+use super::carrier::Carrier;
 use super::clock::Jitter;
 use super::config::{OutboxConfig, OutboxLimits};
+use super::door::Door;
 use super::error::OutboxError;
+use super::label::Labels;
 use super::seal::Seal;
-use super::store::{EventRow, LaneRow, Prune, Store, VERSION, View, Wanted};
+use super::store::{EventRow, LaneRow, Prune, SHARED_EVENT, Store, VERSION, View, Wanted};
 use super::time::Time;
 use super::types::{Entry, Event, Filter, Hold, OutboxId, Selection, State, Stats, StoredOutcome};
 use crate::outcome::Outcome;
@@ -36,6 +37,7 @@ pub(super) struct Inner {
     pub(super) jitter: Arc<dyn Jitter>,
     pub(super) limits: OutboxLimits,
     pub(super) door: Door,
+    pub(super) labels: Labels,
     pub(super) changes: watch::Sender<u64>,
     /// Something may be due.
     pub(super) wake: Notify,
@@ -46,27 +48,6 @@ impl std::fmt::Debug for Outbox {
         f.debug_struct("Outbox")
             .field("location", &self.0.store.location())
             .finish_non_exhaustive()
-    }
-}
-
-/// What lists show of an entry, sealed beside it.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Label {
-    url: String,
-    url_id: String,
-    target: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    origin: Option<String>,
-}
-
-impl Label {
-    fn new(route: &Route, origin: Option<&str>) -> Self {
-        Self {
-            origin: origin.map(str::to_owned),
-            url: route.masked.clone(),
-            url_id: route.url_id.clone(),
-            target: route.target.clone(),
-        }
     }
 }
 
@@ -114,6 +95,7 @@ impl Outbox {
             jitter: config.jitter,
             limits: config.limits,
             door,
+            labels: Labels::default(),
             changes: watch::Sender::new(0),
             wake: Notify::new(),
         })))
@@ -127,20 +109,25 @@ impl Outbox {
 
     /// One entry.
     pub async fn get(&self, id: &OutboxId) -> Result<Option<Entry>, OutboxError> {
-        let view = self.0.store.entry(id.as_str()).await?;
-        Ok(view.map(|view| self.0.entry(view)))
+        match self.0.store.entry(id.as_str()).await? {
+            Some(view) => self.0.entry(view).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// One entry and its history.
     pub async fn show(&self, id: &OutboxId) -> Result<Option<(Entry, Vec<Event>)>, OutboxError> {
-        let Some(entry) = self.get(id).await? else {
+        let Some(view) = self.0.store.entry(id.as_str()).await? else {
             return Ok(None);
         };
-        let events = self.0.store.events(Some(id.as_str()), 0, 1000).await?;
-        Ok(Some((
-            entry,
-            events.into_iter().map(|event| self.0.event(event)).collect(),
-        )))
+        let share = view.share;
+        let entry = self.0.entry(view).await?;
+        let events = self.0.store.events(Some((id.as_str(), share)), 0, 1000).await?;
+        let own = |event: EventRow| Event {
+            entry: id.to_string(),
+            ..self.0.event(event)
+        };
+        Ok(Some((entry, events.into_iter().map(own).collect())))
     }
 
     /// A page of entries, newest first.
@@ -186,7 +173,7 @@ impl Outbox {
             let last = page.len() < limit.max(200);
             for view in page {
                 before = view.seq;
-                let entry = self.0.entry(view);
+                let entry = self.0.entry(view).await?;
                 let fits = states.contains(&entry.state)
                     && wanted(&entry)
                     && filter
@@ -267,10 +254,11 @@ impl Outbox {
     pub async fn lanes(&self) -> Result<Vec<Lane>, OutboxError> {
         let now = self.0.now_ms().await?;
         let rows = self.0.store.lanes().await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| self.0.lane_of_row(&row, now))
-            .collect())
+        let mut lanes = Vec::with_capacity(rows.len());
+        for row in rows {
+            lanes.push(self.0.lane_of_row(&row, now).await?);
+        }
+        Ok(lanes)
     }
 
     /// The log after a number, oldest first; without a number its latest lines.
@@ -340,11 +328,6 @@ impl Inner {
             .await
     }
 
-    pub(super) fn seal_label(&self, id: &str, route: &Route, origin: Option<&str>) -> Vec<u8> {
-        let label = serde_json::to_vec(&Label::new(route, origin)).expect("texts can be written");
-        self.seal.seal(&format!("label {id}"), &label)
-    }
-
     pub(super) fn seal_outcome(&self, id: &str, outcome: &Outcome) -> Vec<u8> {
         let stored = serde_json::to_vec(&StoredOutcome::from(outcome)).expect("texts can be written");
         self.seal.seal(&format!("outcome {id}"), &stored)
@@ -357,24 +340,12 @@ impl Inner {
             .map(Outcome::from)
     }
 
-    fn open_label(&self, id: &str, sealed: &[u8]) -> Label {
-        self.seal
-            .open(&format!("label {id}"), sealed)
-            .and_then(|plain| serde_json::from_slice(&plain).ok())
-            .unwrap_or_else(|| Label {
-                url: "(damaged)".to_owned(),
-                url_id: String::new(),
-                target: "(damaged)".to_owned(),
-                origin: None,
-            })
-    }
-
-    pub(super) fn entry(&self, view: View) -> Entry {
-        let label = self.open_label(&view.id, &view.label);
+    pub(super) async fn entry(&self, view: View) -> Result<Entry, OutboxError> {
+        let label = self.label(view.label_at()).await?;
         let sending =
             view.maybe_sent && view.due_at <= self.time.now_ms() && view.leased_until > self.time.now_ms();
         let outcome = self.open_outcome(&view.id, view.outcome.as_deref());
-        Entry {
+        Ok(Entry {
             id: view.id.parse().unwrap_or_else(|_| OutboxId::random()),
             service: view.service,
             url: label.url,
@@ -392,11 +363,13 @@ impl Inner {
             waits_for: Hold::from_code(view.hold),
             outcome,
             origin: label.origin,
-        }
+        })
     }
 
     fn event(&self, row: EventRow) -> Event {
-        let text = if row.entry.is_empty() {
+        // A line about no entry, or about all entries of one URL.
+        let shared = row.entry.starts_with(SHARED_EVENT);
+        let text = if row.entry.is_empty() || shared {
             row.detail
                 .and_then(|sealed| self.seal.open("event", &sealed))
                 .map(|plain| String::from_utf8_lossy(&plain).into_owned())
@@ -418,7 +391,7 @@ impl Inner {
         Event {
             number: row.seq,
             at: system_time(row.at),
-            entry: row.entry,
+            entry: if shared { String::new() } else { row.entry },
             kind: row.kind,
             text: text.unwrap_or_default(),
         }
@@ -429,14 +402,10 @@ impl Inner {
         self.seal_outcome(id, &Outcome::deferred(text, ""))
     }
 
-    pub(super) fn label_target(&self, id: &str, sealed: &[u8]) -> String {
-        self.open_label(id, sealed).target
-    }
-
-    pub(super) fn lane_of_row(&self, row: &LaneRow, now: i64) -> Lane {
-        let label = self.open_label(&row.head, &row.label);
+    pub(super) async fn lane_of_row(&self, row: &LaneRow, now: i64) -> Result<Lane, OutboxError> {
+        let label = self.label(row.label_at()).await?;
         let outcome = self.open_outcome(&row.head, row.outcome.as_deref());
-        Lane {
+        Ok(Lane {
             target: label.target,
             url: label.url,
             waiting: u64::try_from(row.waiting).unwrap_or(0),
@@ -446,7 +415,7 @@ impl Inner {
                 .map(|since| u64::try_from((now - since) / 1000).unwrap_or(0)),
             alarmed: row.alarmed_at.is_some(),
             reason: outcome.and_then(|outcome| outcome.reason().map(str::to_owned)),
-        }
+        })
     }
 }
 

@@ -40,6 +40,19 @@ pub(crate) struct Share {
     pub(crate) id: i64,
     /// Stamp of the first piece.
     pub(crate) stamp: i64,
+    /// Number of the target there; `None` in rows of earlier versions.
+    pub(crate) number: Option<i64>,
+}
+
+/// A row that refers to a [`Shared`] one, as it is stored.
+pub(crate) struct SlimAt<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) sealed: Option<&'a [u8]>,
+    pub(crate) share: i64,
+    pub(crate) number: Option<i64>,
+    /// Address of the target with this number.
+    pub(crate) address: Option<String>,
+    pub(crate) stamp: Option<i64>,
 }
 
 /// What the entries of one message to one URL have in common. Stored once, however many targets the URL names.
@@ -55,11 +68,23 @@ pub(crate) struct Shared {
     message: StoredMessage,
 }
 
-/// What an entry adds to a [`Shared`] row.
-#[derive(Serialize, Deserialize)]
+/// What an entry adds to a [`Shared`] row. Nothing is stored for one that adds nothing.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Slim {
+    /// Only in rows of earlier versions.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) address: String,
+    /// Only in rows of earlier versions.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) stamp: i64,
+    #[serde(default, skip_serializing_if = "Fold::is_none")]
+    pub(crate) fold: Fold,
+    /// Of a digest: the messages behind the shared one. Of repeats: the latest, if it is not the shared one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) messages: Vec<StoredMessage>,
+    /// One of the repeats had files.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) had_files: bool,
     /// Fixed at the first attempt, before anything is sent; from then on they never change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) pieces: Vec<Wire>,
@@ -71,8 +96,66 @@ pub(crate) struct Slim {
 impl Slim {
     /// Seals it for its row.
     pub(crate) fn seal(&self, seal: &Seal, id: &str) -> Vec<u8> {
+        if *self == Self::default() {
+            return Vec::new();
+        }
         let plain = Zeroizing::new(serde_json::to_vec(self).expect("texts and numbers can be written"));
         seal.seal(&place(id), &plain)
+    }
+
+    /// Opens a row.
+    pub(crate) fn open(seal: &Seal, id: &str, sealed: &[u8]) -> Result<Self, OutboxError> {
+        if sealed.is_empty() {
+            return Ok(Self::default());
+        }
+        let plain = seal.open(&place(id), sealed).ok_or_else(|| damaged(id, BROKEN))?;
+        serde_json::from_slice(&plain).map_err(|_| damaged(id, OTHER))
+    }
+
+    /// Puts another message to those that were collected.
+    pub(crate) fn collect(&mut self, message: StoredMessage) {
+        match self.fold {
+            Fold::Repeats => {
+                self.had_files |= message.had_files;
+                self.messages = vec![message];
+            }
+            _ if self.messages.len() + 1 < SHOWN => {
+                self.messages.push(message.shortened(SHOWN_CHARACTERS));
+            }
+            _ => {}
+        }
+    }
+
+    /// The messages of the entry, `shared` being the one of the shared row.
+    fn all_messages(self, mut shared: StoredMessage) -> Vec<StoredMessage> {
+        let mut messages = self.messages;
+        if self.fold == Fold::Repeats {
+            let mut latest = messages.pop().unwrap_or(shared);
+            latest.had_files |= self.had_files;
+            return vec![latest];
+        }
+        shared.had_files |= self.had_files;
+        messages.insert(0, shared);
+        messages
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes the field by reference"
+)]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+const BROKEN: &str = "the seal is broken";
+const OTHER: &str = "it is written in another way";
+const GONE: &str = "its content is gone";
+
+fn damaged(id: &str, cause: &str) -> OutboxError {
+    OutboxError::Damaged {
+        id: id.to_owned(),
+        cause: cause.to_owned(),
     }
 }
 
@@ -102,9 +185,10 @@ fn shared_place(id: i64) -> String {
 }
 
 /// Why messages are put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Fold {
     /// They are not.
+    #[default]
     None,
     /// Repeats of one that was sent.
     Repeats,
@@ -112,73 +196,84 @@ pub(crate) enum Fold {
     Digest,
 }
 
+impl Fold {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes the field by reference"
+    )]
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
 impl Payload {
     /// Opens a row.
     pub(crate) fn open(seal: &Seal, id: &str, sealed: Option<&[u8]>) -> Result<Self, OutboxError> {
-        let damaged = |cause: &str| OutboxError::Damaged {
-            id: id.to_owned(),
-            cause: cause.to_owned(),
-        };
-        let sealed = sealed.ok_or_else(|| damaged("its content is gone"))?;
-        let plain = seal
-            .open(&place(id), sealed)
-            .ok_or_else(|| damaged("the seal is broken"))?;
-        serde_json::from_slice(&plain).map_err(|_| damaged("it is written in another way"))
+        let sealed = sealed.ok_or_else(|| damaged(id, GONE))?;
+        let plain = seal.open(&place(id), sealed).ok_or_else(|| damaged(id, BROKEN))?;
+        serde_json::from_slice(&plain).map_err(|_| damaged(id, OTHER))
     }
 
     /// Opens a row that refers to a shared one.
     pub(crate) fn open_slim(
         seal: &Seal,
-        id: &str,
-        sealed: Option<&[u8]>,
-        share: i64,
+        at: &SlimAt<'_>,
         shared: Option<&[u8]>,
     ) -> Result<Self, OutboxError> {
-        let damaged = |cause: &str| OutboxError::Damaged {
-            id: id.to_owned(),
-            cause: cause.to_owned(),
+        let damaged = |cause: &str| damaged(at.id, cause);
+        let (Some(sealed), Some(shared)) = (at.sealed, shared) else {
+            return Err(damaged(GONE));
         };
-        let (Some(sealed), Some(shared)) = (sealed, shared) else {
-            return Err(damaged("its content is gone"));
+        let mut slim = Slim::open(seal, at.id, sealed)?;
+        let plain = seal
+            .open(&shared_place(at.share), shared)
+            .ok_or_else(|| damaged(BROKEN))?;
+        let shared: Shared = serde_json::from_slice(&plain).map_err(|_| damaged(OTHER))?;
+        let address = match at.number {
+            None => std::mem::take(&mut slim.address),
+            Some(_) => at.address.clone().ok_or_else(|| damaged(OTHER))?,
         };
-        let broken = || damaged("the seal is broken");
-        let other = |_| damaged("it is written in another way");
-        let plain = seal.open(&place(id), sealed).ok_or_else(broken)?;
-        let slim: Slim = serde_json::from_slice(&plain).map_err(other)?;
-        let plain = seal.open(&shared_place(share), shared).ok_or_else(broken)?;
-        let shared: Shared = serde_json::from_slice(&plain).map_err(other)?;
         Ok(Self {
             route: Route {
                 service: shared.service,
                 url: shared.url,
                 // Only lists show these, and they have a label of their own.
                 masked: String::new(),
-                target: slim.address.clone(),
+                target: address.clone(),
                 url_id: shared.url_id,
-                address: slim.address,
+                address,
                 sender: shared.sender,
                 guest: shared.guest,
             },
             rules: shared.rules,
-            fold: Fold::None,
-            messages: vec![shared.message],
-            pieces: slim.pieces,
-            partial: slim.partial,
+            fold: slim.fold,
             share: Some(Share {
-                id: share,
-                stamp: slim.stamp,
+                id: at.share,
+                stamp: at.stamp.filter(|_| at.number.is_some()).unwrap_or(slim.stamp),
+                number: at.number,
             }),
+            pieces: std::mem::take(&mut slim.pieces),
+            partial: slim.partial.take(),
+            messages: slim.all_messages(shared.message),
         })
     }
 
     /// Seals it for its row.
     pub(crate) fn seal(&self, seal: &Seal, id: &str) -> Vec<u8> {
         if let Some(share) = self.share {
+            // Only an entry with pieces is sealed again, and pieces need no messages.
+            let own = share.number.is_none();
             let slim = Slim {
-                address: self.route.address.clone(),
-                stamp: share.stamp,
+                address: if own {
+                    self.route.address.clone()
+                } else {
+                    String::new()
+                },
+                stamp: if own { share.stamp } else { 0 },
+                fold: self.fold,
                 pieces: self.pieces.clone(),
                 partial: self.partial.clone(),
+                ..Slim::default()
             };
             return slim.seal(seal, id);
         }

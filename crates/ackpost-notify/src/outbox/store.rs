@@ -12,6 +12,7 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::error::OutboxError;
+use super::label::LabelAt;
 use super::slots::{Shares, Slot, Slots};
 use super::types::Stats;
 
@@ -19,15 +20,18 @@ use super::types::Stats;
 pub(crate) const NEVER: i64 = i64::MAX;
 pub(crate) const SCHEMA: &str = include_str!("store/schema.sql");
 /// Changes from each version to the next, the first one from version 1.
-pub(crate) const MIGRATIONS: [&str; 4] = [
+pub(crate) const MIGRATIONS: [&str; 5] = [
     "ALTER TABLE outbox_counter ADD COLUMN partial BIGINT NOT NULL DEFAULT 0",
     include_str!("store/version3.sql"),
     include_str!("store/version4.sql"),
     include_str!("store/version5.sql"),
+    include_str!("store/version6.sql"),
 ];
 /// One more than there are migrations.
-pub(crate) const VERSION: i64 = 5;
-const _: () = assert!(MIGRATIONS.len() == 4, "a new migration needs a new version");
+pub(crate) const VERSION: i64 = 6;
+const _: () = assert!(MIGRATIONS.len() == 5, "a new migration needs a new version");
+/// Start of the name under which the log keeps a line about all entries that share a row.
+pub(crate) const SHARED_EVENT: &str = "shared ";
 /// Bytes that are written to see whether the disk takes a message.
 const PROBE_BYTES: usize = 256 << 10;
 
@@ -74,7 +78,21 @@ pub(crate) trait Content: Send + Sync {
     /// The row of a first repeat.
     fn follow_up(&self) -> Vec<u8>;
     /// The row of another entry with this message put to it; `None` when that row cannot be read.
-    fn collected(&self, id: &str, sealed: Option<&[u8]>) -> Option<Vec<u8>>;
+    fn collected(&self, row: &Collecting) -> Option<Collected>;
+}
+
+/// An entry that collects, as it is stored.
+pub(crate) struct Collecting {
+    pub(crate) id: String,
+    pub(crate) share: Option<i64>,
+    pub(crate) sealed: Option<Vec<u8>>,
+}
+
+/// The same after another message was put to it.
+pub(crate) struct Collected {
+    pub(crate) sealed: Vec<u8>,
+    /// It refers to another shared row now: its id, and the number of the target there.
+    pub(crate) share: Option<(i64, i64)>,
 }
 
 /// A message for one target, about to be stored.
@@ -88,8 +106,10 @@ pub(crate) struct Draft {
     pub(crate) ttl_ms: i64,
     pub(crate) alarm_after_ms: Option<i64>,
     pub(crate) bundle: Option<String>,
-    /// The shared row that it refers to.
-    pub(crate) share: Option<i64>,
+    /// The shared row that it refers to, and the number of its target there. `label` is empty then.
+    pub(crate) share: Option<(i64, i64)>,
+    /// The log has one line about the acceptance of all that share the row.
+    pub(crate) logged_together: bool,
     /// An alarm is nothing to raise an alarm about.
     pub(crate) is_alarm: bool,
     /// Key and window in milliseconds.
@@ -115,9 +135,20 @@ pub(crate) struct AcceptRequest {
     pub(crate) bundle: Option<String>,
     /// Sealed parts of the files.
     pub(crate) files: Vec<Vec<u8>>,
-    /// Sealed rows that drafts share, by id.
-    pub(crate) shared: Vec<(i64, Vec<u8>)>,
+    /// Rows that drafts share.
+    pub(crate) shared: Vec<SharedRow>,
     pub(crate) guard: Option<Guard>,
+}
+
+/// What the entries of one message to one URL have in common.
+pub(crate) struct SharedRow {
+    pub(crate) id: i64,
+    /// Sealed: URL, rules, message. Emptied with the last entry that may still be sent.
+    pub(crate) sealed: Vec<u8>,
+    /// Sealed: addresses, and what lists show. Removed with the last entry.
+    pub(crate) label: Vec<u8>,
+    /// Sealed: the line in the log about the acceptance of all of them. `None`: each has a line of its own.
+    pub(crate) event: Option<Vec<u8>>,
 }
 
 /// Only store the request if it is the first alarm about these.
@@ -136,7 +167,8 @@ pub(crate) struct Stored {
     pub(crate) id: String,
     pub(crate) collecting: bool,
     pub(crate) folded: bool,
-    pub(crate) with_files: bool,
+    /// It was not there before.
+    pub(crate) is_new: bool,
 }
 
 /// The first entry of a lane.
@@ -150,10 +182,16 @@ pub(crate) struct Head {
     pub(crate) expires_at: i64,
     pub(crate) attempts: i64,
     pub(crate) maybe_sent: bool,
+    /// As in [`super::types::Hold::code`].
+    pub(crate) hold: i64,
     pub(crate) pieces_done: i64,
     pub(crate) folded: i64,
     /// The shared row that it refers to.
     pub(crate) share: Option<i64>,
+    /// The number of its target there; `None` in rows of earlier versions, which hold the address themselves.
+    pub(crate) target_no: Option<i64>,
+    /// Of its first piece, while pieces are not fixed.
+    pub(crate) stamp: Option<i64>,
     pub(crate) fold_key: Option<Vec<u8>>,
     pub(crate) bundle: Option<String>,
     pub(crate) sealed: Option<Vec<u8>>,
@@ -266,8 +304,22 @@ pub(crate) struct View {
     pub(crate) pieces_done: i64,
     pub(crate) folded: i64,
     pub(crate) hold: i64,
+    pub(crate) share: Option<i64>,
+    pub(crate) target_no: Option<i64>,
     pub(crate) label: Vec<u8>,
     pub(crate) outcome: Option<Vec<u8>>,
+}
+
+impl View {
+    /// Where its label is.
+    pub(super) fn label_at(&self) -> LabelAt<'_> {
+        LabelAt {
+            id: &self.id,
+            sealed: &self.label,
+            share: self.share,
+            number: self.target_no,
+        }
+    }
 }
 
 pub(crate) struct Wanted {
@@ -292,8 +344,22 @@ pub(crate) struct LaneRow {
     pub(crate) alarmed_at: Option<i64>,
     pub(crate) waiting: i64,
     pub(crate) head: String,
+    pub(crate) share: Option<i64>,
+    pub(crate) target_no: Option<i64>,
     pub(crate) label: Vec<u8>,
     pub(crate) outcome: Option<Vec<u8>>,
+}
+
+impl LaneRow {
+    /// Where the label of its first entry is.
+    pub(super) fn label_at(&self) -> LabelAt<'_> {
+        LabelAt {
+            id: &self.head,
+            sealed: &self.label,
+            share: self.share,
+            number: self.target_no,
+        }
+    }
 }
 
 pub(crate) struct Prune {
@@ -343,6 +409,7 @@ operations! {
     fn hold(held: &Held<'_>) -> Next;
     fn mark(mark: &Mark<'_>) -> bool;
     fn shared(id: i64) -> Option<Vec<u8>>;
+    fn label(id: i64) -> Option<Vec<u8>>;
     fn keep(lane: &[u8], owner: &str, seq: i64, sealed: &[u8]) -> bool;
     fn settle(settle: &Settle<'_>) -> Next;
     fn stamps(lane: &[u8], now: i64, count: i64) -> i64;
@@ -350,7 +417,7 @@ operations! {
     fn files(bundle: &str) -> Vec<Vec<u8>>;
     fn entry(id: &str) -> Option<View>;
     fn entries(wanted: &Wanted) -> Vec<View>;
-    fn events(entry: Option<&str>, since: i64, limit: i64) -> Vec<EventRow>;
+    fn events(entry: Option<(&str, Option<i64>)>, since: i64, limit: i64) -> Vec<EventRow>;
     fn latest_events(limit: i64) -> Vec<EventRow>;
     fn stats(now: i64) -> Stats;
     fn count_waiting() -> i64;

@@ -420,7 +420,7 @@ fn optional_outcome<S: serde::Serializer>(
 }
 
 /// An outcome as it is stored and shown.
-#[derive(Clone, Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Serialize, serde::Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub(crate) enum StoredOutcome {
     Delivered {

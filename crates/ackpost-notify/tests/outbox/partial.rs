@@ -104,7 +104,10 @@ async fn an_outbox_of_version_1_is_migrated(place: Place) {
     outbox.close().await;
     let back = [
         "DROP INDEX outbox_entry_shared",
+        "DROP INDEX outbox_entry_held",
         "ALTER TABLE outbox_entry DROP COLUMN shared",
+        "ALTER TABLE outbox_entry DROP COLUMN target_no",
+        "ALTER TABLE outbox_entry DROP COLUMN stamp",
         "DROP TABLE outbox_shared",
         "ALTER TABLE outbox_lane DROP COLUMN account",
         "ALTER TABLE outbox_lane DROP COLUMN origin",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ackpost_notify::Message;
 use ackpost_notify::outbox::{AcceptOptions, Dedup, State};
 
-use crate::support::{Place, Sink, accept, flush, later, parcel, stamped, state};
+use crate::support::{Place, Reaction, Sink, accept, flush, later, parcel, stamped, state};
 
 stamped!(
     repeats_are_folded_and_counted,
@@ -14,6 +14,9 @@ stamped!(
     a_digest_closes_while_its_target_is_dead,
     a_budget_spreads_posts,
     quiet_hours_hold_and_let_go,
+    quiet_hours_hold_back_nobody_else,
+    a_message_in_parts_is_not_overtaken,
+    a_pause_after_a_failure_counts_for_the_target,
     options_win_over_the_url,
 );
 
@@ -163,6 +166,77 @@ async fn a_budget_spreads_posts(place: Place) {
     place.advance(10);
     flush(&outbox).await;
     assert_eq!(sink.texts("a"), ["0", "1", "2", "3", "4"]);
+}
+
+async fn quiet_hours_hold_back_nobody_else(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    // The clock shows 12:00 UTC.
+    let (early, late) = ([("quiet", "11:00-12:30")], [("quiet", "11:00-13:00")]);
+    accept(&outbox, "a", &late, "held 1").await;
+    let first = accept(&outbox, "a", &[], "urgent 1").await.id;
+    accept(&outbox, "a", &early, "held 2").await;
+    accept(&outbox, "a", &late, "held 3").await;
+    accept(&outbox, "a", &[], "urgent 2").await;
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a"), ["urgent 1", "urgent 2"]);
+    assert_eq!(state(&outbox, &first).await, State::Delivered);
+    // One that comes later does not wait either.
+    accept(&outbox, "a", &[], "urgent 3").await;
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a")[2..], ["urgent 3"]);
+    // Each goes when its own quiet hours end, and those that may go keep their order.
+    place.advance(1800);
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a")[3..], ["held 2"]);
+    place.advance(1800);
+    accept(&outbox, "a", &[], "urgent 4").await;
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a")[4..], ["held 1", "held 3", "urgent 4"]);
+    assert_eq!(outbox.stats().await.unwrap().waiting, 0);
+}
+
+async fn a_message_in_parts_is_not_overtaken(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    // Quiet hours begin while its second part is put off.
+    let quiet = [("quiet", "12:10-13:00")];
+    accept(&outbox, "a", &quiet, "part 1|part 2").await;
+    sink.next(
+        "a",
+        [Reaction::TakeAnd(crate::support::delivered()), later(Some(900))],
+    );
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a"), ["part 1"]);
+    place.advance(901);
+    flush(&outbox).await;
+    accept(&outbox, "a", &[], "behind it").await;
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a"), ["part 1"], "a text is not torn apart");
+    place.advance(3600);
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a"), ["part 1", "part 2", "behind it"]);
+}
+
+async fn a_pause_after_a_failure_counts_for_the_target(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    accept(&outbox, "a", &[("quiet", "11:00-12:10")], "held").await;
+    accept(&outbox, "a", &[], "one").await;
+    sink.next("a", [later(Some(1200))]);
+    flush(&outbox).await;
+    accept(&outbox, "a", &[], "two").await;
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a"), [""; 0], "the server asked for 20 minutes");
+    // The quiet hours of the first end before.
+    place.advance(601);
+    let begun = std::time::Instant::now();
+    flush(&outbox).await;
+    assert!(begun.elapsed() < Duration::from_secs(30), "nothing is due");
+    assert_eq!(sink.texts("a"), [""; 0]);
+    place.advance(599);
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a"), ["held", "one", "two"]);
 }
 
 async fn quiet_hours_hold_and_let_go(place: Place) {

@@ -10,7 +10,7 @@ const NAMESPACE: &str = "urn:xmpp:sce:1";
 const CLIENT: &str = "jabber:client";
 /// Lengths are padded to a multiple of this number of bytes, then by a random number of characters.
 const PAD_BLOCK: usize = 64;
-/// Most random characters on top: together with the block at most 200 (XEP-0420 section 4).
+/// Most random characters on top: together with the block at most 200 (XEP-0420, affix element `rpad`).
 const PAD_RANDOM: usize = 200 - PAD_BLOCK;
 
 /// Content of a message of [`crate::Version::Omemo2`], before encryption and after decryption.

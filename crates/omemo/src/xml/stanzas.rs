@@ -215,7 +215,7 @@ const fn exchange_attribute(version: Version) -> &'static str {
 impl Encrypted {
     /// Reads an `<encrypted>` element.
     ///
-    /// Keys that are not base64, or for ids outside the range, are left out.
+    /// Keys that are not base64, for ids outside the range, or in a group without JID are left out.
     ///
     /// # Errors
     /// [`Error::Malformed`] if a part is missing or not base64, [`Error::TooLarge`] beyond [`MAX_KEYS`].
@@ -230,7 +230,9 @@ impl Encrypted {
             Version::Axolotl => read_keys(header, version, None, &mut keys)?,
             Version::Omemo2 => {
                 for group in header.children().filter(|child| child.is("keys", namespace)) {
-                    let jid = group.attribute("jid").ok_or(MALFORMED)?;
+                    let Some(jid) = group.attribute("jid") else {
+                        continue;
+                    };
                     read_keys(group, version, Some(jid), &mut keys)?;
                 }
             }
@@ -328,4 +330,153 @@ fn key_element(version: Version, key: &RecipientKey) -> Element {
         element = element.with_attribute(exchange_attribute(version), "true");
     }
     element.with_text(encode(&key.key.data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Element {
+        Element::parse(text).unwrap()
+    }
+
+    fn ids(list: &DeviceList) -> Vec<u32> {
+        list.devices().iter().map(|device| device.id.get()).collect()
+    }
+
+    #[test]
+    fn junk_in_device_lists_is_left_out() {
+        let list = DeviceList::from_element(&parse(
+            "<list xmlns='eu.siacs.conversations.axolotl'>text<device id='7'/><device id='0'/><device id='7'/><device/>\
+             <device id='-1'/><device id='2147483648'/><device id='x'/><other id='9'/><device xmlns='x' id='9'/>\
+             <device id='2147483647'/></list>",
+        ));
+        assert_eq!(ids(&list.unwrap()), [7, 2_147_483_647]);
+        let empty = parse("<devices xmlns='urn:xmpp:omemo:2'/>");
+        let list = DeviceList::from_element(&empty).unwrap();
+        assert_eq!((list.version(), list.devices().len()), (Version::Omemo2, 0));
+        assert_eq!(list.to_element(), empty);
+        for other in [
+            "<list xmlns='urn:xmpp:omemo:2'/>",
+            "<devices xmlns='eu.siacs.conversations.axolotl'/>",
+            "<list/>",
+        ] {
+            assert!(DeviceList::from_element(&parse(other)).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn labels_travel_with_their_signature_only() {
+        let text = format!(
+            "<devices xmlns='urn:xmpp:omemo:2'><device id='1' label='a' labelsig='{}'/><device id='2' label='b'/>\
+             <device id='3' label='c' labelsig='AAAA'/></devices>",
+            encode(&[1; 64])
+        );
+        let list = DeviceList::from_element(&parse(&text)).unwrap();
+        let labels: Vec<bool> = list
+            .devices()
+            .iter()
+            .map(|device| device.label.is_some())
+            .collect();
+        assert_eq!(labels, [true, false, false]);
+        assert_eq!(DeviceList::from_element(&list.to_element()).unwrap(), list);
+    }
+
+    #[test]
+    fn one_broken_key_does_not_spoil_the_others() {
+        let message = Encrypted::from_element(&parse(
+            "<encrypted xmlns='urn:xmpp:omemo:2'><header sid='1'><keys><key rid='1'>AAAA</key></keys>\
+             <keys jid='a@b'><key rid='2'>!</key><key>AAAA</key><key rid='0'>AAAA</key>\
+             <key kex='1' rid='3'> AA\n AA </key><key kex='false' rid='4'>AAAA</key></keys></header></encrypted>",
+        ))
+        .unwrap();
+        let keys: Vec<_> = message
+            .keys
+            .iter()
+            .map(|key| (key.device.get(), key.key.key_exchange))
+            .collect();
+        assert_eq!(keys, [(3, true), (4, false)]);
+        assert_eq!(message.keys[0].key.data, [0, 0, 0]);
+        assert_eq!(message.payload, None);
+    }
+
+    #[test]
+    fn messages_without_a_part_are_refused() {
+        for text in [
+            "<encrypted xmlns='urn:xmpp:omemo:2'/>",
+            "<encrypted xmlns='urn:xmpp:omemo:1'><header sid='1'/></encrypted>",
+            "<encrypted xmlns='urn:xmpp:omemo:2'><header/></encrypted>",
+            "<encrypted xmlns='urn:xmpp:omemo:2'><header sid='0'/></encrypted>",
+            "<encrypted xmlns='urn:xmpp:omemo:2'><header xmlns='x' sid='1'/></encrypted>",
+            "<encrypted xmlns='urn:xmpp:omemo:2'><header sid='1'/><payload>?</payload></encrypted>",
+            "<message xmlns='urn:xmpp:omemo:2'><header sid='1'/></message>",
+        ] {
+            assert!(Encrypted::from_element(&parse(text)).is_err(), "{text}");
+        }
+        let keys = "<key rid='1'>AA==</key>".repeat(MAX_KEYS + 1);
+        let text = format!(
+            "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'>{keys}</header></encrypted>"
+        );
+        let result = Encrypted::from_element(&parse(&text));
+        assert!(matches!(result, Err(Error::TooLarge { .. })));
+    }
+
+    /// A bundle with the given parts; the keys are those of private keys of the vectors.
+    fn bundle(prekeys: &str) -> String {
+        let key = |seed| {
+            let identity = crate::Identity::from_seed(&[seed; 32]);
+            encode(&identity.public().to_wire(Version::Axolotl).unwrap())
+        };
+        format!(
+            "<bundle xmlns='eu.siacs.conversations.axolotl'><signedPreKeyPublic signedPreKeyId='0'>{}</signedPreKeyPublic>\
+             <signedPreKeySignature>{}</signedPreKeySignature><identityKey>{}</identityKey><prekeys>{prekeys}</prekeys>\
+             </bundle>",
+            key(1),
+            encode(&[0; 64]),
+            key(2),
+        )
+    }
+
+    #[test]
+    fn broken_prekeys_are_left_out_of_bundles() {
+        let good = encode(&key_to_wire(Version::Axolotl, &[9; 32]));
+        let short = encode(&[5; 32]);
+        let text = bundle(&format!(
+            "<preKeyPublic preKeyId='1'>{good}</preKeyPublic><preKeyPublic preKeyId='1'>{good}</preKeyPublic>\
+             <preKeyPublic preKeyId='2'>{short}</preKeyPublic><preKeyPublic>{good}</preKeyPublic>\
+             <preKeyPublic preKeyId='0'>{good}</preKeyPublic><preKeyPublic preKeyId='3'>?</preKeyPublic>"
+        ));
+        let bundle = Bundle::from_element(&parse(&text)).unwrap();
+        let ids: Vec<u32> = bundle.prekeys.iter().map(|prekey| prekey.id).collect();
+        assert_eq!(ids, [1, 0]);
+        assert_eq!(bundle.verify(), Err(Error::BadSignature));
+    }
+
+    #[test]
+    fn bundles_are_bounded_and_need_every_part() {
+        let good = encode(&key_to_wire(Version::Axolotl, &[9; 32]));
+        let many: String = (0..1500)
+            .map(|id| Element::new("preKeyPublic", "").with_attribute("preKeyId", id.to_string()))
+            .map(|element| element.with_text(&good).to_xml().replace(" xmlns=''", ""))
+            .collect();
+        assert_eq!(
+            Bundle::from_element(&parse(&bundle(&many)))
+                .unwrap()
+                .prekeys
+                .len(),
+            MAX_PREKEYS
+        );
+        let whole = bundle("");
+        assert_eq!(Bundle::from_element(&parse(&whole)).unwrap().prekeys, []);
+        for part in [
+            "signedPreKeyPublic",
+            "signedPreKeySignature",
+            "identityKey",
+            "prekeys",
+            "signedPreKeyId",
+        ] {
+            let without = whole.replace(part, "other");
+            assert!(Bundle::from_element(&parse(&without)).is_err(), "{part}");
+        }
+    }
 }

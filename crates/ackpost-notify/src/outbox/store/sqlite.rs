@@ -30,6 +30,12 @@ mod clock;
     reason = "one SQL text, compiled once for each database"
 )]
 mod lane;
+#[path = "sql/tidy.rs"]
+#[expect(
+    clippy::duplicate_mod,
+    reason = "one SQL text, compiled once for each database"
+)]
+mod tidy;
 #[path = "sql/view.rs"]
 #[expect(
     clippy::duplicate_mod,

@@ -1,11 +1,15 @@
 //! Taking messages in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sqlx::Row as _;
 
+use super::lane::lock;
+use super::tidy::Unneeded;
 use super::{Backend, Db, Tx};
-use crate::outbox::store::{AcceptRequest, AcceptResult, Draft, Guard, NEVER, Plan, Stored};
+use crate::outbox::store::{
+    AcceptRequest, AcceptResult, Collecting, Draft, Guard, Plan, SHARED_EVENT, SharedRow, Stored,
+};
 
 impl Backend {
     /// Stores several requests in one transaction; all of them or none.
@@ -16,29 +20,70 @@ impl Backend {
             return Ok(results);
         }
         let mut tx = self.begin().await?;
-        // Lanes are locked in one order everywhere, so that two processes never wait for each other.
-        let mut lanes: Vec<(&Draft, i64)> = Vec::new();
-        for (request, draft) in requests
-            .iter()
-            .flat_map(|request| request.drafts.iter().map(move |draft| (request, draft)))
-        {
-            lanes.push((draft, request.now));
-        }
-        lanes.sort_by(|a, b| a.0.lane.cmp(&b.0.lane));
-        lanes.dedup_by(|a, b| a.0.lane == b.0.lane);
-        let folds = |draft: &Draft| draft.dedup.is_some() || matches!(draft.plan, Plan::Digest { .. });
-        if lanes.len() > 1 || requests.iter().flat_map(|request| &request.drafts).any(folds) {
-            for (draft, _) in &lanes {
-                add_lane(&mut tx, draft, NEVER, 0).await?;
-            }
-        }
+        let mut unneeded = Unneeded::default();
+        let mut begun = begin_lanes(&mut tx, requests).await?;
         let mut results = Vec::with_capacity(requests.len());
         for request in requests {
-            results.push(accept_one(&mut tx, request).await?);
+            results.push(accept_one(&mut tx, request, &mut begun, &mut unneeded).await?);
         }
         tx.commit().await?;
+        self.tidy(unneeded).await;
         Ok(results)
     }
+}
+
+/// Ids of drafts for which a lane was made, with the first stamp of each.
+type Begun = HashMap<String, i64>;
+
+/// Locks all lanes of some requests. A new lane is made for its first draft, so that it need not be written twice.
+async fn begin_lanes(tx: &mut Tx, requests: &[AcceptRequest]) -> Result<Begun, sqlx::Error> {
+    let mut begun = Begun::new();
+    let mut lanes: Vec<(&Draft, i64)> = Vec::new();
+    for request in requests {
+        lanes.extend(request.drafts.iter().map(|draft| (draft, request.now)));
+    }
+    let folds =
+        |(draft, _): &(&Draft, i64)| draft.dedup.is_some() || matches!(draft.plan, Plan::Digest { .. });
+    let any_folds = lanes.iter().any(folds);
+    // Lanes are locked in one order everywhere, so that two processes never wait for each other.
+    lanes.sort_by(|a, b| a.0.lane.cmp(&b.0.lane));
+    lanes.dedup_by(|a, b| a.0.lane == b.0.lane);
+    if lanes.len() > 1 || any_folds {
+        for (draft, now) in lanes {
+            if let Some(first) = begin_lane(tx, draft, now).await? {
+                begun.insert(draft.id.clone(), first);
+            }
+        }
+    }
+    Ok(begun)
+}
+
+/// Makes the lane of a draft, or locks it if it is there. Returns the first stamp of the draft if the lane is new.
+async fn begin_lane(tx: &mut Tx, draft: &Draft, now: i64) -> Result<Option<i64>, sqlx::Error> {
+    let (due, stamps) = match draft.plan {
+        Plan::Send { pieces } => (now, pieces),
+        Plan::Digest { span_ms, .. } => (now + span_ms, 0),
+    };
+    let made = sqlx::query(
+        "INSERT INTO outbox_lane (id, service, due_at, alarm_after, last_stamp, recent, account, origin) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(&draft.lane)
+    .bind(&draft.service)
+    .bind(due)
+    .bind(draft.alarm_after_ms)
+    .bind(draft.stamp - 1 + stamps)
+    .bind(Vec::<u8>::new())
+    .bind(&draft.shares.account)
+    .bind(&draft.shares.origin)
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    if made > 0 {
+        return Ok(Some(draft.stamp));
+    }
+    lock(tx, &draft.lane).await?;
+    Ok(None)
 }
 
 /// Nothing to fold, no files, no alarm.
@@ -60,6 +105,7 @@ struct PlainRow<'a> {
     draft: &'a Draft,
     pieces: i64,
     sealed: Vec<u8>,
+    stamp: i64,
 }
 
 impl Backend {
@@ -79,6 +125,7 @@ impl Backend {
                     draft,
                     pieces,
                     sealed: Vec::new(),
+                    stamp: 0,
                 });
             }
         }
@@ -101,13 +148,18 @@ impl Backend {
             }
             rest = later;
         }
+        for request in requests {
+            for shared in &request.shared {
+                shared_event(&mut tx, request.now, shared).await?;
+            }
+        }
         tx.commit().await?;
         let stored = |draft: &Draft| Stored {
             seq: 0,
             id: draft.id.clone(),
             collecting: false,
             folded: false,
-            with_files: false,
+            is_new: true,
         };
         let result = |request: &AcceptRequest| AcceptResult {
             stored: request.drafts.iter().map(stored).collect(),
@@ -131,16 +183,17 @@ async fn reserve(tx: &mut Tx, rows: &mut [PlainRow<'_>]) -> Result<(), sqlx::Err
     // Another process took some of them: all move on by as much.
     let moved = given - first.draft.stamp;
     for (row, begin) in rows.iter_mut().zip(wanted) {
-        row.sealed = row.draft.content.fixed(begin + moved);
+        row.stamp = begin + moved;
+        row.sealed = row.draft.content.fixed(row.stamp);
     }
     Ok(())
 }
 
-/// Inserts entries and their first line in the log; `false` when one of them is there already.
+/// Inserts entries, and the first line in the log for each that needs one of its own; `false` when one of them is there already.
 async fn insert_plain(tx: &mut Tx, rows: &[PlainRow<'_>]) -> Result<bool, sqlx::Error> {
     let mut entries = sqlx::QueryBuilder::<Db>::new(
         "INSERT INTO outbox_entry (id, lane, service, state, accepted_at, due_at, expires_at, pieces, folded, label, \
-         sealed, alarmed, shared) ",
+         sealed, alarmed, shared, target_no, stamp) ",
     );
     entries.push_values(rows, |mut values, row| {
         values
@@ -156,15 +209,21 @@ async fn insert_plain(tx: &mut Tx, rows: &[PlainRow<'_>]) -> Result<bool, sqlx::
             .push_bind(&row.draft.label)
             .push_bind(&row.sealed)
             .push_bind(i64::from(row.draft.is_alarm))
-            .push_bind(row.draft.share);
+            .push_bind(row.draft.share.map(|(id, _)| id))
+            .push_bind(row.draft.share.map(|(_, number)| number))
+            .push_bind(row.draft.share.map(|_| row.stamp));
     });
     entries.push(" ON CONFLICT (id) DO NOTHING");
     let written = entries.build().execute(&mut **tx).await?.rows_affected();
     if written < rows.len() as u64 {
         return Ok(false);
     }
+    let alone: Vec<&PlainRow<'_>> = rows.iter().filter(|row| !row.draft.logged_together).collect();
+    if alone.is_empty() {
+        return Ok(true);
+    }
     let mut events = sqlx::QueryBuilder::<Db>::new("INSERT INTO outbox_event (at, entry, kind) ");
-    events.push_values(rows, |mut values, row| {
+    events.push_values(alone, |mut values, row| {
         values
             .push_bind(row.now)
             .push_bind(&row.draft.id)
@@ -174,7 +233,12 @@ async fn insert_plain(tx: &mut Tx, rows: &[PlainRow<'_>]) -> Result<bool, sqlx::
     Ok(true)
 }
 
-async fn accept_one(tx: &mut Tx, request: &AcceptRequest) -> Result<AcceptResult, sqlx::Error> {
+async fn accept_one(
+    tx: &mut Tx,
+    request: &AcceptRequest,
+    begun: &mut Begun,
+    unneeded: &mut Unneeded,
+) -> Result<AcceptResult, sqlx::Error> {
     if let Some(guard) = &request.guard
         && !pass(tx, guard, request.now).await?
     {
@@ -183,10 +247,27 @@ async fn accept_one(tx: &mut Tx, request: &AcceptRequest) -> Result<AcceptResult
     insert_shared(tx, request).await?;
     let mut result = AcceptResult::default();
     let mut files_needed = false;
-    for draft in &request.drafts {
-        let stored = store(tx, request, draft).await?;
-        files_needed |= stored.with_files;
-        result.stored.push(stored);
+    let mut referred = HashSet::new();
+    // In the order of the lanes, so that neighbours in an index are written together.
+    let mut drafts: Vec<(usize, &Draft)> = request.drafts.iter().enumerate().collect();
+    drafts.sort_by(|(_, a), (_, b)| a.lane.cmp(&b.lane));
+    let mut all = Vec::with_capacity(drafts.len());
+    for (place, draft) in drafts {
+        let stored = store(tx, request, draft, begun, unneeded).await?;
+        files_needed |= stored.is_new && !stored.collecting && draft.bundle.is_some();
+        if let Some((id, _)) = draft.share.filter(|_| stored.is_new) {
+            referred.insert(id);
+        }
+        all.push((place, stored));
+    }
+    all.sort_by_key(|(place, _)| *place);
+    result.stored = all.into_iter().map(|(_, stored)| stored).collect();
+    for shared in &request.shared {
+        if referred.contains(&shared.id) {
+            shared_event(tx, request.now, shared).await?;
+        }
+        // Every entry may have been put to another that needs nothing of it.
+        unneeded.shares.insert(shared.id);
     }
     if let Some(bundle) = request.bundle.as_ref().filter(|_| files_needed) {
         for (part, sealed) in (0_i64..).zip(&request.files) {
@@ -203,17 +284,40 @@ async fn accept_one(tx: &mut Tx, request: &AcceptRequest) -> Result<AcceptResult
 
 /// Stores what the entries of a request share; a row that is there already stays.
 async fn insert_shared(tx: &mut Tx, request: &AcceptRequest) -> Result<(), sqlx::Error> {
-    for (id, sealed) in &request.shared {
-        sqlx::query("INSERT INTO outbox_shared (id, sealed) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING")
-            .bind(id)
-            .bind(sealed)
-            .execute(&mut **tx)
-            .await?;
+    for shared in &request.shared {
+        sqlx::query(
+            "INSERT INTO outbox_shared (id, sealed, label) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(shared.id)
+        .bind(&shared.sealed)
+        .bind(&shared.label)
+        .execute(&mut **tx)
+        .await?;
     }
     Ok(())
 }
 
-async fn store(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<Stored, sqlx::Error> {
+/// Logs that the entries of a shared row were accepted, unless each has a line of its own.
+async fn shared_event(tx: &mut Tx, now: i64, shared: &SharedRow) -> Result<(), sqlx::Error> {
+    let Some(event) = &shared.event else {
+        return Ok(());
+    };
+    sqlx::query("INSERT INTO outbox_event (at, entry, kind, detail) VALUES ($1, $2, 'accepted', $3)")
+        .bind(now)
+        .bind(format!("{SHARED_EVENT}{}", shared.id))
+        .bind(event)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+async fn store(
+    tx: &mut Tx,
+    request: &AcceptRequest,
+    draft: &Draft,
+    begun: &mut Begun,
+    unneeded: &mut Unneeded,
+) -> Result<Stored, sqlx::Error> {
     let now = request.now;
     if let Some((key, window_ms)) = &draft.dedup {
         let window = window(tx, &draft.lane, key)
@@ -221,9 +325,9 @@ async fn store(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<St
             .filter(|(until, _)| *until > now);
         let Some((until, collecting)) = window else {
             set_window(tx, &draft.lane, key, now + window_ms, 0).await?;
-            return fresh(tx, request, draft).await;
+            return fresh(tx, request, draft, begun, unneeded).await;
         };
-        if let Some(stored) = collect(tx, draft, collecting, now).await? {
+        if let Some(stored) = collect(tx, draft, collecting, now, unneeded).await? {
             return Ok(stored);
         }
         let sealed = draft.content.follow_up();
@@ -235,19 +339,29 @@ async fn store(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<St
             folded: 1,
             bundle: None,
             sealed,
+            stamp: 0,
         };
-        let stored = insert(tx, request, draft, row).await?;
+        let stored = insert(tx, request, draft, row, begun).await?;
         set_window(tx, &draft.lane, key, until, stored.seq).await?;
         return Ok(stored);
     }
-    fresh(tx, request, draft).await
+    fresh(tx, request, draft, begun, unneeded).await
 }
 
 /// Stores a message that is not a repeat.
-async fn fresh(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<Stored, sqlx::Error> {
+async fn fresh(
+    tx: &mut Tx,
+    request: &AcceptRequest,
+    draft: &Draft,
+    begun: &mut Begun,
+    unneeded: &mut Unneeded,
+) -> Result<Stored, sqlx::Error> {
     match &draft.plan {
         Plan::Send { pieces } => {
-            let first = add_lane(tx, draft, request.now, *pieces).await?;
+            let first = match begun.remove(&draft.id) {
+                Some(first) => first,
+                None => add_lane(tx, draft, request.now, *pieces).await?,
+            };
             let sealed = draft.content.fixed(first);
             let bundle = draft.bundle.as_ref();
             let row = NewRow {
@@ -258,15 +372,14 @@ async fn fresh(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<St
                 folded: 0,
                 bundle,
                 sealed,
+                stamp: first,
             };
-            insert(tx, request, draft, row).await
+            insert(tx, request, draft, row, begun).await
         }
         Plan::Digest { key, span_ms } => {
-            let window = window(tx, &draft.lane, key)
-                .await?
-                .filter(|(until, _)| *until > request.now);
-            if let Some((_, collecting)) = window
-                && let Some(stored) = collect(tx, draft, collecting, request.now).await?
+            let collecting = collecting_digest(tx, &draft.lane, key, request.now).await?;
+            if let Some(collecting) = collecting
+                && let Some(stored) = collect(tx, draft, collecting, request.now, unneeded).await?
             {
                 return Ok(stored);
             }
@@ -280,10 +393,9 @@ async fn fresh(tx: &mut Tx, request: &AcceptRequest, draft: &Draft) -> Result<St
                 folded: 0,
                 bundle: None,
                 sealed,
+                stamp: 0,
             };
-            let stored = insert(tx, request, draft, row).await?;
-            set_window(tx, &draft.lane, key, until, stored.seq).await?;
-            Ok(stored)
+            insert(tx, request, draft, row, begun).await
         }
     }
 }
@@ -296,6 +408,8 @@ struct NewRow<'a> {
     folded: i64,
     bundle: Option<&'a String>,
     sealed: Vec<u8>,
+    /// Of its first piece; 0 while messages are put to it.
+    stamp: i64,
 }
 
 async fn insert(
@@ -303,13 +417,15 @@ async fn insert(
     request: &AcceptRequest,
     draft: &Draft,
     row: NewRow<'_>,
+    begun: &mut Begun,
 ) -> Result<Stored, sqlx::Error> {
-    if row.state == 0 {
+    if row.state == 0 && begun.remove(&draft.id).is_none() {
         add_lane(tx, draft, row.due, 0).await?;
     }
     let seq: Option<i64> = sqlx::query_scalar(
         "INSERT INTO outbox_entry (id, lane, service, state, accepted_at, due_at, expires_at, pieces, folded, fold_key, \
-         bundle, label, sealed, alarmed, shared) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+         bundle, label, sealed, alarmed, shared, target_no, stamp) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17) \
          ON CONFLICT (id) DO NOTHING RETURNING seq",
     )
     .bind(&draft.id)
@@ -326,7 +442,9 @@ async fn insert(
     .bind(&draft.label)
     .bind(row.sealed)
     .bind(i64::from(draft.is_alarm))
-    .bind(draft.share)
+    .bind(draft.share.map(|(id, _)| id))
+    .bind(draft.share.map(|(_, number)| number))
+    .bind(draft.share.map(|_| row.stamp))
     .fetch_optional(&mut **tx)
     .await?;
     let Some(seq) = seq else {
@@ -340,43 +458,80 @@ async fn insert(
             id: draft.id.clone(),
             collecting: row.state == 0,
             folded: false,
-            with_files: false,
+            is_new: false,
         });
     };
-    event(tx, request.now, &draft.id, "accepted").await?;
+    if !draft.logged_together {
+        event(tx, request.now, &draft.id, "accepted").await?;
+    }
     Ok(Stored {
         seq,
         id: draft.id.clone(),
         collecting: row.state == 0,
         folded: false,
-        with_files: row.bundle.is_some(),
+        is_new: true,
     })
 }
 
+/// Finds the entry of a lane that collects a digest. Its window is its own: no row of the windows is needed.
+async fn collecting_digest(
+    tx: &mut Tx,
+    lane: &[u8],
+    key: &[u8],
+    now: i64,
+) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT seq FROM outbox_entry WHERE lane = $1 AND state = 0 AND fold_key = $2 AND due_at > $3 ORDER BY seq LIMIT 1",
+    )
+    .bind(lane)
+    .bind(key)
+    .bind(now)
+    .fetch_optional(&mut **tx)
+    .await
+}
+
 /// Puts a message to an entry that collects, if it still does.
-async fn collect(tx: &mut Tx, draft: &Draft, seq: i64, now: i64) -> Result<Option<Stored>, sqlx::Error> {
-    let found = sqlx::query("SELECT id, sealed FROM outbox_entry WHERE seq = $1 AND state = 0")
+async fn collect(
+    tx: &mut Tx,
+    draft: &Draft,
+    seq: i64,
+    now: i64,
+    unneeded: &mut Unneeded,
+) -> Result<Option<Stored>, sqlx::Error> {
+    let found = sqlx::query("SELECT id, shared, sealed FROM outbox_entry WHERE seq = $1 AND state = 0")
         .bind(seq)
         .fetch_optional(&mut **tx)
         .await?;
     let Some(found) = found else { return Ok(None) };
-    let id: String = found.try_get("id")?;
-    let sealed: Option<Vec<u8>> = found.try_get("sealed")?;
-    let Some(sealed) = draft.content.collected(&id, sealed.as_deref()) else {
+    let row = Collecting {
+        id: found.try_get("id")?,
+        share: found.try_get("shared")?,
+        sealed: found.try_get("sealed")?,
+    };
+    let Some(collected) = draft.content.collected(&row) else {
         return Ok(None);
     };
     sqlx::query("UPDATE outbox_entry SET folded = folded + 1, sealed = $2 WHERE seq = $1")
         .bind(seq)
-        .bind(sealed)
+        .bind(collected.sealed)
         .execute(&mut **tx)
         .await?;
-    event(tx, now, &id, "folded").await?;
+    if let Some((share, number)) = collected.share {
+        sqlx::query("UPDATE outbox_entry SET shared = $2, target_no = $3 WHERE seq = $1")
+            .bind(seq)
+            .bind(share)
+            .bind(number)
+            .execute(&mut **tx)
+            .await?;
+        unneeded.shares.extend(row.share);
+    }
+    event(tx, now, &row.id, "folded").await?;
     Ok(Some(Stored {
         seq,
-        id,
+        id: row.id,
         collecting: true,
         folded: true,
-        with_files: false,
+        is_new: false,
     }))
 }
 

@@ -3,7 +3,7 @@
 use sqlx::Row as _;
 
 use super::accept::event;
-use super::lane::{drop_files, drop_shared};
+use super::tidy::Unneeded;
 use super::{BLOB, Backend, ID, Tx};
 use crate::outbox::store::{MIGRATIONS, NEVER, Prune, Remark, SCHEMA};
 
@@ -91,7 +91,7 @@ impl Backend {
     /// Takes entries out that are not delivered. How many.
     pub(crate) async fn drop_entries(&self, ids: &[String], now: i64) -> Result<u64, sqlx::Error> {
         let mut tx = self.begin().await?;
-        let mut changed = 0;
+        let (mut changed, mut unneeded) = (0, Unneeded::default());
         for (id, lane) in in_order(&mut tx, ids).await? {
             let held: Option<(Option<String>, Option<i64>)> = sqlx::query_as(
                 "SELECT bundle, shared FROM outbox_entry WHERE id = $1 AND state IN (0, 1, 3)",
@@ -100,18 +100,19 @@ impl Backend {
             .fetch_optional(&mut *tx)
             .await?;
             let Some((bundle, shared)) = held else { continue };
-            sqlx::query("UPDATE outbox_entry SET state = 4, settled_at = $2, sealed = NULL, bundle = NULL, shared = NULL WHERE id = $1")
+            sqlx::query("UPDATE outbox_entry SET state = 4, settled_at = $2, sealed = NULL, bundle = NULL WHERE id = $1")
                 .bind(&id)
                 .bind(now)
                 .execute(&mut *tx)
                 .await?;
-            drop_files(&mut tx, bundle.as_deref()).await?;
-            drop_shared(&mut tx, shared).await?;
+            unneeded.bundles.extend(bundle);
+            unneeded.shares.extend(shared);
             wake(&mut tx, &lane, now).await?;
             event(&mut tx, now, &id, "dropped").await?;
             changed += 1;
         }
         tx.commit().await?;
+        self.tidy(unneeded).await;
         Ok(changed)
     }
 
@@ -160,6 +161,13 @@ impl Backend {
         ] {
             sqlx::query(sql).bind(prune.done_before).execute(&mut *tx).await?;
         }
+        sqlx::query(
+            "UPDATE outbox_shared SET sealed = $1 WHERE LENGTH(sealed) > 0 AND id NOT IN \
+             (SELECT shared FROM outbox_entry WHERE shared IS NOT NULL AND sealed IS NOT NULL)",
+        )
+        .bind(Vec::<u8>::new())
+        .execute(&mut *tx)
+        .await?;
         // A lane without entries is kept a while: its stamps and its budget count on.
         sqlx::query(
             "DELETE FROM outbox_lane WHERE due_at = $1 AND last_stamp < $2 AND leased_by IS NULL \

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use sqlx::Row as _;
 
 use super::accept::{event, set_window};
+use super::tidy::Unneeded;
 use super::{Backend, Db, LOCK, Row, TAKE, Tx};
 use crate::outbox::slots::{Full, Shares, Slot, Slots};
 use crate::outbox::store::{Close, Ending, Head, Held, Mark, NEVER, Next, Settle};
 
-const HEAD: &str = "SELECT seq, id, service, state, accepted_at, due_at, expires_at, attempts, maybe_sent, \
-    pieces_done, folded, fold_key, bundle, shared, sealed, outcome FROM outbox_entry ";
+const HEAD: &str = "SELECT seq, id, service, state, accepted_at, due_at, expires_at, attempts, maybe_sent, hold, \
+    pieces_done, folded, fold_key, bundle, shared, target_no, stamp, sealed, outcome FROM outbox_entry ";
 
 impl Backend {
     /// Takes up to `limit` lanes that are due, that nobody has, and whose groups have a slot left.
@@ -193,6 +194,13 @@ impl Backend {
         write_down(&mut tx, settle).await?;
         let next = next(&mut tx, settle.lane, settle.owner, settle.now).await?;
         tx.commit().await?;
+        if matches!(settle.ending, Ending::Delivered | Ending::Partial) {
+            self.tidy(Unneeded {
+                bundles: settle.head.bundle.iter().cloned().collect(),
+                shares: settle.head.share.into_iter().collect(),
+            })
+            .await;
+        }
         Ok(next)
     }
 
@@ -247,6 +255,15 @@ impl Backend {
             .bind(id)
             .fetch_optional(&self.reader)
             .await
+    }
+
+    /// A sealed label that entries share.
+    pub(crate) async fn label(&self, id: i64) -> Result<Option<Vec<u8>>, sqlx::Error> {
+        sqlx::query_scalar::<_, Option<Vec<u8>>>("SELECT label FROM outbox_shared WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&self.reader)
+            .await
+            .map(Option::flatten)
     }
 
     /// The sealed parts of a bundle of files, in order.
@@ -348,12 +365,19 @@ async fn next(tx: &mut Tx, lane: &[u8], owner: &str, now: i64) -> Result<Next, s
     // A message that is out of time is not held by anything.
     let head = one(
         tx,
-        "WHERE lane = $1 AND state = 1 AND $2 = $2 ORDER BY seq LIMIT 1",
+        // One that waits for the end of its quiet hours holds back nobody, unless a part of it arrived.
+        "WHERE lane = $1 AND state = 1 AND (hold <> 3 OR pieces_done > 0 OR due_at <= $2 OR expires_at <= $2) \
+         ORDER BY seq LIMIT 1",
         lane,
         now,
     )
     .await?;
+    let pause = match &head {
+        Some(head) if head.hold == 3 && head.expires_at > now => pause_of_target(tx, lane, now).await?,
+        _ => None,
+    };
     let held = match head {
+        Some(_) if pause.is_some() => pause.unwrap_or(0),
         Some(head) if head.due_at <= now || head.expires_at <= now => {
             let lane_row = sqlx::query("SELECT failures, recent FROM outbox_lane WHERE id = $1")
                 .bind(lane)
@@ -366,14 +390,17 @@ async fn next(tx: &mut Tx, lane: &[u8], owner: &str, now: i64) -> Result<Next, s
         Some(head) => head.due_at.min(head.expires_at),
         None => 0,
     };
-    let collecting: Option<i64> =
-        sqlx::query_scalar("SELECT MIN(due_at) FROM outbox_entry WHERE lane = $1 AND state = 0")
-            .bind(lane)
-            .fetch_one(&mut **tx)
-            .await?;
-    let due = collecting
-        .unwrap_or(NEVER)
-        .min(if held == 0 { NEVER } else { held });
+    let collecting = "SELECT MIN(due_at) FROM outbox_entry WHERE lane = $1 AND state = 0";
+    let quiet = "SELECT MIN(CASE WHEN expires_at < due_at THEN expires_at ELSE due_at END) FROM outbox_entry \
+        WHERE lane = $1 AND state = 1 AND hold > 0 AND hold = 3";
+    let mut due = if held == 0 { NEVER } else { held };
+    for sql in [Some(collecting), Some(quiet).filter(|_| pause.is_none())]
+        .into_iter()
+        .flatten()
+    {
+        let first: Option<i64> = sqlx::query_scalar(sql).bind(lane).fetch_one(&mut **tx).await?;
+        due = due.min(first.unwrap_or(NEVER));
+    }
     sqlx::query("UPDATE outbox_lane SET leased_by = NULL, leased_until = 0, due_at = $3, held_until = $4 WHERE id = $1 AND leased_by = $2")
         .bind(lane)
         .bind(owner)
@@ -382,6 +409,18 @@ async fn next(tx: &mut Tx, lane: &[u8], owner: &str, now: i64) -> Result<Next, s
         .execute(&mut **tx)
         .await?;
     Ok(Next::Nothing)
+}
+
+/// Returns until when a target pauses after a failed attempt at a message behind one with quiet hours.
+async fn pause_of_target(tx: &mut Tx, lane: &[u8], now: i64) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT MAX(due_at) FROM outbox_entry \
+         WHERE lane = $1 AND state = 1 AND hold > 0 AND hold < 3 AND due_at > $2",
+    )
+    .bind(lane)
+    .bind(now)
+    .fetch_one(&mut **tx)
+    .await
 }
 
 async fn one(
@@ -410,7 +449,10 @@ fn head(row: &Row) -> Result<Head, sqlx::Error> {
         expires_at: row.try_get("expires_at")?,
         attempts: row.try_get("attempts")?,
         share: row.try_get("shared")?,
+        target_no: row.try_get("target_no")?,
+        stamp: row.try_get("stamp")?,
         maybe_sent: row.try_get::<i64, _>("maybe_sent")? != 0,
+        hold: row.try_get("hold")?,
         pieces_done: row.try_get("pieces_done")?,
         folded: row.try_get("folded")?,
         fold_key: row.try_get("fold_key")?,
@@ -497,7 +539,7 @@ async fn write_taken(
     // Dropped while it was on its way: it stays dropped, the log says that it arrived.
     sqlx::query(
         "UPDATE outbox_entry SET state = CASE WHEN state = 1 THEN $4 ELSE state END, pieces_done = pieces, maybe_sent = 0, \
-         settled_at = $2, outcome = $3, sealed = NULL, bundle = NULL, shared = NULL WHERE seq = $1 AND state NOT IN (2, 5)",
+         settled_at = $2, outcome = $3, sealed = NULL, bundle = NULL WHERE seq = $1 AND state NOT IN (2, 5)",
     )
     .bind(head.seq)
     .bind(now)
@@ -505,8 +547,6 @@ async fn write_taken(
     .bind(state)
     .execute(&mut **tx)
     .await?;
-    drop_files(tx, head.bundle.as_deref()).await?;
-    drop_shared(tx, head.share).await?;
     recovered(tx, settle.lane).await?;
     count(
         tx,
@@ -523,28 +563,6 @@ async fn recovered(tx: &mut Tx, lane: &[u8]) -> Result<(), sqlx::Error> {
         .bind(lane)
         .execute(&mut **tx)
         .await?;
-    Ok(())
-}
-
-/// Removes the files of a bundle that no entry needs any more.
-pub(super) async fn drop_files(tx: &mut Tx, bundle: Option<&str>) -> Result<(), sqlx::Error> {
-    let Some(bundle) = bundle else { return Ok(()) };
-    sqlx::query("DELETE FROM outbox_file WHERE bundle = $1 AND NOT EXISTS (SELECT 1 FROM outbox_entry WHERE bundle = $1)")
-        .bind(bundle)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-/// Removes a shared row that no entry needs any more.
-pub(super) async fn drop_shared(tx: &mut Tx, id: Option<i64>) -> Result<(), sqlx::Error> {
-    let Some(id) = id else { return Ok(()) };
-    sqlx::query(
-        "DELETE FROM outbox_shared WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM outbox_entry WHERE shared = $1)",
-    )
-    .bind(id)
-    .execute(&mut **tx)
-    .await?;
     Ok(())
 }
 

@@ -3,11 +3,11 @@
 use sqlx::Row as _;
 
 use super::{Backend, Row};
-use crate::outbox::store::{EventRow, LaneRow, View, Wanted};
+use crate::outbox::store::{EventRow, LaneRow, SHARED_EVENT, View, Wanted};
 use crate::outbox::types::{ServiceStats, Stats};
 
 const VIEW: &str = "SELECT e.seq, e.id, e.service, e.state, e.accepted_at, e.due_at, e.expires_at, e.settled_at, e.attempts, e.maybe_sent, \
-    e.pieces, e.pieces_done, e.folded, e.hold, e.label, e.outcome, l.leased_until FROM outbox_entry e \
+    e.pieces, e.pieces_done, e.folded, e.hold, e.shared, e.target_no, e.label, e.outcome, l.leased_until FROM outbox_entry e \
     JOIN outbox_lane l ON l.id = e.lane ";
 
 impl Backend {
@@ -39,25 +39,29 @@ impl Backend {
         rows.iter().map(view).collect()
     }
 
-    /// The log of one entry, or of all after a number.
+    /// The log of one entry (with the id of the row it shares), or of all after a number.
     pub(crate) async fn events(
         &self,
-        entry: Option<&str>,
+        entry: Option<(&str, Option<i64>)>,
         since: i64,
         limit: i64,
     ) -> Result<Vec<EventRow>, sqlx::Error> {
-        let rows = match entry {
-            Some(id) => {
-                sqlx::query("SELECT seq, at, entry, kind, detail FROM outbox_event WHERE entry = $1 AND seq > $2 ORDER BY seq LIMIT $3")
-                    .bind(id)
-            }
-            None => sqlx::query("SELECT seq, at, entry, kind, detail FROM outbox_event WHERE $1 = '' AND seq > $2 ORDER BY seq LIMIT $3")
-                .bind(""),
-        }
-        .bind(since)
-        .bind(limit)
-        .fetch_all(&self.reader)
-        .await?;
+        const ONE: &str = "SELECT seq, at, entry, kind, detail FROM outbox_event \
+            WHERE (entry = $1 OR entry = $2) AND seq > $3 ORDER BY seq LIMIT $4";
+        const ALL: &str = "SELECT seq, at, entry, kind, detail FROM outbox_event \
+            WHERE $1 = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+        let (sql, entry, shared) = match entry {
+            Some((id, Some(share))) => (ONE, id, format!("{SHARED_EVENT}{share}")),
+            Some((id, None)) => (ONE, id, id.to_owned()),
+            None => (ALL, "", String::new()),
+        };
+        let rows = sqlx::query(sql)
+            .bind(entry)
+            .bind(shared)
+            .bind(since)
+            .bind(limit)
+            .fetch_all(&self.reader)
+            .await?;
         rows.iter().map(event).collect()
     }
 
@@ -139,7 +143,7 @@ impl Backend {
     /// Lanes with something waiting.
     pub(crate) async fn lanes(&self) -> Result<Vec<LaneRow>, sqlx::Error> {
         let rows = sqlx::query(
-            "SELECT l.id, l.failures, l.failing_since, l.alarm_after, l.alarmed_at, w.waiting, e.id AS head, e.label, e.outcome \
+            "SELECT l.id, l.failures, l.failing_since, l.alarm_after, l.alarmed_at, w.waiting, e.id AS head, e.shared, e.target_no, e.label, e.outcome \
              FROM outbox_lane l JOIN (SELECT lane, COUNT(*) AS waiting, MIN(seq) AS first FROM outbox_entry \
              WHERE state IN (0, 1) GROUP BY lane) w ON w.lane = l.id JOIN outbox_entry e ON e.seq = w.first ORDER BY e.seq",
         )
@@ -155,6 +159,8 @@ impl Backend {
                     alarmed_at: row.try_get("alarmed_at")?,
                     waiting: row.try_get("waiting")?,
                     head: row.try_get("head")?,
+                    share: row.try_get("shared")?,
+                    target_no: row.try_get("target_no")?,
                     label: row.try_get("label")?,
                     outcome: row.try_get("outcome")?,
                 })
@@ -195,6 +201,8 @@ fn view(row: &Row) -> Result<View, sqlx::Error> {
         pieces_done: row.try_get("pieces_done")?,
         folded: row.try_get("folded")?,
         hold: row.try_get("hold")?,
+        share: row.try_get("shared")?,
+        target_no: row.try_get("target_no")?,
         label: row.try_get("label")?,
         outcome: row.try_get("outcome")?,
     })
