@@ -30,7 +30,7 @@ if [ -z "${ACKPOST:-}" ]; then
     ACKPOST=$target/release/ackpost
 fi
 profile=${PROFILE:-release}
-cargo build --profile "$profile" --quiet --package xmpp-client --example measure
+cargo build --profile "$profile" --quiet --package ackpost-xmpp --example measure
 folder=$profile; [ "$profile" != dev ] || folder=debug
 measure=$target/$folder/examples/measure
 if [ -z "${APPRISE_VENV:-}" ]; then

@@ -72,3 +72,9 @@ for data in (b"l3:abc4:defge", b"l0:e", b"l2:{}e"):
 # The first byte chooses the status.
 for exchange in json.loads((sogs / "pysogs-transcript.json").read_text(encoding="utf-8")):
     seed_bytes("answers", b"\0" + json.dumps(exchange["body"]).encode()[:65000])
+
+for text in texts(json.loads((root / "crates" / "omemo" / "vectors" / "vectors.json").read_text(encoding="utf-8"))):
+    if text.startswith(("<", "aesgcm:")):
+        seed("omemo_xml", hashlib.sha256(text.encode()).hexdigest()[:16], text)
+    elif 16 <= len(data := decoded(text)) <= 4096:
+        seed_bytes("omemo_message", data)

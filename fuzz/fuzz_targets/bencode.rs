@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use session_core::onion::bencode;
+use session_protocol::onion::bencode;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok((first, second)) = bencode::decode_list(data) {

@@ -2,9 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use session_core::content::Content;
-use session_core::message;
-use session_core::padding::{Padding, unpad};
+use session_protocol::content::Content;
+use session_protocol::message;
+use session_protocol::padding::{Padding, unpad};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(content) = Content::decode_bounded(data) {

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use session_core::dm::Conversation;
-use session_core::{Identity, ServerKey};
+use session_protocol::dm::Conversation;
+use session_protocol::{Identity, ServerKey};
 
 fuzz_target!(|data: &[u8]| {
     let server = ServerKey::from_bytes([3; 32]);

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use notify::Format;
-use notify::render::{Markup, html_to_markdown, html_to_text, markdown_to_html, split};
+use ackpost_notify::Format;
+use ackpost_notify::render::{Markup, html_to_markdown, html_to_text, markdown_to_html, split};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use session_core::ServerSecret;
-use session_core::onion::{self, Cipher, Sealed, path, v3, v4};
+use session_protocol::ServerSecret;
+use session_protocol::onion::{self, Cipher, Sealed, path, v3, v4};
 
 fuzz_target!(|data: &[u8]| {
     let secret = ServerSecret::from_bytes([7; 32]);

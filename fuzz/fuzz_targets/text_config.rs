@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use notify::{Context, Environment, Notifier, Options, Syntax};
+use ackpost_notify::{Context, Environment, Notifier, Options, Syntax};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };

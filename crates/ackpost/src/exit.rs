@@ -41,14 +41,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-impl From<notify::Status> for Exit {
-    fn from(status: notify::Status) -> Self {
+impl From<ackpost_notify::Status> for Exit {
+    fn from(status: ackpost_notify::Status) -> Self {
         match status {
-            notify::Status::Success => Self::Success,
-            notify::Status::Failure => Self::Failure,
-            notify::Status::NoMatch => Self::NoMatch,
-            notify::Status::Partial => Self::Partial,
-            notify::Status::Timeout => Self::TimeLimit,
+            ackpost_notify::Status::Success => Self::Success,
+            ackpost_notify::Status::Failure => Self::Failure,
+            ackpost_notify::Status::NoMatch => Self::NoMatch,
+            ackpost_notify::Status::Partial => Self::Partial,
+            ackpost_notify::Status::Timeout => Self::TimeLimit,
         }
     }
 }

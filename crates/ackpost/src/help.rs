@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
+use ackpost_notify::APPRISE_VERSION;
 use clap::{ArgAction, CommandFactory as _};
-use notify::APPRISE_VERSION;
 
 use crate::argv::{MULTI_LETTER, is_apprise};
 use crate::cli::Cli;

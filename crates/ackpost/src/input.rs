@@ -1,7 +1,6 @@
 //! What comes in from standard input and from files: never more than a limit.
 
 use std::io::{IsTerminal as _, Read as _};
-use std::path::Path;
 
 use crate::exit::Failure;
 use crate::output;
@@ -38,19 +37,4 @@ pub(crate) fn message() -> Result<String, Failure> {
         );
         String::from_utf8_lossy(error.as_bytes()).into_owned()
     }))
-}
-
-/// A file of at most `limit` bytes. What is longer is [`std::io::ErrorKind::FileTooLarge`].
-pub(crate) fn file(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::FileTooLarge,
-            format!("it has more than {limit} bytes"),
-        ));
-    }
-    Ok(bytes)
 }

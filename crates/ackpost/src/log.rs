@@ -17,11 +17,11 @@ use crate::output::masked;
 /// Our own crates. Nobody else's lines are shown below a warning: they might repeat what was sent.
 const OURS: [&str; 6] = [
     "ackpost",
-    "notify",
+    "ackpost_notify",
     "sogs_client",
     "sogs_server",
-    "xmpp_client",
-    "session_core",
+    "ackpost_xmpp",
+    "session_protocol",
 ];
 
 /// Turns logging on: 0 errors, 1 warnings, 2 information, 3 debugging, 4 tracing.

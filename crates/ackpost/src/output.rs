@@ -9,8 +9,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ackpost_notify::{Confirmation, Outcome, Problem, Report, TargetReport};
+pub(crate) use ackpost_platform::text::{count, harmless, masked, misleads, one_line};
 use anstyle::{AnsiColor, Style};
-use notify::{Confirmation, Outcome, Problem, Report, TargetReport};
 
 use crate::context::{Context, Name};
 use crate::log;
@@ -183,7 +184,7 @@ pub(crate) fn refused(problems: &[Problem], context: Context) {
 pub(crate) fn report(report: &Report, context: Context) {
     for target in &report.targets {
         if context.json {
-            json(&target_json(target));
+            json(target);
         }
         if context.name == Name::Apprise {
             apprise_line(target, context.verbosity);
@@ -209,26 +210,6 @@ fn apprise_line(target: &TargetReport, verbosity: u8) {
         _ => plain_target_line(target),
     };
     log_line(verbosity, least, level, &text);
-}
-
-fn target_json(target: &TargetReport) -> serde_json::Value {
-    let (confirmed_by, id) = match &target.outcome {
-        Outcome::Delivered { confirmed_by, id } => (Some(confirmed_by.as_str()), id.as_deref()),
-        Outcome::Partial { id, .. } => (None, id.as_deref()),
-        _ => (None, None),
-    };
-    serde_json::json!({
-        "target": target.target,
-        "service": target.service,
-        "outcome": target.outcome.word(),
-        "confirmed_by": confirmed_by,
-        "id": id,
-        "reason": target.outcome.reason(),
-        "remedy": target.outcome.remedy(),
-        "notes": target.notes,
-        "attempts": target.attempts,
-        "elapsed_ms": u64::try_from(target.elapsed.as_millis()).unwrap_or(u64::MAX),
-    })
 }
 
 /// The line of a target without colours.
@@ -292,110 +273,11 @@ fn target_line(target: &TargetReport) -> String {
     text
 }
 
-/// True for characters that make a terminal show something else than what is there: control characters (C0, C1),
-/// Unicode's line and paragraph separators, and those that turn the direction of what follows (explicit embeddings,
-/// overrides and isolates).
-pub(crate) fn misleads(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// The text with every character that misleads written as `\u{…}`, for log lines: nothing of it is lost.
-pub(crate) fn masked(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if misleads(c) {
-            let _ = write!(shown, "{}", c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// JSON in which every character that misleads is an escape: it decodes to the same text.
-pub(crate) fn harmless(json: &str) -> String {
-    let mut shown = String::with_capacity(json.len());
-    for c in json.chars() {
-        // Line ends and tabs outside of strings lay the document out; inside, JSON has escaped them already.
-        if misleads(c) && !matches!(c, '\n' | '\t') {
-            let mut units = [0; 2];
-            for unit in c.encode_utf16(&mut units) {
-                let _ = write!(shown, "\\u{unit:04x}");
-            }
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// Text from another machine may not break the line, move the cursor or turn the direction.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if misleads(c) { ' ' } else { c }).collect()
-}
-
-/// `1 attempt`, `2 attempts`.
-pub(crate) fn count(number: u64, one: &str) -> String {
-    let ending = match one {
-        _ if number == 1 => "",
-        _ if one.ends_with('s') => "es",
-        _ => "s",
-    };
-    format!("{number} {one}{ending}")
-}
-
 /// `31 ms`, `2.4 s`.
 pub(crate) fn elapsed(time: Duration) -> String {
     if time < Duration::from_secs(1) {
         format!("{} ms", time.as_millis())
     } else {
         format!("{:.1} s", time.as_secs_f64())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_misleads_is_not_shown() {
-        assert_eq!(one_line("a\n\u{1b}[31mb"), "a  [31mb");
-        for turn in ('\u{202a}'..='\u{202e}').chain('\u{2066}'..='\u{2069}') {
-            assert_eq!(one_line(&format!("txt.{turn}exe")), "txt. exe", "{turn:?}");
-        }
-        // Scripts that run from right to left, and the marks they are written with, stay.
-        let text = "\u{5e9}\u{5dc}\u{5d5}\u{5dd}\u{200f} \u{200e}\u{1f468}\u{200d}\u{1f469}";
-        assert_eq!(one_line(text), text);
-        assert_eq!(one_line("a\u{9b}b\u{2028}c\u{2029}d"), "a b c d");
-    }
-
-    #[test]
-    fn masked_text_and_json_lose_nothing() {
-        let text = "a\u{1b}[2J\u{9b}31m\u{202e}txt\u{2066}\u{2028}\u{2029}\u{7f}\u{5e9}\u{1f468}";
-        assert_eq!(
-            masked(text),
-            "a\\u{1b}[2J\\u{9b}31m\\u{202e}txt\\u{2066}\\u{2028}\\u{2029}\\u{7f}\u{5e9}\u{1f468}"
-        );
-        let value = serde_json::json!({ text: [text, "line\nline\ttab"] });
-        for json in [
-            serde_json::to_string(&value).expect("JSON"),
-            serde_json::to_string_pretty(&value).expect("JSON"),
-        ] {
-            let shown = harmless(&json);
-            assert!(shown.contains("\\u202e") && shown.contains("\\u009b"), "{shown}");
-            assert!(!shown.chars().any(|c| misleads(c) && c != '\n'), "{shown}");
-            assert_eq!(
-                serde_json::from_str::<serde_json::Value>(&shown).expect("JSON"),
-                value
-            );
-        }
-    }
-
-    #[test]
-    fn counts_in_words() {
-        assert_eq!(count(1, "address"), "1 address");
-        assert_eq!(count(2, "address"), "2 addresses");
-        assert_eq!(count(0, "attempt"), "0 attempts");
-        assert_eq!(count(1, "attempt"), "1 attempt");
     }
 }

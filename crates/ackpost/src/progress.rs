@@ -50,9 +50,9 @@ impl Progress {
     }
 
     /// What deliveries report to.
-    pub(crate) fn of_deliveries(&self) -> Option<notify::Progress> {
+    pub(crate) fn of_deliveries(&self) -> Option<ackpost_notify::Progress> {
         let bars = self.0.clone()?;
-        Some(notify::Progress(Arc::new(move |name, done, total| {
+        Some(ackpost_notify::Progress(Arc::new(move |name, done, total| {
             bars.tell(name, done, total);
         })))
     }

@@ -1,6 +1,6 @@
 //! Where services come from: URLs on the command line, configuration files, the environment, default files.
 
-use notify::{Notifier, Options, Problem, Source, TagFilter};
+use ackpost_notify::{Notifier, Options, Problem, Source, TagFilter};
 
 use crate::cmd::identity;
 use crate::cmd::outbox::place;
@@ -85,7 +85,7 @@ pub(crate) async fn load(mut options: Options, wanted: &Wanted<'_>, _context: Co
                 "rename it to APPRISE_CONFIG_PATH",
             ));
         }
-        for file in notify::config::default_paths(&env) {
+        for file in ackpost_notify::config::default_paths(&env) {
             notifier
                 .add_source(Source::from_location(&file.to_string_lossy()))
                 .await;

@@ -11,9 +11,9 @@ mod support;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ackpost_testkit::{FakeSogs, FakeXmpp, FakeXmppMode, SogsRequest, XmppEvent};
 use serde_json::Value;
 use support::{Program, Ran, SEED, SERVER_KEY, VECTOR_KEY};
-use testkit::{FakeSogs, FakeXmpp, FakeXmppMode, SogsRequest, XmppEvent};
 
 /// What we do instead of Apprise, and by which row of the list of differences.
 #[derive(Clone, Copy)]

@@ -307,21 +307,21 @@ fn backup_and_restore(database: &str, other: &str) {
 
 #[test]
 fn a_running_community_on_sqlite_is_saved_and_restored_into_postgresql() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     backup_and_restore("sqlite:community.db", database.url());
 }
 
 #[test]
 fn a_running_community_on_postgresql_is_saved_and_restored_into_a_file() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     backup_and_restore(database.url(), "sqlite:community.db");
 }
 
 #[test]
 fn a_community_on_postgresql_without_its_key_does_not_start() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     let program = Program::new();
     let made = json(
@@ -452,7 +452,7 @@ const VERBS: [&str; 50] = [
 #[test]
 fn every_command_of_the_guide_runs() {
     let program = Program::new();
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     let home = program.home();
     std::fs::create_dir(home.join("srv")).expect("a folder");
@@ -518,7 +518,7 @@ fn every_command_of_the_guide_runs() {
 
 /// Does what the guide says about `[files]`, with the store of the tests.
 fn name_bucket(config: &Path) {
-    let store = testkit::ObjectStore::shared();
+    let store = ackpost_testkit::ObjectStore::shared();
     let mut text = std::fs::read_to_string(config).expect("a configuration");
     for (option, value) in [
         ("s3_endpoint", store.endpoint()),

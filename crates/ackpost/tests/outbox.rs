@@ -4,10 +4,10 @@
 
 mod support;
 
+use ackpost_testkit::{Ejabberd, FakeSogs, Prosody};
 use serde_json::{Value, json};
 use support::community::Community;
 use support::{Program, SEED, SERVER_KEY};
-use testkit::{Ejabberd, FakeSogs, Prosody};
 
 fn url(port: u16, rest: &str) -> String {
     format!("session://{SERVER_KEY}:{SEED}@127.0.0.1:{port}/{rest}")

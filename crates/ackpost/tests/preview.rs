@@ -2,9 +2,9 @@
 
 mod support;
 
+use ackpost_testkit::{FakeSogs, FakeXmpp, FakeXmppMode, XmppEvent};
 use serde_json::{Value, json};
 use support::{Program, SEED, SERVER_KEY};
-use testkit::{FakeSogs, FakeXmpp, FakeXmppMode, XmppEvent};
 
 fn keys(value: &Value) -> Vec<&str> {
     value

@@ -2,9 +2,9 @@
 
 mod support;
 
+use ackpost_testkit::Prosody;
 use support::community::Community;
 use support::{Program, SEED};
-use testkit::Prosody;
 
 #[test]
 fn the_examples_of_the_readme_run() {

@@ -6,11 +6,11 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
+use ackpost_testkit::{DifferingSogs, SOGS_KEY, SelfSigned};
 use serde_json::{Value, json};
-use session_core::{Identity, ServerKey, Signer};
+use session_protocol::{Identity, ServerKey, Signer};
 use support::community::Community;
 use support::{Program, Ran};
-use testkit::{DifferingSogs, SOGS_KEY, SelfSigned};
 
 fn ok(program: &Program, args: &[&str]) -> Ran {
     let ran = program.run(args);
@@ -225,8 +225,8 @@ fn rows(count: u64) -> Vec<Value> {
             .expect("a post");
         json!({
             "id": id, "seqno": id, "session_id": post.author, "posted": 1_700_000_000.5, "reactions": {},
-            "data": session_core::encoding::b64(&post.data),
-            "signature": session_core::encoding::b64(post.signature),
+            "data": session_protocol::encoding::b64(&post.data),
+            "signature": session_protocol::encoding::b64(post.signature),
         })
     };
     (1..=count).map(row).collect()

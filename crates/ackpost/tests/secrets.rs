@@ -2,8 +2,8 @@
 
 mod support;
 
+use ackpost_testkit::{FakeSogs, FakeXmpp, FakeXmppMode};
 use support::{Program, SEED, SERVER_KEY};
-use testkit::{FakeSogs, FakeXmpp, FakeXmppMode};
 
 /// Secrets that are given to commands below. Each is unlike anything a program prints by itself.
 const PASSWORD: &str = "hunter2-Zebra";

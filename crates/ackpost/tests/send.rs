@@ -2,10 +2,10 @@
 
 mod support;
 
+use ackpost_testkit::{Ejabberd, FakeSogs, FakeXmpp, FakeXmppMode, Prosody, Receiver, XmppEvent, XmppServer};
 use serde_json::{Value, json};
 use support::community::Community;
 use support::{Program, SEED, SERVER_KEY, steady};
-use testkit::{Ejabberd, FakeSogs, FakeXmpp, FakeXmppMode, Prosody, Receiver, XmppEvent, XmppServer};
 
 fn sogs(port: u16, rooms: &str) -> String {
     format!("session://{SERVER_KEY}:{SEED}@127.0.0.1:{port}/{rooms}")

@@ -20,12 +20,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use notify::outbox::{AcceptOptions, Location, Outbox, OutboxConfig, OutboxId, State};
-use notify::{Context, Message, Service};
-use session_core::{Identity, RoomToken};
+use ackpost_notify::outbox::{AcceptOptions, Location, Outbox, OutboxConfig, OutboxId, State};
+use ackpost_notify::{Context, Message, Service};
+use ackpost_testkit::{Postgres, Prosody, Receiver, ServerOptions, XmppServer};
+use session_protocol::{Identity, RoomToken};
 use sogs_client::ListOptions;
 use support::{Program, SEED};
-use testkit::{Postgres, Prosody, Receiver, ServerOptions, XmppServer};
 
 /// How much of everything.
 struct Size {
@@ -272,7 +272,7 @@ impl Servers {
                 .expect("the archive answers");
             let fin = end.child("fin").unwrap_or_else(|| panic!("no page: {}", end.raw));
             let mut last = None;
-            let ours = |stanza: &testkit::Element| {
+            let ours = |stanza: &ackpost_testkit::Element| {
                 stanza
                     .child("result")
                     .is_some_and(|result| result.attr("queryid") == format!("q{page}"))

@@ -8,9 +8,9 @@ use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver as Channel, channel};
 use std::time::{Duration, Instant};
 
+use ackpost_testkit::{Prosody, Receiver, ServerOptions, XmppServer};
 use serde_json::Value;
 use support::Program;
-use testkit::{Prosody, Receiver, ServerOptions, XmppServer};
 
 const ROOM: &str = "open@conference.localhost";
 const LONG: Duration = Duration::from_secs(60);

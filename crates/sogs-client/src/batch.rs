@@ -8,7 +8,7 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer as _};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use session_core::encoding::{b64, from_b64};
+use session_protocol::encoding::{b64, from_b64};
 
 use crate::call::{AuthNeed, Call, CallParts, Payload, SMALL_ANSWER_BYTES, check_whole, not_sogs};
 use crate::differences::Difference;

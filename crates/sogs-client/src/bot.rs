@@ -36,7 +36,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_core::{RoomToken, SessionId};
+use session_protocol::{RoomToken, SessionId};
 use tokio::time::Instant;
 
 use crate::error::SogsError;

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use session_core::SessionId;
-use session_core::auth::BLINDING_REQUIRED;
+use session_protocol::SessionId;
+use session_protocol::auth::BLINDING_REQUIRED;
 
 use crate::error::{Ban, Cause, SogsError};
 use crate::transport::http::Progress;

@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Map, Value, json};
-use session_core::encoding::b64;
-use session_core::message::Verifier;
-use session_core::{RoomToken, SessionId};
+use session_protocol::encoding::b64;
+use session_protocol::message::Verifier;
+use session_protocol::{RoomToken, SessionId};
 
 use crate::call::{
     AuthNeed, Call, LIST_ANSWER_BYTES, ROOM_ANSWER_BYTES, SMALL_ANSWER_BYTES, check, check_whole,

@@ -1,9 +1,9 @@
 //! Edits: a new text for a message that keeps its files, its reply and everything else.
 
-use session_core::auth::Signer;
-use session_core::content::{Content, DataMessage, MAX_CONTENT_LEN_BYTES, Profile};
-use session_core::message::SignedPost;
-use session_core::padding::{Padding, unpad};
+use session_protocol::auth::Signer;
+use session_protocol::content::{Content, DataMessage, MAX_CONTENT_LEN_BYTES, Profile};
+use session_protocol::message::SignedPost;
+use session_protocol::padding::{Padding, unpad};
 
 use crate::calls;
 use crate::error::{Cause, SogsError};
@@ -280,7 +280,7 @@ mod tests {
                     profile_picture: Some("http://files/1".to_owned()),
                     last_update_seconds: Some(5),
                 }),
-                quote: Some(session_core::content::Quote {
+                quote: Some(session_protocol::content::Quote {
                     id: Some(9),
                     author: Some("15aa".to_owned()),
                     ..Default::default()

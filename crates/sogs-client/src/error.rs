@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use session_core::content::ContentError;
-use session_core::dm::DmError;
+use session_protocol::content::ContentError;
+use session_protocol::dm::DmError;
 
 use crate::types::Withheld;
 

@@ -1,10 +1,10 @@
 //! Direct messages between blinded ids.
 
-use session_core::content::{Content, ContentError};
-use session_core::dm::{Conversation, DmError, NONCE_LEN_BYTES};
-use session_core::encoding::from_b64;
-use session_core::padding::Padding;
-use session_core::{Identity, SessionId, message};
+use session_protocol::content::{Content, ContentError};
+use session_protocol::dm::{Conversation, DmError, NONCE_LEN_BYTES};
+use session_protocol::encoding::from_b64;
+use session_protocol::padding::Padding;
+use session_protocol::{Identity, SessionId, message};
 
 use crate::calls::{self, DirectBox};
 use crate::differences::Difference;

@@ -54,10 +54,15 @@ pub use inbox::Inbox;
 pub use post::{Post, PreparedPost};
 pub use room::{Download, Edited, ListOptions, MAX_LIMIT, Posted, Room, RoomUpdate, Upload, UploadedFile};
 pub use server::{Blinding, Clock, RawAnswer, Server, ServerBuilder};
-pub use session_core::onion::Cipher;
-pub use session_core::onion::path::Hop;
-pub use session_core::{Identity, JoinLink, RoomToken, ServerKey, SessionId, Signer};
+pub use session_protocol::onion::Cipher;
+pub use session_protocol::onion::path::Hop;
+pub use session_protocol::{Identity, JoinLink, RoomToken, ServerKey, SessionId, Signer};
 pub use transport::http::{AddressRule, Progress};
 pub use transport::tls::Verify;
 pub use transport::{Encrypt, OnionPath};
 pub use types::{Message, MessageProblem, RoleChange, RoomInfo, Row, Scope, Withheld};
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

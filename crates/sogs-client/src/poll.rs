@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
-use session_core::{Prefix, RoomToken, SessionId};
+use session_protocol::{Prefix, RoomToken, SessionId};
 use tokio::time::Instant;
 
 use crate::batch::{Batch, Ticket};

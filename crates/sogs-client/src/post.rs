@@ -1,15 +1,15 @@
 //! What to post, and the post as it is signed.
 
 use serde_json::{Map, Value, json};
-use session_core::SessionId;
-use session_core::auth::Signer;
-use session_core::content::{
+use session_protocol::SessionId;
+use session_protocol::auth::Signer;
+use session_protocol::content::{
     AttachmentPointer, Content, DataMessage, Invitation, MAX_ATTACHMENTS, Preview, Profile, Quote,
 };
-use session_core::encoding::b64;
-use session_core::keys::Signature;
-use session_core::message::SignedPost;
-use session_core::padding::Padding;
+use session_protocol::encoding::b64;
+use session_protocol::keys::Signature;
+use session_protocol::message::SignedPost;
+use session_protocol::padding::Padding;
 
 use crate::error::SogsError;
 use crate::room::UploadedFile;

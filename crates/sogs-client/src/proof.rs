@@ -2,9 +2,9 @@
 
 use serde::Deserialize as _;
 use serde_json::Value;
-use session_core::SessionId;
-use session_core::encoding::from_b64;
-use session_core::padding::unpad;
+use session_protocol::SessionId;
+use session_protocol::encoding::from_b64;
+use session_protocol::padding::unpad;
 
 use crate::call::{check, is_object, leading_id, not_sogs};
 use crate::error::{Cause, SogsError};

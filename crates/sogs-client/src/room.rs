@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
-use session_core::content::AttachmentPointer;
-use session_core::{JoinLink, RoomToken, SessionId};
+use session_protocol::content::AttachmentPointer;
+use session_protocol::{JoinLink, RoomToken, SessionId};
 
 use crate::calls;
 use crate::error::{Cause, SogsError};

@@ -3,9 +3,9 @@
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use session_core::auth::{NONCE_LEN_BYTES, Request, Signer};
-use session_core::onion::Cipher;
-use session_core::{Identity, JoinLink, RoomToken, ServerKey, SessionId};
+use session_protocol::auth::{NONCE_LEN_BYTES, Request, Signer};
+use session_protocol::onion::Cipher;
+use session_protocol::{Identity, JoinLink, RoomToken, ServerKey, SessionId};
 use url::Url;
 
 use crate::call::{AuthNeed, Call, CallParts};

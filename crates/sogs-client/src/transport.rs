@@ -6,9 +6,9 @@ use bytes::Bytes;
 use getrandom::SysRng;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rand_core::UnwrapErr;
-use session_core::ServerKey;
-use session_core::onion::path::{self, Destination, Hop};
-use session_core::onion::{Cipher, v4};
+use session_protocol::ServerKey;
+use session_protocol::onion::path::{self, Destination, Hop};
+use session_protocol::onion::{Cipher, v4};
 use url::Url;
 
 use crate::error::{Cause, SogsError};
@@ -270,7 +270,7 @@ impl Transport {
     fn unseal(
         &self,
         response: HttpResponse,
-        key: &session_core::onion::ReplyKey,
+        key: &session_protocol::onion::ReplyKey,
     ) -> Result<Answer, SogsError> {
         let outer = answer(response);
         if outer.status == 200

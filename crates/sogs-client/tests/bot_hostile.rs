@@ -6,7 +6,7 @@ mod community;
 use std::time::{Duration, Instant};
 
 use community::{Community, Way, person, token};
-use session_core::Identity;
+use session_protocol::Identity;
 use sogs_client::bot::{Bot, BotError, Command};
 use sogs_client::{ListOptions, Room};
 use sogs_server::admin::{Operation, Place};

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use community::{Community, Way, admin, person, token};
-use session_core::Identity;
+use session_protocol::Identity;
 use sogs_client::{ListOptions, Room};
 use sogs_server::admin::{Operation, Place};
 use sogs_server::model::filter::{FilterAction, FilterKind};

@@ -3,14 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use ackpost_testkit::{DifferingSogs, SOGS_KEY};
 use serde_json::{Value, json};
-use session_core::Signer;
+use session_protocol::Signer;
 use sogs_client::poll::{Cursor, Event, PollOptions};
 use sogs_client::{
     Cause, Difference, Encrypt, Identity, ListOptions, Message, Post, Room, RoomToken, Row, Server,
     ServerBuilder, ServerKey, calls,
 };
-use testkit::{DifferingSogs, SOGS_KEY};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn key() -> ServerKey {
@@ -31,8 +31,8 @@ fn rows(count: u64) -> Vec<Value> {
             .unwrap();
         json!({
             "id": id, "seqno": id, "session_id": post.author, "posted": 1_700_000_000.5, "reactions": {},
-            "data": session_core::encoding::b64(&post.data),
-            "signature": session_core::encoding::b64(post.signature),
+            "data": session_protocol::encoding::b64(&post.data),
+            "signature": session_protocol::encoding::b64(post.signature),
         })
     };
     (1..=count).map(row).collect()

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use community::{Community, Database, WAYS, Way, admin, person, token};
 use serde_json::json;
-use session_core::Prefix;
+use session_protocol::Prefix;
 use sogs_client::calls::{self, DirectBox};
 use sogs_client::types::{PermissionChange, Scheduled};
 use sogs_client::{Batch, Blinding, Cause, ListOptions, Post, RoleChange, RoomUpdate, Row, Scope, Upload};

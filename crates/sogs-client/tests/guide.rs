@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use community::{Community, Way, person, token};
-use session_core::Identity;
+use session_protocol::Identity;
 use sogs_client::{ListOptions, Room};
 use sogs_server::admin::{Operation, Place};
 use tokio::process::{Child, Command};

@@ -152,7 +152,7 @@ proptest! {
 
     #[test]
     fn rows_come_back(id in any::<u64>(), seqno in any::<i64>(), data in prop::collection::vec(any::<u8>(), 0..300), signature in prop::collection::vec(any::<u8>(), 0..80), posted in 0.0f64..4e9, whisper in any::<bool>()) {
-        use session_core::encoding::b64;
+        use session_protocol::encoding::b64;
         let author = sogs_client::Identity::from_seed([7; 32]).session_id().to_string();
         let mut value = json!({
             "id": id, "session_id": author, "posted": posted, "seqno": seqno, "data": b64(&data),

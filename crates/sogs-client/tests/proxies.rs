@@ -10,9 +10,9 @@ mod community;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ackpost_testkit::SelfSigned;
 use community::Community;
 use sogs_client::{Cause, Encrypt, Server, Verify};
-use testkit::SelfSigned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ackpost_testkit::SelfSigned;
 use serde_json::{Value, json};
-use session_core::onion::v4;
-use session_core::{Identity, RoomToken, ServerSecret};
+use session_protocol::onion::v4;
+use session_protocol::{Identity, RoomToken, ServerSecret};
 use sogs_client::{Blinding, Cause, Encrypt, Post, Room, Server, ServerBuilder, SogsError, Verify, Withheld};
-use testkit::SelfSigned;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -540,7 +540,7 @@ async fn an_account_is_blinded_when_the_server_says_so() {
     assert_eq!(auto.post(Post::text("x")).await.unwrap().id, 8);
     assert_eq!(
         auto.server().my_id().await.unwrap().prefix(),
-        session_core::Prefix::Blind15
+        session_protocol::Prefix::Blind15
     );
     let never = room(builder(port).blinding(Blinding::No));
     assert_eq!(

@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
-use session_core::encoding::{array_from_b64, from_b64};
+use session_protocol::encoding::{array_from_b64, from_b64};
 use sogs_client::calls::{self, DirectBox};
 use sogs_client::types::{PermissionChange, RawRow};
 use sogs_client::{
@@ -136,7 +136,7 @@ fn check<T: 'static, V: Serialize>(
 
 fn post_of(body: &Value) -> PreparedPost {
     PreparedPost {
-        author: SessionId::new(session_core::Prefix::Blind15, [0; 32]),
+        author: SessionId::new(session_protocol::Prefix::Blind15, [0; 32]),
         data: from_b64(body["data"].as_str().unwrap()).unwrap(),
         signature: array_from_b64(body["signature"].as_str().unwrap()).unwrap(),
         files: body["files"]

@@ -13,8 +13,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use session_core::blind::Blinder;
-use session_core::{Identity, ServerKey};
+use session_protocol::blind::Blinder;
+use session_protocol::{Identity, ServerKey};
 use sogs_server::store::{DynStore, Person, StoreOptions, open};
 use sqlx::Connection as _;
 

@@ -9,9 +9,9 @@
 //! One secret can answer for more ids than these: a `15` key under the prefix `25`, an account key under `15`, and so on. No
 //! app makes them. They are refused when the account is known, and name that account in commands.
 
-use session_core::blind::Blinder;
-use session_core::keys::{ed25519_from_x25519, x25519_from_ed25519};
-use session_core::{Prefix, ServerKey, SessionId};
+use session_protocol::blind::Blinder;
+use session_protocol::keys::{ed25519_from_x25519, x25519_from_ed25519};
+use session_protocol::{Prefix, ServerKey, SessionId};
 
 use crate::store::{DynStore, Id, Person, StoreResult, UserFull};
 

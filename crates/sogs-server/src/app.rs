@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use session_core::blind::Blinder;
-use session_core::{ServerKey, ServerSecret, SessionId};
-use tokio::sync::Semaphore;
+use bounded_http::MemoryBudget;
+use session_protocol::blind::Blinder;
+use session_protocol::{ServerKey, ServerSecret, SessionId};
 
 use crate::account::{self, Found};
 use crate::activity::Activity;
@@ -35,10 +35,8 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Requests that failed with a status from 500 on.
     pub failed: AtomicU64,
-    /// Connections open now.
-    pub connections: AtomicU64,
-    /// Silent connections closed because their places were wanted.
-    pub made_room: AtomicU64,
+    /// Connections of the listener.
+    pub listener: Arc<bounded_http::Counters>,
     /// Pages of messages answered from memory.
     pub page_hits: AtomicU64,
     /// Pages of messages that had to be read.
@@ -76,8 +74,8 @@ pub struct App {
     pub(crate) nonces: Nonces,
     pub(crate) activity: Arc<Activity>,
     pub(crate) answers: Answers,
-    /// Memory for bodies and large answers, in KiB.
-    pub(crate) memory: Arc<Semaphore>,
+    /// Memory for bodies and large answers.
+    pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) turnstile: Option<Turnstile>,
     pub(crate) searches: Searches,
     verified: Mutex<Verified>,
@@ -129,9 +127,8 @@ impl App {
         let key = parts.secret.public();
         let limits = &parts.config.limits;
         // A batch takes twice its size, and three times with a batch inside.
-        let memory = Arc::new(Semaphore::new(
-            (limits.bodies_bytes.max(3 * limits.body_bytes) / 1024).clamp(64, Semaphore::MAX_PERMITS),
-        ));
+        let bytes = limits.bodies_bytes.max(3 * limits.body_bytes).max(64 * 1024);
+        let memory = Arc::new(MemoryBudget::new(bytes));
         Ok(Self {
             store: parts.store,
             world: parts.world,

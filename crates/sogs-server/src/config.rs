@@ -141,7 +141,7 @@ pub struct Net {
     pub base_url: String,
     /// Proxies whose `X-Forwarded-For` is believed, as addresses or networks (`10.0.0.0/8`): the address of the client
     /// goes into the log and bounds its uploads. (reload)
-    pub trusted_proxies: Vec<crate::Network>,
+    pub trusted_proxies: Vec<bounded_http::Network>,
     /// Lets a second process listen on the same port, for a restart without a gap.
     pub reuse_port: bool,
     /// Whether the old `/legacy/` routes and onion requests of version 3 are answered. (reload)
@@ -173,7 +173,7 @@ pub struct Database {
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database")
-            .field("url", &crate::admin::without_password(&self.url))
+            .field("url", &crate::database_url::without_password(&self.url))
             .field("readers", &self.readers)
             .finish()
     }

@@ -18,10 +18,11 @@ use std::sync::Arc;
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Blake2b512, Digest as _};
+use bounded_http::MemoryBudget;
 use md5::Md5;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::arrivals::{Arrivals, Sender};
 use crate::config::{Config, ConfigError, Storage};
@@ -40,7 +41,7 @@ const PIECE: u64 = 256 * 1024;
 /// Bytes that are fetched from a bucket at a time by a command.
 const LARGE_PIECE: u64 = 4 << 20;
 /// Memory for the transfers of a command, in KiB.
-const COMMAND_KIB: usize = 64 * 1024;
+const COMMAND_BYTES: usize = 64 << 20;
 
 /// Where contents are kept.
 enum Place {
@@ -91,7 +92,7 @@ impl Contents {
         Self::configured(
             config,
             config.files.storage,
-            Arc::new(Semaphore::new(COMMAND_KIB)),
+            Arc::new(MemoryBudget::new(COMMAND_BYTES)),
             LARGE_PIECE,
         )
     }
@@ -101,24 +102,24 @@ impl Contents {
         Self::configured(
             config,
             storage,
-            Arc::new(Semaphore::new(COMMAND_KIB)),
+            Arc::new(MemoryBudget::new(COMMAND_BYTES)),
             LARGE_PIECE,
         )
     }
 
-    /// The contents of a running server, whose transfers take their memory from `budget` (in KiB).
-    pub(crate) fn serving(config: &Config, budget: Arc<Semaphore>) -> Result<Self, ConfigError> {
+    /// The contents of a running server, whose transfers take their memory from `budget`.
+    pub(crate) fn serving(config: &Config, budget: Arc<MemoryBudget>) -> Result<Self, ConfigError> {
         Self::configured(config, config.files.storage, budget, PIECE)
     }
 
     fn configured(
         config: &Config,
         storage: Storage,
-        budget: Arc<Semaphore>,
+        budget: Arc<MemoryBudget>,
         piece: u64,
     ) -> Result<Self, ConfigError> {
         let folder = Self::new(config.files_dir());
-        let available = budget.available_permits() as u64 * 1024;
+        let available = budget.available() as u64;
         Ok(Self {
             place: match storage {
                 Storage::Folder => Place::Folder(config.files_dir()),

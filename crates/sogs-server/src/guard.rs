@@ -501,7 +501,7 @@ fn has_dm_gates(rules: &Rules) -> bool {
 
 /// What filters and plugins look at. Content that cannot be read counts as its bytes, so that it is no way around.
 pub fn inspect(data: &[u8]) -> Inspected {
-    let Ok(content) = session_core::content::Content::decode_bounded(data) else {
+    let Ok(content) = session_protocol::content::Content::decode_bounded(data) else {
         return Inspected {
             body: String::from_utf8_lossy(data).into_owned(),
             ..Inspected::default()

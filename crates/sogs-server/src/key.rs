@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use session_core::ServerSecret;
+use ackpost_platform::private_file;
+use session_protocol::ServerSecret;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigError};
 use crate::store::{DynStore, StoreError};
-use crate::whole_file;
 
 fn failed(path: &Path, message: impl std::fmt::Display) -> ConfigError {
     ConfigError::Key {
@@ -123,5 +123,5 @@ pub fn load_or_create_key(path: &Path) -> Result<ServerSecret, ConfigError> {
 
 /// Writes a key file; an existing one is never overwritten.
 pub fn write_key(path: &Path, bytes: &[u8; 32]) -> Result<(), ConfigError> {
-    whole_file::create(path, bytes).map_err(|e| failed(path, e))
+    private_file::create(path, bytes).map_err(|e| failed(path, e))
 }

@@ -7,7 +7,6 @@
 //! | [`store`] | one trait, one SQL text, SQLite and PostgreSQL |
 //! | `http` | one router behind three doors: network, onion requests, batches |
 //! | [`guard`] | the rules of the operator, asked before something is stored |
-//! | [`places`] | how many connections, and who makes room |
 //! | [`admin`], [`web`], [`plugin`], [`import`] | commands, pages, plugins, moving in |
 
 pub mod account;
@@ -18,7 +17,7 @@ mod arrivals;
 mod cache;
 pub mod config;
 mod contents;
-pub mod descriptors;
+mod database_url;
 pub mod dumps;
 pub mod guard;
 mod http;
@@ -26,22 +25,22 @@ pub mod import;
 mod jobs;
 mod key;
 pub mod model;
-mod network;
 mod nonce;
-pub mod places;
 pub mod plugin;
 mod search;
 mod server;
 mod shared;
 pub mod store;
 pub mod web;
-mod whole_file;
 
 pub use app::{App, Counters, LogLevel, unix_now};
 pub use cache::{Live, Room, User};
 pub use config::{Config, ConfigError};
 pub use contents::{ContentError, Contents, content_name};
-pub use http::{Steady, client as client_address};
 pub use key::{load_key, load_or_create_key, write_key};
-pub use network::Network;
 pub use server::{Running, Server, StartError, bind};
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,6 +1,6 @@
 //! Words of messages, and of searches for them: prepared alike, so that both databases find the same.
 
-use session_core::content::Content;
+use session_protocol::content::Content;
 use unicode_normalization::UnicodeNormalization as _;
 
 /// The longest search, in characters.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use session_core::ServerKey;
+use session_protocol::ServerKey;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -15,7 +15,7 @@ use crate::app::{App, Parts, unix_now};
 use crate::cache::World;
 use crate::config::{Config, ConfigError};
 use crate::guard::Guard;
-use crate::http::{Listening, listen};
+use crate::http::listen;
 use crate::key::{KeyCheck, KeyError};
 use crate::nonce::{Gap, KeepClock, Nonces};
 use crate::plugin::Hub;
@@ -231,7 +231,7 @@ async fn follow_settings(app: Arc<App>, settings: Arc<Notify>, mut stopped: watc
 pub struct Running {
     app: Arc<App>,
     address: SocketAddr,
-    listening: Listening,
+    listening: bounded_http::Running,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use maud::Markup;
 use percent_encoding::utf8_percent_encode;
-use session_core::RoomToken;
-use session_core::link::JoinLink;
+use session_protocol::RoomToken;
+use session_protocol::link::JoinLink;
 
 use crate::app::{App, unix_now};
 use crate::cache::Room;

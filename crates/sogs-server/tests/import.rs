@@ -5,7 +5,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use session_core::Identity;
+use session_protocol::Identity;
 use sogs_server::import::{ImportOptions, ImportReport, Origin, import, verify};
 use support::{Got, request, start, vectors};
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
-use session_core::Identity;
+use session_protocol::Identity;
 use sogs_server::import::{ImportOptions, ImportReport, Origin, import, verify};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
 use support::{request, start, vectors};
@@ -45,7 +45,7 @@ fn counts(report: &ImportReport) -> BTreeMap<&str, (u64, u64)> {
 }
 
 /// People of the sample whose seeds are known, by the id that the community shows.
-fn members(key: &session_core::ServerKey) -> Vec<(String, Identity)> {
+fn members(key: &session_protocol::ServerKey) -> Vec<(String, Identity)> {
     let text = std::fs::read(vectors().join("pysogs-sample/answers.json")).expect("answers");
     let answers: Vec<Value> = serde_json::from_slice(&text).expect("answers");
     let seeds: std::collections::BTreeSet<&str> = answers
@@ -102,7 +102,7 @@ async fn expected(conn: &mut SqliteConnection, room: i64, user: Option<i64>, mod
 /// By asking the new server, page by page.
 async fn seen(
     address: std::net::SocketAddr,
-    key: &session_core::ServerKey,
+    key: &session_protocol::ServerKey,
     room: &str,
     who: Option<&Identity>,
 ) -> Result<Seen, u16> {
@@ -473,7 +473,7 @@ async fn into_postgres(source: &Path, url: &str) {
 
 #[tokio::test]
 async fn a_larger_community_moves_between_both_databases_in_every_direction() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let (theirs, ours) = (postgres.database(), postgres.database());
     let folder = tempfile::tempdir().expect("folder");
     let source = grown(folder.path()).await;

@@ -147,7 +147,7 @@ async fn verification_names_what_is_missing_or_damaged() {
 
 #[tokio::test]
 async fn a_community_moves_to_postgresql_and_back_and_answers_the_same() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     let folder = tempfile::tempdir().expect("folder");
     let target = folder.path().join("server");
@@ -178,7 +178,7 @@ async fn a_community_moves_to_postgresql_and_back_and_answers_the_same() {
     let running = start(&target).await;
     let (key, admin) = (
         running.public_key(),
-        session_core::Identity::from_seed([0xad; 32]),
+        session_protocol::Identity::from_seed([0xad; 32]),
     );
     let body = Some((
         "application/json",
@@ -229,7 +229,7 @@ async fn a_community_moves_to_postgresql_and_back_and_answers_the_same() {
 
 #[tokio::test]
 async fn an_import_straight_into_postgresql_answers_like_one_into_a_file() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     let folder = tempfile::tempdir().expect("folder");
     let options = |name: &str, database: Option<String>| ImportOptions {

@@ -188,7 +188,7 @@ async fn trusted_people_are_exempt_on_sqlite() {
 
 #[tokio::test]
 async fn trusted_people_are_exempt_on_postgresql() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     trusted_people(Some(database.url())).await;
 }
@@ -301,7 +301,7 @@ async fn reactions_are_limited_per_room_on_sqlite() {
 
 #[tokio::test]
 async fn reactions_are_limited_per_room_on_postgresql() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     reaction_rules(Some(database.url())).await;
 }

@@ -120,7 +120,7 @@ async fn a_community_of_november_2026_goes_forward_on_sqlite() {
 
 #[tokio::test]
 async fn a_community_of_november_2026_goes_forward_to_postgresql() {
-    let database = tokio::task::spawn_blocking(|| testkit::Postgres::shared().database())
+    let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database())
         .await
         .expect("database");
     community(Some(database.url())).await;

@@ -2,7 +2,7 @@
 // axe-core judge them, and tries the one script.
 // node pages.mjs BASE FOLDER AXE; pictures go to FOLDER.
 import { readFileSync, writeFileSync } from 'node:fs';
-import { browse } from '../../testkit/browser.mjs';
+import { browse } from '../../ackpost-testkit/browser.mjs';
 
 const [base, folder, axeFile] = process.argv.slice(2);
 const axe = readFileSync(axeFile, 'utf8');

@@ -4,11 +4,11 @@ mod support;
 
 use http::Method;
 use serde_json::{Value, json};
-use session_core::Identity;
-use session_core::auth::Signer;
-use session_core::content::Content;
-use session_core::message::SignedPost;
-use session_core::padding::Padding;
+use session_protocol::Identity;
+use session_protocol::auth::Signer;
+use session_protocol::content::Content;
+use session_protocol::message::SignedPost;
+use session_protocol::padding::Padding;
 use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, Place};
 use support::{Community, person, shown};
 
@@ -22,7 +22,7 @@ async fn post_as(all: &Community, who: &Identity, name: &str, text: &str) -> i64
     let content = Content::text(text, Some(name), support::now_ms());
     let post = SignedPost::new(&content, &signer, Padding::Block);
     let body = json!({
-        "data": session_core::encoding::b64(&post.data), "signature": session_core::encoding::b64(post.signature),
+        "data": session_protocol::encoding::b64(&post.data), "signature": session_protocol::encoding::b64(post.signature),
     });
     let body = Some(("application/json", serde_json::to_vec(&body).expect("JSON")));
     let got = all
@@ -228,7 +228,7 @@ async fn people_are_found_by_what_is_shown_of_them_on_sqlite() {
 
 #[tokio::test]
 async fn people_are_found_by_what_is_shown_of_them_on_postgresql() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     named(Some(database.url())).await;
 }

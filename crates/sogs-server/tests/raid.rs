@@ -4,7 +4,7 @@ mod support;
 
 use http::Method;
 use serde_json::{Value, json};
-use session_core::Identity;
+use session_protocol::Identity;
 use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, Place};
 use support::{Community, person, shown};
 
@@ -298,7 +298,7 @@ async fn a_raid_is_stopped_cleaned_up_and_the_cleaning_undone_on_sqlite() {
 
 #[tokio::test]
 async fn a_raid_is_stopped_cleaned_up_and_the_cleaning_undone_on_postgresql() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     a_raid(Some(database.url())).await;
 }
@@ -379,7 +379,7 @@ async fn what_a_moderator_did_in_the_app_is_undone_on_sqlite() {
 
 #[tokio::test]
 async fn what_a_moderator_did_in_the_app_is_undone_on_postgresql() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     a_rogue_moderator(Some(database.url())).await;
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::{Value, json};
-use session_core::encoding::b64;
+use session_protocol::encoding::b64;
 use sogs_server::admin::{Operation, config_reference};
 use sogs_server::{Config, LogLevel};
 use support::{Community, Got, person, shown};

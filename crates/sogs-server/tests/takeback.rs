@@ -430,7 +430,7 @@ async fn everything_can_be_tried_and_taken_back_on_sqlite() {
 
 #[tokio::test]
 async fn everything_can_be_tried_and_taken_back_on_postgresql() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     every_operation(Some(database.url())).await;
 }
@@ -647,7 +647,7 @@ async fn a_community_keeps_its_key_on_sqlite() {
 
 #[tokio::test]
 async fn a_community_keeps_its_key_on_postgresql() {
-    let postgres = testkit::Postgres::shared();
+    let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     key_is_kept(Some(database.url())).await;
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
-use session_core::Identity;
+use session_protocol::Identity;
 use sogs_server::admin::{Answer, Operation, PermissionChange, Place};
 use support::{Community, person, shown};
 
 async fn on_both<F: AsyncFn(&Community)>(check: F) {
     let all = Community::new().await;
     check(&all).await;
-    let database = tokio::task::spawn_blocking(|| testkit::Postgres::shared().database())
+    let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database())
         .await
         .expect("a database");
     let url = database.url().to_owned();

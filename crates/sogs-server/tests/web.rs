@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use http::Method;
-use session_core::content::{AttachmentPointer, DataMessage, Quote};
+use session_protocol::content::{AttachmentPointer, DataMessage, Quote};
 use sogs_server::admin::{Operation, PermissionChange};
 use support::{Community, Got, person, shown};
 

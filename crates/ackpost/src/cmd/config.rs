@@ -1,7 +1,7 @@
 //! `ackpost config check`: every entry, tag and group of configuration files, and every problem.
 
+use ackpost_notify::{Notifier, Options, Problem};
 use clap::{Args, Subcommand};
-use notify::{Notifier, Options, Problem};
 use serde_json::json;
 
 use crate::cmd::identity;
@@ -39,9 +39,9 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
     let What::Check(args) = &args.what;
     let mut files = args.files.clone();
     if files.is_empty() {
-        let env = notify::Environment::system();
+        let env = ackpost_notify::Environment::system();
         files.extend(
-            notify::config::default_paths(&env)
+            ackpost_notify::config::default_paths(&env)
                 .iter()
                 .map(|p| p.to_string_lossy().into_owned()),
         );

@@ -7,17 +7,17 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ackpost_notify::{Message, Notifier};
 use clap::Args;
-use notify::{Message, Notifier};
-use session_core::Identity;
+use session_protocol::Identity;
 use sogs_client::{ListOptions, RoomToken, ServerKey};
 use sogs_server::admin::{self, AdminRequest, InitOptions, Operation};
 use sogs_server::{Config, Running};
 
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::lifecycle::stop_asked;
 use crate::output;
+use ackpost_platform::service::stop_asked;
 
 /// The room of the demo.
 const ROOM: &str = "lobby";
@@ -132,7 +132,7 @@ async fn send(
         .targets
         .first()
         .ok_or_else(|| Failure::new("nothing was sent", "report this as a bug"))?;
-    let notify::Outcome::Delivered { id: Some(id), .. } = &target.outcome else {
+    let ackpost_notify::Outcome::Delivered { id: Some(id), .. } = &target.outcome else {
         return Err(Failure::new(
             "the message was not delivered",
             "the line above says why",

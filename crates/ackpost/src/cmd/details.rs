@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use ackpost_notify::{ADDRESS_PARAMETERS, COMMON_PARAMETERS, Details, Notifier, Param, QUEUE_PARAMETERS};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use notify::{ADDRESS_PARAMETERS, COMMON_PARAMETERS, Details, Notifier, Param, QUEUE_PARAMETERS};
 use serde_json::{Value, json};
 
 use crate::context::Context;

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use session_core::SessionId;
+use session_protocol::SessionId;
 use sogs_client::types::DirectMessage;
 
 use crate::cmd::room::place::{Needs, Way, failed};

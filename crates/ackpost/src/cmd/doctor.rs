@@ -3,17 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ackpost_notify::{LoadedUrls, Options};
 use anstyle::{AnsiColor, Style};
 use clap::Args;
-use notify::{LoadedUrls, Options};
 
 use crate::cmd::identity;
 use crate::context::Context;
-use crate::doctor::{self, Diagnosis, Look, Mark, Step};
 use crate::exit::{Done, Exit, Failure};
-use crate::input;
 use crate::output;
 use crate::sources::{self, Wanted};
+use ackpost_doctor::{Diagnosis, Look, Mark, Step};
 
 /// `doctor`.
 #[derive(Debug, Args)]
@@ -47,15 +46,19 @@ pub(crate) fn run(args: &DoctorArgs, context: Context) -> Done {
         match &args.server {
             Some(link) => {
                 let authorities = match &args.ca_file {
-                    Some(path) => Some(input::file(path, doctor::CA_FILE_BYTES).map_err(|error| {
-                        Failure::new(
-                            format!("{}: {error}", path.display()),
-                            "name a PEM file that can be read",
-                        )
-                    })?),
+                    Some(path) => Some(
+                        ackpost_platform::read_limited(path, ackpost_doctor::CA_FILE_BYTES).map_err(
+                            |error| {
+                                Failure::new(
+                                    format!("{}: {error}", path.display()),
+                                    "name a PEM file that can be read",
+                                )
+                            },
+                        )?,
+                    ),
                     None => None,
                 };
-                let diagnosis = doctor::link(link, authorities).await;
+                let diagnosis = ackpost_doctor::link(link, authorities).await;
                 show(&diagnosis, context);
                 Ok(vec![diagnosis.ok])
             }
@@ -91,10 +94,10 @@ async fn services(args: &DoctorArgs, context: Context) -> Result<Vec<bool>, Fail
         for text in &args.urls {
             let LoadedUrls { services, problems } = LoadedUrls::from_text(text, &options.context);
             for problem in &problems {
-                found.push(tell(&doctor::unloadable(&masked(text), problem), context));
+                found.push(tell(&ackpost_doctor::unloadable(&masked(text), problem), context));
             }
             for service in services {
-                found.push(tell(&doctor::service(&service, &look).await, context));
+                found.push(tell(&ackpost_doctor::service(&service, &look).await, context));
             }
         }
         return Ok(found);
@@ -108,19 +111,19 @@ async fn services(args: &DoctorArgs, context: Context) -> Result<Vec<bool>, Fail
     for problem in loaded.problems() {
         if problem.is_error() {
             let place = problem.file.clone().unwrap_or_else(|| "configuration".to_owned());
-            found.push(tell(&doctor::unloadable(&place, &problem), context));
+            found.push(tell(&ackpost_doctor::unloadable(&place, &problem), context));
         } else {
             output::warning(&problem.to_string());
         }
     }
-    let values = notify::Values::new::<&str, String>([], &notify::Environment::system());
+    let values = ackpost_notify::Values::new::<&str, String>([], &ackpost_notify::Environment::system());
     for entry in &loaded.notifier {
         if !args.tag.is_empty() && !loaded.filter.matches(&entry.tags) {
             continue;
         }
         let diagnosis = match entry.resolve(&values) {
-            Ok(service) => doctor::service(&service, &look).await,
-            Err(problem) => doctor::unloadable(&entry.masked_url(), &problem),
+            Ok(service) => ackpost_doctor::service(&service, &look).await,
+            Err(problem) => ackpost_doctor::unloadable(&entry.masked_url(), &problem),
         };
         found.push(tell(&diagnosis, context));
     }

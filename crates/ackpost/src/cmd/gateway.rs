@@ -6,16 +6,17 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ackpost_notify::outbox::{Outbox, Services};
+use ackpost_notify::{Asset, Courier, CourierOptions, Options};
+use ackpost_platform::{private_file, service};
 use clap::{Args, Subcommand};
-use notify::outbox::{Outbox, Services};
-use notify::{Asset, Courier, CourierOptions};
 use serde_json::json;
 
 use crate::cmd::outbox::place::{self, PlaceArgs};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::gateway::{Access, Config, DEFAULT_TEXT, GatewayError};
-use crate::{gateway, lifecycle, output};
+use crate::output;
+use ackpost_gateway::{Access, Config, DEFAULT_TEXT, GatewayError};
 
 /// Most XMPP sessions that are kept, as long as the limit of file descriptors allows as many.
 const KEPT_SESSIONS: usize = 64;
@@ -64,7 +65,7 @@ struct RunArgs {
 pub(crate) fn run(args: &GatewayArgs, context: Context) -> Done {
     match &args.command {
         GatewayCommand::Run(run) => {
-            lifecycle::with_few_heaps();
+            service::with_few_heaps();
             start(run, &args.file, context)
         }
         GatewayCommand::Config => {
@@ -151,7 +152,7 @@ fn start(args: &RunArgs, named: &FileArgs, context: Context) -> Done {
         // A resident process: XMPP sessions and connections are kept between messages.
         let options = CourierOptions {
             resident: true,
-            kept_sessions: sogs_server::descriptors::kept(KEPT_SESSIONS),
+            kept_sessions: bounded_http::descriptors::kept(KEPT_SESSIONS),
             state_folder: Some(config.folder.clone()),
             ..CourierOptions::default()
         };
@@ -160,7 +161,8 @@ fn start(args: &RunArgs, named: &FileArgs, context: Context) -> Done {
         let outbox = place::opening(&settings.clone(), Outbox::open(settings, carrier))
             .await
             .map_err(|error| place::failure(&error))?;
-        let ended = gateway::run(config, file.as_deref(), outbox.clone(), announce).await;
+        let ended =
+            ackpost_gateway::run(config, file.as_deref(), outbox.clone(), of_the_operator, announce).await;
         courier.close().await;
         outbox.close().await;
         ended.map_err(|error| failure(&error))
@@ -168,8 +170,16 @@ fn start(args: &RunArgs, named: &FileArgs, context: Context) -> Done {
     Ok(Exit::Success)
 }
 
+/// Options of configuration files that the operator names: join links in them mean the stored identity.
+fn of_the_operator() -> Options {
+    let mut options = Options::default();
+    options.context.identity = super::identity::default_seed();
+    options.context.communities = Some(super::room::saved::communities());
+    options
+}
+
 fn make_folder(folder: &Path) -> Result<(), Failure> {
-    gateway::private_folder(folder).map_err(|error| {
+    private_file::create_folder(folder).map_err(|error| {
         Failure::new(
             format!("{}: {error}", folder.display()),
             "make it writable for this user, or name another folder",

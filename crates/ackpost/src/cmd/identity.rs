@@ -5,7 +5,7 @@ pub(crate) mod store;
 use clap::{Args, Subcommand};
 use secrecy::SecretString;
 use serde_json::json;
-use session_core::{Identity, ServerKey};
+use session_protocol::{Identity, ServerKey};
 use zeroize::Zeroizing;
 
 use crate::context::Context;
@@ -146,7 +146,7 @@ fn show(args: &ShowArgs, context: Context) -> Done {
     let identity = stored_or_failure(&args.name)?;
     let server: Option<ServerKey> = match &args.server {
         None => None,
-        Some(key) => Some(key.parse().map_err(|e: session_core::IdError| {
+        Some(key) => Some(key.parse().map_err(|e: session_protocol::IdError| {
             Failure::usage(e.to_string(), "take public_key from the server's join link")
         })?),
     };

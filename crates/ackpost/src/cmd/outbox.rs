@@ -6,21 +6,21 @@ mod show;
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
-use notify::Options;
-use notify::outbox::{
+use ackpost_notify::Options;
+use ackpost_notify::outbox::{
     Alarm, Filter, FlushSettings, Outbox, OutboxId, RuleError, Selection, State, Stats, Summary,
     WorkerSettings, parse_span,
 };
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use self::place::{PlaceArgs, failure};
 pub(crate) use self::queue::QueueArgs;
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::lifecycle::{Asked, ServiceManager, Signals};
 use crate::output;
 use crate::sources::{self, Wanted};
+use ackpost_platform::service::{ServiceManager, Signal, Signals};
 
 /// Heading of the options of the outbox in help texts.
 pub(crate) const HEADING: &str = "Outbox";
@@ -332,7 +332,7 @@ async fn work(args: &RunArgs, outbox: &Outbox, context: Context) -> Done {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let until_told = async {
         // There is nothing to read again: only Stop ends it.
-        while signals.next().await != Asked::Stop {}
+        while signals.next().await != Signal::Stop {}
         manager.stopping(settings.drain);
         let _ = stop.send(true);
     };

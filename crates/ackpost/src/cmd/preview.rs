@@ -2,8 +2,8 @@
 
 use std::io::IsTerminal as _;
 
+use ackpost_notify::{Options, ParamValue, Parameter, Planned, Problem, Shown};
 use clap::Args;
-use notify::{Options, ParamValue, Parameter, Planned, Problem, Shown};
 use serde_json::{Map, Value, json};
 
 use super::send::{ContentArgs, SourceArgs};
@@ -85,8 +85,8 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
     let lost: Vec<&Problem> = loaded
         .notifier
         .iter()
-        .filter_map(notify::Entry::service)
-        .flat_map(notify::Service::warnings)
+        .filter_map(ackpost_notify::Entry::service)
+        .flat_map(ackpost_notify::Service::warnings)
         .collect();
     let valid = errors.iter().all(|error| {
         lost.iter()
@@ -108,8 +108,8 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
 }
 
 /// The files that go along, as lines for people, and what is wrong with the others.
-fn attachments(message: &notify::Message) -> (Vec<String>, Vec<Problem>) {
-    let limit = notify::CourierOptions::default().attachment_bytes;
+fn attachments(message: &ackpost_notify::Message) -> (Vec<String>, Vec<Problem>) {
+    let limit = ackpost_notify::CourierOptions::default().attachment_bytes;
     let mut lines = Vec::with_capacity(message.attachments.len());
     let mut problems = Vec::new();
     for file in &message.attachments {

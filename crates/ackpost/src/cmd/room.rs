@@ -11,7 +11,7 @@ pub(crate) mod show;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use session_core::SessionId;
+use session_protocol::SessionId;
 
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
@@ -445,7 +445,7 @@ fn all_of(worked: usize, failed: usize) -> Exit {
 pub(crate) fn parse_id(text: &str) -> Result<SessionId, String> {
     text.trim_start_matches('@')
         .parse()
-        .map_err(|e: session_core::IdError| e.to_string())
+        .map_err(|e: session_protocol::IdError| e.to_string())
 }
 
 /// `90s`, `30m`, `12h`, `7d`.

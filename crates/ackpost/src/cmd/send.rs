@@ -5,7 +5,7 @@ mod dry_run;
 
 use std::io::IsTerminal as _;
 
-use notify::{CourierOptions, Options};
+use ackpost_notify::{CourierOptions, Options};
 
 use self::args::Checked;
 pub(crate) use self::args::{ContentArgs, SendArgs, SourceArgs};
@@ -67,7 +67,7 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
     }
     if loaded.notifier.is_empty() {
         // Why has been said above; under Apprise's name its own words follow.
-        if context.name == Name::Ackpost && problems.iter().any(notify::Problem::is_error) {
+        if context.name == Name::Ackpost && problems.iter().any(ackpost_notify::Problem::is_error) {
             return Ok(Exit::Failure);
         }
         return Ok(nothing_loaded(context));
@@ -99,7 +99,7 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
 async fn store_and_deliver(
     args: &SendArgs,
     mut loaded: Loaded,
-    message: notify::Message,
+    message: ackpost_notify::Message,
     progress: &Progress,
     context: Context,
 ) -> Done {
@@ -111,7 +111,7 @@ async fn store_and_deliver(
     let asset = loaded.notifier.asset();
     let stored = args.queue.store(&message, &queued, asset, context).await?;
     if loaded.notifier.find(&loaded.filter).next().is_none() {
-        let whole = problems.is_empty() && !loaded.problems().iter().any(notify::Problem::is_error);
+        let whole = problems.is_empty() && !loaded.problems().iter().any(ackpost_notify::Problem::is_error);
         return Ok(if whole { stored } else { Exit::Partial });
     }
     Ok(match deliver(&loaded, message, progress, context).await {
@@ -120,7 +120,12 @@ async fn store_and_deliver(
     })
 }
 
-async fn deliver(loaded: &Loaded, message: notify::Message, progress: &Progress, context: Context) -> Exit {
+async fn deliver(
+    loaded: &Loaded,
+    message: ackpost_notify::Message,
+    progress: &Progress,
+    context: Context,
+) -> Exit {
     let filter = &loaded.filter;
     tracing::info!("Notifying {} service(s).", loaded.notifier.find(filter).count());
     let report = loaded.notifier.notify_to(message, filter).await;
@@ -139,7 +144,7 @@ async fn deliver(loaded: &Loaded, message: notify::Message, progress: &Progress,
 }
 
 /// Returns true when a URL of the command line holds a password or a seed.
-fn shows_secret(urls: &[String], notifier: &notify::Notifier) -> bool {
+fn shows_secret(urls: &[String], notifier: &ackpost_notify::Notifier) -> bool {
     urls.iter()
         .any(|url| notifier.iter().any(|entry| entry.has_secret_in(url)))
 }
@@ -188,7 +193,7 @@ mod tests {
             ),
             (format!("session://{key}@h.org/room?seed_file={seed_file}"), false),
         ] {
-            let mut notifier = notify::Notifier::with_options(Options::default());
+            let mut notifier = ackpost_notify::Notifier::with_options(Options::default());
             notifier.add(&url).expect("a URL that loads");
             assert_eq!(
                 shows_secret(std::slice::from_ref(&url), &notifier),

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use ackpost_notify::{Options, TagFilter};
 use clap::Args;
-use notify::{Options, TagFilter};
 
 use super::send::{SendArgs, columns, cut};
 use crate::context::Context;

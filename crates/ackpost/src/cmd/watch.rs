@@ -11,8 +11,8 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ackpost_notify::Service;
 use clap::Args;
-use notify::Service;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 use crate::cmd::room::place::{Needs, Way};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::lifecycle::stop_asked;
 use crate::output;
+use ackpost_platform::service::stop_asked;
 use place::Cursors;
 
 /// How long accounts have to leave at the end.
@@ -79,7 +79,7 @@ async fn watch(args: &WatchArgs, context: Context) -> Done {
             .map_or("", |(scheme, _)| scheme)
             .to_ascii_lowercase();
         if matches!(scheme.as_str(), "xmpp" | "xmpps") {
-            let mut access = Service::parse(url, &notify::Context::default())
+            let mut access = Service::parse(url, &ackpost_notify::Context::default())
                 .map_err(unusable)?
                 .xmpp()
                 .ok_or_else(|| Failure::usage("this is no XMPP account", "give an xmpps:// URL"))?
@@ -176,6 +176,6 @@ fn print(seen: &Seen, context: Context) {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
-fn unusable(problem: notify::Problem) -> Failure {
+fn unusable(problem: ackpost_notify::Problem) -> Failure {
     Failure::usage(problem.to_string(), "see `ackpost details` for the forms")
 }

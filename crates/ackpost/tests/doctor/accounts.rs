@@ -1,6 +1,6 @@
 //! URLs of alice's account on the real XMPP servers.
 
-use testkit::XmppServer;
+use ackpost_testkit::XmppServer;
 
 /// alice, believing the server's own authority; `query` is added.
 pub(crate) fn alice(server: &XmppServer, port: u16, query: &str) -> String {

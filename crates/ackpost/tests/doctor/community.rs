@@ -2,8 +2,8 @@
 
 use std::net::TcpListener;
 
+use ackpost_testkit::SelfSigned;
 use serde_json::json;
-use testkit::SelfSigned;
 
 use crate::canned::{Answers, serve};
 use crate::examined::{examine, fails_at, is_free, names, steps};

@@ -1,6 +1,6 @@
 //! XMPP on the other server: a real ejabberd.
 
-use testkit::Ejabberd;
+use ackpost_testkit::Ejabberd;
 
 use crate::accounts::{alice, room};
 use crate::examined::{fails_at, is_free};

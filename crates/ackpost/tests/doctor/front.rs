@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use testkit::SelfSigned;
+use ackpost_testkit::SelfSigned;
 
 /// TLS in front of a port, with this certificate.
 pub(crate) fn tls_front(certificate: &SelfSigned, target: u16) -> u16 {

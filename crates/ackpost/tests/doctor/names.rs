@@ -1,9 +1,9 @@
 //! Service records and address families, by a name server that says what the test wants.
 
-#[path = "../../../xmpp-client/tests/common/dns.rs"]
+#[path = "../../../ackpost-xmpp/tests/common/dns.rs"]
 mod dns;
 
-use testkit::{Prosody, XmppServer};
+use ackpost_testkit::{Prosody, XmppServer};
 
 use self::dns::NameServer;
 use crate::examined::{fails_with, is_free};

@@ -1,6 +1,6 @@
 //! XMPP: a real Prosody, and what goes wrong on the way to it.
 
-use testkit::{Federation, Prosody, Relay, RelayOptions, SelfSigned, ServerOptions};
+use ackpost_testkit::{Federation, Prosody, Relay, RelayOptions, SelfSigned, ServerOptions};
 
 use crate::accounts::{alice, room};
 use crate::canned::{Answers, serve};

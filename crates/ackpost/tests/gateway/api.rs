@@ -1,7 +1,7 @@
 //! The routes of Apprise API: the request examples of its documentation give the documented status codes.
 
+use ackpost_testkit::FakeSogs;
 use serde_json::json;
-use testkit::FakeSogs;
 
 use crate::process::{Gateway, dead_url};
 use crate::support::community::Community;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use notify::APPRISE_VERSION as VERSION;
+use ackpost_notify::APPRISE_VERSION as VERSION;
 use serde_json::json;
 
 use crate::api::room_texts;

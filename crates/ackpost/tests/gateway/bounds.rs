@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ackpost_testkit::{Prosody, ServerOptions, XmppServer};
 use serde_json::json;
-use testkit::{Prosody, ServerOptions, XmppServer};
 
 use crate::process::{Answer, Gateway, read};
 use crate::support::Program;

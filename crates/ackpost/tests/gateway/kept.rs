@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use ackpost_testkit::{FakeSogs, Postgres, Prosody, Relay, RelayOptions};
 use serde_json::json;
-use testkit::{FakeSogs, Postgres, Prosody, Relay, RelayOptions};
 
 use crate::api::room_texts;
 use crate::process::{Gateway, dead_url};

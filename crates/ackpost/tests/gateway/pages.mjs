@@ -1,6 +1,6 @@
 // Walks through the pages as a person would. node pages.mjs BASE TOKEN; ends with 0 when everything was seen, else says
 // what was not.
-import { browse } from '../../../testkit/browser.mjs';
+import { browse } from '../../../ackpost-testkit/browser.mjs';
 
 const [base, token] = process.argv.slice(2);
 await browse(async ({ page, go, act, evaluate, sees, fail, problems }) => {

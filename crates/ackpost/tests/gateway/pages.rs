@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
+use ackpost_testkit::FakeSogs;
 use serde_json::json;
-use testkit::FakeSogs;
 
 use crate::process::{Gateway, dead_url};
 use crate::support::{SEED, SERVER_KEY};

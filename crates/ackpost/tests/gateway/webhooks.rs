@@ -1,7 +1,7 @@
 //! Alertmanager, Grafana and any JSON.
 
+use ackpost_testkit::FakeSogs;
 use serde_json::{Value, json};
-use testkit::FakeSogs;
 
 use crate::process::Gateway;
 use crate::support::{Program, SEED, SERVER_KEY};

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// The key of the fake community server, which opens sealed requests.
-pub(crate) const SERVER_KEY: &str = testkit::SOGS_KEY;
+pub(crate) const SERVER_KEY: &str = ackpost_testkit::SOGS_KEY;
 /// The server key of the reference vectors. Nobody has its secret, so nobody can open what is sealed to it.
 pub(crate) const VECTOR_KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
 /// The seed of the reference vectors: a test secret that no output may hold.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use session_core::SessionId;
+use session_protocol::SessionId;
 
 use super::command::{self, Role};
 use super::pending::{Queues, Waiting};

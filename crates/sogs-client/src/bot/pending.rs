@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use session_core::RoomToken;
+use session_protocol::RoomToken;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 

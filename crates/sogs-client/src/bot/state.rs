@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
-use session_core::{RoomToken, SessionId};
+use session_protocol::{RoomToken, SessionId};
 
 use crate::poll::Cursor;
 

@@ -1,9 +1,9 @@
 //! Direct messages in a server's inbox and outbox.
 
 use serde::{Deserialize, Serialize};
-use session_core::SessionId;
-use session_core::content::Content;
-use session_core::dm::DmError;
+use session_protocol::SessionId;
+use session_protocol::content::Content;
+use session_protocol::dm::DmError;
 
 /// Answer to a message put into an inbox: `POST /inbox/SID`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use session_core::content::Content;
-use session_core::encoding::{b64, from_b64};
-use session_core::message::{self, Verifier, VerifyError};
-use session_core::{IdError, SessionId};
+use session_protocol::content::Content;
+use session_protocol::encoding::{b64, from_b64};
+use session_protocol::message::{self, Verifier, VerifyError};
+use session_protocol::{IdError, SessionId};
 
 use super::{flag, is_false, opt_flag};
 
@@ -309,7 +309,7 @@ impl Message {
             (Some(data), Some(first)) if signature.len() == first.len() => {
                 verifier.verify(&author, data, first)
             }
-            _ => Err(VerifyError::BadSignature(session_core::keys::BadSignature)),
+            _ => Err(VerifyError::BadSignature(session_protocol::keys::BadSignature)),
         };
         let (content, problem) = match (opened, verdict) {
             (None, _) => (None, Some(MessageProblem::Undecodable("not base64".to_owned()))),

@@ -1,7 +1,7 @@
 //! Rooms as servers describe them.
 
 use serde::{Deserialize, Serialize};
-use session_core::{RoomToken, SessionId};
+use session_protocol::{RoomToken, SessionId};
 
 use super::{flag, is_false, list, opt_flag};
 

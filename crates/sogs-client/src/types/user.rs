@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use session_core::{RoomToken, SessionId};
+use session_protocol::{RoomToken, SessionId};
 
 use super::{flag, is_false, opt_flag};
 

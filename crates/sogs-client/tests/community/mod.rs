@@ -10,8 +10,8 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
-use session_core::onion::path::{self, HOP_PATH, Hop, Peeled};
-use session_core::{Identity, RoomToken, ServerSecret};
+use session_protocol::onion::path::{self, HOP_PATH, Hop, Peeled};
+use session_protocol::{Identity, RoomToken, ServerSecret};
 use sogs_client::{Encrypt, OnionPath, Room, Server, ServerBuilder, Verify};
 use sogs_server::admin::{AdminRequest, InitOptions, Operation, PermissionChange, Place, init, perform};
 use sogs_server::{Config, Running};
@@ -37,7 +37,7 @@ pub enum Database {
 pub struct Community {
     folder: tempfile::TempDir,
     /// Gone with this.
-    database: Option<testkit::Database>,
+    database: Option<ackpost_testkit::Database>,
     running: Option<Running>,
     hops: OnionPath,
     url: String,
@@ -58,7 +58,7 @@ impl Community {
         let database = match database {
             Database::Sqlite => None,
             Database::Postgresql => {
-                let fresh = || testkit::Postgres::shared().database();
+                let fresh = || ackpost_testkit::Postgres::shared().database();
                 Some(tokio::task::spawn_blocking(fresh).await.expect("a database"))
             }
         };

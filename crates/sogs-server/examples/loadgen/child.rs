@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use session_core::ServerKey;
+use session_protocol::ServerKey;
 use sogs_server::store::{NewPost, NewRoom, Person, RoomDefaults};
 use sogs_server::{Config, Server};
 

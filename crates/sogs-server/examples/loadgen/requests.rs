@@ -1,10 +1,10 @@
 //! Requests, signed and sealed before the measuring begins.
 
 use serde_json::json;
-use session_core::auth::{Request, Signer};
-use session_core::encoding::b64;
-use session_core::onion::{Cipher, v4};
-use session_core::{Identity, ServerKey};
+use session_protocol::auth::{Request, Signer};
+use session_protocol::encoding::b64;
+use session_protocol::onion::{Cipher, v4};
+use session_protocol::{Identity, ServerKey};
 
 use crate::child::Child;
 

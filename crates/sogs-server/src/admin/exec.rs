@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use session_core::blind::Blinder;
-use session_core::{Prefix, RoomToken, ServerKey, SessionId};
+use session_protocol::blind::Blinder;
+use session_protocol::{Prefix, RoomToken, ServerKey, SessionId};
 
 use super::archive::Keeper;
 use super::operation::{AdminError, AdminRequest, Answer, Operation, Place};

@@ -1,8 +1,8 @@
 //! Rooms: listing, adding, changing, deleting.
 
 use base64::Engine as _;
-use session_core::RoomToken;
-use session_core::link::JoinLink;
+use session_protocol::RoomToken;
+use session_protocol::link::JoinLink;
 
 use super::archive;
 use super::exec::{Act, Done, count};

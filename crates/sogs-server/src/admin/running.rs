@@ -30,7 +30,7 @@ impl Live for LiveApp {
             "posts": counters.posts.load(Relaxed),
             "refused": counters.refused.load(Relaxed),
             "failed": counters.failed.load(Relaxed),
-            "connections": counters.connections.load(Relaxed),
+            "connections": counters.listener.open.load(Relaxed),
             "plugins": app.guard.hub().status(),
         })
     }

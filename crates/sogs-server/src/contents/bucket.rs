@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bounded_http::{MemoryBudget, MemoryPermit, OutOfMemory};
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response};
 use rusty_s3::actions::ListObjectsV2;
 use rusty_s3::{Credentials, S3Action, UrlStyle};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::io::ReaderStream;
 use url::{Host, Url};
 
@@ -29,8 +29,6 @@ const MAX_OBJECT: u64 = 5_000_000_000;
 /// Attempts of one call, with growing pauses between them.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(150);
-/// How long a transfer waits for its part of the memory.
-const WAIT: Duration = Duration::from_secs(5);
 /// Memory of a running upload, in KiB: what is read of the file, and the buffer of the connection.
 const UPLOAD_KIB: u32 = 512;
 /// Bytes of an answer in XML that are read.
@@ -51,7 +49,7 @@ pub(crate) struct Bucket {
     timeout: Duration,
     client: OnceLock<Client>,
     /// Memory for transfers, in KiB.
-    budget: Arc<Semaphore>,
+    budget: Arc<MemoryBudget>,
     upload_kib: u32,
 }
 
@@ -179,10 +177,10 @@ enum Failed {
 }
 
 impl Bucket {
-    /// The bucket of a configuration. `budget` is the memory for transfers, in KiB.
-    pub(crate) fn new(config: &Config, budget: Arc<Semaphore>) -> Result<Self, ConfigError> {
+    /// The bucket of a configuration. `budget` is the memory for transfers.
+    pub(crate) fn new(config: &Config, budget: Arc<MemoryBudget>) -> Result<Self, ConfigError> {
         let files = &config.files;
-        let free = u32::try_from(budget.available_permits()).unwrap_or(u32::MAX);
+        let free = u32::try_from(budget.available() / 1024).unwrap_or(u32::MAX);
         Ok(Self {
             address: address(files)?,
             prefix: files.s3_prefix.clone(),
@@ -257,11 +255,11 @@ impl Bucket {
     }
 
     /// Takes memory for a transfer, or reports that others have it.
-    async fn memory(&self, kib: u32) -> Result<OwnedSemaphorePermit, ContentError> {
-        let permits = Arc::clone(&self.budget).acquire_many_owned(kib.max(1));
-        match tokio::time::timeout(WAIT, permits).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(ContentError::Busy),
+    async fn memory(&self, kib: u32) -> Result<MemoryPermit, ContentError> {
+        let mut permit = self.budget.permit(0);
+        match permit.cover(kib.max(1) as usize * 1024).await {
+            Ok(()) => Ok(permit),
+            Err(OutOfMemory) => Err(ContentError::Busy),
         }
     }
 
@@ -508,7 +506,7 @@ impl Got {
 /// A piece with its share of the memory.
 struct Part {
     bytes: Bytes,
-    _memory: OwnedSemaphorePermit,
+    _memory: MemoryPermit,
 }
 
 impl AsRef<[u8]> for Part {

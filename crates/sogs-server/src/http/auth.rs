@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use session_core::auth::{self, AuthError, RawHeaders, Request, Unverified, Verified};
+use session_protocol::auth::{self, AuthError, RawHeaders, Request, Unverified, Verified};
 
 use super::reply::Refusal;
 use super::request::{Body, Req};

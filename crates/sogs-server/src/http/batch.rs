@@ -9,11 +9,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use session_core::SessionId;
-use session_core::encoding::{b64, from_b64};
+use session_protocol::SessionId;
+use session_protocol::encoding::{b64, from_b64};
 
 use super::auth::banned;
-use super::budget::{SMALL_ANSWER, SMALL_BODY, Share};
+use super::memory::{SMALL_ANSWER, SMALL_BODY};
 use super::reply::{Refusal, Reply};
 use super::request::{Body, Req};
 use super::route::{Answer, Cx, Way, dispatch, is_success};
@@ -166,7 +166,7 @@ pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
         return Err(Refusal::page(400));
     }
     // The requests hold the bodies once more; that memory comes out of the budget as well.
-    let mut copies = Share::new(&cx.app.memory, SMALL_BODY);
+    let mut copies = cx.app.memory.permit(SMALL_BODY);
     copies.cover(cx.req.bytes().len()).await?;
     let most = cx.way.allowance.load(Ordering::Acquire);
     // All are read before any runs: one malformed request spoils the whole.
@@ -184,7 +184,7 @@ pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
         depth: cx.way.depth + 1,
         ..cx.way.clone()
     };
-    let mut share = Share::new(&cx.app.memory, SMALL_ANSWER);
+    let mut share = cx.app.memory.permit(SMALL_ANSWER);
     let mut out: Vec<u8> = b"[".to_vec();
     for (place, request) in requests.iter().enumerate() {
         // Whatever an earlier one changed about the caller holds for the next.
@@ -203,7 +203,7 @@ pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
         let refusal = if length > MAX_ANSWER {
             Some(Refusal::page(413))
         } else {
-            share.cover(length).await.err()
+            share.cover(length).await.err().map(Refusal::from)
         };
         if let Some(refusal) = refusal {
             (status, headers, body) = Reply::from(refusal).into_bytes(cx.app).await;

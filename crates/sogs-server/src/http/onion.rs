@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use session_core::onion::{v3, v4};
+use session_protocol::onion::{v3, v4};
 
-use super::budget::{SMALL_ANSWER, Share};
+use super::memory::SMALL_ANSWER;
 use super::reply::{Refusal, Reply, ReplyBody};
 use super::request::{Body, Req};
 use super::route::{Answer, Cx, Way, serve};
@@ -30,7 +30,7 @@ fn inner(method: &str, target: &str, fields: &[(String, String)], body: Vec<u8>)
     Ok(Req::new(method, target, headers, Body::Memory(Bytes::from(body))))
 }
 
-fn unreadable(error: session_core::onion::OnionError) -> Refusal {
+fn unreadable(error: session_protocol::onion::OnionError) -> Refusal {
     tracing::debug!(%error, "an onion request cannot be opened");
     Refusal::page(400)
 }
@@ -67,7 +67,7 @@ pub(crate) async fn v4(cx: &Cx<'_>) -> Answer {
     .await;
     let (status, headers, body) = reply.into_bytes(cx.app).await;
     // What is sealed exists twice for a moment.
-    let mut share = Share::new(&cx.app.memory, SMALL_ANSWER);
+    let mut share = cx.app.memory.permit(SMALL_ANSWER);
     share.cover(body.len() * 2).await?;
     let response = v4::Response {
         code: status.as_u16(),
@@ -104,7 +104,7 @@ pub(crate) async fn v3(cx: &Cx<'_>) -> Answer {
     )
     .await;
     let (status, _, body) = reply.into_bytes(cx.app).await;
-    let mut share = Share::new(&cx.app.memory, SMALL_ANSWER);
+    let mut share = cx.app.memory.permit(SMALL_ANSWER);
     share.cover(body.len() * 2).await?;
     let sealed = v3::seal_reply(status.as_u16(), &body, &key, &mut system_rng());
     Ok(Reply::bytes(

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
-use session_core::encoding::b64;
+use session_protocol::encoding::b64;
 
 use crate::cache::Room;
 use crate::model::permission::Rights;
@@ -241,7 +241,7 @@ mod tests {
     fn padding_comes_back_exactly() {
         for tail in [&b""[..], b"\x80", b"\x80\0\0", b"\0\0", b"\x80\x80\0", b"\x01\0"] {
             let stored = [b"text", tail].concat();
-            let data = session_core::padding::unpad(&stored);
+            let data = session_protocol::padding::unpad(&stored);
             assert_eq!(
                 padded(data, i64::try_from(stored.len()).unwrap()),
                 stored,

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use super::budget::{SMALL_ANSWER, Share};
+use super::memory::SMALL_ANSWER;
 use crate::app::App;
 use crate::contents::{ContentError, Opened};
 use crate::store::StoreError;
@@ -73,7 +73,7 @@ impl Reply {
             ReplyBody::Bytes(bytes) => return (self.status, self.headers, bytes),
             ReplyBody::File(content) => content,
         };
-        let mut share = Share::new(&app.memory, SMALL_ANSWER);
+        let mut share = app.memory.permit(SMALL_ANSWER);
         let size = usize::try_from(content.remaining()).unwrap_or(usize::MAX);
         let refusal = match share.cover(size).await {
             Ok(()) => match content.read().await {
@@ -83,7 +83,7 @@ impl Reply {
                     Refusal::unavailable("The file cannot be read at the moment; please try again later")
                 }
             },
-            Err(busy) => busy,
+            Err(busy) => busy.into(),
         };
         let reply = Self::from(refusal);
         let ReplyBody::Bytes(bytes) = reply.body else {

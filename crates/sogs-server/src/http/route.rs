@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use http::{Method, StatusCode, header};
-use session_core::SessionId;
+use session_protocol::SessionId;
 
 use super::auth::{Caller, authenticate};
 use super::reply::{Refusal, Reply};
@@ -129,7 +129,7 @@ impl Cx<'_> {
 /// An id in a path: 66 hexadecimal digits that begin with a kind of user.
 fn path_id(segment: &str) -> Option<SessionId> {
     let id: SessionId = segment.parse().ok()?;
-    (id.prefix() == session_core::Prefix::Account || id.is_blinded()).then_some(id)
+    (id.prefix() == session_protocol::Prefix::Account || id.is_blinded()).then_some(id)
 }
 
 /// Authenticates and answers a request.

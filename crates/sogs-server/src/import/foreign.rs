@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
-use session_core::ServerKey;
+use session_protocol::ServerKey;
 
 use super::bulk::{Conn, RowValues, Table};
 use super::convert::Known;

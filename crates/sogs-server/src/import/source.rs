@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use session_core::ServerSecret;
+use session_protocol::ServerSecret;
 
 use super::bulk::{Conn, RowValues};
 use super::foreign::{Origin, folder_of};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use session_core::ServerSecret;
+use session_protocol::ServerSecret;
 
 use super::bulk::{Conn, Value};
 use super::copy::empty;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
-use session_core::SessionId;
+use session_protocol::SessionId;
 
 use super::ImportError;
 use super::bulk::{Conn, RowValues, Table, Value};
@@ -74,7 +74,7 @@ fn is_signed(data: &Value, size: &Value, signature: &Value, author: &str) -> boo
     let size = size
         .int()
         .unwrap_or_else(|| i64::try_from(data.len()).unwrap_or(0));
-    session_core::message::verify(&author, &padded(data, size), &signature).is_ok()
+    session_protocol::message::verify(&author, &padded(data, size), &signature).is_ok()
 }
 
 /// Extent of a check.

@@ -318,11 +318,11 @@ mod as_base64 {
     use serde::{Deserialize as _, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&session_core::encoding::b64(bytes))
+        to.serialize_str(&session_protocol::encoding::b64(bytes))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        session_core::encoding::from_b64(&String::deserialize(from)?)
+        session_protocol::encoding::from_b64(&String::deserialize(from)?)
             .ok_or_else(|| serde::de::Error::custom("not valid base64"))
     }
 }

@@ -132,8 +132,8 @@ fn render(app: &App, totals: Option<Totals>) -> String {
         ),
         (
             "connections_made_room_total",
-            "Silent connections closed because all places were taken and somebody came.",
-            &counters.made_room,
+            "Silent connections closed for another one at the limit.",
+            &counters.listener.evicted,
         ),
     ] {
         one(&mut text, name, "counter", help, value.load(Relaxed));
@@ -143,7 +143,7 @@ fn render(app: &App, totals: Option<Totals>) -> String {
         "connections",
         "gauge",
         "Connections open now.",
-        counters.connections.load(Relaxed),
+        counters.listener.open.load(Relaxed),
     );
     one(
         &mut text,

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use session_core::SessionId;
-use session_core::content::{AttachmentPointer, Content, DataMessage, Quote};
+use session_protocol::SessionId;
+use session_protocol::content::{AttachmentPointer, Content, DataMessage, Quote};
 
 use super::page::{Listing, PageFile, PageMessage, PinnedMessage, Reply, RoomView};
 use super::text;

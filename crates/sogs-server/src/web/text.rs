@@ -1,15 +1,10 @@
 //! Message text for the page: links become links, session ids are never written in full.
 
+use ackpost_platform::text::misleads;
 use maud::{Markup, html};
 
 /// The longest text shown of one message, in characters; longer ones end in an ellipsis.
 const MAX_SHOWN: usize = 4_000;
-
-/// Whether a character makes text look like something else: control characters, line separators, and those that
-/// turn the direction of what follows.
-pub(crate) fn misleads(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
 
 /// Replaces every character that misleads, line breaks and tabs apart.
 pub(crate) fn harmless(text: &str) -> String {

@@ -9,7 +9,6 @@ use tokio::time::{MissedTickBehavior, interval_at};
 use super::thumbnail::{self, MAX_BYTES, Small};
 use crate::app::App;
 use crate::contents::ContentError;
-use crate::http::budget::Share;
 use crate::store::{StoreResult, Thumbnail, Unseen};
 
 /// Between two looks at the queues.
@@ -144,7 +143,7 @@ async fn decode(app: &Arc<App>, file: &Unseen) -> Result<Option<Small>, ContentE
     if super::picture_type(opened.peek().await?).is_none() {
         return Ok(None);
     }
-    let mut share = Share::new(&app.memory, 0);
+    let mut share = app.memory.permit(0);
     let length = usize::try_from(size).unwrap_or(usize::MAX);
     if share.cover(length).await.is_err() {
         return Err(std::io::Error::from(std::io::ErrorKind::ResourceBusy).into());

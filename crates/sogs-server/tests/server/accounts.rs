@@ -1,8 +1,8 @@
 //! One key, four ids, one person: bans, rights, limits and what was written, on both databases, with blinding on and off.
 
 use serde_json::{Value, json};
-use session_core::auth::Signer;
-use session_core::{Identity, Prefix, SessionId};
+use session_protocol::auth::Signer;
+use session_protocol::{Identity, Prefix, SessionId};
 use sogs_server::store::{CleanupPlan, FuturePermission, ModChange, PermissionPatch, RoomPatch, Where};
 use sogs_server::{Config, Running};
 
@@ -395,7 +395,7 @@ async fn a_reading_request_cannot_be_sent_again_after_the_server_was_killed() {
         };
         let who = Signer::blind15(&somebody(), &key);
         let path = "/room/test/messages/recent";
-        let request = session_core::auth::Request {
+        let request = session_protocol::auth::Request {
             method: "GET",
             path,
             body: &[],
@@ -429,7 +429,7 @@ macro_rules! on_both {
             $( #[tokio::test(flavor = "multi_thread")]
             async fn $name() {
                 let dir = tempfile::tempdir().unwrap();
-                let database = tokio::task::spawn_blocking(|| testkit::Postgres::shared().database()).await.unwrap();
+                let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database()).await.unwrap();
                 let mut config = crate::common::config(dir.path());
                 config.database.url = database.url().to_owned();
                 super::$name(config).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_core::auth::Signer;
+use session_protocol::auth::Signer;
 use sogs_server::admin::{Operation, PermissionChange, Place};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

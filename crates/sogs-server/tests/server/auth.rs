@@ -1,7 +1,7 @@
 //! Authentication: every refusal, and which of two comes first.
 
 use serde_json::json;
-use session_core::auth::{Request, Signer};
+use session_protocol::auth::{Request, Signer};
 
 use crate::common::{Api, Body, make_admin, nonce, now, pairs, raw_http, room, sign, somebody, start};
 
@@ -168,11 +168,11 @@ async fn ids_of_all_kinds_are_known_as_they_should_be() {
             body: b"",
         };
         let signed = request.sign(&who, &api.key, &nonce(), now());
-        let hex = |text: &str| hex::encode(session_core::encoding::from_b64(text).unwrap());
+        let hex = |text: &str| hex::encode(session_protocol::encoding::from_b64(text).unwrap());
         let headers = vec![
             (
                 "X-SOGS-Pubkey".to_owned(),
-                session_core::encoding::b64(who.header_id().as_bytes()),
+                session_protocol::encoding::b64(who.header_id().as_bytes()),
             ),
             ("X-SOGS-Nonce".to_owned(), hex(&signed.nonce)),
             ("X-SOGS-Timestamp".to_owned(), signed.timestamp.clone()),
@@ -306,7 +306,7 @@ async fn banned_is_said_before_the_signature_is_checked() {
     let first = api.get(Some(&who), "/capabilities").await;
     assert_eq!((first.status, first.text().as_str()), (403, "Banned"));
     let mut headers = pairs(&sign(&api.key, &who, "GET", "/rooms", b""));
-    headers[3].1 = session_core::encoding::b64([1; 64]);
+    headers[3].1 = session_protocol::encoding::b64([1; 64]);
     let got = raw_http(api.addr, "GET", "/rooms", &headers, b"").await.unwrap();
     assert_eq!((got.status, got.text().as_str()), (403, "Banned"));
     running.shutdown().await;

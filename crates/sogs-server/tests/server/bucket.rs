@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use session_core::ServerKey;
-use session_core::auth::Signer;
+use ackpost_testkit::{FakeS3, FakeS3Mode, ObjectStore};
+use session_protocol::ServerKey;
+use session_protocol::auth::Signer;
 use sogs_server::{Config, ContentError};
-use testkit::{FakeS3, FakeS3Mode, ObjectStore};
 
 use crate::common::{Api, Body, identity, in_bucket, message, room, shared_store, start};
 

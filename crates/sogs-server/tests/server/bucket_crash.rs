@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use ackpost_testkit::ObjectStore;
 use serde_json::Value;
-use session_core::ServerKey;
-use session_core::auth::Signer;
+use session_protocol::ServerKey;
+use session_protocol::auth::Signer;
 use sogs_server::Config;
 use sogs_server::import::verify;
-use testkit::ObjectStore;
 
 use crate::bucket::content;
 use crate::common::{
@@ -158,7 +158,7 @@ fn sibling(config: &Config, dir: &Path) -> Config {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_that_share_no_disk_pass_the_suite_while_one_is_killed() {
     let store = shared_store().await;
-    let database = tokio::task::spawn_blocking(|| testkit::Postgres::shared().database())
+    let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database())
         .await
         .unwrap();
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ackpost_testkit::ObjectStore;
 use sogs_server::Config;
 use sogs_server::admin::{AdminRequest, Answer, Operation, perform};
 use sogs_server::config::Storage;
@@ -9,7 +10,6 @@ use sogs_server::import::backup::{self, RestoreOptions};
 use sogs_server::import::move_files::move_files;
 use sogs_server::import::verify::{self, VerifyOptions};
 use sogs_server::import::{ImportOptions, Origin, import};
-use testkit::ObjectStore;
 
 use crate::bucket::{content, objects, upload, uploader};
 use crate::common::{Api, in_bucket, room, shared_store, start, write_config};

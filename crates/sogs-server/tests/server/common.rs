@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use session_core::auth::{AuthHeaders, Request, Signer};
-use session_core::encoding::{b64, from_b64};
-use session_core::onion::{Cipher, v4};
-use session_core::{Identity, ServerKey};
+use session_protocol::auth::{AuthHeaders, Request, Signer};
+use session_protocol::encoding::{b64, from_b64};
+use session_protocol::onion::{Cipher, v4};
+use session_protocol::{Identity, ServerKey};
 use sogs_server::admin::{AdminRequest, Answer, Asked, Operation};
 use sogs_server::{Config, Running, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -391,7 +391,7 @@ pub fn config(dir: &Path) -> Config {
 }
 
 /// Keeps the files of a configuration in a real S3-compatible store, below a prefix of its own, which is returned.
-pub fn in_bucket(config: &mut Config, store: &testkit::ObjectStore) -> String {
+pub fn in_bucket(config: &mut Config, store: &ackpost_testkit::ObjectStore) -> String {
     let files = &mut config.files;
     files.storage = sogs_server::config::Storage::S3;
     store.endpoint().clone_into(&mut files.s3_endpoint);
@@ -402,8 +402,8 @@ pub fn in_bucket(config: &mut Config, store: &testkit::ObjectStore) -> String {
 }
 
 /// The store of the whole run.
-pub async fn shared_store() -> &'static testkit::ObjectStore {
-    tokio::task::spawn_blocking(testkit::ObjectStore::shared)
+pub async fn shared_store() -> &'static ackpost_testkit::ObjectStore {
+    tokio::task::spawn_blocking(ackpost_testkit::ObjectStore::shared)
         .await
         .unwrap()
 }

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use session_core::ServerKey;
-use session_core::auth::Signer;
+use session_protocol::ServerKey;
+use session_protocol::auth::Signer;
 use tokio::signal::unix::SignalKind;
 
 use crate::common::{Api, Body, Door, identity, message, pairs, raw_http, room, sign, start};

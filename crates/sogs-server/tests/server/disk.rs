@@ -5,8 +5,8 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use session_core::auth::Signer;
-use session_core::encoding::b64;
+use session_protocol::auth::Signer;
+use session_protocol::encoding::b64;
 
 use crate::common::{Api, Body, Door, Resp, allow_large_messages, identity, message, room, start};
 
@@ -205,7 +205,7 @@ async fn a_disk_that_takes_nothing_gives_503_and_recovers() {
 /// A PostgreSQL that goes away, comes back read-only, and is well again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_server_that_is_away_or_read_only_gives_503_and_recovers() {
-    let database = tokio::task::spawn_blocking(|| testkit::Postgres::shared().database())
+    let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database())
         .await
         .unwrap();
     let sql = |text: String| {
@@ -239,7 +239,7 @@ async fn a_database_server_that_is_away_or_read_only_gives_503_and_recovers() {
     becomes(&api, &who, 503).await;
     let before = stored_in_the_end(&api).await;
     // From another database: this one takes no change any more.
-    testkit::Postgres::shared().sql(&format!(
+    ackpost_testkit::Postgres::shared().sql(&format!(
         "ALTER DATABASE {} RESET default_transaction_read_only",
         database.name()
     ));

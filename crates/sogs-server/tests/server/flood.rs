@@ -5,9 +5,9 @@ use std::process::Child;
 use std::time::Duration;
 
 use serde_json::json;
-use session_core::auth::Signer;
-use session_core::encoding::b64;
-use session_core::onion::{Cipher, v4};
+use session_protocol::auth::Signer;
+use session_protocol::encoding::b64;
+use session_protocol::onion::{Cipher, v4};
 use sogs_server::admin::{AdminRequest, Operation, perform};
 use sogs_server::model::filter::{FilterAction, FilterKind};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

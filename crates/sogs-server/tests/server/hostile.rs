@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use session_core::auth::Signer;
-use session_core::onion::v4;
+use session_protocol::auth::Signer;
+use session_protocol::onion::v4;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -218,7 +218,7 @@ async fn nonsense_is_refused_and_the_server_goes_on() {
             "POST",
             v4::PATH,
             Body::raw(b"x", &[]),
-            session_core::onion::Cipher::AesGcm,
+            session_protocol::onion::Cipher::AesGcm,
         )
         .await;
     assert_eq!(inside.status, 404);
@@ -267,7 +267,7 @@ async fn nonsense_is_refused_and_the_server_goes_on() {
     );
     // Protobuf that is none, empty data, long data: bytes as any others.
     for data in [&b""[..], &[0xff; 1000], &[0x80], &[0; 160]] {
-        let body = json!({"data": session_core::encoding::b64(data), "signature": session_core::encoding::b64([0; 64])});
+        let body = json!({"data": session_protocol::encoding::b64(data), "signature": session_protocol::encoding::b64([0; 64])});
         let posted = api
             .post(
                 Some(&Signer::blind15(&somebody(), &api.key)),
@@ -380,7 +380,7 @@ async fn silent_connections_make_room_for_who_asks() {
     tokio::time::timeout(Duration::from_secs(60), all)
         .await
         .expect("long before the time of the silent ones is up");
-    let made_room = &running.app().counters.made_room;
+    let made_room = &running.app().counters.listener.evicted;
     assert!(made_room.load(std::sync::atomic::Ordering::Relaxed) >= 400);
     upload.write_all(&content[1000..]).await.unwrap();
     let mut answer = Vec::new();

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use serde_json::{Value, json};
-use session_core::auth::Signer;
-use session_core::content::{AttachmentPointer, Content, DataMessage, Profile, Quote};
-use session_core::encoding::b64;
-use session_core::message::SignedPost;
-use session_core::padding::Padding;
+use session_protocol::auth::Signer;
+use session_protocol::content::{AttachmentPointer, Content, DataMessage, Profile, Quote};
+use session_protocol::encoding::b64;
+use session_protocol::message::SignedPost;
+use session_protocol::padding::Padding;
 use sogs_server::admin::{Operation, PermissionChange};
 use sogs_server::{Config, Running};
 
@@ -27,7 +27,7 @@ macro_rules! on_both {
             $( #[tokio::test(flavor = "multi_thread")]
             async fn $name() {
                 let dir = tempfile::tempdir().unwrap();
-                let database = tokio::task::spawn_blocking(|| testkit::Postgres::shared().database()).await.unwrap();
+                let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database()).await.unwrap();
                 let mut config = crate::common::config(dir.path());
                 config.database.url = database.url().to_owned();
                 super::$name(config).await;

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use session_core::ServerKey;
-use session_core::auth::Signer;
+use session_protocol::ServerKey;
+use session_protocol::auth::Signer;
 
 use crate::common::{Api, Body, Door, identity, message, pairs, raw_http, room, sign, somebody, start};
 use crate::crash;

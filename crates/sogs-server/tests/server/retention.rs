@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use session_core::auth::Signer;
+use session_protocol::auth::Signer;
 use sogs_server::admin::{AdminRequest, Operation, perform};
 
 use crate::common::{Api, Body, make_admin, message, room, somebody, start};

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use session_core::auth::Signer;
+use session_protocol::auth::Signer;
 
 use crate::common::{Api, make_admin, message, nonce, now, pairs, raw_http, room, somebody, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_servers_on_one_database_agree() {
-    let database = tokio::task::spawn_blocking(|| testkit::Postgres::shared().database())
+    let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database())
         .await
         .unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -55,7 +55,7 @@ async fn two_servers_on_one_database_agree() {
         .await;
     assert_eq!(limited.status, 429);
     // So are nonces.
-    let request = session_core::auth::Request {
+    let request = session_protocol::auth::Request {
         method: "GET",
         path: "/rooms",
         body: b"",

@@ -62,7 +62,7 @@ macro_rules! stamped {
         mod postgresql {
             $( #[tokio::test(flavor = "multi_thread")]
             async fn $name() {
-                let database = tokio::task::spawn_blocking(|| testkit::Postgres::shared().database()).await.unwrap();
+                let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database()).await.unwrap();
                 super::$name(super::open_url(database.url()).await.unwrap()).await;
             } )+
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::common::{Api, Body, Resp, make_admin, message, pairs, raw_http, room, sign, somebody, start};
 use serde_json::{Value, json};
-use session_core::auth::{Request, Signer};
+use session_protocol::auth::{Request, Signer};
 
 /// Ids of the transcript and what they are here.
 #[derive(Default)]
@@ -110,7 +110,7 @@ async fn every_call_has_the_same_status_and_shape() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(crate::common::config(dir.path())).await;
     let api = Api::of(&running);
-    let people: HashMap<&str, session_core::Identity> = ["user", "user2", "user3", "admin", "other"]
+    let people: HashMap<&str, session_protocol::Identity> = ["user", "user2", "user3", "admin", "other"]
         .into_iter()
         .map(|name| (name, somebody()))
         .collect();
@@ -288,7 +288,7 @@ async fn unseen(at: usize, api: &Api, names: &Names, signer: &impl Fn(&str) -> O
 }
 
 /// The refusals at the end: each wrong in one way.
-async fn refused(api: &Api, note: &str, blinded: &Signer, account: &session_core::Identity) -> Resp {
+async fn refused(api: &Api, note: &str, blinded: &Signer, account: &session_protocol::Identity) -> Resp {
     let mut headers = pairs(&sign(&api.key, blinded, "GET", "/rooms", b""));
     match note {
         "a header missing" => drop(headers.remove(1)),

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use session_core::auth::{Request as Signed, Signer};
-use session_core::content::Content;
-use session_core::message::SignedPost;
-use session_core::padding::Padding;
-use session_core::{Identity, ServerKey};
+use session_protocol::auth::{Request as Signed, Signer};
+use session_protocol::content::Content;
+use session_protocol::message::SignedPost;
+use session_protocol::padding::Padding;
+use session_protocol::{Identity, ServerKey};
 use sogs_server::admin::{AdminRequest, Answer, InitOptions, Operation, PermissionChange, init, perform};
 use sogs_server::{Config, Running, Server};
 
@@ -182,7 +182,7 @@ impl Community {
         room: &str,
         who: &Identity,
         time: u64,
-        message: session_core::content::DataMessage,
+        message: session_protocol::content::DataMessage,
         files: &[i64],
     ) -> Got {
         let content = Content {
@@ -191,8 +191,8 @@ impl Community {
         };
         let post = SignedPost::new(&content, &Signer::blind15(who, &self.key), Padding::Block);
         let body = serde_json::json!({
-            "data": session_core::encoding::b64(&post.data),
-            "signature": session_core::encoding::b64(post.signature),
+            "data": session_protocol::encoding::b64(&post.data),
+            "signature": session_protocol::encoding::b64(post.signature),
             "files": files,
         });
         let body = serde_json::to_vec(&body).expect("JSON");
@@ -217,8 +217,8 @@ impl Community {
 /// The text of a message of the protocol.
 pub fn text_of(message: &serde_json::Value) -> String {
     let data =
-        session_core::encoding::from_b64(message["data"].as_str().unwrap_or_default()).expect("base64");
-    let content = session_core::message::open(&data).expect("content");
+        session_protocol::encoding::from_b64(message["data"].as_str().unwrap_or_default()).expect("base64");
+    let content = session_protocol::message::open(&data).expect("content");
     content
         .data_message
         .and_then(|message| message.body)
@@ -231,8 +231,8 @@ pub fn post_body(key: &ServerKey, who: &Identity, text: &str) -> Vec<u8> {
     let content = Content::text(text, Some("Tester"), now_ms());
     let post = SignedPost::new(&content, &signer, Padding::Block);
     let (data, signature) = (
-        session_core::encoding::b64(&post.data),
-        session_core::encoding::b64(post.signature),
+        session_protocol::encoding::b64(&post.data),
+        session_protocol::encoding::b64(post.signature),
     );
     serde_json::to_vec(&serde_json::json!({ "data": data, "signature": signature })).expect("JSON")
 }

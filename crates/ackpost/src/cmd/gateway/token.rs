@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -10,8 +11,8 @@ use serde_json::json;
 use super::FileArgs;
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::gateway::{Key, NewToken, Rate, Scope, TokenError, Tokens, duration};
 use crate::output;
+use ackpost_gateway::{Key, NewToken, Rate, Scope, TokenError, Tokens, duration};
 
 /// `gateway token`.
 #[derive(Debug, Args)]
@@ -44,7 +45,7 @@ struct AddArgs {
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
     /// Permission of the token; may be repeated
-    #[arg(long, value_name = "WHAT", value_enum, default_value = "notify")]
+    #[arg(long, value_name = "WHAT", value_parser = permission(), default_value = "notify")]
     allow: Vec<Scope>,
     /// Rate limit of the token, such as 60/1m
     #[arg(long, value_name = "RATE", value_parser = str::parse::<Rate>)]
@@ -52,6 +53,15 @@ struct AddArgs {
     /// How long it is valid, like 90d
     #[arg(long, value_name = "TIME", value_parser = duration)]
     expires: Option<Duration>,
+}
+
+/// Parser of a permission, which knows all of them for the help.
+fn permission() -> impl TypedValueParser<Value = Scope> {
+    PossibleValuesParser::new(Scope::ALL.map(|scope| PossibleValue::new(scope.as_str()).help(scope.help())))
+        .map(|word| {
+            let found = Scope::ALL.into_iter().find(|scope| scope.as_str() == word);
+            found.expect("one of the possible values")
+        })
 }
 
 pub(super) fn run(args: &TokenArgs, file: &FileArgs, context: Context) -> Done {
@@ -80,7 +90,7 @@ fn failure(error: &TokenError) -> Failure {
 fn add(tokens: &Tokens, args: &AddArgs, context: Context) -> Done {
     for key in &args.keys {
         let plain = key.strip_suffix('*').unwrap_or(key);
-        if !plain.is_empty() && Key::parse(plain).is_err() {
+        if !plain.is_empty() && !Key::is_key(plain) {
             return Err(Failure::usage(
                 format!("`{key}` is no key"),
                 "a key has letters, digits, - and _",

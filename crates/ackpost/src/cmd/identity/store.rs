@@ -5,12 +5,12 @@ use std::io::{ErrorKind, IsTerminal as _, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use session_core::Identity;
+use session_protocol::Identity;
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
-use crate::gateway::private_file;
 use crate::output;
+use ackpost_platform::private_file;
 
 /// The identity that is used when none is named.
 pub(crate) const DEFAULT: &str = "default";

@@ -5,8 +5,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ackpost_notify::outbox::{Location, Outbox, OutboxConfig, OutboxError};
 use clap::Args;
-use notify::outbox::{Location, Outbox, OutboxConfig, OutboxError};
 
 use crate::exit::Failure;
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use clap::Args;
-use notify::outbox::{
+use ackpost_notify::outbox::{
     AcceptOptions, Accepted, Budget, Dedup, FlushSettings, Outbox, Quiet, RuleError, WorkerSettings,
 };
-use notify::{Asset, Message, Problem, Service};
+use ackpost_notify::{Asset, Message, Problem, Service};
+use clap::Args;
 
 use super::place::{PlaceArgs, failure};
 use crate::context::{Context, Name};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use notify::Outcome;
-use notify::outbox::{Entry, Event, LATENCY_MS, Lane, State, Stats, time_text};
+use ackpost_notify::Outcome;
+use ackpost_notify::outbox::{Entry, Event, LATENCY_MS, Lane, State, Stats, time_text};
 use serde_json::json;
 
 use crate::context::Context;

@@ -11,7 +11,6 @@ use super::place::{Needs, Place, failed};
 use super::{DownloadArgs, UploadArgs, all_of};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::input;
 use crate::output;
 use crate::progress::Progress;
 
@@ -30,7 +29,7 @@ pub(super) fn read_all(paths: &[PathBuf]) -> Result<Vec<Piece>, Failure> {
 }
 
 fn read(path: &Path) -> Result<Piece, Failure> {
-    let bytes = input::file(path, MAX_FILE_BYTES).map_err(|error| {
+    let bytes = ackpost_platform::read_limited(path, MAX_FILE_BYTES).map_err(|error| {
         let remedy = match error.kind() {
             std::io::ErrorKind::FileTooLarge => "send a smaller file: community servers take 6 to 10 MB",
             _ => "name a file that can be read",

@@ -3,17 +3,17 @@
 
 use std::path::PathBuf;
 
+use ackpost_notify::{CourierOptions, Service};
+use ackpost_xmpp::Account;
 use clap::Args;
-use notify::{CourierOptions, Service};
-use session_core::link::LinkError;
-use session_core::{JoinLink, RoomToken};
+use session_protocol::link::LinkError;
+use session_protocol::{JoinLink, RoomToken};
 use sogs_client::{Blinding, Encrypt, Room, Server, ServerBuilder, SogsError, Verify};
-use xmpp_client::Account;
 
 use super::saved;
 use crate::cmd::identity::{self, IdentityChoice};
 use crate::exit::Failure;
-use crate::{input, output};
+use crate::output;
 
 /// How to get to a community.
 #[derive(Debug, Clone, Args)]
@@ -147,34 +147,36 @@ impl Way {
         let Some(path) = &self.ca_file else {
             return Ok(None);
         };
-        input::file(path, CA_FILE_BYTES).map(Some).map_err(|error| {
-            Failure::new(
-                format!(
-                    "cannot read the certificate authorities in {}: {error}",
-                    path.display()
-                ),
-                "name a PEM file that this user may read",
-            )
-        })
+        ackpost_platform::read_limited(path, CA_FILE_BYTES)
+            .map(Some)
+            .map_err(|error| {
+                Failure::new(
+                    format!(
+                        "cannot read the certificate authorities in {}: {error}",
+                        path.display()
+                    ),
+                    "name a PEM file that this user may read",
+                )
+            })
     }
 
     /// Sets what the options say about certificates for an XMPP account.
     pub(crate) fn trust(&self, account: Account) -> Result<Account, Failure> {
         Ok(match self.authorities()? {
-            Some(authorities) => account.verify(xmpp_client::Verify::Authorities(authorities.into())),
-            None if self.no_verify => account.verify(xmpp_client::Verify::No),
+            Some(authorities) => account.verify(ackpost_xmpp::Verify::Authorities(authorities.into())),
+            None if self.no_verify => account.verify(ackpost_xmpp::Verify::No),
             None => account,
         })
     }
 
     fn places_of_url(&self, url: &str) -> Result<Vec<Place>, Failure> {
-        let refused = |problem: notify::Problem| {
+        let refused = |problem: ackpost_notify::Problem| {
             Failure::usage(problem.to_string(), "see `ackpost details` for the forms")
         };
-        let context = notify::Context {
+        let context = ackpost_notify::Context {
             identity: identity::default_seed(),
             communities: Some(saved::communities()),
-            ..notify::Context::default()
+            ..ackpost_notify::Context::default()
         };
         let service = Service::parse(url, &context).map_err(refused)?;
         let has_seed = url.contains('@') || url.contains("seed=");

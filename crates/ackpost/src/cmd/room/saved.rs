@@ -7,16 +7,16 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use serde_json::json;
-use session_core::JoinLink;
+use session_protocol::JoinLink;
 
 use super::place::unusable_link;
 use super::{ForgetArgs, SaveArgs, all_of};
 use crate::cmd::identity::store::{in_configuration, looks_secret};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::gateway::private_file;
+use crate::output;
 use crate::similar::similar;
-use crate::{input, output};
+use ackpost_platform::private_file;
 
 /// Longest file that is read for a link, bytes.
 const MAX_LINK_BYTES: u64 = 4096;
@@ -129,10 +129,10 @@ pub(crate) fn resolve(link: &str) -> Result<Cow<'_, str>, Failure> {
 }
 
 /// Lets URLs of messages name saved communities.
-pub(crate) fn communities() -> notify::SavedCommunities {
-    notify::SavedCommunities::new(|name| match load(name) {
+pub(crate) fn communities() -> ackpost_notify::SavedCommunities {
+    ackpost_notify::SavedCommunities::new(|name| match load(name) {
         Ok(link) => Ok(link.map(|link| link.to_string())),
-        Err(failure) => Err(notify::Problem::error(failure.cause(), failure.remedy())),
+        Err(failure) => Err(ackpost_notify::Problem::error(failure.cause(), failure.remedy())),
     })
 }
 
@@ -176,7 +176,7 @@ fn names() -> Result<Vec<String>, Failure> {
 /// A saved link; `None` if there is none of that name.
 fn load(name: &str) -> Result<Option<JoinLink>, Failure> {
     let path = path_of(name)?;
-    let bytes = match input::file(&path, MAX_LINK_BYTES) {
+    let bytes = match ackpost_platform::read_limited(&path, MAX_LINK_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(trouble(&path, &error)),

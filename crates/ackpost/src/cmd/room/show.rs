@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
-use session_core::content::{AttachmentPointer, Content};
-use session_core::encoding::b64;
+use session_protocol::content::{AttachmentPointer, Content};
+use session_protocol::encoding::b64;
 use sogs_client::types::{Reactions, RoomInfo, Row};
 use sogs_client::{Message, SessionId};
 

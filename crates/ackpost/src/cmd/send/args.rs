@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ackpost_notify::{Format, Kind};
 use clap::Args;
-use notify::{Format, Kind};
 
 use crate::cmd::outbox::QueueArgs;
 use crate::context::{Context, Name};
@@ -181,17 +181,17 @@ impl ContentArgs {
     pub(crate) fn message(
         &self,
         checked: &CheckedContent,
-        asset: &notify::Asset,
+        asset: &ackpost_notify::Asset,
         body: String,
-    ) -> notify::Message {
-        let mut message = notify::Message::new(body)
+    ) -> ackpost_notify::Message {
+        let mut message = ackpost_notify::Message::new(body)
             .title(self.title.clone().unwrap_or_default())
             .kind(checked.kind)
             .input_format(checked.input_format.or(asset.body_format).unwrap_or(Format::Text))
             .escapes(self.interpret_escapes)
             .emojis(self.interpret_emojis.then_some(true));
         for file in &self.attach {
-            message = message.attach(notify::Attachment::parse(file));
+            message = message.attach(ackpost_notify::Attachment::parse(file));
         }
         message
     }
@@ -301,12 +301,12 @@ fn check_storage(unused: &UnusedArgs, prune: bool) -> Result<usize, String> {
 }
 
 /// One of a few words. Scripts written for Apprise find its own sentence and nothing more.
-fn word<T: FromStr<Err = notify::UnknownWord>>(
+fn word<T: FromStr<Err = ackpost_notify::UnknownWord>>(
     flag: &str,
     text: &str,
     context: Context,
 ) -> Result<T, String> {
-    text.parse().map_err(|error: notify::UnknownWord| {
+    text.parse().map_err(|error: ackpost_notify::UnknownWord| {
         let cause = format!("The {flag} value of {text} is not supported.");
         if context.name == Name::Apprise {
             return cause;

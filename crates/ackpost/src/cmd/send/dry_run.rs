@@ -1,6 +1,6 @@
 //! `--dry-run`: what would be notified, in Apprise's layout.
 
-use notify::{Entry, EntryBody, Template, Values};
+use ackpost_notify::{Entry, EntryBody, Template, Values};
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -53,7 +53,7 @@ pub(super) fn print(loaded: &Loaded, uid_length: usize, context: Context) -> Exi
             "{unresolved} of {listed} matched entries could not be resolved and would not be sent. Check the log for the reason."
         ));
     }
-    let problems = loaded.problems().iter().any(notify::Problem::is_error);
+    let problems = loaded.problems().iter().any(ackpost_notify::Problem::is_error);
     match (listed, unresolved > 0 || problems) {
         (0, _) => Exit::NoMatch,
         (_, true) if unresolved == listed => Exit::Failure,

@@ -7,7 +7,6 @@ use sogs_server::admin::{Operation, PermissionChange};
 
 use super::{Asked, At};
 use crate::exit::Failure;
-use crate::input;
 
 /// The largest picture of a room, bytes.
 const IMAGE_BYTES: u64 = 10_000_000;
@@ -164,16 +163,17 @@ impl EditArgs {
             return Ok(Some(String::new()));
         }
         let Some(path) = &self.image else { return Ok(None) };
-        let bytes = input::file(path, IMAGE_BYTES).map_err(|error| match error.kind() {
-            std::io::ErrorKind::FileTooLarge => Failure::usage(
-                format!("{} is larger than 10 MB", path.display()),
-                "take a smaller picture",
-            ),
-            _ => Failure::new(
-                format!("{} cannot be read: {error}", path.display()),
-                "check the path",
-            ),
-        })?;
+        let bytes =
+            ackpost_platform::read_limited(path, IMAGE_BYTES).map_err(|error| match error.kind() {
+                std::io::ErrorKind::FileTooLarge => Failure::usage(
+                    format!("{} is larger than 10 MB", path.display()),
+                    "take a smaller picture",
+                ),
+                _ => Failure::new(
+                    format!("{} cannot be read: {error}", path.display()),
+                    "check the path",
+                ),
+            })?;
         Ok(Some(base64::engine::general_purpose::STANDARD.encode(bytes)))
     }
 }

@@ -11,7 +11,7 @@ use super::which::{WhenArgs, moment, range};
 use super::{Asked, At, span};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::{input, output};
+use crate::output;
 
 /// The largest file that is read for a pattern, bytes.
 const PATTERN_FILE_BYTES: u64 = 1 << 20;
@@ -113,7 +113,7 @@ impl FilterCommand {
 
 /// The pattern in a file; how long one may be, the community says.
 fn pattern(path: &Path) -> std::io::Result<String> {
-    let bytes = input::file(path, PATTERN_FILE_BYTES)?;
+    let bytes = ackpost_platform::read_limited(path, PATTERN_FILE_BYTES)?;
     String::from_utf8(bytes).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
 }
 

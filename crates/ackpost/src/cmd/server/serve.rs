@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use super::logging;
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
-use crate::lifecycle::{self, Asked, ServiceManager, Signals};
 use crate::output;
+use ackpost_platform::service::{self, ServiceManager, Signal, Signals};
 
 /// How long a start that takes over a listening socket waits for the process before it to let go of the database.
 const TAKEOVER: Duration = Duration::from_secs(40);
@@ -127,7 +127,7 @@ pub(crate) fn init(args: &InitArgs, context: Context) -> Done {
 
 /// `ackpost server run`
 pub(crate) fn run(args: &RunArgs, context: Context) -> Done {
-    lifecycle::with_few_heaps();
+    service::with_few_heaps();
     let mut config = Config::load(&args.dir).map_err(|error| config_failure(&error))?;
     config.dir =
         std::path::absolute(&args.dir).map_err(|error| Failure::new(error.to_string(), "check the path"))?;
@@ -205,8 +205,8 @@ async fn serve(config: Config, handed: Option<TcpListener>, level: logging::Leve
     loop {
         tokio::select! {
             asked = signals.next() => match asked {
-                Asked::Stop => break,
-                Asked::Reload => reload(&running).await,
+                Signal::Stop => break,
+                Signal::Reload => reload(&running).await,
             },
             _ = successor.recv() => match spawn_successor(&running, &spare) {
                 Ok(child) => {
@@ -325,7 +325,7 @@ async fn start(
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(20)) => {}
                     // A reload has nothing to do yet: the configuration was read just now.
-                    asked = signals.next() => if asked == Asked::Stop {
+                    asked = signals.next() => if asked == Signal::Stop {
                         return Ok(None);
                     },
                 }

@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::span;
 use crate::exit::Failure;
-use crate::input;
 
 /// The largest file of ids, bytes.
 const IDS_FILE_BYTES: u64 = 1 << 20;
@@ -33,7 +32,8 @@ impl PeopleArgs {
                     "check the path; the file is text with one id a line, at most 1 MiB",
                 )
             };
-            let bytes = input::file(path, IDS_FILE_BYTES).map_err(|error| cannot(error.to_string()))?;
+            let bytes = ackpost_platform::read_limited(path, IDS_FILE_BYTES)
+                .map_err(|error| cannot(error.to_string()))?;
             let more = String::from_utf8(bytes).map_err(|error| cannot(error.to_string()))?;
             text.push('\n');
             text.push_str(&more);

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use crate::exit::Failure;
-use crate::input;
 
 /// Longest file of places, bytes: a few numbers for each room.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -21,7 +20,7 @@ impl Cursors {
     pub(super) fn load(file: Option<PathBuf>) -> Result<Self, Failure> {
         let places = match &file {
             None => Map::new(),
-            Some(path) => match input::file(path, MAX_FILE_BYTES) {
+            Some(path) => match ackpost_platform::read_limited(path, MAX_FILE_BYTES) {
                 Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
                     Failure::new(
                         format!("{}: {e}", path.display()),

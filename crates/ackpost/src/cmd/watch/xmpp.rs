@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use notify::service::XmppAccess;
-use serde_json::{Map, Value, json};
-use tokio::sync::{mpsc, watch};
-use xmpp_client::{
+use ackpost_notify::service::XmppAccess;
+use ackpost_xmpp::{
     Account, ArchivePlace, Event, Jid, Received, RoomTarget, Session, SessionOptions, XmppError,
 };
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use tokio::sync::{mpsc, watch};
 
 use super::{Cursors, Ended, Seen};
 use crate::cmd::room::show;

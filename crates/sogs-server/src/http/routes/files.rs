@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ackpost_platform::text::misleads;
 use http::{HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::json;
@@ -18,7 +19,6 @@ use crate::http::request::Body;
 use crate::http::route::{Answer, Cx, visible_room};
 use crate::model::permission::Rights;
 use crate::store::{FileRow, Id, NewFile};
-use crate::web::text::misleads;
 
 /// What stays as it is in a file name of a header.
 pub(crate) const NAME: &AsciiSet = &NON_ALPHANUMERIC

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
-use session_core::SessionId;
-use session_core::encoding::{b64, from_b64};
+use session_protocol::SessionId;
+use session_protocol::encoding::{b64, from_b64};
 
 use crate::cache::User;
 use crate::guard::DmFacts;

@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 
 use http::Method;
 use serde_json::{Value, json};
-use session_core::encoding::b64;
+use session_protocol::encoding::b64;
 
 use crate::cache::Room;
 use crate::contents::ContentError;
-use crate::http::budget::{SMALL_ANSWER, Share};
+use crate::http::memory::SMALL_ANSWER;
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx};
 
@@ -55,7 +55,7 @@ pub(crate) async fn route(cx: &Cx<'_>, parts: &[&str], method: &Method) -> Answe
                 .await?
                 .ok_or(Refusal::not_found())?;
             // The picture, its base64, and the JSON around that.
-            let mut share = Share::new(&cx.app.memory, SMALL_ANSWER);
+            let mut share = cx.app.memory.permit(SMALL_ANSWER);
             let size = usize::try_from(file.size).unwrap_or(usize::MAX);
             share.cover(size.saturating_mul(4)).await?;
             let size = u64::try_from(file.size).unwrap_or(0);

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use session_core::SessionId;
-use session_core::encoding::from_b64;
-use session_core::padding::unpad;
+use session_protocol::SessionId;
+use session_protocol::encoding::from_b64;
+use session_protocol::padding::unpad;
 
 use super::{page, truthy};
 use crate::admin::acts;
@@ -249,10 +249,13 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
     out.insert("session_id".into(), json!(user.name));
     out.insert("posted".into(), json!(cx.now));
     out.insert("seqno".into(), json!(seqno));
-    out.insert("data".into(), json!(session_core::encoding::b64(&content.data)));
+    out.insert(
+        "data".into(),
+        json!(session_protocol::encoding::b64(&content.data)),
+    );
     out.insert(
         "signature".into(),
-        json!(session_core::encoding::b64(&content.signature)),
+        json!(session_protocol::encoding::b64(&content.signature)),
     );
     out.insert("reactions".into(), json!({}));
     if filtered {

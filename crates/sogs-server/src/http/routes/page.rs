@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::cache::Room;
 use crate::http::answers::{Except, Question, Stamp};
-use crate::http::budget::{SMALL_ANSWER, Share};
+use crate::http::memory::SMALL_ANSWER;
 use crate::http::render::{self, ReactionView};
 use crate::http::reply::Refusal;
 use crate::http::route::Cx;
@@ -128,7 +128,7 @@ pub(crate) async fn page(
         answers.put(question, before, body.clone(), except);
     }
     // A page of very long messages waits for its reader at the cost of the common budget.
-    let mut share = Share::new(&cx.app.memory, SMALL_ANSWER);
+    let mut share = cx.app.memory.permit(SMALL_ANSWER);
     share.cover(body.len()).await?;
     Ok(share.hold(body))
 }

@@ -1,7 +1,7 @@
 //! Permissions of single users in a room, now and scheduled.
 
 use serde_json::{Map, Value, json};
-use session_core::SessionId;
+use session_protocol::SessionId;
 
 use crate::admin::acts;
 use crate::http::reply::{Refusal, Reply};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use session_core::SessionId;
+use session_protocol::SessionId;
 
 use super::truthy;
 use crate::admin::acts;

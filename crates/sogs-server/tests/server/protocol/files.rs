@@ -1,7 +1,7 @@
 //! Uploads and downloads.
 
 use serde_json::json;
-use session_core::auth::Signer;
+use session_protocol::auth::Signer;
 
 use super::Stage;
 use crate::common::{Body, message};

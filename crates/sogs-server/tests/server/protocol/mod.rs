@@ -10,8 +10,8 @@ mod visibility;
 mod ways;
 
 use serde_json::{Value, json};
-use session_core::Identity;
-use session_core::auth::Signer;
+use session_protocol::Identity;
+use session_protocol::auth::Signer;
 use sogs_server::{Config, Running};
 
 use crate::common::{Api, DOORS, Door, make_admin, message, room, somebody, start};
@@ -106,7 +106,7 @@ async fn the_rest_through_every_door() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_on_postgresql() {
-    let database = tokio::task::spawn_blocking(|| testkit::Postgres::shared().database())
+    let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database())
         .await
         .unwrap();
     let dir = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! Moderators, bans, permissions now and later.
 
 use serde_json::{Value, json};
-use session_core::auth::Signer;
+use session_protocol::auth::Signer;
 
 use super::Stage;
 use crate::common::{message, somebody};

@@ -1,7 +1,7 @@
 //! Files are as visible as their messages, and hidden rooms do not exist.
 
 use serde_json::{Value, json};
-use session_core::auth::Signer;
+use session_protocol::auth::Signer;
 use sogs_server::admin::{Operation, PermissionChange, Place};
 use sogs_server::model::filter::{FilterAction, FilterKind};
 

@@ -47,7 +47,7 @@ async fn a_sequence_stops_at_the_first_failure_and_a_batch_does_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_old_onion_and_old_routes_work_and_can_be_switched_off() {
-    use session_core::onion::{Cipher, v3};
+    use session_protocol::onion::{Cipher, v3};
     let dir = tempfile::tempdir().unwrap();
     let mut config = crate::common::config(dir.path());
     for legacy in [true, false] {

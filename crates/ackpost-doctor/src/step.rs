@@ -1,0 +1,208 @@
+//! One step on the way of a message, and what was found there.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use ackpost_platform::text::one_line;
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mark {
+    /// As it should be.
+    Ok,
+    /// A message gets through, but something deserves a look.
+    Warn,
+    /// A message does not get through.
+    Fail,
+    /// Could not be looked at, because of an earlier step or because it does not apply.
+    Skipped,
+}
+
+impl Mark {
+    /// Returns the word of outputs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// One step and what was found. No text holds a secret.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// What was looked at: `dns`, `tls`, `login`, `room`, …
+    pub name: &'static str,
+    /// The room or address, for steps that come once for each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// How the step ended.
+    pub status: Mark,
+    /// What was seen.
+    pub seen: String,
+    /// Remedy, as an imperative.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// How long the step took.
+    #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
+    pub elapsed: Duration,
+}
+
+fn milliseconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What was found about one URL (or link).
+#[derive(Clone, Debug, Serialize)]
+pub struct Diagnosis {
+    /// The URL, masked.
+    pub url: String,
+    /// A message would be delivered.
+    pub ok: bool,
+    /// The URL as it should be, masked, when that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suggested_url: Option<String>,
+    /// What of the URL to change, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<String>,
+    /// The steps in their order.
+    pub steps: Vec<Step>,
+}
+
+/// Collects steps while the way is walked.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    diagnosis: Diagnosis,
+    began: Instant,
+}
+
+impl Walk {
+    pub(crate) fn new(url: impl Into<String>) -> Self {
+        let diagnosis = Diagnosis {
+            url: url.into(),
+            ok: true,
+            suggested_url: None,
+            change: None,
+            steps: Vec::new(),
+        };
+        Self {
+            diagnosis,
+            began: Instant::now(),
+        }
+    }
+
+    /// The time of the next step begins now.
+    pub(crate) fn begin(&mut self) {
+        self.began = Instant::now();
+    }
+
+    fn push(&mut self, name: &'static str, status: Mark, seen: &str, remedy: Option<String>) -> &mut Step {
+        self.diagnosis.ok &= status != Mark::Fail;
+        let elapsed = if status == Mark::Skipped {
+            // Nothing was done: the time goes on to the step that it was spent on.
+            Duration::ZERO
+        } else {
+            let elapsed = self.began.elapsed();
+            self.began = Instant::now();
+            elapsed
+        };
+        let seen = one_line(seen);
+        self.diagnosis.steps.push(Step {
+            name,
+            target: None,
+            status,
+            seen,
+            remedy,
+            elapsed,
+        });
+        self.diagnosis.steps.last_mut().expect("one was just pushed")
+    }
+
+    pub(crate) fn ok(&mut self, name: &'static str, seen: impl Into<String>) -> &mut Step {
+        self.push(name, Mark::Ok, &seen.into(), None)
+    }
+
+    pub(crate) fn warn(
+        &mut self,
+        name: &'static str,
+        seen: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> &mut Step {
+        self.push(name, Mark::Warn, &seen.into(), Some(remedy.into()))
+    }
+
+    pub(crate) fn fail(
+        &mut self,
+        name: &'static str,
+        seen: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> &mut Step {
+        self.push(name, Mark::Fail, &seen.into(), Some(remedy.into()))
+    }
+
+    pub(crate) fn skip(&mut self, name: &'static str, why: impl Into<String>) -> &mut Step {
+        self.push(name, Mark::Skipped, &why.into(), None)
+    }
+
+    /// Skips several steps for the same reason.
+    pub(crate) fn skip_all(&mut self, names: &[&'static str], why: &str) {
+        for name in names {
+            self.skip(name, why);
+        }
+    }
+
+    /// Proposes another URL; the first proposal counts.
+    pub(crate) fn suggest(&mut self, url: String, change: impl Into<String>) {
+        if self.diagnosis.suggested_url.is_none() {
+            self.diagnosis.suggested_url = Some(url);
+            self.diagnosis.change = Some(change.into());
+        }
+    }
+
+    /// The URL, masked.
+    pub(crate) fn url(&self) -> &str {
+        &self.diagnosis.url
+    }
+
+    /// True while nothing failed.
+    pub(crate) fn is_ok(&self) -> bool {
+        self.diagnosis.ok
+    }
+
+    pub(crate) fn end(self) -> Diagnosis {
+        self.diagnosis
+    }
+}
+
+impl Step {
+    /// Names the room or address the step is about.
+    pub(crate) fn of(&mut self, target: impl Into<String>) {
+        self.target = Some(target.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_told_by_the_step_that_took_it() {
+        let mut walk = Walk::new("xmpps://");
+        walk.begin();
+        let spent = Duration::from_millis(30);
+        std::thread::sleep(spent);
+        walk.skip("tls", "seen as part of the stream");
+        walk.fail("stream", "the server says nothing", "wait");
+        walk.skip("login", "there is no stream");
+        let steps = walk.end().steps;
+        assert_eq!(
+            (steps[0].elapsed, steps[2].elapsed),
+            (Duration::ZERO, Duration::ZERO)
+        );
+        assert!(steps[1].elapsed >= spent, "{:?}", steps[1].elapsed);
+    }
+}

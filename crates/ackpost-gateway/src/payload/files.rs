@@ -1,0 +1,162 @@
+//! Files that come with a request: bytes in it, or an address to fetch.
+
+use base64::Engine as _;
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::fields::Fields;
+use crate::reply::Reply;
+
+/// A file as it was given.
+#[derive(Clone, Debug)]
+pub(crate) struct GivenFile {
+    pub(crate) name: Option<String>,
+    pub(crate) media_type: Option<String>,
+    pub(crate) given: Given,
+}
+
+/// How a file was given.
+#[derive(Clone, Debug)]
+pub(crate) enum Given {
+    Bytes(Bytes),
+    /// An http(s) address, not yet checked.
+    Url(String),
+}
+
+/// The fields files are given in.
+const FIELDS: [&str; 4] = ["attachments", "attachment", "attach", "file"];
+
+/// Files of a JSON or form body: addresses, or objects with `base64` or `url`.
+pub(crate) fn from_fields(fields: &Fields) -> Result<Vec<GivenFile>, Reply> {
+    let mut files = Vec::new();
+    for name in FIELDS {
+        match fields.get(&[name]) {
+            None => {}
+            Some(Value::Array(items)) => {
+                for item in items {
+                    files.extend(one(item)?);
+                }
+            }
+            Some(item) => files.extend(one(item)?),
+        }
+    }
+    Ok(files)
+}
+
+fn one(value: &Value) -> Result<Vec<GivenFile>, Reply> {
+    match value {
+        Value::String(text) => text
+            .split(|c: char| c.is_whitespace() || c == ',')
+            .filter(|part| !part.is_empty())
+            .map(|part| address(part, None, None))
+            .collect(),
+        Value::Object(object) => {
+            let text = |names: &[&str]| {
+                names
+                    .iter()
+                    .find_map(|name| object.get(*name))
+                    .and_then(Value::as_str)
+                    .map(str::to_owned)
+            };
+            let name = text(&["filename", "name"]).map(|name| safe_name(&name));
+            let media_type =
+                text(&["mimetype", "media_type", "content_type"]).filter(|kind| is_media_type(kind));
+            if let Some(encoded) = text(&["base64"]) {
+                let bytes = base64::engine::general_purpose::STANDARD
+                    .decode(encoded.trim())
+                    .map_err(|_| bad("the `base64` of an attachment cannot be decoded"))?;
+                return Ok(vec![GivenFile {
+                    name,
+                    media_type,
+                    given: Given::Bytes(bytes.into()),
+                }]);
+            }
+            match text(&["url", "attach"]) {
+                Some(url) => Ok(vec![address(&url, name, media_type)?]),
+                None => Err(bad("an attachment has neither `base64` nor `url`")),
+            }
+        }
+        _ => Err(bad("an attachment is neither an address nor an object")),
+    }
+}
+
+fn bad(cause: &str) -> Reply {
+    Reply::bad_request(cause).remedy("attach files as multipart parts, as base64, or by an http(s) address")
+}
+
+fn address(text: &str, name: Option<String>, media_type: Option<String>) -> Result<GivenFile, Reply> {
+    let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
+    if lower.starts_with("http://") || lower.starts_with("https://") {
+        return Ok(GivenFile {
+            name,
+            media_type,
+            given: Given::Url(text.to_owned()),
+        });
+    }
+    // A path of this machine is never read for somebody who comes over HTTP.
+    Err(bad("an attachment is no http(s) address"))
+}
+
+/// The last part of a name, without what could end a header or name another folder.
+pub(crate) fn safe_name(name: &str) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let clean: String = last
+        .chars()
+        .filter(|c| !c.is_control() && *c != '"')
+        .take(120)
+        .collect();
+    let clean = clean.trim().trim_start_matches('.').to_owned();
+    if clean.is_empty() {
+        "file".to_owned()
+    } else {
+        clean
+    }
+}
+
+/// `type/subtype` of plain characters.
+pub(crate) fn is_media_type(text: &str) -> bool {
+    let legal = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 100
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    text.split_once('/')
+        .is_some_and(|(kind, sub)| legal(kind) && legal(sub))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn apprises_own_attachments_are_read() {
+        let value = json!({"attachments": [{"filename": "../../a.png", "base64": "aGVsbG8=", "mimetype": "image/png"}],
+                           "attach": "https://example.org/b.png, http://example.org/c.png"});
+        let files = from_fields(&Fields::from_json(value).expect("an object")).expect("legal");
+        assert_eq!(files.len(), 3);
+        assert_eq!(files[0].name.as_deref(), Some("a.png"));
+        assert_eq!(files[0].media_type.as_deref(), Some("image/png"));
+        assert!(matches!(&files[0].given, Given::Bytes(bytes) if bytes.as_ref() == b"hello"));
+        assert!(matches!(&files[2].given, Given::Url(url) if url == "http://example.org/c.png"));
+    }
+
+    #[test]
+    fn names_are_made_harmless() {
+        for (name, expected) in [
+            ("a/b/c.txt", "c.txt"),
+            ("..\\x", "x"),
+            ("", "file"),
+            ("...", "file"),
+            ("a\r\nb\"", "ab"),
+            (".env", "env"),
+        ] {
+            assert_eq!(safe_name(name), expected);
+        }
+        assert!(is_media_type("image/svg+xml"));
+        assert!(!is_media_type("text/plain\r\nX: y"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Times and sizes as people write them.
+
+use std::time::Duration;
+
+/// `500ms`, `10s`, `5m`, `24h`, `7d`; a bare number is seconds.
+///
+/// # Errors
+/// A sentence that names what is written and how a time looks.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let bad = || format!("`{text}` is no time; write one like 500ms, 10s, 5m, 24h or 7d");
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    let number: f64 = text[..end].parse().map_err(|_| bad())?;
+    let unit = match &text[end..] {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" | "min" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        _ => return Err(bad()),
+    };
+    Duration::try_from_secs_f64(number * unit).map_err(|_| bad())
+}
+
+/// `512`, `64KiB`, `16MiB`, `1GiB`; KB, MB and GB are powers of ten.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let text = text.trim();
+    let bad = || format!("`{text}` is no size; write one like 65536, 64KiB or 16MiB");
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: usize = text[..end].parse().map_err(|_| bad())?;
+    let unit: usize = match text[end..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "k" | "kib" => 1 << 10,
+        "mb" => 1_000_000,
+        "m" | "mib" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "g" | "gib" => 1 << 30,
+        _ => return Err(bad()),
+    };
+    number.checked_mul(unit).ok_or_else(bad)
+}
+
+/// A time as people read it: `0.4 s`, `3 min`, `2 h`, `5 d`.
+pub(crate) fn show(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    match seconds {
+        s if s < 60.0 => format!("{s:.1} s"),
+        s if s < 3_600.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0} h", s / 3_600.0),
+        s => format!("{:.0} d", s / 86_400.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(size("16MiB"), Ok(16 << 20));
+        assert_eq!(size("1kb"), Ok(1_000));
+        for bad in ["", "x", "5 weeks", "-1s", "1e400s"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert!(size("99999999999999999999").is_err());
+        assert!(size("18446744073709551615GiB").is_err());
+    }
+}

@@ -1,0 +1,137 @@
+//! What drafts hold: sealed when the store asks for it.
+
+use std::sync::Arc;
+
+use super::accept::prepare;
+use super::carrier::{Carrier, StoredMessage};
+use super::payload::{Fold, Payload, Slim};
+use super::seal::Seal;
+use super::store::{Collected, Collecting, Content};
+use super::types::{OutboxId, StoredOutcome};
+
+/// What the targets of one service share.
+pub(super) struct Sharing {
+    /// Id of the shared row.
+    pub(super) id: i64,
+    /// Number of pieces of the message, for every target.
+    pub(super) pieces: i64,
+    pub(super) message: StoredMessage,
+    /// Outcome when the message goes without some of its files.
+    pub(super) partial: Option<StoredOutcome>,
+    /// The log has one line about the acceptance of all.
+    pub(super) logged_together: bool,
+}
+
+/// What a draft adds to a shared row.
+pub(super) struct SlimRow {
+    pub(super) seal: Arc<Seal>,
+    pub(super) id: OutboxId,
+    pub(super) sharing: Arc<Sharing>,
+    /// The number of its target in the shared row.
+    pub(super) number: i64,
+    pub(super) fold: Fold,
+}
+
+impl SlimRow {
+    fn slim(&self, fold: Fold) -> Slim {
+        Slim {
+            fold,
+            had_files: fold == Fold::Repeats && self.sharing.message.had_files,
+            partial: self.sharing.partial.clone(),
+            ..Slim::default()
+        }
+    }
+}
+
+impl Content for SlimRow {
+    /// The stamp is stored beside the row.
+    fn fixed(&self, _first_stamp: i64) -> Vec<u8> {
+        self.slim(self.fold).seal(&self.seal, self.id.as_str())
+    }
+
+    fn follow_up(&self) -> Vec<u8> {
+        self.slim(Fold::Repeats).seal(&self.seal, self.id.as_str())
+    }
+
+    fn collected(&self, row: &Collecting) -> Option<Collected> {
+        let message = &self.sharing.message;
+        if row.share.is_none() {
+            return collected_in_full(&self.seal, row, message);
+        }
+        let mut slim = Slim::open(&self.seal, &row.id, row.sealed.as_deref()?).ok()?;
+        let mut share = None;
+        if slim.fold == Fold::Repeats {
+            // The latest repeat stands for all.
+            slim.had_files |= message.had_files;
+            slim.messages = Vec::new();
+            slim.address = String::new();
+            share = Some((self.sharing.id, self.number));
+        } else {
+            slim.collect(message.clone());
+        }
+        let sealed = slim.seal(&self.seal, &row.id);
+        Some(Collected { sealed, share })
+    }
+}
+
+/// What a draft holds that shares nothing.
+pub(super) struct Row {
+    pub(super) seal: Arc<Seal>,
+    pub(super) carrier: Arc<dyn Carrier>,
+    pub(super) id: OutboxId,
+    pub(super) stamp: i64,
+    /// Sealed as it is, for `stamp`.
+    pub(super) ready: Vec<u8>,
+    pub(super) message: StoredMessage,
+    pub(super) payload: Payload,
+}
+
+impl Content for Row {
+    fn fixed(&self, first_stamp: i64) -> Vec<u8> {
+        if first_stamp == 0 || first_stamp == self.stamp {
+            return self.ready.clone();
+        }
+        // Another process took these stamps first.
+        let mut payload = self.payload.clone();
+        let again = prepare(
+            self.carrier.as_ref(),
+            &payload.route,
+            &self.message.to_message(),
+            &self.id,
+            first_stamp,
+        );
+        if let Ok(pieces) = again
+            && pieces.len() == payload.pieces.len()
+        {
+            payload.pieces = pieces;
+        }
+        payload.seal(&self.seal, self.id.as_str())
+    }
+
+    fn follow_up(&self) -> Vec<u8> {
+        let mut payload = self.payload.clone();
+        payload.fold = Fold::Repeats;
+        payload.pieces = Vec::new();
+        payload.seal(&self.seal, self.id.as_str())
+    }
+
+    fn collected(&self, row: &Collecting) -> Option<Collected> {
+        if row.share.is_none() {
+            return collected_in_full(&self.seal, row, &self.message);
+        }
+        let mut slim = Slim::open(&self.seal, &row.id, row.sealed.as_deref()?).ok()?;
+        slim.collect(self.message.clone());
+        let sealed = slim.seal(&self.seal, &row.id);
+        Some(Collected { sealed, share: None })
+    }
+}
+
+/// Puts a message to an entry that shares nothing.
+fn collected_in_full(seal: &Seal, row: &Collecting, message: &StoredMessage) -> Option<Collected> {
+    let mut payload = Payload::open(seal, &row.id, row.sealed.as_deref()).ok()?;
+    payload.collect(message.clone());
+    Some(Collected {
+        sealed: payload.seal(seal, &row.id),
+        share: None,
+    })
+}

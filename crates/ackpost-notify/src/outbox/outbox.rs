@@ -1,0 +1,474 @@
+//! The outbox as a whole: open, look, decide.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::{Notify, watch};
+
+use super::carrier::Carrier;
+use super::clock::Jitter;
+use super::config::{OutboxConfig, OutboxLimits};
+use super::door::Door;
+use super::error::OutboxError;
+use super::label::Labels;
+use super::seal::Seal;
+use super::store::{EventRow, LaneRow, Prune, SHARED_EVENT, Store, VERSION, View, Wanted};
+use super::time::Time;
+use super::types::{Entry, Event, Filter, Hold, OutboxId, Selection, State, Stats, StoredOutcome};
+use crate::outcome::Outcome;
+use crate::queue_rules::DEFAULT_TTL;
+
+/// The most entries a page of [`Outbox::list`] has.
+const PAGE: usize = 10_000;
+/// How often [`Outbox::wait`] looks for what other processes did.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A durable queue of messages. Cheap to clone; every clone is the same outbox.
+#[derive(Clone)]
+pub struct Outbox(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) store: Arc<Store>,
+    pub(super) seal: Arc<Seal>,
+    pub(super) carrier: Arc<dyn Carrier>,
+    pub(super) time: Time,
+    pub(super) jitter: Arc<dyn Jitter>,
+    pub(super) limits: OutboxLimits,
+    pub(super) door: Door,
+    pub(super) labels: Labels,
+    pub(super) changes: watch::Sender<u64>,
+    /// Something may be due.
+    pub(super) wake: Notify,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox")
+            .field("location", &self.0.store.location())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A target with something waiting.
+#[derive(Clone, Debug, Serialize)]
+pub struct Lane {
+    /// The target in full without secrets.
+    pub target: String,
+    /// The service's URL, masked.
+    pub url: String,
+    /// How many entries wait or are being collected.
+    pub waiting: u64,
+    /// Failed attempts in a row.
+    pub failures: u64,
+    /// For how many seconds it has been failing.
+    pub failing_seconds: Option<u64>,
+    /// An alarm was sent about it.
+    pub alarmed: bool,
+    /// What came of the latest attempt, in words.
+    pub reason: Option<String>,
+}
+
+impl Outbox {
+    /// Opens an outbox, and makes it and its key when there is none. An outbox that was begun never gets another key:
+    /// when its key file is gone, that is [`OutboxError::KeyMissing`]. Must be called within a tokio runtime.
+    pub async fn open(config: OutboxConfig, carrier: Arc<dyn Carrier>) -> Result<Self, OutboxError> {
+        // A key that cannot be used is said before anything is made.
+        let found = Seal::existing(&config.key_file)?;
+        let store = Arc::new(Store::open(&config.location).await?);
+        check_version(&store).await?;
+        let seal = match found {
+            Some(seal) => seal,
+            None => first_key(&store, &config.key_file).await?,
+        };
+        let seal = Arc::new(seal);
+        check_key(&store, &seal).await?;
+        let time = Time::new(config.clock);
+        time.note(&store).await?;
+        let door = Door::open(Arc::clone(&store), config.limits.waiting);
+        Ok(Self(Arc::new(Inner {
+            store,
+            seal,
+            carrier,
+            time,
+            jitter: config.jitter,
+            limits: config.limits,
+            door,
+            labels: Labels::default(),
+            changes: watch::Sender::new(0),
+            wake: Notify::new(),
+        })))
+    }
+
+    /// Wipes the loaded services from memory, for example when a configuration was deleted. Entries that wait load
+    /// theirs again.
+    pub fn forget_services(&self) {
+        self.0.carrier.forget();
+    }
+
+    /// One entry.
+    pub async fn get(&self, id: &OutboxId) -> Result<Option<Entry>, OutboxError> {
+        match self.0.store.entry(id.as_str()).await? {
+            Some(view) => self.0.entry(view).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// One entry and its history.
+    pub async fn show(&self, id: &OutboxId) -> Result<Option<(Entry, Vec<Event>)>, OutboxError> {
+        let Some(view) = self.0.store.entry(id.as_str()).await? else {
+            return Ok(None);
+        };
+        let share = view.share;
+        let entry = self.0.entry(view).await?;
+        let events = self.0.store.events(Some((id.as_str(), share)), 0, 1000).await?;
+        let own = |event: EventRow| Event {
+            entry: id.to_string(),
+            ..self.0.event(event)
+        };
+        Ok(Some((entry, events.into_iter().map(own).collect())))
+    }
+
+    /// A page of entries, newest first.
+    pub async fn list(&self, filter: &Filter) -> Result<Vec<Entry>, OutboxError> {
+        self.list_where(filter, &|_| true).await
+    }
+
+    /// A page of the entries for which `wanted` returns true, newest first.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn list_where(
+        &self,
+        filter: &Filter,
+        wanted: &(dyn Fn(&Entry) -> bool + Send + Sync),
+    ) -> Result<Vec<Entry>, OutboxError> {
+        let limit = if filter.limit == 0 {
+            100
+        } else {
+            filter.limit.min(PAGE)
+        };
+        let mut before = i64::MAX;
+        if let Some(id) = &filter.before {
+            before = self.0.store.entry(id.as_str()).await?.map_or(0, |view| view.seq);
+        }
+        let states: &[State] = if filter.states.is_empty() {
+            &State::ALL
+        } else {
+            &filter.states
+        };
+        let mut codes: Vec<i64> = states.iter().map(|state| state.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        let mut entries = Vec::new();
+        loop {
+            let page = Wanted {
+                states: codes.clone(),
+                before,
+                limit: i64::try_from(limit.max(200)).unwrap_or(i64::MAX),
+            };
+            let page = self.0.store.entries(&page).await?;
+            let last = page.len() < limit.max(200);
+            for view in page {
+                before = view.seq;
+                let entry = self.0.entry(view).await?;
+                let fits = states.contains(&entry.state)
+                    && wanted(&entry)
+                    && filter
+                        .target
+                        .as_ref()
+                        .is_none_or(|part| entry.target.contains(part.as_str()));
+                if fits {
+                    entries.push(entry);
+                    if entries.len() == limit {
+                        return Ok(entries);
+                    }
+                }
+            }
+            if last {
+                return Ok(entries);
+            }
+        }
+    }
+
+    /// Waits until these are final or the time is up; what they are then, in the same order. Unknown ids are left out.
+    pub async fn wait(&self, ids: &[OutboxId], longest: Duration) -> Result<Vec<Entry>, OutboxError> {
+        let deadline = tokio::time::Instant::now() + longest;
+        let mut changes = self.changes();
+        loop {
+            let mut entries = Vec::with_capacity(ids.len());
+            for id in ids {
+                entries.extend(self.get(id).await?);
+            }
+            let now = tokio::time::Instant::now();
+            if now >= deadline || entries.iter().all(|entry| entry.state.is_final()) {
+                return Ok(entries);
+            }
+            let _ = tokio::time::timeout_at(deadline.min(now + LOOK), changes.changed()).await;
+        }
+    }
+
+    /// Lets dead entries be tried again with a new time to live, and waiting ones at once. How many.
+    pub async fn retry(&self, selection: &Selection) -> Result<u64, OutboxError> {
+        let ids = self.selected(selection).await?;
+        let ttl = super::clock::span_ms(DEFAULT_TTL);
+        let now = self.0.now_ms().await?;
+        let changed = self.0.store.retry(&ids, now, ttl).await?;
+        self.0.changed();
+        Ok(changed)
+    }
+
+    /// Takes entries out that are not delivered. How many. One that is just being sent may still arrive.
+    pub async fn drop_entries(&self, selection: &Selection) -> Result<u64, OutboxError> {
+        let ids = self.selected(selection).await?;
+        let mut changed = 0;
+        // In portions, so that other writers get their turn.
+        for portion in ids.chunks(500) {
+            changed += self.0.store.drop_entries(portion, self.0.now_ms().await?).await?;
+        }
+        self.0.changed();
+        Ok(changed)
+    }
+
+    async fn selected(&self, selection: &Selection) -> Result<Vec<String>, OutboxError> {
+        match selection {
+            Selection::Ids(ids) => Ok(ids.iter().map(|id| id.as_str().to_owned()).collect()),
+            Selection::Dead => self.0.store.ids(&[State::Dead.code()]).await,
+            Selection::Waiting => {
+                self.0
+                    .store
+                    .ids(&[State::Collecting.code(), State::Waiting.code()])
+                    .await
+            }
+        }
+    }
+
+    /// Counts.
+    pub async fn stats(&self) -> Result<Stats, OutboxError> {
+        self.0.store.stats(self.0.now_ms().await?).await
+    }
+
+    /// Targets with something waiting.
+    pub async fn lanes(&self) -> Result<Vec<Lane>, OutboxError> {
+        let now = self.0.now_ms().await?;
+        let rows = self.0.store.lanes().await?;
+        let mut lanes = Vec::with_capacity(rows.len());
+        for row in rows {
+            lanes.push(self.0.lane_of_row(&row, now).await?);
+        }
+        Ok(lanes)
+    }
+
+    /// The log after a number, oldest first; without a number its latest lines.
+    pub async fn log(&self, since: Option<i64>, limit: usize) -> Result<Vec<Event>, OutboxError> {
+        let limit = i64::try_from(limit.clamp(1, PAGE)).unwrap_or(i64::MAX);
+        let rows = match since {
+            Some(since) => self.0.store.events(None, since, limit).await?,
+            None => self.0.store.latest_events(limit).await?,
+        };
+        Ok(rows.into_iter().map(|event| self.0.event(event)).collect())
+    }
+
+    /// Counts up with every change that this process makes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// Removes what was settled long ago. The worker does so from time to time.
+    pub async fn prune(&self) -> Result<u64, OutboxError> {
+        self.0.prune().await
+    }
+
+    /// Checks that a message could be stored now. Writes a little and takes it away again.
+    ///
+    /// # Errors
+    /// The error that storing a message would give.
+    pub async fn check(&self) -> Result<(), OutboxError> {
+        self.0.store.check().await?;
+        let (waiting, limit) = (self.0.store.count_waiting().await?, self.0.limits.waiting);
+        let waiting = u64::try_from(waiting).unwrap_or(0);
+        if waiting >= limit {
+            return Err(OutboxError::TooManyWaiting { waiting, limit });
+        }
+        Ok(())
+    }
+
+    /// Waits for what is being written and closes the database.
+    pub async fn close(&self) {
+        self.0.door.close().await;
+        self.0.store.close().await;
+    }
+}
+
+impl Inner {
+    /// The time, after a look whether the clock was set.
+    pub(super) async fn now_ms(&self) -> Result<i64, OutboxError> {
+        self.time.look(&self.store).await?;
+        Ok(self.time.now_ms())
+    }
+
+    /// Something changed and may be due.
+    pub(super) fn changed(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        self.wake.notify_one();
+    }
+
+    pub(super) async fn prune(&self) -> Result<u64, OutboxError> {
+        self.time.note(&self.store).await?;
+        let now = self.time.now_ms();
+        let before = |keep: Duration| now - super::clock::span_ms(keep);
+        self.store
+            .prune(&Prune {
+                done_before: before(self.limits.keep_done),
+                dead_before: self.limits.keep_dead.map_or(i64::MIN, before),
+                limit: 5_000,
+            })
+            .await
+    }
+
+    pub(super) fn seal_outcome(&self, id: &str, outcome: &Outcome) -> Vec<u8> {
+        let stored = serde_json::to_vec(&StoredOutcome::from(outcome)).expect("texts can be written");
+        self.seal.seal(&format!("outcome {id}"), &stored)
+    }
+
+    pub(super) fn open_outcome(&self, id: &str, sealed: Option<&[u8]>) -> Option<Outcome> {
+        let plain = self.seal.open(&format!("outcome {id}"), sealed?)?;
+        serde_json::from_slice::<StoredOutcome>(&plain)
+            .ok()
+            .map(Outcome::from)
+    }
+
+    pub(super) async fn entry(&self, view: View) -> Result<Entry, OutboxError> {
+        let label = self.label(view.label_at()).await?;
+        let sending =
+            view.maybe_sent && view.due_at <= self.time.now_ms() && view.leased_until > self.time.now_ms();
+        let outcome = self.open_outcome(&view.id, view.outcome.as_deref());
+        Ok(Entry {
+            id: view.id.parse().unwrap_or_else(|_| OutboxId::random()),
+            service: view.service,
+            url: label.url,
+            url_id: label.url_id,
+            target: label.target,
+            state: State::from_code(view.state, sending),
+            accepted_at: system_time(view.accepted_at),
+            due_at: system_time(view.due_at),
+            expires_at: system_time(view.expires_at),
+            settled_at: view.settled_at.map(system_time),
+            attempts: u32::try_from(view.attempts).unwrap_or(u32::MAX),
+            pieces: u32::try_from(view.pieces).unwrap_or(u32::MAX),
+            pieces_done: u32::try_from(view.pieces_done).unwrap_or(u32::MAX),
+            folded: u64::try_from(view.folded).unwrap_or(0),
+            waits_for: Hold::from_code(view.hold),
+            outcome,
+            origin: label.origin,
+        })
+    }
+
+    fn event(&self, row: EventRow) -> Event {
+        // A line about no entry, or about all entries of one URL.
+        let shared = row.entry.starts_with(SHARED_EVENT);
+        let text = if row.entry.is_empty() || shared {
+            row.detail
+                .and_then(|sealed| self.seal.open("event", &sealed))
+                .map(|plain| String::from_utf8_lossy(&plain).into_owned())
+        } else {
+            self.open_outcome(&row.entry, row.detail.as_deref())
+                .map(|outcome| match outcome {
+                    Outcome::Delivered {
+                        confirmed_by,
+                        id: Some(id),
+                    } => format!("confirmed by {confirmed_by}, id {id}"),
+                    Outcome::Delivered {
+                        confirmed_by,
+                        id: None,
+                    } => format!("confirmed by {confirmed_by}"),
+                    Outcome::Partial { lack, reason, .. } => format!("{}: {reason}", lack.as_str()),
+                    Outcome::Deferred { reason, .. } | Outcome::Refused { reason, .. } => reason,
+                })
+        };
+        Event {
+            number: row.seq,
+            at: system_time(row.at),
+            entry: if shared { String::new() } else { row.entry },
+            kind: row.kind,
+            text: text.unwrap_or_default(),
+        }
+    }
+
+    /// A text about an entry, as its log keeps it.
+    pub(super) fn seal_remark(&self, id: &str, text: &str) -> Vec<u8> {
+        self.seal_outcome(id, &Outcome::deferred(text, ""))
+    }
+
+    pub(super) async fn lane_of_row(&self, row: &LaneRow, now: i64) -> Result<Lane, OutboxError> {
+        let label = self.label(row.label_at()).await?;
+        let outcome = self.open_outcome(&row.head, row.outcome.as_deref());
+        Ok(Lane {
+            target: label.target,
+            url: label.url,
+            waiting: u64::try_from(row.waiting).unwrap_or(0),
+            failures: u64::try_from(row.failures).unwrap_or(0),
+            failing_seconds: row
+                .failing_since
+                .map(|since| u64::try_from((now - since) / 1000).unwrap_or(0)),
+            alarmed: row.alarmed_at.is_some(),
+            reason: outcome.and_then(|outcome| outcome.reason().map(str::to_owned)),
+        })
+    }
+}
+
+pub(super) fn system_time(ms: i64) -> SystemTime {
+    match u64::try_from(ms) {
+        Ok(ms) => UNIX_EPOCH
+            .checked_add(Duration::from_millis(ms))
+            .unwrap_or(UNIX_EPOCH),
+        Err(_) => UNIX_EPOCH,
+    }
+}
+
+async fn check_version(store: &Store) -> Result<(), OutboxError> {
+    let found = store.meta("version", None).await?;
+    let found = found
+        .and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok())
+        .unwrap_or(0);
+    if found == VERSION {
+        Ok(())
+    } else {
+        Err(OutboxError::Version {
+            found,
+            known: VERSION,
+        })
+    }
+}
+
+/// What is sealed under [`KEY_CHECK`] tells which key an outbox was begun with.
+const KEY_META: &str = "key";
+const KEY_CHECK: &str = "key check";
+
+/// The key of an outbox whose key file was not there: a new one only if nothing was sealed with another.
+async fn first_key(store: &Store, path: &Path) -> Result<Seal, OutboxError> {
+    let begun = store.meta(KEY_META, None).await?.is_some();
+    if begun {
+        // Another process may have begun it since we looked; it put its key there first.
+        return Seal::existing(path)?.ok_or_else(|| OutboxError::KeyMissing {
+            path: path.to_owned(),
+            location: store.location().to_owned(),
+        });
+    }
+    Seal::from_file(path)
+}
+
+/// The key must be the one that the outbox was begun with.
+async fn check_key(store: &Store, seal: &Seal) -> Result<(), OutboxError> {
+    let ours = seal.seal(KEY_CHECK, b"ackpost");
+    let stored = store.meta(KEY_META, Some(&ours)).await?.unwrap_or_default();
+    if seal.open(KEY_CHECK, &stored).is_some() {
+        Ok(())
+    } else {
+        Err(OutboxError::WrongKey {
+            path: seal.path().to_owned(),
+        })
+    }
+}

@@ -1,0 +1,457 @@
+//! The queue parameters of a URL: `ttl`, `dedup`, `digest`, `budget`, `quiet` (with `tz`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+use serde::{Deserialize, Serialize};
+
+/// How long a message is tried when nothing else is said.
+pub const DEFAULT_TTL: Duration = Duration::from_secs(24 * 3600);
+/// How long repeats of a `dedup=KEY` are folded when the key names no window.
+pub const DEFAULT_DEDUP_WINDOW: Duration = Duration::from_secs(3600);
+/// The most posts a budget may allow in one span.
+pub const MAX_BUDGET: u32 = 256;
+/// The longest time any of the parameters takes: 60 days.
+pub const MAX_SPAN: Duration = Duration::from_secs(60 * 24 * 3600);
+
+/// How the messages for one target are queued.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rules {
+    /// After this time since it was accepted an undelivered message goes to the dead-letter box. Default 24 h.
+    pub ttl: Option<Duration>,
+    /// Repeats are folded.
+    pub dedup: Option<Dedup>,
+    /// Messages are collected for so long and sent as one.
+    pub digest: Option<Duration>,
+    /// So many posts in so much time.
+    pub budget: Option<Budget>,
+    /// No posts in these hours.
+    pub quiet: Option<Quiet>,
+    /// The watchdog speaks up when the target has been failing for so long.
+    pub alarm_after: Option<Duration>,
+    /// IANA name of the time zone of `quiet`; the system's when left out.
+    pub tz: Option<String>,
+}
+
+/// Which messages count as repeats, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dedup {
+    /// Messages with the same key are repeats; `auto` compares title and body instead.
+    pub key: String,
+    /// From the first message on, so long; then the repeats are reported, and a new window begins.
+    pub window: Duration,
+}
+
+/// How often a target may be posted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Budget {
+    /// `budget=off`: as fast as it goes.
+    Unlimited,
+    /// At most `count` posts in any `span`.
+    Limited {
+        /// How many posts.
+        count: u32,
+        /// In how much time.
+        span: Duration,
+    },
+}
+
+/// Hours in which nothing is sent, in local time. `22:00-07:00` reaches over midnight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiet {
+    /// Minutes since midnight when it begins.
+    pub from: u16,
+    /// Minutes since midnight when it ends.
+    pub to: u16,
+}
+
+/// A queue parameter that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}=` is not understood: {cause}")]
+pub struct RuleError {
+    /// Its name.
+    pub name: String,
+    /// What is wrong.
+    pub cause: String,
+    /// What to write.
+    pub remedy: String,
+}
+
+impl Rules {
+    /// Reads what a URL says. `words` are the parameters as written; those that are not for the queue are ignored.
+    pub fn from_words<'a>(
+        words: impl IntoIterator<Item = (&'a str, &'a str)>,
+        tz: Option<&str>,
+    ) -> Result<Self, RuleError> {
+        let words: BTreeMap<&str, &str> = words.into_iter().collect();
+        let span = |name: &str| words.get(name).map(|word| parse_span(name, word)).transpose();
+        if let Some(name) = tz {
+            zone(Some(name))?;
+        }
+        Ok(Self {
+            ttl: span("ttl")?,
+            dedup: words.get("dedup").map(|word| Dedup::parse(word)).transpose()?,
+            digest: span("digest")?,
+            budget: words.get("budget").map(|word| Budget::parse(word)).transpose()?,
+            quiet: words.get("quiet").map(|word| Quiet::parse(word)).transpose()?,
+            alarm_after: span("alarm_after")?,
+            tz: tz.map(str::to_owned),
+        })
+    }
+
+    /// The time to live that counts.
+    pub fn time_to_live(&self) -> Duration {
+        self.ttl.unwrap_or(DEFAULT_TTL)
+    }
+
+    /// Until when nothing may be sent because of quiet hours, if they are now.
+    pub(crate) fn quiet_until(&self, now_ms: i64) -> Option<i64> {
+        let quiet = self.quiet?;
+        // The name was checked when the rules were read; a zone that has gone since counts as UTC.
+        let zone = zone(self.tz.as_deref()).unwrap_or(TimeZone::UTC);
+        quiet.until(now_ms, &zone)
+    }
+}
+
+impl Dedup {
+    /// `KEY` or `KEY/10m`.
+    pub fn parse(text: &str) -> Result<Self, RuleError> {
+        let text = text.trim();
+        let (key, window) = match text.rsplit_once('/') {
+            Some((key, window)) if window.starts_with(|first: char| first.is_ascii_digit()) => {
+                (key, parse_span("dedup", window)?)
+            }
+            _ => (text, DEFAULT_DEDUP_WINDOW),
+        };
+        if key.is_empty() || key.len() > 256 {
+            return Err(rule(
+                "dedup",
+                "the key has no or more than 256 characters",
+                "write dedup=KEY or dedup=KEY/10m",
+            ));
+        }
+        Ok(Self {
+            key: key.to_owned(),
+            window,
+        })
+    }
+}
+
+impl Budget {
+    /// What pysogs and its kin allow: 5 posts in any 16 seconds.
+    pub const SOGS: Self = Self::Limited {
+        count: 5,
+        span: Duration::from_secs(16),
+    };
+
+    /// `5/16s` or `off`.
+    pub fn parse(text: &str) -> Result<Self, RuleError> {
+        let text = text.trim();
+        if text.eq_ignore_ascii_case("off") {
+            return Ok(Self::Unlimited);
+        }
+        let remedy = "write how many posts in how much time, such as budget=5/16s, or budget=off";
+        let (count, span) = text
+            .split_once('/')
+            .ok_or_else(|| rule("budget", "there is no `/` in it", remedy))?;
+        let count = count
+            .trim()
+            .parse()
+            .ok()
+            .filter(|count| (1..=MAX_BUDGET).contains(count))
+            .ok_or_else(|| {
+                rule(
+                    "budget",
+                    &format!("the number is not between 1 and {MAX_BUDGET}"),
+                    remedy,
+                )
+            })?;
+        Ok(Self::Limited {
+            count,
+            span: parse_span("budget", span)?,
+        })
+    }
+
+    /// When the next post may go, given the times of the latest posts in ascending order. `None`: now.
+    pub(crate) fn not_before(self, recent: &[i64], now_ms: i64) -> Option<i64> {
+        let Self::Limited { count, span } = self else {
+            return None;
+        };
+        let oldest = recent.len().checked_sub(count as usize).map(|at| recent[at])?;
+        let free = oldest + i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 4);
+        (free > now_ms).then_some(free)
+    }
+
+    /// How many times of posts must be remembered.
+    pub(crate) fn remembered(self) -> usize {
+        match self {
+            Self::Unlimited => 0,
+            Self::Limited { count, .. } => count as usize,
+        }
+    }
+}
+
+impl Quiet {
+    /// `22:00-07:00`.
+    pub fn parse(text: &str) -> Result<Self, RuleError> {
+        let remedy = "write when it begins and ends, such as quiet=22:00-07:00";
+        let (from, to) = text
+            .trim()
+            .split_once('-')
+            .ok_or_else(|| rule("quiet", "there is no `-` in it", remedy))?;
+        let minutes = |word: &str| -> Option<u16> {
+            let (hours, minutes) = word.trim().split_once(':')?;
+            let digits = |word: &str| {
+                (word.len() <= 2 && word.bytes().all(|b| b.is_ascii_digit()))
+                    .then(|| word.parse::<u16>().ok())?
+            };
+            let (hours, minutes) = (digits(hours)?, digits(minutes)?);
+            (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
+        };
+        match (minutes(from), minutes(to)) {
+            (Some(from), Some(to)) if from != to => Ok(Self { from, to }),
+            (Some(_), Some(_)) => Err(rule("quiet", "it begins when it ends", remedy)),
+            _ => Err(rule("quiet", "a time is not HH:MM", remedy)),
+        }
+    }
+
+    fn until(self, now_ms: i64, zone: &TimeZone) -> Option<i64> {
+        let now = Timestamp::from_millisecond(now_ms).ok()?.to_zoned(zone.clone());
+        let minute = u16::try_from(now.hour()).ok()? * 60 + u16::try_from(now.minute()).ok()?;
+        let inside = if self.from < self.to {
+            (self.from..self.to).contains(&minute)
+        } else {
+            minute >= self.from || minute < self.to
+        };
+        if !inside {
+            return None;
+        }
+        let end = Time::new(
+            i8::try_from(self.to / 60).ok()?,
+            i8::try_from(self.to % 60).ok()?,
+            0,
+            0,
+        )
+        .ok()?;
+        let day = if minute < self.to {
+            now.date()
+        } else {
+            now.date().checked_add(1.day()).ok()?
+        };
+        // Where the clocks skip that time, the first moment after the gap counts.
+        let end = day
+            .to_datetime(end)
+            .to_zoned(zone.clone())
+            .ok()?
+            .timestamp()
+            .as_millisecond();
+        Some(end.max(now_ms + 1))
+    }
+}
+
+/// `16s`, `5m`, `1h30m`, `2d`; a bare number counts seconds. At most [`MAX_SPAN`].
+pub fn parse_span(name: &str, text: &str) -> Result<Duration, RuleError> {
+    let wrong = |cause: &str| rule(name, cause, "write a time such as 16s, 5m, 1h30m or 2d");
+    let text = text.trim().to_ascii_lowercase();
+    let mut total = 0_u64;
+    let mut number = String::new();
+    let mut units = 0;
+    for letter in text.chars() {
+        if letter.is_ascii_digit() {
+            number.push(letter);
+            continue;
+        }
+        let factor = match letter {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            _ => return Err(wrong("it is not a time")),
+        };
+        let value: u64 = number
+            .parse()
+            .map_err(|_| wrong("a number is missing or too large"))?;
+        total = total.saturating_add(value.saturating_mul(factor));
+        number.clear();
+        units += 1;
+    }
+    if !number.is_empty() {
+        if units > 0 {
+            return Err(wrong("the last number has no unit"));
+        }
+        total = number.parse().map_err(|_| wrong("the number is too large"))?;
+    } else if units == 0 {
+        return Err(wrong("it is empty"));
+    }
+    let span = Duration::from_secs(total);
+    if span.is_zero() || span > MAX_SPAN {
+        return Err(wrong("it must be more than nothing and at most 60 days"));
+    }
+    Ok(span)
+}
+
+/// `90` as `1m30s`, for texts.
+pub(crate) fn span_text(span: Duration) -> String {
+    let mut rest = span.as_secs();
+    if rest == 0 {
+        return format!("{} ms", span.as_millis());
+    }
+    let mut text = String::new();
+    for (unit, seconds) in [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)] {
+        if rest >= seconds {
+            text.push_str(&(rest / seconds).to_string());
+            text.push(unit);
+            rest %= seconds;
+        }
+    }
+    text
+}
+
+fn zone(name: Option<&str>) -> Result<TimeZone, RuleError> {
+    match name {
+        None => Ok(TimeZone::system()),
+        Some(name) => TimeZone::get(name).map_err(|_| {
+            rule(
+                "tz",
+                "this machine does not know that time zone",
+                "write a name such as Europe/Berlin",
+            )
+        }),
+    }
+}
+
+fn rule(name: &str, cause: &str, remedy: &str) -> RuleError {
+    RuleError {
+        name: name.to_owned(),
+        cause: cause.to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> i64 {
+        text.parse::<Timestamp>().unwrap().as_millisecond()
+    }
+
+    #[test]
+    fn spans() {
+        let seconds = |text: &str| parse_span("ttl", text).map(|span| span.as_secs());
+        assert_eq!(seconds("16s"), Ok(16));
+        assert_eq!(seconds(" 5M "), Ok(300));
+        assert_eq!(seconds("1h30m"), Ok(5400));
+        assert_eq!(seconds("2d"), Ok(172_800));
+        assert_eq!(seconds("90"), Ok(90));
+        for bad in [
+            "",
+            "0",
+            "0s",
+            "m",
+            "5x",
+            "1h5",
+            "61d",
+            "99999999999999999999",
+            "-5m",
+            "1.5h",
+        ] {
+            let error = parse_span("ttl", bad).unwrap_err();
+            assert!(
+                error.to_string().starts_with("`ttl=` is not understood: "),
+                "{bad}: {error}"
+            );
+            assert!(error.remedy.contains("5m"), "{bad}");
+        }
+        assert_eq!(span_text(Duration::from_secs(5400)), "1h30m");
+        assert_eq!(span_text(Duration::from_millis(20)), "20 ms");
+    }
+
+    #[test]
+    fn budgets_count_in_any_span() {
+        let Ok(budget) = Budget::parse("5/16s") else {
+            panic!()
+        };
+        assert_eq!(budget, Budget::SOGS);
+        assert_eq!(budget.not_before(&[1000, 1001, 1002, 1003], 1004), None);
+        assert_eq!(
+            budget.not_before(&[1000, 1001, 1002, 1003, 1004], 1005),
+            Some(17_000)
+        );
+        assert_eq!(
+            budget.not_before(&[0, 1000, 1001, 1002, 1003, 1004], 1005),
+            Some(17_000)
+        );
+        assert_eq!(budget.not_before(&[1000, 1001, 1002, 1003, 1004], 17_000), None);
+        assert_eq!(Budget::parse("OFF").unwrap().not_before(&[1, 1, 1], 1), None);
+        for bad in ["", "5", "0/16s", "257/1s", "5/", "/16s", "-1/16s"] {
+            assert!(Budget::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn dedup_keys_may_name_their_window() {
+        let parsed = |text: &str| Dedup::parse(text).map(|dedup| (dedup.key, dedup.window.as_secs()));
+        assert_eq!(parsed("disk"), Ok(("disk".to_owned(), 3600)));
+        assert_eq!(parsed("disk/10m"), Ok(("disk".to_owned(), 600)));
+        assert_eq!(parsed("disk/sda"), Ok(("disk/sda".to_owned(), 3600)));
+        assert_eq!(parsed("disk/sda/2h"), Ok(("disk/sda".to_owned(), 7200)));
+        assert!(Dedup::parse(" ").is_err());
+        assert!(Dedup::parse("/5m").is_err());
+    }
+
+    #[test]
+    fn quiet_hours_reach_over_midnight_and_know_summer_time() {
+        let words = [("quiet", "22:00-07:00")];
+        let rules = Rules::from_words(words, Some("Europe/Berlin")).unwrap();
+        // Winter: Berlin is UTC+1.
+        assert_eq!(rules.quiet_until(at("2026-01-10T12:00:00Z")), None);
+        assert_eq!(rules.quiet_until(at("2026-01-10T20:59:59Z")), None);
+        assert_eq!(
+            rules.quiet_until(at("2026-01-10T21:00:00Z")),
+            Some(at("2026-01-11T06:00:00Z"))
+        );
+        assert_eq!(
+            rules.quiet_until(at("2026-01-11T05:59:59Z")),
+            Some(at("2026-01-11T06:00:00Z"))
+        );
+        assert_eq!(rules.quiet_until(at("2026-01-11T06:00:00Z")), None);
+        // The night in which the clocks go forward (29 March 2026) is an hour shorter.
+        assert_eq!(
+            rules.quiet_until(at("2026-03-28T21:30:00Z")),
+            Some(at("2026-03-29T05:00:00Z"))
+        );
+        // An end inside the hour that is skipped.
+        let rules = Rules::from_words([("quiet", "01:00-02:30")], Some("Europe/Berlin")).unwrap();
+        assert_eq!(
+            rules.quiet_until(at("2026-03-29T00:30:00Z")),
+            Some(at("2026-03-29T01:30:00Z"))
+        );
+        // Within one day.
+        let rules = Rules::from_words([("quiet", "12:00-13:00")], Some("UTC")).unwrap();
+        assert_eq!(
+            rules.quiet_until(at("2026-01-10T12:30:00Z")),
+            Some(at("2026-01-10T13:00:00Z"))
+        );
+        for bad in [
+            "",
+            "22-7",
+            "22:00",
+            "24:00-07:00",
+            "22:00-22:00",
+            "22:60-07:00",
+            "+2:00-07:00",
+        ] {
+            assert!(Quiet::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_zone_is_named() {
+        let error = Rules::from_words([], Some("Nowhere/Land")).unwrap_err();
+        assert_eq!(error.name, "tz");
+    }
+}

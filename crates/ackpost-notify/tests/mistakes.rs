@@ -1,0 +1,168 @@
+//! What people get wrong in URLs and configurations is named, without the secret, and loads as it did before.
+
+mod common;
+
+use ackpost_notify::{Message, Notifier, Options, Outcome, Problem, Severity, Syntax};
+
+use common::{KEY, SEED, context, refusal, service};
+
+fn texts(problems: &[Problem]) -> Vec<String> {
+    for problem in problems {
+        assert_eq!(problem.severity, Severity::Warning, "{problem}");
+    }
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn special_characters_in_a_password_are_named() {
+    for url in [
+        "xmpps://alice:p@ss@localhost/bob",
+        "xmpps://alice:p@@localhost/bob",
+    ] {
+        let warnings = texts(service(url).warnings());
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("more than one @") && warnings[0].contains("%40"));
+        assert!(!warnings[0].contains("ss@"), "{warnings:?}");
+    }
+    for url in [
+        "xmpps://alice:p%40ss@localhost/bob@localhost/#r@c.localhost",
+        "xmpps://alice:p@localhost/bob@localhost",
+    ] {
+        assert!(service(url).warnings().is_empty(), "{url}");
+    }
+    for mark in ['#', '/', '?'] {
+        let text = refusal(&format!("xmpps://alice:wrong{mark}passw@h/bob"));
+        for part in [
+            "not a number",
+            "%23",
+            "%2F",
+            "%3F",
+            "%40",
+            "%3A",
+            "password_file=",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        assert!(!text.contains("wrong") && !text.contains("passw@"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn no_password_is_said_without_a_connection() {
+    for url in ["xmpps://alice@192.0.2.1/bob", "xmpps://alice:@192.0.2.1/bob"] {
+        assert!(service(url).warnings().is_empty());
+        let mut list = Notifier::with_options(Options {
+            context: context(),
+            ..Options::default()
+        });
+        list.add(url).expect("loads");
+        let report = list.notify(Message::new("x")).await;
+        let Outcome::Refused { reason, remedy } = &report.targets[0].outcome else {
+            panic!("{:?}", report.targets[0].outcome);
+        };
+        assert_eq!(reason, "no password is given");
+        assert!(remedy.contains("password_file="), "{remedy}");
+    }
+}
+
+#[test]
+fn what_is_no_seed_is_told_apart() {
+    let missing = refusal(&format!("https://h.org/lobby?public_key={KEY}"));
+    assert!(missing.contains("the seed is missing") && missing.contains("ackpost identity new"));
+    for prefix in ["05", "15", "25"] {
+        let text = refusal(&format!("sessions://{KEY}:{prefix}{SEED}@h.org/lobby"));
+        assert!(text.contains("this is a Session id, not the seed"), "{text}");
+        assert!(text.contains("seed_file=") && !text.contains("0123"), "{text}");
+    }
+    let mut odd = SEED.to_owned();
+    odd.replace_range(16..17, "x");
+    let text = refusal(&format!("sessions://{KEY}:{odd}@h.org/lobby"));
+    assert!(
+        text.contains("character 17 is none") && !text.contains("x12"),
+        "{text}"
+    );
+    let text = refusal(&format!("sessions://{KEY}:{}@h.org/lobby", &SEED[1..]));
+    assert!(text.contains("it has 63 characters"), "{text}");
+}
+
+#[test]
+fn an_address_that_is_no_join_link_is_told_what_it_lacks() {
+    let text = refusal("https://h.org/lobby");
+    assert!(text.contains("?public_key="), "{text}");
+    assert!(refusal("mailto://h.org").contains("the schema mailto:// is not supported"));
+}
+
+#[test]
+fn a_repeated_parameter_is_reported() {
+    let seen =
+        texts(service("xmpps://a:p@h.org/b?confirm=server&confirm=sent&CONFIRM=room&rto=5").warnings());
+    assert_eq!(
+        seen,
+        ["confirm: `confirm` is written more than once; the last value counts; write it once"]
+    );
+    // A key of a configuration entry is meant to stand above the URL.
+    assert!(
+        service("xmpps://a:p@h.org/b?confirm=sent&port=5222")
+            .warnings()
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_url_of_somebody_else_waits_for_a_limited_time() {
+    let url = "xmpps://a:p@h.org/b?rto=600&cto=600";
+    let own = service(url);
+    assert_eq!(own.common().read_timeout().as_secs(), 600);
+    let context = ackpost_notify::Context {
+        env: ackpost_notify::Environment::foreign(),
+        ..context()
+    };
+    let guest = ackpost_notify::Service::parse(url, &context).expect("a service");
+    let common = guest.common();
+    assert_eq!(
+        (
+            common.connect_timeout().as_secs(),
+            common.read_timeout().as_secs()
+        ),
+        (10, 15)
+    );
+}
+
+#[tokio::test]
+async fn unknown_names_are_reported() {
+    let meant = |url: &str| texts(service(url).warnings());
+    let seen = meant("xmpps://a:p@h.org/b?verfy=no&ca_flie=x&image=yes&footer=no&from=me");
+    assert_eq!(
+        seen,
+        [
+            "verfy: `verfy` is not a parameter here and is not used; perhaps verify is meant",
+            "ca_flie: `ca_flie` is not a parameter here and is not used; perhaps ca_file is meant",
+            "image: `image` is not a parameter here and is not used; remove it; `ackpost details xmpp` lists the parameters",
+            "footer: `footer` is not a parameter here and is not used; remove it; `ackpost details xmpp` lists the parameters",
+            "from: `from` is not a parameter here and is not used; remove it; `ackpost details xmpp` lists the parameters",
+        ]
+    );
+    let mut list = Notifier::with_options(Options {
+        context: context(),
+        ..Options::default()
+    });
+    let yaml = "url: xmpps://a:p@h.org/b\nmine: x\nurls:\n  - xmpps://a:p@h.org/b:\n      tga: ops\n      title: x\n";
+    list.add_config_text(yaml, Some(Syntax::Yaml)).await;
+    assert_eq!(list.len(), 1);
+    let problems = list.problems();
+    assert!(
+        problems[..2].iter().all(Problem::is_error),
+        "both change who gets a message"
+    );
+    let seen: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(seen.len(), 3, "{seen:?}");
+    assert!(seen[0].contains("1:1: url: `url` is no key here and is not used; perhaps urls is meant"));
+    assert!(
+        seen[1].contains("5:7: urls[1].tga: ") && seen[1].contains("perhaps tag is meant"),
+        "{seen:?}"
+    );
+    assert!(
+        seen[2].contains("urls[1].title: `title` is not a parameter"),
+        "{seen:?}"
+    );
+}

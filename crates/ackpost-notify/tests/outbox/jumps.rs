@@ -1,0 +1,246 @@
+//! Clocks that jump, machines that start with a clock of the past, and messages whose time ran out unseen.
+
+use std::time::{Duration, SystemTime};
+
+use ackpost_notify::outbox::{FlushSettings, State};
+
+use crate::support::{Place, Reaction, Sink, accept, flush, later, stamped, state, worker};
+
+stamped!(
+    a_clock_set_back_does_not_hold_a_lane,
+    a_clock_set_forward_kills_nothing,
+    several_processes_move_the_times_once,
+    a_machine_without_a_battery_goes_on_where_it_was,
+    nothing_expires_untried,
+    each_late_message_is_tried_once_when_its_target_fails,
+    quiet_hours_longer_than_the_time_to_live,
+    a_window_for_repeats_stays_as_long_as_it_was,
+    a_budget_stays_as_it_was,
+    a_lease_outlives_a_jump,
+    a_flush_gives_back_what_is_under_way,
+);
+
+const HOUR: i64 = 3_600_000;
+
+async fn a_clock_set_back_does_not_hold_a_lane(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    sink.next("a", [later(None)]);
+    let id = accept(&outbox, "a", &[], "text").await.id;
+    flush(&outbox).await;
+    place.clock.set_by(-2 * HOUR);
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &id).await, State::Waiting, "the pause lasts 2 s");
+    place.advance(2);
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &id).await, State::Delivered);
+}
+
+async fn a_clock_set_forward_kills_nothing(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    sink.next("b", [later(Some(60)), later(None)]);
+    let untried = accept(&outbox, "a", &[], "text").await.id;
+    let tried = accept(&outbox, "b", &[], "text").await.id;
+    sink.next("a", [later(None)]);
+    flush(&outbox).await;
+    place.clock.set_by(72 * HOUR);
+    place.advance(59);
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &untried).await, State::Delivered);
+    assert_eq!(
+        state(&outbox, &tried).await,
+        State::Waiting,
+        "the server asked for 60 s"
+    );
+    let entry = outbox.get(&tried).await.unwrap().unwrap();
+    let lives = entry.expires_at.duration_since(entry.accepted_at).unwrap();
+    assert_eq!(lives, Duration::from_secs(24 * 3600));
+    // The time to live still ends.
+    place.advance(24 * 3600);
+    sink.next("b", [later(None)]);
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &tried).await, State::Dead);
+}
+
+async fn several_processes_move_the_times_once(place: Place) {
+    let sink = Sink::new();
+    let first = place.open(&sink).await;
+    sink.next("a", [later(Some(600))]);
+    let id = accept(&first, "a", &[], "text").await.id;
+    flush(&first).await;
+    let before = first.get(&id).await.unwrap().unwrap();
+    place.clock.set_by(-2 * HOUR);
+    let second = place.open(&sink).await;
+    let third = place.open(&sink).await;
+    for outbox in [&first, &second, &third] {
+        flush(outbox).await;
+        let after = outbox.get(&id).await.unwrap().unwrap();
+        assert_eq!(
+            before.due_at.duration_since(after.due_at).unwrap(),
+            Duration::from_secs(2 * 3600)
+        );
+    }
+    place.advance(600);
+    flush(&second).await;
+    assert_eq!(state(&third, &id).await, State::Delivered);
+}
+
+async fn a_machine_without_a_battery_goes_on_where_it_was(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    sink.next("a", [later(Some(60))]);
+    let id = accept(&outbox, "a", &[], "text").await.id;
+    flush(&outbox).await;
+    outbox.close().await;
+    // It starts with a clock that is a year late, and learns the time a while later.
+    place.clock.restart();
+    place.clock.set_by(-365 * 24 * HOUR);
+    let outbox = place.open(&sink).await;
+    place.advance(30);
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &id).await, State::Waiting);
+    place.clock.set_by(365 * 24 * HOUR);
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &id).await, State::Waiting);
+    place.advance(31);
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &id).await, State::Delivered);
+}
+
+async fn nothing_expires_untried(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    let id = accept(&outbox, "a", &[("ttl", "1h")], "text").await.id;
+    outbox.close().await;
+    // The machine was off for three days.
+    place.clock.restart();
+    place.clock.set_by(72 * HOUR);
+    let outbox = place.open(&sink).await;
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &id).await, State::Delivered);
+}
+
+async fn each_late_message_is_tried_once_when_its_target_fails(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    let mut ids = Vec::new();
+    for number in 0..3 {
+        ids.push(
+            accept(&outbox, "a", &[("ttl", "1h")], &format!("text {number}"))
+                .await
+                .id,
+        );
+    }
+    place.advance(2 * 3600);
+    sink.next("a", [later(None), later(None)]);
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &ids[0]).await, State::Dead);
+    assert_eq!(state(&outbox, &ids[1]).await, State::Dead);
+    assert_eq!(state(&outbox, &ids[2]).await, State::Delivered);
+    for id in &ids {
+        let entry = outbox.get(id).await.unwrap().unwrap();
+        assert_eq!(entry.attempts, 1, "{entry:?}");
+    }
+    assert_eq!(sink.attempts().len(), 3);
+    assert_eq!(sink.texts("a"), ["text 2"]);
+    let entry = outbox.get(&ids[1]).await.unwrap().unwrap();
+    let reason = entry
+        .outcome
+        .as_ref()
+        .and_then(ackpost_notify::Outcome::reason)
+        .unwrap();
+    assert!(reason.starts_with("not delivered within 1h; last: "), "{reason}");
+}
+
+async fn quiet_hours_longer_than_the_time_to_live(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    // The clock shows 12:00 UTC.
+    let words = [("quiet", "11:00-15:00"), ("ttl", "1h")];
+    let id = accept(&outbox, "a", &words, "text").await.id;
+    for _ in 0..2 {
+        flush(&outbox).await;
+        assert_eq!(state(&outbox, &id).await, State::Waiting);
+        place.advance(5400);
+    }
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &id).await, State::Delivered);
+}
+
+async fn a_window_for_repeats_stays_as_long_as_it_was(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    let words = [("dedup", "disk/10m")];
+    accept(&outbox, "a", &words, "full").await;
+    flush(&outbox).await;
+    for jump in [HOUR, -3 * HOUR] {
+        place.clock.set_by(jump);
+        accept(&outbox, "a", &words, "full").await;
+        flush(&outbox).await;
+        assert_eq!(sink.texts("a").len(), 1, "the window of 10 minutes is not over");
+    }
+    place.advance(601);
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a")[1], "full\n(repeated 2 more times within 10m)");
+}
+
+async fn a_budget_stays_as_it_was(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    let words = [("budget", "1/10m")];
+    accept(&outbox, "a", &words, "one").await;
+    accept(&outbox, "a", &words, "two").await;
+    flush(&outbox).await;
+    for jump in [HOUR, -3 * HOUR] {
+        place.clock.set_by(jump);
+        flush(&outbox).await;
+        assert_eq!(sink.texts("a"), ["one"]);
+    }
+    place.advance(601);
+    flush(&outbox).await;
+    assert_eq!(sink.texts("a"), ["one", "two"]);
+}
+
+async fn a_lease_outlives_a_jump(place: Place) {
+    let sink = Sink::new();
+    let (ours, theirs) = (place.open(&sink).await, place.open(&sink).await);
+    sink.next("a", [Reaction::Slow(Duration::from_millis(400))]);
+    let id = accept(&ours, "a", &[], "text").await.id;
+    let under_way = tokio::spawn({
+        let ours = ours.clone();
+        async move { flush(&ours).await }
+    });
+    while sink.attempts().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    place.clock.set_by(HOUR);
+    flush(&theirs).await;
+    under_way.await.unwrap();
+    assert_eq!(sink.attempts().len(), 1, "nobody took the lane over");
+    assert_eq!(state(&theirs, &id).await, State::Delivered);
+}
+
+async fn a_flush_gives_back_what_is_under_way(place: Place) {
+    let sink = Sink::new();
+    let outbox = place.open(&sink).await;
+    sink.next("a", [Reaction::TakeAndSilence]);
+    let id = accept(&outbox, "a", &[], "text").await.id;
+    let settings = FlushSettings {
+        deadline: Duration::from_millis(300),
+        ..FlushSettings::default()
+    };
+    let begun = SystemTime::now();
+    let summary = outbox.flush(worker(), settings).await.unwrap();
+    assert!(
+        begun.elapsed().unwrap() < Duration::from_secs(5),
+        "it stops at its deadline"
+    );
+    assert_eq!(summary.remaining, 1);
+    assert_eq!(state(&outbox, &id).await, State::Waiting);
+    // Free for the next worker at once, which looks before it sends.
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &id).await, State::Delivered);
+    assert_eq!(sink.texts("a"), ["text"]);
+    assert!(sink.attempts()[1].1, "the second attempt is marked as a repeat");
+}
