@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::model::permission::{Rights, rights};
+use crate::model::permission::{Override, Rights, Standing, rights};
 use crate::store::{Change, DynStore, Id, OverrideRow, RoomFull, StoreResult, UserFull, UserRow};
 
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -34,9 +34,9 @@ impl Room {
     /// What this user may do here.
     pub fn rights(&self, user: Option<&User>) -> Rights {
         let rights = rights(
-            &self.full.room.defaults,
-            user.map(|user| &user.row),
-            user.and_then(|user| user.overrides.get(&self.id())),
+            (&self.full.room.defaults).into(),
+            user.map(|user| (&user.row).into()),
+            user.and_then(|user| user.overrides.get(&self.id()).map(Into::into)),
         );
         if self.is_for_moderators() {
             rights.in_moderators_room(user.is_some_and(User::moderates_some_room))
@@ -55,15 +55,15 @@ impl Room {
         if self.is_for_moderators() {
             return false;
         }
-        let row = UserRow {
+        let standing = Standing {
             banned: false,
-            ..user.row.clone()
+            ..(&user.row).into()
         };
-        let own = user.overrides.get(&self.id()).map(|own| OverrideRow {
+        let own = user.overrides.get(&self.id()).map(|own| Override {
             banned: false,
-            ..*own
+            ..own.into()
         });
-        rights(&self.full.room.defaults, Some(&row), own.as_ref()).visible()
+        rights((&self.full.room.defaults).into(), Some(standing), own).visible()
     }
 }
 
