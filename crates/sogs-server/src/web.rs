@@ -310,8 +310,12 @@ async fn visible_file(app: &Arc<App>, token: &str, id: &str) -> StoreResult<Opti
         return Ok(None);
     };
     let message = app.store.message_view(room.id(), message_id).await?;
-    let is_visible = message
-        .is_some_and(|message| !message.filtered && message.whisper_to.is_none() && !message.whisper_mods);
+    let is_visible = message.is_some_and(|message| {
+        !message.filtered
+            && message.whisper_to.is_none()
+            && !message.whisper_mods
+            && message.for_moderators_of.is_none()
+    });
     Ok(is_visible.then_some(file))
 }
 

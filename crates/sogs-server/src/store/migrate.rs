@@ -35,8 +35,13 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     },
     Migration {
         version: 5,
+        name: "moderation",
+        text: include_str!("../../migrations/0005_moderation.sql"),
+    },
+    Migration {
+        version: 6,
         name: "pages",
-        text: include_str!("../../migrations/0005_pages.sql"),
+        text: include_str!("../../migrations/0006_pages.sql"),
     },
 ];
 

@@ -42,7 +42,7 @@ const INDEX_WORDS: &str = "INSERT INTO search_index (message_id, room_id, words)
 /// Finds messages of a room that everybody may see: room, expression, number below which they are, how many.
 const FIND_WORDS: &str = "SELECT m.id FROM search_index i JOIN messages m ON m.id = i.message_id \
      WHERE i.room_id = $1 AND i.words @@ websearch_to_tsquery('simple', $2) AND i.message_id < $3 \
-     AND m.room_id = $1 AND m.data IS NOT NULL AND NOT m.filtered AND m.whisper_to IS NULL AND NOT m.whisper_mods \
+     AND m.room_id = $1 AND m.data IS NOT NULL AND NOT m.filtered AND m.whisper_to IS NULL AND NOT m.whisper_mods AND m.for_moderators_of IS NULL \
      ORDER BY i.message_id DESC LIMIT $4";
 /// Bounds the time of a search.
 const BOUND_SEARCH: Option<&str> = Some("SET LOCAL statement_timeout = 3000");

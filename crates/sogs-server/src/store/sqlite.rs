@@ -45,7 +45,7 @@ const INDEX_WORDS: &str =
 /// The index gives the newest first. However many of them are not shown, a search looks at no more than a few thousand.
 const FIND_WORDS: &str = "SELECT m.id FROM (SELECT rowid AS id FROM search_index WHERE search_index MATCH $2 AND rowid < $3 \
      ORDER BY rowid DESC LIMIT 4000) AS found JOIN messages m ON m.id = found.id \
-     WHERE m.room_id = $1 AND m.data IS NOT NULL AND NOT m.filtered AND m.whisper_to IS NULL AND NOT m.whisper_mods \
+     WHERE m.room_id = $1 AND m.data IS NOT NULL AND NOT m.filtered AND m.whisper_to IS NULL AND NOT m.whisper_mods AND m.for_moderators_of IS NULL \
      ORDER BY m.id DESC LIMIT $4";
 /// Bounds the time of a search, where the database can.
 const BOUND_SEARCH: Option<&str> = None;

@@ -11,7 +11,7 @@ use super::text;
 use crate::app::{App, unix_now};
 use crate::cache::Room;
 use crate::http::clean_file_name as clean;
-use crate::store::{Candidate, FileRow, Id, MessageRow, ReactionRow, Shown, StoreResult, Thumbnail};
+use crate::store::{Candidate, FileRow, Id, MessageRow, ReactionRow, StoreResult, Thumbnail, Visible};
 
 /// Messages of a page.
 pub(super) const MESSAGES: i64 = 50;
@@ -95,11 +95,11 @@ fn is_time(posted: f64, sent: Option<u64>, quoted: u64) -> bool {
 pub(super) async fn messages(app: &Arc<App>, room: &Room, part: Part) -> StoreResult<RoomView> {
     let store = &app.store;
     let (which, is_after) = match part {
-        Part::Newest => (Shown::Before(Id::MAX), false),
-        Part::Before(id) => (Shown::Before(id), false),
-        Part::After(id) => (Shown::After(id), true),
+        Part::Newest => (Visible::Before(Id::MAX), false),
+        Part::Before(id) => (Visible::Before(id), false),
+        Part::After(id) => (Visible::After(id), true),
     };
-    let mut rows = store.shown(room.id(), which, MESSAGES + 1).await?;
+    let mut rows = store.visible(room.id(), which, MESSAGES + 1).await?;
     let has_more = rows.len() > usize::try_from(MESSAGES).unwrap_or(usize::MAX);
     rows.truncate(usize::try_from(MESSAGES).unwrap_or(usize::MAX));
     if is_after {
@@ -110,7 +110,7 @@ pub(super) async fn messages(app: &Arc<App>, room: &Room, part: Part) -> StoreRe
         (Part::After(_), Some(first), Some(last)) => (has_more.then_some(first), Some(last)),
         (Part::After(id), ..) => (None, id.checked_add(1)),
         (Part::Before(_), Some(first), last) => {
-            let above = store.shown(room.id(), Shown::After(first), 1).await?;
+            let above = store.visible(room.id(), Visible::After(first), 1).await?;
             ((!above.is_empty()).then_some(first), last.filter(|_| has_more))
         }
         (Part::Before(id), ..) => (id.checked_sub(1), None),
@@ -151,7 +151,7 @@ async fn pinned(app: &Arc<App>, room: &Room) -> StoreResult<Vec<PinnedMessage>> 
     }
     let rows = app
         .store
-        .shown(room.id(), Shown::These(ids.clone()), MESSAGES)
+        .visible(room.id(), Visible::These(ids.clone()), MESSAGES)
         .await?;
     let mut read: HashMap<Id, Read> = rows
         .into_iter()
@@ -324,7 +324,7 @@ async fn reply(app: &Arc<App>, room: &Room, quote: &Quote, page: &[Read]) -> Sto
     }
     let rows = app
         .store
-        .shown(room.id(), Shown::These(vec![candidate.id]), 1)
+        .visible(room.id(), Visible::These(vec![candidate.id]), 1)
         .await?;
     let Some(one) = rows.into_iter().find_map(Read::of) else {
         return Ok(Reply::Hidden);

@@ -10,7 +10,7 @@ use super::room::{MESSAGES, complete};
 use crate::app::App;
 use crate::cache::Room;
 use crate::search::{MAX_SEARCH, Words};
-use crate::store::{Id, Shown, StoreResult};
+use crate::store::{Id, StoreResult, Visible};
 
 /// Searches that run at the same time.
 const AT_A_TIME: usize = 2;
@@ -85,7 +85,10 @@ pub(super) async fn find(
     let has_more = ids.len() > most;
     ids.truncate(most);
     found.more = ids.last().copied().filter(|_| has_more);
-    let rows = app.store.shown(room.id(), Shown::These(ids), MESSAGES).await?;
+    let rows = app
+        .store
+        .visible(room.id(), Visible::These(ids), MESSAGES)
+        .await?;
     found.list = complete(app, room, rows).await?;
     found.is_indexing = app.store.unindexed(BACKLOG + 1).await? > BACKLOG;
     Ok(Some(found))

@@ -5,32 +5,37 @@ use futures_util::TryStreamExt as _;
 use super::listing::{message_query, whole};
 use super::{SqlStore, Tx, id_lists};
 use crate::search::{Words, words_of_message};
-use crate::store::{Candidate, Id, MessageRow, Shown, StoreResult, Thumbnail, Unseen};
+use crate::store::{Candidate, Id, MessageRow, StoreResult, Thumbnail, Unseen, Visible};
 
 /// Bytes of messages that one round of indexing reads.
 const INDEX_BYTES: usize = 2 << 20;
 
 impl SqlStore {
-    pub(crate) async fn shown(&self, room_id: Id, which: Shown, limit: i64) -> StoreResult<Vec<MessageRow>> {
+    pub(crate) async fn visible(
+        &self,
+        room_id: Id,
+        which: Visible,
+        limit: i64,
+    ) -> StoreResult<Vec<MessageRow>> {
         let readers = &self.readers;
         let rows = match &which {
-            Shown::Before(id) => sqlx::query_as(message_query!(
-                "m.data IS NOT NULL AND m.whisper_to IS NULL AND NOT m.whisper_mods AND m.id < $2 \
+            Visible::Before(id) => sqlx::query_as(message_query!(
+                "m.data IS NOT NULL AND m.whisper_to IS NULL AND NOT m.whisper_mods AND m.for_moderators_of IS NULL AND m.id < $2 \
                  ORDER BY m.id DESC LIMIT $3"
             ))
             .bind(room_id)
             .bind(id)
             .bind(limit)
             .fetch(readers),
-            Shown::After(id) => sqlx::query_as(message_query!(
-                "m.data IS NOT NULL AND m.whisper_to IS NULL AND NOT m.whisper_mods AND m.id > $2 \
+            Visible::After(id) => sqlx::query_as(message_query!(
+                "m.data IS NOT NULL AND m.whisper_to IS NULL AND NOT m.whisper_mods AND m.for_moderators_of IS NULL AND m.id > $2 \
                  ORDER BY m.id LIMIT $3"
             ))
             .bind(room_id)
             .bind(id)
             .bind(limit)
             .fetch(readers),
-            Shown::These(ids) => return self.these(room_id, ids, limit).await,
+            Visible::These(ids) => return self.these(room_id, ids, limit).await,
         };
         whole(rows).await
     }
@@ -41,7 +46,7 @@ impl SqlStore {
             let text = format!(
                 "{} ({marks}) ORDER BY m.id DESC LIMIT $2",
                 message_query!(
-                    "m.data IS NOT NULL AND m.whisper_to IS NULL AND NOT m.whisper_mods AND m.id IN"
+                    "m.data IS NOT NULL AND m.whisper_to IS NULL AND NOT m.whisper_mods AND m.for_moderators_of IS NULL AND m.id IN"
                 )
             );
             let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text))
@@ -66,7 +71,7 @@ impl SqlStore {
         Ok(sqlx::query_as(
             "SELECT m.id, m.posted, COALESCE(m.data, (SELECT h.data FROM message_history h WHERE h.message_id = m.id \
                  ORDER BY h.replaced DESC LIMIT 1)) AS data, m.data IS NULL AS is_deleted, \
-             NOT m.filtered AND m.whisper_to IS NULL AND NOT m.whisper_mods AS is_shown \
+             NOT m.filtered AND m.whisper_to IS NULL AND NOT m.whisper_mods AND m.for_moderators_of IS NULL AS is_shown \
              FROM messages m WHERE m.user_id = $1 AND m.room_id = $2 AND m.posted >= $3 AND m.posted <= $4 \
              ORDER BY ABS(m.posted - $5), m.id LIMIT 20",
         )
@@ -203,7 +208,7 @@ async fn index(tx: Tx<'_>, limit: i64) -> StoreResult<i64> {
     let waiting: Vec<Waiting> = {
         let mut rows = sqlx::query_as::<_, Waiting>(
             "SELECT q.message_id, m.room_id, m.data FROM search_queue q LEFT JOIN messages m ON m.id = q.message_id \
-             AND m.data IS NOT NULL AND NOT m.filtered AND m.whisper_to IS NULL AND NOT m.whisper_mods \
+             AND m.data IS NOT NULL AND NOT m.filtered AND m.whisper_to IS NULL AND NOT m.whisper_mods AND m.for_moderators_of IS NULL \
              ORDER BY q.message_id DESC LIMIT $1",
         )
         .bind(limit)

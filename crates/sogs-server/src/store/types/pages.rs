@@ -4,7 +4,7 @@ use super::Id;
 
 /// Messages of a room that everybody may see: neither deleted nor hidden, and no whispers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Shown {
+pub enum Visible {
     /// With a number below this, newest first.
     Before(Id),
     /// With a number above this, oldest first.

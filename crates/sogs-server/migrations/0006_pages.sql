@@ -21,6 +21,7 @@ CREATE VIRTUAL TABLE search_index USING fts5 (room, text, content = '', contentl
 
 CREATE TRIGGER messages_added AFTER INSERT ON messages
 WHEN new.data IS NOT NULL AND NOT new.filtered AND new.whisper_to IS NULL AND NOT new.whisper_mods
+    AND new.for_moderators_of IS NULL
 BEGIN
     INSERT OR IGNORE INTO search_queue (message_id) VALUES (new.id);
 END;
@@ -84,7 +85,8 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER messages_added AFTER INSERT ON messages FOR EACH ROW
-WHEN (NEW.data IS NOT NULL AND NOT NEW.filtered AND NEW.whisper_to IS NULL AND NOT NEW.whisper_mods)
+WHEN (NEW.data IS NOT NULL AND NOT NEW.filtered AND NEW.whisper_to IS NULL AND NOT NEW.whisper_mods
+    AND NEW.for_moderators_of IS NULL)
 EXECUTE FUNCTION search_later();
 CREATE TRIGGER messages_changed AFTER UPDATE OF data, filtered, room_id ON messages FOR EACH ROW
 WHEN (OLD.data IS DISTINCT FROM NEW.data OR OLD.filtered <> NEW.filtered OR OLD.room_id <> NEW.room_id)
