@@ -176,3 +176,8 @@ async fn test_message(walk: &mut Walk, service: &Service, options: &CourierOptio
         }
     }
 }
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -53,3 +53,8 @@ pub use rate::Rate;
 pub use run::{GatewayError, run};
 pub use token::{Grant, NewToken, Scope, TokenError, Tokens};
 pub use units::duration;
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,5 +1,14 @@
 //! Messages, Apprise URLs and configuration, rendering, dispatch and outbox.
 //!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! ackpost_notify::send("xmpps://bot:secret@example.org/jane", "backup done").await.into_result()?;
+//! # Ok(()) }
+//! ```
+//!
+//! "Delivered" means that the other side said so; [`Confirmation`] names what said it. A [`Notifier`] holds URLs with tags
+//! and configuration files:
+//!
 //! ```
 //! use ackpost_notify::{Message, Notifier, TagFilter};
 //!
@@ -26,8 +35,10 @@ mod notifier;
 pub mod outbox;
 mod outcome;
 mod problem;
+mod queue_rules;
 pub mod render;
 mod report;
+mod result;
 pub mod service;
 mod tag;
 mod template;
@@ -49,6 +60,7 @@ pub use notifier::{Details, Notifier, Options};
 pub use outcome::{Confirmation, Lack, Outcome};
 pub use problem::{AddError, Problem, Severity};
 pub use report::{Pieces, Report, Status, TargetReport};
+pub use result::{NotDelivered, send};
 pub use service::{
     ADDRESS_PARAMETERS, COMMON_PARAMETERS, Chunk, Context, LoadedUrls, Origin, Param, ParamValue, Parameter,
     QUEUE_PARAMETERS, SavedCommunities, Service, Shown, SogsAccess, SogsParts, Target, Values as ParamValues,
@@ -61,3 +73,8 @@ pub use url::split_urls;
 
 /// The version of Apprise whose language this crate follows.
 pub const APPRISE_VERSION: &str = "2.3.0";
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

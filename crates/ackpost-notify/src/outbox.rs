@@ -27,7 +27,6 @@ mod lane;
 mod outbox;
 mod payload;
 mod remarks;
-mod rules;
 mod seal;
 mod services;
 mod slots;
@@ -36,16 +35,16 @@ mod time;
 mod types;
 mod worker;
 
+pub use crate::queue_rules::{
+    Budget, DEFAULT_DEDUP_WINDOW, DEFAULT_TTL, Dedup, MAX_BUDGET, MAX_SPAN, Quiet, RuleError, Rules,
+    parse_span,
+};
 pub use accept::Parcel;
 pub use carrier::{Carrier, Hidden, Job, Keep, Route, Sender, Stamp, StoredFile, Wire};
 pub use clock::{Clock, FixedJitter, Jitter, ManualClock, RandomJitter, Steady, SystemClock};
 pub use config::{Alarm, AlarmServices, FlushSettings, OutboxConfig, OutboxLimits, Summary, WorkerSettings};
 pub use error::OutboxError;
 pub use outbox::{Lane, Outbox};
-pub use rules::{
-    Budget, DEFAULT_DEDUP_WINDOW, DEFAULT_TTL, Dedup, MAX_BUDGET, MAX_SPAN, Quiet, RuleError, Rules,
-    parse_span,
-};
 pub use services::{Services, target_labels};
 pub use store::Location;
 pub use types::{

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// Result of a message at one target. There is no fifth possibility.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a message may not be delivered"]
 pub enum Outcome {
     /// The other side said that it has the message.
     Delivered {
@@ -115,7 +116,6 @@ impl Outcome {
     }
 
     /// The same outcome for a message whose text went without some of its files, for these reasons.
-    #[must_use]
     pub(crate) fn without_files(self, missing: &[String]) -> Self {
         if missing.is_empty() {
             return self;

@@ -7,6 +7,7 @@ use crate::problem::Problem;
 
 /// What became of one message: one line per target, and the verdict on the whole.
 #[derive(Clone, Debug)]
+#[must_use = "it says which targets do not have the message; `into_result` makes a failure an error"]
 pub struct Report {
     /// One entry per target, in the order of the services and of their targets.
     pub targets: Vec<TargetReport>,
@@ -61,6 +62,7 @@ impl Status {
 
 /// What became of a message at one target.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct TargetReport {
     /// `sogs` or `xmpp`.
     pub service: &'static str,

@@ -2,7 +2,6 @@
 
 mod access;
 mod common;
-mod limits;
 mod near;
 #[cfg(test)]
 mod pager;
@@ -23,10 +22,10 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
+pub use crate::render::{Chunk, Limits, Measure};
 pub use access::{SogsAccess, SogsParts, XmppAccess, XmppParts};
 pub use common::{Common, Origin, ParamValue, Parameter};
 pub(crate) use common::{Origins, PARAMETERS, Query, Taken, boolean_word};
-pub use limits::{Limits, Measure};
 pub(crate) use near::near_miss;
 pub use param::{ADDRESS_PARAMETERS, COMMON_PARAMETERS, Param, QUEUE_PARAMETERS, Values};
 pub(crate) use param::{Written, declares};
@@ -36,7 +35,6 @@ pub use wire::{FixedPost, Shown, SogsWire, Wire, XmppWire};
 
 use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};
 use crate::problem::Problem;
-use crate::text::Text;
 use crate::url::{RawUrl, percent};
 
 /// Makes an endpoint of a URL.
@@ -419,24 +417,4 @@ pub struct Target {
     pub address: String,
     /// True for rooms.
     pub room: bool,
-}
-
-/// One piece of text as it is handed to the wire.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Chunk {
-    /// The subject, for services that carry one apart from the body; else empty.
-    pub title: String,
-    /// The text.
-    pub body: Text,
-    /// The same text as XHTML-IM body content (XMPP with `format=html`, D20).
-    pub xhtml: Option<String>,
-    /// Text behind this piece was cut off (`overflow=truncate`).
-    pub cut: bool,
-}
-
-impl Chunk {
-    /// Length of the body in Unicode code points, the unit of every limit here.
-    pub fn chars(&self) -> usize {
-        self.body.chars().count()
-    }
 }

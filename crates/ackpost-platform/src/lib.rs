@@ -33,3 +33,8 @@ pub fn read_limited(path: &std::path::Path, limit: u64) -> std::io::Result<Vec<u
     }
     Ok(bytes)
 }
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

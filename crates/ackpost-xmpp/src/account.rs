@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::{Jid, Memory};
+use crate::{Content, Delivered, Jid, Memory, Outcome, Outgoing, Target, XmppError};
 
 /// How the connection is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -229,6 +229,26 @@ impl Account {
     pub fn software(mut self, name: impl Into<String>) -> Self {
         self.software = name.into();
         self
+    }
+
+    /// Logs in, sends one text to a person, and logs out. The text counts as delivered when the server responsible for
+    /// the person took it ([`crate::Confirm::Server`]).
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use ackpost_xmpp::Account;
+    ///
+    /// let account = Account::new("bot@example.org".parse()?, "secret".to_owned().into());
+    /// account.send("jane@example.org".parse()?, "hello").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`XmppError`], which has the cause, the remedy and whether a later attempt may succeed.
+    pub async fn send(&self, to: Jid, text: impl Into<String>) -> Result<Delivered, XmppError> {
+        let message = Outgoing::new(Target::User(to), Content::text(text));
+        let mut outcomes = crate::send(self, vec![message]).await;
+        outcomes.pop().map_or(Err(XmppError::Empty), Outcome::into_result)
     }
 
     /// The address that logs in.

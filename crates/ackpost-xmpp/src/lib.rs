@@ -1,5 +1,14 @@
 //! One XMPP account: connect, log in, join, send, confirm, receive.
 //!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use ackpost_xmpp::Account;
+//!
+//! let account = Account::new("bot@example.org".parse()?, "secret".to_owned().into());
+//! account.send("jane@example.org".parse()?, "hello").await?;
+//! # Ok(()) }
+//! ```
+//!
 //! [`send`] opens a connection, sends messages to people and rooms in as few round trips as the
 //! server allows, and says for each what came of it. [`Session`] keeps the connection.
 //!
@@ -48,3 +57,8 @@ pub use probe::{Candidate, ChosenMechanism, Joined, Offered, RoomFacts, Visit, a
 pub use session::{ArchivePlace, Event, Events, Received, Session, SessionOptions};
 pub use styling::styling_from_markdown;
 pub use xml::{char_wire_len, wire_len};
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

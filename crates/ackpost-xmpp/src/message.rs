@@ -278,6 +278,7 @@ impl From<Jid> for Target {
 /// What came of one message.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[must_use = "a message may not be delivered; `into_result` makes a failure an error"]
 pub enum Outcome {
     /// It was confirmed.
     Delivered(Delivered),
@@ -348,6 +349,21 @@ impl fmt::Display for Note {
     }
 }
 
+impl fmt::Display for Outcome {
+    /// The word of the outcome; then the proof and the id, or the cause and the remedy.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delivered(proof) => write!(
+                f,
+                "delivered, confirmed by {}, id {}",
+                proof.confirmed_by, proof.id
+            ),
+            Self::Deferred(error) => write!(f, "deferred: {error}; {}", error.remedy()),
+            Self::Refused(error) => write!(f, "refused: {error}; {}", error.remedy()),
+        }
+    }
+}
+
 impl Outcome {
     /// Deferred or refused, as the error is transient or permanent.
     pub fn failed(error: XmppError) -> Self {
@@ -355,6 +371,17 @@ impl Outcome {
             Self::Refused(error)
         } else {
             Self::Deferred(error)
+        }
+    }
+
+    /// Returns the proof.
+    ///
+    /// # Errors
+    /// The error of a message that was deferred or refused.
+    pub fn into_result(self) -> Result<Delivered, XmppError> {
+        match self {
+            Self::Delivered(proof) => Ok(proof),
+            Self::Deferred(error) | Self::Refused(error) => Err(error),
         }
     }
 

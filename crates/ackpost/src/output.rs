@@ -184,7 +184,7 @@ pub(crate) fn refused(problems: &[Problem], context: Context) {
 pub(crate) fn report(report: &Report, context: Context) {
     for target in &report.targets {
         if context.json {
-            json(&target_json(target));
+            json(target);
         }
         if context.name == Name::Apprise {
             apprise_line(target, context.verbosity);
@@ -210,26 +210,6 @@ fn apprise_line(target: &TargetReport, verbosity: u8) {
         _ => plain_target_line(target),
     };
     log_line(verbosity, least, level, &text);
-}
-
-fn target_json(target: &TargetReport) -> serde_json::Value {
-    let (confirmed_by, id) = match &target.outcome {
-        Outcome::Delivered { confirmed_by, id } => (Some(confirmed_by.as_str()), id.as_deref()),
-        Outcome::Partial { id, .. } => (None, id.as_deref()),
-        _ => (None, None),
-    };
-    serde_json::json!({
-        "target": target.target,
-        "service": target.service,
-        "outcome": target.outcome.word(),
-        "confirmed_by": confirmed_by,
-        "id": id,
-        "reason": target.outcome.reason(),
-        "remedy": target.outcome.remedy(),
-        "notes": target.notes,
-        "attempts": target.attempts,
-        "elapsed_ms": u64::try_from(target.elapsed.as_millis()).unwrap_or(u64::MAX),
-    })
 }
 
 /// The line of a target without colours.

@@ -38,3 +38,8 @@ pub use memory::{MemoryBudget, MemoryPermit, OutOfMemory};
 pub use network::{Network, client_address};
 pub use serve::{Counters, HeadLimits, Running, start};
 pub use write_timeout::WriteTimeoutStream;
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -101,23 +101,35 @@ fn messages_of_the_session_before_a_restart_are_read_late() {
     for version in VERSIONS {
         let (mut alice, mut bob) = connected(version);
         let late = alice.send(&bob, b"late");
-        // Alice lost her state and starts again.
+        let first_answer = bob.send(&alice, b"to the session before");
         let bundle = bob.account.bundle(version);
-        let alice_account = alice.account.clone();
-        alice
-            .session
-            .as_mut()
-            .unwrap()
-            .restart(&alice_account, &bundle, &mut rng())
-            .unwrap();
+        let account = alice.account.clone();
+        let session = alice.session.as_mut().unwrap();
+        session.restart(&account, &bundle, &mut rng()).unwrap();
         let first = alice.send(&bob, b"new");
         assert!(first.keys[0].key.key_exchange);
         assert_eq!(bob.read(&first).unwrap(), b"new");
         assert_eq!(bob.read(&late).unwrap(), b"late");
-        // The answer uses the new session all the same.
+        assert_eq!(alice.read(&first_answer).unwrap(), b"to the session before");
+        assert!(!alice.session.as_ref().unwrap().is_confirmed());
         let answer = bob.send(&alice, b"answer");
         assert_eq!(alice.read(&answer).unwrap(), b"answer");
         assert!(alice.session.as_ref().unwrap().is_confirmed());
+    }
+}
+
+/// A device that lost its state cannot read the session before, so a late message must not bring that back.
+#[test]
+fn a_late_message_does_not_bring_back_the_session_before() {
+    for version in VERSIONS {
+        let (mut alice, mut bob) = connected(version);
+        let late = alice.send(&bob, b"late");
+        alice.start(version, &bob);
+        let first = alice.send(&bob, b"new");
+        assert_eq!(bob.read(&first).unwrap(), b"new");
+        assert_eq!(bob.read(&late).unwrap(), b"late");
+        let answer = bob.send(&alice, b"answer");
+        assert_eq!(alice.read(&answer).unwrap(), b"answer");
     }
 }
 
@@ -345,4 +357,24 @@ fn values_can_be_shared_between_threads() {
     check::<Error>();
     check::<omemo::Attachment>();
     check::<omemo::MessageBuilder>();
+}
+
+/// After a start at the same time, the first message that answers one of the two sessions decides for it: from then on the
+/// chains turn, so no long chain ever asks for an answer.
+#[test]
+fn two_devices_that_started_at_the_same_time_agree_on_one_session() {
+    for version in VERSIONS {
+        let (mut alice, mut bob) = (Peer::new("alice@a.example"), Peer::new("bob@b.example"));
+        alice.start(version, &bob);
+        bob.start(version, &alice);
+        let (a, b) = (alice.send(&bob, b"a"), bob.send(&alice, b"b"));
+        alice.read(&b).unwrap();
+        bob.read(&a).unwrap();
+        for _ in 0..60 {
+            let message = alice.send(&bob, b"a");
+            assert!(!bob.receive(&message).unwrap().answer_due);
+            let message = bob.send(&alice, b"b");
+            assert!(!alice.receive(&message).unwrap().answer_due);
+        }
+    }
 }

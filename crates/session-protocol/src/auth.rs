@@ -107,6 +107,36 @@ pub struct Request<'a> {
     pub body: &'a [u8],
 }
 
+impl Identity {
+    /// Signs a request as the blinded id (`15`) that Session's apps use on `server`. `now` is in Unix seconds; the nonce
+    /// comes from `rng`. [`Request::sign`] signs under other ids.
+    ///
+    /// ```
+    /// use session_protocol::auth::Request;
+    /// use session_protocol::{Identity, ServerKey};
+    ///
+    /// # let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
+    /// # let now = 1_764_460_800;
+    /// # let server_key: ServerKey = "c3b3c6f32f0ab5a57f853cc4f30f5da7fda5624b0c77b3fb0829de562ada081d".parse()?;
+    /// let identity = Identity::generate(&mut rng);
+    /// let request = Request { method: "GET", path: "/rooms", body: b"" };
+    /// let headers = identity.sign_request(&request, &server_key, now, &mut rng);
+    /// assert!(headers.pubkey.starts_with("15"));
+    /// # Ok::<(), session_protocol::IdError>(())
+    /// ```
+    pub fn sign_request<R: rand_core::CryptoRng + ?Sized>(
+        &self,
+        request: &Request<'_>,
+        server: &ServerKey,
+        now: u64,
+        rng: &mut R,
+    ) -> AuthHeaders {
+        let mut nonce = [0; NONCE_LEN_BYTES];
+        rng.fill_bytes(&mut nonce);
+        request.sign(&Signer::blind15(self, server), server, &nonce, now)
+    }
+}
+
 impl Request<'_> {
     /// The bytes to sign: server key, nonce, timestamp digits, method, path, and BLAKE2b-64 of a non-empty body.
     pub fn signed_bytes(

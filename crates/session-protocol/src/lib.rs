@@ -4,7 +4,21 @@
 //! clock, no global randomness, no logging. Whatever depends on time or chance takes it as a parameter, so every
 //! result can be checked against the reference vectors.
 //!
-//! | module | what |
+//! ```
+//! use session_protocol::auth::Request;
+//! use session_protocol::{Identity, ServerKey};
+//!
+//! # let mut rng = rand_core::UnwrapErr(getrandom::SysRng);
+//! # let now = 1_764_460_800;
+//! # let server_key: ServerKey = "c3b3c6f32f0ab5a57f853cc4f30f5da7fda5624b0c77b3fb0829de562ada081d".parse()?;
+//! let identity = Identity::generate(&mut rng);
+//! let request = Request { method: "GET", path: "/rooms", body: b"" };
+//! let headers = identity.sign_request(&request, &server_key, now, &mut rng);
+//! # assert_eq!(headers.pairs().len(), 4);
+//! # Ok::<(), session_protocol::IdError>(())
+//! ```
+//!
+//! | module | contents |
 //! |---|---|
 //! | [`id`], [`link`] | ids, room tokens, server keys, join links: parsed once, printed as on the wire |
 //! | [`keys`], [`mnemonic`] | an account from a seed or a recovery phrase; Ed25519, X25519, XEd25519 |
@@ -34,3 +48,8 @@ pub use auth::Signer;
 pub use id::{IdError, Prefix, RoomToken, ServerKey, SessionId};
 pub use keys::{Identity, ServerSecret};
 pub use link::JoinLink;
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -61,3 +61,8 @@ pub use transport::http::{AddressRule, Progress};
 pub use transport::tls::Verify;
 pub use transport::{Encrypt, OnionPath};
 pub use types::{Message, MessageProblem, RoleChange, RoomInfo, Row, Scope, Withheld};
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -29,4 +29,4 @@ pub(crate) use running::start;
 pub(crate) use socket::stopped;
 pub use socket::{Asked, SOCKET, ask, bind_private};
 pub use stopped::{InitOptions, Initialised, init, link_problem, perform};
-pub(crate) use stopped::{private_folder, without_password, write_private};
+pub(crate) use stopped::{private_folder, write_private};

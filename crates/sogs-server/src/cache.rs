@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::model::permission::{Rights, rights};
+use crate::model::permission::{Override, Rights, Standing, rights};
 use crate::store::{Change, DynStore, Id, OverrideRow, RoomFull, StoreResult, UserFull, UserRow};
 
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -34,23 +34,23 @@ impl Room {
     /// What this user may do here.
     pub fn rights(&self, user: Option<&User>) -> Rights {
         rights(
-            &self.full.room.defaults,
-            user.map(|user| &user.row),
-            user.and_then(|user| user.overrides.get(&self.id())),
+            (&self.full.room.defaults).into(),
+            user.map(|user| (&user.row).into()),
+            user.and_then(|user| user.overrides.get(&self.id()).map(Into::into)),
         )
     }
 
     /// Whether this user would see the room if they were not banned from it.
     pub fn is_visible_without_ban(&self, user: &User) -> bool {
-        let row = UserRow {
+        let standing = Standing {
             banned: false,
-            ..user.row.clone()
+            ..(&user.row).into()
         };
-        let own = user.overrides.get(&self.id()).map(|own| OverrideRow {
+        let own = user.overrides.get(&self.id()).map(|own| Override {
             banned: false,
-            ..*own
+            ..own.into()
         });
-        rights(&self.full.room.defaults, Some(&row), own.as_ref()).visible()
+        rights((&self.full.room.defaults).into(), Some(standing), own).visible()
     }
 }
 

@@ -173,7 +173,7 @@ pub struct Database {
 impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Database")
-            .field("url", &crate::admin::without_password(&self.url))
+            .field("url", &crate::database_url::without_password(&self.url))
             .field("readers", &self.readers)
             .finish()
     }

@@ -17,6 +17,7 @@ mod arrivals;
 mod cache;
 pub mod config;
 mod contents;
+mod database_url;
 pub mod dumps;
 pub mod guard;
 mod http;
@@ -37,3 +38,8 @@ pub use config::{Config, ConfigError};
 pub use contents::{ContentError, Contents, content_name};
 pub use key::{load_key, load_or_create_key, write_key};
 pub use server::{Running, Server, StartError, bind};
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -44,7 +44,7 @@ pub struct StoreOptions {
 impl std::fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StoreOptions")
-            .field("url", &crate::admin::without_password(&self.url))
+            .field("url", &crate::database_url::without_password(&self.url))
             .field("readers", &self.readers)
             .field("migrate", &self.migrate)
             .finish()

@@ -35,12 +35,7 @@ pub(super) async fn fetch(text: &str, options: &CourierOptions, asset: &Asset) -
     let fail = |cause: String, remedy: &str| Problem::error(cause, remedy).at(Some(&name), None, None);
     let client = options
         .http_client(wish.verify, wish.connect, wish.read, &asset.app_id)
-        .map_err(|cause| {
-            fail(
-                cause,
-                "install a TLS provider in the program that uses this library",
-            )
-        })?;
+        .map_err(|cause| fail(cause, "check the certificates of the system"))?;
     let method = if wish.post {
         reqwest::Method::POST
     } else {

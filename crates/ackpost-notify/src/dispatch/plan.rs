@@ -29,13 +29,13 @@ pub struct Prepared {
 /// # Ok::<(), ackpost_notify::Problem>(())
 /// ```
 pub fn prepare(service: &Service, message: &Message) -> Result<Prepared, Problem> {
-    let chunks = render::render(service.common(), service.limits(), message)?;
+    let chunks = render::render(service.common().rendering(), service.limits(), message)?;
     prepared(service, message, chunks)
 }
 
 /// The same without a copy: the pieces of a message that is sent as it stands are windows into it.
 pub fn prepare_shared(service: &Service, message: &Arc<Message>) -> Result<Prepared, Problem> {
-    let chunks = render::render_shared(service.common(), service.limits(), message)?;
+    let chunks = render::render_shared(service.common().rendering(), service.limits(), message)?;
     prepared(service, message, chunks)
 }
 

@@ -9,12 +9,12 @@ use super::error::OutboxError;
 use super::label::SharedLabel;
 use super::outbox::Outbox;
 use super::payload::{Fold, Payload, Shared};
-use super::rules::Rules;
 use super::slots::Shares;
 use super::store::{AcceptRequest, Content, Draft, Guard, Plan, SharedRow};
 use super::types::{AcceptOptions, Accepted, OutboxId, State, StoredOutcome};
 use crate::message::Message;
 use crate::outcome::{Confirmation, Outcome};
+use crate::queue_rules::Rules;
 
 /// Most targets of one URL whose acceptance the log shows one by one.
 const LOGGED_EACH: usize = 16;

@@ -8,11 +8,11 @@ use super::clock::span_ms;
 use super::config::Alarm;
 use super::error::OutboxError;
 use super::outbox::Outbox;
-use super::rules::{Rules, span_text};
 use super::services::route;
 use super::store::{Guard, LaneRow, View};
 use super::types::{AcceptOptions, Accepted, State};
 use crate::message::{Kind, Message};
+use crate::queue_rules::{Rules, span_text};
 
 /// So many dead letters are named in one alarm; the others are counted.
 const NAMED: usize = 5;

@@ -14,11 +14,11 @@ use super::config::WorkerSettings;
 use super::error::OutboxError;
 use super::outbox::Outbox;
 use super::payload::{Fold, Payload, SlimAt};
-use super::rules::span_text;
 use super::store::{Close, Ending, Head, Held, Mark, Next, Remark, Settle};
 use super::types::{Hold, OutboxId, StoredOutcome};
 use super::worker::Counts;
 use crate::outcome::Outcome;
+use crate::queue_rules::span_text;
 
 /// How long the result of an attempt is kept in hand while the database does not take it.
 const INSIST: Duration = Duration::from_secs(300);

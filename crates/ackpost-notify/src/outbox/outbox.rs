@@ -13,12 +13,12 @@ use super::config::{OutboxConfig, OutboxLimits};
 use super::door::Door;
 use super::error::OutboxError;
 use super::label::Labels;
-use super::rules::DEFAULT_TTL;
 use super::seal::Seal;
 use super::store::{EventRow, LaneRow, Prune, SHARED_EVENT, Store, VERSION, View, Wanted};
 use super::time::Time;
 use super::types::{Entry, Event, Filter, Hold, OutboxId, Selection, State, Stats, StoredOutcome};
 use crate::outcome::Outcome;
+use crate::queue_rules::DEFAULT_TTL;
 
 /// The most entries a page of [`Outbox::list`] has.
 const PAGE: usize = 10_000;

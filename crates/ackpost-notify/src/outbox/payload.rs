@@ -5,10 +5,10 @@ use zeroize::Zeroizing;
 
 use super::carrier::{Hidden, Route, Sender, StoredMessage, Wire};
 use super::error::OutboxError;
-use super::rules::{Rules, span_text};
 use super::seal::Seal;
 use super::types::StoredOutcome;
 use crate::message::{Format, Message};
+use crate::queue_rules::{Rules, span_text};
 
 /// A digest shows so many of its messages; the others are counted.
 const SHOWN: usize = 20;

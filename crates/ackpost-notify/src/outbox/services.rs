@@ -13,13 +13,13 @@ use super::carrier::{Carrier, Hidden, Job, Route, Sender, Stamp, StoredFile, Wir
 use super::config::OutboxConfig;
 use super::error::OutboxError;
 use super::outbox::Outbox;
-use super::rules::{Budget, Rules};
 use super::types::{AcceptOptions, Accepted};
 use crate::asset::Asset;
 use crate::dispatch::{CUT_OFF, Courier, CourierOptions, Late};
 use crate::env::Environment;
 use crate::message::Message;
 use crate::outcome::Outcome;
+use crate::queue_rules::{Budget, Rules};
 use crate::service::{Chunk, Context, Service, Target};
 
 /// So many loaded URLs are kept.

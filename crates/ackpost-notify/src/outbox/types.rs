@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::rules::{Budget, Dedup, Quiet};
 use crate::message::UnknownWord;
 use crate::outcome::{Confirmation, Lack, Outcome};
+use crate::queue_rules::{Budget, Dedup, Quiet};
 
 /// The name of one message at one target in the outbox: 16 lower-case letters and digits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use memchr::memrchr2;
 
 use crate::message::Format;
-use crate::service::Limits;
 use crate::url::number::is_space;
 
+use super::limits::Limits;
 use super::markdown_repair::Repair;
 
 /// What a text is written in, as far as cutting must know.

@@ -5,28 +5,65 @@ use std::sync::Arc;
 
 use crate::message::{Format, Message, Overflow};
 use crate::problem::Problem;
-use crate::service::{Chunk, Common, Limits};
-use crate::text::Whole;
+use crate::text::{Text, Whole};
 use crate::url::number::{is_space, trim};
 
+use super::limits::Limits;
 use super::overflow::{self, Markup};
 use super::{
     emojis, escapes, html_to_markdown, html_to_text, markdown_to_html, text_to_html, text_to_markdown,
 };
 
+/// Rules of one service for the texts of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RenderOptions {
+    /// The format that the service shows.
+    pub format: Format,
+    /// The handling of a text that is longer than the limits.
+    pub overflow: Overflow,
+    /// Emoji short codes become emoji.
+    pub emojis: bool,
+    /// `emojis` stands in the URL.
+    pub emojis_written: bool,
+}
+
+/// One piece of text as it is handed to the wire.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Chunk {
+    /// The subject, for services that carry one apart from the body; else empty.
+    pub title: String,
+    /// The text.
+    pub body: Text,
+    /// The same text as XHTML-IM body content (XMPP with `format=html`, D20).
+    pub xhtml: Option<String>,
+    /// Text behind this piece was cut off (`overflow=truncate`).
+    pub cut: bool,
+}
+
+impl Chunk {
+    /// Length of the body in Unicode code points, the unit of every limit here.
+    pub fn chars(&self) -> usize {
+        self.body.chars().count()
+    }
+}
+
 /// Renders a message for a service. No chunk means that there is nothing to say; blank pieces are left out (D22).
-pub fn render(common: &Common, limits: Limits, message: &Message) -> Result<Vec<Chunk>, Problem> {
-    chunks(common, limits, message, None)
+pub fn render(options: RenderOptions, limits: Limits, message: &Message) -> Result<Vec<Chunk>, Problem> {
+    chunks(options, limits, message, None)
 }
 
 /// The same; a body that nothing changes is not copied, its pieces share the message's memory.
-pub fn render_shared(common: &Common, limits: Limits, message: &Arc<Message>) -> Result<Vec<Chunk>, Problem> {
-    chunks(common, limits, message, Some(Whole::Body(Arc::clone(message))))
+pub fn render_shared(
+    options: RenderOptions,
+    limits: Limits,
+    message: &Arc<Message>,
+) -> Result<Vec<Chunk>, Problem> {
+    chunks(options, limits, message, Some(Whole::Body(Arc::clone(message))))
 }
 
 /// `whole` is the message's body, when it may be shared.
 fn chunks(
-    common: &Common,
+    options: RenderOptions,
     limits: Limits,
     message: &Message,
     whole: Option<Whole>,
@@ -40,18 +77,18 @@ fn chunks(
         title = unescape(&title)?.into();
         body = unescape(&body)?.into();
     }
-    if with_emojis(common, message) {
+    if with_emojis(options, message) {
         title = emojis(&title).into();
         body = emojis(&body).into();
     }
     let merged = limits.title == 0;
     let given = !body.chars().all(is_space);
-    body = convert(message.input_format, common.format, body);
+    body = convert(message.input_format, options.format, body);
     if given && body.chars().all(is_space) {
-        return Err(nothing_left(message.input_format, common.format));
+        return Err(nothing_left(message.input_format, options.format));
     }
     if merged {
-        title = convert(message.input_format, common.format, title);
+        title = convert(message.input_format, options.format, title);
     }
     let mut title = trim(&title).to_owned();
     // Only what nothing has changed yet is a part of the message.
@@ -66,15 +103,15 @@ fn chunks(
         body = std::mem::take(&mut title).into();
     }
     if merged && !title.is_empty() {
-        body = merge(&title, &body, common.format, message.input_format).into();
+        body = merge(&title, &body, options.format, message.input_format).into();
         title.clear();
     }
     let markup = Markup {
-        format: common.format,
+        format: options.format,
         declared: message.input_format.is_some(),
         input: message.input_format,
     };
-    let mut chunks = overflowed(common.overflow, limits, title, &body, markup, &whole);
+    let mut chunks = overflowed(options.overflow, limits, title, &body, markup, &whole);
     chunks.retain(|chunk| !chunk.body.chars().all(is_space));
     Ok(chunks)
 }
@@ -98,11 +135,11 @@ fn unescape(text: &str) -> Result<String, Problem> {
     })
 }
 
-fn with_emojis(common: &Common, message: &Message) -> bool {
+fn with_emojis(options: RenderOptions, message: &Message) -> bool {
     match message.interpret_emojis {
-        Some(true) => common.emojis || !common.emojis_written,
+        Some(true) => options.emojis || !options.emojis_written,
         Some(false) => false,
-        None => common.emojis,
+        None => options.emojis,
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::message::{Format, Overflow};
-use crate::outbox::Rules;
 use crate::problem::Problem;
+use crate::queue_rules::Rules;
+use crate::render::RenderOptions;
 use crate::url::number::{python_float, python_int};
 
 use super::Context;
@@ -114,6 +115,16 @@ pub struct Common {
 }
 
 impl Common {
+    /// Returns the rules for texts.
+    pub fn rendering(&self) -> RenderOptions {
+        RenderOptions {
+            format: self.format,
+            overflow: self.overflow,
+            emojis: self.emojis,
+            emojis_written: self.emojis_written,
+        }
+    }
+
     /// Returns `cto` as a duration: at most an hour, and at most 10 s for a URL that somebody else handed over.
     pub fn connect_timeout(&self) -> Duration {
         self.capped(self.cto, GUEST_CONNECT)

@@ -5,8 +5,8 @@ use crate::message::Overflow;
 use crate::outcome::{Lack, Outcome};
 use crate::render::pieces_within;
 
-use super::limits::{Limits, Measure};
 use super::wire::{Wire, XmppWire};
+use super::{Limits, Measure};
 
 /// Bytes of a stanza besides its text: addresses, ids, namespaces.
 const ENVELOPE_BYTES: usize = 2_048;

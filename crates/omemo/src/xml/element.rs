@@ -131,11 +131,19 @@ impl Element {
         out
     }
 
-    fn write(&self, out: &mut String, parent: &str) {
+    /// Writes the element where `default` is the default namespace.
+    fn write(&self, out: &mut String, default: &str) {
+        // This namespace has a fixed prefix and cannot be the default (Namespaces in XML 1.0, section 3).
+        let (prefix, inside) = if self.namespace == rxml::XMLNS_XML {
+            ("xml:", default)
+        } else {
+            ("", self.namespace.as_str())
+        };
         out.push('<');
+        out.push_str(prefix);
         out.push_str(&self.name);
-        if self.namespace != parent {
-            write_attribute(out, "xmlns", &self.namespace);
+        if inside != default {
+            write_attribute(out, "xmlns", inside);
         }
         for (name, value) in &self.attributes {
             write_attribute(out, name, value);
@@ -147,11 +155,12 @@ impl Element {
         out.push('>');
         for node in &self.nodes {
             match node {
-                Node::Element(element) => element.write(out, &self.namespace),
+                Node::Element(element) => element.write(out, inside),
                 Node::Text(text) => escape(out, text),
             }
         }
         out.push_str("</");
+        out.push_str(prefix);
         out.push_str(&self.name);
         out.push('>');
     }
@@ -306,6 +315,15 @@ mod tests {
         );
         assert_eq!(element.text(), "p&q");
         assert!(element.child("y", "").is_some());
+    }
+
+    #[test]
+    fn the_namespace_of_xml_keeps_its_prefix() {
+        let text = "<a xmlns='urn:a'><xml:b c='1'><d/></xml:b><xml:e/></a>";
+        let element = Element::parse(text).unwrap();
+        let inner = element.children().next().unwrap();
+        assert!(inner.is("b", rxml::XMLNS_XML) && inner.child("d", "urn:a").is_some());
+        assert_eq!(element.to_xml(), text);
     }
 
     #[test]

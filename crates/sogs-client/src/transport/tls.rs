@@ -26,6 +26,16 @@ pub enum Verify {
     Config(Arc<ClientConfig>),
 }
 
+impl Verify {
+    /// Returns the TLS settings of a client with these rules. The provider is the one of the process, else aws-lc.
+    ///
+    /// # Errors
+    /// [`SogsError`] if the authorities hold no certificate, or the platform gives none.
+    pub fn client_config(&self) -> Result<ClientConfig, SogsError> {
+        config(self, true)
+    }
+}
+
 /// Builds the configuration. For plain http nothing is trusted and nothing is loaded, which keeps the start fast.
 pub(super) fn config(verify: &Verify, needed: bool) -> Result<ClientConfig, SogsError> {
     if let Verify::Config(config) = verify {

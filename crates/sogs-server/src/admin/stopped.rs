@@ -198,7 +198,7 @@ pub async fn init(folder: &Path, options: &InitOptions) -> Result<Initialised, A
         config: path,
         key_file,
         public_key,
-        database: without_password(&config.database_url()),
+        database: crate::database_url::without_password(&config.database_url()),
     })
 }
 
@@ -224,42 +224,10 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AdminError>
         .map_err(|error| AdminError::failed(format!("{}: {error}", path.display())))
 }
 
-/// A database URL that can be shown: without its password, and without parameters, which may hold one too.
-pub(crate) fn without_password(url: &str) -> String {
-    let Some((scheme @ ("postgres" | "postgresql"), rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
-    match rest.rsplit_once('@') {
-        Some((user, host)) => format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default()),
-        None => format!("{scheme}://{rest}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::admin::AdminErrorKind;
-
-    #[test]
-    fn a_database_is_shown_without_its_password() {
-        for (url, shown) in [
-            ("sqlite:community.db", "sqlite:community.db"),
-            ("postgres://host/name", "postgres://host/name"),
-            ("postgres://me:s3cr@t@host:5/name", "postgres://me@host:5/name"),
-            (
-                "postgresql://me@host/name?password=s3cret",
-                "postgresql://me@host/name",
-            ),
-        ] {
-            assert_eq!(without_password(url), shown);
-            let mut config = Config::for_dir("/srv");
-            url.clone_into(&mut config.database.url);
-            let options = config.store_options(false);
-            let printed = format!("{config:?} {options:?}");
-            assert!(!printed.contains("s3cr") && printed.contains(shown), "{printed}");
-        }
-    }
 
     #[test]
     fn a_folder_without_a_server_is_told_from_one_that_cannot_be_looked_into() {

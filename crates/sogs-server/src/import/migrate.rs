@@ -57,8 +57,8 @@ pub async fn migrate(folder: &Path, to: &str, dry_run: bool) -> Result<MigrateRe
         tables
     };
     Ok(MigrateReport {
-        from: crate::admin::without_password(&from),
-        to: crate::admin::without_password(&url),
+        from: crate::database_url::without_password(&from),
+        to: crate::database_url::without_password(&url),
         tables,
     })
 }
@@ -75,7 +75,7 @@ pub(super) async fn copy_into(from: &str, to: &str) -> Result<Vec<(&'static str,
             if target.count(table.name).await? > 0 {
                 return Err(ImportError::Target(format!(
                     "{} holds a community already",
-                    crate::admin::without_password(to)
+                    crate::database_url::without_password(to)
                 )));
             }
         }

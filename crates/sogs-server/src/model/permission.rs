@@ -1,6 +1,49 @@
 //! Who may do what in a room: the room's defaults, a person's overrides, and the ranks above both.
 
-use crate::store::{OverrideRow, RoomDefaults, UserRow};
+/// Rights of everybody in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent rights")]
+pub struct Defaults {
+    /// May fetch messages.
+    pub read: bool,
+    /// May see that the room exists when `read` is off.
+    pub accessible: bool,
+    /// May post.
+    pub write: bool,
+    /// May upload files.
+    pub upload: bool,
+}
+
+/// Standing of a person on the whole server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// Banned from the whole server.
+    pub banned: bool,
+    /// Moderates every room.
+    pub moderator: bool,
+    /// Administers every room.
+    pub admin: bool,
+}
+
+/// Exceptions for one person in one room; `None` is the default of the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent rights")]
+pub struct Override {
+    /// Banned from the room.
+    pub banned: bool,
+    /// May fetch messages.
+    pub read: Option<bool>,
+    /// May see that the room exists.
+    pub accessible: Option<bool>,
+    /// May post.
+    pub write: Option<bool>,
+    /// May upload files.
+    pub upload: Option<bool>,
+    /// Moderates the room.
+    pub moderator: bool,
+    /// Administers the room.
+    pub admin: bool,
+}
 
 /// What somebody may do in one room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +81,7 @@ impl Rights {
 /// The rights of a person in a room; `None` is somebody without authentication.
 ///
 /// A ban beats everything, moderators may do everything, then the person's override counts, then the default.
-pub fn rights(defaults: &RoomDefaults, user: Option<&UserRow>, own: Option<&OverrideRow>) -> Rights {
+pub fn rights(defaults: Defaults, user: Option<Standing>, own: Option<Override>) -> Rights {
     let Some(user) = user else {
         return Rights {
             read: defaults.read,
@@ -76,27 +119,13 @@ pub fn rights(defaults: &RoomDefaults, user: Option<&UserRow>, own: Option<&Over
 mod tests {
     use super::*;
 
-    fn user() -> UserRow {
-        UserRow {
-            id: 7,
-            session_id: "15".to_owned(),
-            created: 0.0,
-            last_active: 0.0,
-            banned: false,
-            moderator: false,
-            admin: false,
-            visible_mod: false,
-            visited: true,
-        }
-    }
-
-    const OPEN: RoomDefaults = RoomDefaults {
+    const OPEN: Defaults = Defaults {
         read: true,
         accessible: true,
         write: true,
         upload: true,
     };
-    const CLOSED: RoomDefaults = RoomDefaults {
+    const CLOSED: Defaults = Defaults {
         read: false,
         accessible: false,
         write: false,
@@ -105,27 +134,27 @@ mod tests {
 
     #[test]
     fn somebody_unknown_has_the_defaults_and_uploads_only_with_write() {
-        let rights = rights(&CLOSED, None, None);
+        let rights = rights(CLOSED, None, None);
         assert!(!rights.visible() && !rights.write && !rights.upload);
     }
 
     #[test]
     fn a_ban_beats_everything() {
         let banned = rights(
-            &OPEN,
-            Some(&user()),
-            Some(&OverrideRow {
+            OPEN,
+            Some(Standing::default()),
+            Some(Override {
                 banned: true,
-                ..OverrideRow::none(1, 7)
+                ..Override::default()
             }),
         );
         assert!(banned.banned && !banned.read && !banned.accessible && !banned.write);
         assert!(
             rights(
-                &OPEN,
-                Some(&UserRow {
+                OPEN,
+                Some(Standing {
                     banned: true,
-                    ..user()
+                    ..Standing::default()
                 }),
                 None
             )
@@ -136,20 +165,20 @@ mod tests {
     #[test]
     fn moderators_may_everything_and_admins_are_moderators() {
         let room_mod = rights(
-            &CLOSED,
-            Some(&user()),
-            Some(&OverrideRow {
+            CLOSED,
+            Some(Standing::default()),
+            Some(Override {
                 moderator: true,
                 write: Some(false),
-                ..OverrideRow::none(1, 7)
+                ..Override::default()
             }),
         );
         assert!(room_mod.read && room_mod.write && room_mod.upload && room_mod.moderator && !room_mod.admin);
         let admin = rights(
-            &CLOSED,
-            Some(&UserRow {
+            CLOSED,
+            Some(Standing {
                 admin: true,
-                ..user()
+                ..Standing::default()
             }),
             None,
         );
@@ -161,20 +190,20 @@ mod tests {
     #[test]
     fn an_override_wins_over_the_default() {
         let writer = rights(
-            &CLOSED,
-            Some(&user()),
-            Some(&OverrideRow {
+            CLOSED,
+            Some(Standing::default()),
+            Some(Override {
                 write: Some(true),
-                ..OverrideRow::none(1, 7)
+                ..Override::default()
             }),
         );
         assert!(writer.write && writer.upload && !writer.read && writer.trusted);
         let muted = rights(
-            &OPEN,
-            Some(&user()),
-            Some(&OverrideRow {
+            OPEN,
+            Some(Standing::default()),
+            Some(Override {
                 write: Some(false),
-                ..OverrideRow::none(1, 7)
+                ..Override::default()
             }),
         );
         assert!(muted.read && !muted.write && !muted.upload && !muted.trusted);

@@ -1,6 +1,7 @@
 //! Rooms, their moderators and pins.
 
 use super::Id;
+use crate::model::permission::Defaults;
 
 /// Permissions of a room or of a user in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, sqlx::FromRow)]
@@ -21,6 +22,17 @@ pub struct RoomDefaults {
     /// May upload files.
     #[sqlx(rename = "can_upload")]
     pub upload: bool,
+}
+
+impl From<&RoomDefaults> for Defaults {
+    fn from(defaults: &RoomDefaults) -> Self {
+        Self {
+            read: defaults.read,
+            accessible: defaults.accessible,
+            write: defaults.write,
+            upload: defaults.upload,
+        }
+    }
 }
 
 /// A room as stored.

@@ -1,6 +1,7 @@
 //! Users, their overrides, and what their requests use up.
 
 use super::Id;
+use crate::model::permission::{Override, Standing};
 
 /// A user as stored.
 #[derive(Debug, Clone, PartialEq, sqlx::FromRow)]
@@ -27,6 +28,16 @@ pub struct UserRow {
     pub visible_mod: bool,
     /// Whether the person was here; otherwise somebody else named them (a grant, a ban).
     pub visited: bool,
+}
+
+impl From<&UserRow> for Standing {
+    fn from(user: &UserRow) -> Self {
+        Self {
+            banned: user.banned,
+            moderator: user.moderator,
+            admin: user.admin,
+        }
+    }
 }
 
 /// How well an id suits a server as the one that a person is shown under: the higher the better.
@@ -77,6 +88,20 @@ pub struct OverrideRow {
     pub admin: bool,
     /// Listed for everybody.
     pub visible_mod: bool,
+}
+
+impl From<&OverrideRow> for Override {
+    fn from(own: &OverrideRow) -> Self {
+        Self {
+            banned: own.banned,
+            read: own.read,
+            accessible: own.accessible,
+            write: own.write,
+            upload: own.upload,
+            moderator: own.moderator,
+            admin: own.admin,
+        }
+    }
 }
 
 impl OverrideRow {

@@ -181,7 +181,7 @@ impl Budget {
             return None;
         };
         let oldest = recent.len().checked_sub(count as usize).map(|at| recent[at])?;
-        let free = oldest + super::clock::span_ms(span);
+        let free = oldest + i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 4);
         (free > now_ms).then_some(free)
     }
 
