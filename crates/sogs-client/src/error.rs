@@ -37,6 +37,8 @@ pub enum Cause {
     NotFound,
     /// 406: the file is not usable as the room's image.
     NotAcceptable,
+    /// 409: moderators decided about the post or the report before. The server says what and by whom.
+    AlreadyDecided,
     /// 412: the server lacks capabilities that were asked for.
     MissingCapabilities,
     /// 413: too large for the server.
@@ -417,6 +419,7 @@ impl SogsError {
                 None => "wait a while".into(),
             },
             Cause::Rejected => "change the message: a filter of the community does not let it through".into(),
+            Cause::AlreadyDecided => "list what waits again; an operator can undo a decision".into(),
             Cause::ServerError => format!("try again later; if it stays, tell the operators of {host}"),
             Cause::UnexpectedStatus | Cause::NotASogs => {
                 format!("check host, port and scheme: {host} does not answer like a community server")
@@ -481,6 +484,7 @@ impl fmt::Display for Cause {
             Self::NonceReused => f.write_str("the server has seen this nonce before"),
             Self::RateLimited => f.write_str("too many messages in a short time"),
             Self::Rejected => f.write_str("the community's filter rejects the message"),
+            Self::AlreadyDecided => f.write_str("moderators decided already"),
             Self::ServerError => f.write_str("the server failed"),
             Self::UnexpectedStatus => f.write_str("the server answers in a way this call cannot have"),
             Self::NotASogs => f.write_str("this is not a community server"),

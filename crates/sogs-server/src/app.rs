@@ -16,6 +16,7 @@ use crate::config::{Config, ConfigError};
 use crate::contents::Contents;
 use crate::guard::Guard;
 use crate::http::answers::Answers;
+use crate::moderation::Moderation;
 use crate::nonce::{KeepClock, Nonces};
 use crate::plugin::PluginEvent;
 use crate::shared::Turnstile;
@@ -70,6 +71,7 @@ pub struct App {
     pub(crate) secret: ServerSecret,
     pub(crate) key: ServerKey,
     pub(crate) blinder: Blinder,
+    pub(crate) moderation: Moderation,
     pub(crate) nonces: Nonces,
     pub(crate) activity: Arc<Activity>,
     pub(crate) answers: Answers,
@@ -133,9 +135,10 @@ impl App {
             guard: parts.guard,
             contents: Contents::serving(&parts.config, Arc::clone(&memory))?,
             counters: Counters::default(),
-            secret: parts.secret,
             key,
             blinder: Blinder::new(&key),
+            moderation: Moderation::new(&parts.secret),
+            secret: parts.secret,
             nonces: parts.nonces,
             activity: parts.activity,
             answers: Answers::new(limits.answer_cache_bytes),

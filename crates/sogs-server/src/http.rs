@@ -14,3 +14,6 @@ mod routes;
 
 pub(crate) use auth::claim;
 pub(crate) use listen::listen;
+pub(crate) use reply::Refusal;
+pub(crate) use route::visible_room;
+pub(crate) use routes::page::Viewer;

@@ -25,6 +25,7 @@ pub mod import;
 mod jobs;
 mod key;
 pub mod model;
+mod moderation;
 mod nonce;
 pub mod plugin;
 mod server;

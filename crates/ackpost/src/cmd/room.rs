@@ -2,6 +2,7 @@
 
 mod act;
 mod files;
+mod held;
 mod moderate;
 pub(crate) mod place;
 mod read;
@@ -55,6 +56,15 @@ enum RoomCommand {
     Unban(UnbanArgs),
     /// List, appoint and dismiss moderators and admins
     Mods(ModsArgs),
+    /// Look at held posts, and decide about them (for moderators)
+    #[command(subcommand)]
+    Held(held::HeldCommand),
+    /// Report a message to the moderators
+    #[command(after_help = "Example: `ackpost room report lobby 1234 'insults people'`")]
+    Report(held::ReportArgs),
+    /// Look at reported messages, and decide about them (for moderators)
+    #[command(subcommand)]
+    Reports(held::ReportsCommand),
     /// Show and change people's rights
     Permissions(PermissionsArgs),
     /// Show and change name, description, image and default rights
@@ -424,6 +434,9 @@ pub(crate) fn run(args: &RoomArgs, context: Context) -> Done {
             RoomCommand::Ban(args) => moderate::ban(args, context).await,
             RoomCommand::Unban(args) => moderate::unban(args, context).await,
             RoomCommand::Mods(args) => moderate::mods(args, context).await,
+            RoomCommand::Held(command) => held::held(command, context).await,
+            RoomCommand::Report(args) => held::report(args, context).await,
+            RoomCommand::Reports(command) => held::reports(command, context).await,
             RoomCommand::Permissions(args) => moderate::permissions(args, context).await,
             RoomCommand::Settings(args) => moderate::settings(args, context).await,
             RoomCommand::Save(args) => saved::save(args, context),

@@ -63,6 +63,9 @@ pub(crate) enum ServerCommand {
     /// Messages, and posts that wait for approval
     #[command(subcommand)]
     Message(content::MessageCommand),
+    /// Moderation from the app: the moderators' room
+    #[command(subcommand)]
+    Moderation(rooms::ModerationCommand),
     /// Files
     #[command(subcommand)]
     File(content::FileCommand),
@@ -139,6 +142,10 @@ pub(crate) fn run(command: &ServerCommand, context: Context) -> Done {
         ServerCommand::Mod(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Ban(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Message(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
+        ServerCommand::Moderation(command) => {
+            let (at, operation) = command.operation();
+            act(at, operation)
+        }
         ServerCommand::File(command) => command.run(context),
         ServerCommand::Filter(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Settings(rules::SettingsCommand::Names) => rules::names(context),

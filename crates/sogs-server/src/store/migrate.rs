@@ -32,6 +32,11 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         name: "accounts",
         text: include_str!("../../migrations/0004_accounts.sql"),
     },
+    Migration {
+        version: 5,
+        name: "moderation",
+        text: include_str!("../../migrations/0005_moderation.sql"),
+    },
 ];
 
 /// The version this program works with.

@@ -41,7 +41,7 @@ impl SqlStore {
 
     pub(crate) async fn message_view(&self, room_id: Id, message_id: Id) -> StoreResult<Option<MessageView>> {
         Ok(sqlx::query_as(
-            "SELECT user_id, whisper_to, whisper_mods, filtered FROM messages \
+            "SELECT user_id, whisper_to, whisper_mods, filtered, for_moderators_of FROM messages \
              WHERE id = $1 AND room_id = $2 AND data IS NOT NULL",
         )
         .bind(message_id)

@@ -11,7 +11,7 @@ macro_rules! message_query {
         concat!(
             "SELECT m.id, m.user_id, COALESCE(m.posted_as, u.session_id) AS session_id, m.posted, m.edited, m.seqno, m.seqno_data, m.seqno_reactions, \
              m.seqno_creation, m.data, m.data_size, m.signature, m.whisper_to, w.session_id AS whisper_to_id, \
-             m.whisper_mods FROM messages m JOIN users u ON u.id = m.user_id \
+             m.whisper_mods, m.for_moderators_of FROM messages m JOIN users u ON u.id = m.user_id \
              LEFT JOIN users w ON w.id = m.whisper_to WHERE m.room_id = $1 AND NOT m.filtered AND ",
             $rest
         )

@@ -1,6 +1,8 @@
 //! The one SQL text. This folder is compiled once per back end; `super` names the driver's types.
 
 mod accounts;
+mod cases;
+mod decide;
 mod erase;
 mod files;
 mod inbox;
