@@ -324,8 +324,14 @@ async fn bots_decide_over_the_api_with_the_same_rights() {
         // In the room a reply of the account says who decided, because nobody reacted there.
         let moderators = stage.moderators(OF_MAIN);
         stage.notice(&moderators, &[&format!("{one}: approved by")]).await;
-        // A moderator is not banned by a moderator, and nobody by themselves.
-        stage.rule(Some("main"), "approve_first", "0").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moderator_does_not_ban_a_moderator() {
+    for database in DATABASES {
+        let stage = Stage::new(database).await;
+        let mine = stage.room("main", &somebody(OF_MAIN));
         let posted = stage
             .room("main", &admin())
             .post("from above")
@@ -469,6 +475,16 @@ async fn reports_are_merged_limited_and_decided() {
         );
         let cut = room.reports().await.expect("a list");
         assert!(cut.iter().all(|report| report.reports[0].reason.len() <= 300));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn banned_members_and_newcomers_in_a_raid_do_not_report() {
+    for database in DATABASES {
+        let stage = Stage::new(database).await;
+        let main = |n| stage.room("main", &somebody(n));
+        // Known to the server before the raid.
+        main(2).post("hello").await.expect("posted");
         // A member who is banned from the room reports nothing there.
         let user = somebody(6).session_id().to_string();
         let place = Place::Rooms(vec!["main".into()]);
