@@ -21,6 +21,7 @@ use crate::nonce::{KeepClock, Nonces};
 use crate::plugin::PluginEvent;
 use crate::shared::Turnstile;
 use crate::store::{DynStore, Id, InboxRow, Mailbox, NonceRow, Person, StoreResult};
+use crate::web::Searches;
 
 /// Counters for `/metrics`.
 #[derive(Debug, Default)]
@@ -78,6 +79,7 @@ pub struct App {
     /// Memory for bodies and large answers.
     pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) turnstile: Option<Turnstile>,
+    pub(crate) searches: Searches,
     verified: Mutex<Verified>,
     backlog: Mutex<Vec<NonceRow>>,
     keep_clock: Mutex<KeepClock>,
@@ -144,6 +146,7 @@ impl App {
             answers: Answers::new(limits.answer_cache_bytes),
             memory,
             turnstile: parts.turnstile,
+            searches: Searches::default(),
             verified: Mutex::default(),
             backlog: Mutex::default(),
             keep_clock: Mutex::new(parts.keep_clock),

@@ -155,6 +155,11 @@ impl Guard {
         self.book().room(room_id).limits.clone()
     }
 
+    /// Whether the page of a room has a search.
+    pub fn has_search(&self, room_id: Id) -> bool {
+        self.book().room(room_id).rules.has_search()
+    }
+
     /// What browsers see of a room.
     pub fn web_view(&self, room_id: Id) -> WebView {
         self.book().room(room_id).rules.web_view()

@@ -28,6 +28,7 @@ pub mod model;
 mod moderation;
 mod nonce;
 pub mod plugin;
+mod search;
 mod server;
 mod shared;
 pub mod store;

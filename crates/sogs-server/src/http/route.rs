@@ -353,7 +353,7 @@ async fn other(cx: &Cx<'_>) -> Answer {
     if cx.way.onion || cx.way.depth > 0 || !matches!(cx.req.method, Method::GET | Method::HEAD) {
         return Err(Refusal::not_found());
     }
-    match crate::web::respond(cx.app, &cx.req.path).await {
+    match crate::web::respond(cx.app, cx.req).await {
         Some(page) => Ok(page),
         None => Err(Refusal::not_found()),
     }

@@ -245,6 +245,8 @@ rules! {
     raid_seconds: f64, Room, "seconds; 0 = until `raid off`", "3600";
     /// What browsers see of a room: nothing, its name and join link, or its recent messages too.
     web: WebView, Room, "off, info or messages", "messages";
+    /// Whether browsers can search the messages that the page of a room shows. Rooms that not everybody may read have no search.
+    search: bool, Room, "yes or no", "yes";
     /// Whether members may report messages. Reports need the moderators' room (`ackpost server moderation on`).
     reports: bool, Room, "yes or no", "yes";
     /// Whether the reaction 🚩 reports a message. It is not added then, so that nobody sees who reports.
@@ -342,6 +344,11 @@ impl Rules {
                 .and_then(|n| usize::try_from(n).ok()),
             file_bytes: self.file_bytes.filter(|n| *n > 0),
         }
+    }
+
+    /// Whether the page of the room has a search.
+    pub fn has_search(&self) -> bool {
+        self.search.unwrap_or(true)
     }
 
     /// What the page of the room shows.

@@ -9,9 +9,13 @@ use super::cases::{
     Case, CaseKind, Decide, Decided, Filed, HeldCase, Moderation, NewReport, Notice, Report, ShowNotice,
     Shown,
 };
-use super::{Backend, Changed, FileRow, Id, RoomPatch, Store, StoreResult};
+use super::{
+    Backend, Candidate, Changed, FileRow, Id, MessageRow, RoomPatch, Store, StoreResult, Thumbnail, Unseen,
+    Visible,
+};
 use crate::model::filter::Filter;
 use crate::model::raid::Raid;
+use crate::search::Words;
 
 /// Raid mode that is on somewhere.
 #[derive(Debug, Clone, PartialEq)]
@@ -440,6 +444,25 @@ macro_rules! operations {
 }
 
 operations! {
+    /// Messages of a room that everybody may see.
+    fn visible(room_id: Id, which: Visible, limit: i64) -> Vec<MessageRow>;
+    /// The messages of a user that were posted about then (Unix seconds), the closest first, at most 20.
+    fn candidates(room_id: Id, user_id: Id, around: f64, within: f64) -> Vec<Candidate>;
+    /// Messages of a room with these words that everybody may see, newest first; `None` when it took too long.
+    fn find_words(room_id: Id, words: Words, before: Id, limit: i64) -> Option<Vec<Id>>;
+    /// How many messages are not indexed yet, counted up to `most`.
+    fn unindexed(most: i64) -> i64;
+    /// Indexes messages of the queue; how many left it.
+    fn index_messages(limit: i64) -> i64;
+    /// Files whose small versions are to be made, newest first.
+    fn unseen_files(limit: i64) -> Vec<Unseen>;
+    /// Notes the small version of a file, or that there is none.
+    fn note_thumbnail(file_id: Id, made: Option<Thumbnail>) -> ();
+    /// Forgets the small version of a file and has it made again.
+    fn remake_thumbnail(file_id: Id) -> ();
+    /// The small versions of these files.
+    fn thumbnails(files: Vec<Id>) -> Vec<Thumbnail>;
+
     /// The case of a message, or (`More`) of a room.
     fn case(kind: CaseKind, subject_id: Id) -> Option<Case>;
     /// The case whose notice this message is.

@@ -22,7 +22,7 @@ use crate::store::cases::CaseKind;
 use crate::store::{FileRow, Id, NewFile};
 
 /// What stays as it is in a file name of a header.
-const NAME: &AsciiSet = &NON_ALPHANUMERIC
+pub(crate) const NAME: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'-')
@@ -81,7 +81,7 @@ fn split_parameters(value: &str) -> Vec<&str> {
 
 /// Returns the last part of a path without control characters and characters that turn the direction of text;
 /// `None` when nothing is left that names a file.
-fn clean(name: &str) -> Option<String> {
+pub(crate) fn clean(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = last
         .chars()

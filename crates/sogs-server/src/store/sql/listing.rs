@@ -18,11 +18,15 @@ macro_rules! message_query {
     };
 }
 
+pub(super) use message_query;
+
 /// Bytes of content after which a page is full, however few rows it has: nothing but very long messages reaches it.
 const PAGE_BYTES: usize = 8 << 20;
 
 /// Collects a page, up to what memory should hold of it.
-async fn whole(mut rows: BoxStream<'_, Result<MessageRow, sqlx::Error>>) -> StoreResult<Vec<MessageRow>> {
+pub(super) async fn whole(
+    mut rows: BoxStream<'_, Result<MessageRow, sqlx::Error>>,
+) -> StoreResult<Vec<MessageRow>> {
     let (mut page, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.try_next().await? {
         bytes += row.data.as_ref().map_or(0, Vec::len);
