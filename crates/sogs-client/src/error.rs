@@ -365,11 +365,8 @@ impl SogsError {
     }
 
     fn advice(&self) -> String {
-        let host = if self.inner.host.is_empty() {
-            "the server"
-        } else {
-            self.inner.host.as_str()
-        };
+        let host = Some(self.inner.host.as_str()).filter(|host| !host.is_empty());
+        let host = host.unwrap_or("the server");
         match self.inner.ban {
             Some(Ban { until: Some(_), .. }) => {
                 return "wait until the ban ends, or ask a moderator of the community to lift it".into();

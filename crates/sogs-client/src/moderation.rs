@@ -28,7 +28,7 @@ pub struct HeldPost {
     pub name: String,
     /// The text.
     pub text: String,
-    /// How many files it has.
+    /// Number of its files.
     pub files: u64,
 }
 
@@ -41,7 +41,7 @@ pub struct ReportedMessage {
     pub session_id: SessionId,
     /// When it was reported first, in Unix seconds.
     pub at: f64,
-    /// How many members reported it.
+    /// Number of members who reported it.
     pub count: u64,
     /// Name and text of the message, cut.
     pub text: String,
@@ -109,16 +109,16 @@ pub struct Decision {
 pub struct Filed {
     /// Number of the message.
     pub id: u64,
-    /// How many members reported it, this one included.
+    /// Number of members who reported it, this one included.
     pub reports: u64,
-    /// What the server says to the member.
+    /// Answer of the server in words.
     pub text: String,
 }
 
-/// What a server says about moderation.
+/// Moderation of a server, as members see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModerationInfo {
-    /// Whether members can report messages.
+    /// Members can report messages.
     pub reports: bool,
     /// The server's own account. It takes reports as direct messages.
     pub account: SessionId,
@@ -195,7 +195,7 @@ impl Room {
 }
 
 impl Server {
-    /// Whether members can report messages, and the account that takes reports as direct messages.
+    /// Tells if members can report messages, and names the account that takes reports as direct messages.
     ///
     /// # Errors
     /// Status 404 if the server has no such call.

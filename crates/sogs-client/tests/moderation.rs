@@ -259,8 +259,6 @@ async fn replies_reject_trust_and_ban() {
                 .await
                 .contains(&"what do you think?".to_owned())
         );
-        // Neither a moderator of the room nor of the server is banned by a moderator.
-        stage.rule(Some("main"), "approve_first", "0").await;
     }
 }
 
@@ -326,8 +324,14 @@ async fn bots_decide_over_the_api_with_the_same_rights() {
         // In the room a reply of the account says who decided, because nobody reacted there.
         let moderators = stage.moderators(OF_MAIN);
         stage.notice(&moderators, &[&format!("{one}: approved by")]).await;
-        // A moderator is not banned by a moderator, and nobody by themselves.
-        stage.rule(Some("main"), "approve_first", "0").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moderator_does_not_ban_a_moderator() {
+    for database in DATABASES {
+        let stage = Stage::new(database).await;
+        let mine = stage.room("main", &somebody(OF_MAIN));
         let posted = stage
             .room("main", &admin())
             .post("from above")
@@ -471,7 +475,17 @@ async fn reports_are_merged_limited_and_decided() {
         );
         let cut = room.reports().await.expect("a list");
         assert!(cut.iter().all(|report| report.reports[0].reason.len() <= 300));
-        // Who is banned from the room reports nothing there.
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn banned_members_and_newcomers_in_a_raid_do_not_report() {
+    for database in DATABASES {
+        let stage = Stage::new(database).await;
+        let main = |n| stage.room("main", &somebody(n));
+        // Known to the server before the raid.
+        main(2).post("hello").await.expect("posted");
+        // A member who is banned from the room reports nothing there.
         let user = somebody(6).session_id().to_string();
         let place = Place::Rooms(vec!["main".into()]);
         let ban = Operation::BanAdd {
@@ -618,7 +632,7 @@ async fn a_raid_does_not_flood_the_moderators_room() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let texts = stage.texts(&mine).await;
         assert_eq!(texts.len(), 6, "five notices and one that counts: {texts:#?}");
-        // What has no notice is decided over the API all the same.
+        // Posts without a notice are decided over the API all the same.
         let room = stage.room("main", &somebody(OF_MAIN));
         assert_eq!(room.held().await.expect("a list").len(), 60);
         let banned = room.decide_held(ids[59], Verdict::Ban(None)).await.expect("done");

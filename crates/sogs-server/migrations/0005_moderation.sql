@@ -5,7 +5,7 @@ CREATE UNIQUE INDEX rooms_for_moderators ON rooms (for_moderators) WHERE for_mod
 -- A message of the moderators' room that only those see who moderate this room.
 ALTER TABLE messages ADD COLUMN for_moderators_of BIGINT;
 
--- What moderators decide about: one row for a held post, for the reports about one message, and for the posts of a room
+-- Cases that moderators decide about: one row for a held post, for the reports about one message, and for the posts of a room
 -- that wait without a notice of their own. A row outlives what it is about.
 CREATE TABLE cases (
     id {id},

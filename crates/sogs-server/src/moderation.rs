@@ -27,7 +27,7 @@ use crate::store::cases::{Case, CaseKind};
 use crate::store::operation::MessageQuery;
 use crate::store::{Id, NewPost, StoreResult};
 
-/// What the process keeps about moderation.
+/// State of moderation in this process.
 pub(crate) struct Moderation {
     /// The server's own account.
     pub(crate) account: Account,
@@ -166,7 +166,7 @@ pub(crate) async fn quoted(app: &App, room_id: Id, quote: &Quote) -> StoreResult
     Ok(view.map(|view| (found.id, view.for_moderators_of)))
 }
 
-/// How far the clock of an author may be from that of the server for a reply to be understood, in seconds.
+/// Largest difference between the clocks of an author and the server at which a reply is understood, in seconds.
 const CLOCKS: f64 = 600.0;
 
 /// A reply or a reaction in the moderators' room decides about the case of a notice. The moderator is told, by a

@@ -12,7 +12,7 @@ use crate::store::cases::{Case, CaseKind, Decide, Decided, Deed};
 use crate::store::operation::{Erase, HeldRow, LogEntry};
 use crate::store::{Id, PermissionPatch, RoomRow, UserFull};
 
-/// Who decides.
+/// Person or operator who decides.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Judge<'a> {
     /// An operator, by this name in the log.
@@ -30,7 +30,7 @@ impl Judge<'_> {
     }
 }
 
-/// What is decided.
+/// Decision to make.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Question<'a> {
     pub(crate) kind: CaseKind,
@@ -43,7 +43,7 @@ pub(crate) struct Question<'a> {
     pub(crate) now: f64,
 }
 
-/// What came of it.
+/// Result of a decision.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Done.
@@ -61,7 +61,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Settled {
     /// Number in the log.
     pub(crate) log: Id,
-    /// What stands there.
+    /// Entry of the log.
     pub(crate) entry: LogEntry,
     /// The author.
     pub(crate) author: UserFull,
@@ -69,7 +69,7 @@ pub(crate) struct Settled {
     pub(crate) shown: Option<HeldRow>,
 }
 
-/// Whether somebody may decide so about this author in this room; else why not.
+/// Checks the right to decide so about this author in this room; the error is the reason for the person.
 ///
 /// Moderators decide about the rooms that they moderate. They ban neither themselves nor moderators of the server, and
 /// moderators of the room only as its admins.
@@ -174,7 +174,7 @@ pub(crate) async fn decide(
     })
 }
 
-/// What a decision does, and what takes it back.
+/// Changes of a decision, and the plan that takes them back.
 struct Plan {
     deed: Deed,
     permissions: Option<(Id, PermissionPatch)>,
@@ -238,7 +238,7 @@ async fn plan(
     })
 }
 
-/// What is known of a post that does not wait any more.
+/// Returns the case of a post that does not wait any more.
 async fn already(
     keeper: Keeper<'_>,
     kind: CaseKind,

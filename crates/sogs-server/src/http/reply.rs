@@ -229,7 +229,7 @@ impl Refusal {
         }
     }
 
-    /// What it says to a person.
+    /// Text for a person.
     pub(crate) fn words(&self) -> String {
         match (&self.body, self.status) {
             (RefusalBody::Text(text), _) => format!("{text}."),

@@ -27,7 +27,6 @@ pub struct Standing {
 
 /// Exceptions for one person in one room; `None` is the default of the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent rights")]
 pub struct Override {
     /// Banned from the room.
     pub banned: bool,

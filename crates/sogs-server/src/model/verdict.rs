@@ -1,6 +1,6 @@
 //! Decisions of moderators, and the reactions and replies that stand for them.
 
-/// What a moderator decides about a held post or a reported message.
+/// Decision about a held post or a reported message.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Verdict {
     /// A held post is shown; a reported message stays.

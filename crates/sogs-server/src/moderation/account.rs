@@ -45,7 +45,7 @@ impl Account {
         self.signer.shown_id()
     }
 
-    /// Whether an id is one of the account's.
+    /// Returns true for the ids of the account.
     pub(crate) fn is(&self, id: &SessionId) -> bool {
         *id == self.id() || *id == self.identity.blind25(&self.key).id()
     }

@@ -20,7 +20,7 @@ const LETTERS_PER_HOUR: i64 = 60;
 
 /// Notes that a member reports a message: the answer for the member, and how many reported it.
 ///
-/// Who cannot see a message cannot report it. A report beyond the limit, in raid mode, or of an own message is refused.
+/// Members report messages that they can read. A report beyond the limit, in raid mode, or of an own message is refused.
 pub(crate) async fn file(
     app: &App,
     room_of_message: &Room,
@@ -146,8 +146,8 @@ fn has_command(data: &[u8]) -> bool {
 }
 
 /// A direct message to the server's own account: `report 1234 they insult people`. The answer comes as a whisper in the
-/// room: an answer by direct message would move the conversation out of the community. What is no command, or is refused,
-/// is answered by the refusal.
+/// room: an answer by direct message would move the conversation out of the community. A text that is not a command
+/// is refused.
 pub(crate) async fn by_direct_message(
     app: &App,
     member: &User,

@@ -19,7 +19,7 @@ pub(super) fn short(id: &str) -> String {
     }
 }
 
-/// Who acted, as moderators read it.
+/// Name of the person who acted, as moderators read it.
 fn actor(name: &str) -> String {
     match name.strip_prefix("operator") {
         Some(rest) => format!("operator{}", rest.replace(':', " ")),
@@ -41,7 +41,7 @@ fn clean(text: &str, most: usize) -> String {
     out
 }
 
-/// What moderators read of a message: the author's name, the text, the names of files and the targets of links.
+/// Text of a message as moderators read it: the author's name, the text, the names of files and the targets of links.
 pub(super) fn excerpt(data: &[u8]) -> String {
     let seen = crate::guard::inspect(data);
     let mut lines = Vec::new();
@@ -99,7 +99,7 @@ pub(super) fn files(data: &[u8], base_url: &str, room: &str) -> Vec<AttachmentPo
         .collect()
 }
 
-/// What became of a case, in words; empty while it is open.
+/// Decision about a case, in words; empty while it is open.
 fn decision(case: &Case) -> String {
     let what = match (case.state.as_str(), case.kind) {
         ("approved" | "trusted", CaseKind::Report) => "the message stays",
@@ -128,7 +128,7 @@ fn time(seconds: f64) -> String {
     )
 }
 
-/// What a moderator is told who decides second.
+/// Text for a moderator who decides second.
 pub(crate) fn already(case: &Case) -> String {
     let what = match case.kind {
         CaseKind::Report => "Reported message",

@@ -68,7 +68,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// Whether it waits for a decision.
+    /// Returns true while it waits for a decision.
     pub fn is_open(&self) -> bool {
         self.state == "open"
     }
@@ -85,7 +85,7 @@ pub struct HeldCase {
     pub author: String,
     /// Content without padding; the excerpt replaces it.
     pub data: Vec<u8>,
-    /// What moderators read.
+    /// Text that moderators read.
     pub excerpt: String,
     /// Unix seconds.
     pub at: f64,
@@ -109,21 +109,21 @@ pub struct NewReport {
     pub message_id: Id,
     /// Its room.
     pub room_id: Id,
-    /// Who reports.
+    /// Database id of the member.
     pub user_id: Id,
     /// In the member's words.
     pub reason: String,
     /// Shown id of the author.
     pub author: String,
-    /// What moderators read.
+    /// Text that moderators read.
     pub excerpt: String,
     /// Unix seconds.
     pub now: f64,
-    /// How many messages one member may report within an hour.
+    /// Largest number of reports of one member within an hour.
     pub per_hour: i64,
 }
 
-/// What became of a report.
+/// Result of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filed {
     /// It is noted; so many members reported the message.
@@ -139,7 +139,7 @@ pub enum Filed {
 /// A notice to post or to change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notice {
-    /// What it is about.
+    /// Case that it shows.
     pub case: Case,
     /// Which revision of the case.
     pub revision: i64,
@@ -181,7 +181,7 @@ pub struct ShowNotice {
     pub posted_as: String,
     /// Unix seconds.
     pub now: f64,
-    /// What it says.
+    /// Content of the notice.
     pub post: OwnPost,
     /// The reaction of the account that shows the decision. Apps show reactions, and not changes of a post.
     pub mark: Option<&'static str>,
@@ -191,7 +191,7 @@ pub struct ShowNotice {
     pub per_minute: i64,
 }
 
-/// What became of a notice.
+/// Result of posting or changing a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown {
     /// It is there.
@@ -204,7 +204,7 @@ pub enum Shown {
     Again,
 }
 
-/// What is done to the message.
+/// Change of the message.
 #[derive(Debug, Clone)]
 pub enum Deed {
     /// It stays as it is.
@@ -228,7 +228,7 @@ pub struct Decide {
     pub state: &'static str,
     /// Unix seconds.
     pub now: f64,
-    /// What is done.
+    /// Change of the message.
     pub deed: Deed,
     /// Permissions that the author gets in the room: database id, change.
     pub permissions: Option<(Id, PermissionPatch)>,
@@ -238,7 +238,7 @@ pub struct Decide {
     pub log: LogEntry,
 }
 
-/// What a decision came to.
+/// Result of a decision.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Decided {
     /// Done; the number in the log.

@@ -96,7 +96,7 @@ pub(super) struct BanWords {
     ban: Option<BanTime>,
 }
 
-/// How long a ban lasts; nothing = for good.
+/// Length of a ban; nothing = for good.
 #[derive(Debug, Clone, Copy)]
 struct BanTime(Option<std::time::Duration>);
 

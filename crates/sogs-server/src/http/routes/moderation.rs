@@ -179,7 +179,7 @@ pub(crate) async fn reacted(
     }
 }
 
-/// What a post in the moderators' room answers: the message, and the room whose moderators alone see both.
+/// Finds the message that a post in the moderators' room answers, and the room whose moderators alone see both.
 pub(crate) async fn answered(
     cx: &Cx<'_>,
     room: &Room,

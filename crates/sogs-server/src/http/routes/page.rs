@@ -39,7 +39,9 @@ impl<'a> Viewer<'a> {
         }
     }
 
-    /// What is about one room in the moderators' room is seen by moderators of that room alone. Moderators see what is whispered to them all, by them and to them; others what is whispered to them.
+    /// Returns true if this person sees a message. Messages of the moderators' room that concern one room are for the
+    /// moderators of that room alone. Moderators see whispers to them all, by them and to them; others see whispers to
+    /// them.
     pub(crate) fn sees(self, audience: &Audience) -> bool {
         if let Some(room_id) = audience.for_moderators_of
             && !self.user.is_some_and(|user| user.moderates(room_id))
@@ -135,7 +137,7 @@ pub(crate) async fn page(
         Some(id) if !reacted.is_empty() => cx.app.store.own_reactions(room.id(), reacted, id).await?,
         _ => Vec::new(),
     };
-    // Who sees the rest of the moderators' room depends on the rooms that somebody moderates.
+    // In the moderators' room each viewer sees what concerns the rooms that they moderate.
     let shareable = !viewer.id.is_some_and(|id| takes_part(&id))
         && rows.iter().all(|row| row.for_moderators_of.is_none());
     let body = write(&rows, &shown, page, &reactions, own, named);

@@ -213,8 +213,8 @@ impl SqlStore {
     }
 
     pub(crate) async fn count_waiting(&self, now: f64, every: f64) -> StoreResult<()> {
-        // Held posts and reports without a notice, by room, where the number differs from the one that is shown. What is
-        // new gets its notice at this moment, perhaps from another process.
+        // Held posts and reports without a notice, by room, where the number differs from the one that is shown. New
+        // cases get their notices at this moment, perhaps from another process.
         let waiting: Vec<(Id, i64)> = sqlx::query_as(
             "SELECT room_id, CAST(SUM(waits) AS BIGINT) FROM (\
              SELECT room_id, CAST(1 AS BIGINT) AS waits FROM cases WHERE state = 'open' AND kind <> 'more' AND notice_id IS NULL \
@@ -258,7 +258,7 @@ impl SqlStore {
     }
 
     pub(crate) async fn stale_notices(&self, limit: i64) -> StoreResult<Vec<Notice>> {
-        // What is decided gets no notice any more, and only so many of a room are open at a time.
+        // Decided cases get no notice any more, and only so many of a room are open at a time.
         let rows: Vec<CaseRow> = sqlx::query_as(case_query!(
             "WHERE c.shown < c.revision AND (c.notice_id IS NOT NULL OR (c.kind = 'more' AND c.posts > 0) OR (c.state = 'open' \
              AND (SELECT COUNT(*) FROM cases o WHERE o.room_id = c.room_id AND o.state = 'open' AND o.notice_id IS NOT NULL) < $2)) \
@@ -359,7 +359,7 @@ impl SqlStore {
                         .execute(&mut *tx.conn)
                         .await?;
                 }
-                // What waits gets its notice in the new room.
+                // Open cases get a notice in the new room.
                 if let Some(room_id) = room_id {
                     sqlx::query(
                         "UPDATE cases SET notice_id = NULL, shown = 0 WHERE notice_id IS NOT NULL AND notice_id NOT IN \

@@ -35,7 +35,7 @@ pub(super) async fn reopen(tx: &mut Tx<'_>, kind: CaseKind, subject_id: Id) -> S
     Ok(())
 }
 
-/// Whether the message waits for a decision at this moment.
+/// Returns true if the message waits for a decision at this moment.
 async fn waits(tx: &mut Tx<'_>, decide: &Decide) -> StoreResult<bool> {
     let text = match decide.kind {
         CaseKind::Held => {
