@@ -14,18 +14,18 @@ mod xmpp;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use ackpost_notify::{CourierOptions, Message, Notifier, ParamValue, Problem, Service};
+use ackpost_notify::{ConnectionOptions, Diagnostic, Message, Notifier, ParamValue, Service};
 
 use ackpost_xmpp::Dns;
 pub use server::link;
 use step::Walk;
-pub use step::{Diagnosis, Mark, Step};
+pub use step::{CheckStatus, Diagnosis, Step};
 
 /// Longest file of authorities, bytes.
 pub const CA_FILE_BYTES: u64 = 4 << 20;
 
 /// A URL that did not load: the only step.
-pub fn unloadable(shown: &str, problem: &Problem) -> Diagnosis {
+pub fn unloadable(shown: &str, problem: &Diagnostic) -> Diagnosis {
     let mut walk = Walk::new(shown);
     let place = match (&problem.file, problem.line) {
         (Some(file), Some(line)) => format!("{file}:{line}: "),
@@ -45,9 +45,9 @@ pub fn unloadable(shown: &str, problem: &Problem) -> Diagnosis {
 
 /// How a URL is looked at.
 #[derive(Clone, Debug, Default)]
-pub struct Look {
+pub struct Check {
     /// Options of the connections.
-    pub courier: CourierOptions,
+    pub courier: ConnectionOptions,
     /// A test message goes the same way.
     pub send: bool,
     /// Name servers to ask about XMPP instead of the system's.
@@ -55,7 +55,7 @@ pub struct Look {
 }
 
 /// Looks at a loaded URL.
-pub async fn service(service: &Service, look: &Look) -> Diagnosis {
+pub async fn service(service: &Service, look: &Check) -> Diagnosis {
     let options = &look.courier;
     let mut walk = Walk::new(service.masked_url());
     parsed(&mut walk, service);
@@ -120,7 +120,7 @@ pub async fn service(service: &Service, look: &Look) -> Diagnosis {
 /// The URL as it was understood, and what was odd about it.
 fn parsed(walk: &mut Walk, service: &Service) {
     let targets = service.targets();
-    let errors: Vec<&Problem> = service
+    let errors: Vec<&Diagnostic> = service
         .warnings()
         .iter()
         .filter(|problem| problem.is_error())
@@ -146,7 +146,7 @@ fn parsed(walk: &mut Walk, service: &Service) {
 }
 
 /// Sends one message and waits for its confirmation.
-async fn test_message(walk: &mut Walk, service: &Service, options: &CourierOptions) {
+async fn test_message(walk: &mut Walk, service: &Service, options: &ConnectionOptions) {
     if !walk.is_ok() {
         walk.skip("send", "a step before failed");
         return;

@@ -9,7 +9,7 @@ use ackpost_platform::text::one_line;
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mark {
+pub enum CheckStatus {
     /// As it should be.
     Ok,
     /// A message gets through, but something deserves a look.
@@ -20,7 +20,7 @@ pub enum Mark {
     Skipped,
 }
 
-impl Mark {
+impl CheckStatus {
     /// Returns the word of outputs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ pub struct Step {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// How the step ended.
-    pub status: Mark,
+    pub status: CheckStatus,
     /// What was seen.
     pub seen: String,
     /// Remedy, as an imperative.
@@ -100,9 +100,15 @@ impl Walk {
         self.began = Instant::now();
     }
 
-    fn push(&mut self, name: &'static str, status: Mark, seen: &str, remedy: Option<String>) -> &mut Step {
-        self.diagnosis.ok &= status != Mark::Fail;
-        let elapsed = if status == Mark::Skipped {
+    fn push(
+        &mut self,
+        name: &'static str,
+        status: CheckStatus,
+        seen: &str,
+        remedy: Option<String>,
+    ) -> &mut Step {
+        self.diagnosis.ok &= status != CheckStatus::Fail;
+        let elapsed = if status == CheckStatus::Skipped {
             // Nothing was done: the time goes on to the step that it was spent on.
             Duration::ZERO
         } else {
@@ -123,7 +129,7 @@ impl Walk {
     }
 
     pub(crate) fn ok(&mut self, name: &'static str, seen: impl Into<String>) -> &mut Step {
-        self.push(name, Mark::Ok, &seen.into(), None)
+        self.push(name, CheckStatus::Ok, &seen.into(), None)
     }
 
     pub(crate) fn warn(
@@ -132,7 +138,7 @@ impl Walk {
         seen: impl Into<String>,
         remedy: impl Into<String>,
     ) -> &mut Step {
-        self.push(name, Mark::Warn, &seen.into(), Some(remedy.into()))
+        self.push(name, CheckStatus::Warn, &seen.into(), Some(remedy.into()))
     }
 
     pub(crate) fn fail(
@@ -141,11 +147,11 @@ impl Walk {
         seen: impl Into<String>,
         remedy: impl Into<String>,
     ) -> &mut Step {
-        self.push(name, Mark::Fail, &seen.into(), Some(remedy.into()))
+        self.push(name, CheckStatus::Fail, &seen.into(), Some(remedy.into()))
     }
 
     pub(crate) fn skip(&mut self, name: &'static str, why: impl Into<String>) -> &mut Step {
-        self.push(name, Mark::Skipped, &why.into(), None)
+        self.push(name, CheckStatus::Skipped, &why.into(), None)
     }
 
     /// Skips several steps for the same reason.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use ackpost_xmpp::{
-    Account, Candidate, Jid, Mode, Offered, RoomTarget, Step as Doing, Verify, Visit, XmppError,
+    Account, Candidate, Jid, Mode, Offered, Probe, RoomTarget, Step as Doing, Verify, XmppError,
 };
 
 use super::certificate::Certificate;
@@ -93,7 +93,7 @@ pub(super) async fn walk(walk: &mut Walk, way: &Way) {
         return targets_skipped(walk, way);
     }
     walk.begin();
-    let mut visit = match Visit::open(&way.account).await {
+    let mut visit = match Probe::open(&way.account).await {
         Ok(visit) => visit,
         Err(error) => {
             // What an earlier look found right can only fail here by chance; the step is still the one it belongs to.
@@ -361,7 +361,7 @@ fn targets_skipped(walk: &mut Walk, way: &Way) {
     walk.skip("upload", "there is no login");
 }
 
-async fn targets(walk: &mut Walk, way: &Way, visit: &mut Visit) {
+async fn targets(walk: &mut Walk, way: &Way, visit: &mut Probe) {
     let mut foreign: BTreeSet<String> = BTreeSet::new();
     for target in &way.rooms {
         walk.begin();
@@ -373,7 +373,7 @@ async fn targets(walk: &mut Walk, way: &Way, visit: &mut Visit) {
     }
 }
 
-async fn room(walk: &mut Walk, visit: &mut Visit, target: &RoomTarget) {
+async fn room(walk: &mut Walk, visit: &mut Probe, target: &RoomTarget) {
     let name = format!("#{}", target.room);
     let facts = match visit.room(&target.room).await {
         Ok(facts) => facts,
@@ -422,7 +422,7 @@ async fn room(walk: &mut Walk, visit: &mut Visit, target: &RoomTarget) {
 
 async fn recipient(
     walk: &mut Walk,
-    visit: &mut Visit,
+    visit: &mut Probe,
     person: &Jid,
     foreign: &mut BTreeSet<String>,
     way: &Way,
@@ -478,7 +478,7 @@ async fn recipient(
     }
 }
 
-async fn upload(walk: &mut Walk, visit: &mut Visit) {
+async fn upload(walk: &mut Walk, visit: &mut Probe) {
     walk.begin();
     match visit.upload_service().await {
         Ok((address, Some(limit))) => {

@@ -218,7 +218,12 @@ mod tests {
             assert!(notifier.is_empty(), "{url}");
         }
         let notifier = load_text(&format!("include {path}\n"), ConfigFormat::Text, Guest::default()).await;
-        assert!(notifier.problems().iter().any(ackpost_notify::Problem::is_error));
+        assert!(
+            notifier
+                .problems()
+                .iter()
+                .any(ackpost_notify::Diagnostic::is_error)
+        );
         let yaml = format!("urls:\n  - xmpps://u@localhost/jane:\n      password_file: {path}\n");
         assert!(
             load_text(&yaml, ConfigFormat::Yaml, Guest::default())

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ackpost_notify::outbox::{AcceptOptions, Location, Outbox, OutboxConfig, OutboxId, Services};
-use ackpost_notify::{Asset, Courier, CourierOptions, Message, Service};
+use ackpost_notify::outbox::{AcceptOptions, Location, Outbox, OutboxConfig, OutboxId, ServiceTransport};
+use ackpost_notify::{Asset, ConnectionOptions, ConnectionPool, Message, Service};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
@@ -338,10 +338,10 @@ impl House {
             kind: None,
         };
         settings.hooks.insert("named".into(), hook);
-        let courier = Courier::new(CourierOptions::default(), Asset::default());
+        let courier = ConnectionPool::new(ConnectionOptions::default(), Asset::default());
         let outbox = Outbox::open(
             OutboxConfig::new(Location::Sqlite(at.join("outbox.db")), at.join("outbox.key")),
-            Arc::new(Services::new(courier)),
+            Arc::new(ServiceTransport::new(courier)),
         )
         .await
         .expect("an outbox");

@@ -8,7 +8,7 @@ mod plan;
 mod recent;
 mod run;
 
-pub use courier::{Courier, CourierOptions, Progress, ProgressFn};
+pub use courier::{ConnectionOptions, ConnectionPool, Progress, ProgressFn};
 pub(crate) use courier::{Party, fingerprint, keyed_mark};
 pub use plan::{Plan, Planned, Prepared, prepare, prepare_shared};
 pub(crate) use run::{CUT_OFF, run};
@@ -26,7 +26,7 @@ use crate::service::{Target, Wire};
 /// Called with the number of a piece and its final form before it is posted, when that form only came into being on
 /// the way (files were uploaded, the quoted message was looked up). `false` means that it could not be stored: the
 /// piece is then not posted.
-pub type Fixed = Arc<dyn Fn(usize, Wire) -> BoxFuture<'static, bool> + Send + Sync>;
+pub type OnEncoded = Arc<dyn Fn(usize, Wire) -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// What goes to one target in one attempt.
 #[derive(Clone)]
@@ -40,7 +40,7 @@ pub struct Parcel {
     /// For each piece: an earlier attempt may have arrived, so look for it before sending it again.
     pub repeat: Vec<bool>,
     /// Told about forms that were fixed on the way.
-    pub fixed: Option<Fixed>,
+    pub fixed: Option<OnEncoded>,
 }
 
 impl std::fmt::Debug for Parcel {
@@ -55,14 +55,14 @@ impl std::fmt::Debug for Parcel {
 /// What identifies a message on the wire, fixed before the first attempt so that a repeat can be recognised:
 /// XMPP's id and origin-id, and the time that a SOGS message carries and signs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Stamp {
+pub struct MessageId {
     /// A random id.
     pub id: String,
     /// Milliseconds since the epoch.
     pub sent_at_ms: u64,
 }
 
-impl Stamp {
+impl MessageId {
     /// A fresh stamp.
     pub fn new(now: SystemTime) -> Self {
         let mut random = [0_u8; 16];
@@ -96,7 +96,7 @@ pub struct File {
     clippy::struct_excessive_bools,
     reason = "facts of their own, each with its consequence"
 )]
-pub struct Attempt {
+pub struct AttemptResult {
     /// The outcome.
     pub outcome: Outcome,
     /// Remarks that are no failures.
@@ -137,7 +137,7 @@ impl Parcel {
     }
 }
 
-impl Attempt {
+impl AttemptResult {
     /// Returns true if a copy of the piece may have arrived by now. `repeat`: an earlier attempt may have.
     ///
     /// Once in doubt, a piece stays in doubt, also when a later attempt surely failed, unless it came back.
@@ -164,10 +164,10 @@ mod tests {
 
     #[test]
     fn a_piece_in_doubt_stays_in_doubt_until_it_comes_back() {
-        let attempt = |may_have_arrived, came_back| Attempt {
+        let attempt = |may_have_arrived, came_back| AttemptResult {
             may_have_arrived,
             came_back,
-            ..Attempt::new(Outcome::deferred("cause", "remedy"))
+            ..AttemptResult::new(Outcome::deferred("cause", "remedy"))
         };
         // Refused before it was written.
         assert!(!attempt(false, false).leaves_doubt(false));

@@ -1,6 +1,6 @@
 //! A service as it is listed: with its tags, where it was written, and perhaps still a template.
 
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::service::Service;
 use crate::tag::Tag;
 use crate::template::Template;
@@ -83,7 +83,7 @@ impl Entry {
     }
 
     /// The service, a template resolved with these values.
-    pub fn resolve(&self, values: &crate::template::Values) -> Result<Service, Problem> {
+    pub fn resolve(&self, values: &crate::template::Values) -> Result<Service, Diagnostic> {
         match &self.body {
             EntryBody::Service(service) => Ok(service.clone()),
             EntryBody::Template(template) => template

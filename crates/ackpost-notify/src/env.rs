@@ -93,14 +93,14 @@ impl Environment {
     }
 
     /// Refuses something that would look at this machine, and whose value can be written instead.
-    pub(crate) fn refuse_foreign(&self, what: &str) -> Result<(), crate::Problem> {
+    pub(crate) fn refuse_foreign(&self, what: &str) -> Result<(), crate::Diagnostic> {
         self.refuse_foreign_file(what, "write the value itself")
     }
 
     /// Refuses something that would look at this machine.
-    pub(crate) fn refuse_foreign_file(&self, what: &str, remedy: &str) -> Result<(), crate::Problem> {
+    pub(crate) fn refuse_foreign_file(&self, what: &str, remedy: &str) -> Result<(), crate::Diagnostic> {
         if self.is_foreign() {
-            return Err(crate::Problem::error(
+            return Err(crate::Diagnostic::error(
                 format!("{what} is not allowed here, because this text was handed over by somebody else"),
                 remedy,
             ));

@@ -50,15 +50,15 @@ pub use address::is_public;
 pub use asset::Asset;
 pub use config::{ConfigReport, Source, Syntax};
 pub use dispatch::{
-    Attempt, Courier, CourierOptions, File, Fixed, Parcel, Plan, Planned, Prepared, Progress, Stamp, prepare,
-    prepare_shared,
+    AttemptResult, ConnectionOptions, ConnectionPool, File, MessageId, OnEncoded, Parcel, Plan, Planned,
+    Prepared, Progress, prepare, prepare_shared,
 };
 pub use entry::{Entry, EntryBody};
 pub use env::{Environment, Guest};
 pub use message::{Attachment, AttachmentSource, Format, Kind, Message, Overflow, UnknownWord};
 pub use notifier::{Details, Notifier, Options};
 pub use outcome::{Confirmation, Lack, Outcome};
-pub use problem::{AddError, Problem, Severity};
+pub use problem::{AddError, Diagnostic, Severity};
 pub use report::{Pieces, Report, Status, TargetReport};
 pub use result::{NotDelivered, send};
 pub use service::{

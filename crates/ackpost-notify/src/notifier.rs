@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::asset::Asset;
 use crate::config::{self, ConfigReport, Loader, Source};
-use crate::dispatch::{self, Courier, CourierOptions, Plan, Planned, prepare_shared};
+use crate::dispatch::{self, ConnectionOptions, ConnectionPool, Plan, Planned, prepare_shared};
 use crate::entry::Entry;
 use crate::message::Message;
-use crate::problem::{AddError, Problem};
+use crate::problem::{AddError, Diagnostic};
 use crate::report::{Report, Status};
 use crate::service::{Context, LoadedUrls, Param, SERVICES, Service};
 use crate::tag::{Tag, TagFilter};
@@ -30,7 +30,7 @@ pub struct Options {
     /// One service after another instead of all at once.
     pub sequential: bool,
     /// Connections: trust, proxies, progress.
-    pub courier: CourierOptions,
+    pub courier: ConnectionOptions,
 }
 
 impl Default for Options {
@@ -42,7 +42,7 @@ impl Default for Options {
             limit: None,
             service_limit: Some(Duration::from_mins(1)),
             sequential: false,
-            courier: CourierOptions::default(),
+            courier: ConnectionOptions::default(),
         }
     }
 }
@@ -67,7 +67,7 @@ impl Default for Options {
 pub struct Notifier {
     options: Options,
     entries: Vec<Entry>,
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
 }
 
 impl Notifier {
@@ -213,12 +213,12 @@ impl Notifier {
     }
 
     /// What did not load, and what was odd, so far.
-    pub fn problems(&self) -> &[Problem] {
+    pub fn problems(&self) -> &[Diagnostic] {
         &self.problems
     }
 
     /// Notes a problem found outside, so that it counts in the next report.
-    pub fn add_problem(&mut self, problem: Problem) {
+    pub fn add_problem(&mut self, problem: Diagnostic) {
         self.problems.push(problem);
     }
 
@@ -274,16 +274,21 @@ impl Notifier {
     /// Sends a message to the services that a filter chooses. Tags with priorities escalate: the lowest group of a tag
     /// goes first, the next only if a member of it fails.
     pub async fn notify_to(&self, message: Message, filter: &TagFilter) -> Report {
-        let courier = Courier::new(self.options.courier.clone(), self.options.context.asset.clone());
+        let courier = ConnectionPool::new(self.options.courier.clone(), self.options.context.asset.clone());
         let report = self.notify_with(&courier, message, filter).await;
         courier.close().await;
         report
     }
 
     /// Like [`Notifier::notify_to`], over connections that the caller keeps.
-    pub async fn notify_with(&self, courier: &Courier, message: Message, filter: &TagFilter) -> Report {
+    pub async fn notify_with(
+        &self,
+        courier: &ConnectionPool,
+        message: Message,
+        filter: &TagFilter,
+    ) -> Report {
         let plan = self.plan(&message, filter);
-        let mut problems: Vec<Problem> = self
+        let mut problems: Vec<Diagnostic> = self
             .problems
             .iter()
             .filter(|problem| problem.is_error())

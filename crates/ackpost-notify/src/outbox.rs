@@ -36,16 +36,16 @@ mod types;
 mod worker;
 
 pub use crate::queue_rules::{
-    Budget, DEFAULT_DEDUP_WINDOW, DEFAULT_TTL, Dedup, MAX_BUDGET, MAX_SPAN, Quiet, RuleError, Rules,
+    DEFAULT_DEDUP_WINDOW, DEFAULT_TTL, Dedup, MAX_BUDGET, MAX_SPAN, QuietHours, RateLimit, RuleError, Rules,
     parse_span,
 };
 pub use accept::Parcel;
-pub use carrier::{Carrier, Hidden, Job, Keep, Route, Sender, Stamp, StoredFile, Wire};
+pub use carrier::{Checkpoint, Destination, Job, MessageId, SecretText, Sender, StoredFile, Transport, Wire};
 pub use clock::{Clock, FixedJitter, Jitter, ManualClock, RandomJitter, Steady, SystemClock};
 pub use config::{Alarm, AlarmServices, FlushSettings, OutboxConfig, OutboxLimits, Summary, WorkerSettings};
 pub use error::OutboxError;
 pub use outbox::{Lane, Outbox};
-pub use services::{Services, target_labels};
+pub use services::{ServiceTransport, target_labels};
 pub use store::Location;
 pub use types::{
     AcceptOptions, Accepted, BadOutboxId, Entry, Event, Filter, Hold, LATENCY_MS, OutboxId, Selection,

@@ -13,7 +13,7 @@ pub enum Severity {
 
 /// Something wrong with a URL or a configuration entry. No field ever holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Diagnostic {
     /// How much it weighs.
     pub severity: Severity,
     /// The configuration file or address, when it came from one.
@@ -30,7 +30,7 @@ pub struct Problem {
     pub remedy: String,
 }
 
-impl Problem {
+impl Diagnostic {
     /// An error without a place.
     pub fn error(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.file {
             write!(f, "{file}:")?;
@@ -95,7 +95,7 @@ impl fmt::Display for Problem {
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for Diagnostic {}
 
 /// Some of the URLs handed to [`crate::Notifier::add`] did not load; the others did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub struct AddError {
     /// How many services of the same string did load and stay loaded.
     pub loaded: usize,
     /// What is wrong with the others.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
 }
 
 impl fmt::Display for AddError {

@@ -27,9 +27,9 @@ pub struct Rules {
     /// Messages are collected for so long and sent as one.
     pub digest: Option<Duration>,
     /// So many posts in so much time.
-    pub budget: Option<Budget>,
+    pub budget: Option<RateLimit>,
     /// No posts in these hours.
-    pub quiet: Option<Quiet>,
+    pub quiet: Option<QuietHours>,
     /// The watchdog speaks up when the target has been failing for so long.
     pub alarm_after: Option<Duration>,
     /// IANA name of the time zone of `quiet`; the system's when left out.
@@ -47,7 +47,7 @@ pub struct Dedup {
 
 /// How often a target may be posted to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Budget {
+pub enum RateLimit {
     /// `budget=off`: as fast as it goes.
     Unlimited,
     /// At most `count` posts in any `span`.
@@ -61,7 +61,7 @@ pub enum Budget {
 
 /// Hours in which nothing is sent, in local time. `22:00-07:00` reaches over midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quiet {
+pub struct QuietHours {
     /// Minutes since midnight when it begins.
     pub from: u16,
     /// Minutes since midnight when it ends.
@@ -95,8 +95,14 @@ impl Rules {
             ttl: span("ttl")?,
             dedup: words.get("dedup").map(|word| Dedup::parse(word)).transpose()?,
             digest: span("digest")?,
-            budget: words.get("budget").map(|word| Budget::parse(word)).transpose()?,
-            quiet: words.get("quiet").map(|word| Quiet::parse(word)).transpose()?,
+            budget: words
+                .get("budget")
+                .map(|word| RateLimit::parse(word))
+                .transpose()?,
+            quiet: words
+                .get("quiet")
+                .map(|word| QuietHours::parse(word))
+                .transpose()?,
             alarm_after: span("alarm_after")?,
             tz: tz.map(str::to_owned),
         })
@@ -140,7 +146,7 @@ impl Dedup {
     }
 }
 
-impl Budget {
+impl RateLimit {
     /// What pysogs and its kin allow: 5 posts in any 16 seconds.
     pub const SOGS: Self = Self::Limited {
         count: 5,
@@ -194,7 +200,7 @@ impl Budget {
     }
 }
 
-impl Quiet {
+impl QuietHours {
     /// `22:00-07:00`.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         let remedy = "write when it begins and ends, such as quiet=22:00-07:00";
@@ -341,10 +347,10 @@ mod tests {
 
     #[test]
     fn budgets_count_in_any_span() {
-        let Ok(budget) = Budget::parse("5/16s") else {
+        let Ok(budget) = RateLimit::parse("5/16s") else {
             panic!()
         };
-        assert_eq!(budget, Budget::SOGS);
+        assert_eq!(budget, RateLimit::SOGS);
         assert_eq!(budget.not_before(&[1000, 1001, 1002, 1003], 1004), None);
         assert_eq!(
             budget.not_before(&[1000, 1001, 1002, 1003, 1004], 1005),
@@ -355,9 +361,9 @@ mod tests {
             Some(17_000)
         );
         assert_eq!(budget.not_before(&[1000, 1001, 1002, 1003, 1004], 17_000), None);
-        assert_eq!(Budget::parse("OFF").unwrap().not_before(&[1, 1, 1], 1), None);
+        assert_eq!(RateLimit::parse("OFF").unwrap().not_before(&[1, 1, 1], 1), None);
         for bad in ["", "5", "0/16s", "257/1s", "5/", "/16s", "-1/16s"] {
-            assert!(Budget::parse(bad).is_err(), "{bad}");
+            assert!(RateLimit::parse(bad).is_err(), "{bad}");
         }
     }
 
@@ -414,7 +420,7 @@ mod tests {
             "22:60-07:00",
             "+2:00-07:00",
         ] {
-            assert!(Quiet::parse(bad).is_err(), "{bad}");
+            assert!(QuietHours::parse(bad).is_err(), "{bad}");
         }
     }
 

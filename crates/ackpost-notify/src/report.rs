@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::outcome::Outcome;
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 
 /// What became of one message: one line per target, and the verdict on the whole.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub struct Report {
     /// One entry per target, in the order of the services and of their targets.
     pub targets: Vec<TargetReport>,
     /// What did not load, was dropped or could not be resolved (only errors; D6, D7).
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
     /// The verdict, computed while the chains ran.
     pub status: Status,
 }

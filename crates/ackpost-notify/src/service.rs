@@ -24,7 +24,7 @@ use futures_util::future::BoxFuture;
 
 pub use crate::render::{Chunk, Limits, Measure};
 pub use access::{SogsAccess, SogsParts, XmppAccess, XmppParts};
-pub use common::{Common, Origin, ParamValue, Parameter};
+pub use common::{CommonParams, Origin, ParamValue, Parameter};
 pub(crate) use common::{Origins, PARAMETERS, Query, Taken, boolean_word};
 pub(crate) use near::near_miss;
 pub use param::{ADDRESS_PARAMETERS, COMMON_PARAMETERS, Param, QUEUE_PARAMETERS, Values};
@@ -33,12 +33,12 @@ pub use parse::{Context, LoadedUrls, SavedCommunities};
 pub(crate) use parse::{assemble, taken_apart, unsupported, with_overrides};
 pub use wire::{FixedPost, Shown, SogsWire, Wire, XmppWire};
 
-use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Stamp};
-use crate::problem::Problem;
+use crate::dispatch::{AttemptResult, ConnectionOptions, ConnectionPool, MessageId, Parcel};
+use crate::problem::Diagnostic;
 use crate::url::{RawUrl, percent};
 
 /// Makes an endpoint of a URL.
-type Parse = fn(&RawUrl, &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem>;
+type Parse = fn(&RawUrl, &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Diagnostic>;
 
 /// One service: what it is called, the schemas it answers to, and how a URL becomes an endpoint.
 #[derive(Debug)]
@@ -117,24 +117,29 @@ pub(crate) trait Endpoint: Send + Sync + fmt::Debug + 'static {
         None
     }
     /// Turns rendered chunks into what the wire carries (an XMPP `format=html` gets its two forms here).
-    fn finish(&self, _common: &Common, chunks: Vec<Chunk>, _input: Option<crate::Format>) -> Vec<Chunk> {
+    fn finish(
+        &self,
+        _common: &CommonParams,
+        chunks: Vec<Chunk>,
+        _input: Option<crate::Format>,
+    ) -> Vec<Chunk> {
         chunks
     }
     /// True for a chunk of which a reader sees nothing.
-    fn is_blank(&self, _common: &Common, _chunk: &Chunk) -> bool {
+    fn is_blank(&self, _common: &CommonParams, _chunk: &Chunk) -> bool {
         false
     }
     /// Fixes what a chunk is on the wire. Pure.
-    fn fix(&self, common: &Common, target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire;
+    fn fix(&self, common: &CommonParams, target: &Target, chunk: &Chunk, stamp: &MessageId) -> Wire;
     /// Itself, when it is the service that a caller wants to look at more closely.
     fn as_any(&self) -> &dyn std::any::Any;
     /// Sends the pieces of one parcel, in order, and says what became of each. One attempt, no waiting between tries.
     fn deliver<'a>(
         &'a self,
-        common: &'a Common,
-        courier: &'a Courier,
+        common: &'a CommonParams,
+        courier: &'a ConnectionPool,
         parcel: &'a Parcel,
-    ) -> BoxFuture<'a, Vec<Attempt>>;
+    ) -> BoxFuture<'a, Vec<AttemptResult>>;
 }
 
 /// A loaded URL: where a message goes and how. Cheap to clone. Its `Debug` shows no secret.
@@ -142,10 +147,10 @@ pub(crate) trait Endpoint: Send + Sync + fmt::Debug + 'static {
 pub struct Service(Arc<Inner>);
 
 struct Inner {
-    common: Common,
+    common: CommonParams,
     endpoint: Box<dyn Endpoint>,
     origins: Origins,
-    warnings: Vec<Problem>,
+    warnings: Vec<Diagnostic>,
     /// Targets by address, made when first needed.
     by_address: OnceLock<HashMap<String, Target>>,
 }
@@ -161,15 +166,15 @@ impl Service {
     /// assert!(!service.masked_url().contains("secret"));
     /// # Ok::<(), ackpost_notify::Problem>(())
     /// ```
-    pub fn parse(url: &str, context: &Context) -> Result<Self, Problem> {
+    pub fn parse(url: &str, context: &Context) -> Result<Self, Diagnostic> {
         parse::one(url, context)
     }
 
     pub(crate) fn assemble(
-        common: Common,
+        common: CommonParams,
         endpoint: Box<dyn Endpoint>,
         origins: Origins,
-        warnings: Vec<Problem>,
+        warnings: Vec<Diagnostic>,
     ) -> Self {
         Self(Arc::new(Inner {
             common,
@@ -285,7 +290,7 @@ impl Service {
     }
 
     /// The parameters every service has.
-    pub fn common(&self) -> &Common {
+    pub fn common(&self) -> &CommonParams {
         &self.0.common
     }
 
@@ -311,7 +316,7 @@ impl Service {
 
     /// What was odd about the URL but did not keep it from loading. Errors among them (dropped targets, D6)
     /// keep a run from being a full success.
-    pub fn warnings(&self) -> &[Problem] {
+    pub fn warnings(&self) -> &[Diagnostic] {
         &self.0.warnings
     }
 
@@ -324,7 +329,7 @@ impl Service {
     ///
     /// # Errors
     /// The URL cannot be parsed again.
-    pub fn splitting(&self) -> Result<Self, Problem> {
+    pub fn splitting(&self) -> Result<Self, Diagnostic> {
         if self.0.common.overflow != crate::Overflow::Upstream {
             return Ok(self.clone());
         }
@@ -337,13 +342,13 @@ impl Service {
     }
 
     /// Fixes what a chunk is on the wire: bytes, signatures, ids. Pure; the same wire sent again is recognised.
-    pub fn fix(&self, target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire {
+    pub fn fix(&self, target: &Target, chunk: &Chunk, stamp: &MessageId) -> Wire {
         self.0.endpoint.fix(&self.0.common, target, chunk, stamp)
     }
 
     /// Shows what a recipient's program is handed for a chunk, made by the same code that sends it.
     pub fn shown(&self, target: &Target, chunk: &Chunk) -> Shown {
-        self.fix(target, chunk, &Stamp::new(std::time::SystemTime::now()))
+        self.fix(target, chunk, &MessageId::new(std::time::SystemTime::now()))
             .shown()
     }
 
@@ -353,23 +358,23 @@ impl Service {
     }
 
     /// A SOGS service's server and rooms, built as a delivery builds them.
-    pub fn sogs(&self) -> Option<Result<SogsAccess, Problem>> {
+    pub fn sogs(&self) -> Option<Result<SogsAccess, Diagnostic>> {
         Some(
-            self.sogs_parts(&CourierOptions::default())?
+            self.sogs_parts(&ConnectionOptions::default())?
                 .and_then(SogsParts::connect),
         )
     }
 
     /// A SOGS service's settings as the client takes them.
-    pub fn sogs_parts(&self, options: &CourierOptions) -> Option<Result<SogsParts, Problem>> {
+    pub fn sogs_parts(&self, options: &ConnectionOptions) -> Option<Result<SogsParts, Diagnostic>> {
         let sogs = self.0.endpoint.as_any().downcast_ref::<sogs::Sogs>()?;
         Some(sogs.parts(&self.0.common, options, "Ackpost"))
     }
 
     /// An XMPP service's account and rooms, built as a delivery builds them.
-    pub fn xmpp(&self) -> Option<Result<XmppAccess, Problem>> {
+    pub fn xmpp(&self) -> Option<Result<XmppAccess, Diagnostic>> {
         Some(
-            self.xmpp_parts(&CourierOptions::default())?
+            self.xmpp_parts(&ConnectionOptions::default())?
                 .map(|parts| XmppAccess {
                     account: parts.account,
                     rooms: parts.rooms,
@@ -378,7 +383,7 @@ impl Service {
     }
 
     /// An XMPP service's settings as the client takes them.
-    pub fn xmpp_parts(&self, options: &CourierOptions) -> Option<Result<XmppParts, Problem>> {
+    pub fn xmpp_parts(&self, options: &ConnectionOptions) -> Option<Result<XmppParts, Diagnostic>> {
         let xmpp = self.0.endpoint.as_any().downcast_ref::<xmpp::Xmpp>()?;
         Some(xmpp.parts(&self.0.common, options, "Ackpost"))
     }

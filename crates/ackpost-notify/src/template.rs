@@ -7,7 +7,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::env::Environment;
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::service::{Context, Origin, Service, assemble, row_of, taken_apart, unsupported};
 use crate::template_url::show;
 pub(crate) use crate::template_url::{Setting, Settings};
@@ -49,7 +49,7 @@ impl Values {
     }
 
     /// The value of a variable. Values of the run and the environment are trimmed, blank ones are none.
-    fn find(&self, name: &str, default: Option<&str>) -> Result<Zeroizing<String>, Problem> {
+    fn find(&self, name: &str, default: Option<&str>) -> Result<Zeroizing<String>, Diagnostic> {
         let told = |text: &str| Some(Zeroizing::new(trim(text).to_owned())).filter(|text| !text.is_empty());
         let value = self
             .given
@@ -67,7 +67,7 @@ impl Values {
         let control = |c: char| c.is_ascii_control() || matches!(c, '\u{2028}' | '\u{2029}');
         if value.chars().count() > VALUE_CHARS || value.contains(control) {
             let upper = name.to_uppercase();
-            return Err(Problem::error(
+            return Err(Diagnostic::error(
                 format!(
                     "the value of the template variable {upper} is too long or holds a control character"
                 ),
@@ -107,7 +107,7 @@ impl Template {
         settings: &Settings,
         declared: &Arc<BTreeMap<String, Option<String>>>,
         context: &Arc<Context>,
-    ) -> Option<Result<Self, Problem>> {
+    ) -> Option<Result<Self, Diagnostic>> {
         if !uses_any(url, declared) && !keys.iter().any(|(_, value)| uses_any(value, declared)) {
             return None;
         }
@@ -191,7 +191,7 @@ impl Template {
 
     /// The service it becomes with these values. A value stands where its variable stood and nowhere else: nothing in it
     /// ends a password, a path or a query.
-    pub fn resolve(&self, values: &Values) -> Result<Service, Problem> {
+    pub fn resolve(&self, values: &Values) -> Result<Service, Diagnostic> {
         let mut filler = Filler::default();
         for (n, (name, default)) in self.declared.iter().enumerate() {
             if self.uses(name) {
@@ -202,7 +202,7 @@ impl Template {
         let url = Zeroizing::new(replaced(&self.url, word_of));
         let front = url.split('?').next().unwrap_or_default();
         if filler.put(front).chars().count() > FILLED_CHARS {
-            return Err(Problem::error(
+            return Err(Diagnostic::error(
                 format!("the filled-in URL is longer than {FILLED_CHARS} characters"),
                 "use shorter values",
             ));
@@ -283,7 +283,7 @@ impl Filler {
     }
 
     /// Puts the values into the parts of a URL. `encoded`: user and password stand in the URL, where `%` means something.
-    fn fill(&self, raw: &mut RawUrl, encoded: (bool, bool)) -> Result<(), Problem> {
+    fn fill(&self, raw: &mut RawUrl, encoded: (bool, bool)) -> Result<(), Diagnostic> {
         let mut host = self.put(&raw.host);
         let alone = raw.user.is_none() && raw.password.is_none();
         // A variable that is the whole authority may hold the credentials too, and one that is the user the password.
@@ -320,7 +320,7 @@ impl Filler {
         }
         if *host != raw.host {
             if host.contains(['/', '\\', '?', '#', '@']) {
-                return Err(Problem::error(
+                return Err(Diagnostic::error(
                     "the value of a template variable is no host",
                     "give a host name, perhaps with :port",
                 )
@@ -371,9 +371,9 @@ fn credential(text: &str, encoded: bool) -> Zeroizing<String> {
     }
 }
 
-fn missing(name: &str) -> Problem {
+fn missing(name: &str) -> Diagnostic {
     let upper = name.to_uppercase();
-    Problem::error(
+    Diagnostic::error(
         format!("the template variable {upper} has no value"),
         format!("give it with -tv {upper}=…, with {ENV_PREFIX}{upper}, or as a default in the file"),
     )
@@ -381,7 +381,7 @@ fn missing(name: &str) -> Problem {
 }
 
 /// Whether every variable stands where a URL has room for it: a word in its place must be found again among the parts.
-fn fits(url: &str, declared: &BTreeMap<String, Option<String>>, context: &Context) -> Result<(), Problem> {
+fn fits(url: &str, declared: &BTreeMap<String, Option<String>>, context: &Context) -> Result<(), Diagnostic> {
     let word_of = |name: &str| declared.keys().position(|known| known == name).map(word);
     let mut words = occurrences(url).filter_map(|name| word_of(&name)).peekable();
     if words.peek().is_none() {
@@ -391,7 +391,7 @@ fn fits(url: &str, declared: &BTreeMap<String, Option<String>>, context: &Contex
     if raw.is_ok_and(|raw| words.all(|word| raw.holds(&word))) {
         return Ok(());
     }
-    Err(Problem::error(
+    Err(Diagnostic::error(
         "a template variable stands where no value can be filled in",
         "use variables in user, password, host, path and query only",
     )

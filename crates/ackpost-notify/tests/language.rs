@@ -4,7 +4,7 @@
 mod common;
 
 use ackpost_notify::{
-    Asset, Format, Message, Notifier, Options, Problem, Service, Syntax, TagFilter, Target, prepare,
+    Asset, Diagnostic, Format, Message, Notifier, Options, Service, Syntax, TagFilter, Target, prepare,
 };
 
 use common::{KEY, SEED, context, refusal, service};
@@ -21,15 +21,15 @@ async fn loaded(text: &str, syntax: Syntax) -> Notifier {
 /// The problems of a YAML, all of them errors.
 async fn errors(yaml: &str) -> Vec<String> {
     let list = loaded(yaml, Syntax::Yaml).await;
-    let idle = |problem: &&Problem| !problem.cause.contains("reaches no service");
-    let problems: Vec<&Problem> = list.problems().iter().filter(idle).collect();
+    let idle = |problem: &&Diagnostic| !problem.cause.contains("reaches no service");
+    let problems: Vec<&Diagnostic> = list.problems().iter().filter(idle).collect();
     for problem in &problems {
         assert!(problem.is_error(), "{problem}");
     }
     problems.iter().map(ToString::to_string).collect()
 }
 
-fn body(url: &str, message: &Message) -> Result<String, Problem> {
+fn body(url: &str, message: &Message) -> Result<String, Diagnostic> {
     prepare(&service(url), message).map(|prepared| prepared.chunks[0].body.to_string())
 }
 
@@ -89,7 +89,9 @@ async fn what_changes_the_recipients_is_an_error() {
     let seen = errors("services:\n  - xmpps://u:p@h.org/a\n").await;
     assert!(seen[0].contains("holds no `urls:`"), "{seen:?}");
     let list = loaded("xmpps://u:p@h.org/a\nteam=\n", Syntax::Text).await;
-    assert!(list.len() == 1 && list.problems().iter().all(Problem::is_error) && list.problems().len() == 1);
+    assert!(
+        list.len() == 1 && list.problems().iter().all(Diagnostic::is_error) && list.problems().len() == 1
+    );
 }
 
 #[tokio::test]
@@ -101,7 +103,7 @@ async fn a_file_of_settings_and_an_empty_group_are_no_errors() {
     ] {
         let list = loaded(yaml, Syntax::Yaml).await;
         assert!(
-            !list.problems().iter().any(Problem::is_error),
+            !list.problems().iter().any(Diagnostic::is_error),
             "{:?}",
             list.problems()
         );

@@ -2,11 +2,11 @@
 
 mod common;
 
-use ackpost_notify::{Message, Notifier, Options, Outcome, Problem, Severity, Syntax};
+use ackpost_notify::{Diagnostic, Message, Notifier, Options, Outcome, Severity, Syntax};
 
 use common::{KEY, SEED, context, refusal, service};
 
-fn texts(problems: &[Problem]) -> Vec<String> {
+fn texts(problems: &[Diagnostic]) -> Vec<String> {
     for problem in problems {
         assert_eq!(problem.severity, Severity::Warning, "{problem}");
     }
@@ -189,7 +189,7 @@ async fn unknown_names_are_reported() {
     assert_eq!(list.len(), 1);
     let problems = list.problems();
     assert!(
-        problems[..2].iter().all(Problem::is_error),
+        problems[..2].iter().all(Diagnostic::is_error),
         "both change who gets a message"
     );
     let seen: Vec<String> = problems.iter().map(ToString::to_string).collect();

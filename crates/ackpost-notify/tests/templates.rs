@@ -1,7 +1,7 @@
 //! What the variables of a YAML configuration become, and where includes are looked for. The expected URLs are those that
 //! Apprise 2.2.0 makes of the same values, unless a test says otherwise.
 
-use ackpost_notify::{Context, Environment, Notifier, Options, Problem, Service, Syntax, Values};
+use ackpost_notify::{Context, Diagnostic, Environment, Notifier, Options, Service, Syntax, Values};
 
 const KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
 const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -18,7 +18,7 @@ fn options() -> Options {
 }
 
 /// The service that one entry becomes with these values.
-async fn resolved(entry: &str, values: &[(&str, &str)]) -> Result<Service, Problem> {
+async fn resolved(entry: &str, values: &[(&str, &str)]) -> Result<Service, Diagnostic> {
     let mut list = Notifier::with_options(options());
     let text = format!("template:\n  - X\n  - Y\n  - D: fallback\nurls:\n  - {entry}\n");
     list.add_config_text(&text, Some(Syntax::Yaml)).await;

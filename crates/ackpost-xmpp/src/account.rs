@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::{Content, Delivered, Jid, Memory, Outcome, Outgoing, Target, XmppError};
+use crate::{Content, Delivered, Jid, Outcome, Outgoing, Target, TokenStore, XmppError};
 
 /// How the connection is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,7 +114,7 @@ pub struct Account {
     pub(crate) nick: Option<String>,
     pub(crate) dns: Dns,
     pub(crate) address_rule: Option<AddressRule>,
-    pub(crate) memory: Option<Arc<dyn Memory>>,
+    pub(crate) memory: Option<Arc<dyn TokenStore>>,
     pub(crate) software: String,
 }
 
@@ -220,7 +220,7 @@ impl Account {
 
     /// Keeps what makes the next login quicker: the FAST token (XEP-0484) and the server's features.
     /// Without a memory neither is asked for.
-    pub fn memory(mut self, memory: Arc<dyn Memory>) -> Self {
+    pub fn memory(mut self, memory: Arc<dyn TokenStore>) -> Self {
         self.memory = Some(memory);
         self
     }

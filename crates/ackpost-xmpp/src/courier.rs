@@ -1,7 +1,7 @@
 //! How a message becomes delivered: a state machine without any waiting of its own.
 //!
-//! Stanzas that arrive go in ([`Courier::handle`]), stanzas to be written come out
-//! ([`Courier::take_out`]), and each message ends in exactly one outcome. The one-shot sender and
+//! Stanzas that arrive go in ([`DeliveryTracker::handle`]), stanzas to be written come out
+//! ([`DeliveryTracker::take_out`]), and each message ends in exactly one outcome. The one-shot sender and
 //! the kept session both drive it.
 //!
 //! People: a ping to the server responsible follows the message (XEP-0199). On a server that handles
@@ -45,7 +45,7 @@ const CLOCK_SLACK: Duration = Duration::from_secs(120);
 pub(crate) type Key = u64;
 
 /// Messages on their way.
-pub(crate) struct Courier {
+pub(crate) struct DeliveryTracker {
     own: Jid,
     nick: String,
     limit: Duration,
@@ -114,7 +114,7 @@ struct Job {
     /// The room has shown our text under another id.
     lookalike: bool,
     /// Whether it was said before.
-    past: Past,
+    past: PriorAttempt,
     /// When the responsible server first answered behind it, or the room showed it.
     answered_at: Option<Instant>,
     /// How long an earlier connection lived on after that.
@@ -125,7 +125,7 @@ struct Job {
 
 /// What is known about earlier attempts at a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Past {
+enum PriorAttempt {
     /// There are none, or they did not come far.
     Settled,
     /// It may have been said before, and waits until the archive was looked through.
@@ -186,7 +186,7 @@ enum Question {
     Uptime(Vec<Key>),
 }
 
-impl Courier {
+impl DeliveryTracker {
     pub(crate) fn new(account: &Account) -> Self {
         Self {
             largest: None,
@@ -251,7 +251,11 @@ impl Courier {
                 shown: false,
                 shown_until: None,
                 lookalike: false,
-                past: if look { Past::Unknown } else { Past::Settled },
+                past: if look {
+                    PriorAttempt::Unknown
+                } else {
+                    PriorAttempt::Settled
+                },
                 answered_at: None,
                 lived: None,
                 doubtful: false,
@@ -271,9 +275,11 @@ impl Courier {
 
     /// Ends a batch: the questions whose answers prove the messages go behind them.
     pub(crate) fn seal(&mut self) {
-        let (waiting, covered) = std::mem::take(&mut self.unsealed)
-            .into_iter()
-            .partition(|key| self.jobs.get(key).is_some_and(|job| job.past != Past::Settled));
+        let (waiting, covered) = std::mem::take(&mut self.unsealed).into_iter().partition(|key| {
+            self.jobs
+                .get(key)
+                .is_some_and(|job| job.past != PriorAttempt::Settled)
+        });
         self.look_for(waiting);
         let covered: Vec<Key> = covered;
         let mut people = Vec::new();

@@ -47,13 +47,13 @@ mod xml;
 pub use account::{Account, AddressRule, ChannelBinding, Dns, Mode, Plain, Verify};
 pub use error::{Doubt, Step, XmppError};
 pub use jid::{Jid, JidError};
-pub use memory::{FastToken, Memory, ProcessMemory, Remembered};
+pub use memory::{FastToken, ProcessTokenStore, Remembered, TokenStore};
 pub use message::{
     Attachment, Confirm, ConfirmedBy, Content, Delivered, MAX_STANZA_WIRE_BYTES, MessageType, Note, Outcome,
     Outgoing, RoomTarget, Target, WireTexts,
 };
 pub use oneshot::send;
-pub use probe::{Candidate, ChosenMechanism, Joined, Offered, RoomFacts, Visit, addresses, offer, servers};
+pub use probe::{Candidate, ChosenMechanism, Joined, Offered, Probe, RoomFacts, addresses, offer, servers};
 pub use session::{ArchivePlace, Event, Events, Received, Session, SessionOptions};
 pub use styling::styling_from_markdown;
 pub use xml::{char_wire_len, wire_len};

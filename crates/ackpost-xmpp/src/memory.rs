@@ -10,7 +10,7 @@ use secrecy::SecretString;
 ///
 /// The calls happen during a login, so they should be quick; an error while storing is the
 /// keeper's to report, the login does not depend on it.
-pub trait Memory: Send + Sync {
+pub trait TokenStore: Send + Sync {
     /// What was stored last, if anything.
     fn recall(&self) -> Option<Remembered>;
     /// Replaces what is stored. A token in it is a credential.
@@ -62,9 +62,9 @@ impl fmt::Debug for FastToken {
 
 /// A memory that lasts as long as the process: for kept sessions.
 #[derive(Debug, Default)]
-pub struct ProcessMemory(Mutex<Option<Remembered>>);
+pub struct ProcessTokenStore(Mutex<Option<Remembered>>);
 
-impl Memory for ProcessMemory {
+impl TokenStore for ProcessTokenStore {
     fn recall(&self) -> Option<Remembered> {
         self.0.lock().ok()?.clone()
     }

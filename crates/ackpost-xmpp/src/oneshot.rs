@@ -6,7 +6,7 @@ use tokio::time::timeout_at;
 
 use crate::Account;
 use crate::connect::Connector;
-use crate::courier::Courier;
+use crate::courier::DeliveryTracker;
 use crate::error::{Step, XmppError};
 use crate::id;
 use crate::login::{self, Online, Plan};
@@ -27,7 +27,7 @@ pub(crate) const SEAL_EVERY: usize = 100;
 pub async fn send(account: &Account, messages: Vec<Outgoing>) -> Vec<Outcome> {
     let given = messages.clone();
     let mut batch = Batch::new(messages);
-    let mut courier = Courier::new(account);
+    let mut courier = DeliveryTracker::new(account);
     let files_first = batch.has_files();
     if !files_first {
         batch.hand_over_texts(&mut courier);
@@ -95,7 +95,7 @@ async fn without_too_large(account: &Account, messages: Vec<Outgoing>, limit: us
 async fn run(
     account: &Account,
     batch: &mut Batch,
-    courier: &mut Courier,
+    courier: &mut DeliveryTracker,
     files_first: bool,
 ) -> Result<Vec<Note>, XmppError> {
     let connector = Connector::new(account.clone())?;
@@ -147,7 +147,7 @@ async fn run(
 /// Reads and writes until every message has ended.
 async fn converse(
     online: &mut Online,
-    courier: &mut Courier,
+    courier: &mut DeliveryTracker,
     batch: &mut Batch,
     roster: Option<&str>,
     notes: &mut Vec<Note>,
@@ -248,17 +248,21 @@ impl Batch {
         files
     }
 
-    fn hand_over_texts(&mut self, courier: &mut Courier) {
+    fn hand_over_texts(&mut self, courier: &mut DeliveryTracker) {
         self.hand_over(courier, None);
     }
 
-    fn hand_over_all(&mut self, courier: &mut Courier, urls: &[(std::sync::Arc<crate::Attachment>, String)]) {
+    fn hand_over_all(
+        &mut self,
+        courier: &mut DeliveryTracker,
+        urls: &[(std::sync::Arc<crate::Attachment>, String)],
+    ) {
         self.hand_over(courier, Some(urls));
     }
 
     fn hand_over(
         &mut self,
-        courier: &mut Courier,
+        courier: &mut DeliveryTracker,
         urls: Option<&[(std::sync::Arc<crate::Attachment>, String)]>,
     ) {
         let mut unsealed = 0;
@@ -284,7 +288,7 @@ impl Batch {
         courier.seal();
     }
 
-    fn collect(&mut self, courier: &mut Courier) {
+    fn collect(&mut self, courier: &mut DeliveryTracker) {
         for (key, outcome) in courier.take_settled() {
             let (at, number) = (key / PARTS_MAX, key % PARTS_MAX);
             let (Ok(at), Ok(number)) = (usize::try_from(at), usize::try_from(number)) else {

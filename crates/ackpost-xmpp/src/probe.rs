@@ -229,12 +229,12 @@ impl Joined {
 }
 
 /// A login that only asks questions.
-pub struct Visit {
+pub struct Probe {
     online: Online,
     connector: Connector,
 }
 
-impl std::fmt::Debug for Visit {
+impl std::fmt::Debug for Probe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Visit")
             .field("jid", &self.online.jid)
@@ -242,7 +242,7 @@ impl std::fmt::Debug for Visit {
     }
 }
 
-impl Visit {
+impl Probe {
     /// Connects and logs in.
     pub async fn open(account: &Account) -> Result<Self, XmppError> {
         let connector = Connector::new(account.clone())?;
@@ -356,7 +356,7 @@ impl Visit {
         Ok(refused.then(|| no_service(room, &own, StanzaError::of(&answer).text)))
     }
 
-    /// Enters a room that is known to exist ([`Visit::room`]) and says what we are in it. Who is in the room sees
+    /// Enters a room that is known to exist ([`Probe::room`]) and says what we are in it. Who is in the room sees
     /// us come and go.
     pub async fn join(&mut self, target: &RoomTarget) -> Result<Joined, XmppError> {
         let bare = target.room.to_bare();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ackpost_testkit::{Ejabberd, Prosody, SelfSigned, XmppServer};
 use ackpost_xmpp::{
-    Account, ChannelBinding, ConfirmedBy, Jid, Mode, Note, Outcome, Verify, Visit, XmppError,
+    Account, ChannelBinding, ConfirmedBy, Jid, Mode, Note, Outcome, Probe, Verify, XmppError,
 };
 use common::dns::NameServer;
 use common::fake::*;
@@ -312,7 +312,7 @@ fn a_room_service_that_does_not_exist() {
                 .contains("no service nosuch.localhost")
         );
         let found = block_on(async {
-            let mut visit = Visit::open(&sender).await.unwrap();
+            let mut visit = Probe::open(&sender).await.unwrap();
             let found = visit.room(&jid("open@nosuch.localhost")).await;
             visit.close().await;
             found
@@ -334,7 +334,7 @@ fn a_room_that_was_made_is_there_when_we_have_left() {
         let outcome = send_one(&sender, text(ackpost_xmpp::Target::Room(target), "first"));
         assert_eq!(delivered(&outcome).notes, [Note::RoomCreated]);
         let facts = block_on(async {
-            let mut visit = Visit::open(&account(server, "bob", Mode::StartTls))
+            let mut visit = Probe::open(&account(server, "bob", Mode::StartTls))
                 .await
                 .unwrap();
             let facts = visit.room(&jid(&address)).await;

@@ -14,8 +14,8 @@ use ackpost_testkit::{
     Ejabberd, Prosody, Receiver, Relay, RelayOptions, ServerKind, ServerOptions, XmppServer,
 };
 use ackpost_xmpp::{
-    Account, ChannelBinding, ConfirmedBy, Event, Memory, Mode, ProcessMemory, Session, SessionOptions,
-    XmppError,
+    Account, ChannelBinding, ConfirmedBy, Event, Mode, ProcessTokenStore, Session, SessionOptions,
+    TokenStore, XmppError,
 };
 use common::*;
 
@@ -48,8 +48,8 @@ fn both() -> [XmppServer; 2] {
     ]
 }
 
-fn remembering(account: Account) -> (Account, Arc<ProcessMemory>) {
-    let memory = Arc::new(ProcessMemory::default());
+fn remembering(account: Account) -> (Account, Arc<ProcessTokenStore>) {
+    let memory = Arc::new(ProcessTokenStore::default());
     (account.memory(memory.clone()), memory)
 }
 

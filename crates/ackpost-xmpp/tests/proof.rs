@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ackpost_testkit::{Ejabberd, Prosody, Receiver, ServerOptions, XmppServer};
-use ackpost_xmpp::{Confirm, ConfirmedBy, Event, Mode, Outcome, Session, SessionOptions, Visit, XmppError};
+use ackpost_xmpp::{Confirm, ConfirmedBy, Event, Mode, Outcome, Probe, Session, SessionOptions, XmppError};
 use common::fake::*;
 use common::*;
 
@@ -93,7 +93,7 @@ fn the_server_program_is_named() {
     for (server, program) in [(Prosody::shared(), "Prosody"), (Ejabberd::shared(), "ejabberd")] {
         for mode in [Mode::None, Mode::StartTls, Mode::Tls] {
             block_on(async {
-                let visit = Visit::open(&account(server, "carol", mode)).await.unwrap();
+                let visit = Probe::open(&account(server, "carol", mode)).await.unwrap();
                 assert_eq!(visit.server_program(), Some(program));
                 assert_eq!(visit.answers_before_it_stores(), program == "ejabberd");
                 visit.close().await;

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ackpost_notify::{Confirmation, Outcome, Problem, Report, TargetReport};
+use ackpost_notify::{Confirmation, Diagnostic, Outcome, Report, TargetReport};
 pub(crate) use ackpost_platform::text::{count, harmless, masked, misleads, one_line};
 use anstyle::{AnsiColor, Style};
 
@@ -144,7 +144,7 @@ pub(crate) fn warning(text: &str) {
 
 /// What did not load. Warnings are shown by default to everyone but scripts written for Apprise,
 /// which ask for them with `-v`.
-pub(crate) fn problems(problems: &[Problem], context: Context) {
+pub(crate) fn problems(problems: &[Diagnostic], context: Context) {
     for problem in problems {
         if problem.is_error() {
             error(&problem.to_string());
@@ -155,7 +155,7 @@ pub(crate) fn problems(problems: &[Problem], context: Context) {
 }
 
 /// With `--json`, one object for each URL or target that cannot be used, as for a target that was refused.
-pub(crate) fn refused(problems: &[Problem], context: Context) {
+pub(crate) fn refused(problems: &[Diagnostic], context: Context) {
     if !context.json {
         return;
     }

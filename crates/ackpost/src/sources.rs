@@ -1,6 +1,6 @@
 //! Where services come from: URLs on the command line, configuration files, the environment, default files.
 
-use ackpost_notify::{Notifier, Options, Problem, Source, TagFilter};
+use ackpost_notify::{Diagnostic, Notifier, Options, Source, TagFilter};
 
 use crate::cmd::identity;
 use crate::cmd::outbox::place;
@@ -24,12 +24,12 @@ pub(crate) struct Loaded {
     pub(crate) notifier: Notifier,
     pub(crate) filter: TagFilter,
     /// Remarks about sources that are not used.
-    pub(crate) remarks: Vec<Problem>,
+    pub(crate) remarks: Vec<Diagnostic>,
 }
 
 impl Loaded {
     /// Every problem worth telling, in the order they came up: what did not load, and what is odd about what did.
-    pub(crate) fn problems(&self) -> Vec<Problem> {
+    pub(crate) fn problems(&self) -> Vec<Diagnostic> {
         let mut all = self.remarks.clone();
         all.extend(self.notifier.problems().iter().cloned());
         all
@@ -49,7 +49,7 @@ pub(crate) async fn load(mut options: Options, wanted: &Wanted<'_>, _context: Co
     let mut notifier = Notifier::with_options(options);
     let mut remarks = Vec::new();
     let mut ignored = |what: &str, instead: &str| {
-        remarks.push(Problem::warning(
+        remarks.push(Diagnostic::warning(
             format!("{what} is not used"),
             format!("{instead} were given; leave one of them out"),
         ));
@@ -80,7 +80,7 @@ pub(crate) async fn load(mut options: Options, wanted: &Wanted<'_>, _context: Co
         filter = TagFilter::All;
     } else {
         if env.var("APPRISE_CONFIG_PATH").is_none() && env.var("APPRISE_CONFIG").is_some() {
-            remarks.push(Problem::warning(
+            remarks.push(Diagnostic::warning(
                 "the environment variable APPRISE_CONFIG has an old name",
                 "rename it to APPRISE_CONFIG_PATH",
             ));

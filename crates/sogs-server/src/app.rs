@@ -11,15 +11,15 @@ use session_protocol::{ServerKey, ServerSecret, SessionId};
 use crate::account::{self, Found};
 use crate::activity::Activity;
 use crate::admin::Keeper;
-use crate::cache::{Room, User, World};
+use crate::cache::{Directory, Room, User};
 use crate::config::{Config, ConfigError};
-use crate::contents::Contents;
-use crate::guard::Guard;
+use crate::contents::BlobStore;
+use crate::guard::Policy;
 use crate::http::answers::Answers;
 use crate::moderation::Moderation;
 use crate::nonce::{KeepClock, Nonces};
 use crate::plugin::PluginEvent;
-use crate::shared::Turnstile;
+use crate::shared::SharedNonceGate;
 use crate::store::{DynStore, Id, InboxRow, Mailbox, NonceRow, Person, StoreResult};
 use crate::web::Searches;
 
@@ -62,11 +62,11 @@ pub struct App {
     /// The database.
     pub store: DynStore,
     /// Rooms and users in memory.
-    pub world: Arc<World>,
+    pub world: Arc<Directory>,
     /// Rules beyond the protocol.
-    pub guard: Arc<Guard>,
+    pub guard: Arc<Policy>,
     /// Uploaded contents.
-    pub contents: Contents,
+    pub contents: BlobStore,
     /// Counters for `/metrics`.
     pub counters: Counters,
     pub(crate) secret: ServerSecret,
@@ -78,7 +78,7 @@ pub struct App {
     pub(crate) answers: Answers,
     /// Memory for bodies and large answers.
     pub(crate) memory: Arc<MemoryBudget>,
-    pub(crate) turnstile: Option<Turnstile>,
+    pub(crate) turnstile: Option<SharedNonceGate>,
     pub(crate) searches: Searches,
     verified: Mutex<Verified>,
     backlog: Mutex<Vec<NonceRow>>,
@@ -112,14 +112,14 @@ type LogLevelFn = Box<dyn Fn(&str, bool) -> LogLevel + Send + Sync>;
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) store: DynStore,
-    pub(crate) world: Arc<World>,
-    pub(crate) guard: Arc<Guard>,
+    pub(crate) world: Arc<Directory>,
+    pub(crate) guard: Arc<Policy>,
     pub(crate) activity: Arc<Activity>,
     pub(crate) secret: ServerSecret,
     pub(crate) former_stamp: i64,
     pub(crate) nonces: Nonces,
     pub(crate) keep_clock: KeepClock,
-    pub(crate) turnstile: Option<Turnstile>,
+    pub(crate) turnstile: Option<SharedNonceGate>,
 }
 
 impl App {
@@ -135,7 +135,7 @@ impl App {
             store: parts.store,
             world: parts.world,
             guard: parts.guard,
-            contents: Contents::serving(&parts.config, Arc::clone(&memory))?,
+            contents: BlobStore::serving(&parts.config, Arc::clone(&memory))?,
             counters: Counters::default(),
             key,
             blinder: Blinder::new(&key),
@@ -303,7 +303,7 @@ impl App {
         let full = match account::find(&self.store, &self.blinder, id, blind).await? {
             Found::Known(full) => full,
             Found::Forged(user_id) => match self.store.user_by_id(user_id).await? {
-                Some(full) => return Ok(Some(World::apart(full, name))),
+                Some(full) => return Ok(Some(Directory::apart(full, name))),
                 None => return Ok(None),
             },
             Found::Nobody(person) if create => {

@@ -220,7 +220,7 @@ impl Users {
 }
 
 /// The caches of one process.
-pub struct World {
+pub struct Directory {
     rooms: RwLock<HashMap<Id, Arc<Room>>>,
     tokens: RwLock<HashMap<String, Id>>,
     live: RwLock<HashMap<Id, Arc<Live>>>,
@@ -240,7 +240,7 @@ const MAX_TOPS: usize = 50_000;
 /// How long a request waits for news of what other processes changed, before memory is forgotten instead.
 const NEWS: std::time::Duration = std::time::Duration::from_millis(25);
 
-impl World {
+impl Directory {
     /// Empty caches that keep up to so many users.
     pub fn new(cached_users: usize) -> Self {
         Self {
@@ -441,7 +441,7 @@ impl World {
         user
     }
 
-    /// The count to remember before loading a user for [`World::keep_user`].
+    /// The count to remember before loading a user for [`Directory::keep_user`].
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }

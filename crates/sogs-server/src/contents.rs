@@ -2,7 +2,7 @@
 //!
 //! The order of writes makes every acknowledged file whole: first the bytes, flushed or confirmed by the store, then the
 //! row, then the answer. On the way out the row goes first. What a crash leaves in between is bytes without a row, which
-//! [`Contents::sweep_orphans`] removes.
+//! [`BlobStore::sweep_orphans`] removes.
 
 mod bucket;
 mod credentials;
@@ -26,7 +26,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::arrivals::{Arrivals, Sender};
 use crate::config::{Config, ConfigError, Storage};
-use crate::http::request::Spooled;
+use crate::http::request::StagedUpload;
 use crate::store::{DynStore, StoreResult};
 
 pub(crate) use bucket::check as check_bucket;
@@ -52,7 +52,7 @@ enum Place {
 }
 
 /// The contents of a community, and its uploads while they arrive.
-pub struct Contents {
+pub struct BlobStore {
     place: Place,
     /// Folder of uploads that arrive.
     spools: PathBuf,
@@ -71,7 +71,7 @@ pub(crate) struct Kept {
     _lock: Option<OwnedMutexGuard<()>>,
 }
 
-impl Contents {
+impl BlobStore {
     /// Contents below `root`, stored once each; the folder is made when something arrives.
     pub fn new(root: PathBuf) -> Self {
         Self {
@@ -180,7 +180,7 @@ impl Contents {
         getrandom::fill(&mut name).map_err(io::Error::other)?;
         let path = folder.join(hex::encode(name));
         let file = File::options().write(true).create_new(true).open(&path).await?;
-        let spooled = Spooled {
+        let spooled = StagedUpload {
             path,
             size: 0,
             auth_hash: [0; 64],
@@ -200,7 +200,7 @@ impl Contents {
     }
 
     /// Puts a received upload in its place: flushed to the disk, or confirmed by the store.
-    pub(crate) async fn keep(&self, spooled: &Spooled) -> Result<Kept, ContentError> {
+    pub(crate) async fn keep(&self, spooled: &StagedUpload) -> Result<Kept, ContentError> {
         let (lock, name) = if self.once {
             (None, name::once(&spooled.content)?)
         } else {
@@ -339,7 +339,7 @@ fn missing(error: io::Error) -> ContentError {
 
 /// Moves a flushed file into a folder of contents, unless the same content is there.
 async fn place(file: &Path, root: &Path, name: &str) -> io::Result<()> {
-    let target = Contents::path_in(root, name);
+    let target = BlobStore::path_in(root, name);
     if tokio::fs::try_exists(&target).await? {
         return Ok(());
     }
@@ -353,7 +353,7 @@ async fn place(file: &Path, root: &Path, name: &str) -> io::Result<()> {
 /// An upload that is arriving.
 pub(crate) struct Spool {
     file: File,
-    spooled: Spooled,
+    spooled: StagedUpload,
     auth: Blake2b512,
     content: Blake2b<U32>,
     /// Only for a bucket.
@@ -401,7 +401,7 @@ impl Spool {
         self.spooled.size
     }
 
-    pub(crate) async fn finish(mut self) -> io::Result<Spooled> {
+    pub(crate) async fn finish(mut self) -> io::Result<StagedUpload> {
         self.file.flush().await?;
         if self.flush {
             self.file.sync_data().await?;
@@ -422,9 +422,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_arriving_has_a_bound_over_all_uploads() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
-        let contents = Contents {
+        let contents = BlobStore {
             arrivals: Arc::new(Arrivals::with_limit(10)),
-            ..Contents::new(folder.path().to_path_buf())
+            ..BlobStore::new(folder.path().to_path_buf())
         };
         let mut first = contents.spool(Sender::default()).await?;
         let mut second = contents.spool(Sender::default()).await?;

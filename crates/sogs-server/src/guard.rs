@@ -9,13 +9,13 @@ mod pace;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-pub use book::{Book, RoomBook};
+pub use book::{RoomBook, RuleSet};
 use pace::Pace;
 pub use pace::Paced;
 
 use crate::admin::decide::Settled;
 use crate::model::filter::{self, FilterAction, Inspected};
-use crate::model::gate::{self, Member, Passage};
+use crate::model::gate::{self, GateResult, Member};
 use crate::model::permission::Rights;
 use crate::model::raid::TripWatch;
 use crate::model::reaction::ReactionRule;
@@ -90,7 +90,7 @@ pub struct DmFacts<'a> {
 
 /// What becomes of a post.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
+pub enum PolicyDecision {
     /// Store and show it.
     Accept,
     /// Store it as filtered: the author is told yes, nobody sees it.
@@ -107,18 +107,18 @@ pub enum Judgement {
 }
 
 /// All rules of a running server.
-pub struct Guard {
+pub struct Policy {
     store: DynStore,
     hub: Arc<Hub>,
-    book: RwLock<Arc<Book>>,
+    book: RwLock<Arc<RuleSet>>,
     watches: Mutex<HashMap<Id, TripWatch>>,
     pace: Pace,
 }
 
-impl Guard {
+impl Policy {
     /// Reads all rules.
     pub async fn load(store: DynStore, hub: Arc<Hub>) -> StoreResult<Self> {
-        let book = Book::load(&store).await?;
+        let book = RuleSet::load(&store).await?;
         Ok(Self {
             store,
             hub,
@@ -130,13 +130,13 @@ impl Guard {
 
     /// Reads all rules again.
     pub async fn reload(&self) -> StoreResult<()> {
-        let book = Arc::new(Book::load(&self.store).await?);
+        let book = Arc::new(RuleSet::load(&self.store).await?);
         *self.book.write().unwrap_or_else(PoisonError::into_inner) = book;
         Ok(())
     }
 
     /// The rules as they are now.
-    pub fn book(&self) -> Arc<Book> {
+    pub fn book(&self) -> Arc<RuleSet> {
         Arc::clone(&self.book.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -166,20 +166,20 @@ impl Guard {
     }
 
     /// Decides about a post (or an edit) before it is stored.
-    pub async fn before_post(&self, facts: PostFacts<'_>) -> StoreResult<Judgement> {
+    pub async fn before_post(&self, facts: PostFacts<'_>) -> StoreResult<PolicyDecision> {
         let book = self.book();
         let room = book.room(facts.room_id);
         if let Some(limit) = room.limits.message_bytes
             && facts.size > limit
             && !facts.rights.admin
         {
-            return Ok(Judgement::Reject {
+            return Ok(PolicyDecision::Reject {
                 status: 413,
                 text: format!("Messages in this room are at most {limit} bytes"),
             });
         }
         if facts.rights.admin {
-            return Ok(Judgement::Accept);
+            return Ok(PolicyDecision::Accept);
         }
         let arrival = Arrival {
             room_id: facts.room_id,
@@ -192,28 +192,28 @@ impl Guard {
         if facts.edit {
             // Whoever may not post may not put another text into a post either.
             if let Some(text) = closed(&book, room, &arrival) {
-                return Ok(Judgement::Reject { status: 403, text });
+                return Ok(PolicyDecision::Reject { status: 403, text });
             }
             return self.filtered(room, &facts).await;
         }
         if self.raid(&book, room, &arrival, true).await? {
-            return Ok(Judgement::Reject {
+            return Ok(PolicyDecision::Reject {
                 status: 403,
                 text: RAID_TEXT.to_owned(),
             });
         }
         match self.gates(room, &facts).await? {
-            Passage::Open => self.filtered(room, &facts).await,
-            Passage::Hold => self
+            GateResult::Open => self.filtered(room, &facts).await,
+            GateResult::Hold => self
                 .filtered(room, &facts)
                 .await
                 .map(|judgement| match judgement {
-                    Judgement::Accept => {
-                        Judgement::Hold("first posts are approved by a moderator".to_owned())
+                    PolicyDecision::Accept => {
+                        PolicyDecision::Hold("first posts are approved by a moderator".to_owned())
                     }
                     stricter => stricter,
                 }),
-            Passage::Closed(text) => Ok(Judgement::Reject { status: 403, text }),
+            GateResult::Closed(text) => Ok(PolicyDecision::Reject { status: 403, text }),
         }
     }
 
@@ -261,7 +261,13 @@ impl Guard {
     }
 
     /// Whether raid mode stops this person; notes the arrival, which may switch raid mode on.
-    async fn raid(&self, book: &Book, room: &RoomBook, who: &Arrival<'_>, post: bool) -> StoreResult<bool> {
+    async fn raid(
+        &self,
+        book: &RuleSet,
+        room: &RoomBook,
+        who: &Arrival<'_>,
+        post: bool,
+    ) -> StoreResult<bool> {
         if who.is_stopped(book, room) {
             return Ok(true);
         }
@@ -302,9 +308,9 @@ impl Guard {
         Ok(stops)
     }
 
-    async fn gates(&self, room: &RoomBook, facts: &PostFacts<'_>) -> StoreResult<Passage> {
+    async fn gates(&self, room: &RoomBook, facts: &PostFacts<'_>) -> StoreResult<GateResult> {
         if !room.has_gates() || facts.rights.moderator || facts.rights.trusted {
-            return Ok(Passage::Open);
+            return Ok(GateResult::Open);
         }
         let needed = room.rules.approve_first.unwrap_or(0);
         let posts = if needed > 0 {
@@ -327,17 +333,17 @@ impl Guard {
         Ok(u32::try_from(count).unwrap_or(0))
     }
 
-    async fn filtered(&self, room: &RoomBook, facts: &PostFacts<'_>) -> StoreResult<Judgement> {
+    async fn filtered(&self, room: &RoomBook, facts: &PostFacts<'_>) -> StoreResult<PolicyDecision> {
         let exempt = facts.rights.moderator && room.rules.filter_moderators != Some(true);
         let asks = self.hub.decides();
         if (room.filters.is_empty() || exempt) && !asks {
-            return Ok(Judgement::Accept);
+            return Ok(PolicyDecision::Accept);
         }
         let message = inspect(facts.data);
         if !exempt && let Some(hit) = filter::judge(room.filters.iter().map(AsRef::as_ref), &message) {
             return Ok(match hit.action {
-                FilterAction::Hide => Judgement::Hide,
-                FilterAction::Reject => Judgement::Reject {
+                FilterAction::Hide => PolicyDecision::Hide,
+                FilterAction::Reject => PolicyDecision::Reject {
                     status: 429,
                     text: hit.reply.clone(),
                 },
@@ -346,11 +352,11 @@ impl Guard {
         if asks {
             Ok(self.ask(facts, message).await)
         } else {
-            Ok(Judgement::Accept)
+            Ok(PolicyDecision::Accept)
         }
     }
 
-    async fn ask(&self, facts: &PostFacts<'_>, message: Inspected) -> Judgement {
+    async fn ask(&self, facts: &PostFacts<'_>, message: Inspected) -> PolicyDecision {
         let question = Question {
             ask: 0,
             room: facts.token.to_owned(),
@@ -364,16 +370,16 @@ impl Guard {
         };
         let verdict = self.hub.ask(question).await;
         match verdict.decision {
-            Decision::Accept => Judgement::Accept,
+            Decision::Accept => PolicyDecision::Accept,
             // An edit cannot wait for approval: the post already stands.
-            Decision::Hold if facts.edit => Judgement::Hide,
-            Decision::Hold => Judgement::Hold(format!("held by {}", verdict.plugin)),
-            Decision::Hide => Judgement::Hide,
+            Decision::Hold if facts.edit => PolicyDecision::Hide,
+            Decision::Hold => PolicyDecision::Hold(format!("held by {}", verdict.plugin)),
+            Decision::Hide => PolicyDecision::Hide,
             Decision::Reject => {
                 let text = verdict
                     .text
                     .unwrap_or_else(|| "This message is not allowed here".to_owned());
-                Judgement::Reject {
+                PolicyDecision::Reject {
                     status: 429,
                     text: text.chars().take(500).collect(),
                 }
@@ -411,7 +417,7 @@ impl Guard {
             posts,
             banned_somewhere: facts.banned_somewhere,
         };
-        if let Passage::Closed(text) = gate::direct_message(rules, &member, facts.now) {
+        if let GateResult::Closed(text) = gate::direct_message(rules, &member, facts.now) {
             return Ok(Some((403, text)));
         }
         if let Some(limit) = rules.dm_per_hour.filter(|limit| *limit > 0)
@@ -502,14 +508,14 @@ impl<'a> Arrival<'a> {
         }
     }
 
-    fn is_stopped(&self, book: &Book, room: &RoomBook) -> bool {
+    fn is_stopped(&self, book: &RuleSet, room: &RoomBook) -> bool {
         let stopped = |raid: &RaidRow| raid.raid.stops(self.first_seen, self.exempt, self.now);
         book.raid_everywhere.as_ref().is_some_and(stopped) || room.raid.as_ref().is_some_and(stopped)
     }
 }
 
 /// Why somebody only reads here at present: raid mode, or the minimum age of members.
-fn closed(book: &Book, room: &RoomBook, who: &Arrival<'_>) -> Option<String> {
+fn closed(book: &RuleSet, room: &RoomBook, who: &Arrival<'_>) -> Option<String> {
     if who.is_stopped(book, room) {
         return Some(RAID_TEXT.to_owned());
     }
@@ -521,7 +527,7 @@ fn closed(book: &Book, room: &RoomBook, who: &Arrival<'_>) -> Option<String> {
         banned_somewhere: false,
     };
     match gate::post(&room.rules, &member, who.now) {
-        Passage::Closed(text) => Some(text),
+        GateResult::Closed(text) => Some(text),
         _ => None,
     }
 }

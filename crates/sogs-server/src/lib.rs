@@ -37,7 +37,7 @@ pub mod web;
 pub use app::{App, Counters, LogLevel, unix_now};
 pub use cache::{Live, Room, User};
 pub use config::{Config, ConfigError};
-pub use contents::{ContentError, Contents, content_name};
+pub use contents::{BlobStore, ContentError, content_name};
 pub use key::{load_key, load_or_create_key, write_key};
 pub use server::{Running, Server, StartError, bind};
 

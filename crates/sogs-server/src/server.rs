@@ -12,14 +12,14 @@ use tokio::task::JoinHandle;
 
 use crate::activity::Activity;
 use crate::app::{App, Parts, unix_now};
-use crate::cache::World;
+use crate::cache::Directory;
 use crate::config::{Config, ConfigError};
-use crate::guard::Guard;
+use crate::guard::Policy;
 use crate::http::listen;
 use crate::key::{KeyCheck, KeyError};
 use crate::nonce::{Gap, KeepClock, Nonces};
 use crate::plugin::Hub;
-use crate::shared::Turnstile;
+use crate::shared::SharedNonceGate;
 use crate::store::{self, Change, ChangeSink, DynStore, StoreError};
 use crate::{admin, jobs, plugin, web};
 
@@ -79,7 +79,7 @@ impl Server {
         // Before a database file is made: an existing one without a key is no new server.
         let key = KeyCheck::before_opening(&config)?;
         config.check_database()?;
-        let world = Arc::new(World::new(config.limits.cached_users));
+        let world = Arc::new(Directory::new(config.limits.cached_users));
         let activity = Arc::new(Activity::default());
         let settings = Arc::new(Notify::new());
         let sink = sink(&world, &settings);
@@ -88,10 +88,10 @@ impl Server {
         let former_stamp = store.last_nonce_stamp().await?.unwrap_or(0);
         let (nonces, keep_clock) = used_nonces(&store, former_stamp, config.limits.nonces).await?;
         let hub = Arc::new(Hub::default());
-        let guard = Arc::new(Guard::load(Arc::clone(&store), hub).await?);
+        let guard = Arc::new(Policy::load(Arc::clone(&store), hub).await?);
         let turnstile = store
             .is_shared()
-            .then(|| Turnstile::start(Arc::clone(&store), Arc::clone(&world)));
+            .then(|| SharedNonceGate::start(Arc::clone(&store), Arc::clone(&world)));
         let app = Arc::new(App::new(Parts {
             config,
             store,
@@ -201,7 +201,7 @@ pub fn bind(config: &Config) -> Result<std::net::TcpListener, StartError> {
     Ok(socket.into())
 }
 
-fn sink(world: &Arc<World>, settings: &Arc<Notify>) -> ChangeSink {
+fn sink(world: &Arc<Directory>, settings: &Arc<Notify>) -> ChangeSink {
     let (world, settings) = (Arc::clone(world), Arc::clone(settings));
     Arc::new(move |changes: &[Change]| {
         world.apply(changes);

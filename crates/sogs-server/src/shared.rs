@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cache::World;
+use crate::cache::Directory;
 use crate::store::{DynStore, NonceRow, StoreError, StoreResult};
 
 struct Ticket {
@@ -20,13 +20,13 @@ struct Ticket {
 const MAX_TOGETHER: usize = 64;
 
 /// The way through.
-pub(crate) struct Turnstile {
+pub(crate) struct SharedNonceGate {
     queue: mpsc::Sender<Ticket>,
 }
 
-impl Turnstile {
+impl SharedNonceGate {
     /// Starts the task behind it.
-    pub(crate) fn start(store: DynStore, world: Arc<World>) -> Self {
+    pub(crate) fn start(store: DynStore, world: Arc<Directory>) -> Self {
         let (queue, mut tickets) = mpsc::channel::<Ticket>(1024);
         tokio::spawn(async move {
             let mut together = Vec::with_capacity(MAX_TOGETHER);

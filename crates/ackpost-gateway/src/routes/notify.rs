@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ackpost_notify::outbox::AcceptOptions;
-use ackpost_notify::{Asset, Entry, Environment, Message, Notifier, Problem, Service, TagFilter, Values};
+use ackpost_notify::{Asset, Diagnostic, Entry, Environment, Message, Notifier, Service, TagFilter, Values};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 
@@ -128,7 +128,7 @@ pub(crate) fn order(
     message: Message,
 ) -> Result<Order, Reply> {
     let chosen = caller.choose(services.iter(), filter);
-    let mut problems: Vec<Problem> = services
+    let mut problems: Vec<Diagnostic> = services
         .problems()
         .iter()
         .filter(|problem| problem.is_error())
@@ -179,7 +179,7 @@ pub(crate) fn order(
     })
 }
 
-fn service_of(entry: &Entry, values: &Values) -> Result<Service, Problem> {
+fn service_of(entry: &Entry, values: &Values) -> Result<Service, Diagnostic> {
     entry.resolve(values)
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ackpost_notify::outbox::{AcceptOptions, Accepted, Entry as Queued, OutboxError, OutboxId, State};
-use ackpost_notify::{Message, Problem, Service};
+use ackpost_notify::{Diagnostic, Message, Service};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub(crate) struct Order {
     pub(crate) message: Message,
     pub(crate) services: Vec<Service>,
     /// What of the configuration or the URLs did not load.
-    pub(crate) problems: Vec<Problem>,
+    pub(crate) problems: Vec<Diagnostic>,
     pub(crate) options: AcceptOptions,
     pub(crate) wait: Duration,
     /// The memory that the request holds until the message is stored.
@@ -106,7 +106,7 @@ pub(crate) fn refusal(error: OutboxError) -> Reply {
     }
 }
 
-fn stored(accepted: &[Accepted], problems: &[Problem]) -> Reply {
+fn stored(accepted: &[Accepted], problems: &[Diagnostic]) -> Reply {
     let targets = accepted.len();
     let text = format!(
         "stored for {targets} {}",
@@ -126,7 +126,7 @@ fn stored(accepted: &[Accepted], problems: &[Problem]) -> Reply {
     finish(reply, "queued", json!(accepted), details.collect(), problems)
 }
 
-fn outcomes(entries: &[Queued], problems: &[Problem]) -> Reply {
+fn outcomes(entries: &[Queued], problems: &[Diagnostic]) -> Reply {
     let delivered = entries
         .iter()
         .filter(|entry| entry.state == State::Delivered)
@@ -177,7 +177,13 @@ fn status_of(good: bool, text: String, failure: &str) -> Reply {
     }
 }
 
-fn finish(reply: Reply, status: &str, outbox: Value, mut details: Vec<Value>, problems: &[Problem]) -> Reply {
+fn finish(
+    reply: Reply,
+    status: &str,
+    outbox: Value,
+    mut details: Vec<Value>,
+    problems: &[Diagnostic],
+) -> Reply {
     let mut reply = reply;
     for problem in problems {
         let text = told(problem);
@@ -192,7 +198,7 @@ fn finish(reply: Reply, status: &str, outbox: Value, mut details: Vec<Value>, pr
 
 /// A problem as it is told over HTTP: with the name of its file and the place in it. In which folder of this machine the
 /// operator keeps it is in the log.
-pub(crate) fn told(problem: &Problem) -> String {
+pub(crate) fn told(problem: &Diagnostic) -> String {
     let mut problem = problem.clone();
     if let Some(file) = &mut problem.file
         && let Some((_, name)) = file.rsplit_once('/')

@@ -2,7 +2,7 @@
 
 use crate::asset::Asset;
 use crate::message::Format;
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 
 use super::tree::{Node, NodeKind, last_written, repeated, written_again};
 
@@ -17,10 +17,10 @@ const OTHER_TEXTS: [&str; 4] = [
 const OTHER_FLAGS: [&str; 3] = ["abort_on_chain_failure", "pem_autogen", "pgp_autogen"];
 
 /// Applies one section; a key that cannot be set is reported and left alone.
-pub(super) fn apply(node: &Node, asset: &mut Asset, problems: &mut Vec<Problem>, file: &str) {
+pub(super) fn apply(node: &Node, asset: &mut Asset, problems: &mut Vec<Diagnostic>, file: &str) {
     let Some(pairs) = node.mapping() else {
         problems.push(at(
-            Problem::error("asset is not a mapping", "write one setting per line below it"),
+            Diagnostic::error("asset is not a mapping", "write one setting per line below it"),
             node,
             file,
         ));
@@ -37,12 +37,12 @@ pub(super) fn apply(node: &Node, asset: &mut Asset, problems: &mut Vec<Problem>,
     }
 }
 
-fn at(problem: Problem, node: &Node, file: &str) -> Problem {
+fn at(problem: Diagnostic, node: &Node, file: &str) -> Diagnostic {
     problem.at(Some(file), Some(node.line), Some(node.column))
 }
 
-fn set(key: &str, value: &Node, asset: &mut Asset) -> Result<(), Problem> {
-    let unknown = || Problem::warning("this setting cannot be changed", "remove it");
+fn set(key: &str, value: &Node, asset: &mut Asset) -> Result<(), Diagnostic> {
+    let unknown = || Diagnostic::warning("this setting cannot be changed", "remove it");
     match key {
         "app_id" => asset.app_id = text(value)?,
         "app_desc" => asset.app_desc = text(value)?,
@@ -56,7 +56,7 @@ fn set(key: &str, value: &Node, asset: &mut Asset) -> Result<(), Problem> {
         "body_format" => {
             let format = text(value).ok().and_then(|word| word.parse::<Format>().ok());
             let format = format.ok_or_else(|| {
-                Problem::error("the format is not known", "write `text`, `markdown` or `html`")
+                Diagnostic::error("the format is not known", "write `text`, `markdown` or `html`")
             })?;
             // The first file that names a format decides.
             asset.body_format.get_or_insert(format);
@@ -66,7 +66,7 @@ fn set(key: &str, value: &Node, asset: &mut Asset) -> Result<(), Problem> {
             let known = ["utf-8", "utf8", ""].contains(&name.to_ascii_lowercase().as_str());
             asset.encoding = name;
             if !known {
-                return Err(Problem::warning(
+                return Err(Diagnostic::warning(
                     "only UTF-8 is spoken",
                     "save the files as UTF-8 and remove the key",
                 ));
@@ -75,7 +75,7 @@ fn set(key: &str, value: &Node, asset: &mut Asset) -> Result<(), Problem> {
         "timezone" | "tz" => {
             let name = text(value)?;
             let zone = crate::url::time_zone::find(&name).ok_or_else(|| {
-                Problem::warning(
+                Diagnostic::warning(
                     "the time zone is not known",
                     "write an IANA name such as Europe/Berlin",
                 )
@@ -95,10 +95,10 @@ fn set(key: &str, value: &Node, asset: &mut Asset) -> Result<(), Problem> {
 }
 
 /// A text that names no folder.
-fn without_folder(value: &Node, folders: &[&str]) -> Result<String, Problem> {
+fn without_folder(value: &Node, folders: &[&str]) -> Result<String, Diagnostic> {
     let name = text(value)?;
     if name.contains(['/', '\\']) || folders.contains(&name.as_str()) {
-        return Err(Problem::warning(
+        return Err(Diagnostic::warning(
             "the value names a folder",
             "write a name without `/` and `\\`",
         ));
@@ -107,17 +107,17 @@ fn without_folder(value: &Node, folders: &[&str]) -> Result<String, Problem> {
 }
 
 /// Text where text is meant: null is empty, numbers are no text here (as in the reference).
-fn text(value: &Node) -> Result<String, Problem> {
+fn text(value: &Node) -> Result<String, Diagnostic> {
     match &value.kind {
         NodeKind::Scalar { text, plain } if !plain || value.is_text() => Ok(text.trim().to_owned()),
         NodeKind::Scalar { .. } if value.is_null() => Ok(String::new()),
-        _ => Err(Problem::warning("the value is not a text", "put it in quotes")),
+        _ => Err(Diagnostic::warning("the value is not a text", "put it in quotes")),
     }
 }
 
-fn flag(value: &Node) -> Result<bool, Problem> {
+fn flag(value: &Node) -> Result<bool, Diagnostic> {
     value
         .text()
         .and_then(crate::service::boolean_word)
-        .ok_or_else(|| Problem::warning("the value is neither yes nor no", "write yes or no"))
+        .ok_or_else(|| Diagnostic::warning("the value is neither yes nor no", "write yes or no"))
 }

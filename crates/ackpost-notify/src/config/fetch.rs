@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::asset::Asset;
-use crate::dispatch::CourierOptions;
-use crate::problem::Problem;
+use crate::dispatch::ConnectionOptions;
+use crate::problem::Diagnostic;
 use crate::url::percent;
 
 use super::FILE_BYTES;
@@ -29,10 +29,14 @@ struct Wish {
 }
 
 /// Fetches a configuration with GET (D27), at most 128 KiB of it, following redirects to the same origin only.
-pub(super) async fn fetch(text: &str, options: &CourierOptions, asset: &Asset) -> Result<Fetched, Problem> {
+pub(super) async fn fetch(
+    text: &str,
+    options: &ConnectionOptions,
+    asset: &Asset,
+) -> Result<Fetched, Diagnostic> {
     let wish = wish(text)?;
     let name = shown(&wish.url);
-    let fail = |cause: String, remedy: &str| Problem::error(cause, remedy).at(Some(&name), None, None);
+    let fail = |cause: String, remedy: &str| Diagnostic::error(cause, remedy).at(Some(&name), None, None);
     let client = options
         .http_client(wish.verify, wish.connect, wish.read, &asset.app_id)
         .map_err(|cause| fail(cause, "check the certificates of the system"))?;
@@ -93,9 +97,9 @@ pub(super) async fn fetch(text: &str, options: &CourierOptions, asset: &Asset) -
     Ok(Fetched { text, syntax, name })
 }
 
-fn wish(text: &str) -> Result<Wish, Problem> {
+fn wish(text: &str) -> Result<Wish, Diagnostic> {
     let bad = || {
-        Problem::error(
+        Diagnostic::error(
             "the address of the configuration is not valid",
             "write http(s)://host/path",
         )

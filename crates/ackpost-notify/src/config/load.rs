@@ -9,9 +9,9 @@ use futures_util::future::BoxFuture;
 #[cfg(unix)]
 use zeroize::Zeroizing;
 
-use crate::dispatch::CourierOptions;
+use crate::dispatch::ConnectionOptions;
 use crate::entry::Entry;
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::service::Context;
 use crate::url::percent;
 
@@ -112,7 +112,7 @@ pub struct Loaded {
     /// Its services, in order, includes after the file that includes them.
     pub entries: Vec<Entry>,
     /// What is wrong with it.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
 }
 
 /// How loading a configuration went.
@@ -121,7 +121,7 @@ pub struct ConfigReport {
     /// How many services came out of it.
     pub services: usize,
     /// What is wrong with it: where, why, what to do. No problem means that it is clean.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
 }
 
 impl ConfigReport {
@@ -136,7 +136,7 @@ impl ConfigReport {
 pub struct Loader<'a> {
     pub(super) context: &'a mut Context,
     depth: u32,
-    courier: &'a CourierOptions,
+    courier: &'a ConnectionOptions,
     files: usize,
     /// Files being read, from the outermost in, so that a file that includes itself is noticed.
     open: Vec<PathBuf>,
@@ -147,7 +147,7 @@ pub struct Loader<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Parsed {
     pub(super) entries: Vec<Entry>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<Diagnostic>,
     pub(super) includes: Vec<Include>,
 }
 
@@ -168,7 +168,7 @@ enum Place {
 
 impl<'a> Loader<'a> {
     /// A loader that follows includes `depth` levels deep.
-    pub fn new(context: &'a mut Context, depth: u32, courier: &'a CourierOptions) -> Self {
+    pub fn new(context: &'a mut Context, depth: u32, courier: &'a ConnectionOptions) -> Self {
         Self {
             context,
             depth: depth.min(64),
@@ -190,7 +190,7 @@ impl<'a> Loader<'a> {
         Box::pin(async move {
             self.files += 1;
             if self.files > FILES || loaded.entries.len() > ENTRIES {
-                loaded.problems.push(Problem::error(
+                loaded.problems.push(Diagnostic::error(
                     "the configuration includes too many files",
                     "look for files that include each other",
                 ));
@@ -231,7 +231,7 @@ impl<'a> Loader<'a> {
         depth: u32,
         loaded: &mut Loaded,
     ) {
-        let at = |problem: Problem| {
+        let at = |problem: Diagnostic| {
             problem
                 .key("include")
                 .at(Some(name), include.line, include.column)
@@ -243,9 +243,9 @@ impl<'a> Loader<'a> {
         if depth == 0 {
             // A file that leads back to itself is loaded already, and depth 0 asks for no includes.
             let problem = if self.depth == 0 || self.is_open(&include, place) {
-                Problem::warning
+                Diagnostic::warning
             } else {
-                Problem::error
+                Diagnostic::error
             };
             loaded.problems.push(at(problem(
                 "an include is not followed, the allowed depth is used up",
@@ -256,7 +256,7 @@ impl<'a> Loader<'a> {
         let mut source = Source::from_location(&include.location);
         if let Source::File { path, .. } = &mut source {
             let Place::File(parent) = place else {
-                loaded.problems.push(at(Problem::error(
+                loaded.problems.push(at(Diagnostic::error(
                     "only a configuration file may include a file",
                     "write an http(s):// address here",
                 )));
@@ -265,7 +265,7 @@ impl<'a> Loader<'a> {
             *path = self.included_path(&include.location, parent, path);
             let real = std::fs::canonicalize(&*path).unwrap_or_else(|_| path.clone());
             if self.reads(&real) && self.loops.insert(real) {
-                loaded.problems.push(at(Problem::warning(
+                loaded.problems.push(at(Diagnostic::warning(
                     "the file includes itself, its services are listed once per level",
                     "remove the include that leads back",
                 )));
@@ -307,7 +307,7 @@ impl<'a> Loader<'a> {
             .is_ok_and(|real| self.reads(&real))
     }
 
-    async fn read(&mut self, source: Source) -> Result<(String, Syntax, String, Place), Problem> {
+    async fn read(&mut self, source: Source) -> Result<(String, Syntax, String, Place), Diagnostic> {
         match source {
             Source::File { path, syntax } => {
                 let path = expand_home(&path.to_string_lossy(), &self.context.env);
@@ -323,7 +323,7 @@ impl<'a> Loader<'a> {
             }
             Source::Text { text, syntax } => {
                 if text.len() > TEXT_BYTES {
-                    return Err(Problem::error(
+                    return Err(Diagnostic::error(
                         "the configuration is larger than 16 MiB",
                         "split it",
                     ));
@@ -331,7 +331,7 @@ impl<'a> Loader<'a> {
                 let syntax = syntax.unwrap_or_else(|| by_content(&text));
                 Ok((text, syntax, "(text)".to_owned(), Place::Memory))
             }
-            Source::Unusable { location } => Err(Problem::error(
+            Source::Unusable { location } => Err(Diagnostic::error(
                 format!("{location} is no place a configuration can be read from"),
                 "write a path, file://… or http(s)://…",
             )),
@@ -356,7 +356,7 @@ impl<'a> Loader<'a> {
             let open = std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o044 != 0);
             if open {
                 loaded.problems.push(
-                    Problem::warning(
+                    Diagnostic::warning(
                         "the file holds secrets and other users may read it",
                         "run chmod 600 on it, or move the secrets to {file:…} or {env:…}",
                     )
@@ -426,10 +426,10 @@ fn without_references(text: &str) -> Zeroizing<String> {
     out
 }
 
-fn read_file(path: &Path) -> Result<String, Problem> {
+fn read_file(path: &Path) -> Result<String, Diagnostic> {
     use std::io::Read as _;
     let unreadable = |error: std::io::Error| {
-        Problem::error(
+        Diagnostic::error(
             format!("the file cannot be read: {error}"),
             "check the path and its permissions",
         )
@@ -440,7 +440,7 @@ fn read_file(path: &Path) -> Result<String, Problem> {
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     if bytes.len() > FILE_BYTES {
-        return Err(Problem::error(
+        return Err(Diagnostic::error(
             "the file is larger than 128 KiB",
             "split it into several and include them",
         ));
@@ -448,7 +448,7 @@ fn read_file(path: &Path) -> Result<String, Problem> {
     String::from_utf8(bytes).map_err(|error| {
         let good = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
         let line = u32::try_from(good.matches('\n').count() + 1).ok();
-        Problem::error("the file is not UTF-8 text", "save it as UTF-8").at(None, line, None)
+        Diagnostic::error("the file is not UTF-8 text", "save it as UTF-8").at(None, line, None)
     })
 }
 

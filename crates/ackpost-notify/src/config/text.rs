@@ -1,7 +1,7 @@
 //! The TEXT grammar: one item a line.
 
 use crate::entry::Entry;
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::service::{Context, Service};
 use crate::tag::has_retry;
 use crate::url::number::{is_space, trim};
@@ -24,7 +24,7 @@ enum Line<'a> {
     },
     /// A lone word, which the reference takes for an unfinished group.
     Word,
-    Bad(Problem),
+    Bad(Diagnostic),
 }
 
 /// Reads a TEXT configuration. A bad line is reported and the rest loads (D25).
@@ -36,7 +36,7 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Parsed {
     for (n, line) in text.split('\n').enumerate() {
         let number = u32::try_from(n + 1).unwrap_or(u32::MAX);
         let column = column_of(line);
-        let place = |problem: Problem| problem.at(Some(name), Some(number), Some(column));
+        let place = |problem: Diagnostic| problem.at(Some(name), Some(number), Some(column));
         match classify(trim(line)) {
             Line::Nothing => {}
             Line::Url { words, url } => match load(url, context) {
@@ -64,7 +64,7 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Parsed {
                     group_lines.push((group, number));
                 }
             }
-            Line::Word => parsed.problems.push(place(Problem::error(
+            Line::Word => parsed.problems.push(place(Diagnostic::error(
                 "the line is neither a URL, nor tags=URL, nor include PATH, nor group=tags",
                 "complete it, or put a # in front",
             ))),
@@ -81,7 +81,7 @@ pub(super) fn parse(text: &str, name: &str, context: &Context) -> Parsed {
             .find(|(group, _)| *group == idle)
             .map(|(_, line)| *line);
         parsed.problems.push(
-            Problem::warning(
+            Diagnostic::warning(
                 format!("the group `{idle}` reaches no service"),
                 "tag a service with one of its tags",
             )
@@ -98,9 +98,9 @@ fn column_of(line: &str) -> u32 {
 }
 
 /// A line holds exactly one URL.
-fn load(url: &str, context: &Context) -> Result<Service, Problem> {
+fn load(url: &str, context: &Context) -> Result<Service, Diagnostic> {
     if split_urls(url).len() > 1 {
-        return Err(Problem::error(
+        return Err(Diagnostic::error(
             "the line holds more than one URL",
             "write each URL on a line of its own",
         ));
@@ -131,7 +131,7 @@ fn classify(line: &str) -> Line<'_> {
     if start.eq_ignore_ascii_case("include") && line[start.len()..].starts_with(is_space) {
         return Line::Include(trim(&line[start.len()..]));
     }
-    Line::Bad(Problem::error(
+    Line::Bad(Diagnostic::error(
         "the line is neither a URL, nor tags=URL, nor include PATH, nor group=tags",
         "correct it; the other lines are used",
     ))
@@ -141,7 +141,7 @@ fn tagged<'a>(left: &str, url: &'a str) -> Line<'a> {
     let words = words(left);
     if let Some(word) = words.iter().find(|word| has_retry(word)) {
         return Line::Bad(
-            Problem::error(
+            Diagnostic::error(
                 "a tag of a service cannot carry a retry count",
                 "write ?retry=N in the URL instead; tag:N belongs to --tag",
             )
@@ -152,8 +152,8 @@ fn tagged<'a>(left: &str, url: &'a str) -> Line<'a> {
 }
 
 /// What no configuration needs, and what would take for ever.
-pub(super) fn too_many_groups() -> Problem {
-    Problem::error(
+pub(super) fn too_many_groups() -> Diagnostic {
+    Diagnostic::error(
         "the services are in more than 100,000 groups altogether",
         "use fewer groups",
     )

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
 
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 
 /// Deepest nesting.
 const DEPTH: usize = 20;
@@ -113,11 +113,11 @@ pub(super) fn written_again<'n, 't>(pairs: &'n [Pair<'t>]) -> Vec<&'n Node<'t>> 
 }
 
 /// Says that a key is written more than once, which changes what the configuration means.
-pub(super) fn repeated(key: &Node<'_>) -> Problem {
+pub(super) fn repeated(key: &Node<'_>) -> Diagnostic {
     let word = key.text().unwrap_or_default();
     // A repeated URL is no key to show: it may hold a password.
     let shown = if word.contains("://") { "the URL" } else { word };
-    Problem::error(
+    Diagnostic::error(
         format!("`{shown}` is written more than once; the last one is used"),
         "keep one",
     )
@@ -125,7 +125,7 @@ pub(super) fn repeated(key: &Node<'_>) -> Problem {
 }
 
 /// Reads the first document; more than one is an error, as it is in the reference.
-pub(super) fn read(text: &str) -> Result<Node<'_>, Problem> {
+pub(super) fn read(text: &str) -> Result<Node<'_>, Diagnostic> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
@@ -141,9 +141,9 @@ struct Reader<'a> {
     values: usize,
 }
 
-fn problem(cause: &str, remedy: &str, span: &Span) -> Problem {
+fn problem(cause: &str, remedy: &str, span: &Span) -> Diagnostic {
     let (line, column) = position(span);
-    Problem::error(cause, remedy).at(None, Some(line), Some(column))
+    Diagnostic::error(cause, remedy).at(None, Some(line), Some(column))
 }
 
 fn position(span: &Span) -> (u32, u32) {
@@ -155,7 +155,7 @@ fn position(span: &Span) -> (u32, u32) {
 }
 
 impl<'a> Reader<'a> {
-    fn next(&mut self) -> Result<(Event<'a>, Span), Problem> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), Diagnostic> {
         loop {
             return match self.parser.next_event() {
                 Some(Ok((Event::Comment(..), _))) => continue,
@@ -165,16 +165,16 @@ impl<'a> Reader<'a> {
                     let line = u32::try_from(marker.line()).ok();
                     let column = u32::try_from(marker.col() + 1).ok();
                     Err(
-                        Problem::error(format!("this is not YAML: {}", error.info()), "correct the line")
+                        Diagnostic::error(format!("this is not YAML: {}", error.info()), "correct the line")
                             .at(None, line, column),
                     )
                 }
-                None => Err(Problem::error("the YAML ends in the middle", "complete it")),
+                None => Err(Diagnostic::error("the YAML ends in the middle", "complete it")),
             };
         }
     }
 
-    fn document(&mut self) -> Result<Node<'a>, Problem> {
+    fn document(&mut self) -> Result<Node<'a>, Diagnostic> {
         let mut root = None;
         loop {
             let (event, span) = self.next()?;
@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn node(&mut self, event: Event<'a>, span: &Span, depth: usize) -> Result<Node<'a>, Problem> {
+    fn node(&mut self, event: Event<'a>, span: &Span, depth: usize) -> Result<Node<'a>, Diagnostic> {
         if depth > DEPTH {
             return Err(problem(
                 "the YAML is nested more than 20 levels deep",
@@ -268,7 +268,7 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
-    fn pairs(&mut self, depth: usize) -> Result<Vec<Pair<'a>>, Problem> {
+    fn pairs(&mut self, depth: usize) -> Result<Vec<Pair<'a>>, Diagnostic> {
         let mut pairs: Vec<Pair<'a>> = Vec::new();
         let mut merged: Vec<Pair<'a>> = Vec::new();
         loop {
@@ -300,7 +300,7 @@ impl<'a> Reader<'a> {
         Ok(pairs)
     }
 
-    fn plain_tag(foreign: bool, span: &Span) -> Result<(), Problem> {
+    fn plain_tag(foreign: bool, span: &Span) -> Result<(), Diagnostic> {
         if foreign {
             Err(problem(
                 "YAML tags (!…) are not supported",
@@ -312,7 +312,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn count(&mut self, more: usize, span: &Span) -> Result<(), Problem> {
+    fn count(&mut self, more: usize, span: &Span) -> Result<(), Diagnostic> {
         self.values = self.values.saturating_add(more);
         if self.values > VALUES {
             return Err(problem(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::entry::{Entry, EntryBody};
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::service::{Context, PARAMETERS, Service, near_miss, row_of, with_overrides};
 use crate::tag::has_retry;
 use crate::template::{Settings, Template, uses_any};
@@ -19,7 +19,7 @@ use super::yaml_settings::settings;
 /// Reads a YAML configuration. A document that is none is refused whole; a bad entry is reported and the rest loads.
 pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
     let mut parsed = Parsed::default();
-    let fail = |problem: Problem| Parsed {
+    let fail = |problem: Diagnostic| Parsed {
         problems: vec![problem.at(Some(name), None, None)],
         ..Parsed::default()
     };
@@ -29,7 +29,7 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
     };
     if root.mapping().is_none() {
         return fail(
-            Problem::error(
+            Diagnostic::error(
                 "the YAML is not a mapping",
                 "write `urls:` and the URLs as a list below it",
             )
@@ -75,7 +75,7 @@ pub(super) fn parse(text: &str, name: &str, context: &mut Context) -> Parsed {
     for idle in groups.idle(&words) {
         let node = root.get("groups");
         parsed.problems.push(
-            Problem::warning(
+            Diagnostic::warning(
                 format!("the group `{idle}` reaches no service"),
                 "tag a service with one of its tags",
             )
@@ -99,7 +99,7 @@ const KNOWN: [&str; 8] = [
 ];
 
 /// A file without `urls:`. It may hold settings alone; with a key that is not known it probably holds services.
-fn without_urls(root: &Node<'_>) -> Problem {
+fn without_urls(root: &Node<'_>) -> Diagnostic {
     let cause = "the file holds no `urls:`";
     let remedy = "write `urls:` and the URLs as a list below it";
     let pairs = root.mapping().unwrap_or_default();
@@ -107,9 +107,9 @@ fn without_urls(root: &Node<'_>) -> Problem {
         .iter()
         .all(|(key, _)| key.text().is_some_and(|key| KNOWN.contains(&key)))
     {
-        Problem::warning(cause, remedy)
+        Diagnostic::warning(cause, remedy)
     } else {
-        Problem::error(cause, remedy)
+        Diagnostic::error(cause, remedy)
     }
 }
 
@@ -139,9 +139,9 @@ fn misspelt(root: &Node<'_>, name: &str, parsed: &mut Parsed) {
         };
         if let Some(meant) = near_miss(key, KNOWN.into_iter()) {
             let problem = match meant {
-                "version" | "asset" => Problem::warning,
+                "version" | "asset" => Diagnostic::warning,
                 // All others change who gets a message.
-                _ => Problem::error,
+                _ => Diagnostic::error,
             };
             parsed.problems.push(
                 problem(
@@ -161,7 +161,7 @@ fn included(node: &Node<'_>, name: &str, parsed: &mut Parsed) {
         return includes(node, &mut parsed.includes);
     }
     parsed.problems.push(
-        Problem::error(
+        Diagnostic::error(
             "include is a mapping, so nothing is included",
             "write `include:` and a path, or a list of paths",
         )
@@ -187,7 +187,7 @@ struct Entries<'a, 'n> {
 }
 
 impl<'n> Entries<'_, 'n> {
-    fn problem(&mut self, problem: Problem, node: &Node<'_>) {
+    fn problem(&mut self, problem: Diagnostic, node: &Node<'_>) {
         let key = problem.key.clone();
         let mut problem = problem.at(Some(self.name), Some(node.line), Some(node.column));
         let entry = format!("urls[{}]", self.number);
@@ -204,7 +204,7 @@ impl<'n> Entries<'_, 'n> {
                 }
             }
             NodeKind::Scalar { .. } if node.is_null() => {
-                let problem = Problem::warning("urls is empty", "write the URLs as a list below it");
+                let problem = Diagnostic::warning("urls is empty", "write the URLs as a list below it");
                 self.parsed.problems.push(problem.key("urls").at(
                     Some(self.name),
                     Some(node.line),
@@ -218,7 +218,7 @@ impl<'n> Entries<'_, 'n> {
             }
             NodeKind::Mapping(_) => {
                 let problem =
-                    Problem::error("urls is a mapping, not a list", "put `- ` in front of each URL");
+                    Diagnostic::error("urls is a mapping, not a list", "put `- ` in front of each URL");
                 self.parsed.problems.push(problem.key("urls").at(
                     Some(self.name),
                     Some(node.line),
@@ -233,7 +233,7 @@ impl<'n> Entries<'_, 'n> {
             NodeKind::Scalar { text, .. } if is_url(text) => self.service(text, node, &[], None),
             NodeKind::Mapping(pairs) => self.mapping(pairs, node),
             _ => self.problem(
-                Problem::error(
+                Diagnostic::error(
                     "the entry is neither a URL nor a mapping with one",
                     "write schema://… here",
                 ),
@@ -251,14 +251,14 @@ impl<'n> Entries<'_, 'n> {
         let mut urls = pairs.iter().filter(|(key, _)| key.text().is_some_and(is_url));
         let Some((url, value)) = urls.next() else {
             self.problem(
-                Problem::error("the entry holds no URL", "write schema://…: in front of its keys"),
+                Diagnostic::error("the entry holds no URL", "write schema://…: in front of its keys"),
                 node,
             );
             return;
         };
         for (more, _) in urls {
             self.problem(
-                Problem::error(
+                Diagnostic::error(
                     "the entry holds more than one URL",
                     "put `- ` in front of each URL",
                 ),
@@ -276,7 +276,7 @@ impl<'n> Entries<'_, 'n> {
             NodeKind::Scalar { .. } => {
                 if !value.is_null() {
                     self.problem(
-                        Problem::error(
+                        Diagnostic::error(
                             "the value behind the URL is not a mapping and is not used",
                             "write `key: value` below the URL, and `#` in front of a comment",
                         ),
@@ -288,7 +288,7 @@ impl<'n> Entries<'_, 'n> {
             NodeKind::Sequence(items) => {
                 if items.is_empty() {
                     self.problem(
-                        Problem::error("the list behind the URL is empty", "remove it, or write keys"),
+                        Diagnostic::error("the list behind the URL is empty", "remove it, or write keys"),
                         value,
                     );
                 }
@@ -297,7 +297,7 @@ impl<'n> Entries<'_, 'n> {
                         Some(keys) => self.service(text, item, &beside, Some(keys)),
                         None if item.is_null() => self.service(text, item, &beside, None),
                         None => self.problem(
-                            Problem::error("an item of the list is not a mapping", "write `- key: value`"),
+                            Diagnostic::error("an item of the list is not a mapping", "write `- key: value`"),
                             item,
                         ),
                     }
@@ -316,8 +316,10 @@ impl<'n> Entries<'_, 'n> {
             let Some(key) = key_node.text() else { continue };
             match key {
                 "pass" if password => {
-                    let problem =
-                        Problem::warning("both password and pass are written, password is used", "keep one");
+                    let problem = Diagnostic::warning(
+                        "both password and pass are written, password is used",
+                        "keep one",
+                    );
                     self.problem(problem.key("pass"), key_node);
                 }
                 "tag" => keys.tag = Some(value),
@@ -361,7 +363,7 @@ impl<'n> Entries<'_, 'n> {
         }
         let child = last_written(child);
         if beside.len() + child.len() > PARAMETERS {
-            let problem = Problem::error(
+            let problem = Diagnostic::error(
                 "the entry has more than 1,000 keys",
                 "write only those that are needed",
             );
@@ -373,7 +375,7 @@ impl<'n> Entries<'_, 'n> {
             }
         }
         if let (Some(_), Some(tags)) = (written.tag, written.tags) {
-            let problem = Problem::error("both tag and tags are written, tag is used", "keep one");
+            let problem = Diagnostic::error("both tag and tags are written, tag is used", "keep one");
             self.problem(problem.key("tags"), tags);
         }
         let Ok(words) = self.tags(written.tag.or(written.tags), node) else {
@@ -388,7 +390,7 @@ impl<'n> Entries<'_, 'n> {
             Some(template) => {
                 if schema.contains("${") {
                     self.problem(
-                        Problem::error("a template variable stands in the schema", "write the schema out"),
+                        Diagnostic::error("a template variable stands in the schema", "write the schema out"),
                         node,
                     );
                     return;
@@ -400,7 +402,7 @@ impl<'n> Entries<'_, 'n> {
         match body {
             Ok(body) => {
                 if let EntryBody::Service(service) = &body {
-                    let warnings: Vec<Problem> = Service::warnings(service).to_vec();
+                    let warnings: Vec<Diagnostic> = Service::warnings(service).to_vec();
                     for warning in warnings {
                         let at = written.place(warning.key.as_deref()).unwrap_or(node);
                         self.problem(warning, at);
@@ -422,12 +424,17 @@ impl<'n> Entries<'_, 'n> {
     }
 
     /// The text of a key's value; `None` means that the key is left out.
-    fn value(&mut self, key: &str, key_node: &Node<'_>, value: &Node<'_>) -> Option<Result<String, Problem>> {
+    fn value(
+        &mut self,
+        key: &str,
+        key_node: &Node<'_>,
+        value: &Node<'_>,
+    ) -> Option<Result<String, Diagnostic>> {
         let mut chars = key.chars();
         let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
         if !word(chars.next()) || !word(chars.next()) {
             self.problem(
-                Problem::warning(
+                Diagnostic::warning(
                     "the key is not the name of a parameter and is not used",
                     "remove it",
                 )
@@ -449,7 +456,7 @@ impl<'n> Entries<'_, 'n> {
                 let words: Option<Vec<&str>> = items.iter().map(Node::text).collect();
                 match words {
                     Some(words) => Some(Ok(words.join(","))),
-                    None => Some(Err(Problem::error(
+                    None => Some(Err(Diagnostic::error(
                         "the list holds something else than texts",
                         "write one text per item",
                     ))),
@@ -457,16 +464,16 @@ impl<'n> Entries<'_, 'n> {
             }
             NodeKind::Mapping(_) => {
                 if list {
-                    return Some(Err(Problem::error(
+                    return Some(Err(Diagnostic::error(
                         "the targets are neither a text nor a list",
                         "write `to: a, b`",
                     )));
                 }
                 if ADDRESS_KEYS.contains(&key) {
-                    return Some(Err(Problem::error("the value is a mapping", "write a text")));
+                    return Some(Err(Diagnostic::error("the value is a mapping", "write a text")));
                 }
                 self.problem(
-                    Problem::warning("the value is a mapping and is not used", "write a text").key(key),
+                    Diagnostic::warning("the value is a mapping and is not used", "write a text").key(key),
                     value,
                 );
                 None
@@ -496,7 +503,7 @@ impl<'n> Entries<'_, 'n> {
         } else {
             return Ok(words);
         };
-        self.problem(Problem::error(refused.0, refused.1).key("tag"), node);
+        self.problem(Diagnostic::error(refused.0, refused.1).key("tag"), node);
         Err(Reported)
     }
 }

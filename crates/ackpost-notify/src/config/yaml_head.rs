@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::problem::{Problem, Severity};
+use crate::problem::{Diagnostic, Severity};
 use crate::template::is_name;
 use crate::url::split_urls;
 
@@ -10,7 +10,7 @@ use super::groups::Groups;
 use super::load::Include;
 use super::tree::{Node, NodeKind, last_written};
 
-pub(super) fn version(root: &Node<'_>) -> Result<(), Problem> {
+pub(super) fn version(root: &Node<'_>) -> Result<(), Diagnostic> {
     let Some(node) = root.get("version") else {
         return Ok(());
     };
@@ -25,7 +25,7 @@ pub(super) fn version(root: &Node<'_>) -> Result<(), Problem> {
     if one {
         return Ok(());
     }
-    Err(Problem::error(
+    Err(Diagnostic::error(
         "the version is not the number 1",
         "write `version: 1` without quotes, or remove it",
     )
@@ -34,13 +34,13 @@ pub(super) fn version(root: &Node<'_>) -> Result<(), Problem> {
 }
 
 /// Declared template variables, lower case, with their defaults.
-pub(super) fn templates(root: &Node<'_>) -> Result<BTreeMap<String, Option<String>>, Problem> {
+pub(super) fn templates(root: &Node<'_>) -> Result<BTreeMap<String, Option<String>>, Diagnostic> {
     let mut declared = BTreeMap::new();
     let Some(node) = root.get("template").filter(|node| !node.is_null()) else {
         return Ok(declared);
     };
     let bad = |cause: String, remedy: &str, node: &Node<'_>| {
-        Problem::error(cause, remedy)
+        Diagnostic::error(cause, remedy)
             .key("template")
             .at(None, Some(node.line), Some(node.column))
     };
@@ -86,7 +86,11 @@ pub(super) fn templates(root: &Node<'_>) -> Result<BTreeMap<String, Option<Strin
     Ok(declared)
 }
 
-pub(super) fn global_tags<'n>(root: &'n Node<'_>, name: &str, problems: &mut Vec<Problem>) -> Vec<&'n str> {
+pub(super) fn global_tags<'n>(
+    root: &'n Node<'_>,
+    name: &str,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<&'n str> {
     let Some(node) = root.get("tag").or_else(|| root.get("tags")) else {
         return Vec::new();
     };
@@ -104,7 +108,7 @@ pub(super) fn global_tags<'n>(root: &'n Node<'_>, name: &str, problems: &mut Vec
 }
 
 /// The words of a tag value: a string or a list of strings.
-pub(super) fn tag_words<'n>(node: &'n Node<'_>) -> Result<Vec<&'n str>, Problem> {
+pub(super) fn tag_words<'n>(node: &'n Node<'_>) -> Result<Vec<&'n str>, Diagnostic> {
     let mut words = Vec::new();
     let mut split = |text: &'n str| {
         words.extend(
@@ -119,12 +123,12 @@ pub(super) fn tag_words<'n>(node: &'n Node<'_>) -> Result<Vec<&'n str>, Problem>
             for item in items.iter() {
                 split(
                     item.text()
-                        .ok_or_else(|| Problem::error("a tag is not a word", "write tags as words"))?,
+                        .ok_or_else(|| Diagnostic::error("a tag is not a word", "write tags as words"))?,
                 );
             }
         }
         NodeKind::Mapping(_) => {
-            return Err(Problem::error(
+            return Err(Diagnostic::error(
                 "tags are neither a text nor a list",
                 "write `tag: one, two`",
             ));
@@ -134,10 +138,10 @@ pub(super) fn tag_words<'n>(node: &'n Node<'_>) -> Result<Vec<&'n str>, Problem>
 }
 
 /// The members of a group: words, each perhaps with a comment behind it (`- alice: on call`).
-fn members<'n>(node: &'n Node<'_>) -> Result<Vec<&'n str>, Problem> {
+fn members<'n>(node: &'n Node<'_>) -> Result<Vec<&'n str>, Diagnostic> {
     let NodeKind::Sequence(items) = &node.kind else {
         return match node.kind {
-            NodeKind::Mapping(_) => Err(Problem::error(
+            NodeKind::Mapping(_) => Err(Diagnostic::error(
                 "the members of the group are a mapping, not a list",
                 "write `name: [tag, tag]`, or put `- ` in front of each member",
             )),
@@ -158,13 +162,13 @@ fn members<'n>(node: &'n Node<'_>) -> Result<Vec<&'n str>, Problem> {
     Ok(words)
 }
 
-pub(super) fn groups(root: &Node<'_>, name: &str, problems: &mut Vec<Problem>) -> Groups {
+pub(super) fn groups(root: &Node<'_>, name: &str, problems: &mut Vec<Diagnostic>) -> Groups {
     let mut groups = Groups::default();
     let Some(node) = root.get("groups").filter(|node| !node.is_null()) else {
         return groups;
     };
     let mut one = |key: &Node<'_>, value: Option<&Node<'_>>| {
-        let missing = || Problem::error("the group has no members", "write `name: tag, tag`");
+        let missing = || Diagnostic::error("the group has no members", "write `name: tag, tag`");
         let found = match value {
             Some(value) if value.is_null() => Ok(Vec::new()),
             Some(value) => members(value),
@@ -185,11 +189,11 @@ pub(super) fn groups(root: &Node<'_>, name: &str, problems: &mut Vec<Problem>) -
                 return;
             }
             // An empty group says what it means.
-            Ok(_) if !names.is_empty() => Problem {
+            Ok(_) if !names.is_empty() => Diagnostic {
                 severity: Severity::Warning,
                 ..missing()
             },
-            Ok(_) => Problem::error("the group has no name", "write `name: tag, tag`"),
+            Ok(_) => Diagnostic::error("the group has no name", "write `name: tag, tag`"),
             Err(problem) => problem,
         };
         problems.push(

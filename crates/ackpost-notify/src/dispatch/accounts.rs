@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::recent::Recent;
 use super::{Late, Party};
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 
 /// Requests of one account that may wait.
 const WAITING: usize = 1024;
@@ -112,9 +112,9 @@ impl Accounts {
         party: Party,
         key: &str,
         keep: bool,
-        account: impl Fn() -> Result<Account, Problem>,
+        account: impl Fn() -> Result<Account, Diagnostic>,
         mut messages: Vec<Outgoing>,
-    ) -> Result<Vec<Outcome>, Problem> {
+    ) -> Result<Vec<Outcome>, Diagnostic> {
         let count = messages.len();
         for _ in 0..HANDED_OVER {
             let (requests, in_use) = self.requests(party, key, keep, &account)?;
@@ -144,8 +144,8 @@ impl Accounts {
         party: Party,
         key: &str,
         keep: bool,
-        account: impl Fn() -> Result<Account, Problem>,
-    ) -> Result<(mpsc::Sender<Request>, Arc<()>), Problem> {
+        account: impl Fn() -> Result<Account, Diagnostic>,
+    ) -> Result<(mpsc::Sender<Request>, Arc<()>), Diagnostic> {
         let key = key.to_owned();
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         let Tasks { kept, one_shot } = &mut *tasks;

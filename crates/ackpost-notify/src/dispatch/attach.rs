@@ -7,22 +7,22 @@ use bytes::Bytes;
 use crate::asset::Asset;
 use crate::config::fetch_failure;
 use crate::message::{Attachment, AttachmentSource};
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 
-use super::{CourierOptions, File};
+use super::{ConnectionOptions, File};
 
 /// How long an attachment may take to be fetched, however steadily its server trickles.
 const FETCH_TIME: Duration = Duration::from_mins(10);
 
 impl Attachment {
     /// Reads it into memory.
-    pub async fn load(&self, options: &CourierOptions) -> Result<File, Problem> {
+    pub async fn load(&self, options: &ConnectionOptions) -> Result<File, Diagnostic> {
         load_one(self, options, &Asset::default()).await
     }
 
     /// How many bytes it has, without a network: `None` for an address. Errors are those that would stop a send, the
     /// size above `limit` bytes among them.
-    pub fn size(&self, limit: u64) -> Result<Option<u64>, Problem> {
+    pub fn size(&self, limit: u64) -> Result<Option<u64>, Diagnostic> {
         let path = match &self.source {
             AttachmentSource::Bytes(bytes) => return Ok(Some(bytes.len() as u64)),
             AttachmentSource::Url(_) => return Ok(None),
@@ -43,15 +43,15 @@ impl Attachment {
         }
     }
 
-    fn fail(&self, cause: &str, remedy: &str) -> Problem {
-        Problem::error(format!("the attachment `{}` {cause}", self.shown()), remedy).key("attach")
+    fn fail(&self, cause: &str, remedy: &str) -> Diagnostic {
+        Diagnostic::error(format!("the attachment `{}` {cause}", self.shown()), remedy).key("attach")
     }
 
-    fn unreadable(&self, error: &std::io::Error, remedy: &str) -> Problem {
+    fn unreadable(&self, error: &std::io::Error, remedy: &str) -> Diagnostic {
         self.fail(&format!("cannot be read: {error}"), remedy)
     }
 
-    fn check(&self, meta: &std::fs::Metadata, limit: u64) -> Result<(), Problem> {
+    fn check(&self, meta: &std::fs::Metadata, limit: u64) -> Result<(), Diagnostic> {
         if !meta.is_file() {
             return Err(self.fail("is not a file", "name a file"));
         }
@@ -65,9 +65,9 @@ impl Attachment {
 /// Reads every attachment. The second list says which cannot be read, and why.
 pub(super) async fn load(
     all: &[Attachment],
-    options: &CourierOptions,
+    options: &ConnectionOptions,
     asset: &Asset,
-) -> (Vec<File>, Vec<Problem>) {
+) -> (Vec<File>, Vec<Diagnostic>) {
     let mut files = Vec::with_capacity(all.len());
     let mut missing = Vec::new();
     for one in all {
@@ -79,7 +79,7 @@ pub(super) async fn load(
     (files, missing)
 }
 
-async fn load_one(one: &Attachment, options: &CourierOptions, asset: &Asset) -> Result<File, Problem> {
+async fn load_one(one: &Attachment, options: &ConnectionOptions, asset: &Asset) -> Result<File, Diagnostic> {
     let name = one.file_name();
     let bytes = match &one.source {
         AttachmentSource::Bytes(bytes) => bytes.clone(),
@@ -121,7 +121,7 @@ fn shown_url(url: &str) -> String {
     }
 }
 
-async fn fetch(url: &str, options: &CourierOptions, asset: &Asset) -> Result<Bytes, String> {
+async fn fetch(url: &str, options: &ConnectionOptions, asset: &Asset) -> Result<Bytes, String> {
     let client = options.http_client(
         true,
         Duration::from_secs(4),

@@ -9,17 +9,17 @@ use bytes::Bytes;
 use sogs_client::{Server, Verify};
 
 use crate::asset::Asset;
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::service::Service;
 
 use super::accounts::Accounts;
 use super::lane::Pace;
 use super::recent::Recent;
-use super::{Attempt, File, Late, Parcel};
+use super::{AttemptResult, File, Late, Parcel};
 
 /// How connections are made.
 #[derive(Clone, Debug)]
-pub struct CourierOptions {
+pub struct ConnectionOptions {
     /// Proxies from `http_proxy`, `https_proxy`, `no_proxy` are used for http(s).
     pub proxies: bool,
     /// Trust exactly this TLS configuration for http(s) instead of the platform's roots (tests, embedders).
@@ -54,7 +54,7 @@ impl fmt::Debug for Progress {
     }
 }
 
-impl Default for CourierOptions {
+impl Default for ConnectionOptions {
     fn default() -> Self {
         Self {
             proxies: true,
@@ -70,7 +70,7 @@ impl Default for CourierOptions {
     }
 }
 
-impl CourierOptions {
+impl ConnectionOptions {
     /// An http client for everything that is not a community server (configurations, attachments). Redirects are
     /// followed to the same origin only. The error is a cause to show.
     pub(crate) fn http_client(
@@ -114,10 +114,10 @@ impl CourierOptions {
 
 /// Holds the connections of a run (or of a resident process), so that URLs of one account share one. Clones share it.
 #[derive(Clone)]
-pub struct Courier(Arc<Inner>, Arc<Asset>);
+pub struct ConnectionPool(Arc<Inner>, Arc<Asset>);
 
 struct Inner {
-    options: CourierOptions,
+    options: ConnectionOptions,
     paces: Mutex<Recent<String, Pace>>,
     /// Community servers: ours, and those of guests.
     servers: [Mutex<Recent<String, Server>>; 2],
@@ -128,7 +128,7 @@ struct Inner {
     files: Mutex<Vec<(Bytes, Arc<ackpost_xmpp::Attachment>)>>,
 }
 
-impl fmt::Debug for Courier {
+impl fmt::Debug for ConnectionPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Courier").finish_non_exhaustive()
     }
@@ -165,9 +165,9 @@ impl Party {
     }
 }
 
-impl Courier {
+impl ConnectionPool {
     /// No connection is made yet.
-    pub fn new(options: CourierOptions, asset: Asset) -> Self {
+    pub fn new(options: ConnectionOptions, asset: Asset) -> Self {
         let most = options.kept_sessions;
         let servers = |party: Party| Mutex::new(Recent::new(party.share(most)));
         let inner = Inner {
@@ -187,7 +187,7 @@ impl Courier {
     }
 
     /// Its options.
-    pub fn options(&self) -> &CourierOptions {
+    pub fn options(&self) -> &ConnectionOptions {
         &self.0.options
     }
 
@@ -198,7 +198,7 @@ impl Courier {
 
     /// Sends the pieces of one parcel, in order, once, and says what became of each: one attempt, no pause, no pacing.
     /// What a repeat needs to be recognised is in the wires.
-    pub async fn deliver(&self, service: &Service, parcel: &Parcel) -> Vec<Attempt> {
+    pub async fn deliver(&self, service: &Service, parcel: &Parcel) -> Vec<AttemptResult> {
         service.endpoint().deliver(service.common(), self, parcel).await
     }
 
@@ -239,8 +239,8 @@ impl Courier {
         party: Party,
         key: &str,
         secret: &str,
-        make: impl FnOnce() -> Result<Server, Problem>,
-    ) -> Result<Server, Problem> {
+        make: impl FnOnce() -> Result<Server, Diagnostic>,
+    ) -> Result<Server, Diagnostic> {
         let key = format!("{key}|{}", fingerprint(secret));
         let mut servers = self.0.servers[party as usize]
             .lock()
@@ -259,9 +259,9 @@ impl Courier {
         party: Party,
         key: &str,
         keep: bool,
-        account: impl Fn() -> Result<ackpost_xmpp::Account, Problem>,
+        account: impl Fn() -> Result<ackpost_xmpp::Account, Diagnostic>,
         messages: Vec<ackpost_xmpp::Outgoing>,
-    ) -> Result<Vec<ackpost_xmpp::Outcome>, Problem> {
+    ) -> Result<Vec<ackpost_xmpp::Outcome>, Diagnostic> {
         self.0.accounts.send(party, key, keep, account, messages).await
     }
 

@@ -10,7 +10,7 @@ use crate::outcome::{Confirmation, Outcome};
 use crate::report::Pieces;
 use crate::service::{Service, Wire};
 
-use super::{Attempt, Courier, File, Parcel};
+use super::{AttemptResult, ConnectionPool, File, Parcel};
 
 /// Longest wait that a server may ask for within one run; longer ones end the attempts.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
@@ -75,7 +75,7 @@ pub(super) fn with<T>(state: &Shared, change: impl FnOnce(&mut LaneState) -> T) 
 /// Everything a lane needs.
 pub(super) struct Lane<'a> {
     pub(super) service: &'a Service,
-    pub(super) courier: &'a Courier,
+    pub(super) courier: &'a ConnectionPool,
     pub(super) target: crate::service::Target,
     pub(super) pieces: Vec<Wire>,
     pub(super) files: Arc<[File]>,
@@ -137,7 +137,7 @@ impl Lane<'_> {
     ///
     /// A piece that got its final form on the way (files uploaded, quoted message looked up) keeps it in `pending`: a
     /// repeat must be the same bytes, or the server could not be asked whether it has them already.
-    async fn attempt(&self, pending: &mut [Wire], first: bool, repeat: &[bool]) -> Vec<Attempt> {
+    async fn attempt(&self, pending: &mut [Wire], first: bool, repeat: &[bool]) -> Vec<AttemptResult> {
         let final_forms = Arc::new(Mutex::new(Vec::new()));
         let parcel = |from: usize, wires: Vec<Wire>, files: Arc<[File]>| {
             let final_forms = Arc::clone(&final_forms);
@@ -191,7 +191,7 @@ impl Lane<'_> {
 }
 
 /// An attempt before this one was written, and this one could not find out what became of it: the remedy says so.
-fn say_open(attempt: &mut Attempt) {
+fn say_open(attempt: &mut AttemptResult) {
     if attempt.may_have_arrived
         && let Outcome::Deferred { remedy, .. } | Outcome::Refused { remedy, .. } = &mut attempt.outcome
         && !remedy.contains("may have arrived")
@@ -204,7 +204,7 @@ fn say_open(attempt: &mut Attempt) {
 /// Sorts the results of one attempt: what was accepted, what is left, and the first failure.
 fn settle(
     pending: Vec<Wire>,
-    results: Vec<Attempt>,
+    results: Vec<AttemptResult>,
     taken: &mut Taken,
     state: &Shared,
 ) -> (Vec<Wire>, Option<Outcome>) {
@@ -213,7 +213,7 @@ fn settle(
     let mut results = results.into_iter();
     for piece in pending {
         let result = results.next().unwrap_or_else(|| {
-            Attempt::new(Outcome::deferred(
+            AttemptResult::new(Outcome::deferred(
                 "it was not tried, because an earlier piece failed",
                 "send again",
             ))

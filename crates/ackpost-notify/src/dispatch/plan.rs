@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::entry::Entry;
 use crate::message::Message;
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::render;
 use crate::service::{Chunk, Service, Target};
 
@@ -28,18 +28,18 @@ pub struct Prepared {
 /// assert_eq!(prepared.chunks[0].body, "db1\r\ndisk full");
 /// # Ok::<(), ackpost_notify::Problem>(())
 /// ```
-pub fn prepare(service: &Service, message: &Message) -> Result<Prepared, Problem> {
+pub fn prepare(service: &Service, message: &Message) -> Result<Prepared, Diagnostic> {
     let chunks = render::render(service.common().rendering(), service.limits(), message)?;
     prepared(service, message, chunks)
 }
 
 /// The same without a copy: the pieces of a message that is sent as it stands are windows into it.
-pub fn prepare_shared(service: &Service, message: &Arc<Message>) -> Result<Prepared, Problem> {
+pub fn prepare_shared(service: &Service, message: &Arc<Message>) -> Result<Prepared, Diagnostic> {
     let chunks = render::render_shared(service.common().rendering(), service.limits(), message)?;
     prepared(service, message, chunks)
 }
 
-fn prepared(service: &Service, message: &Message, chunks: Vec<Chunk>) -> Result<Prepared, Problem> {
+fn prepared(service: &Service, message: &Message, chunks: Vec<Chunk>) -> Result<Prepared, Diagnostic> {
     let endpoint = service.endpoint();
     let chunks = endpoint.finish(service.common(), chunks, message.input_format);
     // What a conversion swallows is no message: that the rest arrived would not be the truth.
@@ -47,7 +47,7 @@ fn prepared(service: &Service, message: &Message, chunks: Vec<Chunk>) -> Result<
         .iter()
         .any(|chunk| endpoint.is_blank(service.common(), chunk))
     {
-        return Err(Problem::error(
+        return Err(Diagnostic::error(
             format!(
                 "a part of the message shows no text when it is sent as {}",
                 service.common().format
@@ -57,7 +57,7 @@ fn prepared(service: &Service, message: &Message, chunks: Vec<Chunk>) -> Result<
         .key("body"));
     }
     if chunks.is_empty() && message.attachments.is_empty() {
-        return Err(Problem::error(
+        return Err(Diagnostic::error(
             "there is nothing to send: title and body are empty",
             "give a body or a title",
         ));
@@ -74,7 +74,7 @@ pub struct Plan<'a> {
     /// One entry per service, in order.
     pub services: Vec<Planned<'a>>,
     /// Templates that could not be resolved.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
 }
 
 /// One service of a [`Plan`].
@@ -85,5 +85,5 @@ pub struct Planned<'a> {
     /// The service, a template resolved.
     pub service: Service,
     /// What it would be handed, or why nothing.
-    pub prepared: Result<Prepared, Problem>,
+    pub prepared: Result<Prepared, Diagnostic>,
 }

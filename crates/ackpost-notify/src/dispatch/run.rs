@@ -10,13 +10,13 @@ use tokio::time::Instant;
 use crate::message::Message;
 use crate::notifier::Options;
 use crate::outcome::{Lack, Outcome};
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::report::{Report, Status, TargetReport};
 use crate::service::{Chunk, Service};
 use crate::tag::{Chain, Tag, TagFilter};
 
 use super::lane::{Lane, LaneState, Shared, with};
-use super::{Courier, File, Plan, Prepared, Stamp, attach};
+use super::{ConnectionPool, File, MessageId, Plan, Prepared, attach};
 
 /// Note of a message that `overflow=truncate` shortened.
 pub(crate) const CUT_OFF: &str =
@@ -51,11 +51,11 @@ enum Verdict {
 /// Sends a plan.
 pub(crate) async fn run(
     options: &Options,
-    courier: &Courier,
+    courier: &ConnectionPool,
     message: &Message,
     plan: Plan<'_>,
     filter: &TagFilter,
-    mut problems: Vec<Problem>,
+    mut problems: Vec<Diagnostic>,
 ) -> Report {
     let started = Instant::now();
     let mut jobs = Vec::new();
@@ -122,7 +122,7 @@ pub(crate) async fn run(
 
 struct Runner<'a> {
     jobs: &'a [Job],
-    courier: &'a Courier,
+    courier: &'a ConnectionPool,
     files: Arc<[File]>,
     /// Attachments that cannot be read, and why.
     missing: Vec<String>,
@@ -180,7 +180,7 @@ impl Runner<'_> {
             .collect();
         let work = join_all(lanes.iter().map(|(target, state)| {
             let chunks = &job.prepared.chunks;
-            let fix = |chunk: &Chunk| job.service.fix(target, chunk, &Stamp::new(now));
+            let fix = |chunk: &Chunk| job.service.fix(target, chunk, &MessageId::new(now));
             let pieces = if chunks.is_empty() {
                 vec![fix(&Chunk::default())]
             } else {

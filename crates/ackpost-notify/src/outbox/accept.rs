@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::carrier::{Carrier, Hidden, Route, Stamp, StoredFile, StoredMessage};
+use super::carrier::{Destination, MessageId, SecretText, StoredFile, StoredMessage, Transport};
 use super::clock::span_ms;
 use super::content::{Row, Sharing, SlimRow};
 use super::error::OutboxError;
@@ -23,7 +23,7 @@ const LOGGED_EACH: usize = 16;
 #[derive(Clone, Debug)]
 pub struct Parcel {
     /// Where it goes.
-    pub route: Route,
+    pub route: Destination,
     /// How it is queued.
     pub rules: Rules,
 }
@@ -32,7 +32,7 @@ pub struct Parcel {
 pub(super) struct Bundle {
     pub(super) parcels: Vec<Parcel>,
     /// The URL that names all of them. With it, what they have in common is stored once.
-    pub(super) whole: Option<Hidden>,
+    pub(super) whole: Option<SecretText>,
 }
 
 impl Bundle {
@@ -180,7 +180,7 @@ impl Outbox {
         &self,
         call: &Call<'_>,
         parcels: &[Parcel],
-        whole: Hidden,
+        whole: SecretText,
         shared: &mut Vec<SharedRow>,
     ) -> Result<Option<Arc<Sharing>>, OutboxError> {
         let Some(first) = parcels.first() else {
@@ -306,7 +306,7 @@ impl Outbox {
         &self,
         id: &OutboxId,
         call: &Call<'_>,
-        route: &Route,
+        route: &Destination,
         rules: &Rules,
         (lane, stamp): (Vec<u8>, i64),
         target: Addressed,
@@ -384,7 +384,7 @@ struct Addressed {
 
 impl super::outbox::Inner {
     /// The lane of a target: the same for every URL that leads there with the same account.
-    pub(super) fn lane_of(&self, route: &Route) -> Vec<u8> {
+    pub(super) fn lane_of(&self, route: &Destination) -> Vec<u8> {
         self.seal.name(&[
             b"lane",
             route.service.as_bytes(),
@@ -396,13 +396,13 @@ impl super::outbox::Inner {
 
 /// Fixes the pieces of a message, or says why it can never be sent.
 pub(super) fn prepare(
-    carrier: &dyn Carrier,
-    route: &Route,
+    carrier: &dyn Transport,
+    route: &Destination,
     message: &Message,
     id: &OutboxId,
     stamp: i64,
 ) -> Result<Vec<super::carrier::Wire>, (String, String)> {
-    let stamp = Stamp {
+    let stamp = MessageId {
         sent_at_ms: u64::try_from(stamp).unwrap_or(0),
         id: id.to_string(),
     };
@@ -444,7 +444,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(route: &Route) -> Self {
+    fn of(route: &Destination) -> Self {
         Self {
             service: route.service.clone(),
             masked: route.masked.clone(),

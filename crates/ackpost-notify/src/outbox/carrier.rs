@@ -14,11 +14,16 @@ use crate::outcome::Outcome;
 /// One piece of a message as it goes on the wire, in whatever shape its service keeps it.
 pub type Wire = serde_json::Value;
 
-/// Carries pieces to their targets. The services of this crate do ([`super::Services`]); tests bring others.
-pub trait Carrier: Send + Sync + 'static {
+/// Carries pieces to their targets. The services of this crate do ([`super::ServiceTransport`]); tests bring others.
+pub trait Transport: Send + Sync + 'static {
     /// Renders a message for one target and fixes everything that identifies its pieces on the wire. Pure: the
     /// same arguments give pieces that the other side takes for the same message.
-    fn prepare(&self, route: &Route, message: &Message, stamp: &Stamp) -> Result<Vec<Wire>, Outcome>;
+    fn prepare(
+        &self,
+        route: &Destination,
+        message: &Message,
+        stamp: &MessageId,
+    ) -> Result<Vec<Wire>, Outcome>;
 
     /// Delivers one piece.
     fn deliver<'a>(&'a self, job: Job<'a>) -> BoxFuture<'a, Outcome>;
@@ -34,7 +39,7 @@ pub trait Carrier: Send + Sync + 'static {
 
 /// What makes the pieces of one message at one target unique.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct MessageId {
     /// Milliseconds since 1970-01-01 UTC; piece `n` (from 0) is stamped `sent_at_ms + n`. No two pieces
     /// for a target ever have the same.
     pub sent_at_ms: u64,
@@ -42,7 +47,7 @@ pub struct Stamp {
     pub id: String,
 }
 
-impl Stamp {
+impl MessageId {
     /// The stamp of piece `n`.
     pub fn piece(&self, n: usize) -> (u64, String) {
         (self.sent_at_ms + n as u64, format!("{}-{n}", self.id))
@@ -52,7 +57,7 @@ impl Stamp {
 /// One attempt at one piece.
 pub struct Job<'a> {
     /// Where it goes.
-    pub route: &'a Route,
+    pub route: &'a Destination,
     /// The piece.
     pub wire: &'a Wire,
     /// The files that go with it (with the first piece).
@@ -62,7 +67,7 @@ pub struct Job<'a> {
     /// When the message was accepted, in milliseconds since 1970-01-01 UTC.
     pub accepted_at_ms: i64,
     /// Keeps a piece that had to be changed before sending (files have ids only after the upload).
-    pub keep: &'a dyn Keep,
+    pub keep: &'a dyn Checkpoint,
 }
 
 impl fmt::Debug for Job<'_> {
@@ -75,7 +80,7 @@ impl fmt::Debug for Job<'_> {
 }
 
 /// Makes a changed piece durable.
-pub trait Keep: Send + Sync {
+pub trait Checkpoint: Send + Sync {
     /// True once it is stored; the piece must not be sent otherwise.
     fn keep(&self, wire: Wire) -> BoxFuture<'_, bool>;
 
@@ -92,11 +97,11 @@ pub trait Keep: Send + Sync {
 
 /// Where a message goes: one target of one service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Route {
+pub struct Destination {
     /// `sogs`, `xmpp`, …
     pub service: String,
     /// The service's URL with its secrets, from which it is built again.
-    pub url: Hidden,
+    pub url: SecretText,
     /// The same, masked.
     pub masked: String,
     /// The first eight digits of the service's uid.
@@ -148,9 +153,9 @@ impl Sender {
 
 /// A text that does not show itself and is wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Hidden(Zeroizing<String>);
+pub struct SecretText(Zeroizing<String>);
 
-impl Hidden {
+impl SecretText {
     /// Hides a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
@@ -162,20 +167,20 @@ impl Hidden {
     }
 }
 
-impl fmt::Debug for Hidden {
+impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("****")
     }
 }
 
 // Only ever written into sealed rows.
-impl Serialize for Hidden {
+impl Serialize for SecretText {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
     }
 }
 
-impl<'de> Deserialize<'de> for Hidden {
+impl<'de> Deserialize<'de> for SecretText {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Self::new)
     }
@@ -195,8 +200,8 @@ pub struct StoredFile {
 /// A message without its files, as it is stored.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct StoredMessage {
-    title: Hidden,
-    body: Hidden,
+    title: SecretText,
+    body: SecretText,
     format: Option<String>,
     kind: String,
     escapes: bool,
@@ -210,8 +215,8 @@ impl StoredMessage {
     pub(crate) fn new(message: &Message, had_files: bool) -> Self {
         Self {
             had_files,
-            title: Hidden::new(message.title.clone()),
-            body: Hidden::new(message.body.clone()),
+            title: SecretText::new(message.title.clone()),
+            body: SecretText::new(message.body.clone()),
             format: message.input_format.map(|format| format.as_str().to_owned()),
             kind: message.kind.as_str().to_owned(),
             escapes: message.interpret_escapes,
@@ -239,7 +244,7 @@ impl StoredMessage {
         for text in [&mut self.title, &mut self.body] {
             if text.reveal().chars().count() > characters {
                 let cut: String = text.reveal().chars().take(characters).collect();
-                *text = Hidden::new(format!("{cut}…"));
+                *text = SecretText::new(format!("{cut}…"));
             }
         }
         self

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::accept::prepare;
-use super::carrier::{Carrier, StoredMessage};
+use super::carrier::{StoredMessage, Transport};
 use super::payload::{Fold, Payload, Slim};
-use super::seal::Seal;
+use super::seal::AtRestCipher;
 use super::store::{Collected, Collecting, Content};
 use super::types::{OutboxId, StoredOutcome};
 
@@ -24,7 +24,7 @@ pub(super) struct Sharing {
 
 /// What a draft adds to a shared row.
 pub(super) struct SlimRow {
-    pub(super) seal: Arc<Seal>,
+    pub(super) seal: Arc<AtRestCipher>,
     pub(super) id: OutboxId,
     pub(super) sharing: Arc<Sharing>,
     /// The number of its target in the shared row.
@@ -76,8 +76,8 @@ impl Content for SlimRow {
 
 /// What a draft holds that shares nothing.
 pub(super) struct Row {
-    pub(super) seal: Arc<Seal>,
-    pub(super) carrier: Arc<dyn Carrier>,
+    pub(super) seal: Arc<AtRestCipher>,
+    pub(super) carrier: Arc<dyn Transport>,
     pub(super) id: OutboxId,
     pub(super) stamp: i64,
     /// Sealed as it is, for `stamp`.
@@ -127,7 +127,7 @@ impl Content for Row {
 }
 
 /// Puts a message to an entry that shares nothing.
-fn collected_in_full(seal: &Seal, row: &Collecting, message: &StoredMessage) -> Option<Collected> {
+fn collected_in_full(seal: &AtRestCipher, row: &Collecting, message: &StoredMessage) -> Option<Collected> {
     let mut payload = Payload::open(seal, &row.id, row.sealed.as_deref()).ok()?;
     payload.collect(message.clone());
     Some(Collected {

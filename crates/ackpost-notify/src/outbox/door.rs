@@ -24,13 +24,13 @@ const REMEMBERED_STAMPS: usize = 4096;
 type Answer = oneshot::Sender<Result<AcceptResult, OutboxError>>;
 
 /// Where messages come in: calls that arrive together are stored in one transaction.
-pub(super) struct Door {
+pub(super) struct AcceptQueue {
     queue: Mutex<Option<mpsc::Sender<(AcceptRequest, Answer)>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     stamps: Mutex<HashMap<Vec<u8>, i64>>,
 }
 
-impl Door {
+impl AcceptQueue {
     pub(super) fn open(store: Arc<Store>, limit: u64) -> Self {
         let (queue, requests) = mpsc::channel(QUEUE);
         let writer = tokio::spawn(write(store, limit, requests));

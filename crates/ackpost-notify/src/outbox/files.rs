@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::carrier::StoredFile;
 use super::error::OutboxError;
-use super::seal::Seal;
+use super::seal::AtRestCipher;
 
 /// Plain size of one part in bytes.
 const PART_BYTES: usize = 1024 * 1024;
@@ -18,7 +18,7 @@ struct Named {
 }
 
 /// The rows of a bundle.
-pub(crate) fn seal(seal: &Seal, bundle: &str, files: &[StoredFile]) -> Vec<Vec<u8>> {
+pub(crate) fn seal(seal: &AtRestCipher, bundle: &str, files: &[StoredFile]) -> Vec<Vec<u8>> {
     let list: Vec<Named> = files
         .iter()
         .map(|file| Named {
@@ -37,7 +37,7 @@ pub(crate) fn seal(seal: &Seal, bundle: &str, files: &[StoredFile]) -> Vec<Vec<u
 
 /// The files of a bundle.
 pub(crate) fn open(
-    seal: &Seal,
+    seal: &AtRestCipher,
     id: &str,
     bundle: &str,
     rows: &[Vec<u8>],
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn files_come_back_as_they_were() {
         let folder = tempfile::tempdir().unwrap();
-        let key = Seal::from_file(&folder.path().join("key")).unwrap();
+        let key = AtRestCipher::from_file(&folder.path().join("key")).unwrap();
         let file = |name: &str, size: usize| StoredFile {
             name: name.to_owned(),
             media_type: "text/plain".to_owned(),

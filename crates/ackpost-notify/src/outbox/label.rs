@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::carrier::Route;
+use super::carrier::Destination;
 use super::error::OutboxError;
 use super::outbox::Inner;
-use super::seal::Seal;
+use super::seal::AtRestCipher;
 
 /// Number of shared labels that are kept open.
 const KEPT: usize = 16;
@@ -27,7 +27,7 @@ pub(super) struct Label {
 }
 
 impl Label {
-    fn new(route: &Route, origin: Option<&str>) -> Self {
+    fn new(route: &Destination, origin: Option<&str>) -> Self {
         Self {
             origin: origin.map(str::to_owned),
             url: route.masked.clone(),
@@ -131,7 +131,7 @@ fn common(texts: &[&str], most: usize, byte: impl Fn(&str, usize) -> u8) -> usiz
 
 impl SharedLabel {
     /// Takes what lists show of these routes, which belong to one URL.
-    pub(super) fn new<'a>(routes: impl Iterator<Item = &'a Route>, origin: Option<&str>) -> Self {
+    pub(super) fn new<'a>(routes: impl Iterator<Item = &'a Destination>, origin: Option<&str>) -> Self {
         let (mut addresses, mut urls, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         let mut url_id = String::new();
         for route in routes {
@@ -160,7 +160,7 @@ impl SharedLabel {
     }
 
     /// Seals it for its row.
-    pub(super) fn seal(&self, seal: &Seal, id: i64) -> Vec<u8> {
+    pub(super) fn seal(&self, seal: &AtRestCipher, id: i64) -> Vec<u8> {
         let plain = serde_json::to_vec(self).expect("texts can be written");
         seal.seal(&shared_place(id), &plain)
     }
@@ -198,7 +198,7 @@ impl Labels {
 }
 
 impl Inner {
-    pub(super) fn seal_label(&self, id: &str, route: &Route, origin: Option<&str>) -> Vec<u8> {
+    pub(super) fn seal_label(&self, id: &str, route: &Destination, origin: Option<&str>) -> Vec<u8> {
         let label = serde_json::to_vec(&Label::new(route, origin)).expect("texts can be written");
         self.seal.seal(&format!("label {id}"), &label)
     }
@@ -280,9 +280,9 @@ mod tests {
 
     #[test]
     fn addresses_are_written_once() {
-        let route = |name: &str| Route {
+        let route = |name: &str| Destination {
             service: "test".to_owned(),
-            url: super::super::Hidden::new("test://secret@h"),
+            url: super::super::SecretText::new("test://secret@h"),
             masked: format!("test://****@h/{name}?x=h"),
             url_id: "00000000".to_owned(),
             address: name.to_owned(),

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::accept::{count_of, prepare};
-use super::carrier::{Job, Keep, StoredFile, Wire};
+use super::carrier::{Checkpoint, Job, StoredFile, Wire};
 use super::clock::{backoff, span_ms};
 use super::config::WorkerSettings;
 use super::error::OutboxError;
@@ -25,7 +25,7 @@ const INSIST: Duration = Duration::from_secs(300);
 
 /// One worker.
 #[derive(Clone)]
-pub(super) struct Engine {
+pub(super) struct LaneWorker {
     pub(super) outbox: Outbox,
     /// Under this name its lanes are leased; every time it takes some it is another one, so that a worker that came
     /// too late to renew a lease, and took the lane anew, does not work it twice.
@@ -43,7 +43,7 @@ struct Standing {
     recent: Vec<i64>,
 }
 
-impl Engine {
+impl LaneWorker {
     fn now(&self) -> i64 {
         self.outbox.0.time.now_ms()
     }
@@ -525,7 +525,7 @@ fn remember(payload: &Payload, mut recent: Vec<i64>, now: i64) -> Vec<u8> {
 }
 
 struct Keeper<'a> {
-    engine: &'a Engine,
+    engine: &'a LaneWorker,
     lane: &'a [u8],
     head: &'a Head,
     payload: &'a Payload,
@@ -536,7 +536,7 @@ struct Keeper<'a> {
     doubt: AtomicBool,
 }
 
-impl Keep for Keeper<'_> {
+impl Checkpoint for Keeper<'_> {
     fn keep(&self, wire: Wire) -> BoxFuture<'_, bool> {
         Box::pin(async move {
             let inner = &self.engine.outbox.0;

@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
-use super::carrier::Carrier;
+use super::carrier::Transport;
 use super::clock::Jitter;
 use super::config::{OutboxConfig, OutboxLimits};
-use super::door::Door;
+use super::door::AcceptQueue;
 use super::error::OutboxError;
 use super::label::Labels;
-use super::seal::Seal;
+use super::seal::AtRestCipher;
 use super::store::{EventRow, LaneRow, Prune, SHARED_EVENT, Store, VERSION, View, Wanted};
 use super::time::Time;
 use super::types::{Entry, Event, Filter, Hold, OutboxId, Selection, State, Stats, StoredOutcome};
@@ -31,12 +31,12 @@ pub struct Outbox(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub(super) store: Arc<Store>,
-    pub(super) seal: Arc<Seal>,
-    pub(super) carrier: Arc<dyn Carrier>,
+    pub(super) seal: Arc<AtRestCipher>,
+    pub(super) carrier: Arc<dyn Transport>,
     pub(super) time: Time,
     pub(super) jitter: Arc<dyn Jitter>,
     pub(super) limits: OutboxLimits,
-    pub(super) door: Door,
+    pub(super) door: AcceptQueue,
     pub(super) labels: Labels,
     pub(super) changes: watch::Sender<u64>,
     /// Something may be due.
@@ -73,9 +73,9 @@ pub struct Lane {
 impl Outbox {
     /// Opens an outbox, and makes it and its key when there is none. An outbox that was begun never gets another key:
     /// when its key file is gone, that is [`OutboxError::KeyMissing`]. Must be called within a tokio runtime.
-    pub async fn open(config: OutboxConfig, carrier: Arc<dyn Carrier>) -> Result<Self, OutboxError> {
+    pub async fn open(config: OutboxConfig, carrier: Arc<dyn Transport>) -> Result<Self, OutboxError> {
         // A key that cannot be used is said before anything is made.
-        let found = Seal::existing(&config.key_file)?;
+        let found = AtRestCipher::existing(&config.key_file)?;
         let store = Arc::new(Store::open(&config.location).await?);
         check_version(&store).await?;
         let seal = match found {
@@ -86,7 +86,7 @@ impl Outbox {
         check_key(&store, &seal).await?;
         let time = Time::new(config.clock);
         time.note(&store).await?;
-        let door = Door::open(Arc::clone(&store), config.limits.waiting);
+        let door = AcceptQueue::open(Arc::clone(&store), config.limits.waiting);
         Ok(Self(Arc::new(Inner {
             store,
             seal,
@@ -448,20 +448,20 @@ const KEY_META: &str = "key";
 const KEY_CHECK: &str = "key check";
 
 /// The key of an outbox whose key file was not there: a new one only if nothing was sealed with another.
-async fn first_key(store: &Store, path: &Path) -> Result<Seal, OutboxError> {
+async fn first_key(store: &Store, path: &Path) -> Result<AtRestCipher, OutboxError> {
     let begun = store.meta(KEY_META, None).await?.is_some();
     if begun {
         // Another process may have begun it since we looked; it put its key there first.
-        return Seal::existing(path)?.ok_or_else(|| OutboxError::KeyMissing {
+        return AtRestCipher::existing(path)?.ok_or_else(|| OutboxError::KeyMissing {
             path: path.to_owned(),
             location: store.location().to_owned(),
         });
     }
-    Seal::from_file(path)
+    AtRestCipher::from_file(path)
 }
 
 /// The key must be the one that the outbox was begun with.
-async fn check_key(store: &Store, seal: &Seal) -> Result<(), OutboxError> {
+async fn check_key(store: &Store, seal: &AtRestCipher) -> Result<(), OutboxError> {
     let ours = seal.seal(KEY_CHECK, b"ackpost");
     let stored = store.meta(KEY_META, Some(&ours)).await?.unwrap_or_default();
     if seal.open(KEY_CHECK, &stored).is_some() {

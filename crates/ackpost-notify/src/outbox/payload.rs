@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::carrier::{Hidden, Route, Sender, StoredMessage, Wire};
+use super::carrier::{Destination, SecretText, Sender, StoredMessage, Wire};
 use super::error::OutboxError;
-use super::seal::Seal;
+use super::seal::AtRestCipher;
 use super::types::StoredOutcome;
 use crate::message::{Format, Message};
 use crate::queue_rules::{Rules, span_text};
@@ -18,7 +18,7 @@ const SHOWN_CHARACTERS: usize = 400;
 /// Everything secret about one entry.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Payload {
-    pub(crate) route: Route,
+    pub(crate) route: Destination,
     pub(crate) rules: Rules,
     pub(crate) fold: Fold,
     /// The message, or those that were collected.
@@ -59,7 +59,7 @@ pub(crate) struct SlimAt<'a> {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Shared {
     service: String,
-    url: Hidden,
+    url: SecretText,
     url_id: String,
     sender: Option<Sender>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,7 +95,7 @@ pub(crate) struct Slim {
 
 impl Slim {
     /// Seals it for its row.
-    pub(crate) fn seal(&self, seal: &Seal, id: &str) -> Vec<u8> {
+    pub(crate) fn seal(&self, seal: &AtRestCipher, id: &str) -> Vec<u8> {
         if *self == Self::default() {
             return Vec::new();
         }
@@ -104,7 +104,7 @@ impl Slim {
     }
 
     /// Opens a row.
-    pub(crate) fn open(seal: &Seal, id: &str, sealed: &[u8]) -> Result<Self, OutboxError> {
+    pub(crate) fn open(seal: &AtRestCipher, id: &str, sealed: &[u8]) -> Result<Self, OutboxError> {
         if sealed.is_empty() {
             return Ok(Self::default());
         }
@@ -161,7 +161,7 @@ fn damaged(id: &str, cause: &str) -> OutboxError {
 
 impl Shared {
     /// Takes what all routes of a message to one URL have in common.
-    pub(crate) fn new(route: &Route, url: Hidden, rules: Rules, message: StoredMessage) -> Self {
+    pub(crate) fn new(route: &Destination, url: SecretText, rules: Rules, message: StoredMessage) -> Self {
         Self {
             service: route.service.clone(),
             url,
@@ -174,7 +174,7 @@ impl Shared {
     }
 
     /// Seals it for its row.
-    pub(crate) fn seal(&self, seal: &Seal, id: i64) -> Vec<u8> {
+    pub(crate) fn seal(&self, seal: &AtRestCipher, id: i64) -> Vec<u8> {
         let plain = Zeroizing::new(serde_json::to_vec(self).expect("texts and numbers can be written"));
         seal.seal(&shared_place(id), &plain)
     }
@@ -208,7 +208,7 @@ impl Fold {
 
 impl Payload {
     /// Opens a row.
-    pub(crate) fn open(seal: &Seal, id: &str, sealed: Option<&[u8]>) -> Result<Self, OutboxError> {
+    pub(crate) fn open(seal: &AtRestCipher, id: &str, sealed: Option<&[u8]>) -> Result<Self, OutboxError> {
         let sealed = sealed.ok_or_else(|| damaged(id, GONE))?;
         let plain = seal.open(&place(id), sealed).ok_or_else(|| damaged(id, BROKEN))?;
         serde_json::from_slice(&plain).map_err(|_| damaged(id, OTHER))
@@ -216,7 +216,7 @@ impl Payload {
 
     /// Opens a row that refers to a shared one.
     pub(crate) fn open_slim(
-        seal: &Seal,
+        seal: &AtRestCipher,
         at: &SlimAt<'_>,
         shared: Option<&[u8]>,
     ) -> Result<Self, OutboxError> {
@@ -234,7 +234,7 @@ impl Payload {
             Some(_) => at.address.clone().ok_or_else(|| damaged(OTHER))?,
         };
         Ok(Self {
-            route: Route {
+            route: Destination {
                 service: shared.service,
                 url: shared.url,
                 // Only lists show these, and they have a label of their own.
@@ -259,7 +259,7 @@ impl Payload {
     }
 
     /// Seals it for its row.
-    pub(crate) fn seal(&self, seal: &Seal, id: &str) -> Vec<u8> {
+    pub(crate) fn seal(&self, seal: &AtRestCipher, id: &str) -> Vec<u8> {
         if let Some(share) = self.share {
             // Only an entry with pieces is sealed again, and pieces need no messages.
             let own = share.number.is_none();
@@ -401,9 +401,9 @@ mod tests {
 
     fn payload(fold: Fold) -> Payload {
         let rules = Rules::from_words([("digest", "5m"), ("dedup", "k/10m")], None).unwrap();
-        let route = Route {
+        let route = Destination {
             service: "test".to_owned(),
-            url: Hidden::new("test://secret@host/a"),
+            url: SecretText::new("test://secret@host/a"),
             masked: "test://****@host/a".to_owned(),
             url_id: "00000000".to_owned(),
             address: "a".to_owned(),

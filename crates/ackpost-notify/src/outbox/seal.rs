@@ -17,13 +17,13 @@ const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 
 /// Seals rows and names lanes. Two keys are derived from the one in the file.
-pub(crate) struct Seal {
+pub(crate) struct AtRestCipher {
     cipher: XChaCha20Poly1305,
     naming: Zeroizing<[u8; KEY_BYTES]>,
     path: PathBuf,
 }
 
-impl std::fmt::Debug for Seal {
+impl std::fmt::Debug for AtRestCipher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Seal")
             .field("path", &self.path)
@@ -31,7 +31,7 @@ impl std::fmt::Debug for Seal {
     }
 }
 
-impl Seal {
+impl AtRestCipher {
     /// Reads the key file; makes it when there is none.
     pub(crate) fn from_file(path: &Path) -> Result<Self, OutboxError> {
         match Self::existing(path)? {
@@ -198,9 +198,9 @@ mod tests {
     #[test]
     fn a_sealed_row_opens_only_in_its_place_and_with_its_key() {
         let folder = tempfile::tempdir().unwrap();
-        let seal = Seal::from_file(&folder.path().join("key")).unwrap();
-        let again = Seal::from_file(&folder.path().join("key")).unwrap();
-        let other = Seal::from_file(&folder.path().join("other")).unwrap();
+        let seal = AtRestCipher::from_file(&folder.path().join("key")).unwrap();
+        let again = AtRestCipher::from_file(&folder.path().join("key")).unwrap();
+        let other = AtRestCipher::from_file(&folder.path().join("other")).unwrap();
         let sealed = seal.seal("entry a", b"secret");
         assert!(!sealed.windows(6).any(|part| part == b"secret"));
         assert_eq!(again.open("entry a", &sealed).unwrap().as_slice(), b"secret");
@@ -232,7 +232,7 @@ mod tests {
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 let path = path.clone();
-                std::thread::spawn(move || Seal::from_file(&path).unwrap().name(&[b"x"]))
+                std::thread::spawn(move || AtRestCipher::from_file(&path).unwrap().name(&[b"x"]))
             })
             .collect();
         let names: std::collections::HashSet<_> =
@@ -246,7 +246,7 @@ mod tests {
         );
 
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let error = Seal::from_file(&path).unwrap_err();
+        let error = AtRestCipher::from_file(&path).unwrap_err();
         assert!(
             error.to_string().contains("others may read it (mode 640)"),
             "{error}"

@@ -9,38 +9,38 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use super::accept::{Bundle, Parcel};
-use super::carrier::{Carrier, Hidden, Job, Route, Sender, Stamp, StoredFile, Wire};
+use super::carrier::{Destination, Job, MessageId, SecretText, Sender, StoredFile, Transport, Wire};
 use super::config::OutboxConfig;
 use super::error::OutboxError;
 use super::outbox::Outbox;
 use super::types::{AcceptOptions, Accepted};
 use crate::asset::Asset;
-use crate::dispatch::{CUT_OFF, Courier, CourierOptions, Late};
+use crate::dispatch::{CUT_OFF, ConnectionOptions, ConnectionPool, Late};
 use crate::env::Environment;
 use crate::message::Message;
 use crate::outcome::Outcome;
-use crate::queue_rules::{Budget, Rules};
+use crate::queue_rules::{RateLimit, Rules};
 use crate::service::{Chunk, Context, Service, Target};
 
 /// So many loaded URLs are kept.
 const KEPT: usize = 1024;
 
 /// Carries by the services of this crate, over connections that all deliveries share.
-pub struct Services {
-    courier: Courier,
+pub struct ServiceTransport {
+    courier: ConnectionPool,
     context: Context,
     loaded: Mutex<HashMap<[u8; 32], Service>>,
 }
 
-impl fmt::Debug for Services {
+impl fmt::Debug for ServiceTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Services").finish_non_exhaustive()
     }
 }
 
-impl Services {
+impl ServiceTransport {
     /// Over these connections.
-    pub fn new(courier: Courier) -> Self {
+    pub fn new(courier: ConnectionPool) -> Self {
         Self {
             courier,
             context: Context::default(),
@@ -49,7 +49,7 @@ impl Services {
     }
 
     /// A stored URL as a service again.
-    fn service(&self, route: &Route) -> Result<Service, Outcome> {
+    fn service(&self, route: &Destination) -> Result<Service, Outcome> {
         let mut hash = Sha256::new_with_prefix(route.url.reveal());
         if let Some(sender) = &route.sender {
             hash.update([u8::from(sender.http_redirects)]);
@@ -78,7 +78,7 @@ impl Services {
         Ok(service)
     }
 
-    fn target(service: &Service, route: &Route) -> Result<Target, Outcome> {
+    fn target(service: &Service, route: &Destination) -> Result<Target, Outcome> {
         service.target(&route.address).cloned().ok_or_else(|| {
             Outcome::refused(
                 "the stored URL no longer names this target",
@@ -88,8 +88,13 @@ impl Services {
     }
 }
 
-impl Carrier for Services {
-    fn prepare(&self, route: &Route, message: &Message, stamp: &Stamp) -> Result<Vec<Wire>, Outcome> {
+impl Transport for ServiceTransport {
+    fn prepare(
+        &self,
+        route: &Destination,
+        message: &Message,
+        stamp: &MessageId,
+    ) -> Result<Vec<Wire>, Outcome> {
         let service = self.service(route)?;
         let target = Self::target(&service, route)?;
         let mut chunks = match crate::dispatch::prepare(&service, message) {
@@ -102,7 +107,7 @@ impl Carrier for Services {
         }
         let fix = |(n, chunk): (usize, Chunk)| {
             let (sent_at_ms, id) = stamp.piece(n);
-            let wire = service.fix(&target, &chunk, &crate::dispatch::Stamp { id, sent_at_ms });
+            let wire = service.fix(&target, &chunk, &crate::dispatch::MessageId { id, sent_at_ms });
             serde_json::to_value(wire).map_err(|error| {
                 Outcome::refused(
                     format!("the message cannot be written down: {error}"),
@@ -130,7 +135,7 @@ impl Carrier for Services {
     }
 }
 
-impl Services {
+impl ServiceTransport {
     async fn attempt(&self, job: Job<'_>) -> Result<Outcome, Outcome> {
         let service = self.service(job.route)?;
         let target = Self::target(&service, job.route)?;
@@ -194,7 +199,7 @@ impl Services {
 }
 
 /// The outcome for a queue that can wait: a name that does not resolve now may do so when DNS is back.
-fn waiting(attempt: crate::dispatch::Attempt) -> Outcome {
+fn waiting(attempt: crate::dispatch::AttemptResult) -> Outcome {
     match attempt.outcome {
         Outcome::Refused { reason, remedy } if attempt.unresolved => Outcome::Deferred {
             reason,
@@ -208,12 +213,12 @@ fn waiting(attempt: crate::dispatch::Attempt) -> Outcome {
 impl Outbox {
     /// Opens an outbox for the services of this crate, with connections of its own.
     pub async fn for_services(config: OutboxConfig) -> Result<Self, OutboxError> {
-        let options = CourierOptions {
+        let options = ConnectionOptions {
             resident: true,
-            ..CourierOptions::default()
+            ..ConnectionOptions::default()
         };
-        let courier = Courier::new(options, Asset::default());
-        Self::open(config, Arc::new(Services::new(courier))).await
+        let courier = ConnectionPool::new(options, Asset::default());
+        Self::open(config, Arc::new(ServiceTransport::new(courier))).await
     }
 
     /// Stores a message for every target of these services in one durable commit, its files copied in: after this it
@@ -229,14 +234,14 @@ impl Outbox {
         for service in services {
             let rules = rules(service);
             let parcel = |target: Target| Parcel {
-                route: Route {
+                route: Destination {
                     sender: sender.clone(),
                     ..route(service, &target)
                 },
                 rules: rules.clone(),
             };
             let parcels: Vec<Parcel> = service.targets().into_iter().map(parcel).collect();
-            let whole = (parcels.len() > 1).then(|| Hidden::new(service.expose_url()));
+            let whole = (parcels.len() > 1).then(|| SecretText::new(service.expose_url()));
             bundles.push(Bundle { parcels, whole });
         }
         if bundles.iter().all(|bundle| bundle.parcels.is_empty()) {
@@ -259,9 +264,9 @@ impl Outbox {
 
     /// Reads the files of a message. The second list says which cannot be read, and why; the text goes without them.
     async fn copy_in(&self, message: &Message) -> Result<(Vec<StoredFile>, Vec<String>), OutboxError> {
-        let options = CourierOptions {
+        let options = ConnectionOptions {
             attachment_bytes: self.0.limits.file_bytes,
-            ..CourierOptions::default()
+            ..ConnectionOptions::default()
         };
         let mut files = Vec::with_capacity(message.attachments.len());
         let mut missing = Vec::new();
@@ -297,7 +302,7 @@ pub(super) fn rules(service: &Service) -> Rules {
     if rules.budget.is_none() {
         rules.budget = service
             .pace()
-            .map(|(count, span)| Budget::Limited { count, span });
+            .map(|(count, span)| RateLimit::Limited { count, span });
     }
     rules
 }
@@ -312,10 +317,10 @@ pub fn target_labels(service: &Service) -> Vec<String> {
 }
 
 /// One target of a service. The URL names that target alone: the size of all routes grows with their number.
-pub(super) fn route(service: &Service, target: &Target) -> Route {
-    Route {
+pub(super) fn route(service: &Service, target: &Target) -> Destination {
+    Destination {
         service: service.name().to_owned(),
-        url: Hidden::new(service.expose_url_of(target)),
+        url: SecretText::new(service.expose_url_of(target)),
         masked: service.masked_url_of(target),
         url_id: service.url_id(8),
         address: target.address.clone(),
@@ -328,11 +333,14 @@ pub(super) fn route(service: &Service, target: &Target) -> Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dispatch::Attempt;
+    use crate::dispatch::AttemptResult;
 
     #[test]
     fn a_service_is_kept_until_it_is_to_be_forgotten() {
-        let services = Services::new(Courier::new(CourierOptions::default(), Asset::default()));
+        let services = ServiceTransport::new(ConnectionPool::new(
+            ConnectionOptions::default(),
+            Asset::default(),
+        ));
         let service = Service::parse("xmpps://u:hunter2@h.org/jane", &Context::default()).expect("a service");
         let route = route(&service, &service.targets()[0]);
         let kept = || services.loaded.lock().expect("no panic").len();
@@ -345,7 +353,7 @@ mod tests {
 
     #[test]
     fn only_a_name_that_does_not_resolve_is_waited_for() {
-        let mut attempt = Attempt::new(Outcome::refused("no such host: h.org", "check the spelling"));
+        let mut attempt = AttemptResult::new(Outcome::refused("no such host: h.org", "check the spelling"));
         assert!(matches!(waiting(attempt.clone()), Outcome::Refused { .. }));
         attempt.unresolved = true;
         assert_eq!(

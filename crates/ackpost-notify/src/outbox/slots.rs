@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::carrier::Route;
-use super::seal::Seal;
+use super::carrier::Destination;
+use super::seal::AtRestCipher;
 
 /// Whom a lane counts for. The names are keyed hashes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) struct Shares {
 
 impl Shares {
     /// Returns whom the lane of a route counts for.
-    pub(crate) fn of(seal: &Seal, route: &Route, origin: Option<&str>) -> Self {
+    pub(crate) fn of(seal: &AtRestCipher, route: &Destination, origin: Option<&str>) -> Self {
         let account = [
             route
                 .guest

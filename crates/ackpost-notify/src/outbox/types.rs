@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::message::UnknownWord;
 use crate::outcome::{Confirmation, Lack, Outcome};
-use crate::queue_rules::{Budget, Dedup, Quiet};
+use crate::queue_rules::{Dedup, QuietHours, RateLimit};
 
 /// The name of one message at one target in the outbox: 16 lower-case letters and digits.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -302,9 +302,9 @@ pub struct AcceptOptions {
     /// Messages are collected.
     pub digest: Option<Duration>,
     /// So many posts in so much time.
-    pub budget: Option<Budget>,
+    pub budget: Option<RateLimit>,
     /// Quiet hours, in the time zone of the URL.
-    pub quiet: Option<Quiet>,
+    pub quiet: Option<QuietHours>,
     /// The settings of the run (`asset:` of a configuration): what they say about the message is applied now, what
     /// they say about the sender is kept with it.
     pub asset: Option<crate::Asset>,

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::clock::span_ms;
 use super::config::{FlushSettings, Summary, WorkerSettings};
 use super::error::OutboxError;
-use super::lane::Engine;
+use super::lane::LaneWorker;
 use super::outbox::Outbox;
 use super::slots::Slots;
 use super::types::{OutboxId, Selection};
@@ -118,7 +118,7 @@ impl Outbox {
         let counts = Arc::new(Counts::default());
         let (stop, stopped) = watch::channel(false);
         let (cut, cut_off) = watch::channel(false);
-        let engine = Engine {
+        let engine = LaneWorker {
             outbox: self.clone(),
             owner: format!("{}-{}", std::process::id(), OutboxId::random()),
             settings: settings.clone(),
@@ -193,7 +193,7 @@ enum Turn {
 
 struct Worker<'a> {
     outbox: &'a Outbox,
-    engine: Engine,
+    engine: LaneWorker,
     claims: u64,
     /// One task at a time for each lane.
     turns: HashMap<Vec<u8>, Arc<tokio::sync::Mutex<()>>>,

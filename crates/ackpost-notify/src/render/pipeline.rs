@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::message::{Format, Message, Overflow};
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::text::{Text, Whole};
 use crate::url::number::{is_space, trim};
 
@@ -48,7 +48,7 @@ impl Chunk {
 }
 
 /// Renders a message for a service. No chunk means that there is nothing to say; blank pieces are left out (D22).
-pub fn render(options: RenderOptions, limits: Limits, message: &Message) -> Result<Vec<Chunk>, Problem> {
+pub fn render(options: RenderOptions, limits: Limits, message: &Message) -> Result<Vec<Chunk>, Diagnostic> {
     chunks(options, limits, message, None)
 }
 
@@ -57,7 +57,7 @@ pub fn render_shared(
     options: RenderOptions,
     limits: Limits,
     message: &Arc<Message>,
-) -> Result<Vec<Chunk>, Problem> {
+) -> Result<Vec<Chunk>, Diagnostic> {
     chunks(options, limits, message, Some(Whole::Body(Arc::clone(message))))
 }
 
@@ -67,7 +67,7 @@ fn chunks(
     limits: Limits,
     message: &Message,
     whole: Option<Whole>,
-) -> Result<Vec<Chunk>, Problem> {
+) -> Result<Vec<Chunk>, Diagnostic> {
     // Borrowed as long as nothing changes it: bodies may be long.
     let (mut title, mut body) = (
         Cow::Borrowed(message.title.as_str()),
@@ -117,18 +117,18 @@ fn chunks(
 }
 
 /// A text of which a conversion leaves nothing.
-fn nothing_left(from: Option<Format>, to: Format) -> Problem {
+fn nothing_left(from: Option<Format>, to: Format) -> Diagnostic {
     let from = from.unwrap_or_default();
-    Problem::error(
+    Diagnostic::error(
         format!("nothing is left of the body when {from} becomes {to}"),
         format!("write a body whose markup leaves text, or send it as it is with --input-format {to}"),
     )
     .key("body")
 }
 
-fn unescape(text: &str) -> Result<String, Problem> {
+fn unescape(text: &str) -> Result<String, Diagnostic> {
     escapes(text).ok_or_else(|| {
-        Problem::error(
+        Diagnostic::error(
             "an escape stands for half of a surrogate pair, which no message can carry",
             "write the character itself, or \\U with its eight digits",
         )

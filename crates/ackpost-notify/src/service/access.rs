@@ -4,7 +4,7 @@ use ackpost_xmpp::{Account, Jid, RoomTarget};
 use session_protocol::{RoomToken, ServerKey};
 use sogs_client::{Server, ServerBuilder};
 
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 
 /// A community server, ready to be asked, and the rooms of a URL.
 #[derive(Debug)]
@@ -44,11 +44,11 @@ impl std::fmt::Debug for SogsParts {
 
 impl SogsParts {
     /// Builds the server.
-    pub fn connect(self) -> Result<SogsAccess, Problem> {
+    pub fn connect(self) -> Result<SogsAccess, Diagnostic> {
         let server = self
             .builder
             .build()
-            .map_err(|error| Problem::error(error.to_string(), error.remedy()))?;
+            .map_err(|error| Diagnostic::error(error.to_string(), error.remedy()))?;
         Ok(SogsAccess {
             server,
             rooms: self.rooms,
@@ -81,10 +81,10 @@ pub struct XmppParts {
 const CA_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Reads a file of certificate authorities.
-pub(super) fn authorities(path: &str) -> Result<Vec<u8>, Problem> {
+pub(super) fn authorities(path: &str) -> Result<Vec<u8>, Diagnostic> {
     use std::io::Read as _;
     let fail =
-        |cause: String| Problem::error(cause, "name a PEM file that this user may read").key("ca_file");
+        |cause: String| Diagnostic::error(cause, "name a PEM file that this user may read").key("ca_file");
     let file = std::fs::File::open(path)
         .map_err(|error| fail(format!("the file `{path}` cannot be read: {error}")))?;
     let mut bytes = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::message::{Format, Overflow};
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::queue_rules::Rules;
 use crate::render::RenderOptions;
 use crate::url::number::{python_float, python_int};
@@ -78,7 +78,7 @@ pub struct Parameter {
     clippy::struct_excessive_bools,
     reason = "each is a parameter of the URL, named as it is written there"
 )]
-pub struct Common {
+pub struct CommonParams {
     /// What to do with long texts.
     pub overflow: Overflow,
     /// What the service is sent.
@@ -114,7 +114,7 @@ pub struct Common {
     redirect_default: bool,
 }
 
-impl Common {
+impl CommonParams {
     /// Returns the rules for texts.
     pub fn rendering(&self) -> RenderOptions {
         RenderOptions {
@@ -149,7 +149,7 @@ impl Common {
         Duration::try_from_secs_f64(self.wait.abs()).unwrap_or(Duration::from_millis(500))
     }
 
-    pub(super) fn read(taken: &mut Taken<'_>) -> Result<Self, Problem> {
+    pub(super) fn read(taken: &mut Taken<'_>) -> Result<Self, Diagnostic> {
         let overflow = taken.word("overflow", Overflow::default())?;
         let format = taken.word("format", Format::default())?;
         let redirect_default = taken.context.asset.http_redirects;
@@ -185,7 +185,7 @@ impl Common {
             .get("queue")
             .filter(|word| boolean_word(word).is_none())
         {
-            return Err(Problem::error(
+            return Err(Diagnostic::error(
                 format!("`{}` is neither yes nor no", shown_word(queue)),
                 "write queue=yes or queue=no",
             )
@@ -193,7 +193,7 @@ impl Common {
         }
         let words = common.queue.iter().map(|(name, value)| (*name, value.as_str()));
         common.rules = Rules::from_words(words, common.tz.as_deref())
-            .map_err(|error| Problem::error(error.to_string(), error.remedy).key(error.name))?;
+            .map_err(|error| Diagnostic::error(error.to_string(), error.remedy).key(error.name))?;
         Ok(common)
     }
 
@@ -351,7 +351,7 @@ pub(crate) struct Taken<'a> {
     pub(crate) query: &'a Query,
     pub(crate) context: &'a Context,
     pub(crate) origins: Origins,
-    pub(crate) warnings: Vec<Problem>,
+    pub(crate) warnings: Vec<Diagnostic>,
     own: &'static [Param],
 }
 
@@ -384,7 +384,7 @@ impl<'a> Taken<'a> {
 
     fn unused(&mut self, name: &'static str, cause: String, remedy: String) {
         self.origins.remove(name);
-        self.warnings.push(Problem::warning(cause, remedy).key(name));
+        self.warnings.push(Diagnostic::warning(cause, remedy).key(name));
     }
 
     /// Trimmed text; empty counts as not written.
@@ -398,7 +398,7 @@ impl<'a> Taken<'a> {
     }
 
     /// A path on this machine.
-    pub(crate) fn local_path(&mut self, name: &'static str) -> Result<Option<String>, Problem> {
+    pub(crate) fn local_path(&mut self, name: &'static str) -> Result<Option<String>, Diagnostic> {
         let path = self.text(name);
         if path.is_some() {
             self.context
@@ -432,13 +432,13 @@ impl<'a> Taken<'a> {
         &mut self,
         name: &'static str,
         default: T,
-    ) -> Result<T, Problem> {
+    ) -> Result<T, Diagnostic> {
         let Some(value) = self.take(name) else {
             return Ok(default);
         };
         match value.parse() {
             Ok(known) => Ok(known),
-            Err(error) if self.query.origin(name) == Some(Origin::Config) => Err(Problem::error(
+            Err(error) if self.query.origin(name) == Some(Origin::Config) => Err(Diagnostic::error(
                 format!("`{}` is not known", shown_word(value)),
                 format!("write one of: {}", error.expected),
             )
@@ -513,12 +513,12 @@ impl<'a> Taken<'a> {
         }
     }
 
-    fn time_zone(&mut self) -> Result<Option<String>, Problem> {
+    fn time_zone(&mut self) -> Result<Option<String>, Diagnostic> {
         let Some(value) = self.take("tz") else {
             return Ok(None);
         };
         crate::url::time_zone::find(value).map(Some).ok_or_else(|| {
-            Problem::error(
+            Diagnostic::error(
                 format!("`{}` is no known time zone", shown_word(value)),
                 "write an IANA name such as Europe/Berlin, its city, or UTC",
             )
@@ -527,7 +527,7 @@ impl<'a> Taken<'a> {
     }
 
     /// Notes that something was odd.
-    pub(crate) fn warn(&mut self, problem: Problem) {
+    pub(crate) fn warn(&mut self, problem: Diagnostic) {
         self.warnings.push(problem);
     }
 }

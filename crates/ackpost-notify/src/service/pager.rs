@@ -7,10 +7,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::param::{Param, Values, Written};
 use super::wire::SogsWire;
-use super::{Chunk, Common, Endpoint, Limits, ParamValue, Row, Taken, Target, Wire};
-use crate::dispatch::{Attempt, Courier, Parcel, Stamp};
+use super::{Chunk, CommonParams, Endpoint, Limits, ParamValue, Row, Taken, Target, Wire};
+use crate::dispatch::{AttemptResult, ConnectionPool, MessageId, Parcel};
 use crate::outcome::{Confirmation, Outcome};
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::url::{RawUrl, percent, targets};
 
 pub(super) static ROW: Row = Row {
@@ -46,14 +46,14 @@ struct Pager {
     urgent: bool,
 }
 
-fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem> {
+fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Diagnostic> {
     let token = raw.user.clone().ok_or_else(|| {
-        Problem::error("the token is missing", "write pager://TOKEN@host/number").key("user")
+        Diagnostic::error("the token is missing", "write pager://TOKEN@host/number").key("user")
     })?;
     let to = taken.text("to");
     let numbers = targets(raw.path.iter().map(String::as_str).chain(to.as_deref()));
     if numbers.is_empty() {
-        return Err(Problem::error("no number is given", "write pager://TOKEN@host/number").key("to"));
+        return Err(Diagnostic::error("no number is given", "write pager://TOKEN@host/number").key("to"));
     }
     let urgent = taken.yes_no("urgent", false);
     Ok(Box::new(Pager {
@@ -127,7 +127,7 @@ impl Endpoint for Pager {
         Limits::code_points(20)
     }
 
-    fn fix(&self, _common: &Common, _target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire {
+    fn fix(&self, _common: &CommonParams, _target: &Target, chunk: &Chunk, stamp: &MessageId) -> Wire {
         // A service with a form of its own adds a variant to `Wire`; a text and a time are enough here.
         Wire::Sogs(SogsWire {
             body: chunk.body.to_string(),
@@ -143,17 +143,17 @@ impl Endpoint for Pager {
 
     fn deliver<'a>(
         &'a self,
-        _common: &'a Common,
-        _courier: &'a Courier,
+        _common: &'a CommonParams,
+        _courier: &'a ConnectionPool,
         parcel: &'a Parcel,
-    ) -> BoxFuture<'a, Vec<Attempt>> {
+    ) -> BoxFuture<'a, Vec<AttemptResult>> {
         let send = |wire: &Wire| {
             let Wire::Sogs(wire) = wire else {
-                return Attempt::new(Outcome::refused("this is no page", "send it again"));
+                return AttemptResult::new(Outcome::refused("this is no page", "send it again"));
             };
             let mut sent = SENT.lock().unwrap_or_else(PoisonError::into_inner);
             sent.push((parcel.target.address.clone(), wire.body.clone()));
-            Attempt::new(Outcome::Delivered {
+            AttemptResult::new(Outcome::Delivered {
                 confirmed_by: Confirmation::Server,
                 id: Some(sent.len().to_string()),
             })

@@ -308,12 +308,12 @@ mod tests {
     use super::*;
     use crate::service::common::{Query, Taken};
     use crate::service::{Context, SERVICES, Service};
-    use crate::{Environment, Problem};
+    use crate::{Diagnostic, Environment};
 
     const KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
     const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-    fn load(url: &str) -> Result<Service, Problem> {
+    fn load(url: &str) -> Result<Service, Diagnostic> {
         let context = Context {
             env: Environment::empty(),
             check_permissions: false,

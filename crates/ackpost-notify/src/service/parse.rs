@@ -7,16 +7,16 @@ use zeroize::Zeroizing;
 
 use crate::asset::Asset;
 use crate::env::Environment;
-use crate::problem::{Problem, Severity};
+use crate::problem::{Diagnostic, Severity};
 use crate::url::{RawUrl, percent, split_urls};
 
 use super::common::{Origin, PARAMETERS, boolean_word, shown_word};
 use super::near::near_miss;
 use super::param::{Param, declares};
-use super::{Common, Row, SERVICES, Service, Taken, row_of};
+use super::{CommonParams, Row, SERVICES, Service, Taken, row_of};
 
 /// Finds the join link of a community that the user saved under a name.
-type FindCommunity = dyn Fn(&str) -> Result<Option<String>, Problem> + Send + Sync;
+type FindCommunity = dyn Fn(&str) -> Result<Option<String>, Diagnostic> + Send + Sync;
 
 /// Communities that the user saved under names, so that `sessions://NAME` means one of them. The caller says where
 /// they are kept.
@@ -25,7 +25,7 @@ pub struct SavedCommunities(Arc<FindCommunity>);
 
 impl SavedCommunities {
     /// Looks names up with `find`, which returns the join link, or `None` if there is no such name.
-    pub fn new(find: impl Fn(&str) -> Result<Option<String>, Problem> + Send + Sync + 'static) -> Self {
+    pub fn new(find: impl Fn(&str) -> Result<Option<String>, Diagnostic> + Send + Sync + 'static) -> Self {
         Self(Arc::new(find))
     }
 }
@@ -69,13 +69,13 @@ pub struct LoadedUrls {
     /// The services that loaded, in order.
     pub services: Vec<Service>,
     /// What is wrong with the other pieces.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
 }
 
 /// Keys a configuration entry puts over its URL.
 pub(crate) type Overrides<'a> = &'a [(String, String)];
 
-pub(super) fn one(url: &str, context: &Context) -> Result<Service, Problem> {
+pub(super) fn one(url: &str, context: &Context) -> Result<Service, Diagnostic> {
     with_overrides(url, &[], context)
 }
 
@@ -85,7 +85,7 @@ impl LoadedUrls {
         let mut loaded = Self::default();
         let pieces = split_urls(text);
         if pieces.is_empty() {
-            loaded.problems.push(Problem::error(
+            loaded.problems.push(Diagnostic::error(
                 "the URL is empty",
                 "write a URL such as xmpps://user:password@host",
             ));
@@ -105,12 +105,16 @@ pub(crate) fn with_overrides(
     url: &str,
     overrides: Overrides<'_>,
     context: &Context,
-) -> Result<Service, Problem> {
+) -> Result<Service, Diagnostic> {
     assemble(taken_apart(url, overrides, context)?, context)
 }
 
 /// The parts of a URL with keys put over it.
-pub(crate) fn taken_apart(url: &str, overrides: Overrides<'_>, context: &Context) -> Result<RawUrl, Problem> {
+pub(crate) fn taken_apart(
+    url: &str,
+    overrides: Overrides<'_>,
+    context: &Context,
+) -> Result<RawUrl, Diagnostic> {
     let saved = saved_link(url, context)?;
     let url = saved.as_deref().unwrap_or(url);
     let link = join_link(url, context);
@@ -126,15 +130,15 @@ pub(crate) fn taken_apart(url: &str, overrides: Overrides<'_>, context: &Context
 }
 
 /// The service that the parts of a URL stand for.
-pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Problem> {
+pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Diagnostic> {
     let row = row_of(&raw.schema).ok_or_else(|| unsupported(&raw.schema, &raw.path.join("/")))?;
     secret_files(&mut raw, context)?;
     let mut taken = Taken::new(&raw.query, context, row.parameters);
-    let common = Common::read(&mut taken)?;
+    let common = CommonParams::read(&mut taken)?;
     let endpoint = (row.parse)(&raw, &mut taken)?;
     if raw.many_ats {
         taken.warn(
-            Problem::warning(
+            Diagnostic::warning(
                 "more than one @ stands in front of the path; the host is what follows the first one",
                 "write @ inside a user or password as %40",
             )
@@ -145,7 +149,7 @@ pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Pr
     for name in raw.query.repeated() {
         let name = shown_word(name);
         taken.warn(
-            Problem::warning(
+            Diagnostic::warning(
                 format!("`{name}` is written more than once; the last value counts"),
                 "write it once",
             )
@@ -181,8 +185,8 @@ fn unknown_names(row: &Row, taken: &mut Taken<'_>) {
         };
         let problem = match meant {
             // These decide who gets a message.
-            Some("tag" | "tags" | "to" | "targets") => Problem::error,
-            _ => Problem::warning,
+            Some("tag" | "tags" | "to" | "targets") => Diagnostic::error,
+            _ => Diagnostic::warning,
         };
         let cause = format!("`{}` is not a parameter here and is not used", shown_word(name));
         taken.warn(problem(cause, remedy).key(shown_word(name)));
@@ -190,9 +194,9 @@ fn unknown_names(row: &Row, taken: &mut Taken<'_>) {
 }
 
 /// The schema of a URL belongs to no service. `path` is what stands behind its host.
-pub(crate) fn unsupported(schema: &str, path: &str) -> Problem {
+pub(crate) fn unsupported(schema: &str, path: &str) -> Diagnostic {
     if matches!(schema, "http" | "https") && is_room(path) {
-        return Problem::error(
+        return Diagnostic::error(
             format!("this {schema}:// address is no Session join link: it has no ?public_key="),
             format!(
                 "copy the whole link, {schema}://host/room?public_key=KEY, or write sessions:// or xmpps://"
@@ -200,7 +204,7 @@ pub(crate) fn unsupported(schema: &str, path: &str) -> Problem {
         );
     }
     if matches!(schema, "http" | "https") {
-        return Problem::error(
+        return Diagnostic::error(
             format!("this {schema}:// address belongs to no service that is supported here"),
             "use session://, sessions://, sogs://, xmpp:// or xmpps://, or a Session join link",
         );
@@ -209,7 +213,7 @@ pub(crate) fn unsupported(schema: &str, path: &str) -> Problem {
     // A schema of another service is no slip.
     let meant = near_miss(schema, known).filter(|_| !OTHERS.contains(&schema));
     let meant = meant.map_or_else(String::new, |meant| format!("did you mean {meant}://? "));
-    Problem::error(
+    Diagnostic::error(
         format!("the schema {schema}:// is not supported"),
         format!("{meant}use session://, sessions://, sogs://, xmpp:// or xmpps://"),
     )
@@ -230,7 +234,7 @@ fn is_room(path: &str) -> bool {
 }
 
 /// The join link that `sessions://NAME` stands for, with the parameters of the URL; nothing for anything else.
-fn saved_link(url: &str, context: &Context) -> Result<Option<String>, Problem> {
+fn saved_link(url: &str, context: &Context) -> Result<Option<String>, Diagnostic> {
     let Some(communities) = &context.communities else {
         return Ok(None);
     };
@@ -297,9 +301,9 @@ fn join_link(url: &str, context: &Context) -> Option<Zeroizing<String>> {
     Some(link)
 }
 
-fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Result<(), Problem> {
+fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Result<(), Diagnostic> {
     if overrides.len() > PARAMETERS {
-        return Err(Problem::error(
+        return Err(Diagnostic::error(
             "the entry has more than 1,000 keys",
             "write only those that are needed",
         ));
@@ -313,7 +317,7 @@ fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Resul
                 Some(secure) => set_secure(raw, secure),
                 None => {
                     return Err(
-                        Problem::error("the value is neither yes nor no", "write yes or no").key("secure"),
+                        Diagnostic::error("the value is neither yes nor no", "write yes or no").key("secure"),
                     );
                 }
             },
@@ -321,7 +325,7 @@ fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Resul
                 raw.port = match value.trim().parse::<i64>() {
                     Ok(number) => Some(u16::try_from(number).ok().filter(|port| *port > 0).ok_or_else(
                         || {
-                            Problem::error(
+                            Diagnostic::error(
                                 format!("port {number} does not exist"),
                                 "write a number from 1 to 65535",
                             )
@@ -329,7 +333,7 @@ fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Resul
                         },
                     )?),
                     Err(_) => {
-                        return Err(Problem::error(
+                        return Err(Diagnostic::error(
                             "the port is not a number",
                             "write a number from 1 to 65535",
                         )
@@ -365,7 +369,7 @@ fn set_secure(raw: &mut RawUrl, secure: bool) {
 }
 
 /// `seed_file=` and `password_file=` stand above a secret written out (D32).
-fn secret_files(raw: &mut RawUrl, context: &Context) -> Result<(), Problem> {
+fn secret_files(raw: &mut RawUrl, context: &Context) -> Result<(), Diagnostic> {
     for key in ["seed_file", "password_file"] {
         if let Some((path, config)) = raw.query.remove(key) {
             let secret = crate::url::read_secret_file(path.trim(), &context.env)

@@ -7,13 +7,13 @@ use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
 use session_protocol::auth::Signer;
 
-use crate::dispatch::{Attempt, Courier, Parcel, Stamp};
-use crate::problem::Problem;
+use crate::dispatch::{AttemptResult, ConnectionPool, MessageId, Parcel};
+use crate::problem::Diagnostic;
 use crate::url::{RawUrl, bounded, percent, targets};
 
 use super::common::shown_word;
 use super::param::{Param, Values, Written};
-use super::{Chunk, Common, Endpoint, Limits, Measure, ParamValue, Row, Taken, Target, Wire};
+use super::{Chunk, CommonParams, Endpoint, Limits, Measure, ParamValue, Row, Taken, Target, Wire};
 
 /// The row of this service.
 pub(super) static ROW: Row = Row {
@@ -164,7 +164,7 @@ pub(crate) struct Sogs {
     pub(super) signers: OnceLock<Option<(Signer, Signer)>>,
 }
 
-fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem> {
+fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Diagnostic> {
     let secure = raw.schema.ends_with('s');
     let public_key = taken
         .text("public_key")
@@ -225,12 +225,12 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
 }
 
 /// The number of the message that is answered.
-fn reply_to(taken: &mut Taken<'_>) -> Result<Option<i64>, Problem> {
+fn reply_to(taken: &mut Taken<'_>) -> Result<Option<i64>, Diagnostic> {
     let Some(id) = taken.text("reply_to") else {
         return Ok(None);
     };
     id.parse().ok().filter(|id| *id > 0).map(Some).ok_or_else(|| {
-        Problem::error(
+        Diagnostic::error(
             "reply_to is not a message id",
             "write the number of the message that is answered",
         )
@@ -239,14 +239,14 @@ fn reply_to(taken: &mut Taken<'_>) -> Result<Option<i64>, Problem> {
 }
 
 /// The only person who sees the message.
-fn whisper(taken: &mut Taken<'_>) -> Result<Option<String>, Problem> {
+fn whisper(taken: &mut Taken<'_>) -> Result<Option<String>, Diagnostic> {
     let Some(id) = taken.text("whisper") else {
         return Ok(None);
     };
     if id.len() == 66 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(Some(id.to_lowercase()));
     }
-    Err(Problem::error(
+    Err(Diagnostic::error(
         "whisper is not a Session ID",
         "write the 66 hex digits of one person",
     )
@@ -254,7 +254,7 @@ fn whisper(taken: &mut Taken<'_>) -> Result<Option<String>, Problem> {
 }
 
 /// 64 hex digits, trimmed and lower-cased.
-fn hex_key(text: &str, key: &'static str, what: &str) -> Result<String, Problem> {
+fn hex_key(text: &str, key: &'static str, what: &str) -> Result<String, Diagnostic> {
     let text = crate::url::number::trim(text).to_lowercase();
     if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(text);
@@ -282,14 +282,14 @@ fn hex_key(text: &str, key: &'static str, what: &str) -> Result<String, Problem>
         }
         _ => "write sessions://PUBLIC_KEY:SEED@host/room, or ?public_key= and ?seed=",
     };
-    Err(Problem::error(cause, remedy).key(key))
+    Err(Diagnostic::error(cause, remedy).key(key))
 }
 
 type Rooms = (Vec<String>, Vec<String>, Vec<String>);
 
 /// Sorts written rooms into those to post to (D3: lower-cased first, first-written order), those the canonical URL
 /// prints, and those that are none.
-fn rooms(written: Vec<String>, taken: &mut Taken<'_>) -> Result<Rooms, Problem> {
+fn rooms(written: Vec<String>, taken: &mut Taken<'_>) -> Result<Rooms, Diagnostic> {
     let mut rooms: Vec<String> = Vec::new();
     for text in &written {
         let token = text.to_lowercase();
@@ -299,7 +299,7 @@ fn rooms(written: Vec<String>, taken: &mut Taken<'_>) -> Result<Rooms, Problem> 
             }
         } else {
             taken.warn(
-                Problem::error(
+                Diagnostic::error(
                     format!("`{}` is no room token", shown_room(&token)),
                     "a token is 1 to 64 letters, digits, `_` and `-`; the other rooms are used",
                 )
@@ -328,7 +328,7 @@ fn rooms(written: Vec<String>, taken: &mut Taken<'_>) -> Result<Rooms, Problem> 
                 .collect();
             format!("none of the rooms is a room token: {}", names.join(", "))
         };
-        return Err(Problem::error(
+        return Err(Diagnostic::error(
             cause,
             "write the room's token after the host, as in sessions://…@host/lobby",
         )
@@ -369,7 +369,7 @@ fn word<T: Copy>(taken: &mut Taken<'_>, name: &'static str, default: T, words: &
     }
     let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
     taken.warn(
-        Problem::warning(
+        Diagnostic::warning(
             format!("`{}` is not known", shown_word(&text)),
             format!("the default is used; write one of: {}", all.join(", ")),
         )
@@ -516,7 +516,7 @@ impl Endpoint for Sogs {
         Some((PACE_POSTS, PACE_WINDOW))
     }
 
-    fn fix(&self, _common: &Common, _target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire {
+    fn fix(&self, _common: &CommonParams, _target: &Target, chunk: &Chunk, stamp: &MessageId) -> Wire {
         Wire::Sogs(self.wire(chunk, stamp))
     }
 
@@ -526,10 +526,10 @@ impl Endpoint for Sogs {
 
     fn deliver<'a>(
         &'a self,
-        common: &'a Common,
-        courier: &'a Courier,
+        common: &'a CommonParams,
+        courier: &'a ConnectionPool,
         parcel: &'a Parcel,
-    ) -> BoxFuture<'a, Vec<Attempt>> {
+    ) -> BoxFuture<'a, Vec<AttemptResult>> {
         Box::pin(self.send(common, courier, parcel))
     }
 }

@@ -11,28 +11,30 @@ use sogs_client::{
 };
 
 use crate::Guest;
-use crate::dispatch::{Attempt, Courier, CourierOptions, File, Parcel, Party, Progress, Stamp};
+use crate::dispatch::{
+    AttemptResult, ConnectionOptions, ConnectionPool, File, MessageId, Parcel, Party, Progress,
+};
 use crate::outcome::{Confirmation, Lack, Outcome};
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 
 use super::access::{SogsParts, authorities};
 use super::sogs::{Blind, DEFAULT_NAME, Encrypt, Sogs};
 use super::wire::{FixedPost, SogsWire};
-use super::{Chunk, Common, Wire};
+use super::{Chunk, CommonParams, Wire};
 
 /// Longest time for one call, files included.
 const TOTAL: Duration = Duration::from_mins(5);
 
 impl Sogs {
-    fn identity(&self) -> Result<Identity, Problem> {
+    fn identity(&self) -> Result<Identity, Diagnostic> {
         Identity::from_seed_hex(self.seed.expose_secret()).ok_or_else(|| {
-            Problem::error("the seed is not 64 hex digits", "write the seed of the account").key("seed")
+            Diagnostic::error("the seed is not 64 hex digits", "write the seed of the account").key("seed")
         })
     }
 
-    fn server_key(&self) -> Result<ServerKey, Problem> {
+    fn server_key(&self) -> Result<ServerKey, Diagnostic> {
         self.public_key.parse().map_err(|_| {
-            Problem::error("the server's public key is no key", "copy it from the join link")
+            Diagnostic::error("the server's public key is no key", "copy it from the join link")
                 .key("public_key")
         })
     }
@@ -40,10 +42,10 @@ impl Sogs {
     /// Settings, as a delivery uses them.
     pub(super) fn parts(
         &self,
-        common: &Common,
-        options: &CourierOptions,
+        common: &CommonParams,
+        options: &ConnectionOptions,
         agent: &str,
-    ) -> Result<SogsParts, Problem> {
+    ) -> Result<SogsParts, Diagnostic> {
         let key = self.server_key()?;
         let verify = if let Some(path) = &self.ca_file {
             sogs_client::Verify::Authorities(authorities(path)?)
@@ -90,7 +92,7 @@ impl Sogs {
     }
 
     /// What a chunk is on the wire. Bytes and signatures are fixed here unless a quoted message must be looked up first.
-    pub(super) fn wire(&self, chunk: &Chunk, stamp: &Stamp) -> SogsWire {
+    pub(super) fn wire(&self, chunk: &Chunk, stamp: &MessageId) -> SogsWire {
         let mut wire = SogsWire {
             body: chunk.body.to_string(),
             sent_at_ms: stamp.sent_at_ms,
@@ -116,7 +118,7 @@ impl Sogs {
     }
 
     /// Signs under both ids that a server may want to show.
-    fn seal(&self, post: &Post, sent_at_ms: u64) -> Result<FixedPost, Attempt> {
+    fn seal(&self, post: &Post, sent_at_ms: u64) -> Result<FixedPost, AttemptResult> {
         let made = self.signers.get_or_init(|| {
             let (identity, key) = (self.identity().ok()?, self.server_key().ok()?);
             Some((Signer::account(&identity), Signer::blind15(&identity, &key)))
@@ -125,7 +127,7 @@ impl Sogs {
             // Neither is kept, so that the cause is told each time.
             self.identity().map_err(refused)?;
             self.server_key().map_err(refused)?;
-            return Err(refused(Problem::error(
+            return Err(refused(Diagnostic::error(
                 "the account cannot sign",
                 "check the URL",
             )));
@@ -142,14 +144,24 @@ impl Sogs {
     }
 
     /// The post under the id that the server shows.
-    fn prepared(&self, fixed: &FixedPost, signer: &Signer, sent_at_ms: u64) -> Result<PreparedPost, Attempt> {
+    fn prepared(
+        &self,
+        fixed: &FixedPost,
+        signer: &Signer,
+        sent_at_ms: u64,
+    ) -> Result<PreparedPost, AttemptResult> {
         let author = signer.shown_id();
         let signature = if author.is_blinded() {
             &fixed.blinded_signature
         } else {
             &fixed.account_signature
         };
-        let broken = || refused(Problem::error("the stored message is damaged", "send it again"));
+        let broken = || {
+            refused(Diagnostic::error(
+                "the stored message is damaged",
+                "send it again",
+            ))
+        };
         let data = hex::decode(&fixed.data).map_err(|_| broken())?;
         let signature = hex::decode(signature)
             .ok()
@@ -167,7 +179,12 @@ impl Sogs {
     }
 
     /// Posts the pieces of a parcel one after another; after a failure the rest is not tried, so that order is kept.
-    pub(super) async fn send(&self, common: &Common, courier: &Courier, parcel: &Parcel) -> Vec<Attempt> {
+    pub(super) async fn send(
+        &self,
+        common: &CommonParams,
+        courier: &ConnectionPool,
+        parcel: &Parcel,
+    ) -> Vec<AttemptResult> {
         let room = match self.room(common, courier, parcel) {
             Ok(room) => room,
             Err(attempt) => return vec![attempt; parcel.wires.len()],
@@ -176,14 +193,14 @@ impl Sogs {
         let mut stopped = false;
         for (n, wire) in parcel.wires.iter().enumerate() {
             let Wire::Sogs(wire) = wire else {
-                attempts.push(refused(Problem::error(
+                attempts.push(refused(Diagnostic::error(
                     "the stored message belongs to another service",
                     "send it again",
                 )));
                 continue;
             };
             if stopped {
-                attempts.push(Attempt::new(Outcome::deferred(
+                attempts.push(AttemptResult::new(Outcome::deferred(
                     "it was not tried, because a piece before it failed",
                     "it is sent when the piece before it is accepted",
                 )));
@@ -201,11 +218,16 @@ impl Sogs {
         attempts
     }
 
-    fn room(&self, common: &Common, courier: &Courier, parcel: &Parcel) -> Result<Room, Attempt> {
+    fn room(
+        &self,
+        common: &CommonParams,
+        courier: &ConnectionPool,
+        parcel: &Parcel,
+    ) -> Result<Room, AttemptResult> {
         // As in the reference, no time is not "no limit": nothing is sent.
         let limits = [("cto", common.cto), ("rto", common.rto)];
         if let Some((name, _)) = limits.iter().find(|(_, seconds)| *seconds <= 0.0) {
-            let problem = Problem::error(
+            let problem = Diagnostic::error(
                 "the time limit leaves no time to send",
                 "write a number of seconds above 0",
             );
@@ -224,7 +246,7 @@ impl Sogs {
             })
             .map_err(refused)?;
         let token = RoomToken::new(parcel.target.address.as_str()).map_err(|_| {
-            refused(Problem::error(
+            refused(Diagnostic::error(
                 "this is no room token",
                 "check the room in the URL",
             ))
@@ -233,7 +255,7 @@ impl Sogs {
     }
 
     /// What makes two URLs of one account need connections of their own.
-    fn server_settings(&self, common: &Common) -> String {
+    fn server_settings(&self, common: &CommonParams) -> String {
         format!(
             "{:?}|{:?}|{:?}|{}|{}|{:?}|{:?}|{:?}",
             common.guest,
@@ -255,7 +277,7 @@ impl Sogs {
         parcel: &Parcel,
         n: usize,
         progress: Option<&Progress>,
-    ) -> Result<Attempt, Attempt> {
+    ) -> Result<AttemptResult, AttemptResult> {
         let is_bare = |fixed: &FixedPost| fixed.files.is_empty() && fixed.missing.is_empty();
         let with_files = !files.is_empty() && wire.fixed.as_ref().is_none_or(is_bare);
         let fixed = match &wire.fixed {
@@ -277,7 +299,7 @@ impl Sogs {
         wire: &SogsWire,
         fixed: &FixedPost,
         repeat: bool,
-    ) -> Result<Attempt, Attempt> {
+    ) -> Result<AttemptResult, AttemptResult> {
         // An attempt before this one was written, and nothing has shown yet what became of it.
         let mut doubt = repeat;
         let signer = room
@@ -301,7 +323,7 @@ impl Sogs {
                 // A server without a list of messages: the post shows whether it is one at all.
                 Err(error) if error.is_permanent() => {}
                 Err(error) => {
-                    return Err(Attempt {
+                    return Err(AttemptResult {
                         may_have_arrived: true,
                         ..failed(&error)
                     });
@@ -348,7 +370,7 @@ impl Sogs {
         parcel: &Parcel,
         n: usize,
         progress: Option<&Progress>,
-    ) -> Result<FixedPost, Attempt> {
+    ) -> Result<FixedPost, AttemptResult> {
         let mut post = self.post(&wire.body);
         if let Some(id) = self.reply_to.and_then(|id| u64::try_from(id).ok()) {
             let quoted = room
@@ -380,7 +402,7 @@ impl Sogs {
             )
             .await;
             if !stored {
-                return Err(Attempt::new(Outcome::deferred(
+                return Err(AttemptResult::new(Outcome::deferred(
                     "the finished message could not be stored, so it was not posted",
                     "check the disk of the outbox",
                 )));
@@ -421,7 +443,7 @@ async fn upload(room: &Room, file: &File, progress: Option<&Progress>) -> Result
 }
 
 /// The attempt whose answer shows our message.
-fn taken(posted: &Posted) -> Attempt {
+fn taken(posted: &Posted) -> AttemptResult {
     match posted.withheld {
         Some(why) => withheld(why, Some(posted.id)),
         None => delivered(posted.id),
@@ -429,7 +451,7 @@ fn taken(posted: &Posted) -> Attempt {
 }
 
 /// The attempt that the server accepted without showing our message; `None` for any other failure.
-fn accepted(error: &SogsError) -> Option<Attempt> {
+fn accepted(error: &SogsError) -> Option<AttemptResult> {
     let Cause::Unproven {
         id,
         detail,
@@ -441,7 +463,7 @@ fn accepted(error: &SogsError) -> Option<Attempt> {
     if let Some(why) = hidden {
         return Some(withheld(*why, *id));
     }
-    let mut attempt = Attempt::new(Outcome::Delivered {
+    let mut attempt = AttemptResult::new(Outcome::Delivered {
         confirmed_by: Confirmation::HandedOver,
         id: id.map(|id| id.to_string()),
     });
@@ -451,8 +473,8 @@ fn accepted(error: &SogsError) -> Option<Attempt> {
     Some(attempt)
 }
 
-fn withheld(why: Withheld, id: Option<u64>) -> Attempt {
-    Attempt::new(Outcome::Partial {
+fn withheld(why: Withheld, id: Option<u64>) -> AttemptResult {
+    AttemptResult::new(Outcome::Partial {
         lack: Lack::Withheld,
         id: id.map(|id| id.to_string()),
         reason: why.reason().to_owned(),
@@ -460,18 +482,18 @@ fn withheld(why: Withheld, id: Option<u64>) -> Attempt {
     })
 }
 
-fn delivered(id: u64) -> Attempt {
-    Attempt::new(Outcome::Delivered {
+fn delivered(id: u64) -> AttemptResult {
+    AttemptResult::new(Outcome::Delivered {
         confirmed_by: Confirmation::Server,
         id: Some(id.to_string()),
     })
 }
 
 /// The attempt that was not made, because an earlier one may have arrived and the room cannot be searched for it.
-fn in_doubt(error: &SogsError) -> Attempt {
-    Attempt {
+fn in_doubt(error: &SogsError) -> AttemptResult {
+    AttemptResult {
         may_have_arrived: true,
-        ..Attempt::new(Outcome::Partial {
+        ..AttemptResult::new(Outcome::Partial {
             lack: Lack::Proof,
             id: None,
             reason: format!(
@@ -483,15 +505,15 @@ fn in_doubt(error: &SogsError) -> Attempt {
 }
 
 /// The attempt that failed before a byte of the message was written; `doubt` is about an attempt before it.
-fn unwritten(error: &SogsError, doubt: bool) -> Attempt {
-    Attempt {
+fn unwritten(error: &SogsError, doubt: bool) -> AttemptResult {
+    AttemptResult {
         may_have_arrived: doubt,
         ..failed(error)
     }
 }
 
-fn refused(problem: Problem) -> Attempt {
-    Attempt::new(Outcome::refused(problem.cause, problem.remedy))
+fn refused(problem: Diagnostic) -> AttemptResult {
+    AttemptResult::new(Outcome::refused(problem.cause, problem.remedy))
 }
 
 /// Applies the rules for a URL that somebody else handed over.
@@ -506,9 +528,9 @@ fn guarded(builder: ServerBuilder, guest: Option<Guest>) -> ServerBuilder {
     }
 }
 
-fn failed(error: &SogsError) -> Attempt {
+fn failed(error: &SogsError) -> AttemptResult {
     if matches!(error.cause(), Cause::AddressNotAllowed) {
-        return Attempt::new(Outcome::refused(error.to_string(), crate::address::REMEDY));
+        return AttemptResult::new(Outcome::refused(error.to_string(), crate::address::REMEDY));
     }
     let outcome = if error.is_permanent() {
         Outcome::refused(error.to_string(), error.remedy())
@@ -519,7 +541,7 @@ fn failed(error: &SogsError) -> Attempt {
             retry_after: error.retry_after(),
         }
     };
-    Attempt {
+    AttemptResult {
         outcome,
         notes: Vec::new(),
         // These two are the server's own word that it did not take it; a gateway's word is none.

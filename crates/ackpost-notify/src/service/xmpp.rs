@@ -3,14 +3,14 @@
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::dispatch::{Attempt, Courier, Parcel, Stamp};
+use crate::dispatch::{AttemptResult, ConnectionPool, MessageId, Parcel};
 use crate::message::Format;
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::url::{RawUrl, bounded, jid, jid_targets, percent};
 
 use super::common::shown_word;
 use super::xmpp_params::PARAMETERS;
-use super::{Chunk, Common, Endpoint, Limits, Measure, ParamValue, Row, Taken, Target, Wire};
+use super::{Chunk, CommonParams, Endpoint, Limits, Measure, ParamValue, Row, Taken, Target, Wire};
 
 /// The row of this service.
 pub(super) static ROW: Row = Row {
@@ -131,7 +131,7 @@ impl std::fmt::Debug for Xmpp {
     }
 }
 
-fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Problem> {
+fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Diagnostic> {
     let user = raw.user.clone().unwrap_or_default();
     let login = jid::parse(&user, &raw.host).ok_or_else(|| {
         let cause = if user.is_empty() {
@@ -139,7 +139,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
         } else {
             "the user is no JID"
         };
-        Problem::error(
+        Diagnostic::error(
             cause,
             "write xmpps://user:password@host; `: @ / ? # %` inside user or password are written %3A %40 %2F %3F %23 %25",
         )
@@ -159,7 +159,7 @@ fn parse(raw: &RawUrl, taken: &mut Taken<'_>) -> Result<Box<dyn Endpoint>, Probl
     let nick = name.clone().unwrap_or_else(|| login.local.clone());
     let connect_host = taken.text("xmpp").map(|host| percent::decode(&host));
     if connect_host.as_deref().is_some_and(names_a_port) {
-        return Err(Problem::error(
+        return Err(Diagnostic::error(
             "`xmpp=` takes a host without a port",
             "write xmpp=HOST, and the port in the address: xmpps://user:password@domain:PORT/?xmpp=HOST",
         )
@@ -217,7 +217,7 @@ fn names_a_port(host: &str) -> bool {
 }
 
 /// A case-insensitive prefix of `starttls`, `tls`, `none`, tried in that order.
-fn written_mode(secure: bool, taken: &mut Taken<'_>) -> Result<(Mode, bool), Problem> {
+fn written_mode(secure: bool, taken: &mut Taken<'_>) -> Result<(Mode, bool), Diagnostic> {
     let Some(word) = taken.text("mode") else {
         return Ok(if secure {
             (Mode::StartTls, true)
@@ -230,14 +230,14 @@ fn written_mode(secure: bool, taken: &mut Taken<'_>) -> Result<(Mode, bool), Pro
         .into_iter()
         .find(|mode| mode.as_str().starts_with(&lower));
     match (chosen, secure) {
-        (None, _) => Err(Problem::error(
+        (None, _) => Err(Diagnostic::error(
             format!("the mode `{}` is not known", shown_word(&word)),
             "write mode=none, mode=starttls or mode=tls",
         )
         .key("mode")),
         (Some(Mode::None), true) => {
             taken.warn(
-                Problem::warning(
+                Diagnostic::warning(
                     "xmpps:// is never unencrypted, mode=none is not used",
                     "write xmpp:// for mode=none",
                 )
@@ -248,7 +248,7 @@ fn written_mode(secure: bool, taken: &mut Taken<'_>) -> Result<(Mode, bool), Pro
         (Some(Mode::None), false) => Ok((Mode::None, false)),
         (Some(mode), false) => {
             taken.warn(
-                Problem::warning(
+                Diagnostic::warning(
                     format!("mode={} makes this an xmpps:// URL", mode.as_str()),
                     "write xmpps:// to say so from the start",
                 )
@@ -269,7 +269,7 @@ fn nick_name(taken: &mut Taken<'_>) -> Option<String> {
         return Some(name);
     }
     taken.warn(
-        Problem::warning(
+        Diagnostic::warning(
             "the name is not made of letters A-Z, digits and `_` alone, so it is not used",
             "write name= with those characters",
         )
@@ -278,7 +278,7 @@ fn nick_name(taken: &mut Taken<'_>) -> Option<String> {
     None
 }
 
-fn confirm(taken: &mut Taken<'_>) -> Result<Option<Confirm>, Problem> {
+fn confirm(taken: &mut Taken<'_>) -> Result<Option<Confirm>, Diagnostic> {
     let Some(word) = taken.text("confirm") else {
         return Ok(None);
     };
@@ -287,7 +287,7 @@ fn confirm(taken: &mut Taken<'_>) -> Result<Option<Confirm>, Problem> {
         .find(|one| one.as_str().eq_ignore_ascii_case(&word))
         .map(Some)
         .ok_or_else(|| {
-            Problem::error(
+            Diagnostic::error(
                 format!("`{}` is no level of confirmation", shown_word(&word)),
                 "write confirm=sent, server, room or receipt",
             )
@@ -301,7 +301,7 @@ fn places(
     written: Vec<String>,
     host: &str,
     taken: &mut Taken<'_>,
-) -> Result<(Vec<Place>, Vec<String>), Problem> {
+) -> Result<(Vec<Place>, Vec<String>), Diagnostic> {
     // What is still encoded is read once more, except for a room's password, which may hold anything.
     let mut pieces: Vec<(String, Option<String>)> = Vec::with_capacity(written.len());
     for text in written {
@@ -352,14 +352,14 @@ fn places(
     }
     let remedy = "write user, user@domain, user@domain%2Fresource, or #room@domain for a room";
     if any && places.is_empty() {
-        return Err(Problem::error(
+        return Err(Diagnostic::error(
             format!("none of the targets is a JID: {}", bad.join(", ")),
             remedy,
         )
         .key("to"));
     }
     for target in bad {
-        taken.warn(Problem::error(format!("the target {target} is no JID"), remedy).key("to"));
+        taken.warn(Diagnostic::error(format!("the target {target} is no JID"), remedy).key("to"));
     }
     Ok((places, printed))
 }
@@ -570,7 +570,7 @@ impl Endpoint for Xmpp {
         }
     }
 
-    fn finish(&self, common: &Common, chunks: Vec<Chunk>, _input: Option<Format>) -> Vec<Chunk> {
+    fn finish(&self, common: &CommonParams, chunks: Vec<Chunk>, _input: Option<Format>) -> Vec<Chunk> {
         if common.format != Format::Html {
             return chunks;
         }
@@ -585,14 +585,14 @@ impl Endpoint for Xmpp {
             .collect()
     }
 
-    fn is_blank(&self, common: &Common, chunk: &Chunk) -> bool {
+    fn is_blank(&self, common: &CommonParams, chunk: &Chunk) -> bool {
         common.format != Format::Text
             && super::xmpp_deliver::body_of(common, chunk)
                 .chars()
                 .all(crate::url::number::is_space)
     }
 
-    fn fix(&self, common: &Common, _target: &Target, chunk: &Chunk, stamp: &Stamp) -> Wire {
+    fn fix(&self, common: &CommonParams, _target: &Target, chunk: &Chunk, stamp: &MessageId) -> Wire {
         Wire::Xmpp(self.wire(common, chunk, stamp))
     }
 
@@ -602,10 +602,10 @@ impl Endpoint for Xmpp {
 
     fn deliver<'a>(
         &'a self,
-        common: &'a Common,
-        courier: &'a Courier,
+        common: &'a CommonParams,
+        courier: &'a ConnectionPool,
         parcel: &'a Parcel,
-    ) -> BoxFuture<'a, Vec<Attempt>> {
+    ) -> BoxFuture<'a, Vec<AttemptResult>> {
         Box::pin(self.send(common, courier, parcel))
     }
 }

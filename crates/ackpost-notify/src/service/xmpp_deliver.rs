@@ -11,36 +11,36 @@ use ackpost_xmpp::{
 use secrecy::ExposeSecret as _;
 
 use crate::Guest;
-use crate::dispatch::{Attempt, Courier, CourierOptions, Parcel, Party, Stamp};
+use crate::dispatch::{AttemptResult, ConnectionOptions, ConnectionPool, MessageId, Parcel, Party};
 use crate::message::Format;
 use crate::outcome::{Confirmation, Lack, Outcome};
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 
 use super::access::{XmppParts, authorities};
 use super::wire::XmppWire;
 use super::xmpp::{Confirm, Mode, Place, ScramPlus, Xmpp};
 use super::xmpp_memory::{Login, memory_for, remember_replaced, replaced};
 use super::xmpp_smaller::Smaller;
-use super::{Chunk, Common, Wire};
+use super::{Chunk, CommonParams, Wire};
 
 impl Xmpp {
     /// The account, as a delivery uses it.
     pub(super) fn account(
         &self,
-        common: &Common,
-        options: &CourierOptions,
+        common: &CommonParams,
+        options: &ConnectionOptions,
         agent: &str,
-    ) -> Result<Account, Problem> {
+    ) -> Result<Account, Diagnostic> {
         // Such a URL loads, as in the reference, but no server takes it: that needs no connection to know.
         if self.password.expose_secret().is_empty() {
-            return Err(Problem::error(
+            return Err(Diagnostic::error(
                 "no password is given",
                 "write xmpps://user:password@host, or name it with ?password_file=PATH or {env:NAME}",
             )
             .key("password"));
         }
         let jid: Jid = self.jid.parse().map_err(|error: ackpost_xmpp::JidError| {
-            Problem::error(
+            Diagnostic::error(
                 format!("the login address is no JID: {error}"),
                 "check user and host",
             )
@@ -102,10 +102,10 @@ impl Xmpp {
     /// The account, its rooms and its people.
     pub(super) fn parts(
         &self,
-        common: &Common,
-        options: &CourierOptions,
+        common: &CommonParams,
+        options: &ConnectionOptions,
         agent: &str,
-    ) -> Result<XmppParts, Problem> {
+    ) -> Result<XmppParts, Diagnostic> {
         let account = self.account(common, options, agent)?;
         let mut parts = XmppParts {
             account,
@@ -124,9 +124,9 @@ impl Xmpp {
         Ok(parts)
     }
 
-    fn stanza_target(&self, place: &Place) -> Result<StanzaTarget, Problem> {
+    fn stanza_target(&self, place: &Place) -> Result<StanzaTarget, Diagnostic> {
         let jid: Jid = place.jid.parse().map_err(|error: ackpost_xmpp::JidError| {
-            Problem::error(format!("`{}` is no JID: {error}", place.jid), "check the target").key("to")
+            Diagnostic::error(format!("`{}` is no JID: {error}", place.jid), "check the target").key("to")
         })?;
         if !place.room {
             return Ok(StanzaTarget::User(jid));
@@ -139,7 +139,7 @@ impl Xmpp {
 
     /// Everything that decides who logs in where, and whom the login trusts. What one of them remembers, such as a login
     /// token, is for no other. The text holds the password and is only ever hashed with a key.
-    fn login<'a>(&'a self, common: &Common) -> Login<'a> {
+    fn login<'a>(&'a self, common: &CommonParams) -> Login<'a> {
         let text = format!(
             "{:?}",
             (
@@ -160,7 +160,7 @@ impl Xmpp {
     }
 
     /// What a chunk is on the wire.
-    pub(super) fn wire(&self, common: &Common, chunk: &Chunk, stamp: &Stamp) -> XmppWire {
+    pub(super) fn wire(&self, common: &CommonParams, chunk: &Chunk, stamp: &MessageId) -> XmppWire {
         let body = body_of(common, chunk).into_owned();
         XmppWire {
             id: stamp.id.clone(),
@@ -176,7 +176,12 @@ impl Xmpp {
 
     /// Hands the pieces of a parcel to the account's connection, in order, and waits for what becomes of each. Pieces
     /// that are larger than the server takes are cut once more, where the URL allows it.
-    pub(super) async fn send(&self, common: &Common, courier: &Courier, parcel: &Parcel) -> Vec<Attempt> {
+    pub(super) async fn send(
+        &self,
+        common: &CommonParams,
+        courier: &ConnectionPool,
+        parcel: &Parcel,
+    ) -> Vec<AttemptResult> {
         let (mut attempts, missing) = match self.deliver(common, courier, parcel).await {
             Ok(delivered) => delivered,
             Err(problem) => return vec![refused(problem); parcel.wires.len()],
@@ -192,10 +197,10 @@ impl Xmpp {
     /// What became of each piece, and the files that could not be uploaded.
     async fn deliver(
         &self,
-        common: &Common,
-        courier: &Courier,
+        common: &CommonParams,
+        courier: &ConnectionPool,
         parcel: &Parcel,
-    ) -> Result<(Vec<Attempt>, Option<String>), Problem> {
+    ) -> Result<(Vec<AttemptResult>, Option<String>), Diagnostic> {
         let outcomes = self.hand_over(common, courier, parcel).await?;
         let mut missing = missing_files(&outcomes, parcel);
         let limit = outcomes.iter().find_map(too_large);
@@ -214,10 +219,10 @@ impl Xmpp {
 
     async fn hand_over(
         &self,
-        common: &Common,
-        courier: &Courier,
+        common: &CommonParams,
+        courier: &ConnectionPool,
         parcel: &Parcel,
-    ) -> Result<Vec<ackpost_xmpp::Outcome>, Problem> {
+    ) -> Result<Vec<ackpost_xmpp::Outcome>, Diagnostic> {
         let messages = self.outgoing(common, courier, parcel)?;
         let account = || self.account(common, courier.options(), &courier.asset().app_id);
         // What may have arrived is looked for in the history of the room while it is entered, which a kept session has
@@ -240,10 +245,10 @@ impl Xmpp {
     /// Sends what was not delivered again, without the files: a text is worth more than its attachment.
     async fn send_without_files(
         &self,
-        common: &Common,
-        courier: &Courier,
+        common: &CommonParams,
+        courier: &ConnectionPool,
         parcel: &Parcel,
-        attempts: &mut [Attempt],
+        attempts: &mut [AttemptResult],
         missing: &str,
     ) {
         let open: Vec<usize> = (0..attempts.len())
@@ -268,10 +273,10 @@ impl Xmpp {
 
     fn outgoing(
         &self,
-        common: &Common,
-        courier: &Courier,
+        common: &CommonParams,
+        courier: &ConnectionPool,
         parcel: &Parcel,
-    ) -> Result<Vec<Outgoing>, Problem> {
+    ) -> Result<Vec<Outgoing>, Diagnostic> {
         let own = Place {
             jid: self.bare_jid().to_owned(),
             room: false,
@@ -283,7 +288,7 @@ impl Xmpp {
         let mut messages = Vec::with_capacity(parcel.wires.len());
         for (n, wire) in parcel.wires.iter().enumerate() {
             let Wire::Xmpp(wire) = wire else {
-                return Err(Problem::error(
+                return Err(Diagnostic::error(
                     "the stored message belongs to another service",
                     "send it again",
                 ));
@@ -316,7 +321,13 @@ impl Xmpp {
     }
 
     /// The first message under a key is the one that later ones replace.
-    fn remember(&self, common: &Common, courier: &Courier, parcel: &Parcel, attempts: &[Attempt]) {
+    fn remember(
+        &self,
+        common: &CommonParams,
+        courier: &ConnectionPool,
+        parcel: &Parcel,
+        attempts: &[AttemptResult],
+    ) {
         let (Some(key), Some(first)) = (&self.replace, attempts.first()) else {
             return;
         };
@@ -329,7 +340,7 @@ impl Xmpp {
     }
 
     /// URLs with the same key share a connection: everything that the login and the stream depend on.
-    fn account_key(&self, common: &Common) -> String {
+    fn account_key(&self, common: &CommonParams) -> String {
         format!(
             "{:?}|{}|{}|{:?}|{:?}|{:?}|{}|{:?}|{}|{:?}|{:?}|{:?}|{}|{}|{}|{}|{}",
             common.guest,
@@ -354,7 +365,7 @@ impl Xmpp {
 }
 
 /// The plain text of a chunk: Markdown becomes message styling (XEP-0393).
-pub(super) fn body_of<'c>(common: &Common, chunk: &'c Chunk) -> Cow<'c, str> {
+pub(super) fn body_of<'c>(common: &CommonParams, chunk: &'c Chunk) -> Cow<'c, str> {
     if common.format == Format::Markdown {
         ackpost_xmpp::styling_from_markdown(&chunk.body).into()
     } else {
@@ -414,7 +425,7 @@ fn too_large(outcome: &ackpost_xmpp::Outcome) -> Option<usize> {
 }
 
 /// What became of each piece.
-fn attempts(outcomes: Vec<ackpost_xmpp::Outcome>, parcel: &Parcel) -> Vec<Attempt> {
+fn attempts(outcomes: Vec<ackpost_xmpp::Outcome>, parcel: &Parcel) -> Vec<AttemptResult> {
     let ids = parcel.wires.iter().map(|wire| match wire {
         Wire::Xmpp(wire) => wire.id.as_str(),
         _ => "",
@@ -426,9 +437,9 @@ fn attempts(outcomes: Vec<ackpost_xmpp::Outcome>, parcel: &Parcel) -> Vec<Attemp
         .collect()
 }
 
-fn attempt(outcome: ackpost_xmpp::Outcome, id: &str, room: bool) -> Attempt {
+fn attempt(outcome: ackpost_xmpp::Outcome, id: &str, room: bool) -> AttemptResult {
     match outcome {
-        ackpost_xmpp::Outcome::Delivered(proof) => Attempt {
+        ackpost_xmpp::Outcome::Delivered(proof) => AttemptResult {
             outcome: Outcome::Delivered {
                 confirmed_by: match proof.confirmed_by {
                     ConfirmedBy::Sent => Confirmation::Sent,
@@ -447,7 +458,7 @@ fn attempt(outcome: ackpost_xmpp::Outcome, id: &str, room: bool) -> Attempt {
         },
         // The server took it, or may have: it is not sent again.
         ackpost_xmpp::Outcome::Refused(error @ (XmppError::NoReceipt { .. } | XmppError::InDoubt { .. })) => {
-            Attempt {
+            AttemptResult {
                 repeated: matches!(
                     error,
                     XmppError::InDoubt {
@@ -456,7 +467,7 @@ fn attempt(outcome: ackpost_xmpp::Outcome, id: &str, room: bool) -> Attempt {
                     }
                 ),
                 may_have_arrived: true,
-                ..Attempt::new(Outcome::Partial {
+                ..AttemptResult::new(Outcome::Partial {
                     lack: Lack::Proof,
                     id: Some(id.to_owned()),
                     reason: error.to_string(),
@@ -466,13 +477,13 @@ fn attempt(outcome: ackpost_xmpp::Outcome, id: &str, room: bool) -> Attempt {
         }
         ackpost_xmpp::Outcome::Refused(error) => failed(&error, true, room),
         ackpost_xmpp::Outcome::Deferred(error) => failed(&error, false, room),
-        _ => Attempt::new(Outcome::deferred("nothing is known about it", "send again")),
+        _ => AttemptResult::new(Outcome::deferred("nothing is known about it", "send again")),
     }
 }
 
-fn failed(error: &XmppError, permanent: bool, room: bool) -> Attempt {
+fn failed(error: &XmppError, permanent: bool, room: bool) -> AttemptResult {
     if matches!(error, XmppError::AddressNotAllowed { .. }) {
-        return Attempt::new(Outcome::refused(error.to_string(), crate::address::REMEDY));
+        return AttemptResult::new(Outcome::refused(error.to_string(), crate::address::REMEDY));
     }
     let outcome = if permanent {
         Outcome::refused(error.to_string(), error.remedy())
@@ -484,7 +495,7 @@ fn failed(error: &XmppError, permanent: bool, room: bool) -> Attempt {
             retry_after: None,
         }
     };
-    Attempt {
+    AttemptResult {
         outcome,
         notes: Vec::new(),
         may_have_arrived: error.may_have_arrived(),
@@ -495,6 +506,6 @@ fn failed(error: &XmppError, permanent: bool, room: bool) -> Attempt {
     }
 }
 
-fn refused(problem: Problem) -> Attempt {
-    Attempt::new(Outcome::refused(problem.cause, problem.remedy))
+fn refused(problem: Diagnostic) -> AttemptResult {
+    AttemptResult::new(Outcome::refused(problem.cause, problem.remedy))
 }

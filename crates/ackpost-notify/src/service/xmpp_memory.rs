@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ackpost_platform::private_file;
-use ackpost_xmpp::{FastToken, Memory, ProcessMemory, Remembered};
+use ackpost_xmpp::{FastToken, ProcessTokenStore, Remembered, TokenStore};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::dispatch::{Courier, CourierOptions, Party, fingerprint, keyed_mark};
+use crate::dispatch::{ConnectionOptions, ConnectionPool, Party, fingerprint, keyed_mark};
 
 /// One way to log in to one account.
 pub(super) struct Login<'a> {
@@ -24,7 +24,7 @@ pub(super) struct Login<'a> {
 impl Login<'_> {
     /// Returns the state folder and its key. A URL that somebody else handed over has none: what it says about itself,
     /// such as its server, must not reach what was stored for others, and nobody bounds how many there are.
-    fn store<'o>(&self, options: &'o CourierOptions) -> Option<(&'o Path, [u8; 32])> {
+    fn store<'o>(&self, options: &'o ConnectionOptions) -> Option<(&'o Path, [u8; 32])> {
         let folder = options.state_folder.as_deref()?;
         if self.party == Party::Guest {
             return None;
@@ -48,7 +48,7 @@ impl Login<'_> {
 }
 
 /// Returns the memory of an account: a file in the state folder if tokens are wanted and there is one, else the process.
-pub(super) fn memory_for(login: &Login<'_>, fast: bool, options: &CourierOptions) -> Arc<dyn Memory> {
+pub(super) fn memory_for(login: &Login<'_>, fast: bool, options: &ConnectionOptions) -> Arc<dyn TokenStore> {
     if fast && let Some((folder, key)) = login.store(options) {
         let _ = std::fs::remove_file(login.old_token(folder));
         let name = format!("{}.json", keyed_mark(&key, &login.text));
@@ -56,7 +56,7 @@ pub(super) fn memory_for(login: &Login<'_>, fast: bool, options: &CourierOptions
             path: folder.join("xmpp").join(name),
         });
     }
-    Arc::new(ProcessMemory::default())
+    Arc::new(ProcessTokenStore::default())
 }
 
 /// Returns the key with which the names in a state folder are made. They stand for passwords: without a key, somebody who
@@ -98,7 +98,7 @@ struct StoredToken {
     expiry: Option<String>,
 }
 
-impl Memory for FileMemory {
+impl TokenStore for FileMemory {
     fn recall(&self) -> Option<Remembered> {
         let text = Zeroizing::new(std::fs::read_to_string(&self.path).ok()?);
         let stored: Stored = serde_json::from_str(&text).ok()?;
@@ -142,13 +142,13 @@ fn replace_text(login: &Login<'_>, to: &str, key: &str) -> Zeroizing<String> {
     Zeroizing::new(format!("{:?}", (login.text.as_str(), to, key)))
 }
 
-fn replace_file(login: &Login<'_>, text: &str, options: &CourierOptions) -> Option<PathBuf> {
+fn replace_file(login: &Login<'_>, text: &str, options: &ConnectionOptions) -> Option<PathBuf> {
     let (folder, key) = login.store(options)?;
     Some(folder.join("xmpp-replace").join(keyed_mark(&key, text)))
 }
 
 /// Returns the id of the message that a key stands for. It is in the state folder, for URLs of others in memory.
-pub(super) fn replaced(login: &Login<'_>, to: &str, key: &str, courier: &Courier) -> Option<String> {
+pub(super) fn replaced(login: &Login<'_>, to: &str, key: &str, courier: &ConnectionPool) -> Option<String> {
     let text = replace_text(login, to, key);
     if login.party == Party::Guest {
         return courier.replaced(&fingerprint(&text));
@@ -158,7 +158,7 @@ pub(super) fn replaced(login: &Login<'_>, to: &str, key: &str, courier: &Courier
 }
 
 /// Stores the id of the message that a key stands for.
-pub(super) fn remember_replaced(login: &Login<'_>, to: &str, key: &str, id: &str, courier: &Courier) {
+pub(super) fn remember_replaced(login: &Login<'_>, to: &str, key: &str, id: &str, courier: &ConnectionPool) {
     let text = replace_text(login, to, key);
     if login.party == Party::Guest {
         courier.remember_replaced(&fingerprint(&text), id);
@@ -205,10 +205,10 @@ mod tests {
         }
     }
 
-    fn in_folder(folder: &Path) -> CourierOptions {
-        CourierOptions {
+    fn in_folder(folder: &Path) -> ConnectionOptions {
+        ConnectionOptions {
             state_folder: Some(folder.to_owned()),
-            ..CourierOptions::default()
+            ..ConnectionOptions::default()
         }
     }
 
@@ -252,7 +252,7 @@ mod tests {
         assert!(guest.recall().is_none_or(|known| known.token.is_none()));
         guest.store(remembered());
         assert_eq!(files(folder.path()), before);
-        let courier = Courier::new(options, crate::Asset::default());
+        let courier = ConnectionPool::new(options, crate::Asset::default());
         for (party, id) in [(Party::Guest, "of the guest"), (Party::Own, "our own")] {
             let login = login(text, party);
             assert_eq!(replaced(&login, "bob", "disk", &courier), None);

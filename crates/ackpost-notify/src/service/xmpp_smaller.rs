@@ -1,6 +1,6 @@
 //! Pieces that are larger than the server takes, sent in smaller ones.
 
-use crate::dispatch::{Attempt, Parcel};
+use crate::dispatch::{AttemptResult, Parcel};
 use crate::message::Overflow;
 use crate::outcome::{Lack, Outcome};
 use crate::render::pieces_within;
@@ -60,19 +60,19 @@ impl Smaller {
     }
 
     /// Puts what became of the smaller pieces in the place of the pieces they are of.
-    pub(super) fn put_back(&self, attempts: Vec<Attempt>, all: &mut [Attempt]) {
+    pub(super) fn put_back(&self, attempts: Vec<AttemptResult>, all: &mut [AttemptResult]) {
         let mut attempts = attempts.into_iter();
         for (number, count) in &self.counts {
-            let group: Vec<Attempt> = attempts.by_ref().take(*count).collect();
+            let group: Vec<AttemptResult> = attempts.by_ref().take(*count).collect();
             if let Some(place) = all.get_mut(*number) {
                 *place = self.whole(group);
             }
         }
     }
 
-    fn whole(&self, group: Vec<Attempt>) -> Attempt {
+    fn whole(&self, group: Vec<AttemptResult>) -> AttemptResult {
         let count = group.len();
-        let taken = |attempt: &Attempt| {
+        let taken = |attempt: &AttemptResult| {
             matches!(
                 attempt.outcome,
                 Outcome::Delivered { .. } | Outcome::Partial { .. }
@@ -102,7 +102,7 @@ impl Smaller {
             }
             whole
         }) else {
-            return Attempt::new(Outcome::refused(
+            return AttemptResult::new(Outcome::refused(
                 "the message is empty",
                 "give the message a text",
             ));
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
     use crate::outcome::Confirmation;
 
-    fn whole(group: Vec<Attempt>) -> Attempt {
+    fn whole(group: Vec<AttemptResult>) -> AttemptResult {
         let smaller = Smaller {
             parcel: Parcel {
                 target: crate::service::Target {
@@ -194,8 +194,8 @@ mod tests {
         smaller.whole(group)
     }
 
-    fn delivered(confirmed_by: Confirmation) -> Attempt {
-        Attempt::new(Outcome::Delivered {
+    fn delivered(confirmed_by: Confirmation) -> AttemptResult {
+        AttemptResult::new(Outcome::Delivered {
             confirmed_by,
             id: Some("1".to_owned()),
         })
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_weakest_part_decides() {
-        let unconfirmed = Attempt::new(Outcome::Partial {
+        let unconfirmed = AttemptResult::new(Outcome::Partial {
             lack: Lack::Proof,
             id: None,
             reason: "no receipt came".to_owned(),
@@ -221,9 +221,9 @@ mod tests {
 
     #[test]
     fn a_part_that_came_back_beside_others_is_not_sent_again() {
-        let returned = || Attempt {
+        let returned = || AttemptResult {
             came_back: true,
-            ..Attempt::new(Outcome::deferred("no such user", "check the address"))
+            ..AttemptResult::new(Outcome::deferred("no such user", "check the address"))
         };
         let attempt = whole(vec![delivered(Confirmation::Server), returned()]);
         assert_eq!(attempt.outcome.word(), "unconfirmed");

@@ -9,7 +9,7 @@ use super::number::{is_space, python_int, trim};
 use super::percent;
 use super::secret_ref::References;
 use crate::env::Environment;
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 use crate::service::{PARAMETERS, Query, row_of, unsupported};
 
 /// Longest URL that is looked at.
@@ -42,10 +42,10 @@ impl std::fmt::Debug for RawUrl {
 
 impl RawUrl {
     /// Takes a URL apart. `host` replaces the URL's own (a configuration entry's key).
-    pub(crate) fn parse(text: &str, env: &Environment, host: Option<&str>) -> Result<Self, Problem> {
+    pub(crate) fn parse(text: &str, env: &Environment, host: Option<&str>) -> Result<Self, Diagnostic> {
         let text = trim(text);
         if text.len() > URL_BYTES {
-            return Err(Problem::error(
+            return Err(Diagnostic::error(
                 "the URL is longer than 256 KiB",
                 "split it into several",
             ));
@@ -68,7 +68,7 @@ impl RawUrl {
                 (text, references)
             };
         let Some((schema, rest)) = schema_of(&text) else {
-            return Err(Problem::error(
+            return Err(Diagnostic::error(
                 "this is not a URL of a service",
                 "write it as schema://…, for example xmpps://user:password@host/target",
             ));
@@ -82,7 +82,7 @@ impl RawUrl {
             None => (rest, ""),
         };
         if query.contains('\n') {
-            return Err(Problem::error(
+            return Err(Diagnostic::error(
                 "a line end stands in the query of the URL",
                 "write %0A for it, or give the URLs one by one",
             ));
@@ -131,7 +131,7 @@ impl RawUrl {
         authority: &str,
         references: &References,
         host: Option<&str>,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), Diagnostic> {
         if !brackets_hold_ipv6(authority) {
             return Err(bad_host(
                 "square brackets stand around something that is no IPv6 address",
@@ -196,7 +196,7 @@ impl RawUrl {
         Ok(())
     }
 
-    fn read_query(&mut self, query: &str, references: &References) -> Result<(), Problem> {
+    fn read_query(&mut self, query: &str, references: &References) -> Result<(), Diagnostic> {
         for pair in query.split(['&', ';']).filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             let mut chars = key.chars();
@@ -210,7 +210,7 @@ impl RawUrl {
             let value = references.expand(trim(&percent::decode(value)).to_owned());
             self.query.read(key, value);
             if self.query.len() > PARAMETERS {
-                return Err(Problem::error(
+                return Err(Diagnostic::error(
                     "the URL has more than 1,000 parameters",
                     "write only those that are needed",
                 ));
@@ -264,11 +264,11 @@ pub(crate) fn jid_targets<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<S
 }
 
 /// Refuses more targets than one URL may have.
-pub(crate) fn bounded(targets: Vec<String>) -> Result<Vec<String>, Problem> {
+pub(crate) fn bounded(targets: Vec<String>) -> Result<Vec<String>, Diagnostic> {
     if targets.len() <= TARGETS {
         return Ok(targets);
     }
-    Err(Problem::error(
+    Err(Diagnostic::error(
         "the URL has more than 10,000 targets",
         "split it into several URLs",
     )
@@ -352,8 +352,8 @@ fn brackets_hold_ipv6(authority: &str) -> bool {
     }
 }
 
-fn bad_host(cause: &str) -> Problem {
-    Problem::error(
+fn bad_host(cause: &str) -> Diagnostic {
+    Diagnostic::error(
         cause,
         "check the part between `@` and the first `/`; `: @ / ? #` inside a password are written %3A %40 %2F %3F %23",
     )
@@ -378,8 +378,8 @@ fn split_port(place: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn no_number() -> Problem {
-    Problem::error(
+fn no_number() -> Diagnostic {
+    Diagnostic::error(
         "the port is not a number",
         "write a number from 1 to 65535 after the host, or nothing; if a password stands there, `: @ / ? # %` inside it \
          are written %3A %40 %2F %3F %23 %25, or it is read with ?password_file=PATH",
@@ -387,13 +387,13 @@ fn no_number() -> Problem {
     .key("port")
 }
 
-fn port_number(text: &str) -> Result<u16, Problem> {
+fn port_number(text: &str) -> Result<u16, Diagnostic> {
     let number = python_int(text).ok_or_else(no_number)?;
     u16::try_from(number)
         .ok()
         .filter(|port| *port > 0)
         .ok_or_else(|| {
-            Problem::error(
+            Diagnostic::error(
                 format!("port {number} does not exist"),
                 "write a number from 1 to 65535",
             )

@@ -7,7 +7,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::env::Environment;
-use crate::problem::Problem;
+use crate::problem::Diagnostic;
 
 /// Largest secret file that is read.
 const SECRET_FILE_BYTES: u64 = 64 * 1024;
@@ -26,7 +26,7 @@ pub(crate) struct References {
 
 impl References {
     /// Takes the references out of a URL and looks their values up.
-    pub(crate) fn extract<'t>(text: &'t str, env: &Environment) -> Result<(Cow<'t, str>, Self), Problem> {
+    pub(crate) fn extract<'t>(text: &'t str, env: &Environment) -> Result<(Cow<'t, str>, Self), Diagnostic> {
         let mut references = Self::default();
         if !text.contains('{') || next_reference(text).is_none() {
             return Ok((text.into(), references));
@@ -38,13 +38,13 @@ impl References {
             out.push_str(&rest[..at]);
             let body = &rest[at..];
             let Some(end) = body.find('}') else {
-                return Err(Problem::error(
+                return Err(Diagnostic::error(
                     "a {env:…} or {file:…} reference is not closed",
                     "add the missing `}`",
                 ));
             };
             if references.values.len() >= REFERENCES {
-                return Err(Problem::error(
+                return Err(Diagnostic::error(
                     "too many {env:…} and {file:…} references",
                     "use fewer than 64 in one URL",
                 ));
@@ -100,7 +100,7 @@ fn next_reference(text: &str) -> Option<usize> {
 }
 
 /// The value behind `env:NAME` or `file:PATH`.
-fn lookup(reference: &str, env: &Environment) -> Result<Zeroizing<String>, Problem> {
+fn lookup(reference: &str, env: &Environment) -> Result<Zeroizing<String>, Diagnostic> {
     if let Some(name) = reference.strip_prefix("env:") {
         let name = name.trim();
         return env
@@ -108,7 +108,7 @@ fn lookup(reference: &str, env: &Environment) -> Result<Zeroizing<String>, Probl
             .filter(|value| !value.is_empty())
             .map(Zeroizing::new)
             .ok_or_else(|| {
-                Problem::error(
+                Diagnostic::error(
                     format!("the environment variable `{name}` is not set"),
                     "set it, or write the value another way",
                 )
@@ -119,13 +119,13 @@ fn lookup(reference: &str, env: &Environment) -> Result<Zeroizing<String>, Probl
 }
 
 /// Reads a secret from a file: at most 64 KiB of UTF-8, one trailing line end removed; `~/` is the home folder.
-pub(crate) fn read_secret_file(path: &str, env: &Environment) -> Result<Zeroizing<String>, Problem> {
+pub(crate) fn read_secret_file(path: &str, env: &Environment) -> Result<Zeroizing<String>, Diagnostic> {
     env.refuse_foreign("a secret file")?;
     let full = match (path.strip_prefix("~/"), env.home()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => Path::new(path).to_path_buf(),
     };
-    let fail = |cause: String| Problem::error(cause, "check the path and that this user may read it");
+    let fail = |cause: String| Diagnostic::error(cause, "check the path and that this user may read it");
     let file = std::fs::File::open(&full)
         .map_err(|error| fail(format!("the secret file `{path}` cannot be read: {error}")))?;
     let mut bytes = Zeroizing::new(Vec::new());
@@ -140,7 +140,7 @@ pub(crate) fn read_secret_file(path: &str, env: &Environment) -> Result<Zeroizin
     let text = text.strip_suffix('\n').unwrap_or(text);
     let text = text.strip_suffix('\r').unwrap_or(text);
     if text.trim().is_empty() {
-        return Err(Problem::error(
+        return Err(Diagnostic::error(
             format!("the secret file `{path}` is empty"),
             "write the secret into it",
         ));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ackpost_notify::outbox::{
-    AcceptOptions, Carrier, Job, Location, Outbox, OutboxConfig, Route, Stamp, Wire, WorkerSettings,
+    AcceptOptions, Destination, Job, Location, MessageId, Outbox, OutboxConfig, Transport, Wire,
+    WorkerSettings,
 };
 use ackpost_notify::{Message, Outcome};
 use futures_util::future::BoxFuture;
@@ -19,8 +20,8 @@ stamped!(kills_lose_nothing_and_double_nothing);
 /// The other side: a file that pieces are appended to.
 struct Paper(PathBuf);
 
-impl Carrier for Paper {
-    fn prepare(&self, _: &Route, message: &Message, stamp: &Stamp) -> Result<Vec<Wire>, Outcome> {
+impl Transport for Paper {
+    fn prepare(&self, _: &Destination, message: &Message, stamp: &MessageId) -> Result<Vec<Wire>, Outcome> {
         Ok(vec![format!("{} {}", stamp.piece(0).1, message.body).into()])
     }
 

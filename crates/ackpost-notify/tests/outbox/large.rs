@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use ackpost_notify::outbox::{
-    AcceptOptions, Carrier, Filter, Job, Outbox, OutboxConfig, OutboxError, Route, Stamp, State, Wire,
+    AcceptOptions, Destination, Filter, Job, MessageId, Outbox, OutboxConfig, OutboxError, State, Transport,
+    Wire,
 };
 use ackpost_notify::{Context, Message, Service};
 
@@ -357,8 +358,13 @@ async fn an_outbox_of_an_earlier_version_opens() {
 #[derive(Clone, Default)]
 struct Taker(std::sync::Arc<std::sync::Mutex<Vec<(String, String)>>>);
 
-impl Carrier for Taker {
-    fn prepare(&self, _: &Route, message: &Message, _: &Stamp) -> Result<Vec<Wire>, ackpost_notify::Outcome> {
+impl Transport for Taker {
+    fn prepare(
+        &self,
+        _: &Destination,
+        message: &Message,
+        _: &MessageId,
+    ) -> Result<Vec<Wire>, ackpost_notify::Outcome> {
         Ok(vec![serde_json::json!({ "text": message.body })])
     }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use ackpost_notify::dispatch::Late;
 use ackpost_notify::outbox::{
-    AcceptOptions, Accepted, Carrier, FixedJitter, FlushSettings, Hidden, Job, Location, ManualClock, Outbox,
-    OutboxConfig, OutboxId, Parcel, Route, Rules, Stamp, State, StoredFile, Summary, Wire, WorkerSettings,
+    AcceptOptions, Accepted, Destination, FixedJitter, FlushSettings, Job, Location, ManualClock, MessageId,
+    Outbox, OutboxConfig, OutboxId, Parcel, Rules, SecretText, State, StoredFile, Summary, Transport, Wire,
+    WorkerSettings,
 };
 use ackpost_notify::{Confirmation, Message, Outcome};
 use futures_util::future::BoxFuture;
@@ -175,9 +176,14 @@ pub(crate) fn later(seconds: Option<u64>) -> Reaction {
     })
 }
 
-impl Carrier for Sink {
+impl Transport for Sink {
     /// A `|` in the text parts it into pieces.
-    fn prepare(&self, route: &Route, message: &Message, stamp: &Stamp) -> Result<Vec<Wire>, Outcome> {
+    fn prepare(
+        &self,
+        route: &Destination,
+        message: &Message,
+        stamp: &MessageId,
+    ) -> Result<Vec<Wire>, Outcome> {
         if message.body.is_empty() && message.title.is_empty() {
             return Err(Outcome::refused("there is nothing to send", "give a body"));
         }
@@ -245,9 +251,9 @@ impl Carrier for Sink {
 
 pub(crate) fn parcel(address: &str, words: &[(&str, &str)]) -> Parcel {
     Parcel {
-        route: Route {
+        route: Destination {
             service: "test".to_owned(),
-            url: Hidden::new(format!("test://user:topsecretpassword@host/{address}")),
+            url: SecretText::new(format!("test://user:topsecretpassword@host/{address}")),
             masked: format!("test://user:****@host/{address}"),
             url_id: "0badcafe".to_owned(),
             address: address.to_owned(),

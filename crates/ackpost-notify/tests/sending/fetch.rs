@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ackpost_notify::{Attachment, CourierOptions, Notifier, Options, Problem};
+use ackpost_notify::{Attachment, ConnectionOptions, Diagnostic, Notifier, Options};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -105,7 +105,7 @@ async fn answer(mut stream: TcpStream, port: u16, asked: Arc<Mutex<Vec<String>>>
     }
 }
 
-async fn load(location: &str, recursion: u32) -> (Notifier, Vec<Problem>) {
+async fn load(location: &str, recursion: u32) -> (Notifier, Vec<Diagnostic>) {
     let mut list = notifier(Options {
         recursion,
         ..Options::default()
@@ -225,11 +225,11 @@ async fn a_configuration_that_cannot_be_fetched_says_why() {
 async fn attachments_are_fetched_within_limits() {
     let web = Web::start().await;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let options = CourierOptions {
+    let options = ConnectionOptions {
         proxies: false,
         attachment_bytes: 1000,
         attachment_silence: Duration::from_millis(200),
-        ..CourierOptions::default()
+        ..ConnectionOptions::default()
     };
     let fetch = async |page: &str| Attachment::parse(&web.url(page)).load(&options).await;
     let file = fetch("picture.png?size=big").await.expect("a picture");

@@ -4,7 +4,7 @@ mod fetch;
 mod sogs;
 mod xmpp;
 
-use ackpost_notify::{Context, CourierOptions, Environment, Notifier, Options};
+use ackpost_notify::{ConnectionOptions, Context, Environment, Notifier, Options};
 
 /// A list that looks at nothing of this machine.
 fn notifier(options: Options) -> Notifier {
@@ -15,7 +15,7 @@ fn notifier(options: Options) -> Notifier {
             check_permissions: false,
             ..Context::default()
         },
-        courier: CourierOptions {
+        courier: ConnectionOptions {
             proxies: false,
             ..options.courier.clone()
         },

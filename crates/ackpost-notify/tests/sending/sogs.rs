@@ -205,10 +205,10 @@ async fn a_sealed_message_with_a_file_and_a_wire_sent_twice() {
     let wire = service.fix(
         &target,
         &chunk,
-        &ackpost_notify::Stamp::new(std::time::SystemTime::now()),
+        &ackpost_notify::MessageId::new(std::time::SystemTime::now()),
     );
     let stored = serde_json::to_string(&wire).expect("a wire can be stored");
-    let courier = ackpost_notify::Courier::new(list.options().courier.clone(), list.asset().clone());
+    let courier = ackpost_notify::ConnectionPool::new(list.options().courier.clone(), list.asset().clone());
     for repeat in [false, true] {
         let parcel = ackpost_notify::Parcel {
             target: target.clone(),
@@ -262,8 +262,8 @@ async fn a_repeat_that_cannot_be_looked_for_is_not_posted() {
         body: "once".into(),
         ..ackpost_notify::Chunk::default()
     };
-    let courier = ackpost_notify::Courier::new(
-        ackpost_notify::CourierOptions::default(),
+    let courier = ackpost_notify::ConnectionPool::new(
+        ackpost_notify::ConnectionOptions::default(),
         ackpost_notify::Asset::default(),
     );
     for (repeat, word) in [(false, "delivered"), (true, "unconfirmed")] {
@@ -272,7 +272,7 @@ async fn a_repeat_that_cannot_be_looked_for_is_not_posted() {
             wires: vec![service.fix(
                 &target,
                 &chunk,
-                &ackpost_notify::Stamp::new(std::time::SystemTime::now()),
+                &ackpost_notify::MessageId::new(std::time::SystemTime::now()),
             )],
             files: Arc::new([]),
             repeat: vec![repeat],

@@ -300,7 +300,8 @@ async fn an_unused_session_ends_and_another_account_takes_its_place() {
     options.courier.resident = true;
     options.courier.kept_sessions = 1;
     options.courier.session_idle = std::time::Duration::from_secs(2);
-    let courier = ackpost_notify::Courier::new(options.courier.clone(), ackpost_notify::Asset::default());
+    let courier =
+        ackpost_notify::ConnectionPool::new(options.courier.clone(), ackpost_notify::Asset::default());
     let mut list = notifier(options);
     list.add(&url(server, "bob", "")).expect("a URL");
     let logins = || server.log_text().matches("Authenticated as alice").count();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::settle::unreachable;
-use super::{Courier, Key, Passed, Question};
+use super::{DeliveryTracker, Key, Passed, Question};
 use crate::conditions::Kind;
 use crate::error::XmppError;
 use crate::login::StanzaError;
@@ -48,7 +48,7 @@ pub(super) struct Due {
     since: Instant,
 }
 
-impl Courier {
+impl DeliveryTracker {
     /// Asks a server to answer behind these messages.
     pub(super) fn ask_barrier(&mut self, domain: Option<String>, covers: Vec<Key>, round: Round) {
         let to = domain.clone().unwrap_or_else(|| self.own.domain().to_owned());
@@ -241,9 +241,9 @@ mod tests {
     use crate::stream::Line;
     use crate::{Account, Jid};
 
-    fn courier(fastest_ms: u64) -> Courier {
+    fn courier(fastest_ms: u64) -> DeliveryTracker {
         let jid: Jid = "alice@localhost".parse().unwrap();
-        let mut courier = Courier::new(&Account::new(jid, "x".to_owned().into()));
+        let mut courier = DeliveryTracker::new(&Account::new(jid, "x".to_owned().into()));
         courier.note_login(Line {
             fastest: Some(Duration::from_millis(fastest_ms)),
             ..Line::default()

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::Courier;
+use super::DeliveryTracker;
 use super::settle::explain;
 use crate::Jid;
 use crate::error::XmppError;
@@ -43,7 +43,7 @@ impl Ended {
     }
 }
 
-impl Courier {
+impl DeliveryTracker {
     /// Remembers what was delivered, to recognise bounces that come later.
     pub(crate) fn keep_ended(&mut self) {
         self.ended = Some(Ended::default());

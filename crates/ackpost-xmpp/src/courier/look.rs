@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::{Courier, Job, Key, Past, Question, stamp_before};
+use super::{DeliveryTracker, Job, Key, PriorAttempt, Question, stamp_before};
 use crate::Jid;
 use crate::error::{Doubt, XmppError};
 use crate::id;
@@ -63,7 +63,7 @@ pub(super) struct Look {
     pages: u32,
 }
 
-impl Courier {
+impl DeliveryTracker {
     /// Asks about the messages that must be looked for first.
     pub(super) fn look_for(&mut self, jobs: Vec<Key>) {
         let mut people: BTreeMap<Jid, (SystemTime, Vec<Key>)> = BTreeMap::new();
@@ -173,9 +173,9 @@ impl Courier {
             .is_some_and(|from| from.same_bare(&self.own));
         if let Some(job) = key.and_then(|key| self.jobs.get_mut(&key))
             && from_us
-            && job.past == Past::Unknown
+            && job.past == PriorAttempt::Unknown
         {
-            job.past = Past::Found;
+            job.past = PriorAttempt::Found;
         }
         true
     }
@@ -187,10 +187,11 @@ impl Courier {
         let first = fin
             .and_then(|fin| fin.find("set", ns::RSM))
             .and_then(|set| set.content_of("first", ns::RSM));
-        let missing = look
-            .jobs
-            .iter()
-            .any(|key| self.jobs.get(key).is_some_and(|job| job.past == Past::Unknown));
+        let missing = look.jobs.iter().any(|key| {
+            self.jobs
+                .get(key)
+                .is_some_and(|job| job.past == PriorAttempt::Unknown)
+        });
         if let Some(first) = first
             && !complete
             && missing
@@ -200,13 +201,13 @@ impl Courier {
             return self.ask_archive(look, &first);
         }
         let nothing = if fin.is_some() {
-            Past::Missing
+            PriorAttempt::Missing
         } else {
-            Past::NoArchive
+            PriorAttempt::NoArchive
         };
         for key in &look.jobs {
             if let Some(job) = self.jobs.get_mut(key)
-                && job.past == Past::Unknown
+                && job.past == PriorAttempt::Unknown
             {
                 job.past = nothing;
             }
@@ -262,11 +263,11 @@ impl Courier {
         let one_step = in_order && self.last_end != Ending::Cut;
         let whole = lived_on == Some(true) || in_order || self.last_end == Ending::Said;
         match job.past {
-            Past::Found if !restarted || one_step || passed_on => Verdict::HandedOver,
-            Past::Found => Verdict::InDoubt(Doubt::Restarted),
-            Past::Missing if whole => Verdict::Again,
+            PriorAttempt::Found if !restarted || one_step || passed_on => Verdict::HandedOver,
+            PriorAttempt::Found => Verdict::InDoubt(Doubt::Restarted),
+            PriorAttempt::Missing if whole => Verdict::Again,
             _ if passed_on => Verdict::HandedOver,
-            Past::NoArchive if answered && !restarted => Verdict::HandedOver,
+            PriorAttempt::NoArchive if answered && !restarted => Verdict::HandedOver,
             _ if answered => Verdict::InDoubt(Doubt::Forgotten),
             _ if job.doubtful => Verdict::InDoubt(Doubt::NoArchive),
             _ => Verdict::AgainInDoubt,
@@ -278,12 +279,12 @@ impl Courier {
         let Some(job) = self.jobs.get_mut(&key) else {
             return;
         };
-        job.notes.push(if job.past == Past::Found {
+        job.notes.push(if job.past == PriorAttempt::Found {
             Note::FoundInArchive
         } else {
             Note::TakenBefore
         });
-        job.past = Past::Settled;
+        job.past = PriorAttempt::Settled;
         job.released = true;
         job.written = true;
         job.passed = super::Passed::Own;
@@ -322,7 +323,7 @@ impl Courier {
         }
         for key in jobs {
             if let Some(job) = self.jobs.get_mut(&key) {
-                job.past = Past::Settled;
+                job.past = PriorAttempt::Settled;
                 job.lived = None;
                 self.release(key);
                 self.unsealed.push(key);

@@ -5,7 +5,7 @@ mod shown;
 
 use std::time::SystemTime;
 
-use super::{Courier, Key, Question, RoomPassword, no_service, service_missing, stamp_before};
+use super::{DeliveryTracker, Key, Question, RoomPassword, no_service, service_missing, stamp_before};
 use crate::Jid;
 use crate::conditions::Speaker;
 use crate::error::XmppError;
@@ -77,7 +77,7 @@ pub(crate) struct RoomView {
     pub(crate) inside: bool,
 }
 
-impl Courier {
+impl DeliveryTracker {
     /// Makes sure that we are in the room or entering it. `false` when messages must wait.
     /// With `history_since` they wait until the history is here, unless the room was entered before.
     pub(super) fn enter(&mut self, target: &RoomTarget, history_since: Option<SystemTime>) -> bool {
@@ -227,15 +227,15 @@ impl Courier {
             job.lookalike = false;
             let hold = match &job.target {
                 Target::Room(target) => {
-                    job.past = super::Past::Settled;
+                    job.past = super::PriorAttempt::Settled;
                     self.rooms
                         .get(&target.room.to_bare())
                         .is_some_and(|room| room.history_since.is_some())
                 }
                 Target::User(_) => {
                     job.past = match job.taken_at {
-                        Some(_) => super::Past::Unknown,
-                        None => super::Past::Settled,
+                        Some(_) => super::PriorAttempt::Unknown,
+                        None => super::PriorAttempt::Settled,
                     };
                     job.taken_at.is_some()
                 }
@@ -377,7 +377,7 @@ impl Courier {
                 }
                 self.deliver(key, ConfirmedBy::Room);
             } else if std::mem::take(&mut job.again)
-                || (!job.released && !history && job.past == super::Past::Settled)
+                || (!job.released && !history && job.past == super::PriorAttempt::Settled)
             {
                 // Refused because we were not in yet, or held back until the room was set up.
                 job.passed = super::Passed::Nothing;

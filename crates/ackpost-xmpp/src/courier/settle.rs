@@ -1,7 +1,7 @@
 //! Bounces, barriers, receipts, and what is true when time is over.
 
 use super::room::Stage;
-use super::{Courier, Identity, Key, Passed, silent};
+use super::{DeliveryTracker, Identity, Key, Passed, silent};
 use crate::Jid;
 use crate::asked::Asked;
 use crate::conditions::{Kind, Speaker};
@@ -11,7 +11,7 @@ use crate::message::{Confirm, ConfirmedBy, Target};
 use crate::ns;
 use crate::xml::Element;
 
-impl Courier {
+impl DeliveryTracker {
     /// Ends a message to a person when everything asked about it has been answered.
     pub(super) fn resolve(&mut self, key: Key) {
         let Some(job) = self.jobs.get_mut(&key) else {

@@ -16,7 +16,7 @@ use super::sm::Resumable;
 use super::{Event, SessionOptions};
 use crate::asked::Asked;
 use crate::connect::Connector;
-use crate::courier::{Courier, Ending, Key};
+use crate::courier::{DeliveryTracker, Ending, Key};
 use crate::error::{Step, XmppError};
 use crate::id;
 use crate::login::Online;
@@ -72,7 +72,7 @@ pub(super) struct Actor {
     commands: mpsc::Receiver<Command>,
     events: mpsc::Sender<Event>,
     lagged: u64,
-    courier: Courier,
+    courier: DeliveryTracker,
     next_key: Key,
     waiting: HashMap<Key, Waiting>,
     asked: HashMap<String, Pending>,
@@ -96,7 +96,7 @@ impl Actor {
         for (archive, after) in &options.catch_up {
             archives.follow(archive, after.clone(), stamp(SystemTime::now()));
         }
-        let mut courier = Courier::new(&connector.account);
+        let mut courier = DeliveryTracker::new(&connector.account);
         courier.keep_ended();
         Self {
             courier,

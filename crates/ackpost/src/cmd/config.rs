@@ -1,6 +1,6 @@
 //! `ackpost config check`: every entry, tag and group of configuration files, and every problem.
 
-use ackpost_notify::{Notifier, Options, Problem};
+use ackpost_notify::{Diagnostic, Notifier, Options};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
     }
 }
 
-fn print_json(notifier: &Notifier, problems: &[Problem], secrets: bool) {
+fn print_json(notifier: &Notifier, problems: &[Diagnostic], secrets: bool) {
     let services: Vec<_> = notifier
         .iter()
         .map(|entry| {

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
 use crate::sources::{self, Wanted};
-use ackpost_doctor::{Diagnosis, Look, Mark, Step};
+use ackpost_doctor::{Check, CheckStatus, Diagnosis, Step};
 
 /// `doctor`.
 #[derive(Debug, Args)]
@@ -84,7 +84,7 @@ async fn services(args: &DoctorArgs, context: Context) -> Result<Vec<bool>, Fail
     let mut options = Options::default();
     // Join links name no identity: the one that `send` would use is looked at.
     options.context.identity = options.context.identity.or_else(identity::default_seed);
-    let look = Look {
+    let look = Check {
         courier: options.courier.clone(),
         send: args.send,
         dns: args.dns.clone(),
@@ -171,17 +171,17 @@ fn show(diagnosis: &Diagnosis, context: Context) {
 
 fn line(step: &Step) -> String {
     let style = match step.status {
-        Mark::Ok => AnsiColor::Green.on_default(),
-        Mark::Warn => AnsiColor::Yellow.on_default(),
-        Mark::Fail => AnsiColor::Red.on_default(),
-        Mark::Skipped => Style::new().dimmed(),
+        CheckStatus::Ok => AnsiColor::Green.on_default(),
+        CheckStatus::Warn => AnsiColor::Yellow.on_default(),
+        CheckStatus::Fail => AnsiColor::Red.on_default(),
+        CheckStatus::Skipped => Style::new().dimmed(),
     };
     let target = step
         .target
         .as_ref()
         .map_or(String::new(), |target| format!(" {target}"));
     let time = match step.status {
-        Mark::Skipped => String::new(),
+        CheckStatus::Skipped => String::new(),
         _ => format!(" ({})", output::elapsed(step.elapsed)),
     };
     format!(

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ackpost_notify::outbox::{Outbox, Services};
-use ackpost_notify::{Asset, Courier, CourierOptions, Options};
+use ackpost_notify::outbox::{Outbox, ServiceTransport};
+use ackpost_notify::{Asset, ConnectionOptions, ConnectionPool, Options};
 use ackpost_platform::{private_file, service};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -150,14 +150,14 @@ fn start(args: &RunArgs, named: &FileArgs, context: Context) -> Done {
         make_folder(&config.folder)?;
         let settings = args.place.clone().or(config.outbox.as_deref()).config(true)?;
         // A resident process: XMPP sessions and connections are kept between messages.
-        let options = CourierOptions {
+        let options = ConnectionOptions {
             resident: true,
             kept_sessions: bounded_http::descriptors::kept(KEPT_SESSIONS),
             state_folder: Some(config.folder.clone()),
-            ..CourierOptions::default()
+            ..ConnectionOptions::default()
         };
-        let courier = Courier::new(options, Asset::default());
-        let carrier = Arc::new(Services::new(courier.clone()));
+        let courier = ConnectionPool::new(options, Asset::default());
+        let carrier = Arc::new(ServiceTransport::new(courier.clone()));
         let outbox = place::opening(&settings.clone(), Outbox::open(settings, carrier))
             .await
             .map_err(|error| place::failure(&error))?;

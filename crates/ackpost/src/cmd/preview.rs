@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use ackpost_notify::{Options, ParamValue, Parameter, Planned, Problem, Shown};
+use ackpost_notify::{Diagnostic, Options, ParamValue, Parameter, Planned, Shown};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -74,15 +74,15 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
             .filter_map(|planned| planned.prepared.as_ref().err());
         failed.extend(unsendable.cloned());
     }
-    if loaded.notifier.is_empty() && !failed.iter().any(Problem::is_error) {
-        failed.push(Problem::error(
+    if loaded.notifier.is_empty() && !failed.iter().any(Diagnostic::is_error) {
+        failed.push(Diagnostic::error(
             "there is no service to send to",
             "give a URL or a configuration file",
         ));
     }
-    let errors: Vec<&Problem> = failed.iter().filter(|p| p.is_error()).collect();
+    let errors: Vec<&Diagnostic> = failed.iter().filter(|p| p.is_error()).collect();
     // A URL that lost some of its targets is loaded: they are named among the errors, but it is not invalid.
-    let lost: Vec<&Problem> = loaded
+    let lost: Vec<&Diagnostic> = loaded
         .notifier
         .iter()
         .filter_map(ackpost_notify::Entry::service)
@@ -108,8 +108,8 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
 }
 
 /// The files that go along, as lines for people, and what is wrong with the others.
-fn attachments(message: &ackpost_notify::Message) -> (Vec<String>, Vec<Problem>) {
-    let limit = ackpost_notify::CourierOptions::default().attachment_bytes;
+fn attachments(message: &ackpost_notify::Message) -> (Vec<String>, Vec<Diagnostic>) {
+    let limit = ackpost_notify::ConnectionOptions::default().attachment_bytes;
     let mut lines = Vec::with_capacity(message.attachments.len());
     let mut problems = Vec::new();
     for file in &message.attachments {

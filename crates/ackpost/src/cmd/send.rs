@@ -6,7 +6,7 @@ mod dry_run;
 use std::io::IsTerminal as _;
 
 use ackpost_notify::outbox::OutboxId;
-use ackpost_notify::{CourierOptions, Options};
+use ackpost_notify::{ConnectionOptions, Options};
 
 use self::args::Checked;
 pub(crate) use self::args::{ContentArgs, SendArgs, SourceArgs};
@@ -37,9 +37,9 @@ pub(crate) fn run(args: &SendArgs, context: Context) -> Done {
 
 async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
     let progress = Progress::new(context);
-    let courier = CourierOptions {
+    let courier = ConnectionOptions {
         progress: progress.of_deliveries(),
-        ..CourierOptions::default()
+        ..ConnectionOptions::default()
     };
     let options = Options {
         courier,
@@ -68,7 +68,7 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
     }
     if loaded.notifier.is_empty() {
         // Why has been said above; under Apprise's name its own words follow.
-        if context.name == Name::Ackpost && problems.iter().any(ackpost_notify::Problem::is_error) {
+        if context.name == Name::Ackpost && problems.iter().any(ackpost_notify::Diagnostic::is_error) {
             return Ok(Exit::Failure);
         }
         return Ok(nothing_loaded(context));
@@ -112,7 +112,8 @@ async fn store_and_deliver(
     let asset = loaded.notifier.asset();
     let (stored, ids) = args.queue.store(&message, &queued, asset, context).await?;
     if loaded.notifier.find(&loaded.filter).next().is_none() {
-        let whole = problems.is_empty() && !loaded.problems().iter().any(ackpost_notify::Problem::is_error);
+        let whole =
+            problems.is_empty() && !loaded.problems().iter().any(ackpost_notify::Diagnostic::is_error);
         return Ok((if whole { stored } else { Exit::Partial }, ids));
     }
     let exit = match deliver(&loaded, message, progress, context).await {

@@ -30,7 +30,7 @@ Usage: ackpost storage [OPTIONS] [ACTION] [UID]... [URL]...
 Arguments:
   [ACTION]  list (the default), prune, clear or clean; its beginning is enough
   [UID]...  Show only services whose id begins with this
-  [URL]...  Services whose ids are listed; without any, those of the configuration
+  [URL]...  ServiceTransport whose ids are listed; without any, those of the configuration
 
 Options:
   -c, --config <PATH>             Read services from this configuration (may be repeated)

@@ -176,6 +176,6 @@ fn print(seen: &Seen, context: Context) {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the argument of map_err")]
-fn unusable(problem: ackpost_notify::Problem) -> Failure {
+fn unusable(problem: ackpost_notify::Diagnostic) -> Failure {
     Failure::usage(problem.to_string(), "see `ackpost details` for the forms")
 }

@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::TryStreamExt as _;
 
-use super::exec::{Act, Admin, Done};
+use super::exec::{Admin, Done, OperationContext};
 use super::operation::{AdminError, Answer};
-use crate::contents::{ContentError, Contents, Kept, hash_of};
+use crate::contents::{BlobStore, ContentError, Kept, hash_of};
 use crate::import::bulk::{Conn, Kind, RowValues, Table, Value};
 use crate::import::{ImportError, backup as backups, tables};
 use crate::store::{DynStore, FileRow, Id, RoomRow};
@@ -195,7 +195,7 @@ pub(super) async fn save_room(admin: &Admin, room: &RoomRow, now: f64) -> Result
 }
 
 /// Puts an archived room back, with all ids as they were.
-pub(super) async fn restore_room(act: &Act<'_>, name: &str) -> Result<Vec<String>, AdminError> {
+pub(super) async fn restore_room(act: &OperationContext<'_>, name: &str) -> Result<Vec<String>, AdminError> {
     let path = act
         .admin
         .folder
@@ -326,7 +326,7 @@ pub(crate) struct Keeper<'a> {
     pub(crate) store: &'a DynStore,
     /// Folder of the server.
     pub(crate) folder: &'a Path,
-    pub(crate) contents: &'a Contents,
+    pub(crate) contents: &'a BlobStore,
 }
 
 fn kept_path(keeper: Keeper<'_>, content: &str) -> Option<PathBuf> {
@@ -422,7 +422,7 @@ pub(crate) fn clean(folder: &Path, now: std::time::SystemTime) -> u64 {
 }
 
 /// Writes a backup.
-pub(super) async fn backup(act: &Act<'_>, to: &Path) -> Done {
+pub(super) async fn backup(act: &OperationContext<'_>, to: &Path) -> Done {
     if !to.is_absolute() {
         return Err(AdminError::usage(
             "the folder of a backup must be an absolute path",

@@ -14,8 +14,8 @@ use super::undo::Undo;
 use super::{archive, messages, moderation, names, people, rooms, rules, sweep, undo_many, upkeep};
 use crate::account::{self, Found};
 use crate::config::Config;
-use crate::contents::Contents;
-use crate::guard::Guard;
+use crate::contents::BlobStore;
+use crate::guard::Policy;
 use crate::model::verdict::Verdict;
 use crate::store::operation::{Erase, Erased, LogEntry, LogQuery};
 use crate::store::{DynStore, Id, Person, RoomRow, StoreError, UserFull, Where};
@@ -25,7 +25,7 @@ pub(crate) trait Live: Send + Sync + 'static {
     /// Numbers of the process for `status`, as JSON.
     fn status(&self) -> serde_json::Value;
     /// The file contents of the process, with the lock that its uploads take.
-    fn contents(&self) -> &Contents;
+    fn contents(&self) -> &BlobStore;
     /// Reads the configuration again; what changed, in words. A dry run changes nothing.
     fn reload(&self, dry_run: bool) -> futures_util::future::BoxFuture<'_, Result<Vec<String>, AdminError>>;
     /// URL under which people reach the server now.
@@ -43,7 +43,7 @@ pub(crate) struct Admin {
     /// Folder of the server.
     pub(crate) folder: PathBuf,
     /// File contents of a stopped server.
-    pub(crate) stored: Contents,
+    pub(crate) stored: BlobStore,
     /// Where the database is, as configured.
     pub(crate) database: String,
     /// URL under which people reach the server, as configured; see [`Admin::base_url`].
@@ -53,13 +53,13 @@ pub(crate) struct Admin {
     /// Whether the server insists on blinded ids.
     pub(crate) require_blind: bool,
     /// The rules in memory; none when the server is stopped.
-    pub(crate) guard: Option<Arc<Guard>>,
+    pub(crate) guard: Option<Arc<Policy>>,
     /// The running server; none when it is stopped.
     pub(crate) live: Option<Arc<dyn Live>>,
 }
 
 /// One operation under way.
-pub(super) struct Act<'a> {
+pub(super) struct OperationContext<'a> {
     pub(super) admin: &'a Admin,
     pub(super) actor: String,
     pub(super) dry_run: bool,
@@ -94,7 +94,7 @@ impl Answers for Admin {
 
 impl Admin {
     /// Where file contents are.
-    pub(crate) fn contents(&self) -> &Contents {
+    pub(crate) fn contents(&self) -> &BlobStore {
         self.live.as_ref().map_or(&self.stored, |live| live.contents())
     }
 
@@ -135,7 +135,7 @@ impl Admin {
         } else {
             format!("operator:{name}")
         };
-        let act = Act {
+        let act = OperationContext {
             admin: self,
             actor,
             dry_run: request.dry_run,
@@ -145,7 +145,7 @@ impl Admin {
     }
 }
 
-impl Act<'_> {
+impl OperationContext<'_> {
     #[expect(clippy::too_many_lines, reason = "one line for each operation")]
     async fn run(&self, operation: Operation) -> Done {
         match operation {

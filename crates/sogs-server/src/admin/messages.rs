@@ -2,7 +2,7 @@
 
 use super::archive;
 use super::decide::{self, Judge, Outcome, Question};
-use super::exec::{Act, Done, count, one_token, place_words, time};
+use super::exec::{Done, OperationContext, count, one_token, place_words, time};
 use super::gone::{self, Extent, Gone, too_many};
 use super::names;
 use super::operation::{AdminError, Answer, Place};
@@ -50,7 +50,13 @@ pub(super) struct Chosen {
     pub(super) before: Option<Id>,
 }
 
-pub(super) async fn list(act: &Act<'_>, room: &str, limit: u32, chosen: Chosen, user: Option<&str>) -> Done {
+pub(super) async fn list(
+    act: &OperationContext<'_>,
+    room: &str,
+    limit: u32,
+    chosen: Chosen,
+    user: Option<&str>,
+) -> Done {
     let room = act.room(room).await?;
     let user_id = match user {
         Some(user) => Some(act.known(user).await?.user.id),
@@ -105,7 +111,7 @@ pub(super) async fn list(act: &Act<'_>, room: &str, limit: u32, chosen: Chosen, 
 
 /// Deletes messages with everything that goes along and writes the log, in one transaction; how many.
 async fn delete_some(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     found: &[(Id, Id)],
     action: &str,
     room: Option<&str>,
@@ -135,7 +141,7 @@ async fn delete_some(
 }
 
 /// What became of messages, or would without `--dry-run`.
-fn deleted(act: &Act<'_>) -> &'static str {
+fn deleted(act: &OperationContext<'_>) -> &'static str {
     if act.dry_run {
         " would be deleted"
     } else {
@@ -143,7 +149,12 @@ fn deleted(act: &Act<'_>) -> &'static str {
     }
 }
 
-pub(super) async fn delete(act: &Act<'_>, room: &str, ids: Vec<i64>, ranges: &[(i64, i64)]) -> Done {
+pub(super) async fn delete(
+    act: &OperationContext<'_>,
+    room: &str,
+    ids: Vec<i64>,
+    ranges: &[(i64, i64)],
+) -> Done {
     let room = act.room(room).await?;
     let mut found = Vec::new();
     let in_room = |before: i64, from: i64, limit: i64| MessageQuery {
@@ -213,7 +224,7 @@ pub(super) async fn delete(act: &Act<'_>, room: &str, ids: Vec<i64>, ranges: &[(
 }
 
 pub(super) async fn delete_all(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     user: &str,
     place: &Place,
     reactions: bool,
@@ -267,7 +278,7 @@ pub(super) async fn delete_all(
 }
 
 pub(super) async fn delete_containing(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     place: &Place,
     text: &str,
     (since, until): (Option<f64>, Option<f64>),
@@ -327,7 +338,7 @@ pub(super) async fn delete_containing(
     })
 }
 
-pub(super) async fn held(act: &Act<'_>, room: Option<&str>) -> Done {
+pub(super) async fn held(act: &OperationContext<'_>, room: Option<&str>) -> Done {
     let room = act.maybe_room(room).await?;
     let rows = act.admin.store.held(room.map(|room| room.id)).await?;
     let mut lines = Vec::with_capacity(rows.len());
@@ -357,7 +368,7 @@ pub(super) async fn held(act: &Act<'_>, room: Option<&str>) -> Done {
 }
 
 /// Decides about a held post, as an operator.
-pub(super) async fn decide(act: &Act<'_>, id: Id, verdict: Verdict) -> Done {
+pub(super) async fn decide(act: &OperationContext<'_>, id: Id, verdict: Verdict) -> Done {
     let gone = || {
         AdminError::not_found(
             format!("no post {id} waits for approval"),
@@ -405,7 +416,7 @@ pub(super) async fn decide(act: &Act<'_>, id: Id, verdict: Verdict) -> Done {
     })
 }
 
-pub(super) async fn files(act: &Act<'_>, room: &str, limit: u32) -> Done {
+pub(super) async fn files(act: &OperationContext<'_>, room: &str, limit: u32) -> Done {
     let room = act.room(room).await?;
     let rows = act
         .admin
@@ -436,7 +447,7 @@ pub(super) async fn files(act: &Act<'_>, room: &str, limit: u32) -> Done {
     ))
 }
 
-pub(super) async fn file_delete(act: &Act<'_>, id: i64) -> Done {
+pub(super) async fn file_delete(act: &OperationContext<'_>, id: i64) -> Done {
     let Some(file) = act.admin.store.any_file(id).await? else {
         return Err(AdminError::not_found(
             format!("there is no file {id}"),

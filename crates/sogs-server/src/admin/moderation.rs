@@ -2,7 +2,7 @@
 
 use session_protocol::RoomToken;
 
-use super::exec::{Act, Done, count};
+use super::exec::{Done, OperationContext, count};
 use super::operation::{AdminError, Answer};
 use super::rooms;
 use super::undo::Undo;
@@ -15,13 +15,13 @@ const NOBODY: RoomDefaults = RoomDefaults {
     upload: false,
 };
 
-async fn current(act: &Act<'_>) -> Result<Option<RoomRow>, AdminError> {
+async fn current(act: &OperationContext<'_>) -> Result<Option<RoomRow>, AdminError> {
     let rooms = act.admin.store.rooms().await?;
     Ok(rooms.into_iter().find(|room| room.for_moderators))
 }
 
 /// Makes the room; nobody but moderators is let in.
-async fn make(act: &Act<'_>, token: &str) -> Result<Id, AdminError> {
+async fn make(act: &OperationContext<'_>, token: &str) -> Result<Id, AdminError> {
     let new = NewRoom {
         token: token.to_owned(),
         name: "Moderators".to_owned(),
@@ -37,7 +37,7 @@ async fn make(act: &Act<'_>, token: &str) -> Result<Id, AdminError> {
 }
 
 /// Opens the moderators' room.
-pub(super) async fn on(act: &Act<'_>, token: &str) -> Done {
+pub(super) async fn on(act: &OperationContext<'_>, token: &str) -> Done {
     RoomToken::new(token).map_err(|error| {
         AdminError::usage(
             format!("'{token}' is no room token: {error}"),
@@ -96,7 +96,7 @@ pub(super) async fn on(act: &Act<'_>, token: &str) -> Done {
 }
 
 /// Closes the moderators' room.
-pub(super) async fn off(act: &Act<'_>) -> Done {
+pub(super) async fn off(act: &OperationContext<'_>) -> Done {
     let Some(room) = current(act).await? else {
         return Err(AdminError::not_found(
             "there is no moderators' room",
@@ -134,7 +134,7 @@ pub(super) async fn off(act: &Act<'_>) -> Done {
 
 /// Takes back `on` and `off`.
 pub(super) async fn back(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     before: Option<Id>,
     made: Option<Id>,
 ) -> Result<Vec<String>, AdminError> {
@@ -157,7 +157,7 @@ pub(super) async fn back(
 }
 
 /// Shows the moderators' room and how much waits.
-pub(super) async fn status(act: &Act<'_>) -> Done {
+pub(super) async fn status(act: &OperationContext<'_>) -> Done {
     let room = current(act).await?;
     let waits = act.admin.store.moderation().await?;
     let link = room.as_ref().and_then(|room| rooms::link(act, &room.token));

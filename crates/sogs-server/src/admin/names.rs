@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::exec::Act;
+use super::exec::OperationContext;
 use super::operation::AdminError;
 use crate::guard::inspect;
 use crate::store::operation::PeopleQuery;
@@ -25,7 +25,10 @@ pub(super) fn name_in(data: &[u8]) -> String {
 }
 
 /// Display names of people by database id, from the latest post of each.
-pub(super) async fn by_number(act: &Act<'_>, users: Vec<Id>) -> Result<HashMap<Id, String>, AdminError> {
+pub(super) async fn by_number(
+    act: &OperationContext<'_>,
+    users: Vec<Id>,
+) -> Result<HashMap<Id, String>, AdminError> {
     let posts = act.admin.store.latest_posts(users).await?;
     Ok(posts
         .into_iter()
@@ -36,7 +39,7 @@ pub(super) async fn by_number(act: &Act<'_>, users: Vec<Id>) -> Result<HashMap<I
 
 /// Display names of people by shown id.
 pub(super) async fn by_id(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     mut wanted: Vec<String>,
 ) -> Result<HashMap<String, String>, AdminError> {
     wanted.sort_unstable();
@@ -68,7 +71,7 @@ fn number(text: &str) -> Option<Id> {
 }
 
 /// The one person that a text other than a whole id means.
-pub(super) async fn find(act: &Act<'_>, text: &str) -> Result<UserFull, AdminError> {
+pub(super) async fn find(act: &OperationContext<'_>, text: &str) -> Result<UserFull, AdminError> {
     let store = &act.admin.store;
     let found = if let Some((head, tail)) = short(text) {
         store.users_like(head, tail, 1_000).await?
@@ -93,7 +96,7 @@ pub(super) async fn find(act: &Act<'_>, text: &str) -> Result<UserFull, AdminErr
 }
 
 /// Everybody whose latest post shows this name, without regard to case.
-async fn named(act: &Act<'_>, name: &str) -> Result<Vec<(Id, String)>, AdminError> {
+async fn named(act: &OperationContext<'_>, name: &str) -> Result<Vec<(Id, String)>, AdminError> {
     let wanted = name.trim().to_lowercase();
     if wanted.is_empty() {
         return Ok(Vec::new());
@@ -113,7 +116,7 @@ async fn named(act: &Act<'_>, name: &str) -> Result<Vec<(Id, String)>, AdminErro
 
 /// People whose name fits, the most recently active first, with their names.
 pub(super) async fn search(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     mut query: PeopleQuery,
     fits: impl Fn(&str) -> bool,
     limit: usize,
@@ -139,7 +142,7 @@ pub(super) async fn search(
 }
 
 /// The error for a text that fits nobody, or several people, whom it names.
-async fn several(act: &Act<'_>, text: &str, found: Vec<(Id, String)>) -> AdminError {
+async fn several(act: &OperationContext<'_>, text: &str, found: Vec<(Id, String)>) -> AdminError {
     if found.is_empty() {
         return AdminError::not_found(
             format!("nobody is known as `{text}`"),

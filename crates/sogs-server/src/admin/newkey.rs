@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::exec::{Act, unix_now};
+use super::exec::{OperationContext, unix_now};
 use super::operation::AdminError;
 use super::socket::SOCKET;
 use super::undo::Undo;
@@ -110,7 +110,7 @@ async fn change(
 }
 
 /// Puts a former key back; what is so now, in words.
-pub(super) async fn back(act: &Act<'_>, former: &str) -> Result<String, AdminError> {
+pub(super) async fn back(act: &OperationContext<'_>, former: &str) -> Result<String, AdminError> {
     if act.admin.live.is_some() {
         return Err(running());
     }

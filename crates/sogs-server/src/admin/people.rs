@@ -1,6 +1,6 @@
 //! People: their permissions, moderator rights and bans.
 
-use super::exec::{Act, Done, count, one_token, place_of, place_words, time};
+use super::exec::{Done, OperationContext, count, one_token, place_of, place_words, time};
 use super::gone::{self, Extent, Gone, Trace};
 use super::names;
 use super::operation::{AdminError, Answer, PermissionChange, Place};
@@ -26,7 +26,7 @@ fn badge(banned: bool, moderator: bool, admin: bool) -> &'static str {
 }
 
 pub(super) async fn list(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     room: Option<&str>,
     limit: u32,
     (since, until): (Option<f64>, Option<f64>),
@@ -82,7 +82,7 @@ fn with_name(row: &impl serde::Serialize, name: &str) -> serde_json::Value {
     value
 }
 
-pub(super) async fn show(act: &Act<'_>, user: &str) -> Done {
+pub(super) async fn show(act: &OperationContext<'_>, user: &str) -> Done {
     let person = act.known(user).await?;
     let rooms = act.admin.store.rooms().await?;
     let user = &person.user;
@@ -126,7 +126,7 @@ pub(super) async fn show(act: &Act<'_>, user: &str) -> Done {
 }
 
 pub(super) async fn permissions(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     user: &str,
     room: &str,
     change: PermissionChange,
@@ -238,7 +238,7 @@ async fn scheduled(store: &DynStore, room_id: Id, user_id: Id) -> Result<Vec<Kep
         .collect())
 }
 
-pub(super) async fn mods(act: &Act<'_>) -> Done {
+pub(super) async fn mods(act: &OperationContext<'_>) -> Done {
     let system = format!("ff{}", act.admin.key);
     let mut mods = act.admin.store.moderators().await?;
     mods.retain(|row| row.session_id != system);
@@ -306,7 +306,7 @@ fn named(person: Option<&UserFull>, text: &str) -> String {
 }
 
 pub(super) async fn mod_add(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     user: &str,
     place: &Place,
     admin: bool,
@@ -387,15 +387,15 @@ impl Taken {
     }
 }
 
-pub(super) async fn mod_remove(act: &Act<'_>, user: &str, place: &Place) -> Done {
+pub(super) async fn mod_remove(act: &OperationContext<'_>, user: &str, place: &Place) -> Done {
     take(act, user, place, Taken::Moderation).await
 }
 
-pub(super) async fn unban(act: &Act<'_>, user: &str, place: &Place) -> Done {
+pub(super) async fn unban(act: &OperationContext<'_>, user: &str, place: &Place) -> Done {
     take(act, user, place, Taken::Ban).await
 }
 
-async fn take(act: &Act<'_>, user: &str, place: &Place, what: Taken) -> Done {
+async fn take(act: &OperationContext<'_>, user: &str, place: &Place, what: Taken) -> Done {
     let rooms = act.rooms(place).await?;
     let rooms = rooms.as_deref();
     let words = place_words(rooms);
@@ -477,7 +477,7 @@ fn sentence(what: Taken, detail: &str) -> String {
     }
 }
 
-pub(super) async fn bans(act: &Act<'_>) -> Done {
+pub(super) async fn bans(act: &OperationContext<'_>) -> Done {
     let bans = act.admin.store.bans().await?;
     let known = names::by_id(act, bans.iter().map(|ban| ban.session_id.clone()).collect()).await?;
     let name = |id: &str| known.get(id).map_or("", String::as_str);
@@ -505,7 +505,11 @@ pub(super) async fn bans(act: &Act<'_>) -> Done {
 }
 
 /// What people posted, uploaded and reacted in rooms, or in all of them.
-async fn everything(act: &Act<'_>, people: &[Id], rooms: Option<&[RoomRow]>) -> Result<Trace, AdminError> {
+async fn everything(
+    act: &OperationContext<'_>,
+    people: &[Id],
+    rooms: Option<&[RoomRow]>,
+) -> Result<Trace, AdminError> {
     let everywhere;
     let of = if let Some(rooms) = rooms {
         rooms
@@ -528,7 +532,7 @@ fn check_length(seconds: Option<f64>) -> Result<(), AdminError> {
 }
 
 pub(super) async fn ban(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     user: &str,
     place: &Place,
     seconds: Option<f64>,

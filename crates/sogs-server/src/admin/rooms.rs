@@ -5,7 +5,7 @@ use session_protocol::RoomToken;
 use session_protocol::link::JoinLink;
 
 use super::archive;
-use super::exec::{Act, Done, count};
+use super::exec::{Done, OperationContext, count};
 use super::operation::{AdminError, Answer, PermissionChange};
 use super::undo::Undo;
 use crate::model::rules::RULES;
@@ -26,7 +26,7 @@ pub(super) struct Edit {
     pub(super) image: Option<String>,
 }
 
-fn data(act: &Act<'_>, room: &RoomRow) -> serde_json::Value {
+fn data(act: &OperationContext<'_>, room: &RoomRow) -> serde_json::Value {
     serde_json::json!({
         "token": room.token,
         "name": room.name,
@@ -45,7 +45,7 @@ fn data(act: &Act<'_>, room: &RoomRow) -> serde_json::Value {
 }
 
 /// The join link of a room.
-pub(super) fn link(act: &Act<'_>, token: &str) -> Option<String> {
+pub(super) fn link(act: &OperationContext<'_>, token: &str) -> Option<String> {
     let token = RoomToken::new(token).ok()?;
     Some(JoinLink::new(act.admin.base_url(), token, act.admin.key).to_string())
 }
@@ -64,7 +64,7 @@ fn letters(defaults: RoomDefaults) -> String {
     .collect()
 }
 
-pub(super) async fn list(act: &Act<'_>) -> Done {
+pub(super) async fn list(act: &OperationContext<'_>) -> Done {
     let rooms = act.admin.store.rooms().await?;
     let lines = rooms
         .iter()
@@ -82,7 +82,7 @@ pub(super) async fn list(act: &Act<'_>) -> Done {
     Ok(Answer::show(serde_json::json!({ "rooms": data }), lines))
 }
 
-pub(super) async fn show(act: &Act<'_>, token: &str) -> Done {
+pub(super) async fn show(act: &OperationContext<'_>, token: &str) -> Done {
     let room = act.room(token).await?;
     let full = act.admin.store.room_full(room.id).await?;
     let (mods, pins) = full.map(|full| (full.mods, full.pins)).unwrap_or_default();
@@ -146,7 +146,7 @@ fn checked(name: Option<&str>, description: Option<&str>) -> Result<(), AdminErr
 }
 
 pub(super) async fn add(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     token: String,
     name: Option<String>,
     description: Option<String>,
@@ -212,7 +212,7 @@ pub(super) async fn add(
     clippy::too_many_lines,
     reason = "one change with everything it touches, in order"
 )]
-pub(super) async fn edit(act: &Act<'_>, token: &str, edit: Edit) -> Done {
+pub(super) async fn edit(act: &OperationContext<'_>, token: &str, edit: Edit) -> Done {
     let room = act.room(token).await?;
     checked(edit.name.as_deref(), edit.description.as_deref())?;
     if edit.name.is_none()
@@ -354,7 +354,7 @@ fn decode_image(text: &str) -> Result<Option<Vec<u8>>, AdminError> {
     Ok(Some(bytes))
 }
 
-async fn store_image(act: &Act<'_>, room_id: Id, bytes: &[u8]) -> Result<Id, AdminError> {
+async fn store_image(act: &OperationContext<'_>, room_id: Id, bytes: &[u8]) -> Result<Id, AdminError> {
     let kept = archive::put_content(act.admin, bytes).await?;
     // A picture needs an uploader.
     let uploader_id = super::upkeep::system_user(act).await?;
@@ -374,7 +374,7 @@ async fn store_image(act: &Act<'_>, room_id: Id, bytes: &[u8]) -> Result<Id, Adm
 
 /// Puts a former picture back, if its file is still there or was kept.
 pub(super) async fn restore_image(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     room_id: Id,
     image: Option<Id>,
     file: Option<FileRow>,
@@ -414,7 +414,7 @@ pub(super) async fn restore_image(
     Ok(Vec::new())
 }
 
-pub(super) async fn delete(act: &Act<'_>, token: &str) -> Done {
+pub(super) async fn delete(act: &OperationContext<'_>, token: &str) -> Done {
     let room = act.room(token).await?;
     let contents = archive::room_counts(act.admin, room.id).await?;
     let messages = contents

@@ -1,6 +1,6 @@
 //! Filters, rules, raid mode, and the log.
 
-use super::exec::{Act, Done, time};
+use super::exec::{Done, OperationContext, time};
 use super::names;
 use super::operation::{AdminError, Answer};
 use super::undo::{Undo, filter_words};
@@ -20,7 +20,7 @@ fn token_of(rooms: &[RoomRow], room: Option<Id>) -> Option<String> {
     })
 }
 
-pub(super) async fn filters(act: &Act<'_>) -> Done {
+pub(super) async fn filters(act: &OperationContext<'_>) -> Done {
     let rooms = act.admin.store.rooms().await?;
     let filters = act.admin.store.filters().await?;
     let mut lines = Vec::with_capacity(filters.len());
@@ -41,7 +41,7 @@ pub(super) async fn filters(act: &Act<'_>) -> Done {
 }
 
 pub(super) async fn filter_add(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     room: Option<&str>,
     kind: FilterKind,
     pattern: String,
@@ -95,7 +95,7 @@ pub(super) async fn filter_add(
     })
 }
 
-pub(super) async fn filter_remove(act: &Act<'_>, id: i64) -> Done {
+pub(super) async fn filter_remove(act: &OperationContext<'_>, id: i64) -> Done {
     let filter = act
         .admin
         .store
@@ -134,7 +134,7 @@ pub(super) async fn filter_remove(act: &Act<'_>, id: i64) -> Done {
     })
 }
 
-pub(super) async fn filter_test(act: &Act<'_>, room: Option<&str>, text: String) -> Done {
+pub(super) async fn filter_test(act: &OperationContext<'_>, room: Option<&str>, text: String) -> Done {
     let room = act.maybe_room(room).await?;
     let message = Inspected {
         body: text,
@@ -161,7 +161,7 @@ pub(super) async fn filter_test(act: &Act<'_>, room: Option<&str>, text: String)
     Ok(Answer::show(serde_json::json!({ "hits": hits }), lines))
 }
 
-pub(super) async fn settings(act: &Act<'_>, room: Option<&str>) -> Done {
+pub(super) async fn settings(act: &OperationContext<'_>, room: Option<&str>) -> Done {
     let only = act.maybe_room(room).await?;
     let rooms = act.admin.store.rooms().await?;
     let mut lines = Vec::new();
@@ -182,7 +182,7 @@ pub(super) async fn settings(act: &Act<'_>, room: Option<&str>) -> Done {
 
 /// Says how many messages a new age limit removes within minutes, and how to keep them.
 async fn losses(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     room: Option<&RoomRow>,
     name: &str,
     value: Option<&str>,
@@ -224,7 +224,7 @@ async fn losses(
 }
 
 pub(super) async fn setting_set(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     room: Option<&str>,
     name: &str,
     value: Option<String>,
@@ -282,7 +282,7 @@ pub(super) async fn setting_set(
     })
 }
 
-pub(super) async fn raids(act: &Act<'_>) -> Done {
+pub(super) async fn raids(act: &OperationContext<'_>) -> Done {
     let rooms = act.admin.store.rooms().await?;
     let mut lines = Vec::new();
     let mut data = Vec::new();
@@ -310,7 +310,7 @@ pub(super) async fn raids(act: &Act<'_>) -> Done {
 }
 
 pub(super) async fn raid_on(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     room: Option<&str>,
     seconds: Option<f64>,
     reach_back: f64,
@@ -364,7 +364,7 @@ pub(super) async fn raid_on(
     })
 }
 
-pub(super) async fn raid_off(act: &Act<'_>, room: Option<&str>) -> Done {
+pub(super) async fn raid_off(act: &OperationContext<'_>, room: Option<&str>) -> Done {
     let room = act.maybe_room(room).await?;
     let token = room.as_ref().map(|room| room.token.as_str());
     let room_id = room.as_ref().map_or(0, |room| room.id);
@@ -408,7 +408,7 @@ pub(super) async fn raid_off(act: &Act<'_>, room: Option<&str>) -> Done {
     })
 }
 
-fn tell(act: &Act<'_>, room: Option<&str>, on: bool) {
+fn tell(act: &OperationContext<'_>, room: Option<&str>, on: bool) {
     if let Some(guard) = &act.admin.guard {
         guard.tell(&PluginEvent::Raid {
             room: room.map(str::to_owned),
@@ -418,7 +418,7 @@ fn tell(act: &Act<'_>, room: Option<&str>, on: bool) {
     }
 }
 
-pub(super) async fn log(act: &Act<'_>, mut query: LogQuery) -> Done {
+pub(super) async fn log(act: &OperationContext<'_>, mut query: LogQuery) -> Done {
     query.actor = known_actor(act, query.actor).await?;
     let rows = act.admin.store.log(query).await?;
     let mut people = Vec::new();
@@ -462,7 +462,10 @@ pub(super) async fn log(act: &Act<'_>, mut query: LogQuery) -> Done {
 }
 
 /// An actor as the log writes it: `operator:NAME` and `server` as they are, people by their shown id.
-pub(super) async fn known_actor(act: &Act<'_>, actor: Option<String>) -> Result<Option<String>, AdminError> {
+pub(super) async fn known_actor(
+    act: &OperationContext<'_>,
+    actor: Option<String>,
+) -> Result<Option<String>, AdminError> {
     let Some(actor) = actor else { return Ok(None) };
     if actor == "server" || actor == "operator" || actor.starts_with("operator:") {
         return Ok(Some(actor));

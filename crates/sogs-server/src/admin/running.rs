@@ -13,7 +13,7 @@ use super::reference::Merged;
 use super::socket::{SOCKET, bind_private, serve};
 use crate::app::{App, LogLevel, unix_now};
 use crate::config::Config;
-use crate::contents::Contents;
+use crate::contents::BlobStore;
 
 struct LiveApp(Arc<App>);
 
@@ -35,7 +35,7 @@ impl Live for LiveApp {
         })
     }
 
-    fn contents(&self) -> &Contents {
+    fn contents(&self) -> &BlobStore {
         &self.0.contents
     }
 
@@ -136,7 +136,7 @@ pub(crate) async fn start(
     let admin = Admin {
         store: Arc::clone(&app.store),
         folder: config.dir.clone(),
-        stored: Contents::of(&config).map_err(std::io::Error::other)?,
+        stored: BlobStore::of(&config).map_err(std::io::Error::other)?,
         database: config.database_url(),
         configured_url: app.base_url(),
         key: app.public_key(),

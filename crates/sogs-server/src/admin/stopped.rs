@@ -11,7 +11,7 @@ use super::operation::{AdminError, AdminRequest, Answer};
 use super::reference::commented_config;
 use super::socket::{Asked, ask};
 use crate::config::{CONFIG_FILE, Config, ConfigError};
-use crate::contents::Contents;
+use crate::contents::BlobStore;
 use crate::key::{KeyCheck, KeyError, load_key};
 use crate::store;
 
@@ -94,7 +94,7 @@ async fn directly(folder: &Path, request: AdminRequest) -> Result<Answer, AdminE
     let admin = Admin {
         store: Arc::clone(&store),
         folder: folder.to_path_buf(),
-        stored: Contents::of(&config)?,
+        stored: BlobStore::of(&config)?,
         database: config.database_url(),
         configured_url: base_url(&config),
         key,

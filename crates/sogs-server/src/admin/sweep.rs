@@ -1,6 +1,6 @@
 //! After a raid: everything that accounts first seen since a time wrote goes at once, and comes back at once.
 
-use super::exec::{Act, Done, count, time};
+use super::exec::{Done, OperationContext, count, time};
 use super::gone::{self, Extent};
 use super::names;
 use super::operation::{AdminError, Answer};
@@ -25,7 +25,7 @@ pub(super) struct Wave {
     pub(super) seconds: Option<f64>,
 }
 
-pub(super) async fn sweep(act: &Act<'_>, room: Option<&str>, wave: Wave) -> Done {
+pub(super) async fn sweep(act: &OperationContext<'_>, room: Option<&str>, wave: Wave) -> Done {
     checked(act, &wave)?;
     let room = act.maybe_room(room).await?;
     let newcomers = accounts(act, &wave).await?;
@@ -96,7 +96,7 @@ pub(super) async fn sweep(act: &Act<'_>, room: Option<&str>, wave: Wave) -> Done
     })
 }
 
-fn checked(act: &Act<'_>, wave: &Wave) -> Result<(), AdminError> {
+fn checked(act: &OperationContext<'_>, wave: &Wave) -> Result<(), AdminError> {
     let valid = |seconds: f64| seconds > 0.0 && seconds <= 1e9;
     if wave.seconds.is_some_and(|seconds| !valid(seconds) || !wave.ban) {
         return Err(AdminError::usage(
@@ -114,7 +114,7 @@ fn checked(act: &Act<'_>, wave: &Wave) -> Result<(), AdminError> {
 }
 
 /// The accounts of a wave.
-async fn accounts(act: &Act<'_>, wave: &Wave) -> Result<Vec<Newcomer>, AdminError> {
+async fn accounts(act: &OperationContext<'_>, wave: &Wave) -> Result<Vec<Newcomer>, AdminError> {
     let most = i64::try_from(MAX_ACCOUNTS + 1).unwrap_or(i64::MAX);
     let newcomers = act
         .admin
@@ -132,7 +132,7 @@ async fn accounts(act: &Act<'_>, wave: &Wave) -> Result<Vec<Newcomer>, AdminErro
 
 /// Who is banned from the whole server, or from this room, already.
 async fn banned_there(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     token: Option<&str>,
 ) -> Result<std::collections::HashSet<String>, AdminError> {
     Ok(act
@@ -148,7 +148,7 @@ async fn banned_there(
 
 /// The accounts with most posts, for a look before anything is done.
 async fn most_active(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     newcomers: &[Newcomer],
     posts: &std::collections::HashMap<Id, u64>,
 ) -> Result<Vec<String>, AdminError> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::exec::{Act, Done};
+use super::exec::{Done, OperationContext};
 use super::gone::Gone;
 use super::operation::{AdminError, Answer};
 use super::{archive, newkey, rooms};
@@ -168,7 +168,7 @@ impl Undo {
 }
 
 /// Takes back an entry of the log.
-pub(super) async fn undo(act: &Act<'_>, id: Option<Id>) -> Done {
+pub(super) async fn undo(act: &OperationContext<'_>, id: Option<Id>) -> Done {
     let store = &act.admin.store;
     let Some(entry) = store.log_entry(id).await? else {
         return Err(match id {
@@ -214,7 +214,7 @@ pub(super) async fn undo(act: &Act<'_>, id: Option<Id>) -> Done {
 }
 
 /// Takes back one entry; what came of it, in words.
-pub(super) async fn take_back(act: &Act<'_>, entry: &LogRow) -> Result<Vec<String>, AdminError> {
+pub(super) async fn take_back(act: &OperationContext<'_>, entry: &LogRow) -> Result<Vec<String>, AdminError> {
     let text = entry.undo.as_deref().unwrap_or_default();
     let plan: Undo = serde_json::from_str(text)
         .map_err(|error| AdminError::failed(format!("entry {} cannot be read: {error}", entry.id)))?;
@@ -232,7 +232,7 @@ pub(super) async fn take_back(act: &Act<'_>, entry: &LogRow) -> Result<Vec<Strin
 }
 
 #[expect(clippy::too_many_lines, reason = "one arm for each kind of undo")]
-async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
+async fn restore(act: &OperationContext<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
     let store = &act.admin.store;
     let mut lines = Vec::new();
     match plan {
@@ -374,7 +374,7 @@ async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
     Ok(lines)
 }
 
-async fn restore_rights(act: &Act<'_>, user_id: Id, right: &Rights) -> Result<(), AdminError> {
+async fn restore_rights(act: &OperationContext<'_>, user_id: Id, right: &Rights) -> Result<(), AdminError> {
     let store = &act.admin.store;
     let place = || {
         right
@@ -417,7 +417,7 @@ async fn restore_rights(act: &Act<'_>, user_id: Id, right: &Rights) -> Result<()
 
 /// Permissions as they were, and what was scheduled and is not due yet.
 async fn restore_permissions(
-    act: &Act<'_>,
+    act: &OperationContext<'_>,
     room_id: Id,
     user_id: Id,
     mut patch: PermissionPatch,

@@ -1,6 +1,6 @@
 //! Taking back several entries of the log: ranges of numbers, or everything that somebody did.
 
-use super::exec::{Act, Done, count};
+use super::exec::{Done, OperationContext, count};
 use super::operation::{AdminError, Answer};
 use super::rules::known_actor;
 use super::undo::take_back;
@@ -11,7 +11,7 @@ use crate::store::operation::{LogQuery, LogRow};
 const MAX_ENTRIES: i64 = 10_000;
 
 /// Takes back the entries of these ranges that fit the query, the latest first.
-pub(super) async fn undo(act: &Act<'_>, ranges: &[(Id, Id)], mut query: LogQuery) -> Done {
+pub(super) async fn undo(act: &OperationContext<'_>, ranges: &[(Id, Id)], mut query: LogQuery) -> Done {
     if ranges.is_empty() && query.actor.is_none() && query.since.is_none() {
         return Err(AdminError::usage(
             "this would take back everything in the log",

@@ -1,14 +1,14 @@
 //! Upkeep of rooms: pins, the lifetime of files, and changes of all rooms at once.
 
 use super::archive;
-use super::exec::{Act, Done, count, one_token, place_words, time};
+use super::exec::{Done, OperationContext, count, one_token, place_words, time};
 use super::gone::Gone;
 use super::operation::{AdminError, Answer, PermissionChange, Place};
 use super::undo::Undo;
 use crate::store::{Id, Pinned, RoomPatch, RoomRow};
 
 /// The server's own appearance as a user, who pins and uploads for operators.
-pub(super) async fn system_user(act: &Act<'_>) -> Result<Id, AdminError> {
+pub(super) async fn system_user(act: &OperationContext<'_>) -> Result<Id, AdminError> {
     let name = format!("ff{}", act.admin.key);
     let (user, _) = act
         .admin
@@ -19,7 +19,7 @@ pub(super) async fn system_user(act: &Act<'_>) -> Result<Id, AdminError> {
 }
 
 /// Changes what every room lets everybody do.
-pub(super) async fn edit_every(act: &Act<'_>, permissions: PermissionChange) -> Done {
+pub(super) async fn edit_every(act: &OperationContext<'_>, permissions: PermissionChange) -> Done {
     if permissions.is_empty() {
         return Err(AdminError::usage(
             "nothing is to be changed",
@@ -91,7 +91,7 @@ pub(super) async fn edit_every(act: &Act<'_>, permissions: PermissionChange) -> 
 }
 
 /// Keeps files that are attached to messages for good.
-pub(super) async fn keep_files(act: &Act<'_>, place: &Place) -> Done {
+pub(super) async fn keep_files(act: &OperationContext<'_>, place: &Place) -> Done {
     let rooms = act.rooms(place).await?;
     let mut files = Vec::new();
     match &rooms {
@@ -133,7 +133,7 @@ pub(super) async fn keep_files(act: &Act<'_>, place: &Place) -> Done {
 }
 
 /// Pins a message; its files are kept as long as it is pinned.
-pub(super) async fn pin(act: &Act<'_>, room: &str, id: Id) -> Done {
+pub(super) async fn pin(act: &OperationContext<'_>, room: &str, id: Id) -> Done {
     let room = act.room(room).await?;
     let store = &act.admin.store;
     let before = store.pins_of(vec![id]).await?;
@@ -178,7 +178,7 @@ pub(super) async fn pin(act: &Act<'_>, room: &str, id: Id) -> Done {
 }
 
 /// Unpins one message of a room, or all, and says when their files expire.
-pub(super) async fn unpin(act: &Act<'_>, room: &str, id: Option<Id>) -> Done {
+pub(super) async fn unpin(act: &OperationContext<'_>, room: &str, id: Option<Id>) -> Done {
     let room = act.room(room).await?;
     let store = &act.admin.store;
     let full = store.room_full(room.id).await?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::bucket::Listed;
-use super::{ContentError, Contents, Place, hash_of};
+use super::{BlobStore, ContentError, Place, hash_of};
 use crate::arrivals::Sender;
 use crate::store::DynStore;
 
@@ -21,7 +21,7 @@ pub struct Swept {
     pub removed: u64,
 }
 
-impl Contents {
+impl BlobStore {
     /// Notes that these contents belong to a community, by its public key.
     ///
     /// # Errors

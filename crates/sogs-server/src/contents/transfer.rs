@@ -10,7 +10,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::bucket::Measured;
-use super::{ContentError, Contents, Place, hash_of, place};
+use super::{BlobStore, ContentError, Place, hash_of, place};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -37,7 +37,7 @@ fn damaged(name: &str) -> ContentError {
     ContentError::Damaged(format!("{name} does not have the hash in its name"))
 }
 
-impl Contents {
+impl BlobStore {
     /// The size of a content, and with `whole` whether its bytes have the hash of its name.
     pub(crate) async fn look_at(&self, name: &str, whole: bool) -> Result<Checked, ContentError> {
         let size = self.size(name).await?;

@@ -42,7 +42,7 @@ impl RoomBook {
 
 /// The rules of all rooms.
 #[derive(Debug)]
-pub struct Book {
+pub struct RuleSet {
     /// What is set for the whole server.
     pub server: Rules,
     /// Raid mode of the whole server.
@@ -52,7 +52,7 @@ pub struct Book {
     others: RoomBook,
 }
 
-impl Book {
+impl RuleSet {
     /// Reads and compiles everything. A stored filter or rule that this version does not understand is
     /// left out with a warning: one bad row must not take the others out of force.
     pub async fn load(store: &DynStore) -> StoreResult<Self> {

@@ -16,7 +16,7 @@ use super::auth::banned;
 use super::memory::{SMALL_ANSWER, SMALL_BODY};
 use super::reply::{Refusal, Reply};
 use super::request::{Body, Req};
-use super::route::{Answer, Cx, Way, dispatch, is_success};
+use super::route::{Answer, RequestContext, RequestOrigin, dispatch, is_success};
 use crate::cache::User;
 
 /// Bytes of all answers of one batch; what would exceed it is answered 413 in its place.
@@ -160,7 +160,7 @@ impl<'de> Visitor<'de> for Requests {
 }
 
 /// `POST /batch` and, with `in_order`, `POST /sequence`, which stops after the first failure.
-pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
+pub(crate) async fn batch(cx: &RequestContext<'_>, in_order: bool) -> Answer {
     let config = cx.app.config();
     if cx.way.depth >= config.limits.batch_depth {
         return Err(Refusal::page(400));
@@ -180,7 +180,7 @@ pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
     if spent.is_err() {
         return Err(Refusal::page(400));
     }
-    let way = Way {
+    let way = RequestOrigin {
         depth: cx.way.depth + 1,
         ..cx.way.clone()
     };
@@ -221,7 +221,7 @@ pub(crate) async fn batch(cx: &Cx<'_>, in_order: bool) -> Answer {
 }
 
 /// The caller as they are now. An id that its account does not admit any more is answered like one that never was.
-async fn again(cx: &Cx<'_>, user: &User) -> Result<Arc<User>, Refusal> {
+async fn again(cx: &RequestContext<'_>, user: &User) -> Result<Arc<User>, Refusal> {
     let id: SessionId = user.name.parse().map_err(|_| Refusal::unauthenticated())?;
     let now = cx.app.visitor(&id, cx.now).await?;
     now.ok_or_else(Refusal::unauthenticated)

@@ -19,7 +19,7 @@ use super::claim;
 use super::memory::SMALL_BODY;
 use super::reply::{Refusal, Reply, ReplyBody};
 use super::request::{Body, Req};
-use super::route::{Way, serve, visible_room};
+use super::route::{RequestOrigin, serve, visible_room};
 use super::routes::files::{disk, may_upload, too_large};
 use crate::app::{App, unix_now};
 use crate::arrivals::Sender;
@@ -79,7 +79,7 @@ async fn answer(
     let reply = match received {
         Ok(body) => {
             req.body = body;
-            let reply = serve(app, &req, &Way::direct(app)).await;
+            let reply = serve(app, &req, &RequestOrigin::direct(app)).await;
             tracing::debug!(%client, method = %req.method, path = %req.path, status = reply.status.as_u16(), "request");
             reply
         }

@@ -9,7 +9,7 @@ use session_protocol::onion::{v3, v4};
 use super::memory::SMALL_ANSWER;
 use super::reply::{Refusal, Reply, ReplyBody};
 use super::request::{Body, Req};
-use super::route::{Answer, Cx, Way, serve};
+use super::route::{Answer, RequestContext, RequestOrigin, serve};
 
 /// Randomness of the operating system, which gives it without fail once it is up.
 fn system_rng() -> rand_core::UnwrapErr<getrandom::SysRng> {
@@ -37,14 +37,14 @@ fn unreadable(error: session_protocol::onion::OnionError) -> Refusal {
 
 /// Lets the router answer what was inside.
 async fn carry_out(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     method: &str,
     target: &str,
     fields: &[(String, String)],
     body: Vec<u8>,
 ) -> Reply {
     cx.app.counters.onions.fetch_add(1, Ordering::Relaxed);
-    let way = Way {
+    let way = RequestOrigin {
         onion: true,
         ..cx.way.clone()
     };
@@ -55,7 +55,7 @@ async fn carry_out(
 }
 
 /// `POST /oxen/v4/lsrpc`
-pub(crate) async fn v4(cx: &Cx<'_>) -> Answer {
+pub(crate) async fn v4(cx: &RequestContext<'_>) -> Answer {
     let (request, key) = v4::Request::open(cx.req.bytes(), &cx.app.secret).map_err(unreadable)?;
     let reply = carry_out(
         cx,
@@ -93,7 +93,7 @@ pub(crate) async fn v4(cx: &Cx<'_>) -> Answer {
 }
 
 /// `POST /oxen/v3/lsrpc` and `/loki/v3/lsrpc`
-pub(crate) async fn v3(cx: &Cx<'_>) -> Answer {
+pub(crate) async fn v3(cx: &RequestContext<'_>) -> Answer {
     let (request, key) = v3::Request::open(cx.req.bytes(), &cx.app.secret).map_err(unreadable)?;
     let reply = carry_out(
         cx,

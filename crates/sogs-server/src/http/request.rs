@@ -22,12 +22,12 @@ pub(crate) enum Body {
     /// In memory.
     Memory(Bytes),
     /// On disk, counted and hashed while it arrived.
-    Spooled(Spooled),
+    Spooled(StagedUpload),
 }
 
 /// An upload on disk; the file goes when this is dropped without being kept.
 #[derive(Debug)]
-pub(crate) struct Spooled {
+pub(crate) struct StagedUpload {
     pub(crate) path: PathBuf,
     pub(crate) size: u64,
     /// BLAKE2b-64, which the request's signature covers.
@@ -40,7 +40,7 @@ pub(crate) struct Spooled {
     pub(crate) share: Arriving,
 }
 
-impl Drop for Spooled {
+impl Drop for StagedUpload {
     fn drop(&mut self) {
         // Moved away when it was kept.
         let _ = std::fs::remove_file(&self.path);

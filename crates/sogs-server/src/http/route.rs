@@ -22,7 +22,7 @@ use crate::store::with_nonce;
 
 /// How a request came here.
 #[derive(Debug, Clone)]
-pub(crate) struct Way {
+pub(crate) struct RequestOrigin {
     /// Through an onion: another onion inside is refused.
     pub(crate) onion: bool,
     /// How many batches it is inside of.
@@ -31,7 +31,7 @@ pub(crate) struct Way {
     pub(crate) allowance: Arc<AtomicUsize>,
 }
 
-impl Way {
+impl RequestOrigin {
     /// Straight from the network.
     pub(crate) fn direct(app: &App) -> Self {
         Self {
@@ -43,11 +43,11 @@ impl Way {
 }
 
 /// What a handler works with.
-pub(crate) struct Cx<'a> {
+pub(crate) struct RequestContext<'a> {
     pub(crate) app: &'a Arc<App>,
     pub(crate) req: &'a Req,
     pub(crate) caller: Option<Arc<User>>,
-    pub(crate) way: &'a Way,
+    pub(crate) way: &'a RequestOrigin,
     /// Unix seconds.
     pub(crate) now: f64,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Cx<'a> {
 /// Result of a handler.
 pub(crate) type Answer = Result<Reply, Refusal>;
 
-impl Cx<'_> {
+impl RequestContext<'_> {
     /// The caller, or 401.
     pub(crate) fn user(&self) -> Result<&Arc<User>, Refusal> {
         self.caller.as_ref().ok_or_else(Refusal::unauthenticated)
@@ -135,7 +135,7 @@ fn path_id(segment: &str) -> Option<SessionId> {
 }
 
 /// Authenticates and answers a request.
-pub(crate) fn serve<'a>(app: &'a Arc<App>, req: &'a Req, way: &'a Way) -> BoxFuture<'a, Reply> {
+pub(crate) fn serve<'a>(app: &'a Arc<App>, req: &'a Req, way: &'a RequestOrigin) -> BoxFuture<'a, Reply> {
     Box::pin(async move {
         match authenticate(app, req).await {
             Err(refusal) => refusal.into(),
@@ -152,9 +152,14 @@ pub(crate) fn serve<'a>(app: &'a Arc<App>, req: &'a Req, way: &'a Way) -> BoxFut
 }
 
 /// Answers a request of a caller who is known already (or nobody).
-pub(crate) async fn dispatch(app: &Arc<App>, req: &Req, caller: Option<Arc<User>>, way: &Way) -> Reply {
+pub(crate) async fn dispatch(
+    app: &Arc<App>,
+    req: &Req,
+    caller: Option<Arc<User>>,
+    way: &RequestOrigin,
+) -> Reply {
     let now = unix_now();
-    let cx = Cx {
+    let cx = RequestContext {
         app,
         req,
         caller,
@@ -218,7 +223,7 @@ const API: [&str; 9] = [
     "ackpost", "rooms", "room", "user", "inbox", "outbox", "batch", "sequence", "legacy",
 ];
 
-async fn route(cx: &Cx<'_>) -> Answer {
+async fn route(cx: &RequestContext<'_>) -> Answer {
     let Some(path) = cx.req.path.strip_prefix('/') else {
         return Err(Refusal::not_found());
     };
@@ -278,7 +283,7 @@ async fn route(cx: &Cx<'_>) -> Answer {
     }
 }
 
-async fn room_route(cx: &Cx<'_>, token: &str, rest: &[&str], method: &Method) -> Answer {
+async fn room_route(cx: &RequestContext<'_>, token: &str, rest: &[&str], method: &Method) -> Answer {
     let number = |segment: &str| path_int(segment).ok_or(Refusal::not_found());
     let person = |segment: &str| path_id(segment).ok_or(Refusal::not_found());
     match (rest, method) {
@@ -349,7 +354,7 @@ fn methods(rest: &[&str]) -> &'static str {
 }
 
 /// Pages for browsers, if they are switched on; else nothing is there.
-async fn other(cx: &Cx<'_>) -> Answer {
+async fn other(cx: &RequestContext<'_>) -> Answer {
     if cx.way.onion || cx.way.depth > 0 || !matches!(cx.req.method, Method::GET | Method::HEAD) {
         return Err(Refusal::not_found());
     }

@@ -13,7 +13,7 @@ use super::copy::copy_all;
 use super::tables::{ALL, FILES};
 use super::{ImportError, file_error};
 use crate::config::{CONFIG_FILE, Config, KEY_FILE, Storage};
-use crate::contents::{ContentError, Contents, hash_of};
+use crate::contents::{BlobStore, ContentError, hash_of};
 use crate::store::{self, StoreOptions};
 
 const DATABASE: &str = "community.db";
@@ -23,7 +23,7 @@ const MANIFEST: &str = "backup.json";
 /// What a backup is made of.
 pub(crate) struct Source<'a> {
     pub(crate) folder: &'a Path,
-    pub(crate) files: &'a Contents,
+    pub(crate) files: &'a BlobStore,
     pub(crate) database: &'a str,
 }
 
@@ -136,7 +136,7 @@ pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupRepor
         .texts(format!("SELECT DISTINCT content FROM {} ORDER BY 1", FILES.name))
         .await?;
     copy.close().await?;
-    let into = Contents::new(to.join(UPLOADS));
+    let into = BlobStore::new(to.join(UPLOADS));
     let mut files = 0;
     let (mut missing, mut damaged) = (0_u64, 0_u64);
     contents.retain(|content| hash_of(content).is_some());
@@ -284,7 +284,7 @@ pub async fn restore_with(
         Storage::Folder
     };
     config.check()?;
-    let contents = Contents::of(&config)?;
+    let contents = BlobStore::of(&config)?;
     if options.bucket {
         contents.must_be_empty().await?;
     }
@@ -303,7 +303,7 @@ pub async fn restore_with(
         copy_private(&from.join(DATABASE), &folder.join(DATABASE))?;
     }
     for name in backed_up(&from.join(UPLOADS))? {
-        let file = Contents::path_in(&from.join(UPLOADS), &name);
+        let file = BlobStore::path_in(&from.join(UPLOADS), &name);
         contents
             .put_file(&name, &file)
             .await

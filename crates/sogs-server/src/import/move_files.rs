@@ -10,7 +10,7 @@ use super::bulk::Conn;
 use super::tables::FILES;
 use super::{ImportError, file_error};
 use crate::config::{CONFIG_FILE, Config, Storage};
-use crate::contents::{ContentError, Contents};
+use crate::contents::{BlobStore, ContentError};
 use crate::store;
 
 /// Files that are copied together.
@@ -63,8 +63,8 @@ pub async fn move_files(folder: &Path, to: Storage, dry_run: bool) -> Result<Mov
     if tokio::net::UnixStream::connect(socket).await.is_ok() {
         return Err(ImportError::Target("the server of this folder runs".to_owned()));
     }
-    let source = Contents::of(&config)?;
-    let target = Contents::in_storage(&config, to)?;
+    let source = BlobStore::of(&config)?;
+    let target = BlobStore::in_storage(&config, to)?;
     config.files.storage = to;
     config.check()?;
     // Held to the end, so that no server starts on this database meanwhile.
@@ -92,8 +92,8 @@ pub async fn move_files(folder: &Path, to: Storage, dry_run: bool) -> Result<Mov
 }
 
 async fn copy(
-    source: &Contents,
-    target: &Contents,
+    source: &BlobStore,
+    target: &BlobStore,
     names: Vec<String>,
     dry_run: bool,
 ) -> Result<MoveReport, ImportError> {
@@ -130,7 +130,7 @@ async fn copy(
     Ok(report)
 }
 
-async fn would_copy(source: &Contents, target: &Contents, name: &str) -> Result<(u64, bool), ContentError> {
+async fn would_copy(source: &BlobStore, target: &BlobStore, name: &str) -> Result<(u64, bool), ContentError> {
     let size = source.size(name).await?;
     match target.size(name).await {
         Ok(there) => Ok((size, there != size)),

@@ -8,7 +8,7 @@ use super::bulk::{Conn, RowValues};
 use super::foreign::{Origin, folder_of};
 use super::ini::{self, ForeignConfig};
 use super::{ImportError, file_error, foreign_tables as theirs};
-use crate::contents::{Contents, content_name};
+use crate::contents::{BlobStore, content_name};
 
 /// The longest configuration file, in bytes.
 const MAX_CONFIG: u64 = 1 << 20;
@@ -237,7 +237,7 @@ impl Files {
         let bytes = std::fs::read(&path).map_err(file_error(&path))?;
         let content = content_name(&bytes);
         if let Some(target) = &self.target {
-            let place = Contents::path_in(target, &content);
+            let place = BlobStore::path_in(target, &content);
             if !place.exists() {
                 write_durably(&place, &bytes)?;
             }

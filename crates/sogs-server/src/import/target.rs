@@ -12,7 +12,7 @@ use super::ini::ForeignConfig;
 use super::tables::{COMMUNITY, FACTS, FILTERS, RAIDS, SETTINGS};
 use super::{ImportError, backup, file_error};
 use crate::config::{CONFIG_FILE, Config, Storage};
-use crate::contents::Contents;
+use crate::contents::BlobStore;
 use crate::store::{self, DynStore};
 
 /// The word of the audit log for an import.
@@ -217,7 +217,7 @@ impl Target {
         let to = crate::admin::replaced_folder(folder, crate::app::unix_now());
         let source = backup::Source {
             folder,
-            files: &Contents::of(&self.config)?,
+            files: &BlobStore::of(&self.config)?,
             database: &self.config.database_url(),
         };
         backup::backup(&source, &to).await?;

@@ -11,7 +11,7 @@ use super::ImportError;
 use super::bulk::{Conn, RowValues, Table, Value};
 use super::tables::{FACTS, FILES, HISTORY, MESSAGES, ROOMS, USERS};
 use crate::config::{Config, ConfigError};
-use crate::contents::{ContentError, Contents};
+use crate::contents::{BlobStore, ContentError};
 use crate::key::load_key;
 
 /// The most problems of one kind that are named.
@@ -208,7 +208,7 @@ pub async fn verify_with(folder: &Path, options: VerifyOptions) -> Result<Verify
     integrity(&mut conn, &mut report).await?;
     sequences(&mut conn, &mut report).await?;
     signatures(&mut conn, options.every.max(1), &mut report).await?;
-    let contents = Contents::of(&config)?;
+    let contents = BlobStore::of(&config)?;
     contents.reach().await?;
     files(&mut conn, &contents, options.sizes_only, &mut report).await?;
     conn.commit().await?;
@@ -391,7 +391,7 @@ async fn former_signatures(
 /// Compares every file with its row and, unless `sizes_only`, with the hash in its name.
 async fn files(
     conn: &mut Conn,
-    contents: &Contents,
+    contents: &BlobStore,
     sizes_only: bool,
     report: &mut VerifyReport,
 ) -> Result<(), ImportError> {

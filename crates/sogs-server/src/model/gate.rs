@@ -19,7 +19,7 @@ pub struct Member {
 
 /// What a gate says to a post.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Passage {
+pub enum GateResult {
     /// Go on.
     Open,
     /// Keep the post until a moderator approves it.
@@ -29,38 +29,38 @@ pub enum Passage {
 }
 
 /// Whether a post of this member passes the gates of the room.
-pub fn post(rules: &Rules, member: &Member, now: f64) -> Passage {
+pub fn post(rules: &Rules, member: &Member, now: f64) -> GateResult {
     if member.moderator || member.trusted {
-        return Passage::Open;
+        return GateResult::Open;
     }
     if let Some(wait) = remaining(rules.member_age_seconds, member.first_seen, now) {
-        return Passage::Closed(format!("New members can post here in {}", span(wait)));
+        return GateResult::Closed(format!("New members can post here in {}", span(wait)));
     }
     match rules.approve_first {
-        Some(first) if member.posts < first => Passage::Hold,
-        _ => Passage::Open,
+        Some(first) if member.posts < first => GateResult::Hold,
+        _ => GateResult::Open,
     }
 }
 
 /// Whether this member may start a direct message.
-pub fn direct_message(rules: &Rules, member: &Member, now: f64) -> Passage {
+pub fn direct_message(rules: &Rules, member: &Member, now: f64) -> GateResult {
     if member.moderator {
-        return Passage::Open;
+        return GateResult::Open;
     }
     if rules.dm_block_banned == Some(true) && member.banned_somewhere {
-        return Passage::Closed("Direct messages are not available to you".to_owned());
+        return GateResult::Closed("Direct messages are not available to you".to_owned());
     }
     if !member.trusted
         && let Some(wait) = remaining(rules.dm_age_seconds, member.first_seen, now)
     {
-        return Passage::Closed(format!("New members can write direct messages in {}", span(wait)));
+        return GateResult::Closed(format!("New members can write direct messages in {}", span(wait)));
     }
     match rules.dm_posts {
-        Some(needed) if member.posts < needed => Passage::Closed(format!(
+        Some(needed) if member.posts < needed => GateResult::Closed(format!(
             "Direct messages are open to members with at least {needed} {}",
             if needed == 1 { "post" } else { "posts" }
         )),
-        _ => Passage::Open,
+        _ => GateResult::Open,
     }
 }
 
@@ -106,9 +106,9 @@ mod tests {
         };
         assert_eq!(
             post(&rules, &NEW, 1060.0),
-            Passage::Closed("New members can post here in 59 minutes".into())
+            GateResult::Closed("New members can post here in 59 minutes".into())
         );
-        assert_eq!(post(&rules, &NEW, 4600.0), Passage::Open);
+        assert_eq!(post(&rules, &NEW, 4600.0), GateResult::Open);
         assert_eq!(
             post(
                 &rules,
@@ -118,7 +118,7 @@ mod tests {
                 },
                 1060.0
             ),
-            Passage::Open
+            GateResult::Open
         );
     }
 
@@ -132,9 +132,9 @@ mod tests {
             ..Rules::default()
         };
         let trusted = Member { trusted: true, ..NEW };
-        assert_eq!(post(&rules, &trusted, 1060.0), Passage::Open);
+        assert_eq!(post(&rules, &trusted, 1060.0), GateResult::Open);
         assert!(
-            matches!(direct_message(&rules, &trusted, 1060.0), Passage::Closed(text) if text.contains("1 post")),
+            matches!(direct_message(&rules, &trusted, 1060.0), GateResult::Closed(text) if text.contains("1 post")),
             "only the age does not matter"
         );
     }
@@ -145,8 +145,11 @@ mod tests {
             approve_first: Some(2),
             ..Rules::default()
         };
-        assert_eq!(post(&rules, &NEW, 1060.0), Passage::Hold);
-        assert_eq!(post(&rules, &Member { posts: 2, ..NEW }, 1060.0), Passage::Open);
+        assert_eq!(post(&rules, &NEW, 1060.0), GateResult::Hold);
+        assert_eq!(
+            post(&rules, &Member { posts: 2, ..NEW }, 1060.0),
+            GateResult::Open
+        );
     }
 
     #[test]
@@ -157,12 +160,15 @@ mod tests {
             dm_block_banned: Some(true),
             ..Rules::default()
         };
-        assert!(matches!(direct_message(&rules, &NEW, 1001.0), Passage::Closed(_)));
+        assert!(matches!(
+            direct_message(&rules, &NEW, 1001.0),
+            GateResult::Closed(_)
+        ));
         assert!(
-            matches!(direct_message(&rules, &NEW, 2000.0), Passage::Closed(text) if text.contains("3 posts"))
+            matches!(direct_message(&rules, &NEW, 2000.0), GateResult::Closed(text) if text.contains("3 posts"))
         );
         let member = Member { posts: 3, ..NEW };
-        assert_eq!(direct_message(&rules, &member, 2000.0), Passage::Open);
+        assert_eq!(direct_message(&rules, &member, 2000.0), GateResult::Open);
         assert!(matches!(
             direct_message(
                 &rules,
@@ -172,7 +178,7 @@ mod tests {
                 },
                 2000.0
             ),
-            Passage::Closed(_)
+            GateResult::Closed(_)
         ));
     }
 

@@ -4,14 +4,14 @@
 use tokio::time::Instant;
 
 use super::super::look::{Ending, PASSED_ON_AFTER, Verdict};
-use super::super::{Courier, Job, Key, Past};
+use super::super::{DeliveryTracker, Job, Key, PriorAttempt};
 use crate::Jid;
 use crate::error::Doubt;
 use crate::message::{ConfirmedBy, Target};
 use crate::ns;
 use crate::xml::Element;
 
-impl Courier {
+impl DeliveryTracker {
     /// The room showed a message to us. A server that handles each session beside the others may die before
     /// it is shown to everybody: a kept session, which would notice, waits for that moment.
     pub(super) fn shown(&mut self, key: Key, live: bool) {
@@ -61,7 +61,7 @@ impl Courier {
             .find_map(|id| self.by_id.get(id).copied());
         if let Some(key) = key
             && self.jobs.get(&key).is_some_and(|job| {
-                job.past == Past::Unknown
+                job.past == PriorAttempt::Unknown
                     && matches!(&job.target, Target::Room(target) if target.room.same_bare(room))
                     && job.is_shown_by(message)
             })
@@ -76,7 +76,7 @@ impl Courier {
         // A room elsewhere did not go down with our server.
         let restarted = lived_on == Some(false) && is_local(&self.own, &job.target);
         let in_order = self.last_end == Ending::Said;
-        let whole = job.past == Past::Missing && (in_order || self.line.in_order());
+        let whole = job.past == PriorAttempt::Missing && (in_order || self.line.in_order());
         let passed_on = job.lived.is_some_and(|lived| lived >= PASSED_ON_AFTER);
         if shown && (passed_on || !restarted || in_order) {
             Verdict::Shown

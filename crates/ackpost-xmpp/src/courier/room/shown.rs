@@ -1,13 +1,13 @@
 //! What rooms show: which of it is ours.
 
-use super::super::{Courier, Job, Key, Past, Question};
+use super::super::{DeliveryTracker, Job, Key, PriorAttempt, Question};
 use super::{NICKS_MAX, Room, Stage, variant};
 use crate::Jid;
 use crate::message::{ConfirmedBy, Note, Target};
 use crate::ns;
 use crate::xml::{Element, escape_into};
 
-impl Courier {
+impl DeliveryTracker {
     /// A room shows a message: ours?
     pub(in crate::courier) fn echo(&mut self, stanza: &Element, from: &Jid) -> bool {
         let bare = from.to_bare();
@@ -129,7 +129,7 @@ impl Courier {
                 continue;
             };
             if job.taken_at.is_some() {
-                job.past = Past::Unknown;
+                job.past = PriorAttempt::Unknown;
                 missed.push(key);
             } else {
                 self.release(key);

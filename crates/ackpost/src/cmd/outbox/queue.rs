@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use ackpost_notify::outbox::{
-    AcceptOptions, Accepted, Budget, Dedup, FlushSettings, Outbox, OutboxId, Quiet, RuleError, State,
+    AcceptOptions, Accepted, Dedup, FlushSettings, Outbox, OutboxId, QuietHours, RateLimit, RuleError, State,
     WorkerSettings,
 };
-use ackpost_notify::{Asset, Message, Problem, Service};
+use ackpost_notify::{Asset, Diagnostic, Message, Service};
 use clap::Args;
 
 use super::place::{PlaceArgs, failure};
@@ -38,11 +38,11 @@ pub(crate) struct QueueArgs {
     #[arg(long, value_name = "TIME", requires = "queue", value_parser = super::span)]
     digest: Option<Duration>,
     /// Limit the messages per time to one target, such as 5/16s, or off. In a URL: budget=
-    #[arg(long, value_name = "N/TIME", requires = "queue", value_parser = rule(Budget::parse))]
-    budget: Option<Budget>,
+    #[arg(long, value_name = "N/TIME", requires = "queue", value_parser = rule(RateLimit::parse))]
+    budget: Option<RateLimit>,
     /// Send nothing in these hours, such as 22:00-07:00. In a URL: quiet= (and tz=)
-    #[arg(long, value_name = "FROM-TO", requires = "queue", value_parser = rule(Quiet::parse))]
-    quiet_hours: Option<Quiet>,
+    #[arg(long, value_name = "FROM-TO", requires = "queue", value_parser = rule(QuietHours::parse))]
+    quiet_hours: Option<QuietHours>,
     /// Do not deliver waiting messages of the outbox in this run
     #[arg(long)]
     no_drain: bool,
@@ -76,7 +76,11 @@ impl QueueArgs {
     }
 
     /// Takes the services out that are sent to by way of the outbox, templates resolved, and leaves the others in.
-    pub(crate) fn take_from(&self, loaded: &mut Loaded, message: &Message) -> (Vec<Service>, Vec<Problem>) {
+    pub(crate) fn take_from(
+        &self,
+        loaded: &mut Loaded,
+        message: &Message,
+    ) -> (Vec<Service>, Vec<Diagnostic>) {
         let mut taken = Vec::new();
         let mut problems = Vec::new();
         let mut indices = Vec::new();

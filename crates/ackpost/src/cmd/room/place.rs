@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use ackpost_notify::{CourierOptions, Service};
+use ackpost_notify::{ConnectionOptions, Service};
 use ackpost_xmpp::Account;
 use clap::Args;
 use session_protocol::link::LinkError;
@@ -170,7 +170,7 @@ impl Way {
     }
 
     fn places_of_url(&self, url: &str) -> Result<Vec<Place>, Failure> {
-        let refused = |problem: ackpost_notify::Problem| {
+        let refused = |problem: ackpost_notify::Diagnostic| {
             Failure::usage(problem.to_string(), "see `ackpost details` for the forms")
         };
         let context = ackpost_notify::Context {
@@ -186,7 +186,7 @@ impl Way {
             );
         }
         let mut parts = service
-            .sogs_parts(&CourierOptions::default())
+            .sogs_parts(&ConnectionOptions::default())
             .ok_or_else(|| {
                 Failure::usage(
                     "this is not a Session community",

@@ -132,7 +132,10 @@ pub(crate) fn resolve(link: &str) -> Result<Cow<'_, str>, Failure> {
 pub(crate) fn communities() -> ackpost_notify::SavedCommunities {
     ackpost_notify::SavedCommunities::new(|name| match load(name) {
         Ok(link) => Ok(link.map(|link| link.to_string())),
-        Err(failure) => Err(ackpost_notify::Problem::error(failure.cause(), failure.remedy())),
+        Err(failure) => Err(ackpost_notify::Diagnostic::error(
+            failure.cause(),
+            failure.remedy(),
+        )),
     })
 }
 

@@ -59,7 +59,7 @@ pub(super) fn print(loaded: &Loaded, uid_length: usize, context: Context) -> Exi
             "{unresolved} of {listed} matched entries could not be resolved and would not be sent. Check the log for the reason."
         ));
     }
-    let problems = loaded.problems().iter().any(ackpost_notify::Problem::is_error);
+    let problems = loaded.problems().iter().any(ackpost_notify::Diagnostic::is_error);
     match (listed, unresolved > 0 || problems) {
         (0, _) => Exit::NoMatch,
         (_, true) if unresolved == listed => Exit::Failure,

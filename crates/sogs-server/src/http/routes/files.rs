@@ -16,7 +16,7 @@ use crate::contents::{ContentError, SpoolError};
 use crate::guard::Newcomer;
 use crate::http::reply::{Refusal, Reply, ReplyBody};
 use crate::http::request::Body;
-use crate::http::route::{Answer, Cx, visible_room};
+use crate::http::route::{Answer, RequestContext, visible_room};
 use crate::model::permission::Rights;
 use crate::store::cases::CaseKind;
 use crate::store::{FileRow, Id, NewFile};
@@ -147,7 +147,7 @@ pub(crate) fn too_large(limit: u64) -> Refusal {
 }
 
 /// `POST /room/T/file`
-pub(crate) async fn upload(cx: &Cx<'_>, token: &str) -> Answer {
+pub(crate) async fn upload(cx: &RequestContext<'_>, token: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
     cx.user()?;
     if !rights.upload {
@@ -241,7 +241,7 @@ fn imf_date(time: SystemTime) -> String {
 
 /// Whether a file that is attached to nothing lives longer than an upload waits to be attached. Such files come from
 /// an import: the old API of the former server did not note which message they belong to.
-fn is_of_former_server(cx: &Cx<'_>, file: &FileRow) -> bool {
+fn is_of_former_server(cx: &RequestContext<'_>, file: &FileRow) -> bool {
     let waits = cx.app.config().files.unattached_seconds.max(FORMER_WAIT);
     file.expiry
         .is_none_or(|expiry| expiry - file.uploaded > waits + 1.0)
@@ -253,7 +253,7 @@ fn is_of_former_server(cx: &Cx<'_>, file: &FileRow) -> bool {
 /// message has none. A file that waits to be attached is fetched by its uploader alone. The picture of a room is
 /// public. Moderators also fetch the files of hidden messages, which they decide about.
 pub(crate) async fn visible_file(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     room: &Room,
     rights: &Rights,
     file_id: Id,
@@ -289,7 +289,7 @@ pub(crate) async fn visible_file(
 
 /// A file of another room that a notice in the moderators' room shows: only while its message is held or reported, and
 /// only for moderators of that room.
-async fn file_of_notice(cx: &Cx<'_>, file_id: Id) -> Result<Option<FileRow>, Refusal> {
+async fn file_of_notice(cx: &RequestContext<'_>, file_id: Id) -> Result<Option<FileRow>, Refusal> {
     let Some(file) = cx.app.store.any_file(file_id).await? else {
         return Ok(None);
     };
@@ -309,7 +309,7 @@ async fn file_of_notice(cx: &Cx<'_>, file_id: Id) -> Result<Option<FileRow>, Ref
 }
 
 /// `GET /room/T/file/ID[/anything]`
-pub(crate) async fn download(cx: &Cx<'_>, token: &str, file_id: Id) -> Answer {
+pub(crate) async fn download(cx: &RequestContext<'_>, token: &str, file_id: Id) -> Answer {
     let (room, rights) = cx.readable(token).await?;
     let file = visible_file(cx, &room, &rights, file_id).await?;
     let size = u64::try_from(file.size).unwrap_or(0);

@@ -4,10 +4,10 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::http::reply::Reply;
-use crate::http::route::Cx;
+use crate::http::route::RequestContext;
 
 /// `GET /capabilities[?required=a,b]`
-pub(crate) fn capabilities(cx: &Cx<'_>) -> Reply {
+pub(crate) fn capabilities(cx: &RequestContext<'_>) -> Reply {
     let mut capabilities = vec!["reactions", "sogs"];
     if cx.app.config().users.require_blind_keys {
         capabilities.insert(0, "blind");

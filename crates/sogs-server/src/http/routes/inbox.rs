@@ -11,11 +11,11 @@ use session_protocol::encoding::{b64, from_b64};
 use crate::cache::User;
 use crate::guard::DmFacts;
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, Cx};
+use crate::http::route::{Answer, RequestContext};
 use crate::store::{Id, InboxRow, Mailbox, NewDm};
 
 /// The caller, who must use a blinded id.
-fn blinded<'a>(cx: &'a Cx<'_>) -> Result<&'a Arc<User>, Refusal> {
+fn blinded<'a>(cx: &'a RequestContext<'_>) -> Result<&'a Arc<User>, Refusal> {
     let user = cx.user()?;
     if user.name.starts_with("15") || user.name.starts_with("25") {
         Ok(user)
@@ -39,7 +39,7 @@ fn describe(row: &InboxRow) -> Value {
 }
 
 /// `GET /inbox`, `/outbox`, and both with `/since/ID`
-pub(crate) async fn list(cx: &Cx<'_>, received: bool, since: Option<Id>) -> Answer {
+pub(crate) async fn list(cx: &RequestContext<'_>, received: bool, since: Option<Id>) -> Answer {
     let user_id = blinded(cx)?.row.id;
     let limit = cx.req.int_param("limit", 100, 1, 256)?;
     let mailbox = if received { Mailbox::Inbox } else { Mailbox::Outbox };
@@ -55,14 +55,14 @@ pub(crate) async fn list(cx: &Cx<'_>, received: bool, since: Option<Id>) -> Answ
 }
 
 /// `DELETE /inbox`
-pub(crate) async fn empty(cx: &Cx<'_>) -> Answer {
+pub(crate) async fn empty(cx: &RequestContext<'_>) -> Answer {
     let user_id = blinded(cx)?.row.id;
     let deleted = cx.app.store.delete_dms(user_id).await?;
     Ok(Reply::json(&json!({ "deleted": deleted })))
 }
 
 /// `POST /inbox/SID`
-pub(crate) async fn send(cx: &Cx<'_>, to: &SessionId) -> Answer {
+pub(crate) async fn send(cx: &RequestContext<'_>, to: &SessionId) -> Answer {
     blinded(cx)?;
     if !to.is_blinded() {
         return Err(Refusal::not_found());
@@ -108,7 +108,7 @@ pub(crate) async fn send(cx: &Cx<'_>, to: &SessionId) -> Answer {
     store(cx, &sender, &recipient, message).await
 }
 
-async fn store(cx: &Cx<'_>, sender: &User, recipient: &User, message: Vec<u8>) -> Answer {
+async fn store(cx: &RequestContext<'_>, sender: &User, recipient: &User, message: Vec<u8>) -> Answer {
     let config = cx.app.config();
     let expiry = cx.now + config.direct_messages.expiry_days * 86_400.0;
     let new = NewDm {

@@ -13,7 +13,7 @@ use crate::cache::Room;
 use crate::contents::ContentError;
 use crate::http::memory::SMALL_ANSWER;
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, Cx};
+use crate::http::route::{Answer, RequestContext};
 
 fn describe(room: &Room) -> Value {
     let row = &room.full.room;
@@ -25,7 +25,7 @@ fn describe(room: &Room) -> Value {
 }
 
 /// Everything below `/legacy/`.
-pub(crate) async fn route(cx: &Cx<'_>, parts: &[&str], method: &Method) -> Answer {
+pub(crate) async fn route(cx: &RequestContext<'_>, parts: &[&str], method: &Method) -> Answer {
     if *method != Method::GET {
         return Err(Refusal::not_found());
     }

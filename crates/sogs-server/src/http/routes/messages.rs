@@ -14,25 +14,25 @@ use session_protocol::padding::unpad;
 use super::{moderation, page, truthy};
 use crate::admin::acts;
 use crate::cache::{Room, User};
-use crate::guard::{Judgement, Paced, PostFacts};
+use crate::guard::{Paced, PolicyDecision, PostFacts};
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, Cx};
+use crate::http::route::{Answer, RequestContext};
 use crate::model::permission::Rights;
 use crate::moderation::by_reply;
 use crate::plugin::PluginEvent;
 use crate::store::{Changed, Id, NewPost, Page, PostEdit, PostWindow, Posted};
 
-fn seen(cx: &Cx<'_>, room: &Room) {
+fn seen(cx: &RequestContext<'_>, room: &Room) {
     if let Some(user) = &cx.caller {
         cx.app.activity.see(user, Some(room.id()), cx.now);
     }
 }
 
-fn named(cx: &Cx<'_>) -> Result<i64, Refusal> {
+fn named(cx: &RequestContext<'_>) -> Result<i64, Refusal> {
     cx.req.int_param("reactors", 4, 0, 20)
 }
 
-async fn list(cx: &Cx<'_>, token: &str, which: Page) -> Answer {
+async fn list(cx: &RequestContext<'_>, token: &str, which: Page) -> Answer {
     let (room, rights) = cx.readable(token).await?;
     let limit = cx.req.int_param("limit", 100, 1, 256)?;
     let named = named(cx)?;
@@ -43,23 +43,23 @@ async fn list(cx: &Cx<'_>, token: &str, which: Page) -> Answer {
 }
 
 /// `GET /room/T/messages/recent`
-pub(crate) async fn recent(cx: &Cx<'_>, token: &str) -> Answer {
+pub(crate) async fn recent(cx: &RequestContext<'_>, token: &str) -> Answer {
     list(cx, token, Page::Recent).await
 }
 
 /// `GET /room/T/messages/before/ID`
-pub(crate) async fn before(cx: &Cx<'_>, token: &str, id: Id) -> Answer {
+pub(crate) async fn before(cx: &RequestContext<'_>, token: &str, id: Id) -> Answer {
     list(cx, token, Page::Before(id)).await
 }
 
 /// `GET /room/T/messages/since/SEQNO?t=r`
-pub(crate) async fn since(cx: &Cx<'_>, token: &str, seqno: i64) -> Answer {
+pub(crate) async fn since(cx: &RequestContext<'_>, token: &str, seqno: i64) -> Answer {
     let with_reactions = cx.req.param("t").is_some_and(|kinds| kinds.contains('r'));
     list(cx, token, Page::Since(seqno, with_reactions)).await
 }
 
 /// `GET /room/T/message/ID`
-pub(crate) async fn single(cx: &Cx<'_>, token: &str, id: Id) -> Answer {
+pub(crate) async fn single(cx: &RequestContext<'_>, token: &str, id: Id) -> Answer {
     let (room, rights) = cx.readable(token).await?;
     let named = named(cx)?;
     seen(cx, &room);
@@ -120,13 +120,13 @@ fn file_id(value: &Value) -> Option<Id> {
 }
 
 async fn judge(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     room: &Room,
     rights: &Rights,
     user: &User,
     content: &Content,
     edit: bool,
-) -> Result<Judgement, Refusal> {
+) -> Result<PolicyDecision, Refusal> {
     // Moderators quote there what filters look for.
     if room.is_for_moderators() {
         let limit = cx.app.guard.limits(room.id()).message_bytes;
@@ -135,7 +135,7 @@ async fn judge(
                 413,
                 format!("Messages in this room are at most {limit} bytes"),
             )),
-            None => Ok(Judgement::Accept),
+            None => Ok(PolicyDecision::Accept),
         };
     }
     let facts = PostFacts {
@@ -151,20 +151,20 @@ async fn judge(
         edit,
     };
     match cx.app.guard.before_post(facts).await? {
-        Judgement::Reject { status, text } => Err(Refusal::text(status, text)),
+        PolicyDecision::Reject { status, text } => Err(Refusal::text(status, text)),
         judgement => Ok(judgement),
     }
 }
 
 /// When a file that is attached now expires, in Unix seconds; `None` = never.
-pub(super) fn files_expire(cx: &Cx<'_>) -> Option<f64> {
+pub(super) fn files_expire(cx: &RequestContext<'_>) -> Option<f64> {
     let days = cx.app.config().files.expiry_days;
     (days > 0.0).then_some(cx.now + days * 86_400.0)
 }
 
 /// The user a whisper is for, or why it cannot be sent.
 async fn whisper_target(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     rights: &Rights,
     body: &PostBody,
 ) -> Result<(Option<Arc<User>>, bool), Refusal> {
@@ -190,7 +190,7 @@ async fn whisper_target(
 }
 
 /// The rate limits that apply to somebody with these rights.
-fn windows(cx: &Cx<'_>, room: &Room, rights: &Rights) -> Vec<PostWindow> {
+fn windows(cx: &RequestContext<'_>, room: &Room, rights: &Rights) -> Vec<PostWindow> {
     if rights.admin {
         return Vec::new();
     }
@@ -208,7 +208,7 @@ fn windows(cx: &Cx<'_>, room: &Room, rights: &Rights) -> Vec<PostWindow> {
 }
 
 /// `POST /room/T/message`
-pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
+pub(crate) async fn post(cx: &RequestContext<'_>, token: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
     cx.user()?;
     let body: PostBody = cx.req.json()?;
@@ -220,12 +220,12 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
     let (whisper_to, whisper_mods) = whisper_target(cx, &rights, &body).await?;
     let judgement = judge(cx, &room, &rights, &user, &content, false).await?;
     let answers = Box::pin(moderation::answered(cx, &room, &content.unpadded)).await?;
-    let is_report = judgement == Judgement::Accept
+    let is_report = judgement == PolicyDecision::Accept
         && Box::pin(by_reply(cx.app, &room, &rights, &user, &content.unpadded, cx.now)).await?;
-    let filtered = judgement != Judgement::Accept || is_report;
-    let is_held = matches!(judgement, Judgement::Hold(_));
+    let filtered = judgement != PolicyDecision::Accept || is_report;
+    let is_held = matches!(judgement, PolicyDecision::Hold(_));
     let held = match judgement {
-        Judgement::Hold(reason) => Some(reason),
+        PolicyDecision::Hold(reason) => Some(reason),
         _ => None,
     };
     let new = NewPost {
@@ -285,7 +285,7 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
 }
 
 /// A stored post as its author gets it back.
-fn echo(cx: &Cx<'_>, user: &User, content: &Content, id: Id, seqno: i64) -> Map<String, Value> {
+fn echo(cx: &RequestContext<'_>, user: &User, content: &Content, id: Id, seqno: i64) -> Map<String, Value> {
     // The texts that came in are the base64 of what is stored, unless their padding differed.
     let mut out = Map::new();
     out.insert("id".into(), json!(id));
@@ -304,7 +304,7 @@ fn echo(cx: &Cx<'_>, user: &User, content: &Content, id: Id, seqno: i64) -> Map<
     out
 }
 
-fn tell_posted(cx: &Cx<'_>, room: &Room, user: &User, content: &Content, id: Id, hidden: bool) {
+fn tell_posted(cx: &RequestContext<'_>, room: &Room, user: &User, content: &Content, id: Id, hidden: bool) {
     if !cx.app.guard.hub().listens() {
         return;
     }
@@ -320,7 +320,7 @@ fn tell_posted(cx: &Cx<'_>, room: &Room, user: &User, content: &Content, id: Id,
 }
 
 /// `PUT /room/T/message/ID`
-pub(crate) async fn edit(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
+pub(crate) async fn edit(cx: &RequestContext<'_>, token: &str, message_id: Id) -> Answer {
     let (room, rights) = cx.room(token).await?;
     let user = Arc::clone(cx.user()?);
     let body: PostBody = cx.req.json()?;
@@ -328,7 +328,7 @@ pub(crate) async fn edit(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
         return Err(Refusal::permission_denied());
     }
     let content = body.content()?;
-    let filtered = judge(cx, &room, &rights, &user, &content, true).await? != Judgement::Accept;
+    let filtered = judge(cx, &room, &rights, &user, &content, true).await? != PolicyDecision::Accept;
     cx.app
         .guard
         .pace(Paced::Edit, room.id(), user.row.id, &rights, cx.now)
@@ -366,7 +366,7 @@ pub(crate) async fn edit(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
 }
 
 /// `DELETE /room/T/message/ID`
-pub(crate) async fn delete(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
+pub(crate) async fn delete(cx: &RequestContext<'_>, token: &str, message_id: Id) -> Answer {
     let (room, rights) = cx.room(token).await?;
     let user = Arc::clone(cx.user()?);
     if !rights.moderator && !rights.write {
@@ -415,7 +415,7 @@ fn may_delete_all(room: &Room, rights: &Rights, caller: &User, target: &User) ->
 }
 
 /// `DELETE /room/T/all/SID`
-pub(crate) async fn delete_all(cx: &Cx<'_>, token: &str, id: &SessionId) -> Answer {
+pub(crate) async fn delete_all(cx: &RequestContext<'_>, token: &str, id: &SessionId) -> Answer {
     let (room, rights) = cx.room(token).await?;
     let user = Arc::clone(cx.user()?);
     let Some(target) = cx.app.resolve(id, false).await? else {
@@ -457,7 +457,7 @@ pub(crate) async fn delete_all(cx: &Cx<'_>, token: &str, id: &SessionId) -> Answ
 }
 
 /// `DELETE /rooms/all/SID`
-pub(crate) async fn delete_everywhere(cx: &Cx<'_>, id: &SessionId) -> Answer {
+pub(crate) async fn delete_everywhere(cx: &RequestContext<'_>, id: &SessionId) -> Answer {
     let user = Arc::clone(cx.user()?);
     let rooms = cx.app.rooms().await?;
     let target = cx.app.resolve(id, false).await?;

@@ -13,7 +13,7 @@ use crate::admin::decide::Outcome;
 use crate::cache::{Room, User};
 use crate::guard::inspect;
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, Cx};
+use crate::http::route::{Answer, RequestContext};
 use crate::model::permission::Rights;
 use crate::model::verdict::Verdict;
 use crate::moderation;
@@ -26,7 +26,7 @@ pub(crate) const FLAG: &str = "🚩";
 const REPORTS: i64 = 100;
 
 /// Paths below `/ackpost`.
-pub(crate) async fn route(cx: &Cx<'_>, rest: &[&str], method: &http::Method) -> Answer {
+pub(crate) async fn route(cx: &RequestContext<'_>, rest: &[&str], method: &http::Method) -> Answer {
     let number = |segment: &str| crate::http::request::path_int(segment).ok_or(Refusal::not_found());
     match (rest, method) {
         (["moderation"], &http::Method::GET) => about(cx).await,
@@ -44,7 +44,7 @@ pub(crate) async fn route(cx: &Cx<'_>, rest: &[&str], method: &http::Method) -> 
 }
 
 /// `GET /ackpost/moderation`: whether members may report, and the account that takes reports as direct messages.
-async fn about(cx: &Cx<'_>) -> Answer {
+async fn about(cx: &RequestContext<'_>) -> Answer {
     let room = moderation::room(cx.app).await?;
     Ok(Reply::json(&json!({
         "reports": room.is_some(),
@@ -53,7 +53,7 @@ async fn about(cx: &Cx<'_>) -> Answer {
 }
 
 /// `GET /ackpost/room/T/held`
-async fn held(cx: &Cx<'_>, token: &str) -> Answer {
+async fn held(cx: &RequestContext<'_>, token: &str) -> Answer {
     let (room, _) = cx.moderated(token).await?;
     let rows = cx.app.store.held(Some(room.id())).await?;
     let list: Vec<Value> = rows
@@ -71,7 +71,7 @@ async fn held(cx: &Cx<'_>, token: &str) -> Answer {
 }
 
 /// `GET /ackpost/room/T/reports`
-async fn reports(cx: &Cx<'_>, token: &str) -> Answer {
+async fn reports(cx: &RequestContext<'_>, token: &str) -> Answer {
     let (room, _) = cx.moderated(token).await?;
     let mut list = Vec::new();
     for case in cx.app.store.open_reports(Some(room.id())).await? {
@@ -85,7 +85,7 @@ async fn reports(cx: &Cx<'_>, token: &str) -> Answer {
 }
 
 /// `POST /ackpost/room/T/report/ID`
-async fn report(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
+async fn report(cx: &RequestContext<'_>, token: &str, message_id: Id) -> Answer {
     let (room, rights) = cx.readable(token).await?;
     cx.user()?;
     let body: Map<String, Value> = cx.req.json()?;
@@ -116,7 +116,7 @@ fn verdict(body: &Map<String, Value>) -> Option<Verdict> {
 }
 
 /// `POST /ackpost/room/T/held/ID` and `/ackpost/room/T/reports/ID`
-async fn decide(cx: &Cx<'_>, token: &str, kind: CaseKind, message_id: Id) -> Answer {
+async fn decide(cx: &RequestContext<'_>, token: &str, kind: CaseKind, message_id: Id) -> Answer {
     let (room, _) = cx.moderated(token).await?;
     let user = Arc::clone(cx.user()?);
     let body: Map<String, Value> = cx.req.json()?;
@@ -146,7 +146,7 @@ fn failed(error: &AdminError) -> Refusal {
 
 /// 404 for a message of the moderators' room that the caller does not see.
 pub(crate) async fn must_see(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     room: &Room,
     rights: &Rights,
     message_id: Id,
@@ -164,7 +164,7 @@ pub(crate) async fn must_see(
 
 /// A reaction was given in the moderators' room: it may decide.
 pub(crate) async fn reacted(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     room: &Room,
     user: &User,
     message_id: Id,
@@ -181,7 +181,7 @@ pub(crate) async fn reacted(
 
 /// Finds the message that a post in the moderators' room answers, and the room whose moderators alone see both.
 pub(crate) async fn answered(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     room: &Room,
     data: &[u8],
 ) -> Result<Option<(Id, Option<Id>)>, Refusal> {
@@ -200,7 +200,7 @@ pub(crate) async fn answered(
 
 /// A post was stored: a held one gets its notice, and a reply in the moderators' room may decide.
 pub(crate) async fn posted(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     room: &Room,
     user: &User,
     answers: Option<(Id, Option<Id>)>,
@@ -220,7 +220,7 @@ pub(crate) async fn posted(
 }
 
 async fn by_notice(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     room: &Room,
     user: &User,
     notice_id: Id,

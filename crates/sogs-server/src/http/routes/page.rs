@@ -11,7 +11,7 @@ use crate::http::answers::{Except, Question, Stamp};
 use crate::http::memory::SMALL_ANSWER;
 use crate::http::render::{self, ReactionView};
 use crate::http::reply::Refusal;
-use crate::http::route::Cx;
+use crate::http::route::RequestContext;
 use crate::model::permission::Rights;
 use crate::store::{Audience, Id, MessageRow, Page, Reactions};
 
@@ -81,7 +81,7 @@ fn stamp(room: &Room) -> Stamp {
 
 /// Renders a page for the caller.
 pub(crate) async fn page(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     room: &Arc<Room>,
     rights: &Rights,
     page: Page,
@@ -152,7 +152,7 @@ pub(crate) async fn page(
 
 /// Rows of a page, and which of them the viewer sees.
 async fn rows(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     room_id: Id,
     page: Page,
     limit: i64,
@@ -218,7 +218,7 @@ fn write(
 
 /// Renders one message for the caller, or 404.
 pub(crate) async fn single(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     room: &Arc<Room>,
     rights: &Rights,
     message_id: Id,

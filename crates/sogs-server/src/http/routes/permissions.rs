@@ -5,7 +5,7 @@ use session_protocol::SessionId;
 
 use crate::admin::acts;
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, Cx};
+use crate::http::route::{Answer, RequestContext};
 use crate::store::{FuturePermission, FutureRow, Id, OverrideRow, PermissionPatch};
 
 /// What an override says; keys sorted.
@@ -35,7 +35,7 @@ fn describe(row: &OverrideRow) -> Map<String, Value> {
 }
 
 /// `GET /room/T/permissions[/SID]`
-pub(crate) async fn list(cx: &Cx<'_>, token: &str, id: Option<&SessionId>) -> Answer {
+pub(crate) async fn list(cx: &RequestContext<'_>, token: &str, id: Option<&SessionId>) -> Answer {
     let (room, _) = cx.moderated(token).await?;
     if let Some(id) = id {
         let target = cx.app.resolve(id, false).await?.ok_or(Refusal::not_found())?;
@@ -48,7 +48,7 @@ pub(crate) async fn list(cx: &Cx<'_>, token: &str, id: Option<&SessionId>) -> An
     Ok(Reply::json(&out))
 }
 
-async fn one(cx: &Cx<'_>, room_id: Id, user_id: Id) -> Answer {
+async fn one(cx: &RequestContext<'_>, room_id: Id, user_id: Id) -> Answer {
     let user = cx
         .app
         .store
@@ -105,7 +105,7 @@ fn word(value: Option<bool>) -> &'static str {
 }
 
 /// `POST /room/T/permissions/SID`
-pub(crate) async fn set(cx: &Cx<'_>, token: &str, id: &SessionId) -> Answer {
+pub(crate) async fn set(cx: &RequestContext<'_>, token: &str, id: &SessionId) -> Answer {
     let (room, _) = cx.moderated(token).await?;
     let body: Map<String, Value> = cx.req.json()?;
     let patch = patch(&body).ok_or_else(|| Refusal::page(400))?;
@@ -157,7 +157,7 @@ fn describe_future(row: &FutureRow, with_id: bool) -> Value {
 }
 
 /// `GET /room/T/futurePermissions[/SID]`
-pub(crate) async fn futures(cx: &Cx<'_>, token: &str, id: Option<&SessionId>) -> Answer {
+pub(crate) async fn futures(cx: &RequestContext<'_>, token: &str, id: Option<&SessionId>) -> Answer {
     let (room, _) = cx.moderated(token).await?;
     let user_id = match id {
         None => None,
@@ -179,7 +179,7 @@ pub(crate) async fn futures(cx: &Cx<'_>, token: &str, id: Option<&SessionId>) ->
 }
 
 /// `POST /room/T/futurePermissions/SID`
-pub(crate) async fn schedule(cx: &Cx<'_>, token: &str, id: &SessionId) -> Answer {
+pub(crate) async fn schedule(cx: &RequestContext<'_>, token: &str, id: &SessionId) -> Answer {
     let (room, _) = cx.moderated(token).await?;
     let body: Map<String, Value> = cx.req.json()?;
     let flag = |name: &str| match body.get(name) {

@@ -4,11 +4,11 @@ use serde_json::json;
 
 use crate::admin::acts;
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, Cx};
+use crate::http::route::{Answer, RequestContext};
 use crate::store::{Id, Pinned};
 
 /// `POST /room/T/pin/ID`
-pub(crate) async fn pin(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
+pub(crate) async fn pin(cx: &RequestContext<'_>, token: &str, message_id: Id) -> Answer {
     let (room, _) = cx.administered(token).await?;
     let user_id = cx.user()?.row.id;
     let config = cx.app.config();
@@ -24,7 +24,7 @@ pub(crate) async fn pin(cx: &Cx<'_>, token: &str, message_id: Id) -> Answer {
 }
 
 /// `POST /room/T/unpin/ID` and `/unpin/all`
-pub(crate) async fn unpin(cx: &Cx<'_>, token: &str, message_id: Option<Id>) -> Answer {
+pub(crate) async fn unpin(cx: &RequestContext<'_>, token: &str, message_id: Option<Id>) -> Answer {
     let (room, _) = cx.administered(token).await?;
     let config = cx.app.config();
     let pinned = match message_id {

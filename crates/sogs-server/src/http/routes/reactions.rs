@@ -7,7 +7,7 @@ use crate::admin::acts;
 use crate::cache::Room;
 use crate::guard::{Newcomer, Paced};
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, Cx, may_read};
+use crate::http::route::{Answer, RequestContext, may_read};
 use crate::model::permission::Rights;
 use crate::moderation::file;
 use crate::plugin::PluginEvent;
@@ -26,7 +26,12 @@ fn checked(emoji: &str) -> Result<&str, Refusal> {
 }
 
 /// What a change of reactions came to: their count and the message's sequence number. Plugins hear of it.
-fn changed(cx: &Cx<'_>, token: &str, message_id: Id, reacted: Reacted) -> Result<(i64, i64), Refusal> {
+fn changed(
+    cx: &RequestContext<'_>,
+    token: &str,
+    message_id: Id,
+    reacted: Reacted,
+) -> Result<(i64, i64), Refusal> {
     let (changed, seqno) = match reacted {
         Reacted::Done { changed, seqno } => (changed, seqno),
         Reacted::NoMessage => return Err(Refusal::not_found()),
@@ -47,7 +52,7 @@ fn changed(cx: &Cx<'_>, token: &str, message_id: Id, reacted: Reacted) -> Result
 }
 
 /// Counts a change of the caller's reactions, or says how long to wait.
-fn pace(cx: &Cx<'_>, room: &Room, user_id: Id, rights: &Rights) -> Result<(), Refusal> {
+fn pace(cx: &RequestContext<'_>, room: &Room, user_id: Id, rights: &Rights) -> Result<(), Refusal> {
     cx.app
         .guard
         .pace(Paced::Reaction, room.id(), user_id, rights, cx.now)
@@ -55,7 +60,7 @@ fn pace(cx: &Cx<'_>, room: &Room, user_id: Id, rights: &Rights) -> Result<(), Re
 }
 
 /// `PUT /room/T/reaction/ID/EMOJI`
-pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
+pub(crate) async fn add(cx: &RequestContext<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
     cx.user()?;
     may_read(&rights)?;
@@ -99,7 +104,7 @@ pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -
 }
 
 /// `DELETE /room/T/reaction/ID/EMOJI`: the caller's own.
-pub(crate) async fn remove(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
+pub(crate) async fn remove(cx: &RequestContext<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
     let (room, rights) = cx.room(token).await?;
     let user_id = cx.user()?.row.id;
     may_read(&rights)?;
@@ -116,7 +121,12 @@ pub(crate) async fn remove(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str
 }
 
 /// `DELETE /room/T/reactions/ID[/EMOJI]`: everybody's.
-pub(crate) async fn remove_all(cx: &Cx<'_>, token: &str, message_id: Id, emoji: Option<String>) -> Answer {
+pub(crate) async fn remove_all(
+    cx: &RequestContext<'_>,
+    token: &str,
+    message_id: Id,
+    emoji: Option<String>,
+) -> Answer {
     let (room, rights) = cx.moderated(token).await?;
     must_see(cx, &room, &rights, message_id).await?;
     if let Some(emoji) = &emoji {
@@ -145,7 +155,7 @@ pub(crate) async fn remove_all(cx: &Cx<'_>, token: &str, message_id: Id, emoji: 
 }
 
 /// `GET /room/T/reactors/ID/EMOJI[?limit]`
-pub(crate) async fn reactors(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
+pub(crate) async fn reactors(cx: &RequestContext<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
     let (room, rights) = cx.readable(token).await?;
     must_see(cx, &room, &rights, message_id).await?;
     let emoji = checked(emoji)?.to_owned();

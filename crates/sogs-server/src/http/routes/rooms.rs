@@ -6,11 +6,11 @@ use super::files::visible_file;
 use crate::admin::acts;
 use crate::http::render;
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, Cx};
+use crate::http::route::{Answer, RequestContext};
 use crate::store::{RoomPatch, RoomPatched};
 
 /// `GET /rooms`
-pub(crate) async fn list(cx: &Cx<'_>) -> Answer {
+pub(crate) async fn list(cx: &RequestContext<'_>) -> Answer {
     let days = cx.app.config().rooms.active_days;
     let rooms = cx.app.rooms().await?;
     let shown: Vec<Value> = rooms
@@ -24,7 +24,7 @@ pub(crate) async fn list(cx: &Cx<'_>) -> Answer {
 }
 
 /// `GET /room/T`
-pub(crate) async fn info(cx: &Cx<'_>, token: &str) -> Answer {
+pub(crate) async fn info(cx: &RequestContext<'_>, token: &str) -> Answer {
     let found = cx.room(token).await;
     let (room, rights) = found.map_err(|refusal| refusal.ban_as(Refusal::not_found()))?;
     Ok(Reply::json(&render::room(
@@ -35,7 +35,7 @@ pub(crate) async fn info(cx: &Cx<'_>, token: &str) -> Answer {
 }
 
 /// `GET /room/T/pollInfo/N`
-pub(crate) async fn poll(cx: &Cx<'_>, token: &str, known: i64) -> Answer {
+pub(crate) async fn poll(cx: &RequestContext<'_>, token: &str, known: i64) -> Answer {
     let (room, rights) = cx.readable(token).await?;
     if let Some(user) = &cx.caller {
         cx.app.activity.see(user, Some(room.id()), cx.now);
@@ -100,7 +100,7 @@ fn patch(body: &Map<String, Value>) -> Option<RoomPatch> {
 }
 
 /// `PUT /room/T`
-pub(crate) async fn update(cx: &Cx<'_>, token: &str) -> Answer {
+pub(crate) async fn update(cx: &RequestContext<'_>, token: &str) -> Answer {
     let (room, rights) = cx.administered(token).await?;
     let body: Map<String, Value> = cx.req.json()?;
     let patch = patch(&body).ok_or_else(|| Refusal::page(400))?;

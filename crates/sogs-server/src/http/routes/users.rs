@@ -9,7 +9,7 @@ use super::truthy;
 use crate::admin::acts;
 use crate::cache::{Room, User};
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, Cx};
+use crate::http::route::{Answer, RequestContext};
 use crate::model::permission::Rights;
 use crate::store::{Id, ModChange, Where};
 
@@ -28,7 +28,7 @@ impl Place {
     }
 
     /// For each place, its token for the log (nothing for the server), and what takes back a change of rights there.
-    async fn undos(&self, cx: &Cx<'_>, user_id: Id) -> Vec<(Option<String>, Option<Value>)> {
+    async fn undos(&self, cx: &RequestContext<'_>, user_id: Id) -> Vec<(Option<String>, Option<Value>)> {
         let config = cx.app.config();
         let keeper = cx.app.keeper(&config);
         let Self::Rooms(rooms) = self else {
@@ -47,7 +47,7 @@ const MAX_ROOMS: usize = 10_000;
 
 /// Reads where an act applies and checks the caller's right to it there.
 async fn place(
-    cx: &Cx<'_>,
+    cx: &RequestContext<'_>,
     body: &Map<String, Value>,
     allowed: impl Fn(&Rights) -> bool,
     allowed_globally: bool,
@@ -105,7 +105,7 @@ async fn place(
     Ok(Place::Rooms(found))
 }
 
-fn object(cx: &Cx<'_>) -> Result<Map<String, Value>, Refusal> {
+fn object(cx: &RequestContext<'_>) -> Result<Map<String, Value>, Refusal> {
     cx.req.json()
 }
 
@@ -128,7 +128,7 @@ fn change(moderator: Option<bool>, admin: Option<bool>, visible: bool) -> Option
 }
 
 /// `POST /user/SID/moderator`
-pub(crate) async fn moderator(cx: &Cx<'_>, id: &SessionId) -> Answer {
+pub(crate) async fn moderator(cx: &RequestContext<'_>, id: &SessionId) -> Answer {
     let caller = Arc::clone(cx.user()?);
     let body = object(cx)?;
     let place = place(cx, &body, |rights| rights.admin, caller.row.admin).await?;
@@ -177,7 +177,7 @@ fn bannable(caller: &User, target: &User, place: &Place) -> bool {
 }
 
 /// `POST /user/SID/ban`
-pub(crate) async fn ban(cx: &Cx<'_>, id: &SessionId) -> Answer {
+pub(crate) async fn ban(cx: &RequestContext<'_>, id: &SessionId) -> Answer {
     let caller = Arc::clone(cx.user()?);
     let body = object(cx)?;
     let global = caller.row.moderator || caller.row.admin;
@@ -217,7 +217,7 @@ pub(crate) async fn ban(cx: &Cx<'_>, id: &SessionId) -> Answer {
 }
 
 /// `POST /user/SID/unban`
-pub(crate) async fn unban(cx: &Cx<'_>, id: &SessionId) -> Answer {
+pub(crate) async fn unban(cx: &RequestContext<'_>, id: &SessionId) -> Answer {
     let caller = Arc::clone(cx.user()?);
     let body = object(cx)?;
     let global = caller.row.moderator || caller.row.admin;
