@@ -54,7 +54,7 @@ export const browse = async (walk) => {
     browser.kill('SIGKILL');
   };
   const fail = (text) => finish(1, text);
-  setTimeout(() => fail(`too slow\n${errors.slice(-2000)}`), 90_000).unref();
+  setTimeout(() => fail(`too slow\n${errors.slice(-2000)}`), 240_000).unref();
   browser.on('exit', (code) => fail(`chromium ended with ${code}\n${errors.slice(-2000)}`));
 
   const { targetId } = await call('Target.createTarget', { url: 'about:blank' });

@@ -2,26 +2,12 @@
 
 use std::time::Duration;
 
-/// `500ms`, `10s`, `5m`, `24h`, `7d`; a bare number is seconds.
+/// Reads a time: `500ms`, `10s`, `5m`, `1h30m`, `7d`; a bare number is seconds.
 ///
 /// # Errors
-/// A sentence that names what is written and how a time looks.
+/// A sentence that names the text and shows how a time is written.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let bad = || format!("`{text}` is no time; write one like 500ms, 10s, 5m, 24h or 7d");
-    let end = text
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(text.len());
-    let number: f64 = text[..end].parse().map_err(|_| bad())?;
-    let unit = match &text[end..] {
-        "" | "s" => 1.0,
-        "ms" => 0.001,
-        "m" | "min" => 60.0,
-        "h" => 3_600.0,
-        "d" => 86_400.0,
-        _ => return Err(bad()),
-    };
-    Duration::try_from_secs_f64(number * unit).map_err(|_| bad())
+    ackpost_platform::span::parse(text).map_err(|error| format!("`{text}` is no time: {error}"))
 }
 
 /// `512`, `64KiB`, `16MiB`, `1GiB`; KB, MB and GB are powers of ten.

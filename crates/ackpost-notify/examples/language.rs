@@ -60,7 +60,7 @@ fn urls(line: &Value) -> Value {
 fn describe(service: &Service) -> Value {
     json!({
         "url": service.expose_url(),
-        "privacy": service.masked_url(),
+        "privacy": service.apprise_masked_url(),
         "url_id": service.url_id(8),
         "host": service.host(),
         "port": service.port(),

@@ -54,6 +54,15 @@ impl Entry {
         }
     }
 
+    /// The canonical URL as Apprise masks it: the first and the last digit of a seed are shown. Only for output that must be
+    /// the same as Apprise's.
+    pub fn apprise_masked_url(&self) -> String {
+        match &self.body {
+            EntryBody::Service(service) => service.apprise_masked_url(),
+            EntryBody::Template(template) => template.apprise_masked_url().to_owned(),
+        }
+    }
+
     /// The canonical URL **with its secrets** (of a template: its text).
     pub fn expose_url(&self) -> String {
         match &self.body {

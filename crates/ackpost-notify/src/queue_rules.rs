@@ -252,41 +252,10 @@ impl Quiet {
     }
 }
 
-/// `16s`, `5m`, `1h30m`, `2d`; a bare number counts seconds. At most [`MAX_SPAN`].
+/// Reads a time of one parameter: `16s`, `5m`, `1h30m`, `2d`; a bare number counts seconds. At most [`MAX_SPAN`].
 pub fn parse_span(name: &str, text: &str) -> Result<Duration, RuleError> {
     let wrong = |cause: &str| rule(name, cause, "write a time such as 16s, 5m, 1h30m or 2d");
-    let text = text.trim().to_ascii_lowercase();
-    let mut total = 0_u64;
-    let mut number = String::new();
-    let mut units = 0;
-    for letter in text.chars() {
-        if letter.is_ascii_digit() {
-            number.push(letter);
-            continue;
-        }
-        let factor = match letter {
-            's' => 1,
-            'm' => 60,
-            'h' => 3600,
-            'd' => 86_400,
-            _ => return Err(wrong("it is not a time")),
-        };
-        let value: u64 = number
-            .parse()
-            .map_err(|_| wrong("a number is missing or too large"))?;
-        total = total.saturating_add(value.saturating_mul(factor));
-        number.clear();
-        units += 1;
-    }
-    if !number.is_empty() {
-        if units > 0 {
-            return Err(wrong("the last number has no unit"));
-        }
-        total = number.parse().map_err(|_| wrong("the number is too large"))?;
-    } else if units == 0 {
-        return Err(wrong("it is empty"));
-    }
-    let span = Duration::from_secs(total);
+    let span = ackpost_platform::span::parse(text).map_err(|error| wrong(error.cause()))?;
     if span.is_zero() || span > MAX_SPAN {
         return Err(wrong("it must be more than nothing and at most 60 days"));
     }
@@ -347,6 +316,7 @@ mod tests {
         assert_eq!(seconds("1h30m"), Ok(5400));
         assert_eq!(seconds("2d"), Ok(172_800));
         assert_eq!(seconds("90"), Ok(90));
+        assert_eq!(seconds("1.5h"), Ok(5400));
         for bad in [
             "",
             "0",
@@ -357,7 +327,6 @@ mod tests {
             "61d",
             "99999999999999999999",
             "-5m",
-            "1.5h",
         ] {
             let error = parse_span("ttl", bad).unwrap_err();
             assert!(

@@ -87,6 +87,11 @@ pub(crate) trait Endpoint: Send + Sync + fmt::Debug + 'static {
     fn row(&self) -> &'static Row;
     /// `schema://credentials@host:port/targets`, with or without secrets; with `only`, that target alone.
     fn base(&self, secrets: bool, only: Option<&Target>) -> String;
+
+    /// The same as Apprise masks it.
+    fn apprise_base(&self) -> String {
+        self.base(false, None)
+    }
     /// The effective value of one of its own parameters; a secret one as `****` unless `secrets`.
     fn value(&self, name: &str, secrets: bool) -> ParamValue;
     /// Whether one of its own parameters has its default, where the declared default does not tell.
@@ -205,8 +210,17 @@ impl Service {
         self.canonical(false, Some(target))
     }
 
+    /// Returns the canonical URL as Apprise prints it with `privacy=True`. It shows the first and the last digit of a seed:
+    /// only for output that must be the same as Apprise's.
+    pub fn apprise_masked_url(&self) -> String {
+        self.with_parameters(self.0.endpoint.apprise_base(), false)
+    }
+
     fn canonical(&self, secrets: bool, only: Option<&Target>) -> String {
-        let mut url = self.0.endpoint.base(secrets, only);
+        self.with_parameters(self.0.endpoint.base(secrets, only), secrets)
+    }
+
+    fn with_parameters(&self, mut url: String, secrets: bool) -> String {
         let mut glue = '?';
         let common = &self.0.common;
         let endpoint = self.endpoint();

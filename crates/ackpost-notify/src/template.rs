@@ -87,6 +87,7 @@ pub struct Template {
     declared: Arc<BTreeMap<String, Option<String>>>,
     shown: Zeroizing<String>,
     masked: String,
+    apprise_masked: String,
     context: Arc<Context>,
 }
 
@@ -141,7 +142,7 @@ impl Template {
         } else {
             url.split_inclusive("://").next().unwrap_or_default().to_owned()
         };
-        let (shown, masked) = show(&shown, &settings, &words);
+        let drawn = show(&shown, &settings, &words);
         Some(Ok(Self {
             url: Zeroizing::new(url.to_owned()),
             keys: keys
@@ -149,8 +150,9 @@ impl Template {
                 .map(|(key, value)| (key.clone(), Zeroizing::new(value.clone())))
                 .collect(),
             declared: Arc::clone(declared),
-            masked,
-            shown: Zeroizing::new(shown),
+            masked: drawn.masked,
+            apprise_masked: drawn.apprise_masked,
+            shown: Zeroizing::new(drawn.shown),
             context: Arc::clone(context),
         }))
     }
@@ -158,6 +160,11 @@ impl Template {
     /// Its text, names in capitals, secrets masked.
     pub fn masked_url(&self) -> &str {
         &self.masked
+    }
+
+    /// Its text, names in capitals, masked as Apprise does: the first and the last character of a secret are shown.
+    pub fn apprise_masked_url(&self) -> &str {
+        &self.apprise_masked
     }
 
     /// Its text, names in capitals, **with its secrets**.

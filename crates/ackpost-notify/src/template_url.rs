@@ -57,9 +57,28 @@ impl Setting {
 /// The keys of an entry by name, in the order in which they were first written.
 pub(crate) type Settings = Vec<(String, Setting)>;
 
-/// The URL of a template and its masked form. `url` and the texts of `settings` hold words in place of the variables, which
+/// The URL of a template in its three forms.
+pub(crate) struct Drawn {
+    /// With its secrets.
+    pub(crate) shown: String,
+    /// Without them.
+    pub(crate) masked: String,
+    /// As Apprise masks it.
+    pub(crate) apprise_masked: String,
+}
+
+/// The part of a secret that is masked.
+#[derive(Clone, Copy, PartialEq)]
+enum Masked {
+    Nothing,
+    Whole,
+    /// As Apprise does: the first and the last character are shown.
+    Middle,
+}
+
+/// The URL of a template and its masked forms. `url` and the texts of `settings` hold words in place of the variables, which
 /// `words` turns back into `${NAME}`.
-pub(crate) fn show(url: &str, settings: &Settings, words: &[(String, String)]) -> (String, String) {
+pub(crate) fn show(url: &str, settings: &Settings, words: &[(String, String)]) -> Drawn {
     let url = url.trim().replace("/#", "/%23");
     let (schema, rest) = url.split_once("://").unwrap_or(("", &url));
     let schema = schema.to_ascii_lowercase();
@@ -114,7 +133,11 @@ pub(crate) fn show(url: &str, settings: &Settings, words: &[(String, String)]) -
         schema,
         words,
     };
-    (parts.draw(false), parts.draw(true))
+    Drawn {
+        shown: parts.draw(Masked::Nothing),
+        masked: parts.draw(Masked::Whole),
+        apprise_masked: parts.draw(Masked::Middle),
+    }
 }
 
 /// The pieces of a URL, words in place of the variables.
@@ -130,13 +153,10 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn draw(&self, masked: bool) -> String {
-        let part = |text: &str, force: bool| {
-            if masked {
-                mask(text, force, self.words)
-            } else {
-                text.to_owned()
-            }
+    fn draw(&self, masked: Masked) -> String {
+        let part = |text: &str, force: bool| match masked {
+            Masked::Nothing => text.to_owned(),
+            masked => mask(text, force, self.words, masked),
         };
         let value = |value: &Setting, force: bool| match value {
             Setting::Text(text) => Some(part(text, force)),
@@ -172,7 +192,11 @@ impl Parts<'_> {
             glue = '&';
             out.push_str(&percent::encode(key));
             out.push('=');
-            out.push_str(&percent::encode(&text));
+            let text = percent::encode(&text);
+            out.push_str(&match masked {
+                Masked::Whole => text.replace("%2A%2A%2A%2A", "****"),
+                _ => text,
+            });
         }
         let out = self.words.iter().fold(out, |out, (word, name)| {
             out.replace(word, &format!("${{{name}}}"))
@@ -293,8 +317,8 @@ fn with_settings(query: Vec<(String, String)>, settings: &Settings, schema: &str
     all
 }
 
-/// A part as it may be shown: variables stay, what looks like a secret keeps its first and last character only.
-fn mask(text: &str, force: bool, words: &[(String, String)]) -> String {
+/// A part as it may be shown: variables stay, what looks like a secret does not.
+fn mask(text: &str, force: bool, words: &[(String, String)], masked: Masked) -> String {
     let next = |text: &str| {
         let found = words
             .iter()
@@ -304,7 +328,8 @@ fn mask(text: &str, force: bool, words: &[(String, String)]) -> String {
     let short = |text: &str| {
         let trimmed = text.trim();
         match (trimmed.chars().next(), trimmed.chars().next_back()) {
-            (Some(first), Some(last)) => format!("{first}...{last}"),
+            (Some(first), Some(last)) if masked == Masked::Middle => format!("{first}...{last}"),
+            (Some(_), Some(_)) => "****".to_owned(),
             _ => text.to_owned(),
         }
     };

@@ -86,6 +86,44 @@ fn what_is_no_seed_is_told_apart() {
 }
 
 #[test]
+fn a_mistyped_schema_is_told_the_one_that_was_meant() {
+    for (written, meant) in [
+        ("xmmps", "xmpps"),
+        ("xpmp", "xmpp"),
+        ("sogz", "sogs"),
+        ("sesion", "session"),
+        ("sessionss", "sessions"),
+    ] {
+        let text = refusal(&format!("{written}://u:p@h.org/jane"));
+        assert!(
+            text.contains(&format!("the schema {written}:// is not supported"))
+                && text.contains(&format!("did you mean {meant}://?")),
+            "{text}"
+        );
+    }
+    for other in [
+        "smpp", "smpps", "json", "mailto", "slack", "signal", "sns", "ses", "pushover",
+    ] {
+        let text = refusal(&format!("{other}://u:p@h.org/jane"));
+        assert!(
+            text.contains("is not supported") && !text.contains("did you mean"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_masked_url_shows_no_digit_of_the_seed() {
+    let service = service(&format!("sessions://{KEY}:{SEED}@h.org/lobby"));
+    for shown in [service.masked_url(), service.masked_url_of(&service.targets()[0])] {
+        assert!(
+            shown.starts_with(&format!("sessions://{KEY}:****@h.org/lobby?")),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
 fn an_address_that_is_no_join_link_is_told_what_it_lacks() {
     let text = refusal("https://h.org/lobby");
     assert!(text.contains("?public_key="), "{text}");

@@ -100,6 +100,9 @@ proptest! {
         }
         for service in &loaded.services {
             prop_assert!(!service.masked_url().contains(SEED));
+            if service.name() == "sogs" {
+                prop_assert!(service.masked_url().contains(":****@"));
+            }
             let shown = format!("{service:?}");
             prop_assert!(!shown.contains(SEED));
             for warning in service.warnings() {

@@ -119,9 +119,10 @@ async fn keys_below_the_url_are_filled_too() {
 /// The URL that is shown and its masked form.
 #[tokio::test]
 async fn a_template_is_shown_with_its_keys() {
-    for (entry, shown, masked) in [
+    for (entry, shown, apprise, masked) in [
         (
             "xmpps://bot:${X}@x.org//a/".to_owned(),
+            "xmpps://bot:${X}@x.org/a/",
             "xmpps://bot:${X}@x.org/a/",
             "xmpps://bot:${X}@x.org/a/",
         ),
@@ -129,21 +130,25 @@ async fn a_template_is_shown_with_its_keys() {
             "xmpps://bot:p@x.org/?user=eve&pass=q${X}".to_owned(),
             "xmpps://eve:q${X}@x.org/?user=eve&pass=q${X}",
             "xmpps://eve:q...q${X}@x.org/?user=eve&pass=q...q${X}",
+            "xmpps://eve:****${X}@x.org/?user=eve&pass=****${X}",
         ),
         (
             "xmpps://bot@x.org:\n      password: a${x}\n      to: [jane, \"${Y}\"]\n      retry: 7\n      verify: off".to_owned(),
             "xmpps://bot:a${X}@x.org?retry=7&to=jane%2C${Y}&verify=no",
             "xmpps://bot:a...a${X}@x.org?retry=7&to=j...e%2C${Y}&verify=no",
+            "xmpps://bot:****${X}@x.org?retry=7&to=****%2C${Y}&verify=no",
         ),
         (
             format!("session://{KEY}:${{X}}@h.com/a?key={KEY}:\n      public_key: ${{Y}}\n      seed: ${{X}}"),
             "session://KEY:${X}@h.com/a?public_key=${Y}&seed=${X}",
             "session://a...8:${X}@h.com/a?public_key=${Y}&seed=${X}",
+            "session://****:${X}@h.com/a?public_key=${Y}&seed=${X}",
         ),
         (
             "xmpps://bot:p@[::1]:\n      host: i.org\n      name: ${X}\n      tz: '%24{X}'".to_owned(),
             "xmpps://bot:p@i.org?name=${X}&tz=%2524%7BX%7D",
             "xmpps://bot:p...p@i.org?name=${X}&tz=%25...%7D",
+            "xmpps://bot:****@i.org?name=${X}&tz=****",
         ),
     ] {
         let mut list = Notifier::with_options(options());
@@ -151,6 +156,7 @@ async fn a_template_is_shown_with_its_keys() {
         list.add_config_text(&text, Some(Syntax::Yaml)).await;
         let entry = list.iter().next().expect("an entry");
         assert_eq!(entry.expose_url().replace(KEY, "KEY"), shown);
+        assert_eq!(entry.apprise_masked_url(), apprise);
         assert_eq!(entry.masked_url(), masked);
     }
 }

@@ -13,6 +13,7 @@
 
 pub mod private_file;
 pub mod service;
+pub mod span;
 pub mod text;
 
 /// Reads a file of at most `limit` bytes.

@@ -124,6 +124,17 @@ fn what_a_flush_leaves_is_said_with_cause_and_time() {
     ] {
         let ran = program.run(&["send", "--queue", "-b", "x", &to]);
         assert_eq!(ran.code, 0, "{}", ran.all());
+        // The command that stored it says what came of the first attempt, and when the next one is.
+        let lines: Vec<&str> = ran.stderr.lines().collect();
+        assert_eq!(lines.len(), 2, "{}", ran.stderr);
+        assert!(lines[0].starts_with("stored "), "{}", lines[0]);
+        assert!(
+            lines[1].starts_with("left ")
+                && lines[1].contains(": waits for the pause after a failed attempt, next attempt 2")
+                && lines[1].contains("no-such-host.invalid"),
+            "{}",
+            lines[1]
+        );
     }
     let ran = program.run(&["outbox", "flush"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
@@ -154,6 +165,58 @@ fn what_a_flush_leaves_is_said_with_cause_and_time() {
         "{}",
         listed.all()
     );
+}
+
+#[test]
+fn a_flush_says_why_it_failed_when_nothing_is_left() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let program = Program::new();
+    let store = |rooms: &str| {
+        let ran = program.run(&[
+            "send",
+            "--queue",
+            "--no-drain",
+            "-b",
+            "x",
+            &url(fake.port(), rooms),
+        ]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+    };
+    store("held/e403/ok");
+    let ran = program.run(&["outbox", "flush"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    let mut lines: Vec<&str> = ran.stderr.lines().collect();
+    assert_eq!(
+        lines.remove(0),
+        "1 delivered, 1 partial, 0 attempts put off, 1 refused, 0 out of time, 0 left"
+    );
+    lines.sort_unstable();
+    assert_eq!(lines.len(), 2, "{}", ran.stderr);
+    assert!(
+        lines[0].starts_with("dead      ") && lines[0].contains("/e403: "),
+        "{}",
+        lines[0]
+    );
+    assert!(
+        lines[1].starts_with("partial   ") && lines[1].contains("/held: withheld; "),
+        "{}",
+        lines[1]
+    );
+    // The same words as without the outbox.
+    let direct = program.run(&["--json", "-b", "x", &url(fake.port(), "held")]);
+    let listed = program.run(&["--json", "outbox", "list", "--state", "partial"]);
+    let (direct, listed) = (&direct.json()[0], &listed.json()[0]["outcome"]);
+    assert_eq!(direct["outcome"], "withheld");
+    for field in ["outcome", "reason", "remedy"] {
+        assert_eq!(direct[field], listed[field], "{field}");
+    }
+    // What failed before is not counted again.
+    let ran = program.run(&["outbox", "flush"]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    // The command that stores and tries says the same of its own messages.
+    let ran = program.run(&["send", "--queue", "-b", "x", &url(fake.port(), "held")]);
+    assert_eq!(ran.code, 0, "{}", ran.all());
+    assert!(ran.stderr.contains("/held: withheld; "), "{}", ran.stderr);
 }
 
 #[test]

@@ -217,6 +217,7 @@ pub(crate) fn check(answer: &Answer) -> Result<(), SogsError> {
         403 => Cause::Forbidden,
         404 => Cause::NotFound,
         406 => Cause::NotAcceptable,
+        409 => Cause::AlreadyDecided,
         412 => Cause::MissingCapabilities,
         413 => Cause::TooLarge,
         425 if text.to_ascii_lowercase().contains("nonce") => Cause::NonceReused,
@@ -388,6 +389,7 @@ mod tests {
         assert_eq!(cause(403, "Banned"), Cause::Banned);
         assert_eq!(cause(403, "Permission denied"), Cause::Forbidden);
         assert_eq!(cause(404, ""), Cause::NotFound);
+        assert_eq!(cause(409, "decided already"), Cause::AlreadyDecided);
         assert_eq!(
             cause(425, "X-SOGS-Timestamp is too far"),
             Cause::ClockSkew {

@@ -37,6 +37,8 @@ pub enum Cause {
     NotFound,
     /// 406: the file is not usable as the room's image.
     NotAcceptable,
+    /// 409: moderators decided about the post or the report before. The server says what and by whom.
+    AlreadyDecided,
     /// 412: the server lacks capabilities that were asked for.
     MissingCapabilities,
     /// 413: too large for the server.
@@ -363,11 +365,8 @@ impl SogsError {
     }
 
     fn advice(&self) -> String {
-        let host = if self.inner.host.is_empty() {
-            "the server"
-        } else {
-            self.inner.host.as_str()
-        };
+        let host = Some(self.inner.host.as_str()).filter(|host| !host.is_empty());
+        let host = host.unwrap_or("the server");
         match self.inner.ban {
             Some(Ban { until: Some(_), .. }) => {
                 return "wait until the ban ends, or ask a moderator of the community to lift it".into();
@@ -417,6 +416,7 @@ impl SogsError {
                 None => "wait a while".into(),
             },
             Cause::Rejected => "change the message: a filter of the community does not let it through".into(),
+            Cause::AlreadyDecided => "list what waits again; an operator can undo a decision".into(),
             Cause::ServerError => format!("try again later; if it stays, tell the operators of {host}"),
             Cause::UnexpectedStatus | Cause::NotASogs => {
                 format!("check host, port and scheme: {host} does not answer like a community server")
@@ -481,6 +481,7 @@ impl fmt::Display for Cause {
             Self::NonceReused => f.write_str("the server has seen this nonce before"),
             Self::RateLimited => f.write_str("too many messages in a short time"),
             Self::Rejected => f.write_str("the community's filter rejects the message"),
+            Self::AlreadyDecided => f.write_str("moderators decided already"),
             Self::ServerError => f.write_str("the server failed"),
             Self::UnexpectedStatus => f.write_str("the server answers in a way this call cannot have"),
             Self::NotASogs => f.write_str("this is not a community server"),

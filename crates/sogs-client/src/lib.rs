@@ -17,6 +17,7 @@
 //! |---|---|
 //! | a server, an account on it, how to get there | [`Server`], [`ServerBuilder`], [`Encrypt`], [`OnionPath`] |
 //! | rooms: read, post, react, files, moderate | [`Room`], [`Post`], [`Message`] |
+//! | held posts and reports, on servers of Ackpost | [`moderation`] |
 //! | direct messages | [`Inbox`] |
 //! | what happens, as a stream | [`poll`] |
 //! | bots | [`bot`] |
@@ -38,6 +39,7 @@ mod error;
 mod history;
 mod inbox;
 mod listing;
+pub mod moderation;
 pub mod poll;
 mod post;
 mod proof;

@@ -2,9 +2,11 @@
 
 pub(crate) mod acts;
 mod archive;
+pub(crate) mod decide;
 mod exec;
 mod gone;
 mod messages;
+mod moderation;
 mod names;
 mod newkey;
 pub mod operation;

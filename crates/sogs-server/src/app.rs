@@ -16,10 +16,12 @@ use crate::config::{Config, ConfigError};
 use crate::contents::Contents;
 use crate::guard::Guard;
 use crate::http::answers::Answers;
+use crate::moderation::Moderation;
 use crate::nonce::{KeepClock, Nonces};
 use crate::plugin::PluginEvent;
 use crate::shared::Turnstile;
 use crate::store::{DynStore, Id, InboxRow, Mailbox, NonceRow, Person, StoreResult};
+use crate::web::Searches;
 
 /// Counters for `/metrics`.
 #[derive(Debug, Default)]
@@ -70,12 +72,14 @@ pub struct App {
     pub(crate) secret: ServerSecret,
     pub(crate) key: ServerKey,
     pub(crate) blinder: Blinder,
+    pub(crate) moderation: Moderation,
     pub(crate) nonces: Nonces,
     pub(crate) activity: Arc<Activity>,
     pub(crate) answers: Answers,
     /// Memory for bodies and large answers.
     pub(crate) memory: Arc<MemoryBudget>,
     pub(crate) turnstile: Option<Turnstile>,
+    pub(crate) searches: Searches,
     verified: Mutex<Verified>,
     backlog: Mutex<Vec<NonceRow>>,
     keep_clock: Mutex<KeepClock>,
@@ -133,14 +137,16 @@ impl App {
             guard: parts.guard,
             contents: Contents::serving(&parts.config, Arc::clone(&memory))?,
             counters: Counters::default(),
-            secret: parts.secret,
             key,
             blinder: Blinder::new(&key),
+            moderation: Moderation::new(&parts.secret),
+            secret: parts.secret,
             nonces: parts.nonces,
             activity: parts.activity,
             answers: Answers::new(limits.answer_cache_bytes),
             memory,
             turnstile: parts.turnstile,
+            searches: Searches::default(),
             verified: Mutex::default(),
             backlog: Mutex::default(),
             keep_clock: Mutex::new(parts.keep_clock),

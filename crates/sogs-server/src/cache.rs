@@ -33,15 +33,28 @@ impl Room {
 
     /// What this user may do here.
     pub fn rights(&self, user: Option<&User>) -> Rights {
-        rights(
+        let rights = rights(
             (&self.full.room.defaults).into(),
             user.map(|user| (&user.row).into()),
             user.and_then(|user| user.overrides.get(&self.id()).map(Into::into)),
-        )
+        );
+        if self.is_for_moderators() {
+            rights.in_moderators_room(user.is_some_and(User::moderates_some_room))
+        } else {
+            rights
+        }
+    }
+
+    /// Whether it is the moderators' room.
+    pub fn is_for_moderators(&self) -> bool {
+        self.full.room.for_moderators
     }
 
     /// Whether this user would see the room if they were not banned from it.
     pub fn is_visible_without_ban(&self, user: &User) -> bool {
+        if self.is_for_moderators() {
+            return false;
+        }
         let standing = Standing {
             banned: false,
             ..(&user.row).into()
@@ -110,6 +123,22 @@ impl User {
     /// Whether the person has a row in the database.
     pub fn is_known(&self) -> bool {
         self.row.id != NOBODY
+    }
+
+    /// Whether the user moderates a room, by whatever appointment.
+    pub fn moderates(&self, room_id: Id) -> bool {
+        let own = self.overrides.get(&room_id);
+        let ranked =
+            self.row.moderator || self.row.admin || own.is_some_and(|own| own.moderator || own.admin);
+        ranked && !self.row.banned && own.is_none_or(|own| !own.banned)
+    }
+
+    /// Whether the user moderates any room by an appointment there.
+    pub fn moderates_some_room(&self) -> bool {
+        self.overrides
+            .values()
+            .any(|own| (own.moderator || own.admin) && !own.banned)
+            && !self.row.banned
     }
 
     /// Whether the user has an explicit permission to write in any room.

@@ -384,6 +384,8 @@ pub struct Web {
     pub enabled: bool,
     /// Whether there is a page that lists the rooms. Without it the page of each room is still there. (reload)
     pub index: bool,
+    /// Name of the server on its pages and in previews of links to them; none when empty. (reload)
+    pub title: String,
 }
 
 impl Default for Web {
@@ -391,6 +393,7 @@ impl Default for Web {
         Self {
             enabled: true,
             index: true,
+            title: String::new(),
         }
     }
 }

@@ -13,6 +13,7 @@ pub use book::{Book, RoomBook};
 use pace::Pace;
 pub use pace::Paced;
 
+use crate::admin::decide::Settled;
 use crate::model::filter::{self, FilterAction, Inspected};
 use crate::model::gate::{self, Member, Passage};
 use crate::model::permission::Rights;
@@ -152,6 +153,11 @@ impl Guard {
     /// Rate limits and sizes of a room.
     pub fn limits(&self, room_id: Id) -> Limits {
         self.book().room(room_id).limits.clone()
+    }
+
+    /// Whether the page of a room has a search.
+    pub fn has_search(&self, room_id: Id) -> bool {
+        self.book().room(room_id).rules.has_search()
     }
 
     /// What browsers see of a room.
@@ -423,6 +429,39 @@ impl Guard {
     pub fn before_upload(&self, who: Newcomer<'_>) -> Option<(u16, String)> {
         let book = self.book();
         closed(&book, book.room(who.room_id), &Arrival::of(&who)).map(|text| (403, text))
+    }
+
+    /// Tells plugins what moderators decided about a held post or a reported message.
+    pub(crate) fn tell_settled(&self, settled: &Settled) {
+        let entry = &settled.entry;
+        self.tell(&PluginEvent::Moderated {
+            room: entry.room.clone(),
+            action: entry.action.clone(),
+            target: entry.target.clone().unwrap_or_default(),
+        });
+        if let Some(row) = &settled.shown {
+            self.tell(&PluginEvent::Posted {
+                room: row.token.clone(),
+                id: row.message_id,
+                session_id: row.session_id.clone(),
+                posted: row.at,
+                text: row
+                    .data
+                    .as_deref()
+                    .map(|data| inspect(data).body)
+                    .unwrap_or_default(),
+                files: 0,
+                hidden: false,
+            });
+        }
+    }
+
+    /// Why a member may not report anything at present; `None` = go on. Only raid mode stops reports.
+    pub fn before_report(&self, who: Newcomer<'_>) -> Option<&'static str> {
+        let book = self.book();
+        Arrival::of(&who)
+            .is_stopped(&book, book.room(who.room_id))
+            .then_some(RAID_TEXT)
     }
 
     /// Writes an act of a moderator into the audit log and tells it to plugins. The actor is a session id.

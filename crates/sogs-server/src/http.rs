@@ -14,3 +14,7 @@ mod routes;
 
 pub(crate) use auth::claim;
 pub(crate) use listen::listen;
+pub(crate) use reply::Refusal;
+pub(crate) use route::visible_room;
+pub(crate) use routes::files::{NAME as FILE_NAME, clean as clean_file_name};
+pub(crate) use routes::page::Viewer;

@@ -75,6 +75,17 @@ impl ImportError {
     }
 }
 
+/// Has the small versions of pictures made again, where their bytes were left behind.
+async fn remake_thumbnails(conn: &mut bulk::Conn) -> Result<(), ImportError> {
+    // A database that no server of this version has opened has none.
+    if conn.columns("thumbnails").await?.is_empty() {
+        return Ok(());
+    }
+    conn.run("INSERT INTO thumbnail_queue (file_id) SELECT file_id FROM thumbnails WHERE TRUE ON CONFLICT DO NOTHING")
+        .await?;
+    conn.run("DELETE FROM thumbnails").await.map(drop)
+}
+
 /// `1 thing`, `2 things`.
 pub(crate) fn count(number: u64, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })

@@ -24,9 +24,13 @@ const SWEEP: Duration = Duration::from_secs(6 * 3600);
 const ORPHAN_AGE: Duration = Duration::from_secs(86_400);
 
 /// Starts the jobs; they end when `stopped` says so.
-pub(crate) fn start(app: Arc<App>, stopped: watch::Receiver<bool>) -> [tokio::task::JoinHandle<()>; 3] {
+pub(crate) fn start(app: Arc<App>, stopped: watch::Receiver<bool>) -> [tokio::task::JoinHandle<()>; 6] {
+    let [index, thumbnails] = crate::web::start_upkeep(&app, &stopped);
     [
+        index,
+        thumbnails,
         tokio::spawn(keep_nonces(Arc::clone(&app), stopped.clone())),
+        tokio::spawn(crate::moderation::post_notices(Arc::clone(&app), stopped.clone())),
         tokio::spawn(cleanup(Arc::clone(&app), stopped.clone())),
         tokio::spawn(sweep_files(app, stopped)),
     ]

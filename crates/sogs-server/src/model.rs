@@ -6,3 +6,4 @@ pub mod permission;
 pub mod raid;
 pub mod reaction;
 pub mod rules;
+pub mod verdict;

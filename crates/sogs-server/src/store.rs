@@ -10,6 +10,7 @@
 //!
 //! The store knows no HTTP and no cryptography.
 
+pub mod cases;
 mod error;
 mod migrate;
 pub mod operation;

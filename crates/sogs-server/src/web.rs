@@ -1,44 +1,62 @@
-//! What browsers see: the index of rooms, a page for each room, its picture and its QR code; and, on a listener
-//! of its own, health and metrics.
+//! What browsers see: the index of rooms, a page for each room with its pictures, files and QR code; and, on a listener of
+//! its own, health and metrics.
 
 mod metrics;
 pub mod page;
 pub mod qr;
+mod room;
+mod room_page;
+mod search;
 pub mod text;
+mod thumbnail;
+mod upkeep;
 
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use maud::Markup;
+use percent_encoding::utf8_percent_encode;
 use session_protocol::RoomToken;
-use session_protocol::content::Content;
 use session_protocol::link::JoinLink;
 
-use crate::app::App;
+use crate::app::{App, unix_now};
 use crate::cache::Room;
+use crate::contents::{ContentError, Opened};
 use crate::http::reply::{Refusal, Reply, ReplyBody};
+use crate::http::request::Req as Request;
+use crate::http::{FILE_NAME, clean_file_name};
 use crate::model::rules::WebView;
-use crate::store::{MessageRow, Page, ReactionRow, StoreResult};
+use crate::store::{FileRow, Id, StoreResult};
 
 pub(crate) use metrics::{resident_bytes, start_metrics};
-use page::{PageMessage, RoomCard, RoomPage};
+use page::{RoomCard, RoomPage, RoomView, Site};
+use room::Part;
+pub use search::Searches;
+pub(crate) use upkeep::start as start_upkeep;
 
-/// Messages of a page.
-const MESSAGES: i64 = 50;
 /// Pixels of a module in a PNG.
 const SCALE: usize = 6;
 
-/// Nothing but our own style sheet and pictures is loaded, nothing runs, nothing may frame the page.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+/// Nothing but our own style sheet, pictures and the one script with this hash is loaded, forms go to this server, and
+/// nothing may frame the page.
+fn policy() -> HeaderValue {
+    HeaderValue::from_str(&format!(
+        "default-src 'none'; style-src 'self'; img-src 'self'; script-src '{}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+        room_page::COPY_HASH
+    ))
+    .unwrap_or(FILE_POLICY)
+}
+
+/// Files of others are shown alone, if at all, and nothing in them runs.
+const FILE_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox",
 );
 
-/// Headers of every page.
-fn headers(kind: &'static str, cache: &'static str) -> Vec<(HeaderName, HeaderValue)> {
+fn headers(kind: &'static str, cache: &'static str, policy: HeaderValue) -> Vec<(HeaderName, HeaderValue)> {
     vec![
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (header::CACHE_CONTROL, HeaderValue::from_static(cache)),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
@@ -50,8 +68,17 @@ fn headers(kind: &'static str, cache: &'static str) -> Vec<(HeaderName, HeaderVa
 fn reply(kind: &'static str, cache: &'static str, body: impl Into<bytes::Bytes>) -> Reply {
     Reply {
         status: StatusCode::OK,
-        headers: headers(kind, cache),
+        headers: headers(kind, cache, policy()),
         body: ReplyBody::Bytes(body.into()),
+    }
+}
+
+/// A file of somebody else.
+fn file_reply(kind: &'static str, cache: &'static str, content: Opened) -> Reply {
+    Reply {
+        status: StatusCode::OK,
+        headers: headers(kind, cache, FILE_POLICY),
+        body: ReplyBody::File(content),
     }
 }
 
@@ -70,16 +97,25 @@ fn redirect(to: &str) -> Option<Reply> {
     Some(reply)
 }
 
-/// The page of a path; `None` when there is none, so that the answer is that of any unknown path.
-pub(crate) async fn respond(app: &Arc<App>, path: &str) -> Option<Reply> {
+fn site(app: &App) -> Site {
+    let config = app.config();
+    Site {
+        title: config.web.title.trim().to_owned(),
+        base_url: app.base_url(),
+        index: config.web.index,
+    }
+}
+
+/// Answers with the page of a path; `None` when there is none, so that the answer is that of any unknown path.
+pub(crate) async fn respond(app: &Arc<App>, request: &Request) -> Option<Reply> {
     let config = app.config();
     if !config.web.enabled {
         return None;
     }
-    match find(app, path).await {
+    match find(app, request).await {
         // Below /r/ only browsers look; every other unknown path has the answer that programs know.
-        Ok(None) if path.starts_with("/r/") => {
-            let mut reply = html(page::missing());
+        Ok(None) if request.path.starts_with("/r/") => {
+            let mut reply = html(page::missing(&site(app)));
             reply.status = StatusCode::NOT_FOUND;
             Some(reply)
         }
@@ -88,14 +124,19 @@ pub(crate) async fn respond(app: &Arc<App>, path: &str) -> Option<Reply> {
     }
 }
 
-async fn find(app: &Arc<App>, path: &str) -> StoreResult<Option<Reply>> {
-    let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+async fn find(app: &Arc<App>, request: &Request) -> StoreResult<Option<Reply>> {
+    let parts: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
     match parts.as_slice() {
         [""] if app.config().web.index => index(app).await.map(Some),
         ["static", "style.css"] => Ok(Some(reply(
             "text/css; charset=utf-8",
             "max-age=3600",
             page::STYLE,
+        ))),
+        ["static", "copy.js"] => Ok(Some(reply(
+            "text/javascript; charset=utf-8",
+            "max-age=3600",
+            room_page::COPY,
         ))),
         ["static", "icon.svg"] => Ok(Some(reply("image/svg+xml", "max-age=86400", page::ICON))),
         ["favicon.ico"] => Ok(redirect("/static/icon.svg")),
@@ -111,7 +152,7 @@ async fn find(app: &Arc<App>, path: &str) -> StoreResult<Option<Reply>> {
         [token] => Ok(shown(app, token)
             .await?
             .and_then(|(room, _)| redirect(&format!("/r/{}/", room.token())))),
-        ["r", token, ""] => room_page(app, token).await,
+        ["r", token, ""] => room_page(app, token, request).await,
         ["r", token, "invite.svg"] => Ok(invite(app, token)
             .await?
             .map(|code| reply("image/svg+xml", "max-age=3600", code.svg()))),
@@ -119,6 +160,8 @@ async fn find(app: &Arc<App>, path: &str) -> StoreResult<Option<Reply>> {
             .await?
             .map(|code| reply("image/png", "max-age=3600", code.png(SCALE)))),
         ["r", token, "image"] => image(app, token).await,
+        ["r", token, "thumb", id] => thumb(app, token, id).await,
+        ["r", token, "file", id] | ["r", token, "file", id, _] => download(app, token, id).await,
         _ => Ok(None),
     }
 }
@@ -162,7 +205,7 @@ async fn index(app: &Arc<App>) -> StoreResult<Reply> {
         .filter(|room| view(app, room).is_some())
         .map(|room| card(room))
         .collect();
-    Ok(html(page::index(&cards)))
+    Ok(html(page::index(&site(app), &cards)))
 }
 
 fn link(app: &Arc<App>, room: &Room) -> String {
@@ -178,68 +221,50 @@ async fn invite(app: &Arc<App>, token: &str) -> StoreResult<Option<qr::Picture>>
         .and_then(|(room, _)| qr::Picture::of(&link(app, &room))))
 }
 
-async fn room_page(app: &Arc<App>, token: &str) -> StoreResult<Option<Reply>> {
+async fn room_page(app: &Arc<App>, token: &str, request: &Request) -> StoreResult<Option<Reply>> {
     let Some((room, view)) = shown(app, token).await? else {
         return Ok(None);
     };
-    let messages = match view {
-        WebView::Messages => Some(recent(app, &room).await?),
-        _ => None,
+    let number = |name| {
+        let text = request.param(name)?;
+        text.parse::<Id>().ok().filter(|id| *id >= 0)
+    };
+    let has_search = view == WebView::Messages && app.guard.has_search(room.id());
+    let query = request.param("q").filter(|_| has_search);
+    let view = match (view, query) {
+        (WebView::Messages, Some(query)) => {
+            let Some(found) = search::find(app, &room, &query, number("before")).await? else {
+                return Ok(Some(busy(app)));
+            };
+            RoomView::Found(found)
+        }
+        (WebView::Messages, None) => {
+            let part = match (number("before"), number("after")) {
+                (Some(id), _) => Part::Before(id),
+                (None, Some(id)) => Part::After(id),
+                (None, None) => Part::Newest,
+            };
+            room::messages(app, &room, part).await?
+        }
+        _ => RoomView::Info,
     };
     let page = RoomPage {
+        site: site(app),
         room: card(&room),
         join_link: link(app, &room),
-        messages,
-        index: app.config().web.index,
+        search: has_search,
+        view,
     };
-    Ok(Some(html(page::room(&page))))
+    Ok(Some(html(room_page::room(&page))))
 }
 
-async fn recent(app: &Arc<App>, room: &Room) -> StoreResult<Vec<PageMessage>> {
-    let mut rows = app.store.messages(room.id(), Page::Recent, MESSAGES).await?;
-    rows.retain(|row| !row.is_whisper());
-    let ids = rows.iter().map(|row| row.id).collect();
-    let reactions = app.store.reactions(room.id(), ids, 0).await?.rows;
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| message(row, &reactions))
-        .collect())
-}
-
-fn message(row: MessageRow, reactions: &[ReactionRow]) -> Option<PageMessage> {
-    let content = Content::decode_bounded(&row.data?).ok()?.data_message?;
-    let quote = content
-        .quote
-        .and_then(|quote| quote.text)
-        .filter(|text| !text.is_empty());
-    let attachments = content
-        .attachments
-        .into_iter()
-        .map(|file| {
-            file.file_name
-                .or(file.content_type)
-                .filter(|name| !name.is_empty())
-                .unwrap_or_else(|| "file".to_owned())
-        })
-        .collect();
-    Some(PageMessage {
-        id: row.id,
-        name: content
-            .profile
-            .and_then(|profile| profile.display_name)
-            .filter(|name| !name.trim().is_empty()),
-        who: text::short_id(&row.session_id),
-        posted: row.posted,
-        edited: row.edited.is_some(),
-        body: content.body.filter(|body| !body.is_empty()),
-        quote,
-        attachments,
-        reactions: reactions
-            .iter()
-            .filter(|reaction| reaction.message_id == row.id)
-            .map(|reaction| (reaction.reaction.clone(), reaction.count))
-            .collect(),
-    })
+fn busy(app: &App) -> Reply {
+    let mut reply = html(page::busy(&site(app)));
+    reply.status = StatusCode::SERVICE_UNAVAILABLE;
+    reply
+        .headers
+        .push((header::RETRY_AFTER, HeaderValue::from_static("5")));
+    reply
 }
 
 async fn image(app: &Arc<App>, token: &str) -> StoreResult<Option<Reply>> {
@@ -253,21 +278,88 @@ async fn image(app: &Arc<App>, token: &str) -> StoreResult<Option<Reply>> {
         return Ok(None);
     };
     let size = u64::try_from(file.size).unwrap_or(0);
-    let Ok(mut content) = app.contents.open(&file.content, size).await else {
+    Ok(picture(app, &file.content, size)
+        .await
+        .ok()
+        .flatten()
+        .map(|(kind, content)| file_reply(kind, "max-age=300", content)))
+}
+
+/// A content and its kind, if it is a picture: nothing that a browser would run is served.
+async fn picture(
+    app: &Arc<App>,
+    content: &str,
+    size: u64,
+) -> Result<Option<(&'static str, Opened)>, ContentError> {
+    let mut content = app.contents.open(content, size).await?;
+    let kind = picture_type(content.peek().await?);
+    Ok(kind.map(|kind| (kind, content)))
+}
+
+/// A file that hangs on a message which everybody may see on the page of the room.
+async fn visible_file(app: &Arc<App>, token: &str, id: &str) -> StoreResult<Option<FileRow>> {
+    let (Some((room, WebView::Messages)), Ok(id)) = (shown(app, token).await?, id.parse::<Id>()) else {
         return Ok(None);
     };
-    let Ok(head) = content.peek().await else {
+    let now = unix_now();
+    let file = app.store.file(room.id(), id).await?;
+    let Some(file) = file.filter(|file| file.expiry.is_none_or(|expiry| expiry > now)) else {
         return Ok(None);
     };
-    // What a browser would run is never served: only pictures that are known by their first bytes.
-    let Some(kind) = picture_type(head) else {
+    let Some(message_id) = file.message_id else {
         return Ok(None);
     };
-    Ok(Some(Reply {
-        status: StatusCode::OK,
-        headers: headers(kind, "max-age=300"),
-        body: ReplyBody::File(content),
-    }))
+    let message = app.store.message_view(room.id(), message_id).await?;
+    let is_visible = message.is_some_and(|message| {
+        !message.filtered
+            && message.whisper_to.is_none()
+            && !message.whisper_mods
+            && message.for_moderators_of.is_none()
+    });
+    Ok(is_visible.then_some(file))
+}
+
+async fn thumb(app: &Arc<App>, token: &str, id: &str) -> StoreResult<Option<Reply>> {
+    let Some(file) = visible_file(app, token, id).await? else {
+        return Ok(None);
+    };
+    let Some(small) = app.store.thumbnails(vec![file.id]).await?.pop() else {
+        return Ok(None);
+    };
+    let size = u64::try_from(small.size).unwrap_or(0);
+    match picture(app, &small.content, size).await {
+        Ok(Some((kind, content))) => Ok(Some(file_reply(kind, "max-age=300", content))),
+        // Restored or moved without it.
+        Ok(None) | Err(ContentError::Missing | ContentError::Damaged(_)) => {
+            app.store.remake_thumbnail(file.id).await?;
+            Ok(None)
+        }
+        Err(error) => Ok(Some(Refusal::from(error).into())),
+    }
+}
+
+async fn download(app: &Arc<App>, token: &str, id: &str) -> StoreResult<Option<Reply>> {
+    let Some(file) = visible_file(app, token, id).await? else {
+        return Ok(None);
+    };
+    let size = u64::try_from(file.size).unwrap_or(0);
+    let content = match app.contents.open(&file.content, size).await {
+        Ok(content) => content,
+        Err(error) => return Ok(Some(Refusal::from(error).into())),
+    };
+    let mut reply = file_reply("application/octet-stream", "max-age=300", content);
+    let disposition = match file.filename.as_deref().and_then(clean_file_name) {
+        Some(name) => format!(
+            "attachment; filename*=UTF-8''{}",
+            utf8_percent_encode(&name, FILE_NAME)
+        ),
+        None => "attachment".to_owned(),
+    };
+    let disposition = HeaderValue::from_str(&disposition).ok();
+    reply
+        .headers
+        .extend(disposition.map(|value| (header::CONTENT_DISPOSITION, value)));
+    Ok(Some(reply))
 }
 
 /// The media type of a picture that browsers show, by its first bytes.

@@ -15,7 +15,7 @@ use sogs_server::{Config, LogLevel};
 use support::{Community, Got, person, shown};
 
 /// A value other than the one in force, for every setting: section, name, value.
-const OTHERS: [(&str, &str, &str); 42] = [
+const OTHERS: [(&str, &str, &str); 43] = [
     ("net", "listen", "\"127.0.0.1:1\""),
     ("net", "base_url", "\"https://changed.example\""),
     ("net", "trusted_proxies", "[\"127.0.0.0/8\"]"),
@@ -55,6 +55,7 @@ const OTHERS: [(&str, &str, &str); 42] = [
     ("limits", "nonces", "1000"),
     ("web", "enabled", "false"),
     ("web", "index", "false"),
+    ("web", "title", "\"Changed title\""),
     ("metrics", "listen", "\"127.0.0.1:2\""),
     ("log", "level", "\"debug\""),
     ("log", "json", "true"),
@@ -285,6 +286,8 @@ async fn what_is_said_to_be_applied_is_applied_everywhere() {
         .await;
     let status = all.act(Operation::Status).await;
     let page = all.get("/r/test/", None).await.text();
+    // [web] title
+    assert!(page.contains("Changed title"), "{page}");
     for text in [
         show.data.to_string(),
         list.data.to_string(),

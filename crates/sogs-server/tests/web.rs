@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use http::Method;
+use session_protocol::content::{AttachmentPointer, DataMessage, Quote};
 use sogs_server::admin::{Operation, PermissionChange};
 use support::{Community, Got, person, shown};
 
@@ -26,6 +27,11 @@ async fn lively() -> Community {
         image: Some(PICTURE.into()),
     })
     .await;
+    // More than a page.
+    for number in 0..60 {
+        all.post("test", &person(2), &format!("Note {number} about tomatoes"))
+            .await;
+    }
     let mut last = 0;
     for (number, text) in [
         (
@@ -50,6 +56,14 @@ async fn lively() -> Community {
         let got = all.request_raw(Method::PUT, &path, &person(number)).await;
         assert_eq!(got.status, 200, "{}", got.text());
     }
+    with_files_and_replies(&all, last).await;
+    all.act(Operation::RoomAdd {
+        room: "empty".into(),
+        name: Some("Nothing yet".into()),
+        description: None,
+        permissions: PermissionChange::default(),
+    })
+    .await;
     all.act(Operation::RoomAdd {
         room: "closed".into(),
         name: Some("Members only".into()),
@@ -72,6 +86,88 @@ async fn lively() -> Community {
     })
     .await;
     all
+}
+
+/// Adds a picture, a file, replies in two directions of writing, and a pin.
+async fn with_files_and_replies(all: &Community, pinned: i64) {
+    let who = person(1);
+    let mut files = Vec::new();
+    for (name, bytes) in [
+        ("bed.png", chequered()),
+        (
+            "a very long name of a list of seeds for the next three years.txt",
+            vec![7; 40_000],
+        ),
+    ] {
+        let got = all.upload("test", &who, name, bytes).await;
+        assert_eq!(got.status, 201, "{}", got.text());
+        files.push(got.json()["id"].as_i64().expect("a number"));
+    }
+    let author = shown(&all.key, &who);
+    let message = |text: &str, quote, attached: &[i64]| answer(text, quote, &author, attached);
+    let time = support::now_ms();
+    for (number, later, message) in [
+        (1, 0, message("The bed, and the list", None, &files)),
+        (2, 1, message("How large is it?", Some(time), &[])),
+        (3, 2, message("גודל הערוגה?", Some(time), &[404])),
+        (3, 3, message("More of that", Some(77), &[])),
+        (1, 4, message("Once more, with picture", None, &[])),
+    ] {
+        let attached = if later == 0 { files.as_slice() } else { &[] };
+        let got = all
+            .post_message("test", &person(number), time + later, message, attached)
+            .await;
+        assert_eq!(got.status, 201, "{}", got.text());
+    }
+    all.act(Operation::MessagePin {
+        room: "test".into(),
+        id: pinned,
+    })
+    .await;
+    // The small version and the index are made in the background.
+    for _ in 0..200 {
+        let is_small = all.get(&format!("/r/test/thumb/{}", files[0]), None).await.status == 200;
+        let found = all.get("/r/test/?q=list", None).await.text();
+        if is_small && found.contains("The bed, and") {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("no small version, or no index");
+}
+
+/// A message, perhaps a reply to what `author` wrote at that time.
+fn answer(text: &str, quote: Option<u64>, author: &str, attached: &[i64]) -> DataMessage {
+    DataMessage {
+        body: Some(text.into()),
+        quote: quote.map(|id| Quote {
+            id: Some(id),
+            author: Some(author.to_owned()),
+            ..Quote::default()
+        }),
+        attachments: attached
+            .iter()
+            .map(|id| AttachmentPointer {
+                id: id.unsigned_abs(),
+                ..AttachmentPointer::default()
+            })
+            .collect(),
+        ..DataMessage::default()
+    }
+}
+
+/// A PNG of 900×600 pixels.
+fn chequered() -> Vec<u8> {
+    let picture: image::DynamicImage = image::RgbImage::from_fn(900, 600, |x, y| {
+        let shade = u8::try_from((x / 60 + y / 60) % 2 * 60).expect("small");
+        image::Rgb([200 - shade, 90 + shade, 60])
+    })
+    .into();
+    let mut png = std::io::Cursor::new(Vec::new());
+    picture
+        .write_to(&mut png, image::ImageFormat::Png)
+        .expect("encoded");
+    png.into_inner()
 }
 
 /// A picture of 4×4 pixels.
@@ -107,7 +203,13 @@ async fn pages_show_what_everybody_may_see_and_no_more() {
         text.contains("The tomatoes are in.") && text.contains("👍 3"),
         "{text}"
     );
-    assert!(text.contains("&lt;script&gt;") && !text.contains("<script"));
+    assert!(text.contains("&lt;script&gt;"));
+    let scripts: Vec<&str> = text.split("<script").skip(1).collect();
+    assert!(
+        matches!(scripts.as_slice(), [only] if only.starts_with(" defer src=\"/static/copy.js\" integrity=\"sha256-")),
+        "the one script of the page is our own: {scripts:?}"
+    );
+    assert!(!index.text().contains("<script"));
     let link = format!("/test?public_key={}", all.key);
     assert!(text.contains(&link));
     for id in ids(&all) {
@@ -173,7 +275,7 @@ async fn a_browser_shows_the_pages_at_every_width_light_and_dark_without_complai
     let mut command = Command::new("node");
     command
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pages.mjs"))
-        .args([base.as_str(), &folder.display().to_string()]);
+        .args([base.as_str(), &folder.display().to_string(), &axe_core()]);
     let ran = tokio::task::spawn_blocking(move || command.output())
         .await
         .expect("a thread")
@@ -187,6 +289,14 @@ async fn a_browser_shows_the_pages_at_every_width_light_and_dark_without_complai
         assert_eq!(width_of(&folder.join(format!("{name}.png"))), width, "{name}");
     }
     all.stop().await;
+}
+
+/// The file of axe-core, fetched where it is missing.
+fn axe_core() -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/servers/install-axe.sh");
+    let ran = Command::new(script).output().expect("a shell");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8_lossy(&ran.stdout).trim().to_owned()
 }
 
 /// Width of a PNG in pixels.

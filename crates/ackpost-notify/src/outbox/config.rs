@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::clock::{Clock, Jitter, RandomJitter, SystemClock};
 use super::store::Location;
+use super::types::OutboxId;
 use crate::service::Service;
 
 /// How an outbox is opened.
@@ -184,7 +185,7 @@ impl Default for FlushSettings {
 }
 
 /// What a worker did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Summary {
     /// Entries delivered.
     pub delivered: u64,
@@ -198,4 +199,17 @@ pub struct Summary {
     pub expired: u64,
     /// Entries that still wait or collect (only after a flush).
     pub remaining: u64,
+    /// Entries that ended without a full delivery, the first [`Summary::NAMED`] of them.
+    #[serde(skip)]
+    pub failed: Vec<OutboxId>,
+}
+
+impl Summary {
+    /// Greatest number of entries in [`Summary::failed`].
+    pub const NAMED: usize = 10;
+
+    /// Returns how many entries ended without a full delivery.
+    pub fn failures(&self) -> u64 {
+        self.partial + self.refused + self.expired
+    }
 }

@@ -467,6 +467,9 @@ impl Engine {
                     if let Some(counter) = counter {
                         counter.fetch_add(1, Ordering::Relaxed);
                     }
+                    if matches!(settle.ending, Ending::Partial | Ending::Refused | Ending::Expired) {
+                        self.counts.fail(&head.id);
+                    }
                     inner.changed();
                     return Ok(Some(next));
                 }

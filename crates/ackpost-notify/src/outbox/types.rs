@@ -416,10 +416,34 @@ fn optional_outcome<S: serde::Serializer>(
     outcome: &Option<Outcome>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
+    /// A delivery in part under its own word, as in the reports of a message that is not queued.
+    #[derive(Serialize)]
+    struct InPart<'a> {
+        outcome: &'a str,
+        id: Option<&'a str>,
+        reason: &'a str,
+        remedy: &'a str,
+    }
+    if let Some(
+        partial @ Outcome::Partial {
+            id, reason, remedy, ..
+        },
+    ) = outcome
+    {
+        let outcome = partial.word();
+        let id = id.as_deref();
+        return InPart {
+            outcome,
+            id,
+            reason,
+            remedy,
+        }
+        .serialize(serializer);
+    }
     outcome.as_ref().map(StoredOutcome::from).serialize(serializer)
 }
 
-/// An outcome as it is stored and shown.
+/// An outcome as it is stored.
 #[derive(Clone, PartialEq, Serialize, serde::Deserialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub(crate) enum StoredOutcome {

@@ -1,8 +1,8 @@
 //! Working the queue: take lanes that are due, as many as allowed at once, until told to stop.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -37,6 +37,7 @@ pub(super) struct Counts {
     pub(super) deferred: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) expired: AtomicU64,
+    pub(super) failed: Mutex<Vec<OutboxId>>,
 }
 
 impl Counts {
@@ -48,7 +49,22 @@ impl Counts {
             refused: self.refused.load(Ordering::Relaxed),
             expired: self.expired.load(Ordering::Relaxed),
             remaining,
+            failed: self.failed().clone(),
         }
+    }
+
+    /// Remembers an entry that ended without a full delivery.
+    pub(super) fn fail(&self, id: &str) {
+        let mut failed = self.failed();
+        if let Ok(id) = id.parse()
+            && failed.len() < Summary::NAMED
+        {
+            failed.push(id);
+        }
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Vec<OutboxId>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

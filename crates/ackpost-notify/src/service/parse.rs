@@ -13,7 +13,7 @@ use crate::url::{RawUrl, percent, split_urls};
 use super::common::{Origin, PARAMETERS, boolean_word, shown_word};
 use super::near::near_miss;
 use super::param::{Param, declares};
-use super::{Common, Row, Service, Taken, row_of};
+use super::{Common, Row, SERVICES, Service, Taken, row_of};
 
 /// Finds the join link of a community that the user saved under a name.
 type FindCommunity = dyn Fn(&str) -> Result<Option<String>, Problem> + Send + Sync;
@@ -205,11 +205,18 @@ pub(crate) fn unsupported(schema: &str, path: &str) -> Problem {
             "use session://, sessions://, sogs://, xmpp:// or xmpps://, or a Session join link",
         );
     }
+    let known = SERVICES.iter().flat_map(|row| row.schemas());
+    // A schema of another service is no slip.
+    let meant = near_miss(schema, known).filter(|_| !OTHERS.contains(&schema));
+    let meant = meant.map_or_else(String::new, |meant| format!("did you mean {meant}://? "));
     Problem::error(
         format!("the schema {schema}:// is not supported"),
-        "use session://, sessions://, sogs://, xmpp:// or xmpps://",
+        format!("{meant}use session://, sessions://, sogs://, xmpp:// or xmpps://"),
     )
 }
+
+/// Schemas of other services in Apprise that are one letter away from one of ours.
+const OTHERS: [&str; 2] = ["smpp", "smpps"];
 
 /// True for the path of a room in a join link: its token, perhaps behind `r/`.
 fn is_room(path: &str) -> bool {

@@ -392,23 +392,8 @@ impl Sogs {
         if self.secure { 443 } else { 80 }
     }
 
-    fn schema(&self) -> &'static str {
-        if self.secure { "sessions" } else { "session" }
-    }
-}
-
-impl Endpoint for Sogs {
-    fn row(&self) -> &'static Row {
-        &ROW
-    }
-
-    fn base(&self, secrets: bool, only: Option<&Target>) -> String {
-        let seed = self.seed.expose_secret();
-        let seed = if secrets {
-            seed.to_owned()
-        } else {
-            format!("{}...{}", &seed[..1], &seed[seed.len() - 1..])
-        };
+    /// The canonical URL without its parameters, with this text in place of the seed.
+    fn base_with(&self, seed: &str, only: Option<&Target>) -> String {
         let mut url = format!("{}://{}:{seed}@{}", self.schema(), self.public_key, self.host);
         if let Some(port) = self.port.filter(|port| *port != self.default_port()) {
             url.push(':');
@@ -424,6 +409,31 @@ impl Endpoint for Sogs {
             url.push_str(&percent::encode(room));
         }
         url
+    }
+
+    fn schema(&self) -> &'static str {
+        if self.secure { "sessions" } else { "session" }
+    }
+}
+
+impl Endpoint for Sogs {
+    fn row(&self) -> &'static Row {
+        &ROW
+    }
+
+    fn base(&self, secrets: bool, only: Option<&Target>) -> String {
+        let seed = if secrets {
+            self.seed.expose_secret()
+        } else {
+            "****"
+        };
+        self.base_with(seed, only)
+    }
+
+    fn apprise_base(&self) -> String {
+        let seed = self.seed.expose_secret();
+        let ends = format!("{}...{}", &seed[..1], &seed[seed.len() - 1..]);
+        self.base_with(&ends, None)
     }
 
     fn value(&self, name: &str, _secrets: bool) -> ParamValue {

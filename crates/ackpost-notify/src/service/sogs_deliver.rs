@@ -400,6 +400,7 @@ fn concerns_file(error: &SogsError) -> bool {
         | Cause::NotASogs
         | Cause::RateLimited
         | Cause::Rejected
+        | Cause::AlreadyDecided
         | Cause::UnexpectedStatus => error.status().is_some(),
         Cause::ServerError => matches!(error.status(), Some(500 | 501 | 507)),
         Cause::Timeout { phase } => *phase != "connect",

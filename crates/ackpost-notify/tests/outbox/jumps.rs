@@ -1,8 +1,10 @@
 //! Clocks that jump, machines that start with a clock of the past, and messages whose time ran out unseen.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use ackpost_notify::outbox::{FlushSettings, State};
+use ackpost_notify::outbox::{Clock, FlushSettings, Outbox, State, Steady, SystemClock};
 
 use crate::support::{Place, Reaction, Sink, accept, flush, later, stamped, state, worker};
 
@@ -243,4 +245,59 @@ async fn a_flush_gives_back_what_is_under_way(place: Place) {
     assert_eq!(state(&outbox, &id).await, State::Delivered);
     assert_eq!(sink.texts("a"), ["text"]);
     assert!(sink.attempts()[1].1, "the second attempt is marked as a repeat");
+}
+
+/// The clock of this machine, which somebody sets.
+#[derive(Default)]
+struct SetClock(AtomicI64);
+
+impl Clock for SetClock {
+    fn now_ms(&self) -> i64 {
+        SystemClock.now_ms() + self.0.load(Ordering::Relaxed)
+    }
+
+    fn steady(&self) -> Option<Steady> {
+        SystemClock.steady()
+    }
+
+    fn is_machine(&self) -> bool {
+        true
+    }
+}
+
+/// With PostgreSQL the clock of its server counts, so that of a worker may jump.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clock_of_a_worker_may_jump_beside_postgres() {
+    let place = Place::postgres();
+    let clock = Arc::new(SetClock::default());
+    let mut config = place.config();
+    config.clock = clock.clone();
+    let sink = Sink::new();
+    let outbox = Outbox::open(config, Arc::new(sink.clone())).await.unwrap();
+    sink.next("a", [later(Some(2)), later(Some(3600))]);
+    let id = accept(&outbox, "a", &[], "text").await.id;
+    flush(&outbox).await;
+    let before = outbox.get(&id).await.unwrap().unwrap();
+    for jump in [-2 * HOUR, 72 * HOUR] {
+        clock.0.store(jump, Ordering::Relaxed);
+        flush(&outbox).await;
+        let after = outbox.get(&id).await.unwrap().unwrap();
+        assert_eq!((after.state, after.attempts), (State::Waiting, 1));
+        assert_eq!(
+            (after.due_at, after.expires_at),
+            (before.due_at, before.expires_at)
+        );
+    }
+    // The pause of two seconds lasts two seconds, and the next one is counted from now.
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    flush(&outbox).await;
+    let after = outbox.get(&id).await.unwrap().unwrap();
+    assert_eq!((after.state, after.attempts), (State::Waiting, 2));
+    let pause = after.due_at.duration_since(before.due_at).unwrap();
+    assert!((3600..3660).contains(&pause.as_secs()), "{pause:?}");
+    let second = accept(&outbox, "b", &[("ttl", "1h")], "text").await.id;
+    flush(&outbox).await;
+    assert_eq!(state(&outbox, &second).await, State::Delivered);
+    let accepted = outbox.get(&second).await.unwrap().unwrap().accepted_at;
+    assert!(accepted.duration_since(before.accepted_at).unwrap() < Duration::from_secs(60));
 }

@@ -74,7 +74,7 @@ pub(crate) fn services(notifier: &Notifier) -> Vec<Value> {
             EntryBody::Template(template) => json!({
                 "template": true,
                 "url": entry.expose_url(),
-                "privacy": entry.masked_url(),
+                "privacy": entry.apprise_masked_url(),
                 "tags": tags(entry),
                 "names": template.names(),
                 "required": template.required(),

@@ -38,7 +38,7 @@ pub(crate) fn check(line: &Value) -> Result<(), String> {
 pub(crate) fn check_service(ours: &Service, theirs: &Value) -> Result<(), String> {
     let text = |key: &str| theirs[key].as_str().unwrap_or_default().to_owned();
     same("url", &ours.expose_url(), &text("url"))?;
-    same("privacy", &ours.masked_url(), &text("privacy"))?;
+    same("privacy", &ours.apprise_masked_url(), &text("privacy"))?;
     same("url_id", &ours.url_id(8), &text("url_id"))?;
     same("service", &ours.name().to_owned(), &text("service"))?;
     same("host", &ours.host().to_owned(), &text("host"))?;

@@ -47,7 +47,8 @@ enum OutboxCommand {
     Retry(SelectArgs),
     /// Drop messages that are not delivered
     Drop(SelectArgs),
-    /// Deliver now what can be delivered. Exit code 0: nothing is left, 1: something waits or was given up
+    /// Deliver now what can be delivered. Exit code 0: everything was delivered, 1: something waits, was given up or
+    /// arrived only in part; the reasons are printed
     Flush(FlushArgs),
     /// Deliver until SIGTERM
     Run(RunArgs),
@@ -292,11 +293,30 @@ async fn flush(args: &FlushArgs, outbox: &Outbox, context: Context) -> Done {
         .await
         .map_err(|error| failure(&error))?;
     summary(&done, context);
-    if done.remaining > 0 && !context.json {
-        left(&done, outbox).await?;
+    if !context.json {
+        failed(&done, outbox).await?;
+        if done.remaining > 0 {
+            left(&done, outbox).await?;
+        }
     }
-    let clean = done.remaining + done.partial + done.refused + done.expired == 0;
+    let clean = done.remaining + done.failures() == 0;
     Ok(if clean { Exit::Success } else { Exit::Failure })
+}
+
+/// Prints which entries ended without a full delivery, and why.
+async fn failed(done: &Summary, outbox: &Outbox) -> Result<(), Failure> {
+    for id in &done.failed {
+        if let Some(entry) = outbox.get(id).await.map_err(|error| failure(&error))? {
+            output::note(&show::left(&entry));
+        }
+    }
+    let more = done.failures().saturating_sub(done.failed.len() as u64);
+    if more > 0 {
+        output::note(&format!(
+            "and {more} more: `ackpost outbox list --state dead --state partial`"
+        ));
+    }
+    Ok(())
 }
 
 /// What a flush left: why, and when it is tried next.
@@ -383,6 +403,7 @@ fn summary(done: &Summary, context: Context) {
             refused,
             expired,
             remaining,
+            failed: _,
         } = done;
         output::note(&format!(
             "{delivered} delivered, {partial} partial, {} put off, {refused} refused, {expired} out of time, {remaining} left",

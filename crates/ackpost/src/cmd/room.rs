@@ -2,6 +2,7 @@
 
 mod act;
 mod files;
+mod held;
 mod moderate;
 pub(crate) mod place;
 mod read;
@@ -55,6 +56,15 @@ enum RoomCommand {
     Unban(UnbanArgs),
     /// List, appoint and dismiss moderators and admins
     Mods(ModsArgs),
+    /// Look at held posts, and decide about them (for moderators)
+    #[command(subcommand)]
+    Held(held::HeldCommand),
+    /// Report a message to the moderators
+    #[command(after_help = "Example: `ackpost room report lobby 1234 'insults people'`")]
+    Report(held::ReportArgs),
+    /// Look at reported messages, and decide about them (for moderators)
+    #[command(subcommand)]
+    Reports(held::ReportsCommand),
     /// Show and change people's rights
     Permissions(PermissionsArgs),
     /// Show and change name, description, image and default rights
@@ -424,6 +434,9 @@ pub(crate) fn run(args: &RoomArgs, context: Context) -> Done {
             RoomCommand::Ban(args) => moderate::ban(args, context).await,
             RoomCommand::Unban(args) => moderate::unban(args, context).await,
             RoomCommand::Mods(args) => moderate::mods(args, context).await,
+            RoomCommand::Held(command) => held::held(command, context).await,
+            RoomCommand::Report(args) => held::report(args, context).await,
+            RoomCommand::Reports(command) => held::reports(command, context).await,
             RoomCommand::Permissions(args) => moderate::permissions(args, context).await,
             RoomCommand::Settings(args) => moderate::settings(args, context).await,
             RoomCommand::Save(args) => saved::save(args, context),
@@ -448,23 +461,12 @@ pub(crate) fn parse_id(text: &str) -> Result<SessionId, String> {
         .map_err(|e: session_protocol::IdError| e.to_string())
 }
 
-/// `90s`, `30m`, `12h`, `7d`.
 fn parse_time(text: &str) -> Result<std::time::Duration, String> {
-    const FORM: &str = "write a number and s, m, h or d, as in 12h";
-    let (number, unit) = text.split_at(text.len() - text.chars().last().map_or(0, char::len_utf8));
-    let number: u64 = number.parse().map_err(|_| FORM.to_owned())?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(FORM.to_owned()),
-    };
-    number
-        .checked_mul(seconds)
-        .filter(|&seconds| seconds <= 1_000_000_000)
-        .map(std::time::Duration::from_secs)
-        .ok_or_else(|| "that is more than thirty years".to_owned())
+    let span = ackpost_platform::span::parse(text).map_err(|error| error.to_string())?;
+    if span.as_secs() > 1_000_000_000 {
+        return Err("that is more than thirty years".to_owned());
+    }
+    Ok(span)
 }
 
 fn parse_rights(text: &str) -> Result<Rights, String> {

@@ -5,6 +5,7 @@ mod dry_run;
 
 use std::io::IsTerminal as _;
 
+use ackpost_notify::outbox::OutboxId;
 use ackpost_notify::{CourierOptions, Options};
 
 use self::args::Checked;
@@ -90,34 +91,35 @@ async fn send(args: &SendArgs, checked: &Checked, context: Context) -> Done {
         output::note_own(context, "no service fits the tags; nothing was sent");
         return Ok(Exit::NoMatch);
     }
-    let exit = store_and_deliver(args, loaded, message, &progress, context).await?;
-    args.queue.drain(context).await;
+    let (exit, stored) = store_and_deliver(args, loaded, message, &progress, context).await?;
+    args.queue.drain(&stored, context).await;
     Ok(exit)
 }
 
-/// What goes by way of the outbox is stored first: it is safe then, whatever becomes of the rest.
+/// Stores first what goes by way of the outbox: it is safe then, whatever becomes of the rest. Returns its ids too.
 async fn store_and_deliver(
     args: &SendArgs,
     mut loaded: Loaded,
     message: ackpost_notify::Message,
     progress: &Progress,
     context: Context,
-) -> Done {
+) -> Result<(Exit, Vec<OutboxId>), Failure> {
     let (queued, problems) = args.queue.take_from(&mut loaded, &message);
     if queued.is_empty() {
-        return Ok(deliver(&loaded, message, progress, context).await);
+        return Ok((deliver(&loaded, message, progress, context).await, Vec::new()));
     }
     output::problems(&problems, context);
     let asset = loaded.notifier.asset();
-    let stored = args.queue.store(&message, &queued, asset, context).await?;
+    let (stored, ids) = args.queue.store(&message, &queued, asset, context).await?;
     if loaded.notifier.find(&loaded.filter).next().is_none() {
         let whole = problems.is_empty() && !loaded.problems().iter().any(ackpost_notify::Problem::is_error);
-        return Ok(if whole { stored } else { Exit::Partial });
+        return Ok((if whole { stored } else { Exit::Partial }, ids));
     }
-    Ok(match deliver(&loaded, message, progress, context).await {
+    let exit = match deliver(&loaded, message, progress, context).await {
         Exit::Success => stored,
         _ => Exit::Partial,
-    })
+    };
+    Ok((exit, ids))
 }
 
 async fn deliver(

@@ -63,6 +63,9 @@ pub(crate) enum ServerCommand {
     /// Messages, and posts that wait for approval
     #[command(subcommand)]
     Message(content::MessageCommand),
+    /// Moderation from the app: the moderators' room
+    #[command(subcommand)]
+    Moderation(rooms::ModerationCommand),
     /// Files
     #[command(subcommand)]
     File(content::FileCommand),
@@ -139,6 +142,10 @@ pub(crate) fn run(command: &ServerCommand, context: Context) -> Done {
         ServerCommand::Mod(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Ban(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Message(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
+        ServerCommand::Moderation(command) => {
+            let (at, operation) = command.operation();
+            act(at, operation)
+        }
         ServerCommand::File(command) => command.run(context),
         ServerCommand::Filter(command) => command.operation().and_then(|(at, operation)| act(at, operation)),
         ServerCommand::Settings(rules::SettingsCommand::Names) => rules::names(context),
@@ -154,27 +161,13 @@ pub(crate) fn run(command: &ServerCommand, context: Context) -> Done {
 /// What a command asks of the server of a folder.
 pub(crate) type Asked<'a> = Result<(&'a At, Operation), Failure>;
 
-/// `90`, `90s`, `15m`, `12h`, `7d`, `2w` in seconds.
+/// Reads a time of more than nothing, in seconds.
 pub(crate) fn span(text: &str) -> Result<f64, String> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" | "s" => 1.0,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        "d" => 86_400.0,
-        "w" => 604_800.0,
-        unit => return Err(format!("'{unit}' is no unit of time: write s, m, h, d or w")),
-    };
-    let number: f64 = digits
-        .parse()
-        .map_err(|_| format!("'{text}' is no span of time: write 90s, 15m, 12h or 7d"))?;
-    let seconds = number * factor;
-    if seconds.is_finite() && seconds > 0.0 && seconds <= 1e9 {
-        Ok(seconds)
-    } else {
-        Err("a span of time is between one second and thirty years".to_owned())
+    let span = ackpost_platform::span::parse(text).map_err(|error| error.to_string())?;
+    if span.is_zero() || span.as_secs() > 1_000_000_000 {
+        return Err("a time is more than nothing and at most thirty years".to_owned());
     }
+    Ok(span.as_secs_f64())
 }
 
 #[cfg(test)]

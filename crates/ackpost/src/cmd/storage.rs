@@ -7,7 +7,7 @@ use ackpost_notify::{Options, TagFilter};
 use clap::Args;
 
 use super::send::{SendArgs, columns, cut};
-use crate::context::Context;
+use crate::context::{Context, Name};
 use crate::exit::Exit;
 use crate::output;
 use crate::sources::{self, Wanted};
@@ -123,7 +123,11 @@ fn list(args: &StorageArgs, urls: &[String], ids: &[String], uid_length: usize, 
             order.push(id.clone());
         }
         let (urls, tags) = found.entry(id).or_default();
-        urls.push(service.masked_url());
+        urls.push(if context.name == Name::Apprise {
+            service.apprise_masked_url()
+        } else {
+            service.masked_url()
+        });
         tags.extend(entry.tag_names());
     }
     let width = columns();

@@ -13,7 +13,7 @@ await browse(async ({ page, go, act, evaluate, sees, fail, problems }) => {
   await sees('Keys', 'overview');
   await sees('ops', 'overview');
   await act(`document.querySelector('a[href="/ui/keys/ops"]').click()`);
-  await sees('0...f@', 'key: the seed is masked');
+  await sees(':****@', 'key: the seed is masked');
   await sees('good', 'key');
   await act(`document.querySelector('[name=body]').value = 'from a browser'; document.querySelector('[name=tag]').value = 'good';
              document.querySelector('form.stack button').click()`);

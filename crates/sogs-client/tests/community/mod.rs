@@ -13,7 +13,9 @@ use axum::routing::post;
 use session_protocol::onion::path::{self, HOP_PATH, Hop, Peeled};
 use session_protocol::{Identity, RoomToken, ServerSecret};
 use sogs_client::{Encrypt, OnionPath, Room, Server, ServerBuilder, Verify};
-use sogs_server::admin::{AdminRequest, InitOptions, Operation, PermissionChange, Place, init, perform};
+use sogs_server::admin::{
+    AdminRequest, Answer, InitOptions, Operation, PermissionChange, Place, init, perform,
+};
 use sogs_server::{Config, Running};
 
 /// How requests get to the server.
@@ -110,6 +112,11 @@ impl Community {
     }
 
     pub async fn act(&self, operation: Operation) {
+        self.ask(operation).await;
+    }
+
+    /// Does an operation and gives its answer.
+    pub async fn ask(&self, operation: Operation) -> Answer {
         let request = AdminRequest {
             actor: "test".to_owned(),
             dry_run: false,
@@ -117,7 +124,16 @@ impl Community {
         };
         perform(&self.folder.path().join("server"), request)
             .await
-            .expect("the operation is done");
+            .expect("the operation is done")
+    }
+
+    /// Starts another process of the community, on another port.
+    pub async fn another(&self) -> Running {
+        let mut config = Config::load(self.folder.path().join("server")).expect("configuration");
+        config.net.listen = ([127, 0, 0, 1], 0).into();
+        sogs_server::Server::start(config)
+            .await
+            .expect("another server starts")
     }
 
     pub async fn room_add(&self, token: &str) {

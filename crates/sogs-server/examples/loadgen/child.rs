@@ -178,6 +178,7 @@ pub(crate) fn fill_dir(dir: &Path, database: Option<&str>, rooms: i64, messages:
                 held: None,
                 whisper_to: None,
                 whisper_mods: false,
+                for_moderators_of: None,
                 files: Vec::new(),
                 files_expire: None,
                 windows: Vec::new(),

@@ -11,11 +11,12 @@ use super::archive::Keeper;
 use super::operation::{AdminError, AdminRequest, Answer, Operation, Place};
 use super::socket::Answers;
 use super::undo::Undo;
-use super::{archive, messages, names, people, rooms, rules, sweep, undo_many, upkeep};
+use super::{archive, messages, moderation, names, people, rooms, rules, sweep, undo_many, upkeep};
 use crate::account::{self, Found};
 use crate::config::Config;
 use crate::contents::Contents;
 use crate::guard::Guard;
+use crate::model::verdict::Verdict;
 use crate::store::operation::{Erase, Erased, LogEntry, LogQuery};
 use crate::store::{DynStore, Id, Person, RoomRow, StoreError, UserFull, Where};
 
@@ -29,6 +30,8 @@ pub(crate) trait Live: Send + Sync + 'static {
     fn reload(&self, dry_run: bool) -> futures_util::future::BoxFuture<'_, Result<Vec<String>, AdminError>>;
     /// URL under which people reach the server now.
     fn base_url(&self) -> String;
+    /// Id of the account under which the server itself posts.
+    fn account(&self) -> String;
     /// The configuration in force.
     fn config(&self) -> Arc<Config>;
 }
@@ -244,8 +247,11 @@ impl Act<'_> {
                 until,
             } => messages::delete_containing(self, &place, &text, (since, until)).await,
             Operation::HeldList { room } => messages::held(self, room.as_deref()).await,
-            Operation::HeldApprove { id } => messages::approve(self, id).await,
-            Operation::HeldRefuse { id } => messages::refuse(self, id).await,
+            Operation::HeldApprove { id } => messages::decide(self, id, Verdict::Approve).await,
+            Operation::HeldRefuse { id } => messages::decide(self, id, Verdict::Reject).await,
+            Operation::ModerationOn { room } => moderation::on(self, &room).await,
+            Operation::ModerationOff => moderation::off(self).await,
+            Operation::ModerationStatus => moderation::status(self).await,
             Operation::FileList { room, limit } => messages::files(self, &room, limit).await,
             Operation::FileDelete { id } => messages::file_delete(self, id).await,
             Operation::FilterList => rules::filters(self).await,

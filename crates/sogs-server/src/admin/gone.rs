@@ -194,11 +194,7 @@ impl Gone {
         for file in &files {
             archive::keep(keeper, &file.content).await?;
         }
-        let mut held = store.held(None).await?;
-        if !held.is_empty() {
-            let chosen: BTreeSet<Id> = messages.iter().copied().collect();
-            held.retain(|row| chosen.contains(&row.message_id));
-        }
+        let held = store.held_among(messages.clone()).await?;
         Ok(Self {
             files,
             reactions: store.reactions_to(messages.clone()).await?,

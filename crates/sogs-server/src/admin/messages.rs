@@ -1,14 +1,17 @@
 //! Messages and files: listing, deleting, approving.
 
 use super::archive;
+use super::decide::{self, Judge, Outcome, Question};
 use super::exec::{Act, Done, count, one_token, place_words, time};
 use super::gone::{self, Extent, Gone, too_many};
 use super::names;
 use super::operation::{AdminError, Answer, Place};
 use super::undo::Undo;
 use crate::guard::inspect;
+use crate::model::verdict::Verdict;
+use crate::store::Id;
+use crate::store::cases::CaseKind;
 use crate::store::operation::{Erase, MessageQuery, PlainMessage};
-use crate::store::{Changed, Id};
 
 /// Messages looked at in one go when searching.
 const PAGE: i64 = 500;
@@ -353,97 +356,52 @@ pub(super) async fn held(act: &Act<'_>, room: Option<&str>) -> Done {
     Ok(Answer::show(serde_json::json!({ "held": data }), lines))
 }
 
-async fn held_one(act: &Act<'_>, id: i64) -> Result<crate::store::operation::HeldRow, AdminError> {
-    act.admin
+/// Decides about a held post, as an operator.
+pub(super) async fn decide(act: &Act<'_>, id: Id, verdict: Verdict) -> Done {
+    let gone = || {
+        AdminError::not_found(
+            format!("no post {id} waits for approval"),
+            "`ackpost server message held` lists them",
+        )
+    };
+    let row = act
+        .admin
         .store
-        .held(None)
+        .held_among(vec![id])
         .await?
-        .into_iter()
-        .find(|row| row.message_id == id)
-        .ok_or_else(|| {
-            AdminError::not_found(
-                format!("no post {id} waits for approval"),
-                "`ackpost server message held` lists them",
-            )
-        })
-}
-
-pub(super) async fn approve(act: &Act<'_>, id: i64) -> Done {
-    let row = held_one(act, id).await?;
+        .pop()
+        .ok_or_else(gone)?;
     let mut undo = None;
     if !act.dry_run {
-        if act.admin.store.show_hidden(id).await? == Changed::NoMessage {
-            return Err(AdminError::not_found(
-                format!("the post {id} was deleted"),
-                "there is nothing to approve any more",
-            ));
-        }
-        let plan = Undo::Approve {
+        let room = act.room(&row.token).await?;
+        let question = Question {
+            kind: CaseKind::Held,
             message_id: id,
-            reason: row.reason.clone(),
-            at: row.at,
+            room: &room,
+            verdict,
+            in_room: false,
+            now: act.now,
         };
-        undo = act
-            .log(
-                "approve",
-                Some(&row.token),
-                &row.session_id,
-                format!("message {id}"),
-                Some(plan),
-            )
-            .await?;
-        if let Some(guard) = &act.admin.guard {
-            let text = row
-                .data
-                .as_deref()
-                .map(|data| inspect(data).body)
-                .unwrap_or_default();
-            guard.tell(&crate::plugin::PluginEvent::Posted {
-                room: row.token.clone(),
-                id,
-                session_id: row.session_id.clone(),
-                posted: row.at,
-                text,
-                files: 0,
-                hidden: false,
-            });
+        match decide::decide(act.admin.keeper(), Judge::Operator(&act.actor), question).await? {
+            Outcome::Done(settled) => {
+                undo = Some(settled.log);
+                if let Some(guard) = &act.admin.guard {
+                    guard.tell_settled(&settled);
+                }
+            }
+            Outcome::Already(_) | Outcome::Nothing | Outcome::Forbidden(_) => return Err(gone()),
         }
     }
+    let what = match verdict {
+        Verdict::Approve | Verdict::Trust => format!("is shown in {}", row.token),
+        Verdict::Reject | Verdict::Ban(_) => "is refused".to_owned(),
+    };
     let data = serde_json::json!({ "id": id, "room": row.token, "session_id": row.session_id });
+    let lines = vec![format!("message {id} of {} {what}", row.session_id)];
     Ok(Answer {
         changed: 1,
         undo,
-        ..Answer::show(
-            data,
-            vec![format!(
-                "message {id} of {} is shown in {}",
-                row.session_id, row.token
-            )],
-        )
-    })
-}
-
-pub(super) async fn refuse(act: &Act<'_>, id: i64) -> Done {
-    let row = held_one(act, id).await?;
-    let (number, undo) = delete_some(
-        act,
-        &[(row.room_id, id)],
-        "refuse",
-        Some(&row.token),
-        format!("of {}", row.session_id),
-    )
-    .await?;
-    if !act.dry_run {
-        act.admin.store.drop_held(id).await?;
-    }
-    let data = serde_json::json!({ "id": id, "room": row.token, "session_id": row.session_id });
-    Ok(Answer {
-        changed: number,
-        undo,
-        ..Answer::show(
-            data,
-            vec![format!("message {id} of {} is refused", row.session_id)],
-        )
+        ..Answer::show(data, lines)
     })
 }
 

@@ -258,6 +258,16 @@ pub enum Operation {
         /// Number of the message.
         id: i64,
     },
+    /// Opens the moderators' room: held posts and reports appear there. The room is made if there is none of this token.
+    ModerationOn {
+        /// Token of the room.
+        #[serde(default = "moderators_room")]
+        room: String,
+    },
+    /// Closes the moderators' room; it stays, for moderators of the server.
+    ModerationOff,
+    /// The moderators' room, the account that posts there, and how much waits.
+    ModerationStatus,
     /// Pins a message.
     MessagePin {
         /// Token of the room.
@@ -429,6 +439,10 @@ pub enum Operation {
     },
 }
 
+fn moderators_room() -> String {
+    "moderators".to_owned()
+}
+
 fn default_limit() -> u32 {
     50
 }
@@ -447,6 +461,7 @@ impl Operation {
                 | Self::BanList
                 | Self::MessageList { .. }
                 | Self::HeldList { .. }
+                | Self::ModerationStatus
                 | Self::FileList { .. }
                 | Self::FilterList
                 | Self::FilterTest { .. }

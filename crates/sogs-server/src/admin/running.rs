@@ -47,6 +47,10 @@ impl Live for LiveApp {
         self.0.base_url()
     }
 
+    fn account(&self) -> String {
+        self.0.moderation.account.id().to_string()
+    }
+
     fn config(&self) -> Arc<Config> {
         self.0.config()
     }

@@ -8,6 +8,7 @@ use super::operation::{AdminError, Answer};
 use super::{archive, newkey, rooms};
 use crate::model::filter::{Filter, FilterAction, FilterKind};
 use crate::model::raid::Raid;
+use crate::store::cases::CaseKind;
 use crate::store::operation::LogRow;
 use crate::store::{Changed, FileRow, FuturePermission, Id, ModChange, PermissionPatch, RoomPatch, Where};
 
@@ -106,6 +107,17 @@ pub(crate) enum Undo {
         message_id: Id,
         reason: String,
         at: f64,
+    },
+    /// A reported message was left where it is.
+    ReportKept {
+        message_id: Id,
+    },
+    /// The moderators' room became another one.
+    ModeratorsRoom {
+        before: Option<Id>,
+        /// A room that was made for it.
+        #[serde(default)]
+        made: Option<Id>,
     },
     /// The server got another key; the former one is kept under this name.
     Key {
@@ -342,6 +354,10 @@ async fn restore(act: &Act<'_>, plan: Undo) -> Result<Vec<String>, AdminError> {
                 ));
             }
             lines.push("it waits for approval again; whose app fetched it meanwhile has seen it".to_owned());
+        }
+        Undo::ReportKept { message_id } => store.reopen_case(CaseKind::Report, message_id).await?,
+        Undo::ModeratorsRoom { before, made } => {
+            lines.extend(super::moderation::back(act, before, made).await?);
         }
         Undo::Key { former } => lines.push(newkey::back(act, &former).await?),
         Undo::FilterAdd { id } => {

@@ -229,6 +229,16 @@ impl Refusal {
         }
     }
 
+    /// Text for a person.
+    pub(crate) fn words(&self) -> String {
+        match (&self.body, self.status) {
+            (RefusalBody::Text(text), _) => format!("{text}."),
+            (RefusalBody::Sentence(text), _) => format!("{text}."),
+            (RefusalBody::Page, 404) => "There is no such message.".to_owned(),
+            (RefusalBody::Page, _) => "That is not possible.".to_owned(),
+        }
+    }
+
     /// The HTTP status.
     pub(crate) fn status(&self) -> u16 {
         self.status

@@ -10,7 +10,9 @@ use session_protocol::SessionId;
 use super::auth::{Caller, authenticate};
 use super::reply::{Refusal, Reply};
 use super::request::{Req, path_int};
-use super::routes::{files, general, inbox, legacy, messages, permissions, pins, reactions, rooms, users};
+use super::routes::{
+    files, general, inbox, legacy, messages, moderation, permissions, pins, reactions, rooms, users,
+};
 use super::{batch, onion};
 use crate::app::{App, unix_now};
 use crate::cache::{Room, User};
@@ -212,8 +214,8 @@ fn no_route(methods: &'static str) -> Reply {
 }
 
 /// First segments of what is no page for browsers.
-const API: [&str; 8] = [
-    "rooms", "room", "user", "inbox", "outbox", "batch", "sequence", "legacy",
+const API: [&str; 9] = [
+    "ackpost", "rooms", "room", "user", "inbox", "outbox", "batch", "sequence", "legacy",
 ];
 
 async fn route(cx: &Cx<'_>) -> Answer {
@@ -265,6 +267,7 @@ async fn route(cx: &Cx<'_>) -> Answer {
         (["oxen" | "loki", "v3", "lsrpc"], &Method::POST) if !cx.way.onion && cx.way.depth == 0 => {
             onion::v3(cx).await
         }
+        (["ackpost", rest @ ..], _) => Box::pin(moderation::route(cx, rest, method)).await,
         (["legacy", rest @ ..], _) if cx.app.config().net.legacy_routes => {
             legacy::route(cx, rest, method).await
         }
@@ -350,7 +353,7 @@ async fn other(cx: &Cx<'_>) -> Answer {
     if cx.way.onion || cx.way.depth > 0 || !matches!(cx.req.method, Method::GET | Method::HEAD) {
         return Err(Refusal::not_found());
     }
-    match crate::web::respond(cx.app, &cx.req.path).await {
+    match crate::web::respond(cx.app, cx.req).await {
         Some(page) => Ok(page),
         None => Err(Refusal::not_found()),
     }

@@ -5,6 +5,7 @@ pub(crate) mod general;
 pub(crate) mod inbox;
 pub(crate) mod legacy;
 pub(crate) mod messages;
+pub(crate) mod moderation;
 pub(crate) mod page;
 pub(crate) mod permissions;
 pub(crate) mod pins;

@@ -88,6 +88,32 @@ pub(crate) async fn new_database(url: &str) -> Result<(), ImportError> {
     Ok(())
 }
 
+/// Writes one state of a database into a new SQLite file, without a log beside it.
+async fn copy_database(conn: &mut Conn, database: &Path) -> Result<(), ImportError> {
+    if conn.is_postgres() {
+        new_database(&format!("sqlite:{}", database.display())).await?;
+        let mut target = Conn::open(&format!("sqlite:{}", database.display())).await?;
+        conn.begin(false).await?;
+        target.begin(true).await?;
+        copy_all(conn, &mut target).await?;
+        target.commit().await?;
+        conn.commit().await?;
+        // One file, without a log beside it.
+        target.run("PRAGMA journal_mode = DELETE").await?;
+        target.close().await?;
+        let _ = std::fs::remove_file(database.with_file_name(format!("{DATABASE}.lock")));
+    } else {
+        let quoted = database.display().to_string().replace('\'', "''");
+        conn.run(format!("VACUUM INTO '{quoted}'")).await?;
+        // The small versions of pictures are not in the backup.
+        let mut target = Conn::open(&format!("sqlite:{}", database.display())).await?;
+        super::remake_thumbnails(&mut target).await?;
+        target.run("PRAGMA journal_mode = DELETE").await?;
+        target.close().await?;
+    }
+    Ok(())
+}
+
 /// Writes a backup of a server, running or not.
 pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupReport, ImportError> {
     source.files.reach().await?;
@@ -95,22 +121,7 @@ pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupRepor
     let database = to.join(DATABASE);
     let mut notes = Vec::new();
     let mut conn = Conn::open(source.database).await?;
-    if conn.is_postgres() {
-        new_database(&format!("sqlite:{}", database.display())).await?;
-        let mut target = Conn::open(&format!("sqlite:{}", database.display())).await?;
-        conn.begin(false).await?;
-        target.begin(true).await?;
-        copy_all(&mut conn, &mut target).await?;
-        target.commit().await?;
-        conn.commit().await?;
-        // One file, without a log beside it.
-        target.run("PRAGMA journal_mode = DELETE").await?;
-        target.close().await?;
-        let _ = std::fs::remove_file(to.join(format!("{DATABASE}.lock")));
-    } else {
-        let quoted = database.display().to_string().replace('\'', "''");
-        conn.run(format!("VACUUM INTO '{quoted}'")).await?;
-    }
+    copy_database(&mut conn, &database).await?;
     conn.close().await?;
 
     let mut copy = Conn::read_file(&database).await?;

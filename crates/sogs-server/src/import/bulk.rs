@@ -102,11 +102,13 @@ pub(crate) struct Table {
 }
 
 /// Columns of ours that came later: table, column, and the value for rows from before, as SQL.
-const ADDED: [(&str, &str, &str); 4] = [
+const ADDED: [(&str, &str, &str); 6] = [
     ("users", "visited", "TRUE"),
     ("messages", "posted_as", "NULL"),
     ("inbox", "recipient_as", "NULL"),
     ("inbox", "sender_as", "NULL"),
+    ("rooms", "for_moderators", "FALSE"),
+    ("messages", "for_moderators_of", "NULL"),
 ];
 
 impl Table {

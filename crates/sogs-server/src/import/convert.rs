@@ -139,6 +139,7 @@ impl Known {
             row.or("accessible", yes()),
             row.or("write", yes()),
             row.or("upload", yes()),
+            Value::Bool(false),
         ])
     }
 
@@ -212,6 +213,7 @@ impl Known {
             row.or("filtered", Value::Bool(false)),
             whisper.map_or(Value::Null, Value::Int),
             row.or("whisper_mods", Value::Bool(false)),
+            Value::Null,
             Value::Null,
         ])
     }

@@ -79,13 +79,14 @@ pub async fn move_files(folder: &Path, to: Storage, dry_run: bool) -> Result<Mov
     let names = conn
         .texts(format!("SELECT DISTINCT content FROM {} ORDER BY 1", FILES.name))
         .await?;
-    conn.close().await?;
     let report = copy(&source, &target, names, dry_run).await?;
     if report.is_complete() && !dry_run {
+        super::remake_thumbnails(&mut conn).await?;
         let text = crate::admin::commented_config(&config);
         crate::admin::write_private(&folder.join(CONFIG_FILE), text.as_bytes())
             .map_err(|error| ImportError::Target(error.cause))?;
     }
+    conn.close().await?;
     lock.close().await?;
     Ok(report)
 }

@@ -10,14 +10,15 @@ macro_rules! table {
 }
 
 table!(ROOMS, "rooms", true, "id" Int, "token" Text, "token_key" Text, "name" Text, "description" Text, "image_id" Int, "created" Real,
-    "message_sequence" Int, "info_updates" Int, "active_users" Int, "can_read" Bool, "can_access" Bool, "can_write" Bool, "can_upload" Bool);
+    "message_sequence" Int, "info_updates" Int, "active_users" Int, "can_read" Bool, "can_access" Bool, "can_write" Bool, "can_upload" Bool,
+    "for_moderators" Bool);
 table!(USERS, "users", true, "id" Int, "session_id" Text, "created" Real, "last_active" Real, "banned" Bool, "moderator" Bool, "admin" Bool,
     "visible_mod" Bool, "visited" Bool);
 table!(ACCOUNT_IDS, "account_ids", false, "key" Text, "user_id" Int);
 table!(JOINED_USERS, "joined_users", false, "id" Int, "user_id" Int, "session_id" Text);
 table!(MESSAGES, "messages", true, "id" Int, "room_id" Int, "user_id" Int, "posted" Real, "edited" Real, "seqno" Int, "seqno_data" Int,
     "seqno_reactions" Int, "seqno_creation" Int, "data" Blob, "data_size" Int, "signature" Blob, "filtered" Bool, "whisper_to" Int,
-    "whisper_mods" Bool, "posted_as" Text);
+    "whisper_mods" Bool, "posted_as" Text, "for_moderators_of" Int);
 table!(HISTORY, "message_history", false, "message_id" Int, "replaced" Real, "data" Blob, "data_size" Int, "signature" Blob);
 table!(REACTIONS, "reactions", true, "id" Int, "room_id" Int, "message_id" Int, "reaction" Text);
 table!(USER_REACTIONS, "user_reactions", false, "reaction_id" Int, "user_id" Int, "at" Real);
@@ -37,13 +38,16 @@ table!(SETTINGS, "settings", false, "room_id" Int, "name" Text, "value" Text);
 table!(FILTERS, "filters", true, "id" Int, "room_id" Int, "kind" Text, "pattern" Text, "action" Text, "reply" Text);
 table!(RAIDS, "raids", false, "room_id" Int, "since" Real, "until_at" Real, "reason" Text);
 table!(HELD, "held_messages", false, "message_id" Int, "room_id" Int, "at" Real, "reason" Text);
+table!(CASES, "cases", true, "id" Int, "kind" Text, "subject_id" Int, "room_id" Int, "author" Text, "excerpt" Text, "opened_at" Real,
+    "state" Text, "decided_by" Text, "decided_at" Real, "in_room" Bool, "posts" Int, "notice_id" Int, "revision" Int, "shown" Int);
+table!(REPORTS, "reports", false, "case_id" Int, "user_id" Int, "at" Real, "reason" Text);
 table!(AUDIT, "audit_log", true, "id" Int, "at" Real, "actor" Text, "action" Text, "room" Text, "target" Text, "detail" Text, "undo" Text,
     "undone_at" Real);
 
 table!(FACTS, "community", false, "name" Text, "value" Text);
 
 /// Every table, in the order of writing; the reverse is the order of emptying.
-pub(crate) const ALL: [Table; 22] = [
+pub(crate) const ALL: [Table; 24] = [
     ROOMS,
     USERS,
     ACCOUNT_IDS,
@@ -64,12 +68,14 @@ pub(crate) const ALL: [Table; 22] = [
     FILTERS,
     RAIDS,
     HELD,
+    CASES,
+    REPORTS,
     AUDIT,
     FACTS,
 ];
 
 /// What a copied community consists of: everything but the operator's own log and the note of the key.
 pub(crate) const COMMUNITY: &[Table] = {
-    let (community, _) = ALL.split_at(20);
+    let (community, _) = ALL.split_at(22);
     community
 };

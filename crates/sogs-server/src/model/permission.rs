@@ -27,7 +27,6 @@ pub struct Standing {
 
 /// Exceptions for one person in one room; `None` is the default of the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent rights")]
 pub struct Override {
     /// Banned from the room.
     pub banned: bool,
@@ -75,6 +74,21 @@ impl Rights {
     /// Whether the room exists for this person.
     pub fn visible(&self) -> bool {
         self.read || self.accessible
+    }
+
+    /// The rights in the moderators' room: moderators of this room or of the server have theirs, moderators of other
+    /// rooms read and write, and it does not exist for anybody else, whatever defaults and permissions say.
+    pub fn in_moderators_room(self, moderates_some_room: bool) -> Self {
+        if self.banned || self.moderator {
+            return self;
+        }
+        Self {
+            read: moderates_some_room,
+            accessible: moderates_some_room,
+            write: moderates_some_room,
+            trusted: moderates_some_room,
+            ..Self::default()
+        }
     }
 }
 
@@ -131,6 +145,22 @@ mod tests {
         write: false,
         upload: true,
     };
+
+    #[test]
+    fn nobody_but_moderators_is_let_into_the_moderators_room() {
+        let open = rights(OPEN, None, None);
+        assert!(!open.in_moderators_room(false).visible() && !open.in_moderators_room(false).write);
+        let member = rights(OPEN, Some(Standing::default()), None);
+        let of_another_room = member.in_moderators_room(true);
+        assert!(of_another_room.read && of_another_room.write && !of_another_room.moderator);
+        assert!(!of_another_room.upload);
+        let standing = Standing {
+            banned: true,
+            ..Standing::default()
+        };
+        let banned = rights(OPEN, Some(standing), None);
+        assert!(!banned.in_moderators_room(true).visible());
+    }
 
     #[test]
     fn somebody_unknown_has_the_defaults_and_uploads_only_with_write() {

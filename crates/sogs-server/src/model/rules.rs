@@ -245,6 +245,19 @@ rules! {
     raid_seconds: f64, Room, "seconds; 0 = until `raid off`", "3600";
     /// What browsers see of a room: nothing, its name and join link, or its recent messages too.
     web: WebView, Room, "off, info or messages", "messages";
+    /// Whether browsers can search the messages that the page of a room shows. Rooms that not everybody may read have no search.
+    search: bool, Room, "yes or no", "yes";
+    /// Whether members may report messages. Reports need the moderators' room (`ackpost server moderation on`).
+    reports: bool, Room, "yes or no", "yes";
+    /// Whether the reaction 🚩 reports a message. It is not added then, so that nobody sees who reports.
+    report_reaction: bool, Room, "yes or no", "no";
+    /// Whether the author of a held post is told, by a whisper in the room, that moderators rejected it.
+    tell_rejected: bool, Room, "yes or no", "no";
+    /// How many messages one user may report within an hour.
+    reports_per_hour: u32, Server, "a number of reports; 0 = nobody reports", "10";
+    /// How many held posts and reports get a notice of their own in the moderators' room within a minute. The others are
+    /// counted in one notice for each room.
+    notices_per_minute: u32, Server, "a number of notices", "20";
     /// How long this server must have known a user before they may start direct messages.
     dm_age_seconds: f64, Server, "seconds; 0 = off", "0";
     /// How many posts that still stand a user must have made before they may start direct messages.
@@ -331,6 +344,11 @@ impl Rules {
                 .and_then(|n| usize::try_from(n).ok()),
             file_bytes: self.file_bytes.filter(|n| *n > 0),
         }
+    }
+
+    /// Whether the page of the room has a search.
+    pub fn has_search(&self) -> bool {
+        self.search.unwrap_or(true)
     }
 
     /// What the page of the room shows.

@@ -5,9 +5,17 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Backend, Changed, FileRow, Id, RoomPatch, Store, StoreResult};
+use super::cases::{
+    Case, CaseKind, Decide, Decided, Filed, HeldCase, Moderation, NewReport, Notice, Report, ShowNotice,
+    Shown,
+};
+use super::{
+    Backend, Candidate, Changed, FileRow, Id, MessageRow, RoomPatch, Store, StoreResult, Thumbnail, Unseen,
+    Visible,
+};
 use crate::model::filter::Filter;
 use crate::model::raid::Raid;
+use crate::search::Words;
 
 /// Raid mode that is on somewhere.
 #[derive(Debug, Clone, PartialEq)]
@@ -436,6 +444,61 @@ macro_rules! operations {
 }
 
 operations! {
+    /// Messages of a room that everybody may see.
+    fn visible(room_id: Id, which: Visible, limit: i64) -> Vec<MessageRow>;
+    /// The messages of a user that were posted about then (Unix seconds), the closest first, at most 20.
+    fn candidates(room_id: Id, user_id: Id, around: f64, within: f64) -> Vec<Candidate>;
+    /// Messages of a room with these words that everybody may see, newest first; `None` when it took too long.
+    fn find_words(room_id: Id, words: Words, before: Id, limit: i64) -> Option<Vec<Id>>;
+    /// How many messages are not indexed yet, counted up to `most`.
+    fn unindexed(most: i64) -> i64;
+    /// Indexes messages of the queue; how many left it.
+    fn index_messages(limit: i64) -> i64;
+    /// Files whose small versions are to be made, newest first.
+    fn unseen_files(limit: i64) -> Vec<Unseen>;
+    /// Notes the small version of a file, or that there is none.
+    fn note_thumbnail(file_id: Id, made: Option<Thumbnail>) -> ();
+    /// Forgets the small version of a file and has it made again.
+    fn remake_thumbnail(file_id: Id) -> ();
+    /// The small versions of these files.
+    fn thumbnails(files: Vec<Id>) -> Vec<Thumbnail>;
+
+    /// The case of a message, or (`More`) of a room.
+    fn case(kind: CaseKind, subject_id: Id) -> Option<Case>;
+    /// The case whose notice this message is.
+    fn case_of_notice(notice_id: Id) -> Option<Case>;
+    /// Open reports, oldest first: of a room, or of all.
+    fn open_reports(room_id: Option<Id>) -> Vec<Case>;
+    /// Reports of a case, newest first.
+    fn reports_of(case_id: Id, limit: i64) -> Vec<Report>;
+    /// Held posts that have no case yet, oldest first.
+    fn held_without_case(limit: i64) -> Vec<HeldCase>;
+    /// Opens cases of held posts.
+    fn open_held(rows: Vec<HeldCase>) -> ();
+    /// Brings cases in line with what was decided elsewhere (deleted, restored, approved in another way); whether any changed.
+    fn settle_cases(now: f64) -> bool;
+    /// Counts the posts that wait without a notice of their own, by room, in the `More` cases; `every` is the least time
+    /// between two changes of one notice, in seconds.
+    fn count_waiting(now: f64, every: f64) -> ();
+    /// Notices that have to be posted or changed, oldest first.
+    fn stale_notices(limit: i64) -> Vec<Notice>;
+    /// Posts or changes a notice, unless another process did.
+    fn show_notice(notice: ShowNotice) -> Shown;
+    /// Notes a report.
+    fn file_report(new: NewReport) -> Filed;
+    /// Decides once about a held post or reported message, and writes the log, in one transaction.
+    fn decide(decide: Decide) -> Decided;
+    /// Opens a decided case again.
+    fn reopen_case(kind: CaseKind, subject_id: Id) -> ();
+    /// Held posts of a person in a room.
+    fn held_of(user_id: Id, room_id: Id) -> Vec<Id>;
+    /// The message of a room that somebody posted within these two times (Unix seconds), and whom it is for.
+    fn quoted(room_id: Id, user_id: Id, from: f64, to: f64) -> Option<(Id, Option<Id>)>;
+    /// Makes a room the moderators' room (`None` = no room is any more). What only moderators of one room may see is
+    /// hidden while the room is not.
+    fn set_moderators_room(room_id: Option<Id>) -> ();
+    /// Numbers of the cases.
+    fn moderation() -> Moderation;
     /// All rules that are set: room (0 = server), name, value.
     fn settings() -> Vec<(Id, String, String)>;
     /// Sets a rule, or clears it with `None`.
@@ -452,12 +515,10 @@ operations! {
     fn set_raid(room_id: Id, raid: Option<Raid>) -> ();
     /// Posts that wait, oldest first.
     fn held(room_id: Option<Id>) -> Vec<HeldRow>;
-    /// Shows a hidden post as new.
-    fn show_hidden(message_id: Id) -> Changed;
+    /// Those of these messages that wait.
+    fn held_among(messages: Vec<Id>) -> Vec<HeldRow>;
     /// Hides a post again; it waits for approval as before.
     fn hide_shown(message_id: Id, reason: String, at: f64) -> Changed;
-    /// Forgets that a post waits.
-    fn drop_held(message_id: Id) -> ();
     /// Writes the audit log.
     fn add_log(entry: LogEntry) -> Id;
     /// Takes much away at once; see [`Erase`].
@@ -502,6 +563,8 @@ operations! {
     fn ids_of(session_ids: Vec<String>) -> Vec<(Id, String)>;
     /// People whose shown id begins and ends so, hexadecimal digits in lower case.
     fn users_like(head: String, tail: String, limit: i64) -> Vec<(Id, String)>;
+    /// The room of a message that is not deleted.
+    fn room_of_message(message_id: Id) -> Option<Id>;
     /// The author of a message, deleted ones included.
     fn author_of(message_id: Id) -> Option<Id>;
     /// Files of a room, newest first.

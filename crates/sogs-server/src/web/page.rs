@@ -1,8 +1,20 @@
-//! The pages themselves: plain values in, HTML out. No script is needed, and none is sent.
+//! The pages themselves: plain values in, HTML out. No script is needed.
 
 use maud::{DOCTYPE, Markup, html};
 
+use super::room_page::copy_script;
 use super::text;
+
+/// The server, as every page names it.
+#[derive(Debug, Clone, Default)]
+pub struct Site {
+    /// Name of the server; empty = none.
+    pub title: String,
+    /// Address of the pages, without a slash at the end.
+    pub base_url: String,
+    /// Whether there is a list of rooms to go back to.
+    pub index: bool,
+}
 
 /// A room as the index shows it.
 #[derive(Debug, Clone)]
@@ -17,6 +29,41 @@ pub struct RoomCard {
     pub picture: bool,
     /// People active within the last days.
     pub active_users: i64,
+}
+
+/// A file of a message.
+#[derive(Debug, Clone)]
+pub struct PageFile {
+    /// Number of the file; `None` if it expired or was deleted.
+    pub id: Option<i64>,
+    /// Name, or kind if it has none.
+    pub name: String,
+    /// Bytes.
+    pub size: Option<u64>,
+    /// Width and height of the small version, if there is one.
+    pub small: Option<(i64, i64)>,
+}
+
+/// The message that another one is a reply to.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// A message that everybody may see.
+    To {
+        /// Its number.
+        id: i64,
+        /// Name or short id of its author.
+        author: String,
+        /// Its first words.
+        text: String,
+        /// Whether it is on the same page.
+        is_here: bool,
+    },
+    /// It was deleted.
+    Deleted,
+    /// Not everybody may see it.
+    Hidden,
+    /// It is not in the room (any more).
+    Missing,
 }
 
 /// A message as the page shows it.
@@ -34,41 +81,141 @@ pub struct PageMessage {
     pub edited: bool,
     /// The text; `None` when the message has none (or could not be read).
     pub body: Option<String>,
-    /// The text that is quoted.
-    pub quote: Option<String>,
-    /// Names or kinds of what is attached.
-    pub attachments: Vec<String>,
+    /// The message that it is a reply to.
+    pub reply: Option<Reply>,
+    /// What is attached.
+    pub files: Vec<PageFile>,
     /// Reactions and how often.
     pub reactions: Vec<(String, i64)>,
+}
+
+/// A pinned message, in short.
+#[derive(Debug, Clone)]
+pub struct PinnedMessage {
+    /// Its number.
+    pub id: i64,
+    /// Name or short id of its author.
+    pub author: String,
+    /// Its first words.
+    pub text: String,
+    /// Whether it is on the same page.
+    pub is_here: bool,
+}
+
+/// A page of messages.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// Pinned messages, the latest pin first.
+    pub pins: Vec<PinnedMessage>,
+    /// Newest first.
+    pub list: Vec<PageMessage>,
+    /// Whether these are the newest messages of the room.
+    pub is_newest: bool,
+    /// There are newer ones, with numbers above this.
+    pub newer: Option<i64>,
+    /// There are older ones, with numbers below this.
+    pub older: Option<i64>,
+}
+
+/// Results of a search.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// The search.
+    pub query: String,
+    /// Newest first.
+    pub list: Vec<PageMessage>,
+    /// There are more, with numbers below this.
+    pub more: Option<i64>,
+    /// Whether the search has no word that could be found.
+    pub is_empty_query: bool,
+    /// Whether the database gave up.
+    pub took_too_long: bool,
+    /// Whether the index is being built, so that messages are missing.
+    pub is_indexing: bool,
+}
+
+/// What a room page shows of the messages.
+#[derive(Debug, Clone)]
+pub enum RoomView {
+    /// Nothing: this room shows no messages to browsers.
+    Info,
+    /// Messages.
+    Messages(Listing),
+    /// Results of a search.
+    Found(Found),
 }
 
 /// Everything of a room page.
 #[derive(Debug, Clone)]
 pub struct RoomPage {
+    /// The server.
+    pub site: Site,
     /// Name, description, picture.
     pub room: RoomCard,
     /// The link that apps take.
     pub join_link: String,
-    /// Newest first; `None` = this room shows no messages to browsers.
-    pub messages: Option<Vec<PageMessage>>,
-    /// Whether a way back to the index is shown.
-    pub index: bool,
+    /// Whether there is a search.
+    pub search: bool,
+    /// The messages.
+    pub view: RoomView,
 }
 
-fn frame(title: &str, description: &str, main: &Markup) -> Markup {
+/// What stands in the head of a page beside its title.
+#[derive(Default)]
+pub(super) struct Head<'a> {
+    pub(super) description: &'a str,
+    /// Path of the page, with a slash; `None` for pages that are not to be found by search engines.
+    pub(super) path: Option<String>,
+    /// Path of a picture.
+    pub(super) picture: Option<String>,
+    /// Paths of the pages before and after this one.
+    pub(super) newer: Option<String>,
+    pub(super) older: Option<String>,
+    /// Whether the page has a button that copies.
+    pub(super) copies: bool,
+}
+
+pub(super) fn frame(site: &Site, title: &str, head: &Head<'_>, main: &Markup) -> Markup {
+    let title = text::hide_ids(title);
+    let whole = match site.title.as_str() {
+        "" => title.clone(),
+        name if name == title => title.clone(),
+        name => format!("{title} – {name}"),
+    };
+    let description = text::hide_ids(head.description);
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="description" content=(text::hide_ids(description));
+                meta name="description" content=(description);
                 meta name="referrer" content="no-referrer";
-                title { (text::hide_ids(title)) }
+                meta name="color-scheme" content="light dark";
+                title { (whole) }
+                @if let Some(path) = &head.path {
+                    meta property="og:type" content="website";
+                    meta property="og:title" content=(title);
+                    meta property="og:description" content=(description);
+                    meta property="og:url" content=(format!("{}{path}", site.base_url));
+                    @if !site.title.is_empty() { meta property="og:site_name" content=(site.title); }
+                    @if let Some(picture) = &head.picture {
+                        meta property="og:image" content=(format!("{}{picture}", site.base_url));
+                    }
+                    meta name="twitter:card" content="summary";
+                } @else {
+                    meta name="robots" content="noindex";
+                }
+                @if let Some(newer) = &head.newer { link rel="prev" href=(newer); }
+                @if let Some(older) = &head.older { link rel="next" href=(older); }
                 link rel="stylesheet" href="/static/style.css";
                 link rel="icon" type="image/svg+xml" href="/static/icon.svg";
+                @if head.copies { (copy_script()) }
             }
             body {
+                @if site.index && !site.title.is_empty() {
+                    header class="site" { a href="/" dir="auto" { (site.title) } }
+                }
                 main { (main) }
                 footer { p { "Session community server, powered by Ackpost." } }
             }
@@ -76,7 +223,7 @@ fn frame(title: &str, description: &str, main: &Markup) -> Markup {
     }
 }
 
-fn picture(room: &RoomCard) -> Markup {
+pub(super) fn picture(room: &RoomCard) -> Markup {
     html! {
         @if room.picture {
             img class="picture" src=(format!("/r/{}/image", room.token)) alt="" width="56" height="56";
@@ -86,32 +233,52 @@ fn picture(room: &RoomCard) -> Markup {
     }
 }
 
-fn active(count: i64) -> String {
-    match count {
-        1 => "1 active member".to_owned(),
-        count => format!("{count} active members"),
+/// The number of active members, if there are any.
+pub(super) fn active(count: i64) -> Markup {
+    html! {
+        @match count {
+            ..=0 => {}
+            1 => { p class="soft" { "1 active member" } }
+            count => { p class="soft" { (count) " active members" } }
+        }
     }
 }
 
 /// The list of rooms.
-pub fn index(rooms: &[RoomCard]) -> Markup {
+pub fn index(site: &Site, rooms: &[RoomCard]) -> Markup {
+    let title = match site.title.as_str() {
+        "" => "Rooms",
+        title => title,
+    };
+    let head = Head {
+        description: "Session communities on this server",
+        path: Some("/".to_owned()),
+        ..Head::default()
+    };
+    // The heading names the server already.
+    let own = Site {
+        index: false,
+        ..site.clone()
+    };
     frame(
-        "Communities",
-        "Session communities on this server",
+        &own,
+        title,
+        &head,
         &html! {
-            h1 { "Communities" }
+            h1 dir="auto" { (title) }
             @if rooms.is_empty() {
                 p class="soft" { "No room of this server is listed." }
-            }
-            ul class="rooms" {
-                @for room in rooms {
-                    li {
-                        div class="card" {
-                            (picture(room))
-                            div {
-                                h2 { a href=(format!("/r/{}/", room.token)) { (text::hide_ids(&room.name)) } }
-                                @if let Some(about) = &room.description { p class="about" { (text::hide_ids(about)) } }
-                                p class="soft" { (active(room.active_users)) }
+            } @else {
+                ul class="rooms" {
+                    @for room in rooms {
+                        li {
+                            div class="card" {
+                                (picture(room))
+                                div {
+                                    h2 dir="auto" { a href=(format!("/r/{}/", room.token)) { (text::hide_ids(&room.name)) } }
+                                    @if let Some(about) = &room.description { p class="about" dir="auto" { (text::hide_ids(about)) } }
+                                    (active(room.active_users))
+                                }
                             }
                         }
                     }
@@ -121,77 +288,34 @@ pub fn index(rooms: &[RoomCard]) -> Markup {
     )
 }
 
-/// One room.
-pub fn room(page: &RoomPage) -> Markup {
-    let room = &page.room;
+/// What a browser sees instead of a page that is not there.
+pub fn missing(site: &Site) -> Markup {
     frame(
-        &room.name,
-        room.description.as_deref().unwrap_or(&room.name),
+        site,
+        "Not found",
+        &Head {
+            description: "There is no such page",
+            ..Head::default()
+        },
         &html! {
-            @if page.index { p { a href="/" { "All communities" } } }
-            div class="top" {
-                (picture(room))
-                div {
-                    h1 { (text::hide_ids(&room.name)) }
-                    p class="soft" { (active(room.active_users)) }
-                }
-            }
-            @if let Some(about) = &room.description { p class="about" { (text::body(about)) } }
-            div class="columns" {
-                section class="card" aria-label="Recent messages" {
-                    (messages(page))
-                }
-                aside class="card join" aria-label="How to join" {
-                    h2 { "Join this community" }
-                    img src=(format!("/r/{}/invite.svg", room.token)) alt="QR code of the join link" width="224" height="224";
-                    p class="soft" { "Scan the code in Session, or paste this link under “Join Community”:" }
-                    code { (page.join_link) }
-                }
-            }
+            h1 { "Not found" }
+            p { "There is no room at this address, or it is not shown to browsers." }
         },
     )
 }
 
-fn messages(page: &RoomPage) -> Markup {
-    html! {
-        @match &page.messages {
-            None => { p class="soft" { "Messages of this room can be read in the Session app." } }
-            Some(list) if list.is_empty() => { p class="soft" { "Nobody has written here yet." } }
-            Some(list) => {
-                ol class="messages" {
-                    @for message in list { li id=(format!("m{}", message.id)) { (one(message)) } }
-                }
-            }
-        }
-    }
-}
-
-fn one(message: &PageMessage) -> Markup {
-    html! {
-        header {
-            b { @match &message.name { Some(name) => (text::hide_ids(name)), None => (message.who) } }
-            @if message.name.is_some() { span class="soft" { (message.who) } }
-            time class="soft" datetime=(stamp(message.posted)) { (human_time(message.posted)) @if message.edited { ", edited" } }
-        }
-        @if let Some(quote) = &message.quote { p class="quote" { (text::hide_ids(quote)) } }
-        @if let Some(body) = &message.body { p class="body" { (text::body(body)) } }
-        @if !message.attachments.is_empty() {
-            p class="tags" { @for file in &message.attachments { span { "📎 " (text::hide_ids(file)) } } }
-        }
-        @if !message.reactions.is_empty() {
-            p class="tags" { @for (emoji, count) in &message.reactions { span { (emoji) " " (count) } } }
-        }
-    }
-}
-
-/// What a browser sees instead of a page that is not there.
-pub fn missing() -> Markup {
+/// What a browser sees when there are too many searches.
+pub fn busy(site: &Site) -> Markup {
     frame(
-        "Not found",
-        "There is no such page",
+        site,
+        "Too many searches",
+        &Head {
+            description: "Too many searches at the moment",
+            ..Head::default()
+        },
         &html! {
-            h1 { "Not found" }
-            p { "There is no community at this address, or it is not shown to browsers." }
+            h1 { "Too many searches" }
+            p { "The server is searching for others. Load this page again in a few seconds." }
         },
     )
 }
@@ -205,11 +329,11 @@ fn moment(seconds: f64) -> jiff::Timestamp {
     jiff::Timestamp::from_second(whole).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
 }
 
-fn stamp(seconds: f64) -> String {
+pub(super) fn stamp(seconds: f64) -> String {
     moment(seconds).to_string()
 }
 
-fn human_time(seconds: f64) -> String {
+pub(super) fn human_time(seconds: f64) -> String {
     moment(seconds).strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 

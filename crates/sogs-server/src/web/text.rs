@@ -56,6 +56,45 @@ pub fn hide_ids(text: &str) -> String {
     out
 }
 
+/// Most characters of an excerpt.
+const EXCERPT: usize = 120;
+
+/// The first words of a text on one line.
+pub(crate) fn excerpt(text: &str) -> String {
+    let hidden = hide_ids(text);
+    let mut words = String::new();
+    for word in hidden.split_whitespace() {
+        if words.chars().count() + word.chars().count() > EXCERPT {
+            if words.is_empty() {
+                words.extend(word.chars().take(EXCERPT));
+            }
+            words.push('…');
+            break;
+        }
+        if !words.is_empty() {
+            words.push(' ');
+        }
+        words.push_str(word);
+    }
+    words
+}
+
+/// A number of bytes as people read it.
+pub(crate) fn size(bytes: u64) -> String {
+    let tenths = |unit: u64| (bytes.saturating_mul(10) + unit / 2) / unit;
+    let with = |tenths: u64, unit: &str| match (tenths / 10, tenths % 10) {
+        (whole @ 10.., _) | (whole, 0) => format!("{whole} {unit}"),
+        (whole, tenth) => format!("{whole}.{tenth} {unit}"),
+    };
+    match bytes {
+        1 => "1 byte".to_owned(),
+        0..1000 => format!("{bytes} bytes"),
+        1000..999_950 => with(tenths(1000), "kB"),
+        999_950..999_950_000 => with(tenths(1_000_000), "MB"),
+        _ => with(tenths(1_000_000_000), "GB"),
+    }
+}
+
 /// The body of a message: escaped, line breaks kept by the style sheet, http(s) addresses as links.
 pub fn body(text: &str) -> Markup {
     let hidden = hide_ids(text);
@@ -129,6 +168,36 @@ mod tests {
         assert_eq!(hide_ids(&format!("hi @{ID}, look")), "hi @1507…d7ea, look");
         assert!(!hide_ids(&format!("{ID}{ID}")).contains(ID));
         assert_eq!(hide_ids("deadbeef"), "deadbeef");
+    }
+
+    #[test]
+    fn excerpts_are_one_short_line() {
+        assert_eq!(excerpt("  one\n\ttwo  three "), "one two three");
+        let long = excerpt(&"word ".repeat(100));
+        assert!(
+            long.ends_with(" word…") && long.chars().count() <= EXCERPT + 1,
+            "{long}"
+        );
+        assert_eq!(excerpt(&"x".repeat(500)).chars().count(), EXCERPT + 1);
+        assert_eq!(excerpt(&format!("hi {ID}")), "hi 1507…d7ea");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let shown = [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (999, "999 bytes"),
+            (1000, "1 kB"),
+            (1250, "1.3 kB"),
+            (12_345, "12 kB"),
+            (999_950, "1 MB"),
+            (4_200_000, "4.2 MB"),
+            (3_000_000_000, "3 GB"),
+        ];
+        for (bytes, text) in shown {
+            assert_eq!(size(bytes), text);
+        }
     }
 
     #[test]

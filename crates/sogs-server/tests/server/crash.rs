@@ -50,9 +50,16 @@ fn server_to_kill() {
     });
 }
 
-#[expect(clippy::zombie_processes, reason = "the caller kills it and waits")]
 pub(crate) fn spawn(dir: &Path) -> (Child, SocketAddr, ServerKey) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    spawn_limited(dir, "true")
+}
+
+/// Starts it under limits that a shell sets.
+#[expect(clippy::zombie_processes, reason = "the caller kills it and waits")]
+pub(crate) fn spawn_limited(dir: &Path, limits: &str) -> (Child, SocketAddr, ServerKey) {
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", "crash::server_to_kill", "--ignored", "--nocapture"])
         .env("SOGS_CRASH_DIR", dir)
         .stdin(Stdio::piped())

@@ -26,6 +26,7 @@ mod crash;
 mod disk;
 mod flood;
 mod hostile;
+mod pages;
 mod protocol;
 mod readonly;
 mod retention;

@@ -29,6 +29,7 @@ pub(crate) fn post(room_id: i64, user_id: i64, now: f64) -> NewPost {
         held: None,
         whisper_to: None,
         whisper_mods: false,
+        for_moderators_of: None,
         files: Vec::new(),
         files_expire: None,
         windows: Vec::new(),

@@ -159,6 +159,48 @@ impl Community {
         .await
     }
 
+    /// Uploads a file; the answer.
+    pub async fn upload(&self, room: &str, who: &Identity, name: &str, bytes: Vec<u8>) -> Got {
+        let path = format!("/room/{room}/file");
+        let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+        let disposition = format!("attachment; filename*=UTF-8''{name}");
+        request_with(
+            self.address,
+            &self.key,
+            Method::POST,
+            &path,
+            Some(who),
+            Some(("application/octet-stream", bytes)),
+            &[("content-disposition", &disposition)],
+        )
+        .await
+    }
+
+    /// Posts a message with files; the answer.
+    pub async fn post_message(
+        &self,
+        room: &str,
+        who: &Identity,
+        time: u64,
+        message: session_protocol::content::DataMessage,
+        files: &[i64],
+    ) -> Got {
+        let content = Content {
+            data_message: Some(message),
+            sig_timestamp: Some(time),
+        };
+        let post = SignedPost::new(&content, &Signer::blind15(who, &self.key), Padding::Block);
+        let body = serde_json::json!({
+            "data": session_protocol::encoding::b64(&post.data),
+            "signature": session_protocol::encoding::b64(post.signature),
+            "files": files,
+        });
+        let body = serde_json::to_vec(&body).expect("JSON");
+        let path = format!("/room/{room}/message");
+        self.request(Method::POST, &path, Some(who), Some(("application/json", body)))
+            .await
+    }
+
     /// Texts of a room as somebody sees it, newest first.
     pub async fn texts(&self, room: &str, who: Option<&Identity>) -> Vec<String> {
         let got = self.get(&format!("/room/{room}/messages/recent"), who).await;
@@ -224,6 +266,19 @@ pub async fn request(
     who: Option<&Identity>,
     body: Option<(&str, Vec<u8>)>,
 ) -> Got {
+    request_with(address, key, method, path, who, body, &[]).await
+}
+
+/// The same with further headers.
+pub async fn request_with(
+    address: std::net::SocketAddr,
+    key: &ServerKey,
+    method: Method,
+    path: &str,
+    who: Option<&Identity>,
+    body: Option<(&str, Vec<u8>)>,
+    further: &[(&str, &str)],
+) -> Got {
     let (kind, body) = body.map_or((None, Vec::new()), |(kind, body)| (Some(kind), body));
     let escaped = percent_encoding::utf8_percent_encode(path, percent_encoding::CONTROLS).to_string();
     let mut builder = Request::builder()
@@ -232,6 +287,9 @@ pub async fn request(
         .header("host", address.to_string());
     if let Some(kind) = kind {
         builder = builder.header("content-type", kind);
+    }
+    for (name, value) in further {
+        builder = builder.header(*name, *value);
     }
     if let Some(who) = who {
         let mut nonce = [0; 16];

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ackpost_notify::outbox::{
-    AcceptOptions, Accepted, Budget, Dedup, FlushSettings, Outbox, Quiet, RuleError, WorkerSettings,
+    AcceptOptions, Accepted, Budget, Dedup, FlushSettings, Outbox, OutboxId, Quiet, RuleError, State,
+    WorkerSettings,
 };
 use ackpost_notify::{Asset, Message, Problem, Service};
 use clap::Args;
@@ -111,7 +112,7 @@ impl QueueArgs {
         services: &[Service],
         asset: &Asset,
         context: Context,
-    ) -> Result<Exit, Failure> {
+    ) -> Result<(Exit, Vec<OutboxId>), Failure> {
         let services: Vec<&Service> = services.iter().collect();
         let options = AcceptOptions {
             asset: Some(asset.clone()),
@@ -129,7 +130,8 @@ impl QueueArgs {
                     output::error(&format!("{cause}; the message is stored without it"));
                 }
                 let whole = missing.unwrap_or_default().is_empty();
-                Ok(if whole { Exit::Success } else { Exit::Partial })
+                let exit = if whole { Exit::Success } else { Exit::Partial };
+                Ok((exit, accepted.iter().map(|one| one.id.clone()).collect()))
             }
             Err(error) => Err(failure(error)),
         };
@@ -137,9 +139,9 @@ impl QueueArgs {
         shown
     }
 
-    /// Tries once what waits in the outbox, if there is one. Whatever comes of it, the exit code of the command that
-    /// does it on the side stays.
-    pub(crate) async fn drain(&self, context: Context) {
+    /// Tries once what waits in the outbox, if there is one, and prints what came of the entries `own`, unless they were
+    /// delivered. Whatever comes of it, the exit code of the command that does it on the side stays.
+    pub(crate) async fn drain(&self, own: &[OutboxId], context: Context) {
         if self.no_drain {
             return;
         }
@@ -147,6 +149,7 @@ impl QueueArgs {
             Ok(None) => {}
             Ok(Some(outbox)) => {
                 drain(&outbox, context).await;
+                tell(&outbox, own, context).await;
                 outbox.close().await;
             }
             Err(error) => drop(error.print()),
@@ -202,6 +205,39 @@ async fn drain(outbox: &Outbox, context: Context) {
     }
 }
 
+/// Prints what the entries of this command wait for, or why they are not delivered.
+async fn tell(outbox: &Outbox, own: &[OutboxId], context: Context) {
+    const SHOWN: usize = 10;
+    let mut more = 0;
+    let mut shown = 0;
+    for id in own {
+        let Ok(Some(entry)) = outbox.get(id).await else {
+            continue;
+        };
+        if entry.state == State::Delivered {
+            continue;
+        }
+        shown += 1;
+        if shown > SHOWN {
+            more += 1;
+        } else {
+            say(&super::show::left(&entry), context);
+        }
+    }
+    if more > 0 {
+        say(&format!("and {more} more: `ackpost outbox list`"), context);
+    }
+}
+
+/// Prints a line about the outbox; under Apprise's name it goes to the log.
+fn say(text: &str, context: Context) {
+    if context.name == Name::Apprise {
+        tracing::info!("{text}");
+    } else {
+        output::note_own(context, text);
+    }
+}
+
 fn print(one: &Accepted, context: Context) {
     if context.json {
         output::json(&serde_json::json!({
@@ -215,9 +251,5 @@ fn print(one: &Accepted, context: Context) {
     }
     let how = if one.folded { " (with others)" } else { "" };
     let text = format!("stored    {} as {}{how}", one.target, one.id);
-    if context.name == Name::Apprise {
-        tracing::info!("{text}");
-    } else {
-        output::note_own(context, &text);
-    }
+    say(&text, context);
 }

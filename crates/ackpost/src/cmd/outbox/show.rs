@@ -34,9 +34,14 @@ pub(crate) fn row(entry: &Entry, context: Context) {
     output::line(&text);
 }
 
-/// One entry that is left: what it waits for, until when, and what came of the last attempt.
+/// One entry that is not delivered: what it waits for, until when, and what came of the last attempt.
 pub(crate) fn left(entry: &Entry) -> String {
-    let mut text = format!("left      {} for {}: ", entry.id, plain(&entry.target));
+    let word = if entry.state.is_final() {
+        entry.state.as_str()
+    } else {
+        "left"
+    };
+    let mut text = format!("{word:<9} {} for {}: ", entry.id, plain(&entry.target));
     match entry.state {
         // A time in the past says nothing: it goes with the next run.
         State::Waiting if entry.due_at <= std::time::SystemTime::now() => {
@@ -48,6 +53,8 @@ pub(crate) fn left(entry: &Entry) -> String {
             time_text(entry.due_at)
         )),
         State::Collecting => text.push_str(&format!("collects until {}", time_text(entry.due_at))),
+        State::Partial => text.push_str(entry.outcome.as_ref().map_or("partial", Outcome::word)),
+        State::Dead => {}
         state => text.push_str(state.as_str()),
     }
     let outcome = entry.outcome.as_ref();
@@ -59,7 +66,9 @@ pub(crate) fn left(entry: &Entry) -> String {
     .flatten()
     .filter(|part| !part.is_empty())
     {
-        text.push_str("; ");
+        if !text.ends_with(": ") {
+            text.push_str("; ");
+        }
         text.push_str(&plain(part));
     }
     text

@@ -2,7 +2,7 @@
 
 use ackpost_notify::{Entry, EntryBody, Template, Values};
 
-use crate::context::Context;
+use crate::context::{Context, Name};
 use crate::exit::Exit;
 use crate::output;
 use crate::sources::Loaded;
@@ -28,10 +28,16 @@ pub(super) fn print(loaded: &Loaded, uid_length: usize, context: Context) -> Exi
             unresolved += 1;
             output::problems(std::slice::from_ref(problem), context);
         }
+        let as_apprise = context.name == Name::Apprise;
         let (url, uid) = match &service {
+            Ok(service) if as_apprise => (service.apprise_masked_url(), service.url_id(uid_length)),
             Ok(service) => (service.masked_url(), service.url_id(uid_length)),
             Err(_) => (
-                entry.masked_url(),
+                if as_apprise {
+                    entry.apprise_masked_url()
+                } else {
+                    entry.masked_url()
+                },
                 "- template; unresolved, would not send -".to_owned(),
             ),
         };

@@ -177,3 +177,33 @@ impl EditArgs {
         Ok(Some(base64::engine::general_purpose::STANDARD.encode(bytes)))
     }
 }
+
+/// Commands about the moderators' room.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModerationCommand {
+    /// Open the moderators' room: held posts and reports appear there, and moderators decide by reaction or reply
+    #[command(
+        after_help = "Example: `ackpost server moderation on`, then join the room with the link that is printed."
+    )]
+    On {
+        #[command(flatten)]
+        at: At,
+        /// Token of the room; it is made if there is none
+        #[arg(long, value_name = "TOKEN", default_value = "moderators")]
+        room: String,
+    },
+    /// Close the moderators' room: nothing appears there any more
+    Off(At),
+    /// Show the moderators' room, the account that posts there, and how much waits
+    Status(At),
+}
+
+impl ModerationCommand {
+    pub(crate) fn operation(&self) -> (&At, Operation) {
+        match self {
+            Self::On { at, room } => (at, Operation::ModerationOn { room: room.clone() }),
+            Self::Off(at) => (at, Operation::ModerationOff),
+            Self::Status(at) => (at, Operation::ModerationStatus),
+        }
+    }
+}

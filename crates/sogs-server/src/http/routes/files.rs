@@ -18,10 +18,11 @@ use crate::http::reply::{Refusal, Reply, ReplyBody};
 use crate::http::request::Body;
 use crate::http::route::{Answer, Cx, visible_room};
 use crate::model::permission::Rights;
+use crate::store::cases::CaseKind;
 use crate::store::{FileRow, Id, NewFile};
 
 /// What stays as it is in a file name of a header.
-const NAME: &AsciiSet = &NON_ALPHANUMERIC
+pub(crate) const NAME: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'-')
@@ -80,7 +81,7 @@ fn split_parameters(value: &str) -> Vec<&str> {
 
 /// Returns the last part of a path without control characters and characters that turn the direction of text;
 /// `None` when nothing is left that names a file.
-fn clean(name: &str) -> Option<String> {
+pub(crate) fn clean(name: &str) -> Option<String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let name: String = last
         .chars()
@@ -257,11 +258,14 @@ pub(crate) async fn visible_file(
     rights: &Rights,
     file_id: Id,
 ) -> Result<FileRow, Refusal> {
-    let file = cx.app.store.file(room.id(), file_id).await?;
+    let mut file = cx.app.store.file(room.id(), file_id).await?;
+    if file.is_none() && room.is_for_moderators() {
+        file = file_of_notice(cx, file_id).await?;
+    }
     let file = file
         .filter(|file| file.expiry.is_none_or(|expiry| expiry > cx.now))
         .ok_or(Refusal::not_found())?;
-    if room.full.room.image_id == Some(file.id) {
+    if room.full.room.image_id == Some(file.id) || file.room_id != Some(room.id()) {
         return Ok(file);
     }
     let caller = cx.caller.as_ref().map(|user| user.row.id);
@@ -269,10 +273,7 @@ pub(crate) async fn visible_file(
         None => (caller.is_some() && caller == file.uploader_id) || is_of_former_server(cx, &file),
         Some(message_id) => match cx.app.store.message_view(room.id(), message_id).await? {
             Some(message) => {
-                let viewer = Viewer {
-                    id: caller,
-                    moderator: rights.moderator,
-                };
+                let viewer = Viewer::new(cx.caller.as_deref(), rights);
                 let is_shown = !message.filtered || rights.moderator || caller == Some(message.user_id);
                 is_shown && viewer.sees(&message.audience())
             }
@@ -284,6 +285,27 @@ pub(crate) async fn visible_file(
     } else {
         Err(Refusal::not_found())
     }
+}
+
+/// A file of another room that a notice in the moderators' room shows: only while its message is held or reported, and
+/// only for moderators of that room.
+async fn file_of_notice(cx: &Cx<'_>, file_id: Id) -> Result<Option<FileRow>, Refusal> {
+    let Some(file) = cx.app.store.any_file(file_id).await? else {
+        return Ok(None);
+    };
+    let (Some(room_id), Some(message_id)) = (file.room_id, file.message_id) else {
+        return Ok(None);
+    };
+    if !cx.caller.as_ref().is_some_and(|user| user.moderates(room_id)) {
+        return Ok(None);
+    }
+    for kind in [CaseKind::Held, CaseKind::Report] {
+        let case = cx.app.store.case(kind, message_id).await?;
+        if case.is_some_and(|case| case.is_open() && case.room_id == room_id) {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
 }
 
 /// `GET /room/T/file/ID[/anything]`

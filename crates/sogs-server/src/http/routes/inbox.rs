@@ -85,6 +85,14 @@ pub(crate) async fn send(cx: &Cx<'_>, to: &SessionId) -> Answer {
         return Err(Refusal::page(413));
     }
     let sender = cx.member().await?;
+    if cx.app.moderation.account.is(to) {
+        let name = sender.name.parse().map_err(|_| Refusal::unauthenticated())?;
+        Box::pin(crate::moderation::by_direct_message(
+            cx.app, &sender, &name, &message, cx.now,
+        ))
+        .await?;
+        return store(cx, &sender, &recipient, message).await;
+    }
     let facts = DmFacts {
         user_id: sender.row.id,
         session_id: &sender.row.session_id,
@@ -97,6 +105,11 @@ pub(crate) async fn send(cx: &Cx<'_>, to: &SessionId) -> Answer {
     if let Some((status, text)) = cx.app.guard.before_dm(facts).await? {
         return Err(Refusal::text(status, text));
     }
+    store(cx, &sender, &recipient, message).await
+}
+
+async fn store(cx: &Cx<'_>, sender: &User, recipient: &User, message: Vec<u8>) -> Answer {
+    let config = cx.app.config();
     let expiry = cx.now + config.direct_messages.expiry_days * 86_400.0;
     let new = NewDm {
         recipient_id: recipient.row.id,

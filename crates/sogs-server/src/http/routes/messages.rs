@@ -11,13 +11,14 @@ use session_protocol::SessionId;
 use session_protocol::encoding::from_b64;
 use session_protocol::padding::unpad;
 
-use super::{page, truthy};
+use super::{moderation, page, truthy};
 use crate::admin::acts;
 use crate::cache::{Room, User};
 use crate::guard::{Judgement, Paced, PostFacts};
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx};
 use crate::model::permission::Rights;
+use crate::moderation::by_reply;
 use crate::plugin::PluginEvent;
 use crate::store::{Changed, Id, NewPost, Page, PostEdit, PostWindow, Posted};
 
@@ -126,6 +127,17 @@ async fn judge(
     content: &Content,
     edit: bool,
 ) -> Result<Judgement, Refusal> {
+    // Moderators quote there what filters look for.
+    if room.is_for_moderators() {
+        let limit = cx.app.guard.limits(room.id()).message_bytes;
+        return match limit.filter(|limit| content.data.len() > *limit) {
+            Some(limit) => Err(Refusal::text(
+                413,
+                format!("Messages in this room are at most {limit} bytes"),
+            )),
+            None => Ok(Judgement::Accept),
+        };
+    }
     let facts = PostFacts {
         room_id: room.id(),
         token: room.token(),
@@ -207,7 +219,10 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
     let user = cx.member().await?;
     let (whisper_to, whisper_mods) = whisper_target(cx, &rights, &body).await?;
     let judgement = judge(cx, &room, &rights, &user, &content, false).await?;
-    let filtered = judgement != Judgement::Accept;
+    let answers = Box::pin(moderation::answered(cx, &room, &content.unpadded)).await?;
+    let is_report = judgement == Judgement::Accept
+        && Box::pin(by_reply(cx.app, &room, &rights, &user, &content.unpadded, cx.now)).await?;
+    let filtered = judgement != Judgement::Accept || is_report;
     let is_held = matches!(judgement, Judgement::Hold(_));
     let held = match judgement {
         Judgement::Hold(reason) => Some(reason),
@@ -225,6 +240,7 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
         held,
         whisper_to: whisper_to.as_ref().map(|user| user.row.id),
         whisper_mods,
+        for_moderators_of: answers.and_then(|(_, scope)| scope),
         files: content.files.clone(),
         files_expire: files_expire(cx),
         windows: windows(cx, &room, &rights),
@@ -243,6 +259,33 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
         id,
         filtered || whisper_to.is_some() || whisper_mods,
     );
+    Box::pin(moderation::posted(
+        cx,
+        &room,
+        &user,
+        answers,
+        &content.unpadded,
+        is_held,
+    ))
+    .await?;
+    let mut out = echo(cx, &user, &content, id, seqno);
+    if filtered {
+        out.insert("filtered".into(), json!(true));
+        // An addition to the protocol: `false` says that a filter hides the message.
+        out.insert("held".into(), json!(is_held));
+    }
+    if whisper_to.is_some() || whisper_mods {
+        out.insert("whisper".into(), json!(true));
+        out.insert("whisper_mods".into(), json!(whisper_mods));
+        if let Some(to) = &whisper_to {
+            out.insert("whisper_to".into(), json!(to.row.session_id));
+        }
+    }
+    Ok(Reply::json(&out).status(StatusCode::CREATED))
+}
+
+/// A stored post as its author gets it back.
+fn echo(cx: &Cx<'_>, user: &User, content: &Content, id: Id, seqno: i64) -> Map<String, Value> {
     // The texts that came in are the base64 of what is stored, unless their padding differed.
     let mut out = Map::new();
     out.insert("id".into(), json!(id));
@@ -258,19 +301,7 @@ pub(crate) async fn post(cx: &Cx<'_>, token: &str) -> Answer {
         json!(session_protocol::encoding::b64(&content.signature)),
     );
     out.insert("reactions".into(), json!({}));
-    if filtered {
-        out.insert("filtered".into(), json!(true));
-        // An addition to the protocol: `false` says that a filter hides the message.
-        out.insert("held".into(), json!(is_held));
-    }
-    if whisper_to.is_some() || whisper_mods {
-        out.insert("whisper".into(), json!(true));
-        out.insert("whisper_mods".into(), json!(whisper_mods));
-        if let Some(to) = &whisper_to {
-            out.insert("whisper_to".into(), json!(to.row.session_id));
-        }
-    }
-    Ok(Reply::json(&out).status(StatusCode::CREATED))
+    out
 }
 
 fn tell_posted(cx: &Cx<'_>, room: &Room, user: &User, content: &Content, id: Id, hidden: bool) {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::cache::Room;
+use crate::cache::{Room, User};
 use crate::http::answers::{Except, Question, Stamp};
 use crate::http::memory::SMALL_ANSWER;
 use crate::http::render::{self, ReactionView};
@@ -22,14 +22,32 @@ const MAX_ROWS: i64 = 8192;
 
 /// Who looks.
 #[derive(Clone, Copy)]
-pub(super) struct Viewer {
-    pub(super) id: Option<Id>,
-    pub(super) moderator: bool,
+pub(crate) struct Viewer<'a> {
+    pub(crate) id: Option<Id>,
+    pub(crate) moderator: bool,
+    /// Nobody without authentication.
+    pub(crate) user: Option<&'a User>,
 }
 
-impl Viewer {
-    /// Moderators see what is whispered to them all, by them and to them; others what is whispered to them.
-    pub(super) fn sees(self, audience: &Audience) -> bool {
+impl<'a> Viewer<'a> {
+    /// Somebody with these rights in the room.
+    pub(crate) fn new(user: Option<&'a User>, rights: &Rights) -> Self {
+        Self {
+            id: user.map(|user| user.row.id),
+            moderator: rights.moderator,
+            user,
+        }
+    }
+
+    /// Returns true if this person sees a message. Messages of the moderators' room that concern one room are for the
+    /// moderators of that room alone. Moderators see whispers to them all, by them and to them; others see whispers to
+    /// them.
+    pub(crate) fn sees(self, audience: &Audience) -> bool {
+        if let Some(room_id) = audience.for_moderators_of
+            && !self.user.is_some_and(|user| user.moderates(room_id))
+        {
+            return false;
+        }
         if audience.whisper_to.is_none() && !audience.whisper_mods {
             return true;
         }
@@ -75,10 +93,7 @@ pub(crate) async fn page(
     {
         return Ok(Bytes::from_static(b"[]"));
     }
-    let viewer = Viewer {
-        id: cx.caller.as_ref().map(|user| user.row.id),
-        moderator: rights.moderator,
-    };
+    let viewer = Viewer::new(cx.caller.as_deref(), rights);
     let question = Question {
         room_id: room.id(),
         page,
@@ -122,7 +137,9 @@ pub(crate) async fn page(
         Some(id) if !reacted.is_empty() => cx.app.store.own_reactions(room.id(), reacted, id).await?,
         _ => Vec::new(),
     };
-    let shareable = !viewer.id.is_some_and(|id| takes_part(&id));
+    // In the moderators' room each viewer sees what concerns the rooms that they moderate.
+    let shareable = !viewer.id.is_some_and(|id| takes_part(&id))
+        && rows.iter().all(|row| row.for_moderators_of.is_none());
     let body = write(&rows, &shown, page, &reactions, own, named);
     if shareable {
         answers.put(question, before, body.clone(), except);
@@ -139,7 +156,7 @@ async fn rows(
     room_id: Id,
     page: Page,
     limit: i64,
-    viewer: Viewer,
+    viewer: Viewer<'_>,
 ) -> Result<(Vec<MessageRow>, Vec<usize>), Refusal> {
     let wanted = usize::try_from(limit).unwrap_or(0);
     let mut asked = limit + SPARE;
@@ -207,10 +224,7 @@ pub(crate) async fn single(
     message_id: Id,
     named: i64,
 ) -> Result<Bytes, Refusal> {
-    let viewer = Viewer {
-        id: cx.caller.as_ref().map(|user| user.row.id),
-        moderator: rights.moderator,
-    };
+    let viewer = Viewer::new(cx.caller.as_deref(), rights);
     let rows = cx
         .app
         .store

@@ -2,12 +2,14 @@
 
 use serde_json::json;
 
+use super::moderation::{self, FLAG, must_see};
 use crate::admin::acts;
 use crate::cache::Room;
 use crate::guard::{Newcomer, Paced};
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, Cx, may_read};
 use crate::model::permission::Rights;
+use crate::moderation::file;
 use crate::plugin::PluginEvent;
 use crate::store::{Id, Reacted};
 
@@ -58,6 +60,7 @@ pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -
     cx.user()?;
     may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
+    must_see(cx, &room, &rights, message_id).await?;
     let user = cx.member().await?;
     let who = Newcomer {
         room_id: room.id(),
@@ -72,6 +75,11 @@ pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -
         Some((status, text)) => return Err(Refusal::text(status, text)),
     }
     pace(cx, &room, user.row.id, &rights)?;
+    if emoji == FLAG && cx.app.guard.book().room(room.id()).rules.report_reaction == Some(true) {
+        Box::pin(file(cx.app, &room, &rights, &user, message_id, FLAG, cx.now)).await?;
+        let seqno = room.live.seqno.load(std::sync::atomic::Ordering::Acquire);
+        return Ok(Reply::json(&json!({ "added": false, "seqno": seqno })));
+    }
     let kinds = cx
         .app
         .guard
@@ -81,9 +89,12 @@ pub(crate) async fn add(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -
     let reacted = cx
         .app
         .store
-        .add_reaction(room.id(), message_id, user.row.id, emoji, kinds, cx.now)
+        .add_reaction(room.id(), message_id, user.row.id, emoji.clone(), kinds, cx.now)
         .await?;
     let (count, seqno) = changed(cx, room.token(), message_id, reacted)?;
+    if count > 0 {
+        Box::pin(moderation::reacted(cx, &room, &user, message_id, &emoji)).await?;
+    }
     Ok(Reply::json(&json!({ "added": count > 0, "seqno": seqno })))
 }
 
@@ -93,6 +104,7 @@ pub(crate) async fn remove(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str
     let user_id = cx.user()?.row.id;
     may_read(&rights)?;
     let emoji = checked(emoji)?.to_owned();
+    must_see(cx, &room, &rights, message_id).await?;
     pace(cx, &room, user_id, &rights)?;
     let reacted = cx
         .app
@@ -105,7 +117,8 @@ pub(crate) async fn remove(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str
 
 /// `DELETE /room/T/reactions/ID[/EMOJI]`: everybody's.
 pub(crate) async fn remove_all(cx: &Cx<'_>, token: &str, message_id: Id, emoji: Option<String>) -> Answer {
-    let (room, _) = cx.moderated(token).await?;
+    let (room, rights) = cx.moderated(token).await?;
+    must_see(cx, &room, &rights, message_id).await?;
     if let Some(emoji) = &emoji {
         checked(emoji)?;
     }
@@ -133,7 +146,8 @@ pub(crate) async fn remove_all(cx: &Cx<'_>, token: &str, message_id: Id, emoji: 
 
 /// `GET /room/T/reactors/ID/EMOJI[?limit]`
 pub(crate) async fn reactors(cx: &Cx<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
-    let (room, _) = cx.readable(token).await?;
+    let (room, rights) = cx.readable(token).await?;
+    must_see(cx, &room, &rights, message_id).await?;
     let emoji = checked(emoji)?.to_owned();
     let limit = cx
         .req

@@ -96,7 +96,7 @@ pub(super) async fn claim(tx: &mut Tx<'_>, person: &Person, user_id: Id) -> Stor
 
 /// Moves what refers to a row to another one; `$1` is the row that goes, `$2` the one that stays, `$3` the id that the
 /// one that goes was shown under. Each text names all three, because a statement must use what is bound.
-const MOVES: [&str; 18] = [
+const MOVES: [&str; 20] = [
     "UPDATE messages SET user_id = $2, posted_as = COALESCE(posted_as, $3) WHERE user_id = $1",
     "UPDATE messages SET whisper_to = $2 WHERE whisper_to = $1 AND $3 <> ''",
     "DELETE FROM user_reactions WHERE user_id = $1 AND $3 <> '' AND reaction_id IN \
@@ -111,6 +111,8 @@ const MOVES: [&str; 18] = [
     "UPDATE permission_futures SET user_id = $2 WHERE user_id = $1 AND $3 <> ''",
     "UPDATE inbox SET recipient_id = $2, recipient_as = COALESCE(recipient_as, $3) WHERE recipient_id = $1",
     "UPDATE inbox SET sender_id = $2, sender_as = COALESCE(sender_as, $3) WHERE sender_id = $1",
+    "DELETE FROM reports WHERE user_id = $1 AND $3 <> '' AND case_id IN (SELECT case_id FROM reports WHERE user_id = $2)",
+    "UPDATE reports SET user_id = $2 WHERE user_id = $1 AND $3 <> ''",
     "UPDATE account_ids SET user_id = $2 WHERE user_id = $1 AND $3 <> ''",
     "UPDATE joined_users SET user_id = $2 WHERE user_id = $1 AND $3 <> ''",
     "UPDATE users SET created = (SELECT MIN(o.created) FROM users o WHERE o.id IN ($1, $2) AND (o.id = $2 OR o.visited)) WHERE id = $2 AND $3 <> ''",

@@ -160,14 +160,14 @@ impl SqlStore {
 }
 
 /// The same transaction for an operation that takes it by value.
-fn lend<'s>(tx: &'s mut Tx<'_>) -> Tx<'s> {
+pub(super) fn lend<'s>(tx: &'s mut Tx<'_>) -> Tx<'s> {
     Tx {
         conn: &mut *tx.conn,
         changes: &mut *tx.changes,
     }
 }
 
-async fn take_away(mut tx: Tx<'_>, erase: &Erase) -> StoreResult<Erased> {
+pub(super) async fn take_away(mut tx: Tx<'_>, erase: &Erase) -> StoreResult<Erased> {
     let mut erased = Erased::default();
     let mut rooms: BTreeMap<Id, Vec<Id>> = BTreeMap::new();
     for (room_id, id) in &erase.messages {

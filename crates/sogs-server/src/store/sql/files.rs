@@ -41,7 +41,7 @@ impl SqlStore {
 
     pub(crate) async fn message_view(&self, room_id: Id, message_id: Id) -> StoreResult<Option<MessageView>> {
         Ok(sqlx::query_as(
-            "SELECT user_id, whisper_to, whisper_mods, filtered FROM messages \
+            "SELECT user_id, whisper_to, whisper_mods, filtered, for_moderators_of FROM messages \
              WHERE id = $1 AND room_id = $2 AND data IS NOT NULL",
         )
         .bind(message_id)
@@ -51,10 +51,11 @@ impl SqlStore {
     }
 
     pub(crate) async fn content_in_use(&self, content: String) -> StoreResult<bool> {
-        let found: Option<Id> = sqlx::query_scalar("SELECT id FROM files WHERE content = $1 LIMIT 1")
-            .bind(content)
-            .fetch_optional(&self.readers)
-            .await?;
-        Ok(found.is_some())
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM files WHERE content = $1) OR EXISTS (SELECT 1 FROM thumbnails WHERE content = $1)",
+        )
+        .bind(content)
+        .fetch_one(&self.readers)
+        .await?)
     }
 }

@@ -109,20 +109,7 @@ async fn touch(tx: Tx<'_>, seen: &[Seen]) -> StoreResult<()> {
 
 async fn clean(mut tx: Tx<'_>, plan: &CleanupPlan, active: &[(Id, i64)]) -> StoreResult<Cleaned> {
     let mut done = Cleaned::default();
-    let contents: Vec<String> = sqlx::query_scalar("DELETE FROM files WHERE expiry <= $1 RETURNING content")
-        .bind(plan.now)
-        .fetch_all(&mut *tx.conn)
-        .await?;
-    done.files = contents.len() as u64;
-    for content in contents {
-        let used: Option<Id> = sqlx::query_scalar("SELECT id FROM files WHERE content = $1 LIMIT 1")
-            .bind(&content)
-            .fetch_optional(&mut *tx.conn)
-            .await?;
-        if used.is_none() && !done.contents.contains(&content) {
-            done.contents.push(content);
-        }
-    }
+    expire_files(&mut tx, plan.now, &mut done).await?;
     let gone = sqlx::query("DELETE FROM inbox WHERE expiry <= $1")
         .bind(plan.now)
         .execute(&mut *tx.conn)
@@ -151,6 +138,33 @@ async fn clean(mut tx: Tx<'_>, plan: &CleanupPlan, active: &[(Id, i64)]) -> Stor
         });
     }
     Ok(done)
+}
+
+/// Removes files that are due, with their small versions.
+async fn expire_files(tx: &mut Tx<'_>, now: f64, done: &mut Cleaned) -> StoreResult<()> {
+    let small: Vec<String> = sqlx::query_scalar(
+        "DELETE FROM thumbnails WHERE file_id IN (SELECT id FROM files WHERE expiry <= $1) RETURNING content",
+    )
+    .bind(now)
+    .fetch_all(&mut *tx.conn)
+    .await?;
+    let contents: Vec<String> = sqlx::query_scalar("DELETE FROM files WHERE expiry <= $1 RETURNING content")
+        .bind(now)
+        .fetch_all(&mut *tx.conn)
+        .await?;
+    done.files = contents.len() as u64;
+    for content in contents.into_iter().chain(small) {
+        let used: Option<i64> = sqlx::query_scalar(
+            "SELECT id FROM files WHERE content = $1 UNION ALL SELECT file_id FROM thumbnails WHERE content = $1 LIMIT 1",
+        )
+        .bind(&content)
+        .fetch_optional(&mut *tx.conn)
+        .await?;
+        if used.is_none() && !done.contents.contains(&content) {
+            done.contents.push(content);
+        }
+    }
+    Ok(())
 }
 
 /// Forgets old nonces, and notes up to when: what was forgotten must not be accepted again.

@@ -11,18 +11,22 @@ macro_rules! message_query {
         concat!(
             "SELECT m.id, m.user_id, COALESCE(m.posted_as, u.session_id) AS session_id, m.posted, m.edited, m.seqno, m.seqno_data, m.seqno_reactions, \
              m.seqno_creation, m.data, m.data_size, m.signature, m.whisper_to, w.session_id AS whisper_to_id, \
-             m.whisper_mods FROM messages m JOIN users u ON u.id = m.user_id \
+             m.whisper_mods, m.for_moderators_of FROM messages m JOIN users u ON u.id = m.user_id \
              LEFT JOIN users w ON w.id = m.whisper_to WHERE m.room_id = $1 AND NOT m.filtered AND ",
             $rest
         )
     };
 }
 
+pub(super) use message_query;
+
 /// Bytes of content after which a page is full, however few rows it has: nothing but very long messages reaches it.
 const PAGE_BYTES: usize = 8 << 20;
 
 /// Collects a page, up to what memory should hold of it.
-async fn whole(mut rows: BoxStream<'_, Result<MessageRow, sqlx::Error>>) -> StoreResult<Vec<MessageRow>> {
+pub(super) async fn whole(
+    mut rows: BoxStream<'_, Result<MessageRow, sqlx::Error>>,
+) -> StoreResult<Vec<MessageRow>> {
     let (mut page, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.try_next().await? {
         bytes += row.data.as_ref().map_or(0, Vec::len);

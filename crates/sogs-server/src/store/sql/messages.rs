@@ -69,7 +69,7 @@ async fn keep_history(tx: &mut Tx<'_>, message_id: Id, now: f64) -> StoreResult<
     Ok(())
 }
 
-async fn replace(mut tx: Tx<'_>, edit: &PostEdit) -> StoreResult<Changed> {
+pub(super) async fn replace(mut tx: Tx<'_>, edit: &PostEdit) -> StoreResult<Changed> {
     let found: Option<(Id, i64, Vec<u8>)> = sqlx::query_as(
         "SELECT user_id, seqno, data FROM messages WHERE id = $1 AND room_id = $2 AND data IS NOT NULL",
     )

@@ -1,6 +1,8 @@
 //! The one SQL text. This folder is compiled once per back end; `super` names the driver's types.
 
 mod accounts;
+mod cases;
+mod decide;
 mod erase;
 mod files;
 mod inbox;
@@ -11,6 +13,7 @@ mod messages;
 mod moderation;
 mod names;
 mod operation;
+mod pages;
 mod posts;
 mod reactions;
 mod rooms;
@@ -22,7 +25,7 @@ use std::fs::File;
 use futures_util::future::BoxFuture;
 use sqlx::Pool;
 
-use super::{Conn, Db, Tx};
+use super::{BOUND_SEARCH, Conn, Db, FIND_WORDS, INDEX_WORDS, Tx, search_expression};
 pub(super) use posts::insert_all;
 
 use crate::store::writer::Writer;

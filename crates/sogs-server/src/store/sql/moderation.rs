@@ -259,7 +259,12 @@ pub(super) async fn save(tx: &mut Tx<'_>, row: &OverrideRow) -> StoreResult<()> 
     Ok(())
 }
 
-async fn set(tx: &mut Tx<'_>, room_id: Id, user_id: Id, patch: &PermissionPatch) -> StoreResult<()> {
+pub(super) async fn set(
+    tx: &mut Tx<'_>,
+    room_id: Id,
+    user_id: Id,
+    patch: &PermissionPatch,
+) -> StoreResult<()> {
     let mut row = current(tx, room_id, user_id).await?;
     row.read = patch.read.unwrap_or(row.read);
     row.accessible = patch.accessible.unwrap_or(row.accessible);

@@ -11,6 +11,14 @@ use crate::store::operation::{
 };
 use crate::store::{Change, FileRow, Id, StoreError, StoreResult};
 
+macro_rules! held_rows {
+    () => {
+        "SELECT h.message_id, h.room_id, r.token, COALESCE(m.posted_as, u.session_id), h.at, h.reason, m.data FROM held_messages h \
+         JOIN messages m ON m.id = h.message_id JOIN rooms r ON r.id = h.room_id JOIN users u ON u.id = m.user_id \
+         WHERE m.data IS NOT NULL "
+    };
+}
+
 type DbRow = <super::Db as sqlx::Database>::Row;
 
 impl SqlStore {
@@ -131,41 +139,33 @@ impl SqlStore {
     }
 
     pub(crate) async fn held(&self, room_id: Option<Id>) -> StoreResult<Vec<HeldRow>> {
-        let rows = sqlx::query(
-            "SELECT h.message_id, h.room_id, r.token, COALESCE(m.posted_as, u.session_id), h.at, h.reason, m.data FROM held_messages h \
-             JOIN messages m ON m.id = h.message_id JOIN rooms r ON r.id = h.room_id JOIN users u ON u.id = m.user_id \
-             WHERE m.data IS NOT NULL AND (h.room_id = $1 OR $2) ORDER BY h.message_id LIMIT 10000",
-        )
+        let rows = sqlx::query(concat!(
+            held_rows!(),
+            "AND (h.room_id = $1 OR $2) ORDER BY h.message_id LIMIT 10000"
+        ))
         .bind(room_id.unwrap_or(0))
         .bind(room_id.is_none())
         .fetch_all(&self.readers)
         .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(HeldRow {
-                    message_id: row.try_get(0)?,
-                    room_id: row.try_get(1)?,
-                    token: row.try_get(2)?,
-                    session_id: row.try_get(3)?,
-                    at: row.try_get(4)?,
-                    reason: row.try_get(5)?,
-                    data: row.try_get(6)?,
-                })
-            })
-            .collect()
+        rows.iter().map(held_row).collect()
     }
 
-    pub(crate) async fn drop_held(&self, message_id: Id) -> StoreResult<()> {
-        self.write(message_id, |tx, id| {
-            Box::pin(async move {
-                sqlx::query("DELETE FROM held_messages WHERE message_id = $1")
-                    .bind(*id)
-                    .execute(&mut *tx.conn)
-                    .await?;
-                Ok(())
-            })
-        })
-        .await
+    pub(crate) async fn held_among(&self, messages: Vec<Id>) -> StoreResult<Vec<HeldRow>> {
+        let mut all = Vec::new();
+        for (list, marks) in id_lists(&messages, 1) {
+            let text = format!(
+                "{} AND h.message_id IN ({marks}) ORDER BY h.message_id",
+                held_rows!()
+            );
+            let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
+            for id in list {
+                query = query.bind(id);
+            }
+            for row in query.fetch_all(&self.readers).await? {
+                all.push(held_row(&row)?);
+            }
+        }
+        Ok(all)
     }
 
     pub(crate) async fn add_log(&self, entry: LogEntry) -> StoreResult<Id> {
@@ -490,6 +490,20 @@ pub(super) async fn hold(
     Ok(())
 }
 
+/// Content of a message and, if it is held, why.
+pub(super) async fn held_data(
+    readers: &sqlx::Pool<super::Db>,
+    message_id: Id,
+) -> StoreResult<(Option<Vec<u8>>, Option<String>)> {
+    let row: Option<(Option<Vec<u8>>, Option<String>)> = sqlx::query_as(
+        "SELECT m.data, h.reason FROM messages m LEFT JOIN held_messages h ON h.message_id = m.id WHERE m.id = $1",
+    )
+    .bind(message_id)
+    .fetch_optional(readers)
+    .await?;
+    Ok(row.unwrap_or_default())
+}
+
 macro_rules! file_columns {
     () => {
         "SELECT id, room_id, uploader_id, message_id, size, uploaded, expiry, filename, content FROM files"
@@ -508,6 +522,18 @@ pub(super) fn file_row(row: &DbRow) -> StoreResult<FileRow> {
         expiry: row.try_get(6)?,
         filename: row.try_get(7)?,
         content: row.try_get(8)?,
+    })
+}
+
+fn held_row(row: &DbRow) -> StoreResult<HeldRow> {
+    Ok(HeldRow {
+        message_id: row.try_get(0)?,
+        room_id: row.try_get(1)?,
+        token: row.try_get(2)?,
+        session_id: row.try_get(3)?,
+        at: row.try_get(4)?,
+        reason: row.try_get(5)?,
+        data: row.try_get(6)?,
     })
 }
 

@@ -16,7 +16,7 @@ impl SqlStore {
 /// Most rows of one statement; their numbers are powers of two, so that few texts need preparing.
 const ROWS: usize = 32;
 /// Values of a row.
-const COLUMNS: usize = 11;
+const COLUMNS: usize = 12;
 
 /// Stores messages in the order given, as if one after the other; what became of each.
 pub(in super::super) async fn insert_all(
@@ -67,7 +67,8 @@ pub(in super::super) async fn insert_all(
                 .bind(new.filtered)
                 .bind(new.whisper_to)
                 .bind(new.whisper_mods)
-                .bind(new.posted_as.as_deref());
+                .bind(new.posted_as.as_deref())
+                .bind(new.for_moderators_of);
         }
         let stored: Vec<(Id, Id, i64)> = query.fetch_all(&mut *tx.conn).await?;
         ids.extend(
@@ -102,14 +103,14 @@ pub(in super::super) async fn insert_all(
 fn insert_text(rows: usize) -> String {
     let mut text = String::from(
         "INSERT INTO messages (room_id, user_id, posted, seqno, seqno_data, seqno_creation, data, data_size, signature, \
-         filtered, whisper_to, whisper_mods, posted_as) VALUES ",
+         filtered, whisper_to, whisper_mods, posted_as, for_moderators_of) VALUES ",
     );
     for row in 0..rows {
         let at = |column: usize| row * COLUMNS + column;
         let _ = write!(
             text,
             "{}(${1}, COALESCE((SELECT user_id FROM joined_users WHERE id = ${2}), ${2}), ${3}, ${4}, ${4}, ${4}, ${5}, ${6}, \
-             ${7}, ${8}, ${9}, ${10}, NULLIF(${11}, (SELECT session_id FROM users WHERE id = ${2})))",
+             ${7}, ${8}, ${9}, ${10}, NULLIF(${11}, (SELECT session_id FROM users WHERE id = ${2})), ${12})",
             if row > 0 { ", " } else { "" },
             at(1),
             at(2),
@@ -122,6 +123,7 @@ fn insert_text(rows: usize) -> String {
             at(9),
             at(10),
             at(11),
+            at(12),
         );
     }
     text.push_str(" RETURNING id, room_id, seqno");

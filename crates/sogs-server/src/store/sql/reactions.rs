@@ -191,7 +191,7 @@ pub(super) async fn regular(tx: &mut Tx<'_>, room_id: Id, message_id: Id) -> Sto
         .await?)
 }
 
-async fn add(
+pub(super) async fn add(
     mut tx: Tx<'_>,
     room_id: Id,
     message_id: Id,

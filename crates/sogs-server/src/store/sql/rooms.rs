@@ -9,7 +9,7 @@ use crate::store::{
 macro_rules! room_columns {
     () => {
         "id, token, name, description, image_id, created, message_sequence, info_updates, active_users, \
-         can_read, can_access, can_write, can_upload"
+         can_read, can_access, can_write, can_upload, for_moderators"
     };
 }
 

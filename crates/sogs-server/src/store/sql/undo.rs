@@ -1,18 +1,16 @@
 //! What taking something back needs: hiding and showing, restoring what was deleted; and the note of the key.
 
 use super::accounts::present;
+use super::decide::reopen;
 use super::operation::hold;
 use super::{SqlStore, Tx, id_lists, take_seqnos};
+use crate::store::cases::CaseKind;
 use crate::store::{Change, Changed, FileRow, Id, StoreResult};
 
 /// A row of the history: when it was replaced, content, size, signature.
 type Former = (f64, Vec<u8>, Option<i64>, Option<Vec<u8>>);
 
 impl SqlStore {
-    pub(crate) async fn show_hidden(&self, message_id: Id) -> StoreResult<Changed> {
-        self.write(message_id, |tx, id| Box::pin(show(tx, *id))).await
-    }
-
     pub(crate) async fn hide_shown(&self, message_id: Id, reason: String, at: f64) -> StoreResult<Changed> {
         self.write((message_id, reason, at), |tx, (id, reason, at)| {
             Box::pin(hide(tx, *id, reason, *at))
@@ -126,7 +124,7 @@ async fn next_seqno(tx: &mut Tx<'_>, which: &'static str, message_id: Id) -> Sto
 }
 
 /// A hidden post becomes a new one: it gets the next sequence number, so that every client fetches it.
-async fn show(mut tx: Tx<'_>, message_id: Id) -> StoreResult<Changed> {
+pub(super) async fn show(mut tx: Tx<'_>, message_id: Id) -> StoreResult<Changed> {
     let hidden = "SELECT room_id FROM messages WHERE id = $1 AND filtered AND data IS NOT NULL";
     let Some((room_id, seqno)) = next_seqno(&mut tx, hidden, message_id).await? else {
         return Ok(Changed::NoMessage);
@@ -196,6 +194,7 @@ pub(super) async fn restore(tx: &mut Tx<'_>, message_id: Id) -> StoreResult<u64>
         .bind(replaced)
         .execute(&mut *tx.conn)
         .await?;
+    reopen(tx, CaseKind::Report, message_id).await?;
     tx.changes.push(Change::Rewritten(room_id));
     Ok(1)
 }

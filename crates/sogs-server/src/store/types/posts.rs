@@ -38,6 +38,8 @@ pub struct NewPost {
     pub whisper_to: Option<Id>,
     /// Moderators see it.
     pub whisper_mods: bool,
+    /// In the moderators' room: only those see it who moderate this room.
+    pub for_moderators_of: Option<Id>,
     /// Files of this room, uploaded by this user within the last hour, to be attached.
     pub files: Vec<Id>,
     /// When attached files expire (Unix seconds); `None` = never.
@@ -136,6 +138,8 @@ pub struct MessageRow {
     pub whisper_to_id: Option<String>,
     /// Moderators see it.
     pub whisper_mods: bool,
+    /// In the moderators' room: only those see it who moderate this room.
+    pub for_moderators_of: Option<Id>,
 }
 
 impl MessageRow {
@@ -145,6 +149,7 @@ impl MessageRow {
             user_id: self.user_id,
             whisper_to: self.whisper_to,
             whisper_mods: self.whisper_mods,
+            for_moderators_of: self.for_moderators_of,
         }
     }
 
@@ -163,6 +168,8 @@ pub struct Audience {
     pub whisper_to: Option<Id>,
     /// Moderators see it.
     pub whisper_mods: bool,
+    /// In the moderators' room: only those see it who moderate this room.
+    pub for_moderators_of: Option<Id>,
 }
 
 /// What decides about the visibility of a message that is not deleted.
@@ -176,6 +183,8 @@ pub struct MessageView {
     pub whisper_mods: bool,
     /// Shown to nobody.
     pub filtered: bool,
+    /// In the moderators' room: only those see it who moderate this room.
+    pub for_moderators_of: Option<Id>,
 }
 
 impl MessageView {
@@ -185,6 +194,7 @@ impl MessageView {
             user_id: self.user_id,
             whisper_to: self.whisper_to,
             whisper_mods: self.whisper_mods,
+            for_moderators_of: self.for_moderators_of,
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct RoomRow {
     /// Permissions of users without an override.
     #[sqlx(flatten)]
     pub defaults: RoomDefaults,
+    /// The moderators' room: nobody but moderators sees it, whatever the permissions say.
+    pub for_moderators: bool,
 }
 
 /// A moderator or admin of a room, its own or a global one.

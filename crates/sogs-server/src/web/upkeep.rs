@@ -1,0 +1,155 @@
+//! What the pages need is made in the background: the search index, and the small versions of pictures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval_at};
+
+use super::thumbnail::{self, MAX_BYTES, Small};
+use crate::app::App;
+use crate::contents::ContentError;
+use crate::store::{StoreResult, Thumbnail, Unseen};
+
+/// Between two looks at the queues.
+const LOOK: Duration = Duration::from_secs(1);
+/// Messages of one transaction.
+const MESSAGES: i64 = 200;
+/// Between two transactions, so that others get theirs.
+const PAUSE: Duration = Duration::from_millis(15);
+/// Files that are looked up together.
+const FILES: i64 = 8;
+
+/// Starts the two jobs; they end when `stopped` says so.
+pub(crate) fn start(app: &Arc<App>, stopped: &watch::Receiver<bool>) -> [tokio::task::JoinHandle<()>; 2] {
+    [
+        tokio::spawn(index(Arc::clone(app), stopped.clone())),
+        tokio::spawn(thumbnails(Arc::clone(app), stopped.clone())),
+    ]
+}
+
+fn looks() -> tokio::time::Interval {
+    let mut looks = interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
+}
+
+async fn index(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let mut looks = looks();
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        if !app.config().web.enabled {
+            continue;
+        }
+        loop {
+            match app.store.index_messages(MESSAGES).await {
+                Ok(MESSAGES..) => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "messages were not indexed for the search; it is tried again");
+                    break;
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                _ = stopped.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+}
+
+/// One picture after the other, so that decoding takes the memory of one.
+async fn thumbnails(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
+    let mut looks = looks();
+    loop {
+        tokio::select! {
+            _ = looks.tick() => {}
+            _ = stopped.wait_for(|stop| *stop) => return,
+        }
+        if !app.config().web.enabled {
+            continue;
+        }
+        let round = async {
+            loop {
+                let files = app.store.unseen_files(FILES).await?;
+                if files.is_empty() {
+                    return Ok(());
+                }
+                for file in &files {
+                    if !make(&app, file).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        let done: StoreResult<()> = tokio::select! {
+            done = round => done,
+            _ = stopped.wait_for(|stop| *stop) => return,
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "small versions of pictures were not made; it is tried again");
+        }
+    }
+}
+
+/// Makes the small version of a file, if it is a picture. False when the files cannot be read or stored now.
+async fn make(app: &Arc<App>, file: &Unseen) -> StoreResult<bool> {
+    let small = match decode(app, file).await {
+        Ok(small) => small,
+        Err(ContentError::Missing | ContentError::Damaged(_)) => None,
+        Err(error) => {
+            tracing::debug!(%error, file = file.id, "a small version waits for the files");
+            return Ok(false);
+        }
+    };
+    let Some(small) = small else {
+        app.store.note_thumbnail(file.id, None).await?;
+        return Ok(true);
+    };
+    let kept = match app.contents.store(&small.bytes).await {
+        Ok(kept) => kept,
+        Err(error) => {
+            tracing::debug!(%error, file = file.id, "a small version cannot be stored now");
+            return Ok(false);
+        }
+    };
+    let made = Thumbnail {
+        file_id: file.id,
+        content: kept.name.clone(),
+        size: i64::try_from(small.bytes.len()).unwrap_or(i64::MAX),
+        width: i64::from(small.width),
+        height: i64::from(small.height),
+    };
+    app.store.note_thumbnail(file.id, Some(made)).await?;
+    let name = kept.name.clone();
+    drop(kept);
+    // The file may have gone meanwhile.
+    app.contents.remove_unused(&app.store, &[name]).await?;
+    Ok(true)
+}
+
+async fn decode(app: &Arc<App>, file: &Unseen) -> Result<Option<Small>, ContentError> {
+    let (Some(size), Some(content)) = (file.size, &file.content) else {
+        return Ok(None);
+    };
+    let size = u64::try_from(size).unwrap_or(0);
+    if size > MAX_BYTES {
+        return Ok(None);
+    }
+    let mut opened = app.contents.open(content, size).await?;
+    if super::picture_type(opened.peek().await?).is_none() {
+        return Ok(None);
+    }
+    let mut share = app.memory.permit(0);
+    let length = usize::try_from(size).unwrap_or(usize::MAX);
+    if share.cover(length).await.is_err() {
+        return Err(std::io::Error::from(std::io::ErrorKind::ResourceBusy).into());
+    }
+    let bytes = share.hold(opened.read().await?);
+    // A decoder that panics is one that found no picture.
+    let made = tokio::task::spawn_blocking(move || thumbnail::small(&bytes)).await;
+    Ok(made.ok().flatten())
+}
