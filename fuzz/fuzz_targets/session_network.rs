@@ -3,6 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use session_protocol::network::content::DirectContent;
+use session_protocol::network::faults::{NodeFault, PathFault};
 use session_protocol::network::message;
 use session_protocol::network::nodes::NodeList;
 use session_protocol::network::rpc::{self, Reply};
@@ -66,6 +67,10 @@ fuzz_target!(|data: &[u8]| {
 
     let _ = NodeList::from_binary(data);
     if let Ok(text) = core::str::from_utf8(data) {
+        for status in [200, 400, 421, 500, 502] {
+            let _ = PathFault::of(status, text);
+            let _ = NodeFault::of(&Reply { status, body: text.to_owned() });
+        }
         let _ = Reply::open(text, &key);
         for list in [NodeList::from_json(text), NodeList::from_swarm_json(text)].into_iter().flatten() {
             let _ = list.swarm_of(&bob.session_id());

@@ -2,7 +2,8 @@
 //!
 //! The mailbox of an account lies on the service nodes of one swarm. A sender seals a message ([`message`]), finds the
 //! swarm ([`nodes`]), and asks one of its nodes to store the bytes ([`storage`]), straight or through hops ([`rpc`]).
-//! Each node answers with a signed receipt.
+//! Each node answers with a signed receipt. [`agreement`], [`paths`] and [`faults`] decide which nodes to believe in and
+//! to call, and what a failed call asks for; they send nothing either.
 //!
 //! ```
 //! use session_protocol::Identity;
@@ -33,10 +34,13 @@
 //! Sources: the storage server of the Oxen and Session projects (MIT; versions 2.6 to 2.11), and the behaviour of
 //! Session's apps and of libsession. Every format is checked against vectors that libsession and real nodes made.
 
+pub mod agreement;
 pub mod content;
 mod entries;
+pub mod faults;
 pub mod message;
 pub mod nodes;
+pub mod paths;
 pub mod rpc;
 mod sealed_box;
 pub mod storage;

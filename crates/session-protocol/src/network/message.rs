@@ -47,21 +47,21 @@ pub enum MessageError {
     )]
     UnknownVersion(u8),
     /// The bytes around the sealed box are not those of a message.
-    #[error("this is not a direct message: {0}")]
+    #[error("this is not a direct message: {0}; ignore it")]
     Malformed(&'static str),
     /// An envelope for something else, such as a group.
-    #[error("the envelope has type {0}, a direct message has type 6")]
+    #[error("the envelope has type {0}, a direct message has type 6; ignore it")]
     OtherType(u32),
     /// The sealed box is for somebody else, or was changed.
-    #[error("the message cannot be decrypted: it is for another account, or was changed")]
+    #[error("the message cannot be decrypted: it is for another account, or was changed; ignore it")]
     Decryption,
     /// The signature inside is not the sender's for this recipient.
     #[error(
-        "the signature inside the message does not fit its sender and this recipient; the message is forged"
+        "the signature inside the message does not fit its sender and this recipient; ignore the forged message"
     )]
     ForgedSender,
     /// The signed time and the envelope's time differ. Apps drop such a message.
-    #[error("the envelope gives another time than the signed content; the envelope was changed")]
+    #[error("the envelope gives another time than the signed content; ignore the changed message")]
     TimeMismatch,
     /// The content cannot be read.
     #[error(transparent)]
@@ -387,6 +387,39 @@ pub(super) mod tests {
             verify(&signed, alice.x25519_public()),
             Err(MessageError::ForgedSender)
         );
+    }
+
+    #[test]
+    fn errors_say_the_cause_and_what_to_do() {
+        let golden = [
+            (
+                MessageError::NotAnAccount,
+                "the recipient is not an account; give its Session ID, which starts with 05",
+            ),
+            (
+                MessageError::TooLong(80_000),
+                "the message has 80000 bytes, nodes store at most 76800; split the text",
+            ),
+            (
+                MessageError::NoSingleTime,
+                "the content needs one time: set sig_timestamp, and timestamp in the message to the same value",
+            ),
+            (
+                MessageError::ProtocolV2,
+                "the message is written in version 2 of Session's protocol, only version 1 can be read; update this program",
+            ),
+            (
+                MessageError::Malformed("it is empty"),
+                "this is not a direct message: it is empty; ignore it",
+            ),
+            (
+                MessageError::Decryption,
+                "the message cannot be decrypted: it is for another account, or was changed; ignore it",
+            ),
+        ];
+        for (error, text) in golden {
+            assert_eq!(error.to_string(), text);
+        }
     }
 
     #[test]

@@ -247,6 +247,15 @@ impl NodeList {
         })
     }
 
+    /// These nodes, each once.
+    pub(super) fn of(nodes: impl Iterator<Item = Node>) -> Self {
+        let mut seen = HashSet::new();
+        Self {
+            nodes: nodes.filter(|node| seen.insert(node.ed25519)).collect(),
+            dropped: 0,
+        }
+    }
+
     fn from_entries(
         list: &Entries<MAX_NODES>,
         read: impl Fn(&str) -> Option<Node>,
