@@ -78,3 +78,16 @@ for text in texts(json.loads((root / "crates" / "omemo" / "vectors" / "vectors.j
         seed("omemo_xml", hashlib.sha256(text.encode()).hexdigest()[:16], text)
     elif 16 <= len(data := decoded(text)) <= 4096:
         seed_bytes("omemo_message", data)
+
+network = json.loads((root / "crates" / "session-protocol" / "vectors" / "session-network.json").read_text(encoding="utf-8"))
+for text in texts(network):
+    if 16 <= len(data := decoded(text)) <= 65536:
+        seed_bytes("session_network", data)
+for answer in (network["swarm"], *(item["response"] for item in network["store_receipts"])):
+    seed_bytes("session_network", json.dumps(answer).encode())
+for item in network["onion"]:
+    seed_bytes("session_network", json.dumps(item["reply_opened"]).encode())
+seed_bytes("session_network", json.dumps({"messages": [
+    {"hash": item["hash"], "timestamp": 1, "expiration": 2, "data": base64.b64encode(bytes.fromhex(item["data"])).decode()}
+    for item in network["message_hash"]
+], "more": False}).encode())

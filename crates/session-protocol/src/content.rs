@@ -238,10 +238,7 @@ impl Content {
         if bytes.len() > MAX_CONTENT_LEN_BYTES {
             return Err(ContentError::TooLong);
         }
-        // Two bytes of input can make a whole struct of a repeated field, so those are counted first.
-        if count_repeated(bytes, Level::Content, MAX_REPEATED) > MAX_REPEATED {
-            return Err(ContentError::TooMany);
-        }
+        check_repeated(bytes)?;
         Ok(Self::decode(bytes)?)
     }
 
@@ -292,6 +289,15 @@ impl Content {
         self.sig_timestamp
             .is_some_and(|ms| (ms as f64 - posted_secs * 1000.0).abs() > SIG_TIMESTAMP_TOLERANCE_MS as f64)
     }
+}
+
+/// Refuses content with more than [`MAX_REPEATED`] attachments and previews. Two bytes of input can make a whole
+/// struct of a repeated field, so those are counted before anything is decoded.
+pub(crate) fn check_repeated(bytes: &[u8]) -> Result<(), ContentError> {
+    if count_repeated(bytes, Level::Content, MAX_REPEATED) > MAX_REPEATED {
+        return Err(ContentError::TooMany);
+    }
+    Ok(())
 }
 
 /// The messages that hold repeated fields.

@@ -1,6 +1,6 @@
 //! Session bytes and cryptography: bytes in, values out.
 //!
-//! This crate knows the formats of Session communities (SOGS) and nothing of the world around them: no sockets, no
+//! This crate knows the formats of Session communities (SOGS) and of Session's storage network, and nothing of the world around them: no sockets, no
 //! clock, no global randomness, no logging. Whatever depends on time or chance takes it as a parameter, so every
 //! result can be checked against the reference vectors.
 //!
@@ -27,6 +27,7 @@
 //! | [`content`], [`padding`], [`message`] | the protobuf of a message, its padding, its signature |
 //! | [`onion`] | onion requests v4 and v3, both ends, and the hops between them |
 //! | [`dm`] | direct messages between blinded ids |
+//! | [`network`] | direct messages to a Session ID over the storage network: messages, nodes, requests, receipts |
 //!
 //! Secret keys wipe themselves when dropped and have no printing `Debug`. Every parser is total and bounded: any
 //! bytes from outside give a value or a typed error.
@@ -41,6 +42,7 @@ pub mod keys;
 pub mod link;
 pub mod message;
 pub mod mnemonic;
+pub mod network;
 pub mod onion;
 pub mod padding;
 

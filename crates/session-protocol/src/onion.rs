@@ -113,6 +113,14 @@ pub struct ReplyKey {
 }
 
 impl ReplyKey {
+    /// A key that was kept.
+    pub fn from_key(cipher: Cipher, key: [u8; 32]) -> Self {
+        Self {
+            cipher,
+            key: Zeroizing::new(key),
+        }
+    }
+
     /// The cipher of this exchange.
     pub fn cipher(&self) -> Cipher {
         self.cipher
@@ -270,7 +278,7 @@ pub fn open(body: &[u8], receiver: &ServerSecret) -> Result<Opened, OnionError> 
     Ok(Opened { plaintext, reply })
 }
 
-fn frame(blob: &[u8], json: &Value) -> Vec<u8> {
+pub(crate) fn frame(blob: &[u8], json: &Value) -> Vec<u8> {
     let len = u32::try_from(blob.len()).expect("a blob is far below 4 GB");
     let mut body = Vec::with_capacity(blob.len() + 256);
     body.extend_from_slice(&len.to_le_bytes());
@@ -279,13 +287,13 @@ fn frame(blob: &[u8], json: &Value) -> Vec<u8> {
     body
 }
 
-fn unframe(body: &[u8]) -> Result<(&[u8], &[u8]), OnionError> {
+pub(crate) fn unframe(body: &[u8]) -> Result<(&[u8], &[u8]), OnionError> {
     let (len, rest) = body.split_first_chunk::<4>().ok_or(OnionError::Framing)?;
     let len = usize::try_from(u32::from_le_bytes(*len)).map_err(|_| OnionError::Framing)?;
     rest.split_at_checked(len).ok_or(OnionError::Framing)
 }
 
-fn routing_fields(json: &[u8]) -> Result<Map<String, Value>, OnionError> {
+pub(crate) fn routing_fields(json: &[u8]) -> Result<Map<String, Value>, OnionError> {
     if json.len() > MAX_ROUTING_LEN_BYTES {
         return Err(OnionError::Framing);
     }

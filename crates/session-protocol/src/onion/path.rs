@@ -51,7 +51,31 @@ pub fn wrap<R: CryptoRng + ?Sized>(
     routing.insert("method".to_owned(), "POST".into());
     routing.insert("protocol".to_owned(), destination.protocol.clone().into());
     routing.insert("port".to_owned(), destination.port.into());
-    let mut body = sealed.to_body_with(routing);
+    add_layers(sealed.to_body_with(routing), hops, cipher, rng)
+}
+
+/// Wraps a request sealed to a service node, as [`wrap`] does for a server: the last hop finds the node by its
+/// Ed25519 key. Without hops it is the body to post to the node itself.
+pub fn wrap_to_node<R: CryptoRng + ?Sized>(
+    sealed: &Sealed,
+    node: &[u8; 32],
+    hops: &[Hop],
+    cipher: Cipher,
+    rng: &mut R,
+) -> Result<Vec<u8>, OnionError> {
+    let mut routing = Map::new();
+    if !hops.is_empty() {
+        routing.insert("destination".to_owned(), hex::encode(node).into());
+    }
+    add_layers(sealed.to_body_with(routing), hops, cipher, rng)
+}
+
+fn add_layers<R: CryptoRng + ?Sized>(
+    mut body: Vec<u8>,
+    hops: &[Hop],
+    cipher: Cipher,
+    rng: &mut R,
+) -> Result<Vec<u8>, OnionError> {
     for (at, hop) in hops.iter().enumerate().rev() {
         let layer = Sealed::new(&body, &ServerKey::from_bytes(hop.x25519), cipher, rng)?;
         let mut routing = Map::new();
@@ -84,7 +108,11 @@ pub enum Peeled {
 
 /// Takes one layer off: the hop's side.
 pub fn peel(body: &[u8], hop: &ServerSecret) -> Result<Peeled, OnionError> {
-    let inner = super::open(body, hop)?.plaintext;
+    peel_plaintext(super::open(body, hop)?.plaintext)
+}
+
+/// Reads what stood under a hop's layer.
+pub(crate) fn peel_plaintext(inner: Vec<u8>) -> Result<Peeled, OnionError> {
     let (blob, json) = unframe(&inner)?;
     let mut fields = routing_fields(json)?;
     if let Some(next) = fields.remove("destination") {
