@@ -164,7 +164,7 @@ impl Service {
     /// let service = Service::parse("xmpps://user:secret@example.org/jane", &Context::default())?;
     /// assert_eq!(service.name(), "xmpp");
     /// assert!(!service.masked_url().contains("secret"));
-    /// # Ok::<(), ackpost_notify::Problem>(())
+    /// # Ok::<(), ackpost_notify::Diagnostic>(())
     /// ```
     pub fn parse(url: &str, context: &Context) -> Result<Self, Diagnostic> {
         parse::one(url, context)

@@ -7,7 +7,7 @@
 //! }
 //! let offer = ackpost_xmpp::offer(&account).await?;
 //! println!("offered: {}", offer.mechanisms.join(" "));
-//! let mut visit = ackpost_xmpp::Visit::open(&account).await?;
+//! let mut visit = ackpost_xmpp::Probe::open(&account).await?;
 //! println!("logged in as {}", visit.jid());
 //! visit.close().await;
 //! # Ok(())
@@ -236,7 +236,7 @@ pub struct Probe {
 
 impl std::fmt::Debug for Probe {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Visit")
+        f.debug_struct("Probe")
             .field("jid", &self.online.jid)
             .finish_non_exhaustive()
     }

@@ -69,7 +69,7 @@ fn what_waits_for_approval_is_withheld_and_never_sent_again() {
     assert_ne!(flushed.code, 0, "{}", flushed.all());
     let kept = program.run(&["--json", "outbox", "list"]).json();
     assert_eq!(
-        (kept.len(), &kept[0]["state"], &kept[0]["outcome"]["lack"]),
+        (kept.len(), &kept[0]["state"], &kept[0]["outcome"]["outcome"]),
         (1, &json!("partial"), &json!("withheld")),
         "{kept:#?}"
     );

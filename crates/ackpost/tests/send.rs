@@ -383,7 +383,7 @@ fn a_text_goes_without_a_file_that_is_missing() {
     let ran = program.run(&["outbox", "list", "--json"]);
     let entry = &ran.json()[0];
     assert_eq!(
-        (&entry["state"], &entry["outcome"]["lack"]),
+        (&entry["state"], &entry["outcome"]["outcome"]),
         (&json!("partial"), &json!("incomplete"))
     );
     assert_eq!(

@@ -9,6 +9,7 @@ use community::{Community, Database, Way, admin, token};
 use sogs_client::moderation::Verdict;
 use sogs_client::{Identity, ListOptions, Message, Post, Room, Server, SessionId, Upload};
 use sogs_server::admin::{Operation, Place};
+use sogs_server::model::filter::{FilterAction, FilterKind};
 
 const DATABASES: [Database; 2] = [Database::Sqlite, Database::Postgresql];
 
@@ -508,6 +509,41 @@ async fn banned_members_and_newcomers_in_a_raid_do_not_report() {
             .await;
         assert_eq!(main(7).report(id, "x").await.unwrap_err().status(), Some(403));
         assert_eq!(main(2).report(id, "x").await.expect("known before").reports, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newcomers_report_by_reply_and_a_report_may_quote_what_filters_refuse() {
+    for database in DATABASES {
+        let stage = Stage::new(database).await;
+        let bad = stage
+            .room("main", &somebody(1))
+            .post("an insult")
+            .await
+            .expect("posted");
+        stage.hold_first_posts().await;
+        let add = Operation::FilterAdd {
+            room: None,
+            kind: FilterKind::Words,
+            pattern: "insult".to_owned(),
+            action: FilterAction::Reject,
+            reply: None,
+        };
+        stage.community.act(add).await;
+        let newcomer = stage.room("main", &somebody(9));
+        let shown = recent(&newcomer).await[0].clone();
+        newcomer
+            .post(Post::text("/report this insult").reply_to(&shown))
+            .await
+            .expect("a report");
+        let mine = stage.moderators(OF_MAIN);
+        stage
+            .notice(&mine, &[&format!("Message {}", bad.id), "this insult"])
+            .await;
+        assert_eq!(
+            stage.texts(&stage.room("main", &somebody(3))).await,
+            ["an insult"]
+        );
     }
 }
 

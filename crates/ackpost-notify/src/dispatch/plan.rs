@@ -26,7 +26,7 @@ pub struct Prepared {
 /// let prepared = prepare(&service, &Message::new("disk full").title("db1"))?;
 /// assert_eq!(prepared.targets.len(), 2);
 /// assert_eq!(prepared.chunks[0].body, "db1\r\ndisk full");
-/// # Ok::<(), ackpost_notify::Problem>(())
+/// # Ok::<(), ackpost_notify::Diagnostic>(())
 /// ```
 pub fn prepare(service: &Service, message: &Message) -> Result<Prepared, Diagnostic> {
     let chunks = render::render(service.common().rendering(), service.limits(), message)?;

@@ -34,7 +34,7 @@ pub struct ServiceTransport {
 
 impl fmt::Debug for ServiceTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Services").finish_non_exhaustive()
+        f.debug_struct("ServiceTransport").finish_non_exhaustive()
     }
 }
 

@@ -13,7 +13,7 @@
 /// assert_eq!(limits.wire_bytes("<ж>"), 4 + 2 + 4);
 /// assert!(limits.fits("short"));
 /// assert!(limits.fits(limits.cut(&"<".repeat(100_000))));
-/// # Ok::<(), ackpost_notify::Problem>(())
+/// # Ok::<(), ackpost_notify::Diagnostic>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

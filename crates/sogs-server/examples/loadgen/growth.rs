@@ -55,7 +55,9 @@ pub(crate) fn run(plot: Option<PathBuf>) {
         ),
         (
             "users",
-            [10, 1000, 10_000, 100_000].map(|n| measure(1, 1000, n, n)).into(),
+            [10, 1000, 10_000, 100_000, 1_000_000]
+                .map(|n| measure(1, 1000, n, n))
+                .into(),
         ),
     ];
     println!("| growing | size | cold start ms | posts/s | recent/s | onion polls/s | memory MB |");

@@ -129,14 +129,7 @@ async fn judge(
 ) -> Result<PolicyDecision, Refusal> {
     // Moderators quote there what filters look for.
     if room.is_for_moderators() {
-        let limit = cx.app.guard.limits(room.id()).message_bytes;
-        return match limit.filter(|limit| content.data.len() > *limit) {
-            Some(limit) => Err(Refusal::text(
-                413,
-                format!("Messages in this room are at most {limit} bytes"),
-            )),
-            None => Ok(PolicyDecision::Accept),
-        };
+        return check_size(cx, room, rights, content).map(|()| PolicyDecision::Accept);
     }
     let facts = PostFacts {
         room_id: room.id(),
@@ -153,6 +146,23 @@ async fn judge(
     match cx.app.guard.before_post(facts).await? {
         PolicyDecision::Reject { status, text } => Err(Refusal::text(status, text)),
         judgement => Ok(judgement),
+    }
+}
+
+/// Refuses a message that is larger than the rules of the room allow.
+fn check_size(
+    cx: &RequestContext<'_>,
+    room: &Room,
+    rights: &Rights,
+    content: &Content,
+) -> Result<(), Refusal> {
+    let limit = cx.app.guard.limits(room.id()).message_bytes;
+    match limit.filter(|limit| content.data.len() > *limit && !rights.admin) {
+        Some(limit) => Err(Refusal::text(
+            413,
+            format!("Messages in this room are at most {limit} bytes"),
+        )),
+        None => Ok(()),
     }
 }
 
@@ -218,10 +228,15 @@ pub(crate) async fn post(cx: &RequestContext<'_>, token: &str) -> Answer {
     let content = body.content()?;
     let user = cx.member().await?;
     let (whisper_to, whisper_mods) = whisper_target(cx, &rights, &body).await?;
-    let judgement = judge(cx, &room, &rights, &user, &content, false).await?;
+    check_size(cx, &room, &rights, &content)?;
+    // A report is no post: it needs no approval, and may quote words that filters refuse.
+    let is_report = Box::pin(by_reply(cx.app, &room, &rights, &user, &content.unpadded, cx.now)).await?;
+    let judgement = if is_report {
+        PolicyDecision::Accept
+    } else {
+        judge(cx, &room, &rights, &user, &content, false).await?
+    };
     let answers = Box::pin(moderation::answered(cx, &room, &content.unpadded)).await?;
-    let is_report = judgement == PolicyDecision::Accept
-        && Box::pin(by_reply(cx.app, &room, &rights, &user, &content.unpadded, cx.now)).await?;
     let filtered = judgement != PolicyDecision::Accept || is_report;
     let is_held = matches!(judgement, PolicyDecision::Hold(_));
     let held = match judgement {
