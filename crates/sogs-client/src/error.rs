@@ -394,6 +394,12 @@ impl SogsError {
             Cause::Unproven { .. } => {
                 format!("look into the room; if the message is not there, tell the operators of {host}")
             }
+            Cause::Forbidden if self.inner.call.contains("/report/") => {
+                "write to a moderator of the community instead".into()
+            }
+            Cause::NotFound if self.inner.call.contains("/held/") || self.inner.call.contains("/reports/") => {
+                "the list of the room shows the numbers of what waits".into()
+            }
             Cause::Banned | Cause::Forbidden => {
                 "ask a moderator of the community for the permission, and check that the right identity is used \
                  (a blinded id has other rights than the 05 id)"
@@ -574,6 +580,15 @@ fn missing(call: &str) -> Option<String> {
         ["room", room, "all", user] => {
             format!("there are no messages of {user} in room \u{201c}{room}\u{201d}")
         }
+        ["ackpost", "room", room, "held", id] => {
+            format!("#{id} does not wait for approval in room \u{201c}{room}\u{201d}")
+        }
+        ["ackpost", "room", room, "reports", id] => {
+            format!("nobody reported #{id} in room \u{201c}{room}\u{201d}, or it is decided")
+        }
+        ["ackpost", "room", room, "report", id] => {
+            one_of(&format!("no message #{id} in room \u{201c}{room}\u{201d}"))
+        }
         ["inbox", user] => format!("nobody on this server has the id {user}"),
         _ => return None,
     })
@@ -621,6 +636,11 @@ mod tests {
             ),
             ("DELETE /room/lobby/all/05ab", "no messages of 05ab in room"),
             ("POST /inbox/15ab", "nobody on this server has the id 15ab"),
+            (
+                "POST /ackpost/room/lobby/held/2",
+                "#2 does not wait for approval in room \u{201c}lobby\u{201d}",
+            ),
+            ("POST /ackpost/room/lobby/report/9", "no message #9 in room"),
             ("GET /elsewhere", "there is no such thing"),
         ] {
             assert!(shown(call).contains(part), "{call}: {}", shown(call));
@@ -631,5 +651,6 @@ mod tests {
             "a post names none"
         );
         assert!(remedy("GET /room/lobby/file/7").contains("the number"));
+        assert!(remedy("POST /ackpost/room/lobby/held/2").contains("the list of the room"));
     }
 }

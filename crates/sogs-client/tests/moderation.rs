@@ -513,6 +513,67 @@ async fn banned_members_and_newcomers_in_a_raid_do_not_report() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_report_commands_blanks_no_room() {
+    for database in DATABASES {
+        let stage = Stage::new(database).await;
+        let main = |n| stage.room("main", &somebody(n));
+        main(1).post("hello").await.expect("posted");
+        stage.rule(None, "rate_posts", "5").await;
+        let mut refused = 0;
+        for _ in 0..12 {
+            refused += usize::from(main(2).post("/report").await.is_err());
+        }
+        assert_eq!(refused, 7);
+        stage.rule(None, "rate_posts", "1000").await;
+        let answers = stage.texts(&main(2)).await;
+        let answers = answers
+            .iter()
+            .filter(|text| text.starts_with("Reply to the message"));
+        assert_eq!(answers.count(), 5, "the rate limit bounds the answers");
+        // More whispers to others than one reading has.
+        for _ in 0..40 {
+            main(2).post("/report").await.expect("posted");
+        }
+        let page = main(3).recent(ListOptions::limit(2)).await.expect("a page");
+        assert_eq!(page.iter().map(text).collect::<Vec<_>>(), ["hello"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_post_stays_as_moderators_see_it_and_its_notice_outlives_the_room() {
+    for database in DATABASES {
+        let stage = Stage::new(database).await;
+        stage.hold_first_posts().await;
+        let id = stage.held(1, "tomatoes").await;
+        let mine = stage.moderators(OF_MAIN);
+        stage
+            .notice(&mine, &[&format!("Held post {id}"), "> tomatoes"])
+            .await;
+        let edited = stage
+            .room("main", &somebody(1))
+            .edit(id, Post::text("spam"))
+            .await;
+        assert_eq!(edited.unwrap_err().status(), Some(403));
+        stage
+            .community
+            .act(Operation::RoomDelete {
+                room: "moderators".to_owned(),
+            })
+            .await;
+        stage
+            .community
+            .act(Operation::ModerationOn {
+                room: "again".to_owned(),
+            })
+            .await;
+        let again = stage.room("again", &somebody(OF_MAIN));
+        stage
+            .notice(&again, &[&format!("Held post {id}"), "> tomatoes"])
+            .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn newcomers_report_by_reply_and_a_report_may_quote_what_filters_refuse() {
     for database in DATABASES {
         let stage = Stage::new(database).await;

@@ -6,7 +6,7 @@ use super::exec::{Done, OperationContext, count};
 use super::operation::{AdminError, Answer};
 use super::rooms;
 use super::undo::Undo;
-use crate::store::{Id, NewRoom, RoomDefaults, RoomRow};
+use crate::store::{Id, NewRoom, RoomDefaults, RoomPatch, RoomRow};
 
 const NOBODY: RoomDefaults = RoomDefaults {
     read: false,
@@ -34,6 +34,19 @@ async fn make(act: &OperationContext<'_>, token: &str) -> Result<Id, AdminError>
         .create_room(new)
         .await?
         .ok_or_else(|| AdminError::conflict(format!("there is a room '{token}' already"), "try again"))
+}
+
+/// Takes all permissions of members from a former moderators' room: they had no effect while it was one.
+async fn close(act: &OperationContext<'_>, room_id: Id) -> Result<(), AdminError> {
+    let patch = RoomPatch {
+        read: Some(NOBODY.read),
+        accessible: Some(NOBODY.accessible),
+        write: Some(NOBODY.write),
+        upload: Some(NOBODY.upload),
+        ..RoomPatch::default()
+    };
+    act.admin.store.patch_rooms(vec![room_id], patch).await?;
+    Ok(())
 }
 
 /// Opens the moderators' room.
@@ -106,6 +119,7 @@ pub(super) async fn off(act: &OperationContext<'_>) -> Done {
     let mut undo = None;
     if !act.dry_run {
         act.admin.store.set_moderators_room(None).await?;
+        close(act, room.id).await?;
         let plan = Undo::ModeratorsRoom {
             before: Some(room.id),
             made: None,
@@ -147,6 +161,7 @@ pub(super) async fn back(
         if room.message_sequence == 0 {
             store.delete_room(room.id).await?;
         } else {
+            close(act, room.id).await?;
             lines.push(format!(
                 "the room {} stays, because it has messages; only moderators of the server see it",
                 room.token

@@ -135,7 +135,13 @@ pub fn reason_of(text: &str) -> String {
     let text: String = text
         .trim()
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| {
+            if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+                ' '
+            } else {
+                c
+            }
+        })
         .take(REASON_CHARS)
         .collect();
     text.trim_end().to_owned()

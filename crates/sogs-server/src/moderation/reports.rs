@@ -95,7 +95,7 @@ pub(crate) async fn file(
 }
 
 /// A post that is a command to report the message it answers: `/report they insult people`. Such a post is shown to
-/// nobody, and the member gets the answer as a whisper. Returns whether the post was one.
+/// nobody, and the member gets the answer as a whisper once the post is stored. Returns the answer if the post is one.
 pub(crate) async fn by_reply(
     app: &App,
     in_room: &Room,
@@ -103,23 +103,23 @@ pub(crate) async fn by_reply(
     member: &User,
     data: &[u8],
     now: f64,
-) -> Result<bool, Refusal> {
+) -> Result<Option<String>, Refusal> {
     // Before anything is decoded: nearly every post is something else.
     if !has_command(data) {
-        return Ok(false);
+        return Ok(None);
     }
     let Some(message) = Content::decode_bounded(data)
         .ok()
         .and_then(|content| content.data_message)
     else {
-        return Ok(false);
+        return Ok(None);
     };
     let body = message.body.unwrap_or_default();
     let Some(command) = ReportCommand::parse(&body).filter(|_| body.trim_start().starts_with('/')) else {
-        return Ok(false);
+        return Ok(None);
     };
     if in_room.is_for_moderators() || room(app).await?.is_none() {
-        return Ok(false);
+        return Ok(None);
     }
     let target = match (command.message_id, &message.quote) {
         (Some(id), _) => Some(id),
@@ -136,8 +136,7 @@ pub(crate) async fn by_reply(
         }
         None => "Reply to the message that you report, with: /report and the reason.".to_owned(),
     };
-    whisper(app, in_room.id(), member.row.id, &answer).await?;
-    Ok(true)
+    Ok(Some(answer))
 }
 
 fn has_command(data: &[u8]) -> bool {

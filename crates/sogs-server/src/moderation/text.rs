@@ -31,6 +31,13 @@ fn actor(name: &str) -> String {
 fn clean(text: &str, most: usize) -> String {
     let mut out: String = text
         .chars()
+        .map(|c| {
+            if matches!(c, '\u{2028}' | '\u{2029}') {
+                ' '
+            } else {
+                c
+            }
+        })
         .filter(|c| *c == '\n' || !c.is_control())
         .filter(|c| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
         .take(most)
@@ -201,7 +208,8 @@ pub(super) fn notice(notice: &Notice, reports: &[Report]) -> String {
     }
     if !case.excerpt.is_empty() {
         lines.push(String::new());
-        lines.push(case.excerpt.clone());
+        // Marked as a quotation, so that nothing in it passes for words of the server.
+        lines.extend(case.excerpt.lines().map(|line| format!("> {line}")));
     }
     lines.push(String::new());
     lines.push(match (case.is_open(), case.kind) {

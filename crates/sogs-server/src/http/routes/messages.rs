@@ -18,7 +18,7 @@ use crate::guard::{Paced, PolicyDecision, PostFacts};
 use crate::http::reply::{Refusal, Reply};
 use crate::http::route::{Answer, RequestContext};
 use crate::model::permission::Rights;
-use crate::moderation::by_reply;
+use crate::moderation::{by_reply, whisper};
 use crate::plugin::PluginEvent;
 use crate::store::{Changed, Id, NewPost, Page, PostEdit, PostWindow, Posted};
 
@@ -230,14 +230,14 @@ pub(crate) async fn post(cx: &RequestContext<'_>, token: &str) -> Answer {
     let (whisper_to, whisper_mods) = whisper_target(cx, &rights, &body).await?;
     check_size(cx, &room, &rights, &content)?;
     // A report is no post: it needs no approval, and may quote words that filters refuse.
-    let is_report = Box::pin(by_reply(cx.app, &room, &rights, &user, &content.unpadded, cx.now)).await?;
-    let judgement = if is_report {
+    let report = Box::pin(by_reply(cx.app, &room, &rights, &user, &content.unpadded, cx.now)).await?;
+    let judgement = if report.is_some() {
         PolicyDecision::Accept
     } else {
         judge(cx, &room, &rights, &user, &content, false).await?
     };
     let answers = Box::pin(moderation::answered(cx, &room, &content.unpadded)).await?;
-    let filtered = judgement != PolicyDecision::Accept || is_report;
+    let filtered = judgement != PolicyDecision::Accept || report.is_some();
     let is_held = matches!(judgement, PolicyDecision::Hold(_));
     let held = match judgement {
         PolicyDecision::Hold(reason) => Some(reason),
@@ -274,6 +274,10 @@ pub(crate) async fn post(cx: &RequestContext<'_>, token: &str) -> Answer {
         id,
         filtered || whisper_to.is_some() || whisper_mods,
     );
+    // Not before the post is stored: its rate limit bounds the answers, too.
+    if let Some(answer) = report {
+        whisper(cx.app, room.id(), user.row.id, &answer).await?;
+    }
     Box::pin(moderation::posted(
         cx,
         &room,
@@ -387,6 +391,7 @@ pub(crate) async fn delete(cx: &RequestContext<'_>, token: &str, message_id: Id)
     if !rights.moderator && !rights.write {
         return Err(Refusal::permission_denied());
     }
+    moderation::must_see(cx, &room, &rights, message_id).await?;
     let only = (!rights.moderator).then_some(user.row.id);
     let config = cx.app.config();
     let undo = if rights.moderator {

@@ -17,8 +17,10 @@ use crate::store::{Audience, Id, MessageRow, Page, Reactions};
 
 /// Rows read beyond the limit at first, so that a whisper or two need no second reading.
 const SPARE: i64 = 8;
-/// Rows read at most for one page, however many of them are whispers to others.
+/// Rows of one reading, when many of them are whispers to others.
 const MAX_ROWS: i64 = 8192;
+/// Readings for one page.
+const MAX_READINGS: usize = 64;
 
 /// Who looks.
 #[derive(Clone, Copy)]
@@ -159,28 +161,38 @@ async fn rows(
     viewer: Viewer<'_>,
 ) -> Result<(Vec<MessageRow>, Vec<usize>), Refusal> {
     let wanted = usize::try_from(limit).unwrap_or(0);
-    let mut asked = limit + SPARE;
-    loop {
-        let mut rows = cx.app.store.messages(room_id, page, asked).await?;
-        let got = i64::try_from(rows.len()).unwrap_or(i64::MAX);
-        let shown: Vec<usize> = rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| viewer.sees(&row.audience()))
-            .map(|(at, _)| at)
-            .take(wanted)
-            .collect();
-        if shown.len() >= wanted || got < asked || asked >= MAX_ROWS {
+    let (mut asked, mut from) = (limit + SPARE, page);
+    let (mut rows, mut shown) = (Vec::new(), Vec::new());
+    for _ in 0..MAX_READINGS {
+        let more = cx.app.store.messages(room_id, from, asked).await?;
+        let got = i64::try_from(more.len()).unwrap_or(i64::MAX);
+        let next = more.last().map(|row| (row.id, row.seqno));
+        for mut row in more {
             // What lies beyond the last shown row does not make the page anybody's own.
-            if shown.len() >= wanted
-                && let Some(last) = shown.last()
-            {
-                rows.truncate(last + 1);
+            if shown.len() == wanted {
+                break;
             }
-            return Ok((rows, shown));
+            let is_gone_again =
+                matches!(page, Page::Since(seqno, _) if row.data.is_none() && row.seqno_creation > seqno);
+            if viewer.sees(&row.audience()) && !is_gone_again {
+                shown.push(rows.len());
+            } else {
+                // Only who sees it matters.
+                (row.data, row.signature) = (None, None);
+            }
+            rows.push(row);
         }
+        let Some((id, seqno)) = next.filter(|_| shown.len() < wanted && got == asked) else {
+            break;
+        };
+        from = match page {
+            Page::Recent | Page::Before(_) => Page::Before(id),
+            Page::Since(_, deleted) => Page::Since(seqno, deleted),
+            Page::Single(_) => break,
+        };
         asked = (asked * 4).min(MAX_ROWS);
     }
+    Ok((rows, shown))
 }
 
 fn write(

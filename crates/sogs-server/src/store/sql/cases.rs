@@ -62,6 +62,13 @@ macro_rules! waits_again {
     };
 }
 
+/// Open cases whose notice is gone, with its room or by retention.
+macro_rules! lost_notice {
+    () => {
+        "state = 'open' AND kind <> 'more' AND notice_id IS NULL AND shown > 0"
+    };
+}
+
 impl CaseRow {
     pub(super) fn case(self) -> StoreResult<Case> {
         let kind = CaseKind::parse(&self.kind)
@@ -184,6 +191,8 @@ impl SqlStore {
             decided_elsewhere!(),
             ") OR EXISTS (SELECT 1 FROM cases WHERE ",
             waits_again!(),
+            ") OR EXISTS (SELECT 1 FROM cases WHERE ",
+            lost_notice!(),
             ")"
         ))
         .fetch_one(&self.readers)
@@ -206,6 +215,9 @@ impl SqlStore {
                 ))
                 .execute(&mut *tx.conn)
                 .await?;
+                sqlx::query(concat!("UPDATE cases SET shown = 0 WHERE ", lost_notice!()))
+                    .execute(&mut *tx.conn)
+                    .await?;
                 Ok(true)
             })
         })
@@ -536,7 +548,7 @@ async fn file(tx: Tx<'_>, new: &NewReport) -> StoreResult<Filed> {
     let case_id: Id = sqlx::query_scalar(
         "INSERT INTO cases (kind, subject_id, room_id, author, excerpt, opened_at, state) \
          VALUES ('report', $1, $2, $3, $4, $5, 'open') ON CONFLICT (kind, subject_id) DO UPDATE SET \
-         excerpt = excluded.excerpt, revision = cases.revision + 1 RETURNING id",
+         revision = cases.revision + 1 RETURNING id",
     )
     .bind(new.message_id)
     .bind(new.room_id)

@@ -83,6 +83,15 @@ pub(super) async fn replace(mut tx: Tx<'_>, edit: &PostEdit) -> StoreResult<Chan
     if author != edit.user_id {
         return Ok(Changed::NotYours);
     }
+    // Moderators decide about the text that they were shown.
+    let is_held: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM held_messages WHERE message_id = $1)")
+            .bind(edit.message_id)
+            .fetch_one(&mut *tx.conn)
+            .await?;
+    if is_held {
+        return Ok(Changed::NotYours);
+    }
     let mut now_at = seqno;
     if old == edit.data {
         // Nothing anybody would see changed; the signature may be another one over the same content.
