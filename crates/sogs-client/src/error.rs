@@ -364,6 +364,20 @@ impl SogsError {
         self.advice()
     }
 
+    /// Remedy for a call about held posts or reports.
+    fn moderation(&self) -> Option<&'static str> {
+        let call = &self.inner.call;
+        match self.inner.cause {
+            Cause::Forbidden if call.contains("/report/") => {
+                Some("write to a moderator of the community instead")
+            }
+            Cause::NotFound if call.contains("/held/") || call.contains("/reports/") => {
+                Some("the list of the room shows the numbers of what waits")
+            }
+            _ => None,
+        }
+    }
+
     fn advice(&self) -> String {
         let host = Some(self.inner.host.as_str()).filter(|host| !host.is_empty());
         let host = host.unwrap_or("the server");
@@ -394,12 +408,7 @@ impl SogsError {
             Cause::Unproven { .. } => {
                 format!("look into the room; if the message is not there, tell the operators of {host}")
             }
-            Cause::Forbidden if self.inner.call.contains("/report/") => {
-                "write to a moderator of the community instead".into()
-            }
-            Cause::NotFound if self.inner.call.contains("/held/") || self.inner.call.contains("/reports/") => {
-                "the list of the room shows the numbers of what waits".into()
-            }
+            _ if self.moderation().is_some() => self.moderation().unwrap_or_default().into(),
             Cause::Banned | Cause::Forbidden => {
                 "ask a moderator of the community for the permission, and check that the right identity is used \
                  (a blinded id has other rights than the 05 id)"

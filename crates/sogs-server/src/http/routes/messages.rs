@@ -294,13 +294,20 @@ pub(crate) async fn post(cx: &RequestContext<'_>, token: &str) -> Answer {
         out.insert("held".into(), json!(is_held));
     }
     if whisper_to.is_some() || whisper_mods {
-        out.insert("whisper".into(), json!(true));
-        out.insert("whisper_mods".into(), json!(whisper_mods));
-        if let Some(to) = &whisper_to {
-            out.insert("whisper_to".into(), json!(to.row.session_id));
-        }
+        out.extend(whispered(whisper_to.as_deref(), whisper_mods));
     }
     Ok(Reply::json(&out).status(StatusCode::CREATED))
+}
+
+/// The fields of a whisper.
+fn whispered(to: Option<&User>, mods: bool) -> Map<String, Value> {
+    let mut out = Map::new();
+    out.insert("whisper".into(), json!(true));
+    out.insert("whisper_mods".into(), json!(mods));
+    if let Some(to) = to {
+        out.insert("whisper_to".into(), json!(to.row.session_id));
+    }
+    out
 }
 
 /// A stored post as its author gets it back.
