@@ -261,7 +261,7 @@ impl App {
         let user = match account::find(&self.store, &self.blinder, id, blind).await? {
             Found::Known(full) => self.world.keep_user(full, name.clone(), before),
             Found::Forged(_) => return Ok(None),
-            Found::Nobody(_) => return Ok(Some(self.world.keep_newcomer(name, now, before))),
+            Found::Nobody(person) => return Ok(Some(self.world.keep_newcomer(name, person, now, before))),
         };
         if fits(&user) {
             return Ok(Some(user));
@@ -271,7 +271,12 @@ impl App {
 
     /// Gives a visitor a row, or notes a visit under an id that suits the server better.
     pub(crate) async fn enter(&self, id: &SessionId, now: f64) -> StoreResult<Arc<User>> {
-        let person = account::person(&self.blinder, id, self.config().users.require_blind_keys);
+        let blind = self.config().users.require_blind_keys;
+        let known = self.world.newcomer(&id.to_string());
+        let person = known
+            .and_then(|user| user.person.clone())
+            .filter(|person| person.blind == blind && person.session_id == id.to_string());
+        let person = person.map_or_else(|| account::person(&self.blinder, id, blind), |person| *person);
         let name = person.session_id.clone();
         let before = self.world.epoch();
         let (full, is_new) = self.store.ensure_user(person, now).await?;
