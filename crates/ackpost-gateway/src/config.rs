@@ -27,7 +27,7 @@ pub struct Config {
     pub folder: PathBuf,
     /// Place of the outbox: a file or a URL of PostgreSQL.
     pub outbox: Option<String>,
-    /// Who may use the gateway.
+    /// Access to the gateway.
     pub access: Access,
     pub(crate) hosts: Vec<String>,
     pub(crate) trusted_proxies: Vec<bounded_http::Network>,
@@ -49,7 +49,7 @@ pub struct Config {
     pub(crate) hooks: BTreeMap<String, Hook>,
 }
 
-/// Who may use the gateway.
+/// Access to the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {

@@ -22,7 +22,7 @@ const LOGGED_EACH: usize = 16;
 /// One message for one target, not yet stored.
 #[derive(Clone, Debug)]
 pub struct Parcel {
-    /// Where it goes.
+    /// Its destination.
     pub route: Destination,
     /// How it is queued.
     pub rules: Rules,
@@ -373,7 +373,7 @@ impl Outbox {
     }
 }
 
-/// What differs between a draft that shares its message and one that does not.
+/// Differences between a draft that shares its message and one that does not.
 struct Addressed {
     label: Vec<u8>,
     share: Option<(i64, i64)>,
@@ -421,7 +421,7 @@ pub(super) fn prepare(
     }
 }
 
-/// How many pieces, as the database counts.
+/// Number of pieces, as the database counts them.
 pub(super) fn count_of(pieces: &[super::carrier::Wire]) -> i64 {
     i64::try_from(pieces.len()).unwrap_or(i64::MAX)
 }
@@ -435,7 +435,7 @@ fn merged(mut rules: Rules, options: &AcceptOptions) -> Rules {
     rules
 }
 
-/// What the caller of an accept is told about a target.
+/// Answer to the caller of an accept about one target.
 struct Shown {
     service: String,
     masked: String,

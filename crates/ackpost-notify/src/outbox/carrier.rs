@@ -56,7 +56,7 @@ impl MessageId {
 
 /// One attempt at one piece.
 pub struct Job<'a> {
-    /// Where it goes.
+    /// Its destination.
     pub route: &'a Destination,
     /// The piece.
     pub wire: &'a Wire,

@@ -9,7 +9,7 @@ use super::seal::AtRestCipher;
 use super::store::{Collected, Collecting, Content};
 use super::types::{OutboxId, StoredOutcome};
 
-/// What the targets of one service share.
+/// The parts that the targets of one service share.
 pub(super) struct Sharing {
     /// Id of the shared row.
     pub(super) id: i64,
@@ -22,7 +22,7 @@ pub(super) struct Sharing {
     pub(super) logged_together: bool,
 }
 
-/// What a draft adds to a shared row.
+/// Additions of a draft to a shared row.
 pub(super) struct SlimRow {
     pub(super) seal: Arc<AtRestCipher>,
     pub(super) id: OutboxId,
@@ -74,7 +74,7 @@ impl Content for SlimRow {
     }
 }
 
-/// What a draft holds that shares nothing.
+/// Contents of a draft that shares nothing.
 pub(super) struct Row {
     pub(super) seal: Arc<AtRestCipher>,
     pub(super) carrier: Arc<dyn Transport>,

@@ -71,7 +71,7 @@ impl Location {
     }
 }
 
-/// What a draft holds under its seal; the store only asks for sealed bytes.
+/// Contents of a draft under its seal; the store only asks for sealed bytes.
 pub(crate) trait Content: Send + Sync {
     /// The row of its own, its pieces stamped from `first_stamp` on (0: nothing is fixed yet).
     fn fixed(&self, first_stamp: i64) -> Vec<u8>;

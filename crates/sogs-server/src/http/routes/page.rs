@@ -19,8 +19,8 @@ use crate::store::{Audience, Id, MessageRow, Page, Reactions};
 const SPARE: i64 = 8;
 /// Rows of one reading, when many of them are whispers to others.
 const MAX_ROWS: i64 = 8192;
-/// Readings for one page.
-const MAX_READINGS: usize = 64;
+/// Readings for one page: with what is kept of a row that is not shown, some 10 MB at most.
+const MAX_READINGS: usize = 8;
 
 /// Who looks.
 #[derive(Clone, Copy)]
@@ -179,6 +179,7 @@ async fn rows(
             } else {
                 // Only who sees it matters.
                 (row.data, row.signature) = (None, None);
+                row.session_id = String::new();
             }
             rows.push(row);
         }
