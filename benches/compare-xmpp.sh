@@ -1,14 +1,14 @@
 #!/bin/bash
 # Ackpost beside Apprise 2.2.0 + slixmpp and go-sendxmpp on one Prosody: one-shot sends by STARTTLS on loopback and
-# through a relay of 100 ms, FAST over direct TLS, round trips, memory, and 1,000 messages to one target. Prints medians
-# and ratios, asserts nothing.
+# through a relay of 100 ms, FAST over direct TLS, round trips, memory, and 1,000 messages to one target. The one-shot
+# sends of Ackpost on ejabberd too, where a second answer proves a delivery. Prints medians and ratios, asserts nothing.
 #
 #   benches/compare-xmpp.sh [RUNS]        default 7 runs of each
 #
 # Environment: ACKPOST=path of the binary (else `cargo build --release`), PROFILE=cargo profile of the measuring
 # program (default release), APPRISE_VENV=folder of a virtual environment that has apprise 2.2.0 and slixmpp (else a
-# temporary one is made from PyPI), ACKPOST_TEST_TRIXIE=Debian 13 tree for the lines with SASL2 (else they are left out).
-# Needs Prosody and python3 with venv; go-sendxmpp is left out, and said so, when it is missing.
+# temporary one is made from PyPI; `none` measures the one-shot sends of Ackpost alone), ACKPOST_TEST_TRIXIE=Debian 13 tree for the lines with SASL2 (else they are left out).
+# Needs Prosody, ejabberd and python3 with venv; go-sendxmpp is left out, and said so, when it is missing.
 set -eu
 cd "$(dirname "$0")/.."
 runs=${1:-7}
@@ -16,6 +16,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/ackpost-bench-XXXXXX")
 newer=
 cleanup() {
     [ ! -d "$work/prosody" ] || tests/servers/start-prosody.sh --stop "$work/prosody"
+    [ ! -d "$work/ejabberd" ] || tests/servers/start-ejabberd.sh --stop "$work/ejabberd"
     if [ -n "$newer" ]; then
         CHROOT=$ACKPOST_TEST_TRIXIE tests/servers/start-prosody.sh --stop "$newer"
         rm -rf -- "$ACKPOST_TEST_TRIXIE$newer"
@@ -29,17 +30,21 @@ if [ -z "${ACKPOST:-}" ]; then
     cargo build --release --quiet --package ackpost
     ACKPOST=$target/release/ackpost
 fi
-profile=${PROFILE:-release}
-cargo build --profile "$profile" --quiet --package ackpost-xmpp --example measure
-folder=$profile; [ "$profile" != dev ] || folder=debug
-measure=$target/$folder/examples/measure
+measure=
+if [ "${APPRISE_VENV:-}" != none ]; then
+    profile=${PROFILE:-release}
+    cargo build --profile "$profile" --quiet --package ackpost-xmpp --example measure
+    folder=$profile; [ "$profile" != dev ] || folder=debug
+    measure=$target/$folder/examples/measure
+fi
 if [ -z "${APPRISE_VENV:-}" ]; then
     python3 -m venv "$work/venv"
     "$work/venv/bin/pip" --quiet --disable-pip-version-check install apprise==2.2.0 slixmpp==1.17.0 cryptography
     APPRISE_VENV=$work/venv
 fi
-"$APPRISE_VENV/bin/apprise" --version > /dev/null    # compiles its Python files once
+[ "$APPRISE_VENV" = none ] || "$APPRISE_VENV/bin/apprise" --version > /dev/null    # compiles its Python files once
 tests/servers/start-prosody.sh "$work/prosody" > "$work/env"
+tests/servers/start-ejabberd.sh "$work/ejabberd" > "$work/env-ejabberd"
 if [ -n "${ACKPOST_TEST_TRIXIE:-}" ]; then
     newer=/tmp/$(basename "$work")
     CHROOT=$ACKPOST_TEST_TRIXIE tests/servers/start-prosody.sh "$newer" > "$work/env-newer"
@@ -51,7 +56,8 @@ import asyncio, os, re, shutil, statistics, subprocess, sys, threading, time
 ackpost, apprise, measure, runs, work = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5]
 server = dict(line.rstrip("\n").split("=", 1) for line in open(f"{work}/env"))
 env = {"HOME": work, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "SSL_CERT_FILE": server["XMPP_CA"]}
-go = shutil.which("go-sendxmpp")
+own_only = apprise.startswith("none/")
+go = None if own_only else shutil.which("go-sendxmpp")
 
 class Relay:
     """Carries connections to a port, every byte later by `delay` seconds one way; counts turns."""
@@ -109,7 +115,9 @@ def url(port, user="alice", target="bob", more=""):
     return f"xmpps://{user}:{user}pass@localhost:{port}/{target}?verify=no&xmpp=127.0.0.1&cto=20&rto=20{more}"
 
 def programs(port):
-    found = {"ackpost": [ackpost, "-b", "x", url(port)], "apprise": [apprise, "-b", "x", url(port)]}
+    found = {"ackpost": [ackpost, "-b", "x", url(port)]}
+    if not own_only:
+        found["apprise"] = [apprise, "-b", "x", url(port)]
     if go:
         found["go-sendxmpp"] = ["sh", "-c", f"echo x | {go} -n -u alice@localhost -p alicepass -j 127.0.0.1:{port} bob@localhost"]
     return found
@@ -137,7 +145,9 @@ def compare(title, port, count):
     return {name: median(good, 0) for name, good in results.items() if good}
 
 port, tls = int(server["XMPP_PORT"]), int(server["XMPP_TLS_PORT"])
-if not go: print("go-sendxmpp left out: not installed")
+ejabberd = dict(line.rstrip("\n").split("=", 1) for line in open(f"{work}/env-ejabberd"))
+ejabberd = int(ejabberd["XMPP_PORT"])
+if not go: print("go-sendxmpp left out" + ("" if own_only else ": not installed"))
 one = compare("one-shot, STARTTLS, confirmed by the server, loopback", port, runs)
 slow = Relay(port, 0.05)
 compare("one-shot, STARTTLS, confirmed by the server, 100 ms away", slow.port, max(3, runs // 2))
@@ -149,6 +159,8 @@ def alone(title, port, more, count, user="alice"):
     print(title)
     line("ackpost", good, None, memory)
 
+alone("one-shot on ejabberd, STARTTLS, confirmed by its second answer, loopback", ejabberd, "", runs)
+alone("the same, 100 ms away", Relay(ejabberd, 0.05).port, "", max(3, runs // 2))
 alone("one-shot, direct TLS, 100 ms away", Relay(tls, 0.05).port, "&mode=tls", max(3, runs // 2))
 newer = f"{work}/env-newer"
 if os.path.exists(newer):
@@ -167,6 +179,9 @@ def trips(name, argv_of, target, words=""):
     print(f"  {name:<12} {words:<28} {relay.turns if ran[2] == 0 else 'failed'}", flush=True)
 own = lambda more, user="alice": lambda port: [ackpost, "-b", "x", url(port, user=user, more=more)]
 trips("ackpost", own("&mode=starttls"), port, "STARTTLS")
+trips("ackpost", own("&mode=starttls&confirm=sent"), port, "STARTTLS, without proof")
+trips("ackpost", own("&mode=starttls"), ejabberd, "STARTTLS, ejabberd")
+trips("ackpost", own("&mode=starttls&confirm=sent"), ejabberd, "the same, without proof")
 trips("ackpost", own("&mode=tls"), tls, "direct TLS")
 if isinstance(newer, dict):
     for mode, target in (("starttls", int(newer["XMPP_PORT"])), ("tls", newer_tls)):
@@ -180,6 +195,7 @@ if isinstance(newer, dict):
 for name in programs(0):
     if name != "ackpost": trips(name, lambda port, name=name: programs(port)[name], port, "STARTTLS, its whole session")
 
+if own_only: sys.exit()
 print("1,000 messages to one target over one session, loopback")
 out = once([measure, "127.0.0.1", str(port), "starttls", "alice@localhost", "alicepass", "bob@localhost", "kept", "1000"])
 print("  ackpost " + out[3].decode().strip(), flush=True)

@@ -91,3 +91,21 @@ seed_bytes("session_network", json.dumps({"messages": [
     {"hash": item["hash"], "timestamp": 1, "expiration": 2, "data": base64.b64encode(bytes.fromhex(item["data"])).decode()}
     for item in network["message_hash"]
 ], "more": False}).encode())
+
+for mail in (
+    b"Subject: =?utf-8?q?Pr=C3=BCfung?=\r\nTo: ops@example.org\r\n\r\ntext\r\n",
+    b"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: multipart/alternative; boundary=y\r\n\r\n--y\r\n"
+    b"\r\nplain\r\n--y\r\nContent-Type: text/html\r\n\r\n<b>rich</b>\r\n--y--\r\n--x\r\nContent-Type: image/png; name=a.png\r\n"
+    b"Content-Transfer-Encoding: base64\r\n\r\niVBORw==\r\n--x--\r\n",
+    b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nSubject:=20s\r\n\r\n=C3=BC=\r\n",
+    b"Content-Type: multipart/digest; boundary=\"a b\"\r\n\r\n--a b\r\n\r\nSubject: one\r\n\r\none\r\n--a b--",
+):
+    seed_bytes("mime", mail)
+for talk in (
+    b"<tag+ops@example.org> SIZE=10\r\n",
+    b"<@a,@b:\"a b>\\\"\"@x.example>\r\n",
+    b"Subject: s\r\n\r\n..dots\r\n.\r\nQUIT\r\n",
+    b"a\n.\r\nMAIL FROM:<x>\r\n.\r\n",
+):
+    seed_bytes("smtp", talk)
+seed("url", "sessiondm", f"sessiondm://05{'1b' * 32}?seed={'cd' * 32}&name=Bot&mode=direct&ttl=1h&expire=1d")

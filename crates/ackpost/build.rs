@@ -17,8 +17,9 @@ fn main() {
     // understands the short form since glibc 2.36 (Debian 12).
     println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
 
-    // Memory is mapped 64 KiB at a time. What a send calls is 2 MB spread over 12 MB of code: side by side it takes
-    // half of the memory. Symbols that no longer exist are passed over, so an old list costs only memory.
+    // Memory is mapped 64 KiB at a time. The functions that a send calls are 2 MB, spread over 12 MB of code: side by
+    // side they take half of the memory. Symbols that no longer exist are passed over, so an old list costs only
+    // memory.
     let order = PathBuf::from(target("CARGO_MANIFEST_DIR")).join(ORDER);
     let options = [
         format!("-Wl,--symbol-ordering-file={}", order.display()),
@@ -31,7 +32,7 @@ fn main() {
     }
 }
 
-/// Whether the linker of this build knows the options (LLVM's does), tried on the smallest program.
+/// Returns true if the linker of this build knows the options (LLVM's does), tried on the smallest program.
 fn linker_takes(options: &[String], folder: &Path) -> bool {
     let source = folder.join("probe.rs");
     if std::fs::write(&source, "fn main() {}").is_err() {

@@ -10,7 +10,7 @@ use session_protocol::network::rpc::{self, Reply};
 use session_protocol::network::storage::receipts::StoreAnswer;
 use session_protocol::network::storage::{MessageHash, Namespace, RetrieveAnswer};
 use session_protocol::onion::{Cipher, ReplyKey, Sealed};
-use session_protocol::{Identity, ServerSecret};
+use session_protocol::{Identity, JoinLink, RoomToken, ServerKey, ServerSecret, SessionId};
 
 /// A random source that repeats itself, so that a finding can be run again.
 struct Counter(u64);
@@ -36,6 +36,25 @@ impl rand_core::TryRng for Counter {
 }
 
 impl rand_core::TryCryptoRng for Counter {}
+
+/// Ids, keys, links, phrases and hashes, as people paste them. Each prints what it reads again.
+fn read_what_people_write(text: &str) {
+    fn comes_back<T: core::str::FromStr + ToString + PartialEq>(text: &str) {
+        if let Ok(value) = text.parse::<T>() {
+            assert!(value.to_string().parse::<T>().is_ok_and(|again| again == value));
+        }
+    }
+    comes_back::<SessionId>(text);
+    comes_back::<ServerKey>(text);
+    comes_back::<RoomToken>(text);
+    comes_back::<JoinLink>(text);
+    comes_back::<MessageHash>(text);
+    if let Ok(account) = Identity::from_mnemonic(text) {
+        let phrase = account.to_mnemonic().expect("made of a phrase");
+        assert_eq!(Identity::from_mnemonic(&phrase).unwrap().session_id(), account.session_id());
+    }
+    let _ = Identity::from_seed_hex(text);
+}
 
 fuzz_target!(|data: &[u8]| {
     let mut rng = Counter(1);
@@ -80,5 +99,6 @@ fuzz_target!(|data: &[u8]| {
             assert!(answer.check(&hash, &[*alice.ed25519_public()]).signed.is_empty());
         }
         let _ = RetrieveAnswer::from_json(text, &bob.session_id(), Namespace::DEFAULT);
+        read_what_people_write(text);
     }
 });

@@ -48,7 +48,7 @@ launch() {
 up() { "$bin/psql" -qAtX -h "$dir" -p "$PORT_PG" -U ackpost -d postgres -c 'select 1' >/dev/null 2>&1; }
 launch
 moves=0
-for n in $(seq 300); do
+for n in $(seq 1200); do
     if ! kill -0 $pid 2>/dev/null; then
         # Between its choice and now somebody else took the port.
         grep -q "Address already in use" "$dir/postgres.log" && [ -n "$chosen" ] && [ $((moves += 1)) -le 5 ] ||
@@ -57,7 +57,7 @@ for n in $(seq 300); do
         launch
     fi
     up && break
-    [ "$n" -lt 300 ] || die "not up after 15 s, see $dir/postgres.log"
+    [ "$n" -lt 1200 ] || die "not up after 60 s, see $dir/postgres.log"
     sleep 0.05
 done
 

@@ -33,7 +33,7 @@ launch() {
 up() { exec 3<>"/dev/tcp/127.0.0.1/$PORT_S3" && printf 'GET / HTTP/1.0\r\n\r\n' >&3 && head -1 <&3 | grep -q 403; }
 launch
 moves=0
-for n in $(seq 300); do
+for n in $(seq 1200); do
     if ! kill -0 $pid 2>/dev/null; then
         # Between its choice and now somebody else took the port.
         grep -qi "address already in use\|AddrInUse" "$dir/s3.log" && [ -n "$chosen" ] && [ $((moves += 1)) -le 5 ] ||
@@ -42,7 +42,7 @@ for n in $(seq 300); do
         launch
     fi
     (up) 2>/dev/null && break
-    [ "$n" -lt 300 ] || die "not up after 15 s, see $dir/s3.log"
+    [ "$n" -lt 1200 ] || die "not up after 60 s, see $dir/s3.log"
     sleep 0.05
 done
 

@@ -1,9 +1,9 @@
-//! What a certificate says, for people: names and dates. Trust is decided by the TLS library, not here.
+//! Names and dates of a certificate, for people. The TLS library decides about trust, not this module.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What a person wants to know of a certificate.
+/// The data of a certificate that a person wants to know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Certificate {
     /// The DNS names and addresses it is for.
@@ -46,7 +46,7 @@ impl Certificate {
         })
     }
 
-    /// How long it is still valid; zero when it has expired.
+    /// Returns the time for which it is still valid; zero when it has expired.
     pub(crate) fn remaining(&self, now: SystemTime) -> Option<Duration> {
         Some(self.not_after?.duration_since(now).unwrap_or_default())
     }
@@ -125,7 +125,7 @@ fn alternative_names(extensions: &[u8]) -> Option<Vec<String>> {
         if oid != OID {
             continue;
         }
-        // A critical flag may stand before the value.
+        // A critical flag may be before the value.
         let (mut tag, mut value, after) = element(parts)?;
         if tag == 0x01 {
             parts = after;

@@ -1,10 +1,11 @@
-//! The doctor: walks the way of a message as far as it can be looked at, and says what to do.
+//! The doctor: checks every step of a delivery, and shows how to fix the failing ones.
 //!
 //! Every step is looked at by the same code that sends; the order is the order of a send. A step that cannot be
 //! looked at because of an earlier one is `skipped`, so that exactly the step that fails is named.
 
 mod certificate;
 mod net;
+mod omemo;
 mod server;
 mod sogs;
 mod step;
@@ -14,12 +15,13 @@ mod xmpp;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use ackpost_notify::{ConnectionOptions, Diagnostic, Message, Notifier, ParamValue, Service};
+use ackpost_notify::{
+    Asset, ConnectionOptions, ConnectionPool, Diagnostic, Message, ParamValue, RunOptions, ServiceUrl,
+};
 
 use ackpost_xmpp::Dns;
 pub use server::link;
-use step::Walk;
-pub use step::{CheckStatus, Diagnosis, Step};
+pub use step::{CheckStatus, Diagnosis, Step, Walk};
 
 /// Longest file of authorities, bytes.
 pub const CA_FILE_BYTES: u64 = 4 << 20;
@@ -43,21 +45,45 @@ pub fn unloadable(shown: &str, problem: &Diagnostic) -> Diagnosis {
     walk.end()
 }
 
-/// How a URL is looked at.
+/// Options for checking a URL.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Check {
     /// Options of the connections.
-    pub courier: ConnectionOptions,
-    /// A test message goes the same way.
+    pub connections: ConnectionOptions,
+    /// True if a test message is sent the same way.
     pub send: bool,
     /// Name servers to ask about XMPP instead of the system's.
     pub dns: Vec<SocketAddr>,
 }
 
+impl Check {
+    /// Sets [`Self::connections`].
+    #[must_use]
+    pub fn with_connections(mut self, connections: ConnectionOptions) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Sets [`Self::send`].
+    #[must_use]
+    pub fn with_send(mut self, send: bool) -> Self {
+        self.send = send;
+        self
+    }
+
+    /// Sets [`Self::dns`].
+    #[must_use]
+    pub fn with_dns(mut self, dns: Vec<SocketAddr>) -> Self {
+        self.dns = dns;
+        self
+    }
+}
+
 /// Looks at a loaded URL.
-pub async fn service(service: &Service, look: &Check) -> Diagnosis {
-    let options = &look.courier;
-    let mut walk = Walk::new(service.masked_url());
+pub async fn service(service: &ServiceUrl, look: &Check) -> Diagnosis {
+    let options = &look.connections;
+    let mut walk = Walk::new(service.short_url());
     parsed(&mut walk, service);
     if let Some(parts) = service.xmpp_parts(options) {
         match parts {
@@ -110,6 +136,16 @@ pub async fn service(service: &Service, look: &Check) -> Diagnosis {
                 walk.fail("url", problem.cause, problem.remedy);
             }
         }
+    } else {
+        let pool = ConnectionPool::new(options.clone(), Asset::default());
+        for finding in service.check(&pool).await {
+            match finding.result {
+                Ok(seen) => walk.ok(finding.step, seen),
+                Err(problem) if !problem.is_error() => walk.warn(finding.step, problem.cause, problem.remedy),
+                Err(problem) => walk.fail(finding.step, problem.cause, problem.remedy),
+            };
+        }
+        pool.close().await;
     }
     if look.send {
         test_message(&mut walk, service, options).await;
@@ -117,8 +153,8 @@ pub async fn service(service: &Service, look: &Check) -> Diagnosis {
     walk.end()
 }
 
-/// The URL as it was understood, and what was odd about it.
-fn parsed(walk: &mut Walk, service: &Service) {
+/// Reports the parsed URL and its oddities.
+fn parsed(walk: &mut Walk, service: &ServiceUrl) {
     let targets = service.targets();
     let errors: Vec<&Diagnostic> = service
         .warnings()
@@ -146,18 +182,22 @@ fn parsed(walk: &mut Walk, service: &Service) {
 }
 
 /// Sends one message and waits for its confirmation.
-async fn test_message(walk: &mut Walk, service: &Service, options: &ConnectionOptions) {
+async fn test_message(walk: &mut Walk, service: &ServiceUrl, options: &ConnectionOptions) {
     if !walk.is_ok() {
-        walk.skip("send", "a step before failed");
+        walk.skip("send", "an earlier step failed");
         return;
     }
     walk.begin();
-    let mut notifier = Notifier::new();
-    notifier.options_mut().courier = options.clone();
-    notifier.add_service(service.clone(), Vec::new());
     let at = jiff::Timestamp::try_from(SystemTime::now()).map_or(String::new(), |at| format!(" at {at:.0}"));
     let message = Message::new(format!("Test of the doctor{at}."));
-    let Ok(report) = tokio::time::timeout(Duration::from_secs(90), notifier.notify(message)).await else {
+    let pool = ConnectionPool::new(options.clone(), Asset::default());
+    let rules = RunOptions::default();
+    let sent = tokio::time::timeout(Duration::from_secs(90), async {
+        let report = service.send_with(&rules, &pool, message).await;
+        pool.close().await;
+        report
+    });
+    let Ok(report) = sent.await else {
         walk.fail("send", "there was no outcome within 90 s", "try again");
         return;
     };

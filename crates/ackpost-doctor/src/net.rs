@@ -4,10 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use ackpost_tls::{CertificateProblem, TlsError, Verify, judged};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -117,11 +116,11 @@ pub(super) async fn tcp(walk: &mut Walk, addresses: &[SocketAddr], limit: Durati
     first
 }
 
-/// What a TLS handshake showed.
+/// Result of a TLS handshake.
 pub(super) struct Shaken {
     pub(super) version: String,
     pub(super) certificate: Certificate,
-    /// Why the certificate is not believed.
+    /// Reason why the certificate is not believed.
     pub(super) distrust: Option<(String, String)>,
 }
 
@@ -137,17 +136,18 @@ pub(super) async fn tls(
     let plain = name.trim_start_matches('[').trim_end_matches(']').to_owned();
     let server_name = ServerName::try_from(plain.clone()).map_err(|_| {
         (
-            format!("{plain} cannot stand in a certificate"),
+            format!("a certificate cannot contain {plain}"),
             "use a host name".to_owned(),
         )
     })?;
-    let watcher = Arc::new(Watcher::new(authorities)?);
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| (error.to_string(), "report this".to_owned()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&watcher) as Arc<dyn ServerCertVerifier>)
-        .with_no_client_auth();
+    let verdict = Arc::new(Mutex::new(None));
+    let config = watching(authorities, &verdict).map_err(|error| match error {
+        TlsError::Provider(_) | TlsError::NoProvider => (error.to_string(), "report this".to_owned()),
+        _ => (
+            format!("the certificate authorities cannot be used: {error}"),
+            "check ca_file=".to_owned(),
+        ),
+    })?;
     let shake = async {
         let tcp = TcpStream::connect(address).await?;
         TlsConnector::from(Arc::new(config))
@@ -172,12 +172,10 @@ pub(super) async fn tls(
         .and_then(|chain| chain.first())
         .map(|first| Certificate::read(first))
         .unwrap_or_default();
-    let verdict = watcher
-        .verdict
+    let distrust = verdict
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    let distrust = verdict
+        .take()
         .filter(|_| verify)
         .map(|error| explain(&error, &plain, &certificate));
     Ok(Shaken {
@@ -233,128 +231,51 @@ pub(super) fn tls_step(walk: &mut Walk, shaken: &Shaken, verified: bool) -> bool
     true
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    rustls::crypto::CryptoProvider::get_default()
-        .cloned()
-        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-}
-
-/// Lets every handshake through and remembers what a strict one would have said. Nothing secret is ever sent on
-/// such a connection: it is closed after the handshake.
-#[derive(Debug)]
-struct Watcher {
-    strict: Arc<dyn ServerCertVerifier>,
-    verdict: Mutex<Option<rustls::Error>>,
-}
-
-impl Watcher {
-    fn new(authorities: Option<&[u8]>) -> Result<Self, (String, String)> {
-        let bad = |reason: String| {
-            (
-                format!("the certificate authorities cannot be used: {reason}"),
-                "check ca_file=".to_owned(),
-            )
-        };
-        let strict: Arc<dyn ServerCertVerifier> = match authorities {
-            None => Arc::new(
-                rustls_platform_verifier::Verifier::new(provider())
-                    .map_err(|error| bad(error.to_string()))?,
-            ),
-            Some(pem) => {
-                let mut roots = RootCertStore::empty();
-                for one in CertificateDer::pem_slice_iter(pem) {
-                    let one = one.map_err(|error| bad(format!("{error:?}")))?;
-                    roots.add(one).map_err(|error| bad(error.to_string()))?;
-                }
-                rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
-                    .build()
-                    .map_err(|error| bad(error.to_string()))?
-            }
-        };
-        Ok(Self {
-            strict,
-            verdict: Mutex::default(),
-        })
-    }
-}
-
-impl ServerCertVerifier for Watcher {
-    fn verify_server_cert(
-        &self,
-        end: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if let Err(error) = self.strict.verify_server_cert(end, chain, name, ocsp, now) {
-            *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+/// Settings that let every handshake through and keep what a strict client would have said. Nothing secret is ever sent on such
+/// a connection: it is closed after the handshake.
+fn watching(
+    authorities: Option<&[u8]>,
+    verdict: &Arc<Mutex<Option<rustls::Error>>>,
+) -> Result<ClientConfig, TlsError> {
+    let verify = authorities.map_or(Verify::Platform, |pem| Verify::Authorities(pem.into()));
+    let provider = ackpost_tls::provider()?;
+    let strict = verify.verifier(&provider)?;
+    let verdict = Arc::clone(verdict);
+    let watcher = judged(&provider, move |shown| {
+        if let Err(error) = shown.check(&*strict) {
+            *verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.strict.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.strict.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.strict.supported_verify_schemes()
-    }
+        Ok(())
+    });
+    ackpost_tls::config_with(provider, watcher)
 }
 
 fn explain(error: &rustls::Error, name: &str, certificate: &Certificate) -> (String, String) {
-    let rustls::Error::InvalidCertificate(reason) = error else {
+    let Some(problem) = CertificateProblem::of(error) else {
         return (
             error.to_string().to_lowercase(),
             "the operator of the server should look at its TLS set-up".to_owned(),
         );
     };
-    match reason {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
-            "the certificate has expired".to_owned(),
-            "the operator must renew it; check this machine's clock, too".to_owned(),
-        ),
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
-            "the certificate is not valid yet".to_owned(),
-            "check this machine's clock, then ask the operator".to_owned(),
-        ),
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
-            format!("the certificate is not for {name}"),
-            match certificate.names.first() {
+    let remedy = match &problem {
+        CertificateProblem::Expired => "the operator must renew it; check this machine's clock, too",
+        CertificateProblem::NotYetValid => "check this machine's clock, then ask the operator",
+        CertificateProblem::WrongName => {
+            let remedy = match certificate.names.first() {
                 Some(other) => {
                     format!("use the name the certificate is for (such as {other}), or ask the operator")
                 }
                 None => "ask the operator for a certificate with this name".to_owned(),
-            },
-        ),
-        CertificateError::UnknownIssuer => (
-            "the certificate is signed by an authority that is not trusted here".to_owned(),
+            };
+            return (format!("the certificate is not for {name}"), remedy);
+        }
+        CertificateProblem::Untrusted => {
             "if you trust the authority, name its certificate with ca_file=; else ask the operator"
-                .to_owned(),
-        ),
-        CertificateError::Revoked => (
-            "the certificate was revoked".to_owned(),
-            "ask the operator; do not connect until it is replaced".to_owned(),
-        ),
-        other => (
-            format!("the certificate is not valid: {other}"),
-            "the operator must replace it".to_owned(),
-        ),
-    }
+        }
+        CertificateProblem::Revoked => "ask the operator; do not connect until it is replaced",
+        _ => "the operator must replace it",
+    };
+    (problem.to_string(), remedy.to_owned())
 }
 
 /// The proxy of the environment that requests to this URL would take, without its credentials.

@@ -12,7 +12,7 @@ use super::suggest;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Walks the way of somebody who joins by a link.
+/// Runs the checks of a person who joins by a link.
 pub async fn link(text: &str, authorities: Option<Vec<u8>>) -> Diagnosis {
     let mut walk = Walk::new(text.trim());
     walk.begin();
@@ -57,7 +57,7 @@ async fn network(walk: &mut Walk, base: &str, authorities: Option<&[u8]>) -> boo
     if url.scheme() != "https" {
         walk.warn(
             "tls",
-            "the link says http: posts are sealed to the server's key, but who talks to it can be seen",
+            "the link uses http: posts are sealed to the server's key, but others can see who connects",
             "put TLS in front of the server and give out https links",
         );
         return true;
@@ -89,10 +89,10 @@ async fn questions(walk: &mut Walk, link: &JoinLink, base: &str, authorities: Op
     super::sogs::clock(walk, plain.date_secs);
     listed(walk, &plain.capabilities);
     walk.begin();
-    // A throw-away identity: whoever joins is nobody yet.
+    // A throw-away identity: a person who joins has no identity there yet.
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     let verify = match authorities {
-        Some(pem) => sogs_client::Verify::Authorities(pem),
+        Some(pem) => sogs_client::Verify::Authorities(pem.into()),
         None => sogs_client::Verify::Platform,
     };
     let server = getrandom::fill(seed.as_mut_slice()).ok().and_then(|()| {
@@ -203,11 +203,11 @@ async fn page(walk: &mut Walk, link: &JoinLink, http: &reqwest::Client) {
     };
     let key = link.public_key().to_string();
     if body.contains(&key) && body.contains(link.base_url()) {
-        walk.ok("page", "the room's page gives out this very link");
+        walk.ok("page", "the room's page shows this link");
     } else if body.contains("public_key=") {
         walk.warn(
             "page",
-            "the room's page gives out another link than this one",
+            "the room's page shows a different link",
             "set the server's base URL (or its name) to the one people should use",
         );
     } else {

@@ -10,7 +10,7 @@ use super::net;
 use super::step::Walk;
 use super::suggest;
 
-/// What the URL means for the client.
+/// Options of the client that follow from the URL.
 pub(super) struct Way {
     /// Ready to build: identity, blinding, encryption, trust, limits.
     pub(super) builder: ServerBuilder,
@@ -35,7 +35,7 @@ const ODD_AFTER_SECS: u64 = 120;
 
 const AFTER_DNS: [&str; 6] = ["tcp", "tls", "http", "clock", "capabilities", "signature"];
 
-/// Walks the way.
+/// Runs the checks in their order.
 pub(super) async fn walk(walk: &mut Walk, way: Way) {
     let rooms = way.rooms.clone();
     if let Some(server) = server_steps(walk, way).await {
@@ -46,7 +46,7 @@ pub(super) async fn walk(walk: &mut Walk, way: Way) {
         return;
     }
     for room in &rooms {
-        walk.skip("room", "the server did not pass the steps before")
+        walk.skip("room", "the server did not pass the earlier steps")
             .of(room.to_string());
     }
 }
@@ -178,17 +178,17 @@ pub(super) async fn plain_answer(walk: &mut Walk, http: &reqwest::Client, base: 
             let (seen, remedy) = if error.is_timeout() {
                 (
                     "the server does not answer",
-                    "try again later; if it stays, tell the operators",
+                    "try again later; if it happens again, tell the operators",
                 )
             } else if is_no_http(&error) {
                 (
-                    "what answers speaks no HTTP",
-                    "check the port: another program has it; copy it from the join link of the community",
+                    "the program on this port does not speak HTTP",
+                    "check the port, and copy it from the join link of the community",
                 )
             } else {
                 (
                     "the connection broke before an answer",
-                    "try again later; if it stays, tell the operators",
+                    "try again later; if it happens again, tell the operators",
                 )
             };
             walk.fail("http", seen, remedy);
@@ -229,7 +229,7 @@ pub(super) async fn plain_answer(walk: &mut Walk, http: &reqwest::Client, base: 
             walk.fail(
                 "http",
                 format!("the server fails with status {status}"),
-                "try again later; if it stays, tell the operators",
+                "try again later; if it happens again, tell the operators",
             );
             walk.skip_all(rest, "the server failed");
             None
@@ -237,7 +237,7 @@ pub(super) async fn plain_answer(walk: &mut Walk, http: &reqwest::Client, base: 
         _ => {
             walk.fail(
                 "http",
-                format!("this is no community server (status {status})"),
+                format!("this is not a community server (status {status})"),
                 "check host, port and path: copy them from the join link of the community",
             );
             walk.skip_all(rest, "there is no community server");
@@ -246,7 +246,7 @@ pub(super) async fn plain_answer(walk: &mut Walk, http: &reqwest::Client, base: 
     }
 }
 
-/// Whether another protocol answered. The HTTP library says so in its innermost text alone.
+/// Returns true if another protocol answered. Only the innermost text of the HTTP library's error says so.
 fn is_no_http(error: &reqwest::Error) -> bool {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -309,7 +309,7 @@ pub(super) fn clock(walk: &mut Walk, date_secs: Option<i64>) {
         .map_or(0, |since| since.as_secs())
         .cast_signed();
     let Some(date) = date_secs else {
-        walk.skip("clock", "the server does not tell its time");
+        walk.skip("clock", "the server does not report its time");
         return;
     };
     let offset = date - now;
@@ -346,7 +346,7 @@ fn capabilities(walk: &mut Walk, way: &Way, capabilities: &Capabilities) {
     if capabilities.requires_blinding() && way.never_blind {
         walk.fail(
             "capabilities",
-            format!("{list}; blind=no does not fit, the server takes blinded ids only"),
+            format!("{list}; blind=no does not fit, the server accepts blinded ids only"),
             "remove blind=no",
         );
         let url = suggest::with_parameter(walk.url(), "blind", None);
@@ -468,8 +468,9 @@ async fn room_step(walk: &mut Walk, server: &Server, token: &RoomToken) {
     }
 }
 
-/// What a server says to somebody whom a room is hidden from, as after a ban there: its description looks missing, but
-/// its messages are forbidden. Nothing where there is no such room.
+/// Returns the error of a server that hides a room from us, for example after a ban there.
+///
+/// Its description looks missing, but its messages are forbidden. Returns `None` if there is no such room.
 async fn closed(server: &Server, token: &RoomToken) -> Option<SogsError> {
     let error = server.room(token).recent(ListOptions::limit(1)).await.err()?;
     matches!(error.cause(), Cause::Forbidden | Cause::Banned).then_some(error)
@@ -490,7 +491,7 @@ async fn no_room(walk: &mut Walk, server: &Server, token: &RoomToken) {
     };
     walk.fail(
         "room",
-        "there is no such room, or it is not visible to this account",
+        "the room does not exist, or is not visible to this account",
         remedy,
     )
     .of(name.clone());

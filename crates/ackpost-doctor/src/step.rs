@@ -1,4 +1,4 @@
-//! One step on the way of a message, and what was found there.
+//! One step on the path of a message, and the findings there.
 
 use std::time::{Duration, Instant};
 
@@ -6,17 +6,17 @@ use serde::Serialize;
 
 use ackpost_platform::text::one_line;
 
-/// How a step ended.
+/// Result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckStatus {
-    /// As it should be.
+    /// The step is as it should be.
     Ok,
-    /// A message gets through, but something deserves a look.
+    /// A message gets through, but there is something to check.
     Warn,
     /// A message does not get through.
     Fail,
-    /// Could not be looked at, because of an earlier step or because it does not apply.
+    /// The step was not checked, because of an earlier step or because it does not apply.
     Skipped,
 }
 
@@ -32,22 +32,22 @@ impl CheckStatus {
     }
 }
 
-/// One step and what was found. No text holds a secret.
+/// One step and its findings. No text holds a secret.
 #[derive(Clone, Debug, Serialize)]
 pub struct Step {
-    /// What was looked at: `dns`, `tls`, `login`, `room`, …
+    /// Name of the step: `dns`, `tls`, `login`, `room`, …
     pub name: &'static str,
     /// The room or address, for steps that come once for each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// How the step ended.
+    /// Result of the step.
     pub status: CheckStatus,
-    /// What was seen.
+    /// Observation, in words.
     pub seen: String,
     /// Remedy, as an imperative.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
-    /// How long the step took.
+    /// Duration of the step.
     #[serde(rename = "elapsed_ms", serialize_with = "milliseconds")]
     pub elapsed: Duration,
 }
@@ -56,32 +56,33 @@ fn milliseconds<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<
     serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// What was found about one URL (or link).
+/// Findings about one URL, link, bridge, or the answers to alerts.
 #[derive(Clone, Debug, Serialize)]
 pub struct Diagnosis {
-    /// The URL, masked.
+    /// The subject: a masked URL, a bridge, or the answers to alerts.
     pub url: String,
-    /// A message would be delivered.
+    /// No step failed. For a URL: a message would be delivered.
     pub ok: bool,
     /// The URL as it should be, masked, when that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suggested_url: Option<String>,
-    /// What of the URL to change, in words.
+    /// The part of the URL to change, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<String>,
     /// The steps in their order.
     pub steps: Vec<Step>,
 }
 
-/// Collects steps while the way is walked.
+/// Collects the steps of a diagnosis. Each step gets the time since the one before it.
 #[derive(Debug)]
-pub(crate) struct Walk {
+pub struct Walk {
     diagnosis: Diagnosis,
     began: Instant,
 }
 
 impl Walk {
-    pub(crate) fn new(url: impl Into<String>) -> Self {
+    /// Starts a diagnosis of a masked URL, or of another subject.
+    pub fn new(url: impl Into<String>) -> Self {
         let diagnosis = Diagnosis {
             url: url.into(),
             ok: true,
@@ -126,6 +127,17 @@ impl Walk {
             elapsed,
         });
         self.diagnosis.steps.last_mut().expect("one was just pushed")
+    }
+
+    /// Adds a step. What was seen becomes one line.
+    pub fn add(
+        &mut self,
+        name: &'static str,
+        status: CheckStatus,
+        seen: impl Into<String>,
+        remedy: Option<String>,
+    ) -> &mut Step {
+        self.push(name, status, &seen.into(), remedy)
     }
 
     pub(crate) fn ok(&mut self, name: &'static str, seen: impl Into<String>) -> &mut Step {
@@ -179,7 +191,8 @@ impl Walk {
         self.diagnosis.ok
     }
 
-    pub(crate) fn end(self) -> Diagnosis {
+    /// Returns the diagnosis.
+    pub fn end(self) -> Diagnosis {
         self.diagnosis
     }
 }

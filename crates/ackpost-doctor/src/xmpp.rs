@@ -4,26 +4,26 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use ackpost_xmpp::{
-    Account, Candidate, Jid, Mode, Offered, Probe, RoomTarget, Step as Doing, Verify, XmppError,
-};
+use ackpost_xmpp::probe::{Candidate, Offered, Probe};
+use ackpost_xmpp::{Account, Jid, Mode, RoomTarget, Step as Doing, Target, Verify, XmppError, probe};
 
 use super::certificate::Certificate;
 use super::net::{self, Shaken};
+use super::omemo;
 use super::step::Walk;
 use super::suggest;
 
-/// What the URL means for the client.
+/// Options of the client that follow from the URL.
 pub(super) struct Way {
     pub(super) account: Account,
     pub(super) rooms: Vec<RoomTarget>,
     pub(super) people: Vec<Jid>,
-    /// Certificates are checked.
+    /// True if certificates are checked.
     pub(super) verify: bool,
     pub(super) connect_limit: std::time::Duration,
 }
 
-/// Which step an error belongs to.
+/// Returns the step to which an error belongs.
 fn step_of(error: &XmppError) -> &'static str {
     match error {
         XmppError::NoSuchHost { .. } | XmppError::DnsFailed { .. } | XmppError::ServiceNotOffered { .. } => {
@@ -46,7 +46,7 @@ fn step_of(error: &XmppError) -> &'static str {
         | XmppError::CertificateInvalid { .. }
         | XmppError::BadAuthority { .. }
         | XmppError::TlsFailed { .. }
-        | XmppError::Silent {
+        | XmppError::AnswerTimeout {
             step: Doing::Tls | Doing::StartTls,
             ..
         } => "tls",
@@ -61,7 +61,7 @@ fn step_of(error: &XmppError) -> &'static str {
         | XmppError::OldStream { .. }
         | XmppError::ShuttingDown { .. }
         | XmppError::ConnectionLost { step: Doing::Opening }
-        | XmppError::Silent {
+        | XmppError::AnswerTimeout {
             step: Doing::Opening, ..
         } => "stream",
         _ => "login",
@@ -70,7 +70,7 @@ fn step_of(error: &XmppError) -> &'static str {
 
 const AFTER_DNS: [&str; 5] = ["tcp", "tls", "stream", "mechanism", "login"];
 
-/// Walks the way.
+/// Runs the checks in their order.
 pub(super) async fn walk(walk: &mut Walk, way: &Way) {
     let Some(candidates) = servers(walk, way).await else {
         walk.skip_all(&AFTER_DNS, "there is no server to ask");
@@ -88,7 +88,7 @@ pub(super) async fn walk(walk: &mut Walk, way: &Way) {
     if !stream(walk, way, &candidates[0]).await {
         walk.skip(
             "login",
-            "the password is only shown to a server that passed the steps before",
+            "the password is sent only to a server that passed the earlier steps",
         );
         return targets_skipped(walk, way);
     }
@@ -96,40 +96,43 @@ pub(super) async fn walk(walk: &mut Walk, way: &Way) {
     let mut visit = match Probe::open(&way.account).await {
         Ok(visit) => visit,
         Err(error) => {
-            // What an earlier look found right can only fail here by chance; the step is still the one it belongs to.
+            // A step that passed earlier can only fail here by chance; the error is still reported at that step.
             walk.fail(step_of(&error), error.to_string(), error.remedy());
             return targets_skipped(walk, way);
         }
     };
+    let mut seen = format!("logged in as {}", visit.jid());
+    if visit.without_binding() {
+        seen.push_str("; the server rejected the channel binding it offers");
+    }
+    if let Some(program) = visit.server_program() {
+        let _ = write!(seen, "; the server is {program}");
+    }
+    if visit.answers_before_it_stores() {
+        seen.push_str(
+            ", which answers before it stores: a crash can lose messages it has just confirmed, only confirm=receipt proves more",
+        );
+    }
     if visit.without_binding() {
         walk.warn(
             "login",
-            format!(
-                "logged in as {}; the server rejected the channel binding it offers",
-                visit.jid()
-            ),
+            seen,
             "add scramplus=no to save a try, and tell the operator",
         );
     } else {
-        let mut seen = format!("logged in as {}", visit.jid());
-        if let Some(program) = visit.server_program() {
-            let _ = write!(seen, "; the server is {program}");
-        }
-        if visit.answers_before_it_stores() {
-            seen.push_str(
-                ", which answers before it stores: a crash can lose messages it has just confirmed, only confirm=receipt proves more",
-            );
-        }
         walk.ok("login", seen);
     }
     targets(walk, way, &mut visit).await;
     upload(walk, &mut visit).await;
     visit.close().await;
+    let people = way.people.iter().cloned().map(Target::User);
+    let rooms = way.rooms.iter().cloned().map(Target::Room);
+    omemo::check(walk, &way.account, rooms.chain(people).collect()).await;
 }
 
 async fn servers(walk: &mut Walk, way: &Way) -> Option<Vec<Candidate>> {
     walk.begin();
-    match ackpost_xmpp::servers(&way.account).await {
+    match probe::resolve_srv(&way.account).await {
         Ok(candidates) => Some(candidates),
         Err(error) => {
             walk.fail("dns", error.to_string(), error.remedy());
@@ -150,7 +153,7 @@ async fn addresses(walk: &mut Walk, candidates: &[Candidate], way: &Way) -> Vec<
             Mode::Tls => "direct TLS",
         };
         let host = one.host.as_str();
-        let looked = tokio::time::timeout(limit, ackpost_xmpp::addresses(&way.account, one)).await;
+        let looked = tokio::time::timeout(limit, probe::resolve_addresses(&way.account, one)).await;
         let before = found.len();
         if let Ok(Ok(addresses)) = looked {
             found.extend(addresses);
@@ -175,16 +178,18 @@ async fn addresses(walk: &mut Walk, candidates: &[Candidate], way: &Way) -> Vec<
 /// TLS, the stream and its mechanisms. True when a login may be tried.
 async fn stream(walk: &mut Walk, way: &Way, first: &Candidate) -> bool {
     walk.begin();
-    match ackpost_xmpp::offer(&way.account).await {
+    match probe::features(&way.account).await {
         Ok(offered) => {
             let good = tls_seen(walk, way, &offered);
             good & mechanism(walk, way, &offered)
         }
         Err(error) => {
-            // Servers hang up on whoever does not begin with TLS on such a port.
+            // On such a port, servers hang up on clients that do not begin with TLS.
             let hung_up = matches!(
                 error,
-                XmppError::NotXmpp { .. } | XmppError::ConnectionLost { .. } | XmppError::Silent { .. }
+                XmppError::NotXmpp { .. }
+                    | XmppError::ConnectionLost { .. }
+                    | XmppError::AnswerTimeout { .. }
             );
             let error = match step_of(&error) {
                 "stream" if hung_up && expects_tls(way, first).await => XmppError::PortExpectsTls,
@@ -241,7 +246,7 @@ fn tls_seen(walk: &mut Walk, way: &Way, offered: &Offered) -> bool {
     net::tls_step(walk, &shaken, way.verify)
 }
 
-/// Says what is wrong with TLS, looks behind it without showing a password, and tries what would help.
+/// Reports the TLS failure, checks the steps after it without showing a password, and tries possible remedies.
 async fn tls_failed(walk: &mut Walk, way: &Way, first: &Candidate, error: &XmppError) {
     let mut seen = error.to_string();
     let trusting = way.account.clone().verify(Verify::No);
@@ -249,7 +254,7 @@ async fn tls_failed(walk: &mut Walk, way: &Way, first: &Candidate, error: &XmppE
         XmppError::PortExpectsTls
         | XmppError::PortExpectsClearText
         | XmppError::StartTlsNotOffered { .. } => None,
-        _ => ackpost_xmpp::offer(&trusting).await.ok(),
+        _ => probe::features(&trusting).await.ok(),
     };
     if let Some(der) = behind.as_ref().and_then(|offered| offered.certificates.first()) {
         let _ = write!(seen, " (certificate {})", Certificate::read(der).show());
@@ -265,16 +270,16 @@ async fn tls_failed(walk: &mut Walk, way: &Way, first: &Candidate, error: &XmppE
     }
     match behind {
         Some(offered) => {
-            walk.skip("stream", "looked at without believing the certificate");
+            walk.skip("stream", "checked without verifying the certificate");
             walk.skip("mechanism", format!("offered: {}", offered.mechanisms.join(" ")));
         }
         None => walk.skip_all(&["stream", "mechanism"], "there is no encrypted stream"),
     }
 }
 
-/// Whether the port answers to TLS from the first byte.
+/// Returns true if the port answers to TLS from the first byte.
 async fn expects_tls(way: &Way, first: &Candidate) -> bool {
-    ackpost_xmpp::offer(&there(way, first).mode(Mode::Tls).verify(Verify::No))
+    probe::features(&there(way, first).mode(Mode::Tls).verify(Verify::No))
         .await
         .is_ok()
 }
@@ -293,7 +298,7 @@ async fn other_mode(way: &Way, first: &Candidate, error: &XmppError) -> Option<(
         _ => return None,
     };
     for (mode, word) in candidates {
-        if ackpost_xmpp::offer(&there(way, first).mode(*mode)).await.is_ok() {
+        if probe::features(&there(way, first).mode(*mode)).await.is_ok() {
             return Some((*mode, word));
         }
     }
@@ -359,6 +364,7 @@ fn targets_skipped(walk: &mut Walk, way: &Way) {
         walk.skip("recipient", "there is no login").of(person.to_string());
     }
     walk.skip("upload", "there is no login");
+    omemo::skip(walk, &way.account);
 }
 
 async fn targets(walk: &mut Walk, way: &Way, visit: &mut Probe) {
@@ -451,7 +457,7 @@ async fn recipient(
     if domain == way.account.jid().domain() {
         walk.ok(
             "recipient",
-            "on the own server; whether the account exists shows only when a message is sent",
+            "on the account's server; only a message shows whether the account exists",
         )
         .of(name);
         return;
@@ -463,7 +469,7 @@ async fn recipient(
     }
     match visit.reach(&domain).await {
         Ok(_) => walk
-            .ok("recipient", format!("{domain} answers the own server"))
+            .ok("recipient", format!("{domain} answers the account's server"))
             .of(name),
         Err(error @ (XmppError::RemoteServerNotFound { .. } | XmppError::RemoteServerTimeout { .. })) => {
             walk.fail("recipient", error.to_string(), error.remedy()).of(name);

@@ -10,54 +10,98 @@ use std::time::Duration;
 use ackpost_notify::{Attachment, is_public};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use tokio::time::Instant;
 
 use super::config::Attach;
 use super::memory::Share;
-use super::payload::{Given, GivenFile, is_media_type, safe_name};
+use super::payload::{Given, GivenFile, safe_name};
 use super::reply::Reply;
 use super::units;
 
-/// Most redirects that are followed when they are allowed.
+/// Maximum number of redirects that are followed when they are allowed.
 const MAX_REDIRECTS: usize = 3;
 
-/// Turns given files into attachments.
-pub(crate) async fn resolve(
+/// Rule for files that cannot be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Name every one that cannot be had.
+    Name,
+    /// Name those that cannot be fetched. Refuse a request that brings too many or too large ones.
+    NameFetched,
+}
+
+/// Turns given files into attachments; a file that cannot be had is named with its cause, and the others go. Files that
+/// were not fetched by `until` are missing, so that the text is stored within the time of its request.
+pub(crate) async fn resolve_all(
     files: Vec<GivenFile>,
     rules: &Attach,
     share: &mut Share,
-) -> Result<Vec<Attachment>, Reply> {
-    if files.len() > rules.count {
+    about: Missing,
+    until: Instant,
+) -> Result<(Vec<Attachment>, Vec<String>), Reply> {
+    if about == Missing::NameFetched && files.len() > rules.count {
         return Err(Reply::bad_request(format!(
             "more than {} attachments",
             rules.count
         )));
     }
-    let mut attachments = Vec::with_capacity(files.len());
+    let (mut attachments, mut missing) = (Vec::new(), Vec::new());
     let mut total = 0;
     for file in files {
-        let attachment = match file.given {
-            Given::Bytes(bytes) => Attachment {
-                media_type: file.media_type,
-                ..Attachment::bytes(file.name.unwrap_or_else(unnamed), bytes)
-            },
-            Given::Url(url) => {
-                let fetched = fetch(&url, rules, total, share).await?;
-                let name = file.name.or(fetched.name).unwrap_or_else(unnamed);
-                Attachment {
-                    media_type: file.media_type.or(fetched.media_type),
-                    ..Attachment::bytes(name, fetched.bytes)
-                }
-            }
+        let is_here = matches!(file.given, Given::Bytes(_));
+        let shown = match (&file.name, &file.given) {
+            (Some(name), _) => name.clone(),
+            (None, Given::Url(url)) => ackpost_platform::text::one_line(url),
+            (None, Given::Bytes(_)) => unnamed(),
         };
-        if let ackpost_notify::AttachmentSource::Bytes(bytes) = &attachment.source {
-            total += bytes.len();
-            if total > rules.bytes {
-                return Err(too_large(rules.bytes));
+        if attachments.len() == rules.count {
+            missing.push(format!("{shown}: more than {} attachments", rules.count));
+            continue;
+        }
+        let before = share.covered();
+        match resolve(file, rules, total, share, until).await {
+            Ok((attachment, bytes)) => {
+                total += bytes;
+                attachments.push(attachment);
+            }
+            // It may work later.
+            Err(reply) if reply.status().is_server_error() => return Err(reply),
+            Err(reply) if is_here && about == Missing::NameFetched => return Err(reply),
+            Err(reply) => {
+                // The bytes that came are dropped.
+                share.uncover(before);
+                missing.push(format!("{shown}: {}", reply.cause()));
             }
         }
-        attachments.push(attachment);
     }
-    Ok(attachments)
+    Ok((attachments, missing))
+}
+
+/// Turns a given file into an attachment, and returns its size. There are `so_far` bytes of other files.
+async fn resolve(
+    file: GivenFile,
+    rules: &Attach,
+    so_far: usize,
+    share: &mut Share,
+    until: Instant,
+) -> Result<(Attachment, usize), Reply> {
+    let (bytes, fetched) = match file.given {
+        Given::Bytes(bytes) => (bytes, (None, None)),
+        Given::Url(url) => {
+            let fetched = fetch(&url, rules, so_far, share, until).await?;
+            (fetched.bytes, (fetched.name, fetched.media_type))
+        }
+    };
+    let size = bytes.len();
+    if so_far + size > rules.bytes {
+        return Err(too_large(rules.bytes));
+    }
+    let name = file.name.or(fetched.0).unwrap_or_else(unnamed);
+    let attachment = Attachment {
+        media_type: file.media_type.or(fetched.1),
+        ..Attachment::bytes(name, bytes)
+    };
+    Ok((attachment, size))
 }
 
 fn unnamed() -> String {
@@ -75,14 +119,22 @@ struct Fetched {
     media_type: Option<String>,
 }
 
-async fn fetch(text: &str, rules: &Attach, so_far: usize, share: &mut Share) -> Result<Fetched, Reply> {
+async fn fetch(
+    text: &str,
+    rules: &Attach,
+    so_far: usize,
+    share: &mut Share,
+    until: Instant,
+) -> Result<Fetched, Reply> {
     if !rules.urls {
         return Err(
             Reply::bad_request("attachments by address are switched off").remedy("send the file itself")
         );
     }
-    match tokio::time::timeout(rules.time, follow(text, rules, so_far, share)).await {
+    let own = Instant::now() + rules.time;
+    match tokio::time::timeout_at(own.min(until), follow(text, rules, so_far, share)).await {
         Ok(result) => result,
+        Err(_) if until < own => Err(failed("the time to fetch all attachments is over")),
         Err(_) => Err(failed(&format!("no answer within {}", units::show(rules.time)))),
     }
 }
@@ -93,7 +145,7 @@ fn failed(cause: &str) -> Reply {
 }
 
 async fn follow(text: &str, rules: &Attach, so_far: usize, share: &mut Share) -> Result<Fetched, Reply> {
-    let mut url = url::Url::parse(text).map_err(|_| failed("this is no address"))?;
+    let mut url = url::Url::parse(text).map_err(|_| failed("this is not an address"))?;
     for _ in 0..=MAX_REDIRECTS {
         let response = request(&url, rules).await?;
         let status = response.status();
@@ -118,7 +170,7 @@ async fn follow(text: &str, rules: &Attach, so_far: usize, share: &mut Share) ->
             .get("content-type")
             .and_then(|value| value.to_str().ok())
             .map(|kind| kind.split(';').next().unwrap_or(kind).trim().to_owned())
-            .filter(|kind| is_media_type(kind));
+            .filter(|kind| ackpost_platform::text::is_media_type(kind));
         let name = url
             .path_segments()
             .and_then(Iterator::last)
@@ -203,8 +255,100 @@ async fn read(
         if length > limit {
             return Err(too_large(limit));
         }
-        share.cover(length).await?;
+        share.cover_more(part.len()).await?;
         bytes.extend_from_slice(&part);
     }
     Ok(bytes.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::memory::Memory;
+
+    const MIB: usize = 1 << 20;
+
+    fn rules() -> Attach {
+        Attach {
+            private_addresses: true,
+            ..Config::with_folder("/x".into()).attach
+        }
+    }
+
+    fn file(url: String) -> GivenFile {
+        GivenFile {
+            name: None,
+            media_type: None,
+            given: Given::Url(url),
+        }
+    }
+
+    /// Serves a file of 1 MiB at any path, and nothing at `/never`.
+    async fn server() -> String {
+        // The program does this when it starts; the tests share one process.
+        let provider = ackpost_tls::provider().expect("a provider");
+        let _ = (*provider).clone().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut head = [0; 1024];
+                    let read = stream.read(&mut head).await.expect("a request");
+                    if head[..read].starts_with(b"GET /never") {
+                        return std::future::pending().await;
+                    }
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {MIB}\r\n\r\n");
+                    stream.write_all(answer.as_bytes()).await.expect("sent");
+                    stream.write_all(&vec![7; MIB]).await.expect("sent");
+                });
+            }
+        });
+        format!("http://{address}")
+    }
+
+    #[tokio::test]
+    async fn the_share_covers_all_files_and_the_body() {
+        let server = server().await;
+        let memory = Memory::new(64 * MIB, 0);
+        let mut share = memory.share();
+        share.cover(2 * MIB).await.expect("the body");
+        let files = (0..3).map(|number| file(format!("{server}/{number}"))).collect();
+        let until = Instant::now() + Duration::from_secs(60);
+        let (found, missing) = resolve_all(files, &rules(), &mut share, Missing::Name, until)
+            .await
+            .expect("all");
+        assert_eq!((found.len(), missing.len()), (3, 0), "{missing:?}");
+        // Each byte counts twice; the first ones are free.
+        assert!(share.covered() >= 2 * 5 * MIB, "{}", share.covered());
+        assert!(
+            memory.available() <= 64 * MIB - 2 * 5 * MIB + MIB,
+            "{}",
+            memory.available()
+        );
+    }
+
+    #[tokio::test]
+    async fn all_files_have_one_deadline() {
+        let server = server().await;
+        let memory = Memory::new(64 * MIB, 0);
+        let mut share = memory.share();
+        let mut files = vec![file(format!("{server}/a"))];
+        files.extend((0..9).map(|_| file(format!("{server}/never"))));
+        let began = Instant::now();
+        let until = began + Duration::from_secs(3);
+        let (found, missing) = resolve_all(files, &rules(), &mut share, Missing::Name, until)
+            .await
+            .expect("the text goes");
+        assert_eq!((found.len(), missing.len()), (1, 9));
+        assert!(
+            missing[0].contains("the time to fetch all attachments is over"),
+            "{missing:?}"
+        );
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    }
 }

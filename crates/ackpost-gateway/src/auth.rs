@@ -1,12 +1,13 @@
-//! Who is calling, and what they may do.
+//! Identity and permissions of the caller.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use ackpost_notify::outbox::{Entry as Queued, target_labels};
-use ackpost_notify::{Entry, Environment, TagFilter, Values};
+use ackpost_apprise::{Entry, TagFilter, Values};
+use ackpost_notify::Environment;
+use ackpost_outbox::{Entry as Queued, target_labels};
 use axum::http::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderName, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Version};
@@ -22,7 +23,7 @@ use super::token::{Grant, Scope};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Who is calling.
+/// The caller of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
     /// The gateway is open.
@@ -32,7 +33,7 @@ pub(crate) enum Caller {
 }
 
 impl Caller {
-    /// What a request shows: a token, a page's session, or nothing on an open gateway.
+    /// Identifies the caller by a token, a page's session, or neither on an open gateway.
     pub(crate) fn identify(gateway: &Gateway, parts: &Parts) -> Result<Self, Reply> {
         let config = gateway.config();
         let peer = client(&config, parts);
@@ -64,7 +65,7 @@ impl Caller {
         Ok(Self::Token(grant))
     }
 
-    /// Refuses what the token was not made for. A key outside of it looks as if it did not exist.
+    /// Refuses requests that the token does not permit. A key outside of it looks as if it did not exist.
     pub(crate) fn may(&self, scope: Scope, key: Option<&Key>) -> Result<(), Reply> {
         let Self::Token(grant) = self else { return Ok(()) };
         if !grant.allows(scope) {
@@ -98,7 +99,7 @@ impl Caller {
         match self {
             Self::Token(_) => Ok(()),
             Self::Anyone if gateway.config().access == Access::Open => Ok(()),
-            Self::Anyone => Err(Reply::forbidden("secrets are shown only to who has a token").remedy(
+            Self::Anyone => Err(Reply::forbidden("secrets are shown only with a token").remedy(
                 "make one with `ackpost gateway token add NAME --allow configure`, or write access = \"open\" in \
                  gateway.toml",
             )),
@@ -133,7 +134,7 @@ impl Caller {
         Ok(Reach::Targets(targets))
     }
 
-    /// True when the token reaches this service: it has no tags of its own, or shares one.
+    /// True when the token reaches this service: it has no tags, or shares one.
     pub(crate) fn reaches(&self, entry: &Entry) -> bool {
         match self {
             Self::Token(grant) if !grant.tags.is_empty() => {
@@ -141,6 +142,11 @@ impl Caller {
             }
             _ => true,
         }
+    }
+
+    /// True if the caller may name services that Apprise delivers. That needs a token.
+    pub(crate) fn may_foreign(&self) -> bool {
+        matches!(self, Self::Token(grant) if grant.allows(Scope::Foreign))
     }
 
     /// The services of a key that are meant and may be reached.
@@ -160,7 +166,7 @@ pub(crate) fn of_token(gateway: &Gateway, token: &str, peer: IpAddr) -> Result<A
     if let Some(grant) = gateway.tokens.check(token, SystemTime::now()) {
         return Ok(grant);
     }
-    tracing::warn!(%peer, "a wrong token was shown");
+    tracing::warn!(%peer, "a request had a wrong token");
     let rate = gateway.config().limits.guess_rate;
     match gateway.rates.guesses.take(&peer, rate, Instant::now()) {
         Ok(()) => Err(Reply::unauthorized()),
@@ -187,7 +193,7 @@ pub(crate) enum Reach {
     Everything,
     /// Entries that came in through the keys of this token.
     Keys(Arc<Grant>),
-    /// Entries that came in through these keys for these services (by [`ackpost_notify::Service::url_id`]) and targets.
+    /// Entries that came in through these keys for these services (by [`ackpost_notify::ServiceUrl::url_id`]) and targets.
     Targets(HashSet<(String, String, String)>),
 }
 

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use ackpost_notify::{Environment, Guest, Notifier, Options, Source, Syntax};
+use ackpost_apprise::{Notifier, Options, Source, Syntax};
+use ackpost_notify::{Environment, Guest, Services};
 
 use super::key::Key;
 use super::reply::Reply;
 use super::store::{ConfigFormat, Store, Stored};
 
-/// Most keys that are kept loaded.
+/// Maximum number of keys that are kept loaded.
 const MAX_KEPT: usize = 256;
 
-/// Where a key's configuration comes from.
+/// Origin of a key's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// A file of the operator, named in gateway.toml.
@@ -30,6 +31,7 @@ type Version = (Origin, Option<(SystemTime, u64)>);
 pub(crate) struct Catalog {
     store: Store,
     operator: OperatorOptions,
+    services: Services,
     loaded: Mutex<HashMap<Key, (Version, Arc<Notifier>)>>,
 }
 
@@ -37,10 +39,11 @@ pub(crate) struct Catalog {
 pub type OperatorOptions = fn() -> Options;
 
 impl Catalog {
-    pub(crate) fn new(store: Store, operator: OperatorOptions) -> Self {
+    pub(crate) fn new(store: Store, operator: OperatorOptions, services: Services) -> Self {
         Self {
             store,
             operator,
+            services,
             loaded: Mutex::default(),
         }
     }
@@ -49,7 +52,7 @@ impl Catalog {
         &self.store
     }
 
-    /// Forgets what is loaded, so that files are read again.
+    /// Drops the loaded keys, so that files are read again.
     pub(crate) fn forget(&self) {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -88,7 +91,7 @@ impl Catalog {
         let notifier = match &version.0 {
             Origin::File(path) => self.load_file(path).await?,
             Origin::Saved => match self.stored(key)? {
-                Some(stored) => load_text(&stored.text, stored.format, guest).await,
+                Some(stored) => load_text(&stored.text, stored.format, guest, self.services).await,
                 None => return Ok(None),
             },
         };
@@ -97,13 +100,24 @@ impl Catalog {
         if loaded.len() >= MAX_KEPT {
             loaded.clear();
         }
-        loaded.insert(key.clone(), (version, Arc::clone(&notifier)));
+        loaded.insert(key.clone(), (version.clone(), Arc::clone(&notifier)));
+        // A key that was deleted or replaced meanwhile is not kept: its secrets are to be wiped.
+        if version.0 == Origin::Saved && self.store.version(key) != version.1 {
+            loaded.remove(key);
+        }
         Ok(Some(notifier))
     }
 
     /// Loads a file of the operator.
     pub(crate) async fn load_file(&self, path: &Path) -> Result<Notifier, Reply> {
-        load_file(path, (self.operator)()).await
+        let mut options = (self.operator)();
+        options.context.services = self.services;
+        load_file(path, options).await
+    }
+
+    /// Returns the services that URLs may name.
+    pub(crate) fn known(&self) -> Services {
+        self.services
     }
 
     /// The saved text of a key.
@@ -139,8 +153,13 @@ async fn load_file(path: &Path, options: Options) -> Result<Notifier, Reply> {
 }
 
 /// Text that came over HTTP: it sees nothing of this machine, neither variables nor files, and includes nothing.
-pub(crate) async fn load_text(text: &str, format: ConfigFormat, guest: Guest) -> Notifier {
-    let mut notifier = foreign(guest);
+pub(crate) async fn load_text(
+    text: &str,
+    format: ConfigFormat,
+    guest: Guest,
+    services: Services,
+) -> Notifier {
+    let mut notifier = foreign(guest, services);
     let syntax = match format {
         ConfigFormat::Text => Syntax::Text,
         ConfigFormat::Yaml => Syntax::Yaml,
@@ -150,18 +169,23 @@ pub(crate) async fn load_text(text: &str, format: ConfigFormat, guest: Guest) ->
 }
 
 /// URLs that came with a request.
-pub(crate) fn load_urls<'a>(urls: impl IntoIterator<Item = &'a String>, guest: Guest) -> Notifier {
-    let mut notifier = foreign(guest);
+pub(crate) fn load_urls<'a>(
+    urls: impl IntoIterator<Item = &'a String>,
+    guest: Guest,
+    services: Services,
+) -> Notifier {
+    let mut notifier = foreign(guest, services);
     for url in urls {
-        // What is wrong with it stays in the notifier.
+        // The notifier keeps the problems of the URL.
         let _ = notifier.add(url);
     }
     notifier
 }
 
-fn foreign(guest: Guest) -> Notifier {
+fn foreign(guest: Guest, services: Services) -> Notifier {
     let mut options = Options::default();
     options.context.env = Environment::for_guest(guest);
+    options.context.services = services;
     options.recursion = 0;
     Notifier::with_options(options)
 }
@@ -212,12 +236,18 @@ mod tests {
             "xmpps://u:{env:PATH}@localhost/jane".to_owned(),
             format!("xmpps://u:p@localhost/jane?ca_file={path}"),
         ] {
-            let notifier = load_urls([&url], Guest::default());
+            let notifier = load_urls([&url], Guest::default(), Services::default());
             assert!(notifier.is_empty(), "{url}");
-            let notifier = load_text(&url, ConfigFormat::Text, Guest::default()).await;
+            let notifier = load_text(&url, ConfigFormat::Text, Guest::default(), Services::default()).await;
             assert!(notifier.is_empty(), "{url}");
         }
-        let notifier = load_text(&format!("include {path}\n"), ConfigFormat::Text, Guest::default()).await;
+        let notifier = load_text(
+            &format!("include {path}\n"),
+            ConfigFormat::Text,
+            Guest::default(),
+            Services::default(),
+        )
+        .await;
         assert!(
             notifier
                 .problems()
@@ -226,7 +256,7 @@ mod tests {
         );
         let yaml = format!("urls:\n  - xmpps://u@localhost/jane:\n      password_file: {path}\n");
         assert!(
-            load_text(&yaml, ConfigFormat::Yaml, Guest::default())
+            load_text(&yaml, ConfigFormat::Yaml, Guest::default(), Services::default())
                 .await
                 .is_empty()
         );

@@ -3,23 +3,36 @@
 //! The documented default file (`ackpost gateway config`) is this page of documentation; a test reads it back and
 //! compares it with `Config::default()`, so that neither can drift.
 
+mod smtp;
+mod value;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ackpost_notify::Signs;
 use serde::Deserialize;
 
+use self::smtp::RawSmtp;
+pub use self::value::ConfigError;
+use self::value::{OneOrMore, bytes, rate, time};
+use super::compat::CompatService;
 use super::hook::Template;
+use super::operate::{Operate, RawOperate};
 use super::rate::Rate;
-use super::units;
+use super::smtp::Smtp;
 
 /// The commented default configuration.
 pub const DEFAULT_TEXT: &str = include_str!("gateway.toml");
 
 /// Everything that can be configured.
 #[derive(Clone, Debug)]
-#[expect(clippy::struct_field_names, reason = "the names of the options")]
+#[expect(
+    clippy::struct_field_names,
+    clippy::struct_excessive_bools,
+    reason = "each is an option, under its name"
+)]
 pub struct Config {
     /// Addresses that it listens on.
     pub listen: Vec<SocketAddr>,
@@ -36,6 +49,8 @@ pub struct Config {
     pub(crate) stateless_urls: Option<PathBuf>,
     /// URLs and attachments that come over HTTP may name addresses that are not on the public internet.
     pub(crate) private_addresses: bool,
+    /// URLs that come over HTTP may name services that Apprise delivers, if the token has the right `foreign`.
+    pub(crate) foreign: bool,
     pub(crate) wait: Duration,
     pub(crate) max_wait: Duration,
     pub(crate) max_recursion: u32,
@@ -47,6 +62,13 @@ pub struct Config {
     /// Configuration files of the operator by key.
     pub keys: BTreeMap<String, PathBuf>,
     pub(crate) hooks: BTreeMap<String, Hook>,
+    /// Files with the secret of a key that takes signed webhooks only.
+    pub(crate) signatures: BTreeMap<String, PathBuf>,
+    /// Services whose own paths are at the root, too.
+    pub(crate) compat_root: Vec<CompatService>,
+    pub(crate) signs: Signs,
+    pub(crate) smtp: Smtp,
+    pub(crate) operate: Operate,
 }
 
 /// Access to the gateway.
@@ -61,7 +83,7 @@ pub enum Access {
     Tokens,
 }
 
-/// How much of anything.
+/// Limits.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) connections: usize,
@@ -76,7 +98,7 @@ pub(crate) struct Limits {
     pub(crate) guess_rate: Rate,
 }
 
-/// What may be attached by address.
+/// Files that may be attached by address.
 #[derive(Clone, Debug)]
 pub(crate) struct Attach {
     pub(crate) urls: bool,
@@ -95,23 +117,6 @@ pub(crate) struct Hook {
     pub(crate) title: Option<Template>,
     pub(crate) body: Option<Template>,
     pub(crate) kind: Option<Template>,
-}
-
-/// Why a configuration cannot be used: the option and what is wrong with it.
-#[derive(Debug, thiserror::Error)]
-#[error("{place}: {reason}")]
-pub struct ConfigError {
-    place: String,
-    reason: String,
-}
-
-impl ConfigError {
-    fn new(place: impl Into<String>, reason: impl std::fmt::Display) -> Self {
-        Self {
-            place: place.into(),
-            reason: reason.to_string(),
-        }
-    }
 }
 
 #[derive(Default, Deserialize)]
@@ -135,15 +140,26 @@ struct RawConfig {
     alarm_tag: Option<String>,
     limits: RawLimits,
     attach: RawAttach,
+    foreign: RawForeign,
     keys: BTreeMap<String, PathBuf>,
     hooks: BTreeMap<String, RawHook>,
+    signatures: BTreeMap<String, PathBuf>,
+    compat: RawCompat,
+    signs: Signs,
+    smtp: RawSmtp,
+    operate: RawOperate,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(String),
-    More(Vec<String>),
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawCompat {
+    root: Vec<CompatService>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawForeign {
+    enabled: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -183,7 +199,7 @@ struct RawHook {
 }
 
 impl Config {
-    /// Where things are when nothing is configured: `$STATE_DIRECTORY` (systemd), else the state folder of the user.
+    /// Default folder: `$STATE_DIRECTORY` (systemd), else the state folder of the user.
     pub fn default_folder(env: &dyn Fn(&str) -> Option<String>) -> PathBuf {
         if let Some(folder) = env("STATE_DIRECTORY").filter(|folder| !folder.is_empty()) {
             // systemd separates several by colons; ours is the first.
@@ -205,14 +221,14 @@ impl Config {
     pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::new(path.display().to_string(), error))?;
-        let mut config = Self::parse(&text, env).map_err(|error| {
-            ConfigError::new(format!("{}: {}", path.display(), error.place), error.reason)
-        })?;
-        // Paths are relative to the file they stand in.
+        let mut config = Self::parse(&text, env).map_err(|error| error.in_file(path))?;
+        // Paths are relative to the file they are in.
         let base = path.parent().unwrap_or(Path::new("."));
-        for file in config.keys.values_mut().chain(config.stateless_urls.as_mut()) {
+        let files = config.keys.values_mut().chain(config.signatures.values_mut());
+        for file in files.chain(config.stateless_urls.as_mut()) {
             *file = base.join(&*file);
         }
+        config.operate.in_folder(base);
         config.folder = base.join(&config.folder);
         Ok(config)
     }
@@ -228,16 +244,20 @@ impl Config {
         let defaults = Self::with_folder(Self::default_folder(env));
         let listen = match raw.listen {
             None => defaults.listen,
-            Some(OneOrMore::One(one)) => vec![address(&one)?],
-            Some(OneOrMore::More(more)) => more.iter().map(|one| address(one)).collect::<Result<_, _>>()?,
+            Some(listen) => listen.addresses("listen")?,
         };
         if listen.is_empty() {
-            return Err(ConfigError::new("listen", "names no address"));
+            return Err(ConfigError::new("listen", "has no address"));
         }
-        for name in raw.keys.keys() {
-            super::key::Key::parse(name).map_err(|_| {
-                ConfigError::new(format!("keys.{name}"), "a key has letters, digits, - and _ only")
-            })?;
+        for (table, names) in [("keys", &raw.keys), ("signatures", &raw.signatures)] {
+            for name in names.keys() {
+                super::key::Key::parse(name).map_err(|_| {
+                    ConfigError::new(
+                        format!("{table}.{name}"),
+                        "a key has letters, digits, - and _ only",
+                    )
+                })?;
+            }
         }
         let hooks = raw
             .hooks
@@ -256,13 +276,16 @@ impl Config {
             stateless: raw.stateless.unwrap_or(defaults.stateless),
             stateless_urls: raw.stateless_urls,
             private_addresses,
+            foreign: raw.foreign.enabled.unwrap_or(defaults.foreign),
             wait: time("wait", raw.wait, defaults.wait)?,
             max_wait: time("max_wait", raw.max_wait, defaults.max_wait)?,
             max_recursion: raw.max_recursion.unwrap_or(defaults.max_recursion),
             drain: time("drain", raw.drain, defaults.drain)?,
             alarm_after: match raw.alarm_after.as_deref() {
                 None | Some("off") => None,
-                Some(text) => Some(units::duration(text).map_err(|e| ConfigError::new("alarm_after", e))?),
+                Some(text) => {
+                    Some(crate::units::duration(text).map_err(|e| ConfigError::new("alarm_after", e))?)
+                }
             },
             alarm_tag: raw.alarm_tag.unwrap_or(defaults.alarm_tag),
             limits: raw.limits.check(&defaults.limits)?,
@@ -272,6 +295,14 @@ impl Config {
             })?,
             keys: raw.keys,
             hooks,
+            signatures: raw.signatures,
+            compat_root: raw.compat.root,
+            signs: match raw.signs.problem() {
+                Some(problem) => return Err(ConfigError::new("signs", problem)),
+                None => raw.signs,
+            },
+            smtp: raw.smtp.check()?,
+            operate: (raw.operate.check()).map_err(|(place, reason)| ConfigError::new(place, reason))?,
         })
     }
 
@@ -288,6 +319,7 @@ impl Config {
             stateless: true,
             stateless_urls: None,
             private_addresses: false,
+            foreign: false,
             wait: Duration::ZERO,
             max_wait: Duration::from_secs(60),
             max_recursion: 1,
@@ -322,14 +354,25 @@ impl Config {
             },
             keys: BTreeMap::new(),
             hooks: BTreeMap::new(),
+            signatures: BTreeMap::new(),
+            compat_root: Vec::new(),
+            signs: Signs::default(),
+            smtp: Smtp::default(),
+            operate: Operate::default(),
         }
     }
 
     /// The rules for URLs that come over HTTP.
     pub(crate) fn guest(&self) -> ackpost_notify::Guest {
         ackpost_notify::Guest {
+            foreign: self.foreign,
             private_addresses: self.private_addresses,
         }
+    }
+
+    /// Longest time to fetch all attachments of a message. The rest of the request's time is for storing it.
+    pub(crate) fn fetch_time(&self) -> Duration {
+        self.limits.request_time / 2
     }
 
     /// True when only this machine can connect.
@@ -388,7 +431,7 @@ impl RawHook {
             )
         })?;
         super::key::Key::parse(&self.key)
-            .map_err(|_| ConfigError::new(format!("hooks.{name}.key"), "is no key"))?;
+            .map_err(|_| ConfigError::new(format!("hooks.{name}.key"), "is not a valid key"))?;
         let template = |option: &str, text: Option<String>| {
             text.map(|text| {
                 Template::parse(&text)
@@ -406,34 +449,6 @@ impl RawHook {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, ConfigError> {
-    text.replace("localhost", "127.0.0.1").parse().map_err(|_| {
-        ConfigError::new(
-            "listen",
-            format!("`{text}` is no address; write one like 127.0.0.1:8000"),
-        )
-    })
-}
-
-fn time(place: &str, text: Option<String>, default: Duration) -> Result<Duration, ConfigError> {
-    text.map_or(Ok(default), |text| {
-        units::duration(&text).map_err(|error| ConfigError::new(place, error))
-    })
-}
-
-fn bytes(place: &str, text: Option<String>, default: usize) -> Result<usize, ConfigError> {
-    text.map_or(Ok(default), |text| {
-        units::size(&text).map_err(|error| ConfigError::new(place, error))
-    })
-}
-
-fn rate(place: &str, text: Option<String>, default: Rate) -> Result<Rate, ConfigError> {
-    text.map_or(Ok(default), |text| {
-        text.parse()
-            .map_err(|error: String| ConfigError::new(place, error))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -444,7 +459,7 @@ mod tests {
 
     #[test]
     fn the_documented_file_states_the_defaults() {
-        // Every option stands in the file behind one `#`; explanations stand behind `# `.
+        // Every option is in the file behind one `#`; explanations are behind `# `.
         let live: String = DEFAULT_TEXT
             .lines()
             .map(|line| match line.strip_prefix('#') {
@@ -456,14 +471,23 @@ mod tests {
             .collect();
         let written = Config::parse(&live, &nothing).expect("legal");
         let mut defaults = Config::with_folder(PathBuf::from("/var/lib/ackpost/gateway"));
-        // What has no default is shown with an example.
+        // An option without a default has an example.
         defaults.outbox = written.outbox.clone();
         defaults.stateless_urls = written.stateless_urls.clone();
         defaults.keys = written.keys.clone();
         defaults.hooks = written.hooks.clone();
+        defaults.signatures = written.signatures.clone();
         defaults.hosts = written.hosts.clone();
         defaults.trusted_proxies = written.trusted_proxies.clone();
         defaults.alarm_after = written.alarm_after;
+        defaults.operate = written.operate.clone();
+        assert!(defaults.operate.is_on());
+        let (smtp, default) = (&written.smtp, &mut defaults.smtp);
+        default.listen.clone_from(&smtp.listen);
+        default.tls_listen.clone_from(&smtp.tls_listen);
+        default.certificate.clone_from(&smtp.certificate);
+        default.private_key.clone_from(&smtp.private_key);
+        default.default_key.clone_from(&smtp.default_key);
         assert!(defaults.outbox.is_some() && defaults.stateless_urls.is_some() && !defaults.keys.is_empty());
         assert!(!defaults.hooks.is_empty() && !defaults.hosts.is_empty() && defaults.alarm_after.is_some());
         assert_eq!(format!("{written:#?}"), format!("{defaults:#?}"));
@@ -478,7 +502,15 @@ mod tests {
             ("[limits]\nmax_body = \"lots\"", "limits.max_body"),
             ("[limits]\ntoken_rate = \"often\"", "limits.token_rate"),
             ("[limits]\nrequests = 0", "limits"),
+            ("[smtp]\nlisten = \"x\"", "smtp.listen"),
+            ("[smtp]\ntls_listen = \"127.0.0.1:465\"", "smtp.tls_listen"),
+            ("[smtp]\ncertificate = \"/x\"", "smtp"),
+            ("[smtp]\ndefault_key = \"../x\"", "smtp.default_key"),
+            ("[smtp]\nconnections = 0", "smtp.connections"),
+            ("[compat]\nroot = [\"matrix\"]", "line 2"),
+            ("[signs]\ninfo = \"a\\nb\"", "signs"),
             ("[keys]\n\"../x\" = \"/etc/passwd\"", "keys.../x"),
+            ("[signatures]\n\"../x\" = \"/etc/passwd\"", "signatures.../x"),
             ("[hooks.x]\nkey = \"k\"\nbody = \"{{#each a}}\"", "hooks.x.body"),
         ] {
             let error = Config::parse(text, &nothing).expect_err(text).to_string();

@@ -31,7 +31,7 @@ impl Key {
         if legal {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Reply::not_found("this is no key")
+            Err(Reply::not_found("this is not a valid key")
                 .remedy(format!("a key has 1 to {MAX_KEY_CHARS} letters, digits, - and _")))
         }
     }
@@ -43,7 +43,7 @@ impl Key {
         }
         match headers.get(HEADER) {
             Some(value) => Self::parse(value.to_str().unwrap_or_default())
-                .map_err(|_| Reply::bad_request("X-Apprise-Config-ID is no key")),
+                .map_err(|_| Reply::bad_request("X-Apprise-Config-ID is not a valid key")),
             None => Err(Reply::bad_request("a key is missing")
                 .remedy("write it in the path, or in the header X-Apprise-Config-ID")),
         }

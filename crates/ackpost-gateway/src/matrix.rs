@@ -1,11 +1,13 @@
 //! Test of access: every path of the router, with every method it takes, for every kind of caller.
 
+mod table;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use ackpost_notify::outbox::{AcceptOptions, Location, Outbox, OutboxConfig, OutboxId, ServiceTransport};
-use ackpost_notify::{Asset, ConnectionOptions, ConnectionPool, Message, Service};
+use ackpost_notify::{Asset, ConnectionOptions, ConnectionPool, Message, ServiceUrl, Services};
+use ackpost_outbox::{AcceptOptions, Location, Outbox, OutboxConfig, OutboxId, ServiceTransport};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
@@ -15,6 +17,7 @@ use tower::ServiceExt as _;
 
 use super::auth::COOKIE_NAME;
 use super::catalog::Catalog;
+use super::compat::CompatService;
 use super::config::{Access, Config, Hook};
 use super::key::{HEADER, Key};
 use super::rate::Rate;
@@ -22,55 +25,13 @@ use super::router::{router, routes};
 use super::state::Gateway;
 use super::store::{ConfigFormat, Store};
 use super::token::{Grant, NewToken, Scope, Tokens};
+use table::{CALLERS, TABLE};
 
-/// The callers, in the order of the cells: no token, wrong, expired and removed token; a token with one scope each for
-/// the key `ops`: notify, urls, read, configure, outbox, metrics; every scope for another key, for `ops` with a tag,
-/// for `ops`; a session of the last one; a session that expired; a session of a token that expired, of one that was
-/// removed; a foreign origin with a session, with a token.
-const CALLERS: usize = 19;
-
-/// `1` 401, `3` 403, `>` to the login, `h` hidden (404), `.` let in.
-const TABLE: &[(&str, &str, &str)] = &[
-    ("POST", "/notify", "1111 3.3333 .... 111 33"),
-    ("POST", "/notify/{key}", "1111 .33333 3... 111 33"),
-    ("POST", "/add", "1111 333.33 33.. 111 33"),
-    ("POST", "/add/{key}", "1111 333.33 33.. 111 33"),
-    ("POST", "/del", "1111 333.33 33.. 111 33"),
-    ("DELETE", "/del", "1111 333.33 33.. 111 33"),
-    ("POST", "/del/{key}", "1111 333.33 33.. 111 33"),
-    ("DELETE", "/del/{key}", "1111 333.33 33.. 111 33"),
-    ("GET", "/get", "1111 333.33 33.. 111 .."),
-    ("POST", "/get", "1111 333.33 33.. 111 33"),
-    ("GET", "/get/{key}", "1111 333.33 33.. 111 .."),
-    ("POST", "/get/{key}", "1111 333.33 33.. 111 33"),
-    ("GET", "/cfg", "1111 33..33 .... 111 .."),
-    ("GET", "/cfg/{key}", "1111 333.33 33.. 111 .."),
-    ("POST", "/cfg/{key}", "1111 333.33 33.. 111 33"),
-    ("GET", "/json/urls", "1111 33..33 3... 111 .."),
-    ("POST", "/json/urls", "1111 33..33 3... 111 33"),
-    ("GET", "/json/urls/{key}", "1111 33..33 3... 111 .."),
-    ("POST", "/json/urls/{key}", "1111 33..33 3... 111 33"),
-    ("GET", "/status", ".... ...... .... ... .."),
-    ("GET", "/details", ".... ...... .... ... .."),
-    ("POST", "/hook/{name}", "1111 .33333 3... 111 33"),
-    ("POST", "/hook/{kind}/{key}", "1111 .33333 3... 111 33"),
-    ("GET", "/outbox", "1111 3333.3 .... 111 .."),
-    ("GET", "/outbox/{id}", "1111 .h33.3 h... 111 .."),
-    ("POST", "/outbox/{id}/{action}", "1111 3333.3 h... 111 33"),
-    ("GET", "/", ".... ...... .... ... .."),
-    ("GET", "/healthz", ".... ...... .... ... .."),
-    ("GET", "/metrics", "1111 33333. .... 111 .."),
-    ("GET", "/ui", ">>>> ...... .... >>> .."),
-    ("GET", "/ui/style.css", ".... ...... .... ... .."),
-    ("GET", "/ui/login", ".... ...... .... ... .."),
-    // The form brings its own token; here it brings none.
-    ("POST", "/ui/login", "1111 111111 1111 111 33"),
-    ("POST", "/ui/logout", ">>>> >>>>>> >>>> >>> 33"),
-    ("GET", "/ui/keys/{key}", ">>>> 33..33 3... >>> .."),
-    ("POST", "/ui/keys/{key}/send", ">>>> .33333 3... >>> 33"),
-    ("GET", "/ui/outbox", ">>>> 3333.3 .... >>> .."),
-    ("GET", "/ui/outbox/{id}", ">>>> 3333.3 h... >>> .."),
-    ("POST", "/ui/outbox/{id}/{action}", ">>>> 3333.3 h... >>> 33"),
+const COMPAT_SERVICES: [CompatService; 4] = [
+    CompatService::Ntfy,
+    CompatService::Gotify,
+    CompatService::Slack,
+    CompatService::Discord,
 ];
 
 const METHODS: [Method; 5] = [
@@ -83,15 +44,15 @@ const METHODS: [Method; 5] = [
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_path_answers_every_caller_as_the_table_says() {
-    let house = House::open(Access::Tokens).await;
-    let callers = house.callers();
+    let test = TestGateway::open(Access::Tokens).await;
+    let callers = test.callers();
     assert_eq!(callers.len(), CALLERS);
-    let mut rows: BTreeSet<(&str, &str)> = TABLE.iter().map(|(method, path, _)| (*method, *path)).collect();
+    let mut rows: BTreeSet<(&str, &str)> = TABLE.iter().map(|(method, path, ..)| (*method, *path)).collect();
     let mut wrong = Vec::new();
-    for (path, _) in routes() {
+    for (path, _) in routes(&COMPAT_SERVICES) {
         for method in METHODS {
-            house.furnish();
-            let probed = house.ask(&method, &path, &callers[12]).await;
+            test.furnish();
+            let probed = test.ask(&method, &path, &callers[13]).await;
             if probed.status() == StatusCode::METHOD_NOT_ALLOWED {
                 continue;
             }
@@ -100,9 +61,9 @@ async fn every_path_answers_every_caller_as_the_table_says() {
             } else {
                 path.trim_end_matches('/')
             };
-            let Some((_, row, cells)) = TABLE
+            let Some((_, row, cells, free)) = TABLE
                 .iter()
-                .find(|(one, row, _)| *one == method.as_str() && *row == name)
+                .find(|(one, row, ..)| *one == method.as_str() && *row == name)
             else {
                 wrong.push(format!("{method} {path} has no row"));
                 continue;
@@ -112,9 +73,14 @@ async fn every_path_answers_every_caller_as_the_table_says() {
                 row,
             ));
             let mut seen = String::new();
-            for caller in &callers {
-                house.furnish();
-                seen.push(cell(&house.ask(&method, &path, caller).await));
+            for (number, caller) in callers.iter().enumerate() {
+                test.furnish();
+                let answer = test.ask(&method, &path, caller).await;
+                let cell = cell(&answer);
+                if cell == '.' && answer.status() != *free {
+                    wrong.push(format!("{method} {path}, caller {number}: {}", answer.status()));
+                }
+                seen.push(cell);
             }
             let expected = cells.replace(' ', "");
             if seen != expected {
@@ -124,6 +90,90 @@ async fn every_path_answers_every_caller_as_the_table_says() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(rows.is_empty(), "rows without a path: {rows:?}");
+}
+
+/// A token for another key sees nothing of the key `ops`, on any page and in any list that it may open; nor does a token for
+/// `ops` see the other key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_and_pages_show_the_keys_of_their_caller_alone() {
+    let test = TestGateway::open(Access::Tokens).await;
+    let callers = test.callers();
+    let entries = [
+        ("ops", test.entry("a").await),
+        ("other", test.entry_of("other", "b").await),
+    ];
+    // Through its tag, one token reaches only one service of `ops`.
+    for (caller, own) in [(11, "other"), (12, "ops"), (13, "ops"), (14, "ops")] {
+        for (path, lists) in [
+            ("/cfg", "keys"),
+            ("/outbox", "entries"),
+            ("/ui", "keys"),
+            ("/ui/outbox", "entries"),
+        ] {
+            let response = test.ask(&Method::GET, path, &callers[caller]).await;
+            assert_eq!(response.status(), StatusCode::OK, "{path}, caller {caller}");
+            let body = axum::body::to_bytes(response.into_body(), 1 << 20)
+                .await
+                .expect("a body");
+            let text = String::from_utf8_lossy(&body);
+            for (key, id) in &entries {
+                let marks = match (lists, path) {
+                    ("keys", "/cfg") => vec![format!("\"{key}\"")],
+                    ("keys", _) => vec![format!("/ui/keys/{key}\"")],
+                    _ => vec![id.to_string()],
+                };
+                for mark in marks {
+                    assert_eq!(
+                        text.contains(&mark),
+                        *key == own,
+                        "{path}, caller {caller}: {mark} in {text}"
+                    );
+                }
+            }
+        }
+        // Each item of the other key is hidden, too.
+        let (foreign_key, foreign) = entries.iter().find(|(key, _)| *key != own).expect("two keys");
+        for (method, path, expected) in [
+            (Method::GET, format!("/outbox/{foreign}"), StatusCode::NOT_FOUND),
+            (
+                Method::POST,
+                format!("/outbox/{foreign}/drop"),
+                StatusCode::NOT_FOUND,
+            ),
+            (
+                Method::GET,
+                format!("/ui/outbox/{foreign}"),
+                StatusCode::NOT_FOUND,
+            ),
+            (
+                Method::POST,
+                format!("/ui/outbox/{foreign}/drop"),
+                StatusCode::NOT_FOUND,
+            ),
+            (Method::GET, format!("/cfg/{foreign_key}"), StatusCode::FORBIDDEN),
+            (
+                Method::GET,
+                format!("/ui/keys/{foreign_key}"),
+                StatusCode::FORBIDDEN,
+            ),
+            (
+                Method::POST,
+                format!("/ui/keys/{foreign_key}/send"),
+                StatusCode::FORBIDDEN,
+            ),
+        ] {
+            let response = test.ask(&method, &path, &callers[caller]).await;
+            assert_eq!(response.status(), expected, "{path}, caller {caller}");
+        }
+        let still = test
+            .gateway
+            .outbox
+            .get(foreign)
+            .await
+            .expect("readable")
+            .expect("there");
+        assert_eq!(still.state, ackpost_outbox::State::Waiting, "nothing was dropped");
+    }
 }
 
 const METHOD_NAMES: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
@@ -147,20 +197,20 @@ fn cell(response: &Response) -> char {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_token_with_a_tag_reaches_only_entries_of_that_tag() {
-    let house = House::open(Access::Tokens).await;
-    let tagged = &house.callers()[11];
-    let (own, other) = (house.entry("a").await, house.entry("b").await);
+    let test = TestGateway::open(Access::Tokens).await;
+    let tagged = &test.callers()[12];
+    let (own, other) = (test.entry("a").await, test.entry("b").await);
     for (id, expected) in [(&own, StatusCode::OK), (&other, StatusCode::NOT_FOUND)] {
         for (method, path) in [
             (Method::GET, format!("/outbox/{id}")),
             (Method::POST, format!("/outbox/{id}/retry")),
             (Method::GET, format!("/ui/outbox/{id}")),
         ] {
-            let response = house.ask(&method, &path, tagged).await;
+            let response = test.ask(&method, &path, tagged).await;
             assert_eq!(response.status(), expected, "{path}");
         }
     }
-    let listed = house.ask(&Method::GET, "/outbox", tagged).await;
+    let listed = test.ask(&Method::GET, "/outbox", tagged).await;
     let body = axum::body::to_bytes(listed.into_body(), 1 << 20)
         .await
         .expect("a body");
@@ -173,15 +223,15 @@ async fn a_token_with_a_tag_reaches_only_entries_of_that_tag() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_tokens_of_an_address_do_not_refuse_its_right_one() {
-    let house = House::open(Access::Tokens).await;
-    house.set(|config| {
+    let test = TestGateway::open(Access::Tokens).await;
+    test.set(|config| {
         config.limits.guess_rate = Rate {
             count: 3,
             per: Duration::from_secs(600),
         };
         config.trusted_proxies = vec!["127.0.0.1".parse().expect("an address")];
     });
-    let from = |address: &'static str, caller: &Caller| Caller {
+    let from = |address: &'static str, caller: &TestCaller| TestCaller {
         headers: [
             caller.headers.clone(),
             vec![("x-forwarded-for", address.to_owned())],
@@ -189,49 +239,48 @@ async fn wrong_tokens_of_an_address_do_not_refuse_its_right_one() {
         .concat(),
         ..caller.clone()
     };
-    let callers = house.callers();
-    let (wrong, right) = (&callers[1], &callers[12]);
+    let callers = test.callers();
+    let (wrong, right) = (&callers[1], &callers[13]);
     let mut seen = Vec::new();
     for _ in 0..5 {
         seen.push(
-            house
-                .ask(&Method::GET, "/cfg", &from("192.0.2.1", wrong))
+            test.ask(&Method::GET, "/cfg", &from("192.0.2.1", wrong))
                 .await
                 .status()
                 .as_u16(),
         );
     }
     assert_eq!(seen, [401, 401, 401, 429, 429]);
-    let ok = house.ask(&Method::GET, "/cfg", &from("192.0.2.1", right)).await;
+    let ok = test.ask(&Method::GET, "/cfg", &from("192.0.2.1", right)).await;
     assert_eq!(ok.status(), StatusCode::OK);
-    let elsewhere = house.ask(&Method::GET, "/cfg", &from("192.0.2.2", wrong)).await;
+    let elsewhere = test.ask(&Method::GET, "/cfg", &from("192.0.2.2", wrong)).await;
     assert_eq!(elsewhere.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logging_out_ends_the_session() {
-    let house = House::open(Access::Tokens).await;
-    let session = house.callers().swap_remove(13);
-    let session = Caller {
-        headers: house.headers(&session),
+    let test = TestGateway::open(Access::Tokens).await;
+    let session = test.callers().swap_remove(14);
+    let session = TestCaller {
+        headers: test.headers(&session),
         session: None,
     };
-    assert_eq!(cell(&house.ask(&Method::GET, "/ui", &session).await), '.');
-    assert_eq!(cell(&house.ask(&Method::POST, "/ui/logout", &session).await), '>');
-    assert_eq!(cell(&house.ask(&Method::GET, "/ui", &session).await), '>');
+    assert_eq!(cell(&test.ask(&Method::GET, "/ui", &session).await), '.');
+    assert_eq!(cell(&test.ask(&Method::POST, "/ui/logout", &session).await), '>');
+    assert_eq!(cell(&test.ask(&Method::GET, "/ui", &session).await), '>');
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn once_there_was_a_token_only_the_word_open_opens() {
-    let house = House::open(Access::Auto).await;
-    let nobody = Caller::default();
-    let status = async || house.ask(&Method::GET, "/cfg", &nobody).await.status().as_u16();
+    let test = TestGateway::open(Access::Auto).await;
+    let nobody = TestCaller::default();
+    let status = async || test.ask(&Method::GET, "/cfg", &nobody).await.status().as_u16();
     assert_eq!(status().await, 200, "no token was ever made");
-    let forwarded = Caller::of(&[("x-forwarded-for", "192.0.2.1")]);
-    let answer = house.ask(&Method::GET, "/cfg", &forwarded).await;
+    let forwarded = TestCaller::of(&[("x-forwarded-for", "192.0.2.1")]);
+    let answer = test.ask(&Method::GET, "/cfg", &forwarded).await;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "a proxy forwards it");
     // Another process makes and removes it, like `gateway token`.
-    let file = house.folder.path().join("tokens.toml");
+    let file = test.folder.path().join("tokens.toml");
     let command = || Tokens::open(&file).expect("opened");
     let now = SystemTime::now();
     command().add(everything("only", "*", None), now).expect("added");
@@ -244,7 +293,7 @@ async fn once_there_was_a_token_only_the_word_open_opens() {
     assert_eq!(status().await, 401, "garbled");
     std::fs::remove_file(&file).expect("deleted");
     assert_eq!(status().await, 401, "deleted");
-    let again = House::in_folder(house.folder, Access::Auto).await;
+    let again = TestGateway::in_folder(test.folder, Access::Auto).await;
     let answer = again.ask(&Method::GET, "/cfg", &nobody).await;
     assert_eq!(
         answer.status(),
@@ -258,22 +307,22 @@ async fn once_there_was_a_token_only_the_word_open_opens() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_token_file_makes_every_token_invalid() {
-    let house = House::open(Access::Tokens).await;
-    let caller = house.callers().swap_remove(12);
-    assert_eq!(cell(&house.ask(&Method::GET, "/cfg", &caller).await), '.');
-    std::fs::write(house.folder.path().join("tokens.toml"), "garbled = [").expect("garbled");
-    assert_eq!(cell(&house.ask(&Method::GET, "/cfg", &caller).await), '1');
+    let test = TestGateway::open(Access::Tokens).await;
+    let caller = test.callers().swap_remove(13);
+    assert_eq!(cell(&test.ask(&Method::GET, "/cfg", &caller).await), '.');
+    std::fs::write(test.folder.path().join("tokens.toml"), "garbled = [").expect("garbled");
+    assert_eq!(cell(&test.ask(&Method::GET, "/cfg", &caller).await), '1');
 }
 
-/// Somebody who asks.
+/// Caller of a test request.
 #[derive(Clone, Debug, Default)]
-struct Caller {
+struct TestCaller {
     headers: Vec<(&'static str, String)>,
     /// A session is opened for each request, with this grant, used last at this time.
     session: Option<(Arc<Grant>, Instant)>,
 }
 
-impl Caller {
+impl TestCaller {
     fn of(headers: &[(&'static str, &str)]) -> Self {
         Self {
             headers: headers
@@ -306,7 +355,7 @@ fn everything(name: &str, key: &str, tag: Option<&str>) -> NewToken {
 }
 
 /// A gateway without a listener.
-struct House {
+struct TestGateway {
     folder: tempfile::TempDir,
     gateway: Arc<Gateway>,
     router: Router,
@@ -315,7 +364,7 @@ struct House {
 
 const CONFIG: &str = "a=xmpp://u:p@127.0.0.1:9/one@example.org\nb=xmpp://u:p@127.0.0.1:9/two@example.org\n";
 
-impl House {
+impl TestGateway {
     async fn open(access: Access) -> Self {
         Self::in_folder(tempfile::tempdir().expect("a folder"), access).await
     }
@@ -325,6 +374,7 @@ impl House {
         let mut settings = Config::with_folder(at.clone());
         settings.access = access;
         settings.private_addresses = true;
+        settings.compat_root = COMPAT_SERVICES.to_vec();
         let often = Rate {
             count: 1_000_000,
             per: Duration::from_secs(1),
@@ -338,10 +388,10 @@ impl House {
             kind: None,
         };
         settings.hooks.insert("named".into(), hook);
-        let courier = ConnectionPool::new(ConnectionOptions::default(), Asset::default());
+        let pool = ConnectionPool::new(ConnectionOptions::default(), Asset::default());
         let outbox = Outbox::open(
             OutboxConfig::new(Location::Sqlite(at.join("outbox.db")), at.join("outbox.key")),
-            Arc::new(ServiceTransport::new(courier)),
+            Arc::new(ServiceTransport::new(pool, Services::default())),
         )
         .await
         .expect("an outbox");
@@ -351,17 +401,18 @@ impl House {
             settings.clone(),
             None,
             tokens,
-            Catalog::new(store, Default::default),
+            Catalog::new(store, Default::default, Services::default()),
             outbox,
         ));
-        let house = Self {
+        gateway.set_worker_alive(true);
+        let test = Self {
             folder,
             router: router(Arc::clone(&gateway)),
             gateway,
             settings,
         };
-        house.furnish();
-        house
+        test.furnish();
+        test
     }
 
     fn set(&self, change: impl FnOnce(&mut Config)) {
@@ -396,7 +447,7 @@ impl House {
         (token.expose_secret().to_owned(), grant)
     }
 
-    fn callers(&self) -> Vec<Caller> {
+    fn callers(&self) -> Vec<TestCaller> {
         let tokens = &self.gateway.tokens;
         let past = SystemTime::now() - Duration::from_secs(3600);
         let short = NewToken {
@@ -412,28 +463,30 @@ impl House {
         let (removed, removed_grant) = self.add(everything("removed", "*", None));
         tokens.remove("removed").expect("removed");
         let mut all = vec![
-            Caller::default(),
-            Caller::bearer(&format!("{removed}x")),
-            Caller::bearer(expired.expose_secret()),
-            Caller::bearer(&removed),
+            TestCaller::default(),
+            TestCaller::bearer(&format!("{removed}x")),
+            TestCaller::bearer(expired.expose_secret()),
+            TestCaller::bearer(&removed),
         ];
         for scope in Scope::ALL {
             let one = NewToken {
                 allow: vec![scope],
                 ..everything(scope.as_str(), "ops", None)
             };
-            all.push(Caller::bearer(&self.add(one).0));
+            all.push(TestCaller::bearer(&self.add(one).0));
         }
-        all.push(Caller::bearer(&self.add(everything("other", "other", None)).0));
-        all.push(Caller::bearer(
+        all.push(TestCaller::bearer(
+            &self.add(everything("other", "other", None)).0,
+        ));
+        all.push(TestCaller::bearer(
             &self.add(everything("tagged", "ops", Some("a"))).0,
         ));
         let (token, grant) = self.add(everything("all", "ops", None));
-        all.push(Caller::bearer(&token));
+        all.push(TestCaller::bearer(&token));
         let now = Instant::now();
-        let session = |grant: &Arc<Grant>, used: Instant| Caller {
+        let session = |grant: &Arc<Grant>, used: Instant| TestCaller {
             session: Some((Arc::clone(grant), used)),
-            ..Caller::default()
+            ..TestCaller::default()
         };
         let long_ago = now
             .checked_sub(Duration::from_secs(9 * 3600))
@@ -444,12 +497,12 @@ impl House {
             session(&expired_grant, now),
             session(&removed_grant, now),
             session(&grant, now).foreign(),
-            Caller::bearer(&token).foreign(),
+            TestCaller::bearer(&token).foreign(),
         ]);
         all
     }
 
-    fn headers(&self, caller: &Caller) -> Vec<(&'static str, String)> {
+    fn headers(&self, caller: &TestCaller) -> Vec<(&'static str, String)> {
         let mut headers = caller.headers.clone();
         if let Some((grant, used)) = &caller.session {
             let session = self
@@ -464,15 +517,16 @@ impl House {
 
     /// A new entry of the key `ops` for its service with this tag.
     async fn entry(&self, tag: &str) -> OutboxId {
+        self.entry_of("ops", tag).await
+    }
+
+    async fn entry_of(&self, key: &str, tag: &str) -> OutboxId {
         let url = CONFIG
             .lines()
             .find_map(|line| line.strip_prefix(&format!("{tag}=")))
             .expect("a line");
-        let service = Service::parse(url, &ackpost_notify::Context::default()).expect("a service");
-        let options = AcceptOptions {
-            origin: Some("ops".into()),
-            ..AcceptOptions::default()
-        };
+        let service = ServiceUrl::parse(url, &ackpost_notify::Context::default()).expect("a service");
+        let options = AcceptOptions::default().with_origin(Some(key.into()));
         let accepted = self
             .gateway
             .outbox
@@ -481,9 +535,14 @@ impl House {
         accepted.expect("accepted").remove(0).id
     }
 
-    async fn ask(&self, method: &Method, path: &str, caller: &Caller) -> Response {
+    async fn ask(&self, method: &Method, path: &str, caller: &TestCaller) -> Response {
+        let is_compat = super::compat::service::of_path(&COMPAT_SERVICES, path).is_some()
+            && (path != "/" || *method != Method::GET);
         let mut uri = path
-            .replace("{key}", "ops")
+            .replace("{key}", if is_compat { "none+ops" } else { "ops" })
+            .replace("{secret}", "wrong")
+            .replace("{tag}", "none")
+            .replace("{version}", "v10")
             .replace("{action}", "retry")
             .replace("{name}", "named")
             .replace("{kind}", "json");
@@ -499,7 +558,10 @@ impl House {
             request = request.header(HEADER, "ops");
         }
         // No service carries this tag: nothing is sent, and nobody waits for outcomes.
-        let (kind, body) = if uri.starts_with("/hook") {
+        let (kind, body) = if is_compat {
+            let all = "{\"topic\":\"none+ops\",\"message\":\"x\",\"text\":\"x\",\"content\":\"x\"}";
+            ("application/json", all)
+        } else if uri.starts_with("/hook") {
             uri.push_str("?tag=none");
             ("application/json", "{\"message\":\"x\"}")
         } else {

@@ -2,7 +2,7 @@
 //!
 //! A request counts with twice the bytes that it holds: as they came, and as they are understood. The first 64 KiB of
 //! a request are not counted; the number of requests limits them. When the budget is used up, one request at a time may
-//! go on beyond it, so that half-received bodies never block each other for good.
+//! go on beyond it, so that half-received bodies never block each other permanently.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,18 +25,22 @@ pub(crate) struct Memory {
 
 /// The part of the budget that one request holds; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share(MemoryPermit);
+pub(crate) struct Share {
+    permit: MemoryPermit,
+    /// Bytes of memory that are in use.
+    covered: usize,
+}
 
 impl Memory {
-    /// A budget of `bytes`, of which `largest` are set aside for the request that goes on beyond.
+    /// A budget of `bytes` of memory, of which `largest` are set aside for the request that goes on beyond.
     pub(crate) fn new(bytes: usize, largest: usize) -> Arc<Self> {
-        Self::of(MemoryBudget::new(bytes.saturating_sub(2 * largest)))
+        Self::of(MemoryBudget::new(bytes.saturating_sub(largest)))
     }
 
     /// The same with another longest wait.
     #[cfg(test)]
     pub(crate) fn with_patience(bytes: usize, largest: usize, wait: Duration) -> Arc<Self> {
-        Self::of(MemoryBudget::new(bytes.saturating_sub(2 * largest)).with_wait(wait))
+        Self::of(MemoryBudget::new(bytes.saturating_sub(largest)).with_wait(wait))
     }
 
     fn of(budget: MemoryBudget) -> Arc<Self> {
@@ -48,7 +52,16 @@ impl Memory {
 
     /// Returns an empty share.
     pub(crate) fn share(&self) -> Share {
-        Share(self.budget.permit(2 * FREE_BYTES))
+        Share {
+            permit: self.budget.permit(2 * FREE_BYTES),
+            covered: 0,
+        }
+    }
+
+    /// Returns the bytes that no request holds.
+    #[cfg(test)]
+    pub(crate) fn available(&self) -> usize {
+        self.budget.available()
     }
 
     /// Longest pause in a body that holds memory.
@@ -56,9 +69,9 @@ impl Memory {
         self.budget.wait()
     }
 
-    /// Waits for the turn of a request of `bytes`, because parsing and storing a large one takes several times its size
-    /// for a moment. A small one needs no turn.
-    pub(crate) async fn turn(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    /// Waits for the permit of a request of `bytes`, because parsing and storing a large one takes several times its size
+    /// for a moment. A small one needs no permit.
+    pub(crate) async fn permit(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         if bytes <= FREE_BYTES {
             return None;
         }
@@ -69,13 +82,31 @@ impl Memory {
 impl Share {
     /// Makes the share large enough for `bytes` as they came.
     pub(crate) async fn cover(&mut self, bytes: usize) -> Result<(), Reply> {
-        self.cover_weight(bytes.saturating_mul(2)).await
+        self.cover_memory(bytes.saturating_mul(2)).await
     }
 
-    /// Makes the share large enough for `weight` bytes of memory.
-    pub(crate) async fn cover_weight(&mut self, weight: usize) -> Result<(), Reply> {
-        let covered = self.0.cover(weight).await;
-        covered.map_err(|busy: OutOfMemory| Reply::unavailable(busy.to_string(), Duration::from_secs(2)))
+    /// Makes the share large enough for `memory` bytes of memory.
+    pub(crate) async fn cover_memory(&mut self, memory: usize) -> Result<(), Reply> {
+        let covered = self.permit.cover(memory).await;
+        covered.map_err(|busy: OutOfMemory| Reply::unavailable(busy.to_string(), Duration::from_secs(2)))?;
+        self.covered = self.covered.max(memory);
+        Ok(())
+    }
+
+    /// Makes the share larger by `bytes` as they came.
+    pub(crate) async fn cover_more(&mut self, bytes: usize) -> Result<(), Reply> {
+        let more = bytes.saturating_mul(2);
+        self.cover_memory(self.covered.saturating_add(more)).await
+    }
+
+    /// Returns the bytes of memory that are in use.
+    pub(crate) fn covered(&self) -> usize {
+        self.covered
+    }
+
+    /// Says that the memory beyond `covered` is free again. The share keeps it for what comes next.
+    pub(crate) fn uncover(&mut self, covered: usize) {
+        self.covered = self.covered.min(covered);
     }
 }
 
@@ -88,7 +119,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_counts_twice_and_one_goes_on_beyond_the_budget() {
         // 4 MiB for all, 2 MiB set aside.
-        let memory = Memory::with_patience(6 * MIB, MIB, Duration::from_millis(50));
+        let memory = Memory::with_patience(6 * MIB, 2 * MIB, Duration::from_millis(50));
         let mut first = memory.share();
         first.cover(FREE_BYTES).await.expect("not counted");
         assert_eq!(memory.budget.available(), 4 * MIB);
@@ -103,11 +134,11 @@ mod tests {
     #[tokio::test]
     async fn large_requests_are_worked_on_one_after_another() {
         let memory = Memory::new(MIB, 0);
-        assert!(memory.turn(FREE_BYTES).await.is_none());
-        let turn = memory.turn(FREE_BYTES + 1).await;
-        assert!(turn.is_some());
+        assert!(memory.permit(FREE_BYTES).await.is_none());
+        let permit = memory.permit(FREE_BYTES + 1).await;
+        assert!(permit.is_some());
         assert_eq!(memory.large.available_permits(), 0);
-        drop(turn);
+        drop(permit);
         assert_eq!(memory.large.available_permits(), 1);
     }
 }

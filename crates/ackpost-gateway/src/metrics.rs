@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ackpost_notify::outbox::{LATENCY_MS, Stats};
+use ackpost_operate::Count;
+use ackpost_outbox::{LATENCY_MS, Stats};
 
-/// What the HTTP side counts; the rest is counted by the outbox, across restarts.
+/// Counters of the HTTP side; the outbox counts the rest, across restarts.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     /// Messages stored.
@@ -17,6 +18,33 @@ pub(crate) struct Counters {
     pub(crate) in_flight: AtomicU64,
     /// Connections of the listeners.
     pub(crate) listener: Arc<bounded_http::Counters>,
+    /// The SMTP side.
+    pub(crate) smtp: SmtpCounters,
+}
+
+/// Counters of the SMTP side.
+#[derive(Debug, Default)]
+pub(crate) struct SmtpCounters {
+    /// Open connections.
+    pub(crate) open: AtomicU64,
+    /// Idle connections closed for another one at the limit.
+    pub(crate) made_room: AtomicU64,
+    pub(crate) logins_refused: AtomicU64,
+    pub(crate) recipients_refused: AtomicU64,
+    /// Mails whose data came, by the class of the answer: 2xx, 4xx, 5xx.
+    mails: [AtomicU64; 3],
+}
+
+impl SmtpCounters {
+    /// Counts a mail by the answer to its data.
+    pub(crate) fn mail(&self, answer: &str) {
+        let class = match answer.as_bytes().first() {
+            Some(b'2') => 0,
+            Some(b'4') => 1,
+            _ => 2,
+        };
+        self.mails[class].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Counts one as long as this exists, also when the work on it is given up.
@@ -52,11 +80,7 @@ pub(crate) fn page(
     uptime_seconds: u64,
 ) -> String {
     let mut out = Page(String::with_capacity(4096));
-    out.head(
-        "ackpost_up_seconds",
-        "gauge",
-        "How long the gateway has been running.",
-    );
+    out.head("ackpost_up_seconds", "gauge", "Time since the gateway started.");
     out.line("ackpost_up_seconds", "", uptime_seconds);
     out.head(
         "ackpost_http_answers_total",
@@ -105,8 +129,65 @@ pub(crate) fn page(
         "",
         counters.accepted.load(Ordering::Relaxed),
     );
+    smtp(&mut out, &counters.smtp);
     queue(&mut out, stats, failing_seconds);
     services(&mut out, stats);
+    out.0
+}
+
+fn smtp(out: &mut Page, counters: &SmtpCounters) {
+    out.head("ackpost_smtp_connections", "gauge", "Open SMTP connections.");
+    let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    out.line("ackpost_smtp_connections", "", value(&counters.open));
+    out.head(
+        "ackpost_smtp_mails_total",
+        "counter",
+        "Mails by the answer to their data: stored, to be sent again, or refused.",
+    );
+    for (result, count) in ["stored", "deferred", "refused"].iter().zip(&counters.mails) {
+        out.line(
+            "ackpost_smtp_mails_total",
+            &format!("result=\"{result}\""),
+            value(count),
+        );
+    }
+    for (name, help, counter) in [
+        (
+            "ackpost_smtp_recipients_refused_total",
+            "Recipients refused before the data of a mail.",
+            &counters.recipients_refused,
+        ),
+        (
+            "ackpost_smtp_logins_refused_total",
+            "SMTP logins with a wrong token.",
+            &counters.logins_refused,
+        ),
+        (
+            "ackpost_smtp_connections_made_room_total",
+            "Idle SMTP connections closed for another one at the limit.",
+            &counters.made_room,
+        ),
+    ] {
+        out.head(name, "counter", help);
+        out.line(name, "", value(counter));
+    }
+}
+
+/// Writes the counts of answers to alerts since the start.
+pub(crate) fn acts(counts: &[Count]) -> String {
+    let mut out = Page(String::new());
+    out.head(
+        "ackpost_acts_total",
+        "counter",
+        "Answers to alerts from a chat, by kind and result.",
+    );
+    for Count {
+        kind, result, count, ..
+    } in counts
+    {
+        let labels = format!("kind=\"{}\",result=\"{result}\"", label(kind));
+        out.line("ackpost_acts_total", &labels, *count);
+    }
     out.0
 }
 
@@ -139,7 +220,7 @@ fn queue(out: &mut Page, stats: &Stats, failing_seconds: Option<u64>) {
     out.head(
         "ackpost_longest_failing_seconds",
         "gauge",
-        "How long the longest failing target has been failing.",
+        "Time since the longest failing target began to fail.",
     );
     out.line(
         "ackpost_longest_failing_seconds",
@@ -152,11 +233,12 @@ fn services(out: &mut Page, stats: &Stats) {
     out.head(
         "ackpost_messages_total",
         "counter",
-        "What became of messages, since the outbox was made.",
+        "Finished messages by outcome, since the outbox was made.",
     );
     for service in &stats.services {
         for (outcome, value) in [
-            ("delivered", service.delivered),
+            ("delivered", service.delivered.saturating_sub(service.handed_over)),
+            ("handed-over", service.handed_over),
             ("partial", service.partial),
             ("deferred", service.deferred),
             ("refused", service.refused),
@@ -242,23 +324,21 @@ fn label(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ackpost_notify::outbox::ServiceStats;
+    use ackpost_outbox::ServiceStats;
 
     use super::*;
 
     #[test]
     fn histograms_are_cumulative() {
-        let stats = Stats {
-            waiting: 3,
-            services: vec![ServiceStats {
-                service: "xmpp".into(),
-                delivered: 6,
-                latency: [1, 2, 3, 0, 0, 0, 0],
-                latency_ms_sum: 1_500,
-                ..ServiceStats::default()
-            }],
-            ..Stats::default()
-        };
+        let mut service = ServiceStats::default();
+        service.service = "xmpp".into();
+        service.delivered = 8;
+        service.handed_over = 2;
+        service.latency = [1, 2, 3, 0, 0, 0, 0];
+        service.latency_ms_sum = 1_500;
+        let mut stats = Stats::default();
+        stats.waiting = 3;
+        stats.services = vec![service];
         let counters = Counters::default();
         counters.answered(200);
         counters.answered(204);
@@ -269,6 +349,7 @@ mod tests {
             "ackpost_http_answers_total{class=\"5xx\"} 1",
             "ackpost_queued{state=\"waiting\"} 3",
             "ackpost_messages_total{service=\"xmpp\",outcome=\"delivered\"} 6",
+            "ackpost_messages_total{service=\"xmpp\",outcome=\"handed-over\"} 2",
             "ackpost_latency_seconds_bucket{service=\"xmpp\",le=\"0.5\"} 3",
             "ackpost_latency_seconds_bucket{service=\"xmpp\",le=\"+Inf\"} 6",
             "ackpost_latency_seconds_sum{service=\"xmpp\"} 1.5",

@@ -1,5 +1,6 @@
 //! Pages made on the server: no script, nothing from elsewhere, every secret masked.
 
+mod edit_key;
 mod layout;
 mod login;
 mod outbox;
@@ -18,18 +19,20 @@ use axum::routing::{MethodRouter, get, post};
 pub(crate) use self::layout::{log, problem};
 use super::auth::Caller;
 use super::payload::{self, Fields};
+use super::permit;
 use super::reply::Reply;
 use super::state::Gateway;
-use super::turn;
 
 /// The pages, below `/ui`.
-pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<Gateway>>); 9] {
+pub(crate) fn routes() -> [(&'static str, MethodRouter<Arc<Gateway>>); 11] {
     [
         ("/ui", get(overview::show)),
         ("/ui/style.css", get(layout::style)),
         ("/ui/login", get(login::form).post(login::enter)),
         ("/ui/logout", post(login::leave)),
         ("/ui/keys/{key}", get(service_keys::show)),
+        ("/ui/add", get(edit_key::add)),
+        ("/ui/keys/{key}/edit", get(edit_key::show).post(edit_key::store)),
         ("/ui/keys/{key}/send", post(service_keys::send)),
         ("/ui/outbox", get(outbox::list)),
         ("/ui/outbox/{id}", get(outbox::one)),
@@ -56,7 +59,7 @@ async fn form(gateway: &Gateway, request: Request) -> Result<(axum::http::reques
     form_within(gateway, request, FORM_BYTES, gateway.config().limits.body_time).await
 }
 
-/// Reads the fields of a form that has at most so many bytes and takes at most so long.
+/// Reads the fields of a form within a size limit and a time limit.
 async fn form_within(
     gateway: &Gateway,
     request: Request,
@@ -71,7 +74,7 @@ async fn form_within(
         } else {
             payload::Limit::configured(limits)
         };
-        let received = turn::without(&parts, async {
+        let received = permit::without(&parts, async {
             payload::body(&parts.headers, body, limit, &gateway.memory).await
         });
         received.await?.fields(&parts.headers, None).await

@@ -1,19 +1,21 @@
-//! What a request asks for, whatever form it came in: JSON, form or multipart.
+//! Content of a request, whatever form it came in: JSON, form or multipart.
 
+mod characters;
+mod estimate;
 mod fields;
 mod files;
 mod parts;
 mod read;
 mod surrogates;
-mod weigh;
 
 pub(crate) use fields::Fields;
-pub(crate) use files::{Given, GivenFile, is_media_type, safe_name};
+pub(crate) use files::{Given, GivenFile, safe_name};
 pub(crate) use read::{Limit, Received, body, is_multipart, media};
 
 use std::time::Duration;
 
-use ackpost_notify::{Format, Kind, TagFilter};
+use ackpost_apprise::TagFilter;
+use ackpost_notify::{Format, Kind};
 
 use super::memory::Share;
 use super::reply::Reply;
@@ -30,7 +32,7 @@ pub(crate) struct Payload {
     /// URLs for `/notify` without a key.
     pub(crate) urls: Vec<String>,
     pub(crate) files: Vec<GivenFile>,
-    /// How long to wait for outcomes; `None` leaves it to the configuration.
+    /// Time to wait for outcomes; `None` leaves it to the configuration.
     pub(crate) wait: Option<Duration>,
     /// Time to live in the outbox.
     pub(crate) ttl: Option<Duration>,
@@ -39,7 +41,7 @@ pub(crate) struct Payload {
 }
 
 /// Longest body of text; what is longer than any service carries in many pieces is a mistake or an attack.
-const MAX_TEXT_BYTES: usize = 1 << 20;
+pub(crate) const MAX_TEXT_BYTES: usize = 1 << 20;
 
 impl Payload {
     /// Reads the fields; `files` are those of a multipart body.
@@ -59,14 +61,14 @@ impl Payload {
                 .remedy("send `body`, or at least one attachment"));
         }
         let kind = match fields.text(&["type", "notify_type"])? {
-            Some(word) if !word.trim().is_empty() => word.parse::<Kind>().map_err(|error| {
-                Reply::bad_request("the notification type is not known").remedy(error.to_string())
-            })?,
+            Some(word) if !word.trim().is_empty() => word
+                .parse::<Kind>()
+                .map_err(|error| Reply::bad_request("unknown notification type").remedy(error.to_string()))?,
             _ => Kind::Info,
         };
         let format = match fields.text(&["format"])? {
             Some(word) if !word.trim().is_empty() => word.parse::<Format>().map_err(|error| {
-                Reply::bad_request("the format of the body is not known").remedy(error.to_string())
+                Reply::bad_request("unknown format of the body").remedy(error.to_string())
             })?,
             _ => Format::Text,
         };
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_a_bad_request() {
+    fn unreadable_payloads_are_a_bad_request() {
         for bad in [
             json!({}),
             json!({"title": "only"}),

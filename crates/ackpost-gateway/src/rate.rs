@@ -1,4 +1,4 @@
-//! How often: token buckets for callers, and a brake on guessing tokens.
+//! Rate limits: token buckets for callers, and a limit on guessing tokens.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// So many requests in so much time, written `60/1m`, `5/16s`, `1000/1h`.
+/// Number of requests in a time, written `60/1m`, `5/16s`, `1000/1h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     pub(crate) count: u32,
@@ -17,7 +17,7 @@ impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is no rate; write one like 60/1m, 5/16s or 1000/1h");
+        let bad = || format!("`{text}` is not a rate; write one like 60/1m, 5/16s or 1000/1h");
         let (count, per) = text.trim().split_once('/').ok_or_else(bad)?;
         let count: u32 = count.trim().parse().map_err(|_| bad())?;
         let per = super::units::duration(per).map_err(|_| bad())?;

@@ -1,4 +1,4 @@
-//! What a request is answered with, in the form the client asked for.
+//! Answers to requests, in the form the client asked for.
 //!
 //! Handlers say *what* happened ([`Reply`]); the [`negotiate`] layer turns it into JSON or text. So no handler
 //! looks at `Accept`, and an error looks the same wherever it arose.
@@ -13,7 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
-/// What happened, before it is written as JSON or text.
+/// The result of a request, before it is written as JSON or text.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     status: StatusCode,
@@ -54,7 +54,7 @@ impl Reply {
         Self::new(StatusCode::BAD_REQUEST, cause)
     }
 
-    /// Authentication is needed, or what was shown is not valid.
+    /// Authentication is needed, or the given credentials are not valid.
     pub(crate) fn unauthorized() -> Self {
         let mut reply = Self::new(StatusCode::UNAUTHORIZED, "a valid token is needed").remedy(
             "send `Authorization: Bearer TOKEN`, or the token as the password of HTTP Basic; \
@@ -120,6 +120,17 @@ impl Reply {
         self
     }
 
+    /// Returns a further member of the JSON form.
+    pub(crate) fn get(&self, name: &str) -> Option<&Value> {
+        self.fields.get(name)
+    }
+
+    /// Returns the seconds of `Retry-After`.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
+        let seconds = |wait: Duration| (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1);
+        self.retry_after.map(seconds)
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
@@ -127,6 +138,11 @@ impl Reply {
     /// Further lines of the text form.
     pub(crate) fn lines(&self) -> &[String] {
         &self.lines
+    }
+
+    /// Returns the cause without the remedy.
+    pub(crate) fn cause(&self) -> &str {
+        &self.text
     }
 
     /// Cause and remedy in one line, for pages.
@@ -138,7 +154,7 @@ impl Reply {
     }
 
     fn write(self, form: Form) -> Response {
-        let (status, retry_after, challenge) = (self.status, self.retry_after, self.challenge);
+        let (status, retry_after, challenge) = (self.status, self.retry_after_seconds(), self.challenge);
         let mut response = match form {
             // There is no body to say why in.
             _ if status == StatusCode::NO_CONTENT => self.without_body(),
@@ -152,11 +168,10 @@ impl Reply {
             }
             Form::Html => super::pages::log(status, &self.into_text()),
         };
-        if let Some(wait) = retry_after {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        if let Some(seconds) = retry_after {
             response
                 .headers_mut()
-                .insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+                .insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if challenge {
             response.headers_mut().insert(
@@ -212,7 +227,7 @@ impl Reply {
     }
 }
 
-/// How an answer is written.
+/// Format of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Json,
@@ -253,8 +268,8 @@ pub(crate) async fn negotiate(request: Request, next: Next) -> Response {
         // The router's own refusals (unknown path, wrong method) come without a body.
         let allow = response.headers().get(axum::http::header::ALLOW).cloned();
         let text = match response.status() {
-            StatusCode::METHOD_NOT_ALLOWED => "this path does not take this method",
-            StatusCode::NOT_FOUND => "there is no such path",
+            StatusCode::METHOD_NOT_ALLOWED => "this path does not accept this method",
+            StatusCode::NOT_FOUND => "unknown path",
             _ => "the request was refused",
         };
         response = Reply::new(response.status(), text).write(form);

@@ -1,24 +1,26 @@
-//! Every path of the gateway, and what lies around all of them.
+//! Every path of the gateway, and the layers around all of them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{MethodRouter, get, post};
 
 use super::auth::same_origin;
+use super::compat::{CompatService, answer};
 use super::metrics::Counted;
 use super::pages;
 use super::reply::{Reply, negotiate};
-use super::routes::{configure, hooks, meta, notify, outbox};
+use super::routes::{compat, configure, hooks, meta, notify, outbox};
 use super::state::Gateway;
 
-/// Every path with its handlers. The test of access (`matrix.rs`) has a row for each.
-pub(super) fn routes() -> Vec<(String, MethodRouter<Arc<Gateway>>)> {
+/// Every path with its handlers; `root` names the services whose paths are at the root. The test of access
+/// (`matrix.rs`) has a row for each.
+pub(super) fn routes(root: &[CompatService]) -> Vec<(String, MethodRouter<Arc<Gateway>>)> {
     let mut all: Vec<(String, MethodRouter<Arc<Gateway>>)> = Vec::new();
     // Apprise API answers with and without the slash at the end.
     for (path, route) in [
@@ -45,7 +47,15 @@ pub(super) fn routes() -> Vec<(String, MethodRouter<Arc<Gateway>>)> {
         all.push((path.to_owned(), route.clone()));
         all.push((format!("{path}/"), route));
     }
-    all.push(("/".to_owned(), get(|| async { Redirect::to("/ui") })));
+    let mut start = get(|| async { Redirect::to("/ui") });
+    for (path, route) in compat::routes(root) {
+        if path == "/" {
+            start = start.merge(route);
+        } else {
+            all.push((path.to_owned(), route));
+        }
+    }
+    all.push(("/".to_owned(), start));
     all.push(("/healthz".to_owned(), get(meta::healthz)));
     all.push(("/metrics".to_owned(), get(meta::metrics)));
     all.extend(pages::routes().map(|(path, route)| (path.to_owned(), route)));
@@ -54,16 +64,15 @@ pub(super) fn routes() -> Vec<(String, MethodRouter<Arc<Gateway>>)> {
 
 /// The whole service.
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
-    routes()
+    let root: Arc<[CompatService]> = gateway.config().compat_root.clone().into();
+    routes(&root)
         .into_iter()
         .fold(Router::new(), |router, (path, route)| router.route(&path, route))
-        .fallback(|| async {
-            Reply::not_found("there is no such path").remedy("see the guide of the gateway")
-        })
+        .fallback(|| async { Reply::not_found("unknown path").remedy("see the guide of the gateway") })
         .method_not_allowed_fallback(|| async {
             Reply::new(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "this path does not take this method",
+                "this path does not accept this method",
             )
         })
         .layer(middleware::from_fn_with_state(
@@ -74,6 +83,7 @@ pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(
             |_: Box<dyn std::any::Any + Send>| Reply::internal(&"a handler panicked").into_response(),
         ))
+        .layer(middleware::from_fn_with_state(root, answer::shape))
         .layer(middleware::from_fn(negotiate))
         .with_state(gateway)
 }
@@ -95,7 +105,10 @@ async fn from_own_pages(State(gateway): State<Arc<Gateway>>, request: Request, n
 /// Time for the whole request, and the counters.
 async fn bounded(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
     let limit = gateway.config().limits.request_time;
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    // The path as it came may hold a token.
+    let path = request.extensions().get::<MatchedPath>();
+    let path = path.map_or("(no such path)", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
     // A client that leaves ends this function in the middle.
     let in_flight = Counted::new(&gateway.counters.in_flight);
     let started = std::time::Instant::now();

@@ -1,5 +1,6 @@
-//! The handlers, by what they are about.
+//! The handlers, by subject.
 
+pub(crate) mod compat;
 pub(crate) mod configure;
 pub(crate) mod hooks;
 pub(crate) mod meta;
@@ -12,23 +13,23 @@ use axum::http::request::Parts;
 
 use super::auth::Caller;
 use super::payload;
+use super::permit;
 use super::reply::Reply;
 use super::state::Gateway;
-use super::turn;
 
 /// A request whose caller is known and whose body has been read.
-pub(crate) struct Opened {
+pub(crate) struct AuthenticatedRequest {
     pub(crate) caller: Caller,
     pub(crate) parts: Parts,
     pub(crate) body: payload::Received,
 }
 
 /// Identifies the caller first: nobody unknown gets a byte of the body read.
-pub(crate) async fn open(gateway: &Gateway, request: Request) -> Result<Opened, Reply> {
+pub(crate) async fn open(gateway: &Gateway, request: Request) -> Result<AuthenticatedRequest, Reply> {
     let (parts, body) = request.into_parts();
     let caller = Caller::identify(gateway, &parts)?;
     let limits = &gateway.config().limits;
-    let body = turn::without(&parts, async {
+    let body = permit::without(&parts, async {
         payload::body(
             &parts.headers,
             body,
@@ -38,5 +39,5 @@ pub(crate) async fn open(gateway: &Gateway, request: Request) -> Result<Opened, 
         .await
     })
     .await?;
-    Ok(Opened { caller, parts, body })
+    Ok(AuthenticatedRequest { caller, parts, body })
 }

@@ -4,27 +4,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackpost_notify::outbox::{Alarm, Outbox, OutboxError, WorkerSettings};
-use ackpost_notify::{Environment, Service, TagFilter, Values};
+use ackpost_apprise::{TagFilter, Values};
+use ackpost_notify::{Environment, ServiceUrl, Services};
+use ackpost_outbox::{Alarm, Outbox, OutboxError, WorkerSettings};
 use tokio::sync::watch;
 
 use super::catalog::{Catalog, OperatorOptions};
 use super::config::{Access, Config, ConfigError};
+use super::listeners;
 use super::router::router;
 use super::serve;
+use super::smtp;
 use super::state::Gateway;
 use super::store::Store;
 use super::token::{TokenError, Tokens};
 use ackpost_platform::service::{ServiceManager, Signal, Signals};
 
-/// How often the token file is looked at.
+/// Interval between two checks of the token file.
 const TOKEN_LOOK: Duration = Duration::from_secs(2);
-/// Longer than any target is watched.
+/// A time longer than any target is watched.
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Pause before a worker that failed is started again.
 const WORKER_PAUSE: Duration = Duration::from_secs(1);
 
-/// Why a gateway did not start.
+/// Reason why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
     /// A value of the configuration.
@@ -49,16 +52,19 @@ pub enum GatewayError {
         /// Error of the system.
         source: std::io::Error,
     },
+    /// Mail cannot be taken by SMTP.
+    #[error("{0}")]
+    Smtp(String),
     /// The outbox cannot be used.
     #[error("{0}")]
     Outbox(#[from] OutboxError),
-    /// The system gives no signals.
+    /// The system provides no signals.
     #[error("signals cannot be received: {0}")]
     Signals(std::io::Error),
 }
 
 impl GatewayError {
-    /// What a person can do about it.
+    /// Returns the remedy, as an imperative.
     pub fn remedy(&self) -> String {
         match self {
             Self::Config(_) => "correct it; `ackpost gateway config` prints a documented file".to_owned(),
@@ -70,13 +76,36 @@ impl GatewayError {
                 "stop the other program, or choose another port with `listen`".to_owned()
             }
             Self::Listen { .. } => "choose another address with `listen`".to_owned(),
+            Self::Smtp(_) => {
+                "correct [smtp] in gateway.toml, or stop the other program on this address".to_owned()
+            }
             Self::Outbox(error) => error.remedy(),
             Self::Signals(_) => "check the limits of the process".to_owned(),
         }
     }
 }
 
-/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again. `announce` is called with the addresses, and with
+/// Addresses that a gateway listens on.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Listening {
+    /// Addresses for HTTP.
+    pub http: Vec<std::net::SocketAddr>,
+    /// Addresses for mail.
+    pub smtp: Vec<std::net::SocketAddr>,
+}
+
+impl Listening {
+    fn of(listeners: &[tokio::net::TcpListener], mail: &smtp::Listening) -> Self {
+        let http = listeners.iter().filter_map(|listener| listener.local_addr().ok());
+        Self {
+            http: http.collect(),
+            smtp: mail.addresses(),
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT; SIGHUP reads the configuration again. URLs may name `services`. `announce` is called with the addresses and with
 /// true if no token is needed, once requests are answered.
 ///
 /// # Errors
@@ -86,7 +115,8 @@ pub async fn run(
     config_file: Option<&Path>,
     outbox: Outbox,
     operator: OperatorOptions,
-    announce: impl FnOnce(&[std::net::SocketAddr], bool),
+    services: Services,
+    announce: impl FnOnce(&Listening, bool),
 ) -> Result<(), GatewayError> {
     let mut signals = Signals::new().map_err(GatewayError::Signals)?;
     let manager = ServiceManager::from_env();
@@ -102,15 +132,15 @@ pub async fn run(
     let listeners = serve::listen(&config.listen)
         .await
         .map_err(|(address, source)| GatewayError::Listen { address, source })?;
+    let mail = smtp::Listening::open(&config.smtp)
+        .await
+        .map_err(|error| GatewayError::Smtp(error.to_string()))?;
     let drain = config.drain;
     let file = config_file.map(Path::to_owned);
-    let catalog = Catalog::new(store, operator);
+    let catalog = Catalog::new(store, operator, services);
     let gateway = Arc::new(Gateway::new(config, file, tokens, catalog, outbox));
-    let addresses: Vec<_> = listeners
-        .iter()
-        .filter_map(|listener| listener.local_addr().ok())
-        .collect();
-    warn_of_open_doors(&gateway);
+    let addresses = Listening::of(&listeners, &mail);
+    warn_of_open_access(&gateway);
 
     let (stop, stopped) = watch::channel(false);
     let (reload, reloaded) = watch::channel(0_u64);
@@ -120,6 +150,10 @@ pub async fn run(
         router(Arc::clone(&gateway)),
         stopped.clone(),
     ));
+    let mailed = tokio::spawn(mail.serve(Arc::clone(&gateway), stopped.clone()));
+    // It is announced as ready below, which must not come before the worker counts as running.
+    gateway.set_worker_alive(true);
+    let answered = tokio::spawn(listeners::run(gateway.clone(), reloaded.clone(), stopped.clone()));
     let delivered = tokio::spawn(deliver(Arc::clone(&gateway), stopped.clone(), reloaded, drain));
     let looked = tokio::spawn(look_after_tokens(Arc::clone(&gateway), stopped.clone()));
     let listened = tokio::spawn(look_after_listeners(
@@ -142,7 +176,7 @@ pub async fn run(
                         manager.status("taking messages");
                     }
                     Err(error) => {
-                        tracing::error!(%error, "the configuration was not read again; the old one stays");
+                        tracing::error!(%error, "the configuration was not read again; the old one stays in use");
                         manager.status("the configuration could not be read again");
                     }
                 },
@@ -157,25 +191,22 @@ pub async fn run(
     // A second signal does not wait.
     tokio::select! {
         () = async {
-            let _ = served.await;
-            let _ = delivered.await;
-            let _ = looked.await;
-            let _ = listened.await;
+            let _ = tokio::join!(served, mailed, delivered, looked, answered, listened);
         } => {}
-        asked = signals.next() => tracing::warn!(?asked, "ending at once; what is stored stays stored"),
+        asked = signals.next() => tracing::warn!(?asked, "stopping at once; stored messages stay stored"),
     }
     Ok(())
 }
 
-/// Says in the log who may do what without a token.
-fn warn_of_open_doors(gateway: &Gateway) {
+/// Logs the permissions of callers without a token.
+fn warn_of_open_access(gateway: &Gateway) {
     if gateway.config().access == Access::Open {
         tracing::warn!(
-            "access = \"open\": whoever can connect may send, change keys and read the secrets saved in them"
+            "access = \"open\": everybody who can connect may send, change keys and read their secrets"
         );
     } else if gateway.is_open() {
         tracing::warn!(
-            "no token is asked for: every program of this machine may send and change keys; secrets are not shown. \
+            "no token exists: every program on this machine may send and change keys; secrets are not shown. \
              `ackpost gateway token add` changes that"
         );
     }
@@ -198,11 +229,9 @@ async fn deliver(
 ) {
     loop {
         reloaded.mark_unchanged();
-        let settings = WorkerSettings {
-            drain,
-            alarm: alarm(&gateway).await,
-            ..WorkerSettings::default()
-        };
+        let settings = WorkerSettings::default()
+            .with_drain(drain)
+            .with_alarm(alarm(&gateway).await);
         let (mut stop, mut again) = (stopped.clone(), reloaded.clone());
         let end = async move {
             tokio::select! {
@@ -218,13 +247,13 @@ async fn deliver(
         }
         if let Err(error) = ended {
             gateway.set_worker_alive(false);
-            tracing::error!(%error, remedy = %error.remedy(), "deliveries stopped; they begin again");
+            tracing::error!(%error, remedy = %error.remedy(), "deliveries stopped and start again");
             tokio::time::sleep(WORKER_PAUSE).await;
         }
     }
 }
 
-/// Whom to tell of trouble, if anybody wants to know: the gateway (`alarm_after`), or a URL by its own `alarm_after=`.
+/// Returns the recipients of alarms, if the gateway (`alarm_after`) or a URL (`alarm_after=`) asks for alarms.
 async fn alarm(gateway: &Gateway) -> Option<Alarm> {
     let wanted = gateway.config().alarm_after;
     let found = listeners(gateway).await;
@@ -234,7 +263,7 @@ async fn alarm(gateway: &Gateway) -> Option<Alarm> {
     if found.services.is_empty() {
         tracing::warn!(
             tag = gateway.config().alarm_tag,
-            "alarms are wanted (alarm_after), but no service carries the alarm tag"
+            "alarm_after is set, but no service has the alarm tag"
         );
     }
     gateway.alarm_services.set(found.services);
@@ -245,7 +274,7 @@ async fn alarm(gateway: &Gateway) -> Option<Alarm> {
 }
 
 struct Listeners {
-    services: Vec<Service>,
+    services: Vec<ServiceUrl>,
     /// A URL has an `alarm_after=` of its own.
     asked_by_url: bool,
 }
@@ -267,7 +296,7 @@ async fn listeners(gateway: &Gateway) -> Listeners {
                     .extend(resolved.filter_map(|entry| entry.resolve(&values).ok()));
                 found.asked_by_url |= notifier
                     .iter()
-                    .filter_map(ackpost_notify::Entry::service)
+                    .filter_map(ackpost_apprise::Entry::service)
                     .any(|service| service.common().queue.contains_key("alarm_after"));
             }
             Ok(None) => {}

@@ -1,4 +1,4 @@
-//! What all requests share.
+//! State that all requests share.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use ackpost_notify::outbox::{AlarmServices, Outbox};
+use ackpost_operate::Desk;
+use ackpost_outbox::{AlarmServices, Outbox};
 use tokio::sync::Notify;
 
 use super::catalog::Catalog;
@@ -14,6 +15,7 @@ use super::config::{Access, Config, ConfigError};
 use super::health::Health;
 use super::key::Key;
 use super::login::Logins;
+use super::mail::Mail;
 use super::memory::Memory;
 use super::metrics::Counters;
 use super::rate::Buckets;
@@ -35,21 +37,35 @@ pub(crate) struct Gateway {
     pub(crate) memory: Arc<Memory>,
     pub(crate) health: Health,
     pub(crate) started: Instant,
-    /// Who hears of trouble.
+    /// Services that receive alarms.
     pub(crate) alarm_services: AlarmServices,
-    /// A key was saved or deleted.
+    /// Notified when a key was saved or deleted.
     pub(crate) keys_changed: Notify,
+    /// Notified for the listeners of answers when a key was saved or deleted.
+    pub(crate) answers_changed: Notify,
+    /// The desk that decides about answers to alerts, if anybody may answer.
+    desk: RwLock<Option<Desk>>,
     worker_alive: AtomicBool,
     draining: AtomicBool,
 }
 
-/// How often who called.
+/// Rate limits for callers and for wrong tokens.
 #[derive(Debug)]
 pub(crate) struct Rates {
-    /// By token, on an open gateway by address.
+    /// Requests by token; on an open gateway, by address.
     pub(crate) callers: Buckets<String>,
     /// Wrong tokens by address.
     pub(crate) guesses: Buckets<IpAddr>,
+}
+
+/// Returns the memory of the largest request, or of the largest mail if there are mails.
+fn largest(config: &Config) -> usize {
+    let body = config.limits.body_bytes.saturating_mul(2);
+    if config.smtp.listens() {
+        body.max(Mail::memory(config.smtp.bytes))
+    } else {
+        body
+    }
 }
 
 impl Gateway {
@@ -60,7 +76,7 @@ impl Gateway {
         catalog: Catalog,
         outbox: Outbox,
     ) -> Self {
-        let memory = Memory::new(config.limits.memory, config.limits.body_bytes);
+        let memory = Memory::new(config.limits.memory, largest(&config));
         Self {
             config: RwLock::new(Arc::new(config)),
             config_file,
@@ -78,6 +94,8 @@ impl Gateway {
             started: Instant::now(),
             alarm_services: AlarmServices::default(),
             keys_changed: Notify::new(),
+            answers_changed: Notify::new(),
+            desk: RwLock::default(),
             worker_alive: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
@@ -98,7 +116,7 @@ impl Gateway {
         }
     }
 
-    /// Reads the configuration and everything it names again. What listens, and where things are kept, stays.
+    /// Reads the configuration and everything it names again. Listeners and folders stay the same.
     pub(crate) fn reload(&self) -> Result<(), ConfigError> {
         if let Some(file) = &self.config_file {
             let mut new = Config::load(file, &|name| std::env::var(name).ok())?;
@@ -106,6 +124,8 @@ impl Gateway {
             new.listen.clone_from(&old.listen);
             new.folder.clone_from(&old.folder);
             new.outbox.clone_from(&old.outbox);
+            new.smtp.listen.clone_from(&old.smtp.listen);
+            new.smtp.tls_listen.clone_from(&old.smtp.tls_listen);
             self.configure(new);
         }
         self.catalog.forget();
@@ -151,6 +171,15 @@ impl Gateway {
         self.worker_alive.store(alive, Ordering::Relaxed);
     }
 
+    /// The desk of the answers, while they are listened for.
+    pub(crate) fn desk(&self) -> Option<Desk> {
+        self.desk.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_desk(&self, desk: Option<Desk>) {
+        *self.desk.write().unwrap_or_else(PoisonError::into_inner) = desk;
+    }
+
     pub(crate) fn set_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
@@ -158,5 +187,20 @@ impl Gateway {
     /// True while messages are being delivered and requests are taken.
     pub(crate) fn is_healthy(&self) -> bool {
         self.worker_alive.load(Ordering::Relaxed) && !self.draining.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_mail_has_its_memory_set_aside() {
+        let mut config = Config::with_folder("/x".into());
+        assert_eq!(largest(&config), 32 << 20);
+        config.smtp.listen = vec![([127, 0, 0, 1], 25).into()];
+        assert_eq!(largest(&config), 48 << 20);
+        config.smtp.bytes = 1 << 20;
+        assert_eq!(largest(&config), 32 << 20);
     }
 }

@@ -1,4 +1,4 @@
-//! What `/add/KEY` saves: one sealed file for each key.
+//! Configurations saved by `/add/KEY`: one sealed file for each key.
 //!
 //! A configuration holds passwords and seeds, so it is encrypted (XChaCha20-Poly1305) with the gateway's key file.
 //! The name of a file is a hash of the key: no key, however odd, names a path, and two keys that differ only in
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::key::Key;
 use ackpost_platform::private_file;
 
-/// Which language a configuration is written in.
+/// Language of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ConfigFormat {
@@ -71,6 +71,8 @@ impl std::fmt::Debug for Store {
 }
 
 const NONCE_BYTES: usize = 24;
+/// Room that a configuration of the largest size takes, with the file that it replaces.
+const ROOM_BYTES: u64 = 256 << 10;
 const EXTENSION: &str = "sealed";
 /// First byte of every file: how the rest is to be read.
 const VERSION: u8 = 1;
@@ -120,7 +122,7 @@ impl Store {
         private_file::replace(&path, &content)
     }
 
-    /// What is saved under a key.
+    /// Returns the configuration saved under a key.
     pub(crate) fn load(&self, key: &Key) -> io::Result<Option<Stored>> {
         let Some(stored) = self.open_file(&self.path(key))? else {
             return Ok(None);
@@ -166,12 +168,9 @@ impl Store {
         }
     }
 
-    /// True when a configuration could be saved.
+    /// Returns true if a configuration could be saved. Writes nothing.
     pub(crate) fn is_writable(&self) -> bool {
-        let probe = self.folder.join(".probe");
-        private_file::replace(&probe, b"")
-            .and_then(|()| std::fs::remove_file(&probe))
-            .is_ok()
+        ackpost_platform::disk::check_room(&self.folder, ROOM_BYTES).is_ok()
     }
 
     /// A tag that changes whenever the configuration of a key does.
@@ -201,7 +200,7 @@ impl Store {
     }
 }
 
-/// What a sealed file is bound to, so that one file cannot be passed off as another: its own name.
+/// Returns the name of a sealed file, to which the file is bound, so that one file cannot be passed off as another.
 fn bound_to(path: &Path) -> Vec<u8> {
     path.file_name()
         .map(|name| name.as_encoded_bytes().to_vec())
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_saved_comes_back_and_is_sealed_at_rest() {
+    fn saved_configurations_come_back_and_are_sealed_at_rest() {
         let folder = tempfile::tempdir().expect("a folder");
         let (keys, file) = (folder.path().join("keys"), folder.path().join("key"));
         let store = Store::open(&keys, &file).expect("opened");

@@ -1,7 +1,7 @@
 //! The tag expressions of Apprise API: `a, b` or `a|b` is either, `a b` is both; as JSON a list is either,
 //! a list inside a list is both.
 
-use ackpost_notify::{TagFilter, Wanted};
+use ackpost_apprise::{TagFilter, Wanted};
 use serde_json::Value;
 
 use super::reply::Reply;
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_written_is_no_filter() {
+    fn an_empty_text_is_not_a_filter() {
         assert_eq!(parse_text(" , ").expect("legal"), None);
         assert_eq!(parse_json(&json!([])).expect("legal"), None);
     }

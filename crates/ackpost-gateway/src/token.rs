@@ -4,6 +4,8 @@
 //! random and long, one SHA-256 is enough at rest (there is nothing to guess a dictionary against), and the
 //! comparison of the hashes takes the same time whatever differs.
 
+mod grant;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,137 +18,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::key::Key;
 use super::rate::Rate;
 use ackpost_platform::private_file;
-
-/// Permission of a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Send through a stored key: `/notify/KEY`, `/hook/…`.
-    Notify,
-    /// Send to URLs that come with the request: `/notify`.
-    Urls,
-    /// Read a key's URLs, masked.
-    Read,
-    /// Save, delete and read a key's configuration with its secrets.
-    Configure,
-    /// Look into the outbox and retry or drop what is in it.
-    Outbox,
-    /// Read `/metrics`.
-    Metrics,
-}
-
-impl Scope {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Notify,
-        Self::Urls,
-        Self::Read,
-        Self::Configure,
-        Self::Outbox,
-        Self::Metrics,
-    ];
-
-    /// Returns the word of configuration files and commands.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Notify => "notify",
-            Self::Urls => "urls",
-            Self::Read => "read",
-            Self::Configure => "configure",
-            Self::Outbox => "outbox",
-            Self::Metrics => "metrics",
-        }
-    }
-
-    /// Returns one sentence for people: the requests that this permission allows.
-    pub fn help(self) -> &'static str {
-        match self {
-            Self::Notify => "Send through a stored key: `/notify/KEY`, `/hook/…`",
-            Self::Urls => "Send to URLs that come with the request: `/notify`",
-            Self::Read => "Read a key's URLs, masked",
-            Self::Configure => "Save, delete and read a key's configuration with its secrets",
-            Self::Outbox => "Look into the outbox and retry or drop what is in it",
-            Self::Metrics => "Read `/metrics`",
-        }
-    }
-}
-
-/// Permissions of one token; a row of `tokens.toml`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Grant {
-    /// Its name, for people; unique.
-    pub name: String,
-    /// Finds the row; not secret.
-    pub id: String,
-    /// SHA-256 of the whole token, hex.
-    sha256: String,
-    /// The keys it may use; `*` is every key, `ops-*` those that begin so.
-    #[serde(default)]
-    pub keys: Vec<String>,
-    /// When not empty: only services that carry one of these tags are reached.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
-    /// Its permissions.
-    pub allow: Vec<Scope>,
-    /// How often; the gateway's `token_rate` when left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rate: Option<String>,
-    /// Seconds since 1970 after which it is void.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<u64>,
-}
-
-impl Grant {
-    /// True when the key is one of those the token is bound to.
-    pub(crate) fn covers(&self, key: &Key) -> bool {
-        self.keys.iter().any(|pattern| match pattern.strip_suffix('*') {
-            Some(start) => key.as_str().starts_with(start),
-            None => pattern == key.as_str(),
-        })
-    }
-
-    /// Returns true when the token is bound to no keys and no tags.
-    pub(crate) fn is_unbound(&self) -> bool {
-        self.tags.is_empty() && self.keys.iter().any(|pattern| pattern == "*")
-    }
-
-    pub(crate) fn allows(&self, scope: Scope) -> bool {
-        self.allow.contains(&scope)
-    }
-
-    pub(crate) fn rate(&self) -> Option<Rate> {
-        self.rate.as_deref().and_then(|text| text.parse().ok())
-    }
-
-    /// True when its time is over: it is refused like an unknown one.
-    pub fn expired(&self, now: SystemTime) -> bool {
-        let now = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        self.expires.is_some_and(|end| now >= end)
-    }
-}
-
-/// Permissions of a new token.
-#[derive(Clone, Debug)]
-pub struct NewToken {
-    /// Its name, for people; unique.
-    pub name: String,
-    /// The keys it may use; `*` is every key, `ops-*` those that begin so.
-    pub keys: Vec<String>,
-    /// When not empty, only services that carry one of these tags are reached.
-    pub tags: Vec<String>,
-    /// Its permissions.
-    pub allow: Vec<Scope>,
-    /// Its rate limit; the gateway's `token_rate` when left out.
-    pub rate: Option<Rate>,
-    /// How long it is valid; without an end when left out.
-    pub lifetime: Option<Duration>,
-}
+pub use grant::{Grant, NewToken, Scope};
 
 /// Error of the token file.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +33,7 @@ pub enum TokenError {
         /// Error of the system.
         source: std::io::Error,
     },
-    /// The file is no list of tokens.
+    /// The file is not a list of tokens.
     #[error("{path}: {reason}")]
     Content {
         /// The file.
@@ -171,9 +45,9 @@ pub enum TokenError {
     #[error("a token named `{0}` exists already; remove it first or choose another name")]
     NameTaken(String),
     /// There is no token of this name.
-    #[error("there is no token named `{0}`; `ackpost gateway token list` shows them")]
+    #[error("no token is named `{0}`; `ackpost gateway token list` lists the tokens")]
     Unknown(String),
-    /// The system gives no random bytes.
+    /// The system provides no random bytes.
     #[error("no randomness from the operating system: {0}")]
     Random(getrandom::Error),
 }
@@ -302,6 +176,9 @@ impl Tokens {
     }
 
     /// Makes a token and writes its row. The token itself is returned this once.
+    ///
+    /// # Errors
+    /// The name is taken, the file cannot be read or written, or the system has no randomness.
     pub fn add(&self, new: NewToken, now: SystemTime) -> Result<SecretString, TokenError> {
         let _lock = self.lock()?;
         let mut file = self.read()?;
@@ -336,6 +213,9 @@ impl Tokens {
     }
 
     /// Removes a row by its name.
+    ///
+    /// # Errors
+    /// No token has this name, or the file cannot be read or written.
     pub fn remove(&self, name: &str) -> Result<(), TokenError> {
         let _lock = self.lock()?;
         let mut file = self.read()?;
@@ -349,7 +229,7 @@ impl Tokens {
     }
 
     /// Waits until no other command changes the tokens; the lock ends with the returned file.
-    fn lock(&self) -> Result<std::fs::File, TokenError> {
+    fn lock(&self) -> Result<private_file::LockedFile, TokenError> {
         let path = self.beside(LOCK);
         private_file::lock(&path, LOCK_WAIT).map_err(|source| TokenError::File { path, source })
     }
@@ -434,6 +314,7 @@ fn version(path: &Path) -> Option<Version> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::Key;
 
     fn new(name: &str) -> NewToken {
         NewToken {
@@ -457,7 +338,11 @@ mod tests {
         let now = SystemTime::now();
         let token = tokens.add(new("ci"), now).expect("added");
         let text = std::fs::read_to_string(&path).expect("written");
-        let secret = token.expose_secret().rsplit('_').next().expect("a secret part");
+        let secret = token
+            .expose_secret()
+            .splitn(3, '_')
+            .nth(2)
+            .expect("a secret part");
         assert!(!text.contains(secret));
         let grant = tokens.check(token.expose_secret(), now).expect("valid");
         assert_eq!(grant.name, "ci");

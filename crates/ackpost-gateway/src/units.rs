@@ -7,13 +7,13 @@ use std::time::Duration;
 /// # Errors
 /// A sentence that names the text and shows how a time is written.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    ackpost_platform::span::parse(text).map_err(|error| format!("`{text}` is no time: {error}"))
+    ackpost_platform::span::parse(text).map_err(|error| format!("`{text}` is not a time: {error}"))
 }
 
 /// `512`, `64KiB`, `16MiB`, `1GiB`; KB, MB and GB are powers of ten.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
     let text = text.trim();
-    let bad = || format!("`{text}` is no size; write one like 65536, 64KiB or 16MiB");
+    let bad = || format!("`{text}` is not a size; write one like 65536, 64KiB or 16MiB");
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: usize = text[..end].parse().map_err(|_| bad())?;
     let unit: usize = match text[end..].trim().to_ascii_lowercase().as_str() {

@@ -1,4 +1,4 @@
-//! Which addresses belong to the public internet: what strangers name must not reach into a private network.
+//! Addresses of the public internet. An address that a stranger names must not reach into a private network.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

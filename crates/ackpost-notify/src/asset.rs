@@ -1,20 +1,22 @@
 //! Settings of a whole run (`asset:` in YAML, the library's defaults).
 
-use crate::message::{Format, Message};
+use std::str::FromStr;
+
+use crate::message::{Format, Message, UnknownWord, word};
 
 /// Settings of a whole run. The fields that YAML's `asset:` may set are exactly the ones
 /// Apprise lets it set; the others have no effect on the services here and are accepted.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a setting of its own, named as in a configuration"
+    reason = "each is its own setting, named as in a configuration"
 )]
 pub struct Asset {
-    /// Who sends: `User-Agent` on http, default "Ackpost".
+    /// Name of the sender: `User-Agent` on http, default "Ackpost".
     pub app_id: String,
     /// One line about the sender.
     pub app_desc: String,
-    /// Where the sender is described.
+    /// URL of a page about the sender.
     pub app_url: String,
     /// Name of the picture set; no effect here.
     pub theme: String,
@@ -40,6 +42,8 @@ pub struct Asset {
     pub default_retry: u32,
     /// Default of `wait=`, seconds.
     pub default_wait: f64,
+    /// The rule for entries of services that this program does not implement; `None` leaves it to the program.
+    pub foreign: Option<Foreign>,
     /// Other keys that a configuration set, as text, in order.
     pub others: Vec<(String, String)>,
 }
@@ -62,6 +66,7 @@ impl Default for Asset {
             language: "en".to_owned(),
             default_retry: 0,
             default_wait: 0.5,
+            foreign: None,
             others: Vec::new(),
         }
     }
@@ -75,5 +80,40 @@ impl Asset {
         message.interpret_escapes |= self.interpret_escapes;
         message.interpret_emojis = message.interpret_emojis.or(self.interpret_emojis);
         message
+    }
+}
+
+/// The rule of a run for entries of services that this program does not implement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Foreign {
+    /// Hands them to an installed Apprise.
+    #[default]
+    Apprise,
+    /// Leaves the entries out.
+    Skip,
+    /// Counts them as failures.
+    Fail,
+}
+
+impl Foreign {
+    /// All rules.
+    pub const ALL: [Self; 3] = [Self::Apprise, Self::Skip, Self::Fail];
+
+    /// Returns `apprise`, `skip` or `fail`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Apprise => "apprise",
+            Self::Skip => "skip",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+impl FromStr for Foreign {
+    type Err = UnknownWord;
+
+    /// Any case, blanks around it ignored.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        word(text, &Self::ALL, Self::as_str)
     }
 }

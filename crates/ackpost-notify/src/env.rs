@@ -1,6 +1,7 @@
 //! The outside world as far as a URL or a configuration may look at it.
 
 use std::collections::BTreeMap;
+use std::env::VarError;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,9 +19,18 @@ type Lookup = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 pub struct Guest {
     /// Connections may go to addresses that are not on the public internet.
     pub private_addresses: bool,
+    /// URLs may name services that another program delivers ([`ForeignKind`](crate::ForeignKind)), apart from those that act
+    /// on this machine.
+    #[serde(default)]
+    pub foreign: bool,
 }
 
 impl Guest {
+    /// Returns true if a connection may go to this address.
+    pub fn allows(self, address: IpAddr) -> bool {
+        self.private_addresses || is_public(address)
+    }
+
     /// The rule for the addresses of connections, unless any address is allowed.
     pub(crate) fn address_rule(self) -> Option<fn(IpAddr) -> bool> {
         (!self.private_addresses).then_some(is_public as fn(IpAddr) -> bool)
@@ -32,23 +42,20 @@ impl Guest {
 pub struct Environment {
     vars: Lookup,
     home: Option<PathBuf>,
-    prefixed: Arc<BTreeMap<String, String>>,
     guest: Option<Guest>,
 }
 
 impl Environment {
-    /// The process's own environment.
+    /// The process's own environment. Without `HOME`, as below cron and in services, the home folder is that of the user.
     pub fn system() -> Self {
-        let templates = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("APPRISE_"))
-            .collect();
+        let home = std::env::home_dir().filter(|home| !home.as_os_str().is_empty());
+        let of_user = home.as_ref().and_then(|home| home.to_str().map(str::to_owned));
         Self {
-            vars: Arc::new(|name| std::env::var(name).ok()),
-            home: std::env::var_os("HOME")
-                .filter(|home| !home.is_empty())
-                .map(PathBuf::from),
-            prefixed: Arc::new(templates),
+            vars: Arc::new(move |name| match std::env::var(name) {
+                Err(VarError::NotPresent) if name == "HOME" => of_user.clone(),
+                value => value.ok(),
+            }),
+            home,
             guest: None,
         }
     }
@@ -57,12 +64,9 @@ impl Environment {
     pub fn from_vars<K: Into<String>, V: Into<String>>(vars: impl IntoIterator<Item = (K, V)>) -> Self {
         let map: BTreeMap<String, String> = vars.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
         let home = map.get("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
-        let map = Arc::new(map);
-        let lookup = Arc::clone(&map);
         Self {
-            vars: Arc::new(move |name| lookup.get(name).cloned()),
+            vars: Arc::new(move |name| map.get(name).cloned()),
             home,
-            prefixed: map,
             guest: None,
         }
     }
@@ -74,7 +78,7 @@ impl Environment {
         Self::for_guest(Guest::default())
     }
 
-    /// The same with other rules.
+    /// Returns the environment for URLs of a guest with these rules.
     pub fn for_guest(guest: Guest) -> Self {
         Self {
             guest: Some(guest),
@@ -82,7 +86,7 @@ impl Environment {
         }
     }
 
-    /// The rules for somebody else's URLs, if there are any.
+    /// Returns the rules for URLs that somebody else handed over, if there are any.
     pub fn guest(&self) -> Option<Guest> {
         self.guest
     }
@@ -93,7 +97,10 @@ impl Environment {
     }
 
     /// Refuses something that would look at this machine, and whose value can be written instead.
-    pub(crate) fn refuse_foreign(&self, what: &str) -> Result<(), crate::Diagnostic> {
+    ///
+    /// # Errors
+    /// Somebody else handed the URL or the configuration over.
+    pub fn refuse_foreign(&self, what: &str) -> Result<(), crate::Diagnostic> {
         self.refuse_foreign_file(what, "write the value itself")
     }
 
@@ -101,7 +108,7 @@ impl Environment {
     pub(crate) fn refuse_foreign_file(&self, what: &str, remedy: &str) -> Result<(), crate::Diagnostic> {
         if self.is_foreign() {
             return Err(crate::Diagnostic::error(
-                format!("{what} is not allowed here, because this text was handed over by somebody else"),
+                format!("{what} is not allowed here, because this text comes from outside"),
                 remedy,
             ));
         }
@@ -121,13 +128,6 @@ impl Environment {
     /// The home folder.
     pub fn home(&self) -> Option<&PathBuf> {
         self.home.as_ref()
-    }
-
-    /// Variables beginning with `prefix`, without it (used for `APPRISE_TEMPLATE_…`).
-    pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
-        self.prefixed
-            .iter()
-            .filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
     }
 }
 

@@ -1,10 +1,13 @@
-//! What is to be said: title, body, its kind and format, and the files that go with it.
+//! Messages: title, body, kind, format, and files.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use bytes::Bytes;
+
+/// Header in which gateways count the gateways that a message went through, in requests (as Apprise does) and in mails.
+pub const HOPS_HEADER: &str = "X-Apprise-Recursion-Count";
 
 /// One notification, before it is rendered for any service.
 ///
@@ -23,9 +26,9 @@ pub struct Message {
     pub title: String,
     /// The text.
     pub body: String,
-    /// What the text is written in. `None` ("undeclared") means that no conversion takes place.
+    /// Format of the text. `None` ("undeclared") means that no conversion takes place.
     pub input_format: Option<Format>,
-    /// What the message is about; neither SOGS nor XMPP shows it, other services may.
+    /// Kind of the message; neither SOGS nor XMPP shows it, other services may.
     pub kind: Kind,
     /// Files sent along, in this order.
     pub attachments: Vec<Attachment>,
@@ -34,6 +37,8 @@ pub struct Message {
     /// Turn `:smile:` into its emoji: `Some(true)` always (unless the URL says `emojis=no`),
     /// `Some(false)` never, `None` when the URL says `emojis=yes`.
     pub interpret_emojis: Option<bool>,
+    /// Number of gateways that it went through. Channels that may lead back to a gateway send it in [`HOPS_HEADER`].
+    pub hops: u32,
 }
 
 impl Message {
@@ -63,6 +68,12 @@ impl Message {
         self
     }
 
+    /// Says how many gateways it went through.
+    pub fn hops(mut self, hops: u32) -> Self {
+        self.hops = hops;
+        self
+    }
+
     /// Adds a file.
     pub fn attach(mut self, attachment: Attachment) -> Self {
         self.attachments.push(attachment);
@@ -82,7 +93,7 @@ impl Message {
     }
 }
 
-/// What a message is about (Apprise's notification type).
+/// Kind of a message (Apprise's notification type).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Something to know.
@@ -97,10 +108,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind, in Apprise's order.
+    /// All kinds, in Apprise's order.
     pub const ALL: [Self; 4] = [Self::Info, Self::Success, Self::Warning, Self::Failure];
 
-    /// The lower-case word.
+    /// Returns the lower-case word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Info => "info",
@@ -126,7 +137,7 @@ impl FromStr for Kind {
     }
 }
 
-/// What a text is written in.
+/// Format of a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Plain text.
@@ -139,10 +150,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// Every format, in Apprise's order.
+    /// All formats, in Apprise's order.
     pub const ALL: [Self; 3] = [Self::Text, Self::Html, Self::Markdown];
 
-    /// The lower-case word.
+    /// Returns the lower-case word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -167,23 +178,23 @@ impl FromStr for Format {
     }
 }
 
-/// What to do with a text longer than a service carries.
+/// Handling of a text that is longer than a service carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Overflow {
     /// Leave it to the service: the text is handed over untouched.
     #[default]
     Upstream,
-    /// Cut it off.
+    /// Cut the text off.
     Truncate,
     /// Send it in several pieces.
     Split,
 }
 
 impl Overflow {
-    /// Every way, in Apprise's order.
+    /// All ways to handle it, in Apprise's order.
     pub const ALL: [Self; 3] = [Self::Upstream, Self::Truncate, Self::Split];
 
-    /// The lower-case word.
+    /// Returns the lower-case word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Upstream => "upstream",
@@ -202,7 +213,7 @@ impl FromStr for Overflow {
     }
 }
 
-fn word<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, UnknownWord> {
+pub(crate) fn word<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, UnknownWord> {
     let wanted = text.trim();
     all.iter()
         .copied()
@@ -223,7 +234,7 @@ pub struct UnknownWord {
 /// A file that goes with a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// Where the bytes are.
+    /// Source of the bytes.
     pub source: AttachmentSource,
     /// The name shown to the reader; `None` takes the last part of the path or URL.
     pub name: Option<String>,
@@ -231,7 +242,7 @@ pub struct Attachment {
     pub media_type: Option<String>,
 }
 
-/// Where the bytes of an attachment are.
+/// Source of the bytes of an attachment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttachmentSource {
     /// A file on this machine.
@@ -261,7 +272,7 @@ impl Attachment {
         }
     }
 
-    /// What a person writes after `--attach`: a path, `file://…`, or `http(s)://…`.
+    /// Reads the value of `--attach`: a path, `file://…`, or `http(s)://…`.
     pub fn parse(text: &str) -> Self {
         let text = text.trim();
         let lower = text.to_ascii_lowercase();

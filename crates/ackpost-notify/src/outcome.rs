@@ -9,7 +9,7 @@ use std::time::Duration;
 pub enum Outcome {
     /// The other side said that it has the message.
     Delivered {
-        /// Who or what said so.
+        /// Kind of the confirmation.
         confirmed_by: Confirmation,
         /// The message's id on the other side (SOGS message id, XMPP origin-id), when there is one.
         id: Option<String>,
@@ -20,31 +20,31 @@ pub enum Outcome {
         lack: Lack,
         /// The message's id on the other side, when there is one.
         id: Option<String>,
-        /// What happened, as a lower-case fragment.
+        /// Reason, as a lower-case fragment.
         reason: String,
-        /// What a person can do about it.
+        /// Remedy: an action that a person can take.
         remedy: String,
     },
     /// Not delivered, and trying again later may help.
     Deferred {
-        /// What happened, as a lower-case fragment.
+        /// Reason, as a lower-case fragment.
         reason: String,
-        /// What a person can do about it.
+        /// Remedy: an action that a person can take.
         remedy: String,
-        /// How long the other side asked to wait.
+        /// Time that the other side asked to wait.
         retry_after: Option<Duration>,
     },
     /// Not delivered, and the same attempt would fail again.
     Refused {
-        /// What happened, as a lower-case fragment.
+        /// Reason, as a lower-case fragment.
         reason: String,
-        /// What a person can do about it.
+        /// Remedy: an action that a person can take.
         remedy: String,
     },
 }
 
 impl Outcome {
-    /// A refusal.
+    /// Creates the outcome of a refused message.
     pub fn refused(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Refused {
             reason: reason.into(),
@@ -63,7 +63,7 @@ impl Outcome {
 
     /// Returns the outcome of a message in several pieces that were all taken: the first that was not taken as it was
     /// asked for, else the weakest confirmation, with the first id.
-    pub(crate) fn with_piece(self, later: Self) -> Self {
+    pub fn with_piece(self, later: Self) -> Self {
         match (self, later) {
             (
                 Self::Delivered { confirmed_by, id },
@@ -95,7 +95,7 @@ impl Outcome {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Delivered {
-                confirmed_by: Confirmation::HandedOver,
+                confirmed_by: Confirmation::HandedOver | Confirmation::Apprise,
                 ..
             } => "handed-over",
             Self::Delivered { .. } => "delivered",
@@ -110,17 +110,29 @@ impl Outcome {
         matches!(self, Self::Delivered { .. })
     }
 
+    /// True when it is a success without proof: the message was handed over.
+    pub fn is_handed_over(&self) -> bool {
+        matches!(
+            self,
+            Self::Delivered {
+                confirmed_by: Confirmation::HandedOver | Confirmation::Apprise,
+                ..
+            }
+        )
+    }
+
     /// True when the other side took the message, so that it must not be sent again.
     pub fn is_taken(&self) -> bool {
         matches!(self, Self::Delivered { .. } | Self::Partial { .. })
     }
 
-    /// The same outcome for a message whose text went without some of its files, for these reasons.
-    pub(crate) fn without_files(self, missing: &[String]) -> Self {
+    /// Returns the outcome of a message whose text went without some of its files, for these reasons: incomplete, if it was
+    /// delivered.
+    pub fn without_files(self, missing: &[String]) -> Self {
         if missing.is_empty() {
             return self;
         }
-        let reason = format!("the text went without {}", missing.join("; without "));
+        let reason = format!("the text was sent without {}", missing.join("; without "));
         match self {
             Self::Delivered { id, .. } => Self::Partial {
                 lack: Lack::Files,
@@ -143,7 +155,7 @@ impl Outcome {
         }
     }
 
-    /// What happened, when it was not delivered.
+    /// Returns the reason, if the message was not delivered.
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Delivered { .. } => None,
@@ -153,7 +165,7 @@ impl Outcome {
         }
     }
 
-    /// What a person can do about it, when it was not delivered.
+    /// Returns the remedy, if the message was not delivered.
     pub fn remedy(&self) -> Option<&str> {
         match self {
             Self::Delivered { .. } => None,
@@ -168,7 +180,7 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Lack {
-    /// Nobody sees the message: it waits for approval, or a filter hides it.
+    /// The message is not visible: it waits for approval, or a filter hides it.
     Withheld,
     /// The text arrived without some of its files.
     Files,
@@ -177,7 +189,7 @@ pub enum Lack {
 }
 
 impl Lack {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Withheld, Self::Files, Self::Proof];
 
     /// Returns the word used in `--json` and in the text: `withheld`, `incomplete` or `unconfirmed`.
@@ -190,16 +202,20 @@ impl Lack {
     }
 }
 
-/// What "delivered" rests on, from weakest to strongest.
+/// Evidence that "delivered" rests on, from weakest to strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Confirmation {
     /// Written to the connection, nothing more (only when `confirm=sent` asks for no more).
     Sent,
+    /// Apprise reported success. Its services answer differently, and some do not answer at all.
+    Apprise,
     /// The message was handed over without proof. XMPP: the sender's server passed it to another domain and nothing
-    /// came back in time. SOGS: the server accepted it, but its answer does not show our message.
+    /// came back in time. SOGS: the server accepted it, but its answer does not show our message. Mail: the first mail
+    /// server queued it.
     HandedOver,
-    /// The server has taken it: SOGS answered with an id and our own message; XMPP answered the ping behind it.
+    /// The server has taken it: SOGS answered with an id and our own message; XMPP answered the ping behind it; ntfy and
+    /// Gotify answered with the id of the message, a webhook with a status from 200 to 299.
     Server,
     /// The room reflected it to us with our id.
     Room,
@@ -212,6 +228,7 @@ impl Confirmation {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sent => "sent",
+            Self::Apprise => "apprise",
             Self::HandedOver => "handed-over",
             Self::Server => "server",
             Self::Room => "room",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How much a problem weighs.
+/// Severity of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// The thing works, but perhaps not as meant.
@@ -11,10 +11,22 @@ pub enum Severity {
     Error,
 }
 
+/// Difference between problems that a program has to tell apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProblemKind {
+    /// No difference that a program would act on.
+    #[default]
+    Other,
+    /// The URL is right, but its service has no such parameter here. Apprise has it and could be handed the URL.
+    UnsupportedParameter,
+}
+
 /// Something wrong with a URL or a configuration entry. No field ever holds a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Diagnostic {
-    /// How much it weighs.
+    /// Severity of the problem.
     pub severity: Severity,
     /// The configuration file or address, when it came from one.
     pub file: Option<String>,
@@ -24,10 +36,12 @@ pub struct Diagnostic {
     pub column: Option<u32>,
     /// The parameter or configuration key it is about.
     pub key: Option<String>,
-    /// What is wrong, as a lower-case fragment.
+    /// Cause, as a lower-case fragment.
     pub cause: String,
-    /// What a person can do about it.
+    /// Remedy: an action that a person can take.
     pub remedy: String,
+    /// Kind of the problem, for programs.
+    pub kind: ProblemKind,
 }
 
 impl Diagnostic {
@@ -41,7 +55,24 @@ impl Diagnostic {
             key: None,
             cause: cause.into(),
             remedy: remedy.into(),
+            kind: ProblemKind::Other,
         }
+    }
+
+    /// Returns the error for a parameter that Apprise has and that the service does not have here.
+    pub fn unsupported_parameter(service: &str, name: &str) -> Self {
+        let mut problem = Self::error(
+            format!("Ackpost's own {service} service has no `{name}`"),
+            "remove it, or install Apprise, which has it",
+        )
+        .key(name);
+        problem.kind = ProblemKind::UnsupportedParameter;
+        problem
+    }
+
+    /// Returns true if Apprise could be handed the URL, because it has a parameter that is missing here.
+    pub fn is_unsupported_parameter(&self) -> bool {
+        self.kind == ProblemKind::UnsupportedParameter
     }
 
     /// A warning without a place.
@@ -50,6 +81,32 @@ impl Diagnostic {
             severity: Severity::Warning,
             ..Self::error(cause, remedy)
         }
+    }
+
+    /// Makes one problem of all those of one URL, so that none hides the others: it names every key, cause and remedy.
+    pub(crate) fn joined(mut problems: Vec<Self>) -> Self {
+        // The URL is handed to a program that knows the parameter.
+        if let Some(at) = problems.iter().position(Self::is_unsupported_parameter) {
+            return problems.swap_remove(at);
+        }
+        if problems.len() == 1 {
+            return problems.remove(0);
+        }
+        let all = |part: fn(&Self) -> Option<&str>, between: &str| {
+            let mut parts: Vec<&str> = Vec::new();
+            for part in problems.iter().filter_map(part) {
+                if !parts.contains(&part) {
+                    parts.push(part);
+                }
+            }
+            parts.join(between)
+        };
+        let joined = Self::error(
+            all(|problem| Some(&problem.cause), "; "),
+            all(|problem| Some(&problem.remedy), "; "),
+        );
+        let keys = all(|problem| problem.key.as_deref(), ", ");
+        if keys.is_empty() { joined } else { joined.key(keys) }
     }
 
     /// Names the parameter or key.
@@ -96,26 +153,3 @@ impl fmt::Display for Diagnostic {
 }
 
 impl std::error::Error for Diagnostic {}
-
-/// Some of the URLs handed to [`crate::Notifier::add`] did not load; the others did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddError {
-    /// How many services of the same string did load and stay loaded.
-    pub loaded: usize,
-    /// What is wrong with the others.
-    pub problems: Vec<Diagnostic>,
-}
-
-impl fmt::Display for AddError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, problem) in self.problems.iter().enumerate() {
-            if n > 0 {
-                f.write_str("\n")?;
-            }
-            write!(f, "{problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for AddError {}

@@ -8,53 +8,53 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
 
-/// How long a message is tried when nothing else is said.
+/// Time for which a message is tried if no other time is given.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(24 * 3600);
-/// How long repeats of a `dedup=KEY` are folded when the key names no window.
+/// Time in which repeats of a `dedup=KEY` are folded if the key has no window.
 pub const DEFAULT_DEDUP_WINDOW: Duration = Duration::from_secs(3600);
 /// The most posts a budget may allow in one span.
 pub const MAX_BUDGET: u32 = 256;
 /// The longest time any of the parameters takes: 60 days.
 pub const MAX_SPAN: Duration = Duration::from_secs(60 * 24 * 3600);
 
-/// How the messages for one target are queued.
+/// Rules for queueing the messages for one target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {
     /// After this time since it was accepted an undelivered message goes to the dead-letter box. Default 24 h.
     pub ttl: Option<Duration>,
-    /// Repeats are folded.
+    /// Rule for folding repeats.
     pub dedup: Option<Dedup>,
-    /// Messages are collected for so long and sent as one.
+    /// Time for which messages are collected and sent as one.
     pub digest: Option<Duration>,
-    /// So many posts in so much time.
+    /// Maximum number of posts in a time span.
     pub budget: Option<RateLimit>,
     /// No posts in these hours.
     pub quiet: Option<QuietHours>,
-    /// The watchdog speaks up when the target has been failing for so long.
+    /// Time after which the watchdog sends an alarm about a target that keeps failing.
     pub alarm_after: Option<Duration>,
     /// IANA name of the time zone of `quiet`; the system's when left out.
     pub tz: Option<String>,
 }
 
-/// Which messages count as repeats, and for how long.
+/// Rule for repeats: their key, and the time in which they are folded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dedup {
     /// Messages with the same key are repeats; `auto` compares title and body instead.
     pub key: String,
-    /// From the first message on, so long; then the repeats are reported, and a new window begins.
+    /// Length of the window, from the first message on. At its end the repeats are reported, and a new window begins.
     pub window: Duration,
 }
 
-/// How often a target may be posted to.
+/// Rate limit for posts to a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RateLimit {
-    /// `budget=off`: as fast as it goes.
+    /// `budget=off`: no limit.
     Unlimited,
     /// At most `count` posts in any `span`.
     Limited {
-        /// How many posts.
+        /// Maximum number of posts.
         count: u32,
-        /// In how much time.
+        /// Length of the time span.
         span: Duration,
     },
 }
@@ -71,41 +71,42 @@ pub struct QuietHours {
 /// A queue parameter that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{name}=` is not understood: {cause}")]
+#[non_exhaustive]
 pub struct RuleError {
-    /// Its name.
+    /// Name of the parameter.
     pub name: String,
-    /// What is wrong.
+    /// Cause of the error.
     pub cause: String,
-    /// What to write.
+    /// Remedy: the value to write.
     pub remedy: String,
 }
 
 impl Rules {
     /// Reads what a URL says. `words` are the parameters as written; those that are not for the queue are ignored.
+    ///
+    /// # Errors
+    /// Values of parameters are not valid; each error names its parameter and the remedy. There is at least one.
     pub fn from_words<'a>(
         words: impl IntoIterator<Item = (&'a str, &'a str)>,
         tz: Option<&str>,
-    ) -> Result<Self, RuleError> {
+    ) -> Result<Self, Vec<RuleError>> {
         let words: BTreeMap<&str, &str> = words.into_iter().collect();
-        let span = |name: &str| words.get(name).map(|word| parse_span(name, word)).transpose();
-        if let Some(name) = tz {
-            zone(Some(name))?;
+        let mut errors = Vec::new();
+        if let Some(Err(error)) = tz.map(|name| zone(Some(name))) {
+            errors.push(error);
         }
-        Ok(Self {
-            ttl: span("ttl")?,
-            dedup: words.get("dedup").map(|word| Dedup::parse(word)).transpose()?,
-            digest: span("digest")?,
-            budget: words
-                .get("budget")
-                .map(|word| RateLimit::parse(word))
-                .transpose()?,
-            quiet: words
-                .get("quiet")
-                .map(|word| QuietHours::parse(word))
-                .transpose()?,
-            alarm_after: span("alarm_after")?,
+        let rules = Self {
+            ttl: read(&words, "ttl", &mut errors, |word| parse_span("ttl", word)),
+            dedup: read(&words, "dedup", &mut errors, Dedup::parse),
+            digest: read(&words, "digest", &mut errors, |word| parse_span("digest", word)),
+            budget: read(&words, "budget", &mut errors, RateLimit::parse),
+            quiet: read(&words, "quiet", &mut errors, QuietHours::parse),
+            alarm_after: read(&words, "alarm_after", &mut errors, |word| {
+                parse_span("alarm_after", word)
+            }),
             tz: tz.map(str::to_owned),
-        })
+        };
+        if errors.is_empty() { Ok(rules) } else { Err(errors) }
     }
 
     /// The time to live that counts.
@@ -113,8 +114,8 @@ impl Rules {
         self.ttl.unwrap_or(DEFAULT_TTL)
     }
 
-    /// Until when nothing may be sent because of quiet hours, if they are now.
-    pub(crate) fn quiet_until(&self, now_ms: i64) -> Option<i64> {
+    /// Returns the end of the quiet hours if nothing may be sent now because of them.
+    pub fn quiet_until(&self, now_ms: i64) -> Option<i64> {
         let quiet = self.quiet?;
         // The name was checked when the rules were read; a zone that has gone since counts as UTC.
         let zone = zone(self.tz.as_deref()).unwrap_or(TimeZone::UTC);
@@ -123,7 +124,10 @@ impl Rules {
 }
 
 impl Dedup {
-    /// `KEY` or `KEY/10m`.
+    /// Parses `KEY` or `KEY/10m`.
+    ///
+    /// # Errors
+    /// The text is not valid; the error has the remedy.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         let text = text.trim();
         let (key, window) = match text.rsplit_once('/') {
@@ -135,7 +139,7 @@ impl Dedup {
         if key.is_empty() || key.len() > 256 {
             return Err(rule(
                 "dedup",
-                "the key has no or more than 256 characters",
+                "the key must have 1 to 256 characters",
                 "write dedup=KEY or dedup=KEY/10m",
             ));
         }
@@ -147,13 +151,16 @@ impl Dedup {
 }
 
 impl RateLimit {
-    /// What pysogs and its kin allow: 5 posts in any 16 seconds.
+    /// Limit of pysogs and related servers: 5 posts in any 16 seconds.
     pub const SOGS: Self = Self::Limited {
         count: 5,
         span: Duration::from_secs(16),
     };
 
-    /// `5/16s` or `off`.
+    /// Parses `5/16s` or `off`.
+    ///
+    /// # Errors
+    /// The text is not valid; the error has the remedy.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         let text = text.trim();
         if text.eq_ignore_ascii_case("off") {
@@ -162,7 +169,7 @@ impl RateLimit {
         let remedy = "write how many posts in how much time, such as budget=5/16s, or budget=off";
         let (count, span) = text
             .split_once('/')
-            .ok_or_else(|| rule("budget", "there is no `/` in it", remedy))?;
+            .ok_or_else(|| rule("budget", "it has no `/`", remedy))?;
         let count = count
             .trim()
             .parse()
@@ -181,8 +188,8 @@ impl RateLimit {
         })
     }
 
-    /// When the next post may go, given the times of the latest posts in ascending order. `None`: now.
-    pub(crate) fn not_before(self, recent: &[i64], now_ms: i64) -> Option<i64> {
+    /// Returns the earliest time of the next post, given the times of the latest posts in ascending order. `None`: now.
+    pub fn not_before(self, recent: &[i64], now_ms: i64) -> Option<i64> {
         let Self::Limited { count, span } = self else {
             return None;
         };
@@ -191,8 +198,8 @@ impl RateLimit {
         (free > now_ms).then_some(free)
     }
 
-    /// How many times of posts must be remembered.
-    pub(crate) fn remembered(self) -> usize {
+    /// Returns the number of post times that must be remembered.
+    pub fn remembered(self) -> usize {
         match self {
             Self::Unlimited => 0,
             Self::Limited { count, .. } => count as usize,
@@ -201,13 +208,16 @@ impl RateLimit {
 }
 
 impl QuietHours {
-    /// `22:00-07:00`.
+    /// Parses `22:00-07:00`.
+    ///
+    /// # Errors
+    /// The text is not valid; the error has the remedy.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
         let remedy = "write when it begins and ends, such as quiet=22:00-07:00";
         let (from, to) = text
             .trim()
             .split_once('-')
-            .ok_or_else(|| rule("quiet", "there is no `-` in it", remedy))?;
+            .ok_or_else(|| rule("quiet", "it has no `-`", remedy))?;
         let minutes = |word: &str| -> Option<u16> {
             let (hours, minutes) = word.trim().split_once(':')?;
             let digits = |word: &str| {
@@ -219,7 +229,7 @@ impl QuietHours {
         };
         match (minutes(from), minutes(to)) {
             (Some(from), Some(to)) if from != to => Ok(Self { from, to }),
-            (Some(_), Some(_)) => Err(rule("quiet", "it begins when it ends", remedy)),
+            (Some(_), Some(_)) => Err(rule("quiet", "it begins and ends at the same time", remedy)),
             _ => Err(rule("quiet", "a time is not HH:MM", remedy)),
         }
     }
@@ -247,7 +257,7 @@ impl QuietHours {
         } else {
             now.date().checked_add(1.day()).ok()?
         };
-        // Where the clocks skip that time, the first moment after the gap counts.
+        // If the clocks skip that time, the first moment after the gap counts.
         let end = day
             .to_datetime(end)
             .to_zoned(zone.clone())
@@ -259,17 +269,20 @@ impl QuietHours {
 }
 
 /// Reads a time of one parameter: `16s`, `5m`, `1h30m`, `2d`; a bare number counts seconds. At most [`MAX_SPAN`].
+///
+/// # Errors
+/// The text is not a span of time, or the span is zero or longer than [`MAX_SPAN`].
 pub fn parse_span(name: &str, text: &str) -> Result<Duration, RuleError> {
     let wrong = |cause: &str| rule(name, cause, "write a time such as 16s, 5m, 1h30m or 2d");
     let span = ackpost_platform::span::parse(text).map_err(|error| wrong(error.cause()))?;
     if span.is_zero() || span > MAX_SPAN {
-        return Err(wrong("it must be more than nothing and at most 60 days"));
+        return Err(wrong("it must be above 0 and at most 60 days"));
     }
     Ok(span)
 }
 
 /// `90` as `1m30s`, for texts.
-pub(crate) fn span_text(span: Duration) -> String {
+pub fn span_text(span: Duration) -> String {
     let mut rest = span.as_secs();
     if rest == 0 {
         return format!("{} ms", span.as_millis());
@@ -283,6 +296,16 @@ pub(crate) fn span_text(span: Duration) -> String {
         }
     }
     text
+}
+
+/// Parses the value of a parameter, if it is written, and keeps the error.
+fn read<T>(
+    words: &BTreeMap<&str, &str>,
+    name: &str,
+    errors: &mut Vec<RuleError>,
+    parse: impl FnOnce(&str) -> Result<T, RuleError>,
+) -> Option<T> {
+    parse(words.get(name)?).map_err(|error| errors.push(error)).ok()
 }
 
 fn zone(name: Option<&str>) -> Result<TimeZone, RuleError> {
@@ -426,7 +449,7 @@ mod tests {
 
     #[test]
     fn an_unknown_zone_is_named() {
-        let error = Rules::from_words([], Some("Nowhere/Land")).unwrap_err();
+        let error = Rules::from_words([], Some("Nowhere/Land")).unwrap_err().remove(0);
         assert_eq!(error.name, "tz");
     }
 }

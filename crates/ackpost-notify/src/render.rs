@@ -26,5 +26,6 @@ pub use limits::{Limits, Measure};
 pub use markdown_html::markdown_to_html;
 pub(crate) use overflow::pieces_within;
 pub use overflow::{Markup, split};
+pub(crate) use pipeline::unrendered;
 pub use pipeline::{Chunk, RenderOptions, render, render_shared};
 pub use text_markup::{text_to_html, text_to_markdown};

@@ -1,29 +1,39 @@
-//! What became of a message at every target.
+//! Result of a message at every target.
 
 use std::time::Duration;
 
 use crate::outcome::Outcome;
 use crate::problem::Diagnostic;
 
-/// What became of one message: one line per target, and the verdict on the whole.
+/// Result of one message: one line per target, and the verdict on the whole.
 #[derive(Clone, Debug)]
 #[must_use = "it says which targets do not have the message; `into_result` makes a failure an error"]
+#[non_exhaustive]
 pub struct Report {
     /// One entry per target, in the order of the services and of their targets.
     pub targets: Vec<TargetReport>,
-    /// What did not load, was dropped or could not be resolved (only errors; D6, D7).
+    /// Problems of everything that did not load, was dropped or could not be resolved (only errors; D6, D7).
     pub problems: Vec<Diagnostic>,
     /// The verdict, computed while the chains ran.
     pub status: Status,
 }
 
 impl Report {
+    /// The report of a run that sends nothing.
+    pub fn without_targets(status: Status, problems: Vec<Diagnostic>) -> Self {
+        Self {
+            targets: Vec::new(),
+            problems,
+            status,
+        }
+    }
+
     /// True only for a full success.
     pub fn is_success(&self) -> bool {
         self.status == Status::Success
     }
 
-    /// How many targets have the message.
+    /// Returns the number of targets that have the message.
     pub fn delivered(&self) -> usize {
         self.targets
             .iter()
@@ -60,13 +70,14 @@ impl Status {
     }
 }
 
-/// What became of a message at one target.
+/// Result of a message at one target.
 #[derive(Clone, Debug)]
 #[must_use]
+#[non_exhaustive]
 pub struct TargetReport {
     /// `sogs` or `xmpp`.
     pub service: &'static str,
-    /// The masked canonical URL of the service.
+    /// The masked URL of the service, without parameters that have their default.
     pub url: String,
     /// The first eight digits of the service's uid.
     pub url_id: String,
@@ -76,27 +87,28 @@ pub struct TargetReport {
     pub target: String,
     /// The bare address, e.g. `lobby` or `#room@conf.x.org`.
     pub address: String,
-    /// What became of it. With several pieces: delivered only if every piece was.
+    /// Outcome at the target. With several pieces: delivered only if every piece was.
     pub outcome: Outcome,
-    /// How many attempts were made, including the last.
+    /// Number of attempts, including the last.
     pub attempts: u32,
     /// From the first attempt's start to the end of the last.
     pub elapsed: Duration,
     /// `optional=yes`: a failure here does not count.
     pub optional: bool,
-    /// How many pieces there were, and how many of them have been accepted.
+    /// Number of pieces, and number of pieces that have been accepted.
     pub pieces: Pieces,
     /// True when a time limit cut it off.
     pub timed_out: bool,
-    /// Remarks that are no failures ("display name shortened", "sent again without -PLUS").
+    /// Remarks that are not failures ("display name shortened", "sent again without -PLUS").
     pub notes: Vec<String>,
 }
 
 /// Pieces of one message at one target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pieces {
-    /// How many there are.
+    /// Number of pieces.
     pub total: usize,
-    /// How many the other side has.
+    /// Number of pieces that the other side has.
     pub accepted: usize,
 }

@@ -6,25 +6,8 @@ use std::time::Duration;
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use crate::message::Message;
-use crate::notifier::Notifier;
 use crate::outcome::Outcome;
 use crate::report::{Report, Status, TargetReport};
-
-/// Sends one message to every target of some URLs (separated by commas or blanks), with default options.
-///
-/// URLs that do not load are problems of the report, and make it a failure.
-///
-/// ```no_run
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// ackpost_notify::send("xmpps://bot:secret@example.org/jane", "backup done").await.into_result()?;
-/// # Ok(()) }
-/// ```
-pub async fn send(urls: &str, message: impl Into<Message>) -> Report {
-    let mut notifier = Notifier::new();
-    // The report repeats the problems.
-    let _ = notifier.add(urls);
-    notifier.notify(message.into()).await
-}
 
 /// Error of [`Report::into_result`]: not every required target has the message as it was asked for.
 #[derive(Clone, Debug)]
@@ -80,14 +63,36 @@ impl fmt::Display for NotDelivered {
 
 impl std::error::Error for NotDelivered {}
 
+/// Success of [`Report::into_result`]: every required target has the message. Unlike the report, it may be dropped unread.
+#[derive(Clone, Debug)]
+pub struct AllDelivered {
+    report: Box<Report>,
+}
+
+impl AllDelivered {
+    /// Returns the whole report.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+impl fmt::Display for AllDelivered {
+    /// A line for each target.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.report.fmt(f)
+    }
+}
+
 impl Report {
-    /// Returns the report if every required target has the message.
+    /// Returns [`AllDelivered`] if every required target has the message.
     ///
     /// # Errors
     /// [`NotDelivered`], which has the cause and the remedy for each of the others.
-    pub fn into_result(self) -> Result<Self, NotDelivered> {
+    pub fn into_result(self) -> Result<AllDelivered, NotDelivered> {
         if self.is_success() {
-            Ok(self)
+            Ok(AllDelivered {
+                report: Box::new(self),
+            })
         } else {
             Err(NotDelivered {
                 report: Box::new(self),
@@ -234,7 +239,7 @@ mod tests {
             .expect("a success");
         let line = "xmpps://bot@example.org → jane@example.org: delivered, confirmed by server, id 7";
         assert_eq!(report.to_string(), line);
-        let json = serde_json::to_value(&report).expect("JSON");
+        let json = serde_json::to_value(report.report()).expect("JSON");
         assert_eq!(json["status"], "SUCCESS");
         assert_eq!(json["targets"][0]["confirmed_by"], "server");
         assert_eq!(json["targets"][0]["elapsed_ms"], 12);
@@ -257,15 +262,5 @@ mod tests {
             "the message was not delivered to every target: xmpps://bot@example.org → jane@example.org: deferred: the \
              server is being restarted; try again in a minute"
         );
-    }
-
-    #[tokio::test]
-    async fn urls_that_do_not_load_are_an_error_that_names_them() {
-        let error = send("bogus://x", "hello")
-            .await
-            .into_result()
-            .expect_err("no such service");
-        assert!(error.is_permanent());
-        assert!(error.to_string().contains("bogus"), "{error}");
     }
 }

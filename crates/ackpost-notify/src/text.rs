@@ -22,7 +22,7 @@ pub struct Text {
     range: Range<usize>,
 }
 
-/// What a piece is a piece of.
+/// The whole text that a piece belongs to.
 #[derive(Clone)]
 pub(crate) enum Whole {
     Text(Arc<String>),
@@ -44,7 +44,7 @@ impl Whole {
         }
     }
 
-    /// A part of it as a piece that shares its memory; what is no part of it is copied.
+    /// A part of it as a piece that shares its memory; what is not part of it is copied.
     pub(crate) fn piece(&self, part: &str) -> Text {
         let whole = self.as_str();
         let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());

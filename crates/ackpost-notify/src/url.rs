@@ -1,20 +1,21 @@
-//! The URL grammar: several URLs in one string, the parts of one, secrets by reference.
+//! The URL grammar: the parts of a URL, secrets by reference.
 
 mod host;
 pub(crate) mod jid;
 pub(crate) mod number;
+pub(crate) mod pairs;
 pub mod percent;
-mod raw;
-mod secret_ref;
-mod split;
+pub(crate) mod query;
+pub(crate) mod raw;
+pub(crate) mod secret_ref;
 pub(crate) mod time_zone;
 
+pub use pairs::Mark;
 pub use raw::RawUrl;
-pub(crate) use raw::{bounded, jid_targets, targets};
-pub(crate) use secret_ref::{References, read_secret_file};
-pub use split::split_urls;
+
+pub(crate) use host::is_session_id;
 
 /// True for what may stand where a host is expected.
-pub(crate) fn is_host(text: &str) -> bool {
+pub fn is_host(text: &str) -> bool {
     host::check(text).is_ok()
 }

@@ -1,8 +1,8 @@
-//! What people get wrong in URLs and configurations is named, without the secret, and loads as it did before.
+//! Tests of common mistakes in URLs: each is named, without the secret, and loads as it did before.
 
 mod common;
 
-use ackpost_notify::{Diagnostic, Message, Notifier, Options, Outcome, Severity, Syntax};
+use ackpost_notify::{Diagnostic, Outcome, Severity};
 
 use common::{KEY, SEED, context, refusal, service};
 
@@ -51,12 +51,7 @@ fn special_characters_in_a_password_are_named() {
 async fn no_password_is_said_without_a_connection() {
     for url in ["xmpps://alice@192.0.2.1/bob", "xmpps://alice:@192.0.2.1/bob"] {
         assert!(service(url).warnings().is_empty());
-        let mut list = Notifier::with_options(Options {
-            context: context(),
-            ..Options::default()
-        });
-        list.add(url).expect("loads");
-        let report = list.notify(Message::new("x")).await;
+        let report = service(url).send("x").await;
         let Outcome::Refused { reason, remedy } = &report.targets[0].outcome else {
             panic!("{:?}", report.targets[0].outcome);
         };
@@ -66,7 +61,7 @@ async fn no_password_is_said_without_a_connection() {
 }
 
 #[test]
-fn what_is_no_seed_is_told_apart() {
+fn texts_that_are_not_a_seed_are_recognised() {
     let missing = refusal(&format!("https://h.org/lobby?public_key={KEY}"));
     assert!(missing.contains("the seed is missing") && missing.contains("ackpost identity new"));
     for prefix in ["05", "15", "25"] {
@@ -78,7 +73,7 @@ fn what_is_no_seed_is_told_apart() {
     odd.replace_range(16..17, "x");
     let text = refusal(&format!("sessions://{KEY}:{odd}@h.org/lobby"));
     assert!(
-        text.contains("character 17 is none") && !text.contains("x12"),
+        text.contains("character 17 is not") && !text.contains("x12"),
         "{text}"
     );
     let text = refusal(&format!("sessions://{KEY}:{}@h.org/lobby", &SEED[1..]));
@@ -151,11 +146,8 @@ fn a_url_of_somebody_else_waits_for_a_limited_time() {
     let url = "xmpps://a:p@h.org/b?rto=600&cto=600";
     let own = service(url);
     assert_eq!(own.common().read_timeout().as_secs(), 600);
-    let context = ackpost_notify::Context {
-        env: ackpost_notify::Environment::foreign(),
-        ..context()
-    };
-    let guest = ackpost_notify::Service::parse(url, &context).expect("a service");
+    let context = context().with_env(ackpost_notify::Environment::foreign());
+    let guest = ackpost_notify::ServiceUrl::parse(url, &context).expect("a service");
     let common = guest.common();
     assert_eq!(
         (
@@ -166,8 +158,8 @@ fn a_url_of_somebody_else_waits_for_a_limited_time() {
     );
 }
 
-#[tokio::test]
-async fn unknown_names_are_reported() {
+#[test]
+fn unknown_names_are_reported() {
     let meant = |url: &str| texts(service(url).warnings());
     let seen = meant("xmpps://a:p@h.org/b?verfy=no&ca_flie=x&image=yes&footer=no&from=me");
     assert_eq!(
@@ -180,27 +172,18 @@ async fn unknown_names_are_reported() {
             "from: `from` is not a parameter here and is not used; remove it; `ackpost details xmpp` lists the parameters",
         ]
     );
-    let mut list = Notifier::with_options(Options {
-        context: context(),
-        ..Options::default()
-    });
-    let yaml = "url: xmpps://a:p@h.org/b\nmine: x\nurls:\n  - xmpps://a:p@h.org/b:\n      tga: ops\n      title: x\n";
-    list.add_config_text(yaml, Some(Syntax::Yaml)).await;
-    assert_eq!(list.len(), 1);
-    let problems = list.problems();
-    assert!(
-        problems[..2].iter().all(Diagnostic::is_error),
-        "both change who gets a message"
-    );
-    let seen: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    assert_eq!(seen.len(), 3, "{seen:?}");
-    assert!(seen[0].contains("1:1: url: `url` is no key here and is not used; perhaps urls is meant"));
-    assert!(
-        seen[1].contains("5:7: urls[1].tga: ") && seen[1].contains("perhaps tag is meant"),
-        "{seen:?}"
-    );
-    assert!(
-        seen[2].contains("urls[1].title: `title` is not a parameter"),
-        "{seen:?}"
-    );
+}
+
+#[test]
+fn a_port_behind_the_host_to_connect_to_is_named() {
+    for host in ["im.example.org:5222", "192.0.2.1:5223", "[2001:db8::1]:5222"] {
+        let text = refusal(&format!("xmpps://alice:pw@example.org/bob?xmpp={host}"));
+        assert!(
+            text.contains("`xmpp=` takes a host without a port") && text.contains("domain:PORT/?xmpp=HOST"),
+            "{text}"
+        );
+    }
+    for host in ["im.example.org", "192.0.2.1", "2001:db8::1"] {
+        service(&format!("xmpps://alice:pw@example.org/bob?xmpp={host}"));
+    }
 }

@@ -11,6 +11,7 @@
 //! # std::io::Result::Ok(())
 //! ```
 
+pub mod disk;
 pub mod private_file;
 pub mod service;
 pub mod span;

@@ -62,6 +62,7 @@ impl Signals {
 
 /// Until a person (SIGINT) or the system (SIGTERM) says stop. SIGHUP keeps its effect: a command in a terminal that is
 /// closed ends.
+#[cfg(unix)]
 pub async fn stop_asked() {
     use tokio::signal::unix::{SignalKind, signal};
     match signal(SignalKind::terminate()) {
@@ -75,6 +76,12 @@ pub async fn stop_asked() {
             let _ = tokio::signal::ctrl_c().await;
         }
     }
+}
+
+/// Until a person (Ctrl-C) says stop.
+#[cfg(not(unix))]
+pub async fn stop_asked() {
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// Starts this program again in its place, with the C library told to use two heaps. By default it reserves 64 MB of

@@ -7,6 +7,7 @@
 //! | `/inbox` and `/outbox` with a limit | 500 |
 //! | `/batch` | a part that fails with 500 is an empty object, without a status |
 //! | room `closed` | 403 without a body |
+//! | room `stuck` | the newest rows to every question for newer ones |
 //! | room `odd` | a list of messages in which one element is not a message |
 //! | any other room | the rows it was started with |
 
@@ -158,6 +159,10 @@ impl State {
                 200,
                 self.rows.iter().take(limit.unwrap_or(100)).cloned().collect(),
             ),
+            ("GET", ["room", "stuck", "messages", "since", _]) => {
+                let newest = self.rows.len().saturating_sub(limit.unwrap_or(100));
+                (200, self.rows[newest..].iter().cloned().collect())
+            }
             ("GET", ["room", _, "messages", "since", seqno]) => {
                 let seqno = seqno.parse::<i64>().unwrap_or(0);
                 let newer = self.rows.iter().filter(|row| row["seqno"].as_i64() > Some(seqno));

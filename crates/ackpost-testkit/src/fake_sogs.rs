@@ -1,4 +1,4 @@
-//! A community server that behaves by the name of the room, and remembers what it was asked.
+//! A community server that behaves by the name of the room, and records its requests.
 //!
 //! | room | answer to a post |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | `s200`, `s204` | that status |
 //! | `flakyN` | fails N times with 500, then 201 |
 //! | `slowN` | 201 after N seconds |
-//! | `junk` | 201 with a body that is no JSON |
+//! | `junk` | 201 with a body that is not JSON |
 //! | `big` | 201 with a body of 40 kB |
 //! | `redirNNN` | status NNN to `/room/landed/message` of the same server |
 //! | `cross` | 307 to the second port |
@@ -16,9 +16,11 @@
 //! | `filtered` | 201 with the message, which is hidden for a reason that is not said |
 //! | `nofiles` | 201 with the message; uploads get 413 |
 //! | `bare` | 201 with a message id and nothing else |
+//! | `parts` | keeps the first post and closes the connection; its messages come in short pages, the kept post in the second one |
+//! | `endless` | the same, and every page of its messages is full of others that were posted later |
 //! | any other | 201 with the message |
 //!
-//! A server started with [`SOGS_KEY`] opens sealed requests; one with another key answers 404 to them. Files can be uploaded to any room; any path that is no room answers a GET with a few bytes.
+//! A server started with [`SOGS_KEY`] opens sealed requests; one with another key answers 404 to them. Files can be uploaded to any room; any path that is not a room answers a GET with a few bytes.
 
 use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -48,7 +50,7 @@ pub type PublicKeyHex = String;
 #[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a fact of its own about the request"
+    reason = "each is its own fact about the request"
 )]
 pub struct SogsRequest {
     /// `POST`, `GET`, …
@@ -145,12 +147,12 @@ impl FakeSogs {
         self.other_port
     }
 
-    /// Everything it was asked so far.
+    /// Returns all requests so far.
     pub fn requests(&self) -> Vec<SogsRequest> {
         self.state.requests.lock().expect("no panic inside").clone()
     }
 
-    /// What went to rooms: everything but questions about the server and its rooms.
+    /// Returns the requests to rooms: all but questions about the server and its rooms.
     pub fn posts(&self) -> Vec<SogsRequest> {
         self.requests()
             .into_iter()
@@ -329,6 +331,10 @@ impl State {
             let id = self.ids.fetch_add(1, Ordering::SeqCst) + 1;
             return Some(Answer::json(201, &serde_json::json!({ "id": id })));
         }
+        if last == Some("messages") && matches!(room, "parts" | "endless") {
+            let before = parts.nth(1).and_then(|id| id.parse().ok());
+            return Some(Answer::json(200, &self.page(room, before)));
+        }
         if last != Some("message") || request.method != "POST" {
             return Some(Answer::json(
                 200,
@@ -336,6 +342,46 @@ impl State {
             ));
         }
         self.post(room, request)
+    }
+
+    /// Returns true for the first post to a room.
+    fn is_first(&self, request: &SogsRequest) -> bool {
+        let requests = self.requests.lock().expect("no panic inside");
+        requests
+            .iter()
+            .filter(|one| one.path == request.path && one.method == "POST")
+            .count()
+            == 1
+    }
+
+    /// Returns a page of messages, newest first: the latest ones, or those before a number.
+    fn page(&self, room: &str, before: Option<u64>) -> serde_json::Value {
+        const NEWEST: u64 = 1_000_000;
+        let other = |id: u64| {
+            serde_json::json!({
+                "id": id, "seqno": id, "posted": 9_000_000_000.5, "reactions": {},
+                "session_id": format!("05{}", "ab".repeat(32)),
+                "data": BASE64.encode("x"), "signature": BASE64.encode([0; 64]),
+            })
+        };
+        if room == "endless" {
+            let first = before.unwrap_or(NEWEST);
+            return (first - 256..first).rev().map(other).collect();
+        }
+        let requests = self.requests.lock().expect("no panic inside");
+        let kept = requests.iter().find(|request| request.path.ends_with("/message"));
+        match (before, kept) {
+            (None, _) => serde_json::json!([other(NEWEST), other(NEWEST - 1)]),
+            (Some(id), Some(kept)) if id > 1 => {
+                let posted: serde_json::Value = serde_json::from_slice(&kept.body).unwrap_or_default();
+                serde_json::json!([{
+                    "id": 1, "seqno": 1, "posted": 9_000_000_000.5, "reactions": {},
+                    "session_id": kept.headers.get("x-sogs-pubkey").map(|key| shown_id(key)),
+                    "data": posted["data"], "signature": posted["signature"],
+                }])
+            }
+            _ => serde_json::json!([]),
+        }
     }
 
     fn post(&self, room: &str, request: &SogsRequest) -> Option<Answer> {
@@ -393,7 +439,7 @@ impl State {
             "junk" => Some(Answer {
                 status: 201,
                 location: None,
-                body: b"<html>this is no JSON".to_vec(),
+                body: b"<html>this is not JSON".to_vec(),
             }),
             "big" => Some(Answer::json(
                 201,
@@ -408,6 +454,7 @@ impl State {
                 })
             }
             "drop" => None,
+            "parts" | "endless" if self.is_first(request) => None,
             _ => Some(accepted(201)),
         }
     }
@@ -421,7 +468,7 @@ pub(crate) fn read_request(reader: &mut BufReader<TcpStream>) -> io::Result<Opti
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);
     }
-    // A TLS hello is no text line with three words.
+    // A TLS hello is not a text line with three words.
     let mut words = line.split_whitespace();
     let (Some(method), Some(path), Some(_)) = (words.next(), words.next(), words.next()) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! An XMPP server that accepts everyone with the password `pass`, and remembers what it was told.
+//! An XMPP server that accepts everyone with the password `pass`, and records the events.
 //!
 //! | target | what it does |
 //! |---|---|
@@ -24,7 +24,7 @@ use sha1::{Digest as _, Sha1};
 use crate::tls::SelfSigned;
 use crate::xml::{Element, StreamEvent, StreamReader, escape};
 
-/// How the port talks.
+/// Encryption of the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FakeXmppMode {
     /// Clear text, no STARTTLS.
@@ -35,7 +35,7 @@ pub enum FakeXmppMode {
     Tls,
 }
 
-/// What it was told, in order.
+/// Event that the server recorded. Events are kept in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum XmppEvent {
     /// The stream was upgraded.
@@ -124,7 +124,7 @@ impl FakeXmpp {
         }
     }
 
-    /// Where it listens on 127.0.0.1.
+    /// Returns the port on 127.0.0.1 on which it listens.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -134,7 +134,7 @@ impl FakeXmpp {
         &self.certificate
     }
 
-    /// What it was told so far.
+    /// Returns the events so far.
     pub fn events(&self) -> Vec<XmppEvent> {
         self.state.events.lock().expect("no panic inside").clone()
     }
@@ -336,7 +336,7 @@ impl State {
             ("groupchat", "denied") => bounce("not-acceptable"),
             ("groupchat", "mute") => String::new(),
             ("groupchat", _) => {
-                // Our nick is not kept: what matters is the same id, from the room, to us.
+                // Our nick is not kept: only the same id, from the room to us, matters.
                 let inner: String = stanza.children.iter().map(|c| c.raw.as_str()).collect();
                 let nick = self.nick_in(bare);
                 format!(

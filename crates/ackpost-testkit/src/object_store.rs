@@ -35,7 +35,10 @@ impl ObjectStore {
             };
             let file = PathBuf::from(&dir).join("env");
             let text = std::fs::read_to_string(&file).unwrap_or_else(|e| {
-                panic!("ACKPOST_TEST_S3 names no running server: {}: {e}", file.display())
+                panic!(
+                    "ACKPOST_TEST_S3 does not name a running server: {}: {e}",
+                    file.display()
+                )
             });
             Self::from_answers(&parse_env(&text), None)
         })
@@ -93,7 +96,7 @@ impl ObjectStore {
 
     /// Starts it again on the same port with the same objects.
     pub fn restart(&mut self) {
-        let guard = self.guard.as_ref().expect("a server of your own");
+        let guard = self.guard.as_ref().expect("your own server");
         self.pid = guard.run()["S3_PID"].parse().expect("S3_PID is a number");
     }
 }

@@ -34,7 +34,7 @@ impl Postgres {
             let file = PathBuf::from(&dir).join("env");
             let text = std::fs::read_to_string(&file).unwrap_or_else(|e| {
                 panic!(
-                    "ACKPOST_TEST_POSTGRES names no running cluster: {}: {e}",
+                    "ACKPOST_TEST_POSTGRES does not name a running cluster: {}: {e}",
                     file.display()
                 )
             });
@@ -107,7 +107,7 @@ impl Postgres {
 
     /// Starts it again on the same port with the same data.
     pub fn restart(&mut self) {
-        let guard = self.guard.as_ref().expect("a cluster of your own");
+        let guard = self.guard.as_ref().expect("your own cluster");
         self.pid = guard.run()["PG_PID"].parse().expect("PG_PID is a number");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the relay does to the connections it carries.
+/// Effects of the relay on the connections it carries.
 #[derive(Debug, Clone, Default)]
 pub struct RelayOptions {
     /// Each byte arrives this much later, one way.
@@ -18,6 +18,9 @@ pub struct RelayOptions {
     pub cut_after_down: Option<u64>,
     /// Swallow what the server answers after this many bytes, keeping the connection open.
     pub mute_after_down: Option<u64>,
+    /// On the first connection, swallow all answers from the moment that the client says this in clear text: what it
+    /// said still arrives. The connection stays open.
+    pub mute_once_said: Option<&'static str>,
 }
 
 /// A running relay; it ends with the value.
@@ -64,9 +67,9 @@ impl Relay {
                 if accepting.stop.load(Ordering::SeqCst) {
                     break;
                 }
-                accepting.connections.fetch_add(1, Ordering::SeqCst);
+                let first = accepting.connections.fetch_add(1, Ordering::SeqCst) == 0;
                 let shared = Arc::clone(&accepting);
-                thread::spawn(move || shared.carry(client));
+                thread::spawn(move || shared.carry(client, first));
             }
         });
         Self { addr, shared }
@@ -77,7 +80,7 @@ impl Relay {
         Self::start(([127, 0, 0, 1], port), options)
     }
 
-    /// Where it listens.
+    /// Returns the address on which it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -92,7 +95,7 @@ impl Relay {
         self.shared.black_hole.store(on, Ordering::SeqCst);
     }
 
-    /// From now on nothing of what the server says passes; what clients say still does.
+    /// From now on nothing from the server passes; bytes from clients still do.
     pub fn mute(&self, on: bool) {
         self.shared.mute.store(on, Ordering::SeqCst);
     }
@@ -104,7 +107,7 @@ impl Relay {
         }
     }
 
-    /// How many connections it has accepted.
+    /// Returns the number of accepted connections.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::SeqCst)
     }
@@ -119,9 +122,10 @@ impl Relay {
         self.shared.down.load(Ordering::SeqCst)
     }
 
-    /// How often the server answered something the client had sent: the round trips of the exchange,
-    /// not counting the TCP connect. Give the relay a delay of some milliseconds, so that one
-    /// answer in several packets is not counted as several.
+    /// Returns the number of round trips, not counting the TCP connect.
+    ///
+    /// A round trip is counted when the server answers something that the client sent. Give the relay a delay
+    /// of some milliseconds, so that one answer in several packets is not counted as several.
     pub fn round_trips(&self) -> u64 {
         self.shared.turns.load(Ordering::SeqCst)
     }
@@ -141,8 +145,32 @@ enum Direction {
     Down,
 }
 
+/// State of one connection that both directions share.
+#[derive(Debug)]
+struct Pair {
+    /// The client spoke last.
+    client_spoke: AtomicBool,
+    /// The answers of the server are swallowed.
+    muted: AtomicBool,
+    mute_once_said: Option<&'static str>,
+}
+
+impl Pair {
+    /// Looks for the text that mutes the server, also where two reads cut it in two. `tail`: the end of earlier reads.
+    fn hear(&self, tail: &mut Vec<u8>, bytes: &[u8]) {
+        let Some(wanted) = self.mute_once_said.map(str::as_bytes) else {
+            return;
+        };
+        tail.extend_from_slice(bytes);
+        if tail.windows(wanted.len()).any(|window| window == wanted) {
+            self.muted.store(true, Ordering::SeqCst);
+        }
+        tail.drain(..tail.len().saturating_sub(wanted.len()));
+    }
+}
+
 impl Shared {
-    fn carry(self: Arc<Self>, client: TcpStream) {
+    fn carry(self: Arc<Self>, client: TcpStream, first: bool) {
         let Ok(server) = TcpStream::connect_timeout(&self.target, Duration::from_secs(5)) else {
             let _ = client.shutdown(Shutdown::Both);
             return;
@@ -157,17 +185,20 @@ impl Shared {
         let (Ok(client2), Ok(server2)) = (client.try_clone(), server.try_clone()) else {
             return;
         };
-        // Shared by both directions, to see who spoke last.
-        let client_spoke = Arc::new(AtomicBool::new(false));
+        let pair = Arc::new(Pair {
+            client_spoke: AtomicBool::new(false),
+            muted: AtomicBool::new(false),
+            mute_once_said: self.options.mute_once_said.filter(|_| first),
+        });
         let up = {
-            let (shared, spoke) = (Arc::clone(&self), Arc::clone(&client_spoke));
-            thread::spawn(move || shared.pump(client, &server2, Direction::Up, &spoke))
+            let (shared, pair) = (Arc::clone(&self), Arc::clone(&pair));
+            thread::spawn(move || shared.pump(client, &server2, Direction::Up, &pair))
         };
-        self.pump(server, &client2, Direction::Down, &client_spoke);
+        self.pump(server, &client2, Direction::Down, &pair);
         let _ = up.join();
     }
 
-    fn pump(&self, mut from: TcpStream, to: &TcpStream, direction: Direction, client_spoke: &AtomicBool) {
+    fn pump(&self, mut from: TcpStream, to: &TcpStream, direction: Direction, pair: &Pair) {
         let (send, receive) = mpsc::channel::<(Instant, Option<Vec<u8>>)>();
         let Ok(mut out) = to.try_clone() else { return };
         let writer = thread::spawn(move || {
@@ -191,13 +222,18 @@ impl Shared {
             ),
         };
         let mut passed = 0u64;
+        let mut tail = Vec::new();
         let mut buffer = vec![0; 65536];
         loop {
             let n = match from.read(&mut buffer) {
                 Ok(0) | Err(_) => break,
                 Ok(n) => n,
             };
-            let muted = direction == Direction::Down && self.mute.load(Ordering::SeqCst);
+            if direction == Direction::Up {
+                pair.hear(&mut tail, &buffer[..n]);
+            }
+            let muted = direction == Direction::Down
+                && (self.mute.load(Ordering::SeqCst) || pair.muted.load(Ordering::SeqCst));
             if muted
                 || self.black_hole.load(Ordering::SeqCst)
                 || mute_after.is_some_and(|limit| passed >= limit)
@@ -205,9 +241,9 @@ impl Shared {
                 continue;
             }
             match direction {
-                Direction::Up => client_spoke.store(true, Ordering::SeqCst),
+                Direction::Up => pair.client_spoke.store(true, Ordering::SeqCst),
                 Direction::Down => {
-                    if client_spoke.swap(false, Ordering::SeqCst) {
+                    if pair.client_spoke.swap(false, Ordering::SeqCst) {
                         self.turns.fetch_add(1, Ordering::SeqCst);
                     }
                 }

@@ -38,6 +38,15 @@ impl SelfSigned {
         }
     }
 
+    /// The SHA-256 of the certificate, by which a client may pin it.
+    pub fn sha256(&self) -> [u8; 32] {
+        sha2::Digest::finalize(sha2::Digest::chain_update(
+            <sha2::Sha256 as sha2::Digest>::new(),
+            &self.cert,
+        ))
+        .into()
+    }
+
     /// A rustls server configuration that shows this certificate.
     pub fn server(&self) -> Arc<rustls::ServerConfig> {
         server_config(

@@ -34,7 +34,7 @@ impl Element {
     }
 }
 
-/// What a stream brings.
+/// Event of an XML stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEvent {
     /// `<stream:stream …>`: the attributes.
@@ -61,7 +61,7 @@ impl<R: Read> StreamReader<R> {
         }
     }
 
-    /// The input, and what was read from it but not yet used.
+    /// The input, and the bytes that were read but not yet used.
     pub fn into_parts(self) -> (R, Vec<u8>) {
         (self.input, self.buffer)
     }
@@ -74,7 +74,7 @@ impl<R: Read> StreamReader<R> {
     /// The next event; blocks until it is complete.
     ///
     /// # Errors
-    /// Whatever reading gives (also a timeout, if the socket has one), and text that is no XML.
+    /// Any error of reading (also a timeout, if the socket has one), and text that is not XML.
     pub fn next_event(&mut self) -> io::Result<StreamEvent> {
         loop {
             if let Some(event) = self.take()? {
@@ -240,7 +240,7 @@ fn unescape(text: &str) -> String {
     out
 }
 
-/// Text as it may stand between tags and in attributes.
+/// Text as it may be between tags and in attributes.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::guard::{Guard, parse_env, signal};
 
-/// Which program answers.
+/// The program of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerKind {
     /// Prosody.
@@ -15,20 +16,35 @@ pub enum ServerKind {
     Ejabberd,
 }
 
-/// How a server is started; the default is what the Debian package would do.
+/// Options of a server; the default is what the Debian package would do.
 #[derive(Debug, Clone, Default)]
 pub struct ServerOptions {
     /// Allow only this TLS version: `tlsv1_2` or `tlsv1_3`.
     pub tls_protocol: Option<String>,
-    /// How passwords are stored. Prosody: `SHA-1`, `SHA-256`; ejabberd: `sha`, `sha256`, `sha512`, `plain`.
+    /// Form in which passwords are stored. Prosody: `SHA-1`, `SHA-256`; ejabberd: `sha`, `sha256`, `sha512`, `plain`.
     pub scram: Option<String>,
     /// Run inside this Debian tree (needs root), for other versions than the installed one.
     pub chroot: Option<PathBuf>,
     /// Talk to another server.
     pub federation: Option<Federation>,
+    /// Reject or drop messages of senders who are not contacts of the recipient.
+    pub strangers: Option<Strangers>,
+    /// Keep no archive of messages, of accounts and of rooms.
+    pub without_archive: bool,
+    /// Offer no acknowledgement and no resumption of sessions (XEP-0198).
+    pub without_resumption: bool,
 }
 
-/// How a server finds another one on this machine.
+/// Treatment of messages from senders who are not contacts of the recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strangers {
+    /// They are sent back. ejabberd: its own `mod_block_strangers`, in the process of the recipient.
+    Rejected,
+    /// They vanish: `mod_block_strangers` of prosody-modules. Prosody only.
+    Dropped,
+}
+
+/// Settings by which a server finds another one on this machine.
 #[derive(Debug, Clone)]
 pub struct Federation {
     /// A further domain it serves, with alice, bob and carol; rooms at `conference.` before it.
@@ -84,9 +100,9 @@ impl Ejabberd {
 /// `secret` (password `roompass`), `moderated` and `private` at `conference.localhost`.
 #[derive(Debug)]
 pub struct XmppServer {
-    /// Which program it is.
+    /// The program of the server.
     pub kind: ServerKind,
-    /// For example `prosody-0.12.3-1+deb12u1`.
+    /// Name and version of the package, for example `prosody-0.12.3-1+deb12u1`.
     pub version: String,
     /// The address it listens on: `127.0.0.1`.
     pub host: String,
@@ -110,7 +126,7 @@ pub struct XmppServer {
     pub ca: PathBuf,
     /// Its debug log, with everything that went over the streams.
     pub log: PathBuf,
-    pid: u32,
+    pid: AtomicU32,
     guard: Option<Guard>,
 }
 
@@ -131,6 +147,15 @@ impl XmppServer {
             set("S2S_DNS", Some(federation.dns_port.to_string()));
             set("S2S_PEER_PORT", Some(federation.peer_port.to_string()));
         }
+        set(
+            "STRANGERS",
+            options.strangers.map(|treatment| match treatment {
+                Strangers::Rejected => "reject".to_owned(),
+                Strangers::Dropped => "drop".to_owned(),
+            }),
+        );
+        set("ARCHIVE", options.without_archive.then(|| "no".to_owned()));
+        set("RESUMPTION", options.without_resumption.then(|| "no".to_owned()));
         set("CHROOT", options.chroot.as_ref().map(|c| c.display().to_string()));
         let script = match kind {
             ServerKind::Prosody => "start-prosody.sh",
@@ -156,8 +181,12 @@ impl XmppServer {
             return Self::start(kind, ServerOptions::default());
         };
         let file = PathBuf::from(&dir).join("env");
-        let text = std::fs::read_to_string(&file)
-            .unwrap_or_else(|e| panic!("{variable} names no running server: {}: {e}", file.display()));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| {
+            panic!(
+                "{variable} does not name a running server: {}: {e}",
+                file.display()
+            )
+        });
         Self::from_answers(kind, &parse_env(&text), None)
     }
 
@@ -168,7 +197,11 @@ impl XmppServer {
                 .unwrap_or_else(|| panic!("the start script did not print {key}"))
                 .clone()
         };
-        let port = |key: &str| text(key).parse().unwrap_or_else(|_| panic!("{key} is no port"));
+        let port = |key: &str| {
+            text(key)
+                .parse()
+                .unwrap_or_else(|_| panic!("{key} is not a port"))
+        };
         Self {
             kind,
             version: text("XMPP_SERVER"),
@@ -187,7 +220,7 @@ impl XmppServer {
             https_port: port("XMPP_HTTPS_PORT"),
             ca: text("XMPP_CA").into(),
             log: text("XMPP_LOG").into(),
-            pid: text("XMPP_PID").parse().expect("XMPP_PID is a number"),
+            pid: AtomicU32::new(text("XMPP_PID").parse().expect("XMPP_PID is a number")),
             guard,
         }
     }
@@ -197,7 +230,7 @@ impl XmppServer {
         format!("{name}@{}", self.muc)
     }
 
-    /// What it has logged so far.
+    /// Returns its log so far.
     pub fn log_text(&self) -> String {
         std::fs::read(&self.log).map_or_else(|_| String::new(), |b| String::from_utf8_lossy(&b).into_owned())
     }
@@ -211,7 +244,7 @@ impl XmppServer {
     /// Ends it at once, as a power cut would. [`restart`](Self::restart) brings it back.
     pub fn kill(&self) {
         self.own();
-        signal("KILL", self.pid);
+        signal("KILL", self.pid());
     }
 
     /// Ends it as an operator would.
@@ -221,23 +254,33 @@ impl XmppServer {
 
     /// Stops it if it runs, and starts it again with the same ports, accounts and data.
     pub fn restart(&mut self) {
+        self.bring_back();
+    }
+
+    /// The same as [`restart`](Self::restart), for a server that others hold too.
+    pub fn bring_back(&self) {
         let answers = self.own().run();
-        self.pid = answers
+        let pid = answers
             .get("XMPP_PID")
             .and_then(|p| p.parse().ok())
             .expect("the start script prints the process id");
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
     }
 
     /// Stops it from doing anything while its connections stay open (a silent server).
     pub fn freeze(&self) {
         self.own();
-        signal("STOP", self.pid);
+        signal("STOP", self.pid());
     }
 
     /// Lets it go on after [`freeze`](Self::freeze).
     pub fn thaw(&self) {
         self.own();
-        signal("CONT", self.pid);
+        signal("CONT", self.pid());
     }
 }
 
@@ -246,7 +289,7 @@ impl Drop for XmppServer {
         if self.guard.is_some() {
             // A frozen process would not see the stop.
             let _ = std::process::Command::new("kill")
-                .args(["-CONT", &self.pid.to_string()])
+                .args(["-CONT", &self.pid().to_string()])
                 .stderr(std::process::Stdio::null())
                 .status();
         }

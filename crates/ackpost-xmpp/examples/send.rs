@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let mut account = Account::new(from.parse()?, std::env::var("XMPP_PASSWORD")?.into());
     if let Ok(server) = std::env::var("XMPP_SERVER") {
-        let (host, port) = server.rsplit_once(':').ok_or("XMPP_SERVER is no host:port")?;
+        let (host, port) = server.rsplit_once(':').ok_or("XMPP_SERVER must be HOST:PORT")?;
         account = account.host(host).port(port.parse()?).mode(Mode::None);
     }
     let proof = account.send(to.parse()?, text).await?;

@@ -1,14 +1,16 @@
-//! Everything that decides how one account connects and logs in.
+//! Options for the connection and the login of one account.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ackpost_tls::Verify;
 use secrecy::SecretString;
 
-use crate::{Content, Delivered, Jid, Outcome, Outgoing, Target, TokenStore, XmppError};
+use crate::jid::Jid;
+use crate::token_store::TokenStore;
 
-/// How the connection is encrypted.
+/// Encryption of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// No encryption at all. SCRAM still protects the password; the messages are readable on the way.
@@ -29,43 +31,20 @@ impl Mode {
     }
 }
 
-/// Which certificates are believed. The name in the certificate must always be the domain of the
-/// address, never the host that was connected to (RFC 6120 section 13.7.2).
-#[derive(Clone)]
-pub enum Verify {
-    /// The trust store of the platform.
-    Platform,
-    /// Only these authorities: the text of a PEM file with one or more certificates.
-    Authorities(Arc<[u8]>),
-    /// Anything, even an expired certificate for another name. The server is then unproven.
-    No,
-}
-
-impl std::fmt::Debug for Verify {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Platform => "Platform",
-            Self::Authorities(_) => "Authorities",
-            Self::No => "No",
-        })
-    }
-}
-
-/// Whether the login is bound to the TLS connection (SCRAM-…-PLUS).
+/// Rule for binding the login to the TLS connection (SCRAM-…-PLUS).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ChannelBinding {
     /// Bound when the server lists a kind we can do (XEP-0440); one retry without it when a server
     /// still rejects the binding.
     #[default]
     Auto,
-    /// Never bound.
+    /// The login is never bound.
     Never,
     /// Bound or not at all.
     Require,
 }
 
-/// When PLAIN, which shows the password to the server, may be used. It is never used where the
-/// server offers SCRAM.
+/// Rule for PLAIN, which shows the password to the server. PLAIN is never used if the server offers SCRAM.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Plain {
     /// Inside TLS with a verified certificate, or on a connection to this machine itself.
@@ -73,11 +52,11 @@ pub enum Plain {
     Protected,
     /// Inside TLS with a verified certificate, and nowhere else.
     Verified,
-    /// On any connection.
+    /// On any connection, encrypted or not.
     Anywhere,
 }
 
-/// Whether an empty connection address is resolved by DNS service records, and who is asked.
+/// Name servers that are asked for service records and addresses.
 #[derive(Clone, Debug, Default)]
 pub enum Dns {
     /// The name servers of the system.
@@ -114,8 +93,10 @@ pub struct Account {
     pub(crate) nick: Option<String>,
     pub(crate) dns: Dns,
     pub(crate) address_rule: Option<AddressRule>,
-    pub(crate) memory: Option<Arc<dyn TokenStore>>,
+    pub(crate) token_store: Option<Arc<dyn TokenStore>>,
     pub(crate) software: String,
+    #[cfg(feature = "omemo")]
+    pub(crate) omemo: Option<Arc<crate::omemo::Omemo>>,
 }
 
 impl Account {
@@ -140,8 +121,10 @@ impl Account {
             nick: None,
             dns: Dns::System,
             address_rule: None,
-            memory: None,
+            token_store: None,
             software: "Ackpost".to_owned(),
+            #[cfg(feature = "omemo")]
+            omemo: None,
         }
     }
 
@@ -151,7 +134,7 @@ impl Account {
         self
     }
 
-    /// Connects to this host name or IP address instead of what DNS says about the domain.
+    /// Connects to this host name or IP address instead of the servers that DNS names for the domain.
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.host = Some(host.into());
         self
@@ -163,7 +146,8 @@ impl Account {
         self
     }
 
-    /// Which certificates are believed.
+    /// Sets which certificates are accepted. The name in the certificate must be the domain of the address, never the host that
+    /// was connected to (RFC 6120 section 13.7.2).
     pub fn verify(mut self, verify: Verify) -> Self {
         self.verify = verify;
         self
@@ -181,13 +165,13 @@ impl Account {
         self
     }
 
-    /// Whether the login is bound to the TLS connection.
+    /// Sets whether the login is bound to the TLS connection.
     pub fn channel_binding(mut self, policy: ChannelBinding) -> Self {
         self.channel_binding = policy;
         self
     }
 
-    /// When the password may be shown to the server.
+    /// Sets when the password may be shown to the server.
     pub fn plain(mut self, policy: Plain) -> Self {
         self.plain = policy;
         self
@@ -205,7 +189,7 @@ impl Account {
         self
     }
 
-    /// Who resolves names.
+    /// Sets who resolves names.
     pub fn dns(mut self, dns: Dns) -> Self {
         self.dns = dns;
         self
@@ -219,9 +203,9 @@ impl Account {
     }
 
     /// Keeps what makes the next login quicker: the FAST token (XEP-0484) and the server's features.
-    /// Without a memory neither is asked for.
-    pub fn memory(mut self, memory: Arc<dyn TokenStore>) -> Self {
-        self.memory = Some(memory);
+    /// Without a token store, neither is asked for.
+    pub fn token_store(mut self, store: Arc<dyn TokenStore>) -> Self {
+        self.token_store = Some(store);
         self
     }
 
@@ -231,24 +215,22 @@ impl Account {
         self
     }
 
-    /// Logs in, sends one text to a person, and logs out. The text counts as delivered when the server responsible for
-    /// the person took it ([`crate::Confirm::Server`]).
-    ///
-    /// ```no_run
-    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// use ackpost_xmpp::Account;
-    ///
-    /// let account = Account::new("bot@example.org".parse()?, "secret".to_owned().into());
-    /// account.send("jane@example.org".parse()?, "hello").await?;
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// [`XmppError`], which has the cause, the remedy and whether a later attempt may succeed.
-    pub async fn send(&self, to: Jid, text: impl Into<String>) -> Result<Delivered, XmppError> {
-        let message = Outgoing::new(Target::User(to), Content::text(text));
-        let mut outcomes = crate::send(self, vec![message]).await;
-        outcomes.pop().map_or(Err(XmppError::Empty), Outcome::into_result)
+    /// Encrypts and decrypts messages with this device (OMEMO, XEP-0384).
+    #[cfg(feature = "omemo")]
+    pub fn omemo(mut self, device: crate::omemo::Omemo) -> Self {
+        self.omemo = Some(Arc::new(device));
+        self
+    }
+
+    /// Returns the OMEMO device that was given to the account.
+    #[cfg(feature = "omemo")]
+    pub fn omemo_device(&self) -> Option<&crate::omemo::Omemo> {
+        self.omemo.as_deref()
+    }
+
+    /// The certificates that are accepted.
+    pub fn trust(&self) -> &Verify {
+        &self.verify
     }
 
     /// The address that logs in.

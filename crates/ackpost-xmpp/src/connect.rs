@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ackpost_tls::Verify;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -12,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::account::{Account, Mode, Verify};
+use crate::account::{Account, Mode};
 use crate::dns::{self, Endpoint};
 use crate::error::{Step, XmppError};
 use crate::features::Features;
@@ -20,11 +21,11 @@ use crate::ns;
 use crate::stream::{Stream, Transport, header};
 use crate::tls::{self, Bindings};
 
-/// How long one address is given before the next is tried beside it (RFC 8305 section 8).
+/// Head start of one address before the next is tried beside it (RFC 8305 section 8).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
-/// How many times a server may send us to another host (RFC 6120 section 4.9.3.19).
-pub(crate) const MOVES_MAX: u32 = 3;
+/// Maximum number of times that a server may send us to another host (RFC 6120 section 4.9.3.19).
+pub(crate) const REDIRECTS_MAX: u32 = 3;
 
 /// Connects one account, again and again.
 pub(crate) struct Connector {
@@ -37,7 +38,7 @@ pub(crate) struct Connector {
 /// A connection before the login: nothing of the XML stream has been said on it.
 pub(crate) struct Link {
     pub(crate) stream: Stream,
-    /// How the connection was encrypted.
+    /// Encryption of the connection.
     pub(crate) mode: Mode,
     pub(crate) encrypted: bool,
     /// Encrypted, and the certificate was checked.
@@ -97,7 +98,7 @@ impl Connector {
     /// Connects, and goes where the server sends us before TLS: with the same encryption, and with the same
     /// name in the certificate.
     async fn follow(&self, mut endpoint: Endpoint, limit: Duration) -> Result<Link, XmppError> {
-        for _ in 0..MOVES_MAX {
+        for _ in 0..REDIRECTS_MAX {
             let error = match self.connect_to(&endpoint, limit).await {
                 Ok(link) => return Ok(link),
                 Err(error) => error,
@@ -105,7 +106,7 @@ impl Connector {
             let XmppError::SeeOtherHost { to, .. } = &error else {
                 return Err(error);
             };
-            let Some(next) = Endpoint::moved(to, endpoint.mode) else {
+            let Some(next) = Endpoint::redirected(to, endpoint.mode) else {
                 return Err(error);
             };
             tracing::debug!(%to, "the server sends its clients to another host");
@@ -215,7 +216,7 @@ impl Connector {
         let bare = domain.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(dns::ascii(bare)).map_err(|_| XmppError::CertificateInvalid {
             domain: domain.to_owned(),
-            reason: "the domain cannot stand in a certificate".to_owned(),
+            reason: "a certificate cannot contain the domain".to_owned(),
         })?;
         let config = config.cloned().ok_or_else(|| XmppError::TlsFailed {
             domain: domain.to_owned(),
@@ -226,7 +227,7 @@ impl Connector {
         let _ = tcp.set_quickack(true);
         let tls = timeout(limit, TlsConnector::from(config).connect(name, tcp))
             .await
-            .map_err(|_| XmppError::Silent {
+            .map_err(|_| XmppError::AnswerTimeout {
                 step: Step::Tls,
                 after: limit,
             })?

@@ -1,4 +1,4 @@
-//! Where the server of a domain is: service records (RFC 2782, XEP-0368) and addresses.
+//! Lookup of a domain's server: service records (RFC 2782, XEP-0368) and addresses.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::account::{Account, AddressRule, Dns, Mode};
 use crate::error::XmppError;
 
-/// How many servers of a domain are tried at most, the preferred ones first.
+/// Maximum number of servers of a domain that are tried, the preferred ones first.
 const ENDPOINTS_MAX: usize = 10;
 
 /// A server to try.
@@ -27,7 +27,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// The server named by a `see-other-host`: `host`, `host:port`, `[IPv6]:port` or a bare IP address.
-    pub(crate) fn moved(to: &str, mode: Mode) -> Option<Self> {
+    pub(crate) fn redirected(to: &str, mode: Mode) -> Option<Self> {
         let to = to.trim();
         let (host, port) = if to.parse::<std::net::Ipv6Addr>().is_ok() {
             (to, None)
@@ -193,7 +193,7 @@ pub(crate) fn allowed(mut found: Vec<SocketAddr>, rule: Option<AddressRule>) -> 
     (!found.is_empty()).then_some(found)
 }
 
-/// The form of a name that stands in DNS and certificates.
+/// The form of a name in DNS and certificates.
 pub(crate) fn ascii(domain: &str) -> String {
     match url::Host::parse(domain) {
         Ok(host) => host.to_string(),
@@ -368,14 +368,18 @@ mod tests {
 
     #[test]
     fn other_hosts_are_named_in_every_form_the_rfc_has() {
-        let moved = |to: &str| Endpoint::moved(to, Mode::StartTls).map(|found| (found.host, found.port));
+        let redirected =
+            |to: &str| Endpoint::redirected(to, Mode::StartTls).map(|found| (found.host, found.port));
         let is = |host: &str, port: u16| Some((host.to_owned(), port));
-        assert_eq!(moved("node2.example.org"), is("node2.example.org", 5222));
-        assert_eq!(moved(" node2.example.org:9222 "), is("node2.example.org", 9222));
-        assert_eq!(moved("[2001:db8::1]:9222"), is("2001:db8::1", 9222));
-        assert_eq!(moved("[2001:db8::1]"), is("2001:db8::1", 5222));
-        assert_eq!(moved("2001:db8::1"), is("2001:db8::1", 5222));
-        assert_eq!(moved("192.0.2.7:5222"), is("192.0.2.7", 5222));
+        assert_eq!(redirected("node2.example.org"), is("node2.example.org", 5222));
+        assert_eq!(
+            redirected(" node2.example.org:9222 "),
+            is("node2.example.org", 9222)
+        );
+        assert_eq!(redirected("[2001:db8::1]:9222"), is("2001:db8::1", 9222));
+        assert_eq!(redirected("[2001:db8::1]"), is("2001:db8::1", 5222));
+        assert_eq!(redirected("2001:db8::1"), is("2001:db8::1", 5222));
+        assert_eq!(redirected("192.0.2.7:5222"), is("192.0.2.7", 5222));
         for bad in [
             "",
             ":5222",
@@ -388,7 +392,7 @@ mod tests {
             "h/ost",
             "[::1]5",
         ] {
-            assert_eq!(moved(bad), None, "{bad}");
+            assert_eq!(redirected(bad), None, "{bad}");
         }
     }
 

@@ -1,14 +1,17 @@
-//! Everything that can go wrong, each with its cause and with what to do about it.
+//! All errors, each with its cause and remedy.
 
 mod advice;
+mod step;
+
+pub use step::{Doubt, Step};
 
 use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::Jid;
+use crate::jid::Jid;
 
-/// Why a connection, a login or a message did not succeed.
+/// Reason why a connection, a login or a message did not succeed.
 ///
 /// `Display` is the cause, [`remedy`](Self::remedy) what a person can do about it,
 /// [`is_permanent`](Self::is_permanent) whether trying again unchanged is pointless.
@@ -17,7 +20,7 @@ use crate::Jid;
 #[non_exhaustive]
 pub enum XmppError {
     // --- finding and reaching the server ---
-    /// DNS knows no such name.
+    /// DNS does not know the name.
     #[error("no such host: {host}")]
     NoSuchHost {
         /// The name asked for.
@@ -28,7 +31,7 @@ pub enum XmppError {
     DnsFailed {
         /// The name asked for.
         host: String,
-        /// What the resolver said.
+        /// Answer of the resolver.
         reason: String,
     },
     /// The domain says, with the target `.`, that it has no XMPP service (RFC 2782).
@@ -44,7 +47,7 @@ pub enum XmppError {
         address: String,
     },
     /// Every address of the host is forbidden by [`crate::Account::address_rule`].
-    #[error("{host} has no address that this connection may go to")]
+    #[error("{host} has no allowed address")]
     AddressNotAllowed {
         /// The host.
         host: String,
@@ -54,7 +57,7 @@ pub enum XmppError {
     Unreachable {
         /// Host or IP address, and port.
         address: String,
-        /// What the operating system said.
+        /// Message of the operating system.
         reason: String,
     },
     /// The connect limit passed.
@@ -65,21 +68,21 @@ pub enum XmppError {
         /// The limit that passed.
         after: Duration,
     },
-    /// The connection stands, but what was asked was not answered in time.
+    /// The connection is open, but a question was not answered in time.
     #[error("no answer within {} while {step}", seconds(.after))]
-    Silent {
-        /// What was being waited for.
+    AnswerTimeout {
+        /// The step that was waited for.
         step: Step,
         /// The limit that passed.
         after: Duration,
     },
 
-    /// Something came, but the answer was not whole in time: an extremely slow server or line.
+    /// A part of the answer came, but not all of it in time: the server or the line is extremely slow.
     #[error("the answer was too slow while {step}: {bytes} bytes came within {}, and not the whole of it", seconds(.after))]
     TooSlow {
-        /// What was being waited for.
+        /// The step that was waited for.
         step: Step,
-        /// How many bytes came.
+        /// Number of bytes that came.
         bytes: u64,
         /// The limit that passed.
         after: Duration,
@@ -102,7 +105,7 @@ pub enum XmppError {
     #[error("the server offers STARTTLS but refused to begin it")]
     StartTlsRefused,
     /// More bytes than `<proceed/>` came before the handshake: somebody injects text (CVE-2011-0411).
-    #[error("unencrypted data was slipped in before the TLS handshake")]
+    #[error("somebody inserted unencrypted data before the TLS handshake")]
     DataBeforeTls,
     /// `mode=none`, and the server insists on encryption.
     #[error("{domain} requires encryption before the login")]
@@ -116,13 +119,13 @@ pub enum XmppError {
         /// The domain of the account.
         domain: String,
     },
-    /// Its time is over.
+    /// The certificate has expired.
     #[error("the certificate of {domain} has expired")]
     CertificateExpired {
         /// The domain of the account.
         domain: String,
     },
-    /// Its time has not begun, or our clock is wrong.
+    /// The certificate is not valid yet, or our clock is wrong.
     #[error("the certificate of {domain} is not valid yet")]
     CertificateNotYetValid {
         /// The domain of the account.
@@ -140,18 +143,18 @@ pub enum XmppError {
         /// The domain of the account.
         domain: String,
     },
-    /// Anything else that is wrong with it.
+    /// The certificate is invalid for another reason.
     #[error("the certificate of {domain} is not valid: {reason}")]
     CertificateInvalid {
         /// The domain of the account.
         domain: String,
-        /// What the verifier said.
+        /// Message of the verifier.
         reason: String,
     },
     /// The text given as `ca_file` is not a certificate.
     #[error("the certificate authority given is not usable: {reason}")]
     BadAuthority {
-        /// What is wrong with it.
+        /// The fault in it.
         reason: String,
     },
     /// The handshake failed for another reason.
@@ -159,41 +162,41 @@ pub enum XmppError {
     TlsFailed {
         /// The domain of the account.
         domain: String,
-        /// What the TLS library said.
+        /// Message of the TLS library.
         reason: String,
     },
 
     // --- login ---
     /// The server says not-authorized.
-    #[error("{jid} was not let in: wrong password or no such account{}", server_text(.text))]
+    #[error("{jid} was refused: wrong password or unknown account{}", server_text(.text))]
     WrongPassword {
-        /// The account.
+        /// Address of the account.
         jid: Jid,
         /// The login was bound to the TLS connection, which also fails if a relay ends TLS.
         bound: bool,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// account-disabled.
     #[error("the account {jid} is disabled{}", server_text(.text))]
     AccountDisabled {
-        /// The account.
+        /// Address of the account.
         jid: Jid,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// credentials-expired.
     #[error("the password of {jid} has expired{}", server_text(.text))]
     CredentialsExpired {
-        /// The account.
+        /// Address of the account.
         jid: Jid,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// temporary-auth-failure.
     #[error("the server cannot check passwords at the moment{}", server_text(.text))]
     LoginUnavailable {
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// Any other SASL failure.
@@ -201,13 +204,13 @@ pub enum XmppError {
     LoginRefused {
         /// The defined condition (RFC 6120 section 6.5).
         condition: String,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// Only PLAIN is offered, where policy forbids it.
     #[error("the server offers only PLAIN, which would show it the password, over {link}")]
     OnlyPlain {
-        /// What the connection is, in words.
+        /// Kind of the connection, in words.
         link: &'static str,
     },
     /// The server offers the login from before RFC 3920 (XEP-0078) and no other.
@@ -228,25 +231,25 @@ pub enum XmppError {
         /// The domain of the account.
         domain: String,
     },
-    /// The server rejected the binding: it is broken, or somebody stands between.
+    /// The server rejected the binding: it is broken, or somebody is between.
     #[error("the server rejected the binding of the login to the TLS connection{}", server_text(.text))]
     ChannelBindingRejected {
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// The server could not prove that it knows the password.
     #[error("the server could not prove that it knows the password of {jid}")]
     ServerNotProven {
-        /// The account.
+        /// Address of the account.
         jid: Jid,
     },
-    /// What the server offered is not what it says it offered (XEP-0474).
+    /// The offer of the server differs from the one that it signed (XEP-0474).
     #[error("the offered login mechanisms were changed on the way")]
     Downgraded,
     /// An iteration count that is too weak or meant to keep us busy.
     #[error("the server asks for {count} rounds of password hashing; between {min} and {max} are accepted")]
     Iterations {
-        /// What the server asked for.
+        /// Number that the server asked for.
         count: u64,
         /// The smallest accepted count.
         min: u32,
@@ -256,7 +259,7 @@ pub enum XmppError {
     /// The SASL exchange broke its rules.
     #[error("the server broke the rules of the login: {reason}")]
     LoginProtocol {
-        /// Which rule.
+        /// The rule.
         reason: &'static str,
     },
     /// The password holds characters SASLprep forbids.
@@ -265,9 +268,9 @@ pub enum XmppError {
     /// The session could not be bound to a resource.
     #[error("the session was refused after the login: {condition}{}", server_text(.text))]
     BindRefused {
-        /// The defined condition.
+        /// Defined condition of the stanza error.
         condition: String,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
 
@@ -277,19 +280,19 @@ pub enum XmppError {
     HostUnknown {
         /// The domain of the account.
         domain: String,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// The server is going down.
     #[error("the server is shutting down{}", server_text(.text))]
     ShuttingDown {
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// Another session took our resource.
     #[error("another session replaced this one{}", server_text(.text))]
     Replaced {
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// The server sends its clients to another host (RFC 6120 section 4.9.3.19).
@@ -306,10 +309,10 @@ pub enum XmppError {
         /// The domain of the account.
         domain: String,
     },
-    /// The server ended the stream because of the size of what was sent.
+    /// The server ended the stream because of the size of a stanza.
     #[error("the server ended the session, because the message is larger than it takes{}", server_text(.text))]
     StanzaTooBig {
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// The server ended the stream with another error.
@@ -317,13 +320,13 @@ pub enum XmppError {
     StreamError {
         /// The defined condition (RFC 6120 section 4.9.3).
         condition: String,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// The connection ended before anything was said.
     #[error("the connection was closed while {step}")]
     ConnectionLost {
-        /// What was being done.
+        /// The step.
         step: Step,
     },
     /// The connection ended after the message was written and before it was confirmed.
@@ -332,23 +335,23 @@ pub enum XmppError {
     /// Something else went wrong after the message was written and before it was confirmed.
     #[error("{cause}, after the message was written")]
     Unconfirmed {
-        /// What went wrong.
+        /// The cause.
         cause: Box<XmppError>,
     },
-    /// What came is not XMPP.
+    /// The answer is not XMPP.
     #[error("the server sent something that is not XMPP: {reason}")]
     NotXmpp {
-        /// What is wrong with it.
+        /// The fault in it.
         reason: String,
     },
 
     // --- one message ---
     /// The target has no such account, or does not take messages while offline.
-    #[error("{to} does not exist, or takes no messages now{}", server_text(.text))]
+    #[error("{to} does not exist, or accepts no messages now{}", server_text(.text))]
     NoSuchUser {
-        /// The target.
+        /// Address of the target.
         to: Jid,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
         /// The server may say the same while it cannot store the message.
         temporary: bool,
@@ -356,80 +359,91 @@ pub enum XmppError {
     /// The other domain cannot be found.
     #[error("the domain {domain} cannot be reached from the server{}", server_text(.text))]
     RemoteServerNotFound {
-        /// The target's domain.
+        /// Domain of the target.
         domain: String,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// The other domain did not answer the server.
     #[error("the domain {domain} did not answer the server{}", server_text(.text))]
     RemoteServerTimeout {
-        /// The target's domain.
+        /// Domain of the target.
         domain: String,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// The server does not talk to other domains.
     #[error("the server is not allowed to talk to {domain}{}", server_text(.text))]
     RemoteNotAllowed {
-        /// The target's domain.
+        /// Domain of the target.
         domain: String,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// The server has no such service below its own domain.
-    #[error("there is no service {domain}{}", server_text(.text))]
+    #[error("the service {domain} does not exist{}", server_text(.text))]
     NoSuchService {
         /// The domain of the room.
         domain: String,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// A message to a person went to a room.
     #[error("{to} is a room, not a person: did you mean #{to}?")]
     IsRoom {
-        /// The target.
+        /// Address of the target.
         to: Jid,
     },
     /// A block list stops the message, and the server says so (XEP-0191): mostly that of this account.
     #[error("messages to {to} are blocked")]
     Blocked {
-        /// The target.
+        /// Address of the target.
         to: Jid,
     },
     /// Bounced for another reason.
     #[error("the message to {to} came back: {condition}{}", server_text(.text))]
     Bounced {
-        /// The target.
+        /// Address of the target.
         to: Jid,
         /// The defined condition (RFC 6120 section 8.3.3).
         condition: String,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
         /// The server says that it may work later (error type `wait`).
         temporary: bool,
     },
     /// The server took the message, and no client of the recipient acknowledged it.
-    #[error("the server took the message, but no receipt came from {to} within {}", seconds(.after))]
+    #[error("the server accepted the message, but {to} sent no receipt within {}", seconds(.after))]
     NoReceipt {
-        /// The target.
+        /// Address of the target.
         to: Jid,
         /// The limit that passed.
         after: Duration,
     },
     /// The connection broke before the message was confirmed, and nothing shows whether it arrived. It is
     /// not sent again.
-    #[error("whether the message to {to} arrived is not known: {why}")]
+    #[error("it is unknown whether the message to {to} arrived: {why}")]
     InDoubt {
-        /// The target.
+        /// Address of the target.
         to: Jid,
-        /// Why it is not known.
+        /// Reason why it is not known.
         why: Doubt,
+    },
+    /// One part of the message, its text or a file, failed, and other parts arrived or may have: sent again as a whole, it
+    /// would be doubled.
+    #[error("part {part} of {parts} of the message failed: {cause}")]
+    PartFailed {
+        /// Number of the first part that failed, from 1.
+        part: usize,
+        /// Number of parts: the text and each file.
+        parts: usize,
+        /// The cause.
+        cause: Box<XmppError>,
     },
     /// The message is too long for one stanza.
     #[error("the message has {bytes} bytes on the wire; the server takes at most {limit}")]
     TooLarge {
-        /// Its size, escaped.
+        /// Size of the stanza, escaped.
         bytes: usize,
         /// The limit that applies.
         limit: usize,
@@ -442,9 +456,9 @@ pub enum XmppError {
     /// The room did not exist; our join made it, so it was removed again.
     #[error("the room {room} does not exist{}", if *.removed { "" } else { " (joining made an empty one, which could not be removed)" })]
     NoSuchRoom {
-        /// The room.
+        /// Address of the room.
         room: Jid,
-        /// Whether the room made by our join is gone again, or none was made.
+        /// True if the room made by our join is gone again, or none was made.
         removed: bool,
     },
     /// The room made for this message would end with our session.
@@ -452,45 +466,45 @@ pub enum XmppError {
         "the room {room} was created, but the server does not let it be permanent, so the message would vanish with it"
     )]
     RoomNotKept {
-        /// The room.
+        /// Address of the room.
         room: Jid,
     },
     /// The room does not exist and may not be made.
     #[error("the room {room} does not exist, and this account may not create it")]
     RoomCreationForbidden {
-        /// The room.
+        /// Address of the room.
         room: Jid,
     },
     /// registration-required.
     #[error("the room {room} is for members only")]
     MembersOnly {
-        /// The room.
+        /// Address of the room.
         room: Jid,
     },
     /// not-authorized.
     #[error("the room {room} {}", if *.given { "did not accept the password" } else { "asks for a password" })]
     RoomPassword {
-        /// The room.
+        /// Address of the room.
         room: Jid,
-        /// Whether one was sent.
+        /// True if one was sent.
         given: bool,
     },
     /// forbidden at the door.
     #[error("this account is banned from the room {room}")]
     Banned {
-        /// The room.
+        /// Address of the room.
         room: Jid,
     },
     /// forbidden inside.
     #[error("this account has no voice in the moderated room {room}")]
     NoVoice {
-        /// The room.
+        /// Address of the room.
         room: Jid,
     },
     /// Every nick tried is taken.
     #[error("the nick {nick} and its variants are taken in the room {room}")]
     NickTaken {
-        /// The room.
+        /// Address of the room.
         room: Jid,
         /// The nick asked for.
         nick: String,
@@ -498,31 +512,31 @@ pub enum XmppError {
     /// The nick is not acceptable as an address part.
     #[error("the nick is not usable in the room {room}")]
     BadNick {
-        /// The room.
+        /// Address of the room.
         room: Jid,
     },
     /// service-unavailable at the door.
     #[error("the room {room} is full")]
     RoomFull {
-        /// The room.
+        /// Address of the room.
         room: Jid,
     },
     /// We were removed while the message was on its way.
     #[error("this account was removed from the room {room}{}", server_text(.text))]
     RemovedFromRoom {
-        /// The room.
+        /// Address of the room.
         room: Jid,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
     },
     /// Another refusal at the door.
     #[error("the room {room} refused the join: {condition}{}", server_text(.text))]
     JoinRefused {
-        /// The room.
+        /// Address of the room.
         room: Jid,
-        /// The defined condition.
+        /// Defined condition of the stanza error.
         condition: String,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
         /// The server says that it may work later (error type `wait`).
         temporary: bool,
@@ -530,7 +544,7 @@ pub enum XmppError {
     /// The room did not answer the join that the message was written behind.
     #[error("the room {room} did not answer the join within {}; the message was written behind it", seconds(.after))]
     JoinUnanswered {
-        /// The room.
+        /// Address of the room.
         room: Jid,
         /// The limit that passed.
         after: Duration,
@@ -538,7 +552,7 @@ pub enum XmppError {
     /// The room did not send our message back.
     #[error("the room {room} did not show the message within {}", seconds(.after))]
     NoEcho {
-        /// The room.
+        /// Address of the room.
         room: Jid,
         /// The limit that passed.
         after: Duration,
@@ -554,7 +568,7 @@ pub enum XmppError {
     /// The server says how large a file may be.
     #[error("the file {name} has {size} bytes; the server takes at most {limit}")]
     FileTooLarge {
-        /// The file's name.
+        /// Name of the file.
         name: String,
         /// Its size in bytes.
         size: u64,
@@ -564,33 +578,39 @@ pub enum XmppError {
     /// The service gave no slot.
     #[error("the server does not take the file {name}: {condition}{}", server_text(.text))]
     UploadRefused {
-        /// The file's name.
+        /// Name of the file.
         name: String,
-        /// The defined condition.
+        /// Defined condition of the stanza error.
         condition: String,
-        /// The server's words.
+        /// Text of the server's error, if it gave one.
         text: Option<String>,
         /// The server says that it may work later.
         temporary: bool,
     },
-    /// The PUT failed.
+    /// The upload itself (HTTP PUT) failed.
     #[error("uploading {name} failed: {reason}")]
     UploadFailed {
-        /// The file's name.
+        /// Name of the file.
         name: String,
         /// HTTP status or connection trouble; never a URL.
         reason: String,
     },
 
+    // --- encryption of messages ---
+    /// The message could not be encrypted (OMEMO, XEP-0384).
+    #[cfg(feature = "omemo")]
+    #[error("{0}")]
+    Encryption(Box<crate::omemo::OmemoError>),
+
     // --- kept sessions ---
     /// The message was not confirmed before its time was over, across reconnects.
     #[error("not confirmed within {}: {last}", seconds(.after))]
     GaveUp {
-        /// How long it was tried.
+        /// Time for which it was tried.
         after: Duration,
-        /// What stood in the way last.
+        /// The last failure.
         last: Box<XmppError>,
-        /// Whether it was written at least once, so that it may have arrived.
+        /// True if it was written at least once, so that it may have arrived.
         written: bool,
     },
     /// The session was closed by its owner.
@@ -598,71 +618,10 @@ pub enum XmppError {
     SessionClosed,
 }
 
-/// Why nobody knows whether a message arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Doubt {
-    /// The message is in the account's archive, but the server restarted before it surely passed it on.
-    Restarted,
-    /// The server took the message, then crashed and lost the end of its archive.
-    Forgotten,
-    /// The connection broke a second time, and there is no archive that tells.
-    NoArchive,
-}
-
-impl std::fmt::Display for Doubt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Restarted => "the server archived it and restarted before it surely passed it on",
-            Self::Forgotten => "the server took it, then crashed, and its archive does not have it",
-            Self::NoArchive => "the connection broke twice, and no archive shows whether it arrived",
-        })
-    }
-}
-
-/// What was going on when time ran out or the connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Step {
-    /// Waiting for the server's first words.
-    Opening,
-    /// Waiting for the features of a stream that the server has opened.
-    Features,
-    /// Asking for STARTTLS.
-    StartTls,
-    /// The TLS handshake.
-    Tls,
-    /// Logging in.
-    Login,
-    /// Binding a resource.
-    Binding,
-    /// Writing messages.
-    Writing,
-    /// Waiting for the confirmation.
-    Confirming,
-    /// Joining a room.
-    Joining,
-    /// Looking for the upload service and a slot.
-    Upload,
-    /// Asking for something else (archive, contact list).
-    Query,
-}
-
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Opening => "opening the stream",
-            Self::Features => "waiting for the features of the opened stream",
-            Self::StartTls => "asking for STARTTLS",
-            Self::Tls => "negotiating TLS",
-            Self::Login => "logging in",
-            Self::Binding => "starting the session",
-            Self::Writing => "writing the message",
-            Self::Confirming => "waiting for the confirmation",
-            Self::Joining => "joining the room",
-            Self::Upload => "preparing the upload",
-            Self::Query => "waiting for an answer",
-        })
+#[cfg(feature = "omemo")]
+impl From<crate::omemo::OmemoError> for XmppError {
+    fn from(error: crate::omemo::OmemoError) -> Self {
+        Self::Encryption(Box::new(error))
     }
 }
 

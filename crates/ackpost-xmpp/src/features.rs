@@ -1,4 +1,4 @@
-//! What a server says it can do, before and after the login.
+//! Features that a server announces before and after the login.
 
 use crate::ns;
 use crate::sasl::Offer;
@@ -19,7 +19,7 @@ pub(crate) struct Features {
     pub(crate) sasl2: Option<Sasl2>,
     /// The login from before SASL (XEP-0078).
     pub(crate) iq_auth: bool,
-    /// XEP-0198.
+    /// Stream management is offered (XEP-0198).
     pub(crate) resumable: bool,
     /// The largest stanza in bytes that the server takes now (XEP-0478).
     pub(crate) max_bytes: Option<usize>,

@@ -21,7 +21,7 @@ pub struct Jid {
     resource: Option<Box<str>>,
 }
 
-/// Why a text is not an XMPP address.
+/// Reason why a text is not an XMPP address.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JidError {
@@ -40,18 +40,21 @@ pub enum JidError {
         /// `local part`, `domain` or `resource`.
         part: &'static str,
     },
-    /// A part holds a character that may not stand there.
+    /// A part holds a character that is not allowed there.
     #[error("the {part} of the address is not valid: {reason}")]
     Invalid {
         /// `local part`, `domain` or `resource`.
         part: &'static str,
-        /// What stringprep or the domain rules say.
+        /// Message of stringprep or of the domain rules.
         reason: String,
     },
 }
 
 impl Jid {
     /// An address from its parts.
+    ///
+    /// # Errors
+    /// [`JidError`] if a part is empty, longer than 1023 bytes, or has characters that stringprep does not allow.
     pub fn new(local: Option<&str>, domain: &str, resource: Option<&str>) -> Result<Self, JidError> {
         Ok(Self {
             local: local.map(prepare_local).transpose()?,
@@ -85,6 +88,9 @@ impl Jid {
     }
 
     /// The same address with this resource.
+    ///
+    /// # Errors
+    /// [`JidError::Invalid`] if the resource is empty, longer than 1023 bytes, or has characters that stringprep does not allow.
     pub fn with_resource(&self, resource: &str) -> Result<Self, JidError> {
         Ok(Self {
             resource: Some(prepare_resource(resource)?),
@@ -102,7 +108,7 @@ impl Jid {
         }
     }
 
-    /// Whether both name the same account or room, whatever the resource.
+    /// Returns true if both name the same account or room, whatever the resource.
     pub fn same_bare(&self, other: &Self) -> bool {
         self.local == other.local && self.domain == other.domain
     }
@@ -176,7 +182,7 @@ fn prepare_domain(text: &str) -> Result<Box<str>, JidError> {
             .map_err(|_| invalid("not an IPv6 address".to_owned()))?;
         return Ok(format!("[{address}]").into_boxed_str());
     }
-    // RFC 7622 section 3.2: labels stand in their Unicode form (U-labels), also when they were written in
+    // RFC 7622 section 3.2: labels are in their Unicode form (U-labels), also when they were written in
     // the form of DNS (A-labels).
     let (prepared, valid) = idna::domain_to_unicode(text);
     if valid.is_err() {
@@ -314,7 +320,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_parses_to_the_same(text in "\\PC{1,30}@[a-zA-Z0-9.]{1,20}(/\\PC{1,20})?") {
+        fn printed_addresses_parse_to_the_same(text in "\\PC{1,30}@[a-zA-Z0-9.]{1,20}(/\\PC{1,20})?") {
             if let Ok(parsed) = text.parse::<Jid>() {
                 prop_assert_eq!(parsed.to_string().parse::<Jid>(), Ok(parsed));
             }

@@ -10,52 +10,61 @@
 //! ```
 //!
 //! [`send`] opens a connection, sends messages to people and rooms in as few round trips as the
-//! server allows, and says for each what came of it. [`Session`] keeps the connection.
+//! server allows, and returns the result for each. [`Session`] keeps the connection.
 //!
-//! What "delivered" means here: the other side said so. What it does not mean is written at
-//! [`ConfirmedBy`].
+//! "Delivered" means here that the other side confirmed the message. [`ConfirmedBy`] describes the limits
+//! of each confirmation.
 //!
-//! The crate knows no file system and installs no TLS provider; passwords come in as
+//! The crate does not access the file system and installs no TLS provider; passwords come in as
 //! [`secrecy::SecretString`] and never reach a log.
 
+#![warn(clippy::missing_errors_doc)]
+
 mod account;
-mod asked;
-mod conditions;
+mod addressee;
+pub mod bot;
 mod connect;
-mod courier;
+mod delivery;
 mod dns;
 mod error;
 mod features;
 mod id;
 mod jid;
 mod login;
-mod memory;
 mod message;
 mod ns;
+#[cfg(feature = "omemo")]
+pub mod omemo;
 mod oneshot;
-mod probe;
+mod parts;
+pub mod probe;
 mod sasl;
 mod session;
 mod stanza;
+mod stanza_error;
 mod stream;
 mod styling;
 mod tls;
+mod token_store;
 mod upload;
 mod xhtml;
 mod xml;
 
-pub use account::{Account, AddressRule, ChannelBinding, Dns, Mode, Plain, Verify};
+pub use account::{Account, AddressRule, ChannelBinding, Dns, Mode, Plain};
+pub use ackpost_tls::Verify;
 pub use error::{Doubt, Step, XmppError};
 pub use jid::{Jid, JidError};
-pub use memory::{FastToken, ProcessTokenStore, Remembered, TokenStore};
 pub use message::{
-    Attachment, Confirm, ConfirmedBy, Content, Delivered, MAX_STANZA_WIRE_BYTES, MessageType, Note, Outcome,
-    Outgoing, RoomTarget, Target, WireTexts,
+    About, Attachment, Confirm, ConfirmedBy, Content, Delivered, MAX_STANZA_WIRE_BYTES, MessageType, Note,
+    Outcome, Outgoing, RoomTarget, Target, WireTexts,
 };
 pub use oneshot::send;
-pub use probe::{Candidate, ChosenMechanism, Joined, Offered, Probe, RoomFacts, addresses, offer, servers};
-pub use session::{ArchivePlace, Event, Events, Received, Session, SessionOptions};
+pub use session::{
+    ArchivePlace, Departure, Encryption, Event, Events, Fallback, Moderated, Received, Reply, Retraction,
+    Session, SessionOptions,
+};
 pub use styling::styling_from_markdown;
+pub use token_store::{FastToken, ProcessTokenStore, SavedLogin, TokenStore};
 pub use xml::{char_wire_len, wire_len};
 
 /// Runs the examples of the README.

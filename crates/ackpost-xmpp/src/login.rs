@@ -1,7 +1,7 @@
 //! From a connection to a session, in as few round trips as the server allows.
 //!
-//! What is to be sent can ride along (`early`): behind the last message of the login, in the same
-//! write. When the login is refused, servers deliver nothing of it.
+//! The stanzas to send can follow the last message of the login in the same write (`early`). If the login
+//! is refused, servers deliver none of them.
 
 mod sasl2;
 
@@ -9,27 +9,29 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::Jid;
 use crate::account::{Account, Mode};
-use crate::conditions::{Kind as ErrorKind, Speaker, may_pass};
-use crate::connect::{Connector, Link, MOVES_MAX, read_features};
+use crate::connect::{Connector, Link, REDIRECTS_MAX, read_features};
 use crate::dns::Endpoint;
 use crate::error::{Step, XmppError};
 use crate::features::Features;
 use crate::id;
-use crate::memory::Remembered;
+use crate::jid::Jid;
+use crate::message::Note;
 use crate::ns;
-use crate::sasl::{self, Choice, FastLogin, Kind, Offer, Proof, Rules, Scram};
+use crate::sasl::{self, Choice, FastLogin, MechanismKind, Offer, Proof, Rules, Scram};
+use crate::stanza_error::StanzaError;
 use crate::stream::{Stream, header, shorten};
+use crate::token_store::SavedLogin;
 use crate::xml::Element;
 
-/// Stanzas sent before the login is over must be small: Prosody 13 takes 10 000 bytes each then.
-/// Servers that say what they take (XEP-0478) are believed.
+/// Stanzas sent before the login is over must be small: Prosody 13 takes 10 000 bytes each then. If a server announces
+/// its limit (XEP-0478), that limit counts.
 const EARLY_STANZA_MAX_BYTES: usize = 9_000;
 
-/// What to do besides logging in.
+/// Work to do besides the login.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
     /// Stanzas, already written out, to send as early as possible.
@@ -65,6 +67,17 @@ pub(crate) struct Online {
     pub(crate) without_binding: bool,
     pub(crate) verified: bool,
     pub(crate) encrypted: bool,
+    /// Time when the stanzas that rode along with the login were written.
+    pub(crate) early_queued: Option<Instant>,
+}
+
+impl Online {
+    /// Returns the notes about the login that every message of this connection carries.
+    pub(crate) fn notes(&self) -> Vec<Note> {
+        let binding = self.without_binding.then_some(Note::WithoutChannelBinding);
+        let certificate = (self.encrypted && !self.verified).then_some(Note::CertificateNotVerified);
+        binding.into_iter().chain(certificate).collect()
+    }
 }
 
 /// Returns true if the login or session was refused: nothing that was sent behind it was delivered.
@@ -82,9 +95,9 @@ fn delivers_nothing(error: &XmppError) -> bool {
 /// remembered features when the server refuses them, and without channel binding when it rejects that.
 pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, XmppError> {
     let mut binding_rejected = false;
-    let mut use_memory = connector.account.memory.is_some();
+    let mut use_saved = connector.account.token_store.is_some();
     let mut elsewhere = None;
-    let mut moves = 0;
+    let mut redirects = 0;
     loop {
         let link = connector.connect(elsewhere.as_ref()).await?;
         let mut attempt = Attempt {
@@ -95,15 +108,15 @@ pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, X
             binding_rejected,
             remembered: connector
                 .account
-                .memory
+                .token_store
                 .as_ref()
-                .and_then(|memory| memory.recall()),
-            tried_memory: false,
-            early_queued: false,
+                .and_then(|store| store.recall()),
+            tried_saved: false,
+            early_queued: None,
             max_bytes: None,
         };
-        let result = attempt.run(use_memory).await;
-        let tried_memory = attempt.tried_memory;
+        let result = attempt.run(use_saved).await;
+        let tried_saved = attempt.tried_saved;
         let max_bytes = attempt.max_bytes;
         let error = match result {
             Ok(done) => {
@@ -116,16 +129,17 @@ pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, X
                     without_binding: binding_rejected,
                     verified: attempt.link.verified,
                     encrypted: attempt.link.encrypted,
+                    early_queued: attempt.early_queued,
                 });
             }
             Err(error) => error,
         };
-        if tried_memory && refused_by_server(&error) {
+        if tried_saved && refused_by_server(&error) {
             tracing::debug!(%error, "the remembered login was refused; starting clean");
-            if let Some(memory) = &connector.account.memory {
-                memory.forget();
+            if let Some(store) = &connector.account.token_store {
+                store.forget();
             }
-            use_memory = false;
+            use_saved = false;
             continue;
         }
         if matches!(error, XmppError::ChannelBindingRejected { .. })
@@ -141,15 +155,15 @@ pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, X
         }
         // Said before the login is over, so that nothing behind it was delivered.
         if let XmppError::SeeOtherHost { to, .. } = &error
-            && moves < MOVES_MAX
-            && let Some(next) = Endpoint::moved(to, attempt.link.mode)
+            && redirects < REDIRECTS_MAX
+            && let Some(next) = Endpoint::redirected(to, attempt.link.mode)
         {
             tracing::debug!(%to, "the server sends its clients to another host");
-            moves += 1;
+            redirects += 1;
             elsewhere = Some(next);
             continue;
         }
-        return Err(if attempt.early_queued && !delivers_nothing(&error) {
+        return Err(if attempt.early_queued.is_some() && !delivers_nothing(&error) {
             error.after_writing()
         } else {
             error
@@ -157,7 +171,7 @@ pub(crate) async fn open(connector: &Connector, plan: &Plan) -> Result<Online, X
     }
 }
 
-/// Whether the server itself turned the login down, so that nothing sent behind it was delivered.
+/// Returns true if the server itself turned the login down, so that nothing sent behind it was delivered.
 fn refused_by_server(error: &XmppError) -> bool {
     matches!(
         error,
@@ -177,10 +191,10 @@ struct Attempt<'a> {
     plan: &'a Plan,
     link: Link,
     binding_rejected: bool,
-    remembered: Option<Remembered>,
-    tried_memory: bool,
-    /// What rides along was written: when the connection breaks now, it may have been taken.
-    early_queued: bool,
+    remembered: Option<SavedLogin>,
+    tried_saved: bool,
+    /// Time when the stanzas behind the login were written: if the connection breaks now, they may have been taken.
+    early_queued: Option<Instant>,
     /// The largest stanza that the server takes after the login, as far as it was read.
     max_bytes: Option<usize>,
 }
@@ -191,7 +205,7 @@ struct Done {
     resumed: Option<u32>,
 }
 
-/// An exchange under way: what the server's next message is checked against.
+/// A running exchange, against which the server's next message is checked.
 enum Exchange<'t> {
     Scram { scram: Scram, proof: Option<Proof> },
     Plain,
@@ -199,14 +213,14 @@ enum Exchange<'t> {
 }
 
 impl Attempt<'_> {
-    async fn run(&mut self, use_memory: bool) -> Result<Done, XmppError> {
+    async fn run(&mut self, use_saved: bool) -> Result<Done, XmppError> {
         let bare = self.account.jid.to_bare().to_string();
         let from = self.link.encrypted.then_some(bare.as_str());
         let head = header(self.domain, from);
         self.link.stream.queue(&head);
-        if use_memory
+        if use_saved
             && let Some(remembered) = self.remembered.clone()
-            && let Some(done) = self.by_memory(&remembered).await?
+            && let Some(done) = self.by_token_store(&remembered).await?
         {
             return Ok(done);
         }
@@ -221,12 +235,14 @@ impl Attempt<'_> {
     /// Queues what rides along; nothing of it when one stanza is larger than the server takes.
     fn queue_early(&mut self) -> Result<(), XmppError> {
         crate::stanza::fits(self.plan.largest, self.max_bytes)?;
-        self.early_queued |= !self.plan.early.is_empty();
+        if !self.plan.early.is_empty() {
+            self.early_queued = Some(Instant::now());
+        }
         self.link.stream.queue(&self.plan.early);
         Ok(())
     }
 
-    /// Reads what the server offers after the login, and how large a stanza may be from now on.
+    /// Reads the features of the server after the login, and the maximum size of a stanza from now on.
     async fn features_after_login(&mut self) -> Result<Features, XmppError> {
         let features = self.features().await?;
         self.max_bytes = features.max_bytes;
@@ -275,8 +291,8 @@ impl Attempt<'_> {
 
     fn begin(&self, choice: &Choice) -> Result<(Exchange<'static>, Zeroizing<Vec<u8>>), XmppError> {
         match choice.kind {
-            Kind::Plain => Ok((Exchange::Plain, sasl::plain(self.user(), &self.account.password)?)),
-            Kind::Scram(hash) => {
+            MechanismKind::Plain => Ok((Exchange::Plain, sasl::plain(self.user(), &self.account.password)?)),
+            MechanismKind::Scram(hash) => {
                 let scram = Scram::new(hash, choice, self.user(), id::nonce());
                 let first = Zeroizing::new(scram.first().into_bytes());
                 Ok((Exchange::Scram { scram, proof: None }, first))
@@ -299,14 +315,14 @@ impl Attempt<'_> {
             return Err(unexpected);
         };
         if let Some(proof) = proof {
-            // Some servers send their proof as a challenge of its own.
+            // Some servers send their proof as its own challenge.
             return if proof.check(message) {
                 Ok(None)
             } else {
                 Err(self.not_proven())
             };
         }
-        let Kind::Scram(hash) = choice.kind else {
+        let MechanismKind::Scram(hash) = choice.kind else {
             return Err(unexpected);
         };
         let challenge = scram.challenge(message)?;
@@ -325,7 +341,7 @@ impl Attempt<'_> {
         Ok(Some(answer))
     }
 
-    /// Checks what came with the success. Absent and wrong proofs are the same: fatal.
+    /// Checks the proof that came with the success. An absent proof and a wrong one are both fatal.
     fn finish(&self, exchange: &Exchange<'_>, already: bool, data: Option<&[u8]>) -> Result<(), XmppError> {
         let proven = match exchange {
             Exchange::Plain => true,
@@ -436,7 +452,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Binds a resource; what is to be sent goes along in the same write.
+    /// Binds a resource; the stanzas to send go along in the same write.
     async fn bind(&mut self, with_early: bool) -> Result<Done, XmppError> {
         let limit = self.account.answer_timeout;
         let bind = Element::new("bind", ns::BIND).child_opt(
@@ -480,7 +496,7 @@ impl Attempt<'_> {
         })
     }
 
-    /// For kept sessions: a resource, and XEP-0198 where the server has it, then what is to be sent.
+    /// For kept sessions: a resource, and XEP-0198 where the server has it, then the stanzas to send.
     async fn bind_resumable(&mut self) -> Result<Done, XmppError> {
         let features = self.features_after_login().await?;
         if !features.resumable {
@@ -522,8 +538,8 @@ impl Attempt<'_> {
             let text = text.to_lowercase();
             text.contains("channel binding") || text.contains("channel-binding")
         });
-        // A server that could bind rejects `y`, which says that it could not: somebody removed its offer, or a
-        // relay ends TLS before it. Prosody calls that malformed-request, without a word.
+        // A server that could bind rejects `y`, which says that it could not: somebody removed its offer, or a relay
+        // ends TLS before it. Prosody answers malformed-request, without a text.
         let claimed = choice.gs2.starts_with('y');
         let bound = choice.binding_kind.is_some();
         if (bound || claimed) && about_binding
@@ -545,7 +561,7 @@ impl Attempt<'_> {
     }
 }
 
-/// Whether this is a word of the server in the exchange of this protocol (SASL or SASL 2).
+/// Returns true if this is a word of the server in the exchange of this protocol (SASL or SASL 2).
 fn is_answer(element: &Element, ns: &str) -> bool {
     element.ns == ns && matches!(&*element.name, "challenge" | "success" | "failure")
 }
@@ -564,61 +580,4 @@ fn decode(element: &Element) -> Result<Vec<u8>, XmppError> {
 fn resumable(enabled: &Element) -> Option<String> {
     let resume = matches!(enabled.get("resume"), Some("true" | "1"));
     enabled.get("id").filter(|_| resume).map(ToOwned::to_owned)
-}
-
-/// The error inside a stanza (RFC 6120 section 8.3).
-#[derive(Clone, Debug)]
-pub(crate) struct StanzaError {
-    pub(crate) condition: String,
-    pub(crate) text: Option<String>,
-    pub(crate) kind: ErrorKind,
-    /// The application condition of a block list (XEP-0191).
-    pub(crate) blocked: bool,
-}
-
-impl StanzaError {
-    pub(crate) fn of(stanza: &Element) -> Self {
-        let error = stanza
-            .find("error", ns::CLIENT)
-            .or_else(|| stanza.elements().find(|e| e.name == "error"));
-        let condition = error
-            .and_then(|error| {
-                error
-                    .elements()
-                    .find(|child| child.ns == ns::STANZAS && child.name != "text")
-            })
-            .map_or_else(
-                || "undefined-condition".to_owned(),
-                |child| child.name.to_string(),
-            );
-        Self {
-            condition,
-            text: error
-                .and_then(|error| error.content_of("text", ns::STANZAS))
-                .map(shorten)
-                .filter(|text| !text.is_empty()),
-            kind: ErrorKind::of(error),
-            blocked: error.is_some_and(|error| error.find("blocked", ns::BLOCKING_ERRORS).is_some()),
-        }
-    }
-
-    /// Whether the same stanza may be taken later ([`conditions`](crate::conditions)).
-    pub(crate) fn may_pass(&self, speaker: Speaker) -> bool {
-        may_pass(&self.condition, self.kind, speaker)
-    }
-
-    /// Returns true if the one asked does not know such questions (RFC 6120 section 8.4).
-    pub(crate) fn is_unsupported(&self) -> bool {
-        matches!(
-            self.condition.as_str(),
-            "service-unavailable" | "feature-not-implemented"
-        ) && self.kind != ErrorKind::Wait
-    }
-
-    /// Whether the error names other domains as the cause.
-    pub(crate) fn is_about_remote_domains(&self) -> bool {
-        self.text
-            .as_deref()
-            .is_some_and(|text| text.to_lowercase().contains("remote"))
-    }
 }

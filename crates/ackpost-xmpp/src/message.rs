@@ -1,4 +1,4 @@
-//! What is sent: targets, contents, and what came of it.
+//! Messages to send: targets, contents and results.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,12 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use secrecy::SecretString;
 
-use crate::{Jid, XmppError};
+use crate::error::XmppError;
+use crate::jid::Jid;
 
 /// Largest stanza in bytes that is sent to a server that announces no limit (XEP-0478): what stock servers take.
 pub const MAX_STANZA_WIRE_BYTES: usize = 256 * 1024;
 
-/// Who gets a message.
+/// The recipient of a message.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Target {
@@ -28,9 +29,9 @@ pub struct RoomTarget {
     pub room: Jid,
     /// The nick; the account's when left out.
     pub nick: Option<String>,
-    /// The room's password.
+    /// Password of the room.
     pub password: Option<SecretString>,
-    /// Whether a room that does not exist may be made.
+    /// True if a room that does not exist may be made.
     pub create: bool,
 }
 
@@ -62,7 +63,7 @@ impl Target {
     }
 }
 
-/// How certain a delivery must be before it is reported.
+/// Certainty that a delivery must have before it is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Confirm {
@@ -79,7 +80,7 @@ pub enum Confirm {
     Receipt,
 }
 
-/// What proves a delivery: the level that was reached.
+/// Proof of a delivery: the level that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConfirmedBy {
@@ -108,7 +109,7 @@ impl ConfirmedBy {
         }
     }
 
-    /// Whether this level is at least what was asked for.
+    /// Returns true if this level is at least what was asked for.
     pub fn reaches(self, asked: Confirm) -> bool {
         match asked {
             Confirm::Sent => true,
@@ -125,7 +126,7 @@ impl fmt::Display for ConfirmedBy {
     }
 }
 
-/// How a client treats the message (RFC 6121 section 5.2.2). Rooms always get `groupchat`.
+/// The type of a message, by which a client treats it (RFC 6121 section 5.2.2). Rooms always get `groupchat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MessageType {
     /// Part of a conversation; stored while the recipient is away.
@@ -137,13 +138,10 @@ pub enum MessageType {
     Headline,
 }
 
-/// What is said. Characters that XML forbids are replaced by U+FFFD and counted in the outcome.
-///
-/// The place where end-to-end encryption would take the text over: everything a recipient reads
-/// passes through here, and the stanza is only built from it.
+/// The content of a message. Characters that XML forbids are replaced by U+FFFD and counted in the outcome.
 #[derive(Clone, Default)]
 pub struct Content {
-    /// The plain text. May be empty when there are attachments or a subject for a room.
+    /// Plain text of the message. May be empty when there are attachments or a subject for a room.
     pub body: String,
     /// A subject line. A subject without body changes the topic of a room.
     pub subject: Option<String>,
@@ -153,9 +151,9 @@ pub struct Content {
     pub lang: Option<String>,
     /// Set when signs like `*` in the body are not meant as message styling (XEP-0393).
     pub unstyled: bool,
-    /// How a client treats the message.
+    /// The type of a message, by which a client treats it.
     pub kind: MessageType,
-    /// Files, each sent as a message of its own behind the text.
+    /// Files, each sent as its own message behind the text.
     pub attachments: Vec<Arc<Attachment>>,
 }
 
@@ -223,26 +221,60 @@ impl fmt::Debug for Content {
     }
 }
 
+/// The relation of a message to another one. In rooms other messages are named by the id that the room gave them (XEP-0359), in
+/// chats by the id that their author gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum About {
+    /// An answer (XEP-0461).
+    Reply {
+        /// The message that is answered.
+        id: String,
+        /// Its author; in rooms with the nick as resource.
+        to: Option<Jid>,
+        /// Number of characters at the beginning of the body that quote that message, for clients without replies (XEP-0428).
+        quoted: usize,
+    },
+    /// Our reactions to it (XEP-0444). The list replaces the one before; an empty one takes all back.
+    Reactions {
+        /// The message.
+        id: String,
+        /// Emoji of the reaction, all of them.
+        emoji: Vec<String>,
+    },
+    /// It is retracted (XEP-0424). The body of this message is for clients that do not know that.
+    Retraction {
+        /// The message.
+        id: String,
+    },
+}
+
 /// One message for one target.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// Who gets it.
+    /// The recipient.
     pub target: Target,
-    /// What is said.
+    /// The content of a message.
     pub content: Arc<Content>,
-    /// How certain a delivery must be. `None`: the server for people, the reflection for rooms.
+    /// Certainty that the delivery must have. `None`: the server for people, the reflection for rooms.
     pub confirm: Option<Confirm>,
     /// The stanza id and origin id (XEP-0359). Give the id of an earlier attempt to make a repetition
     /// recognisable; `None` takes a fresh random one.
     pub id: Option<String>,
     /// The id of the earlier message that this one corrects (XEP-0308).
     pub replaces: Option<String>,
-    /// An earlier attempt with the same `id` may have arrived, no sooner than this. What is found is not
-    /// said again. For rooms the history is looked through while they are entered; a room that a kept
-    /// session is in already is not entered, so repeat with [`send`](crate::send). For people it is the
-    /// account's own archive (XEP-0313), where the server keeps one; the outcome is then
-    /// [`ConfirmedBy::HandedOver`] with [`Note::FoundInArchive`]. Where nothing shows whether it arrived, it
-    /// is said again once ([`Note::RepeatedInDoubt`]), or ends as [`XmppError::InDoubt`].
+    /// The relation of the message to another one: an answer, a reaction, or its end. Never encrypted.
+    pub about: Option<About>,
+    /// The address of a file that is shown as such (XEP-0066); it becomes the text of the message if that is empty.
+    pub file: Option<String>,
+    /// The name of the bridge that carries it, as a mark for other bridges.
+    pub bridge: Option<String>,
+    /// An earlier attempt with the same `id` may have arrived, no sooner than this. A message that is found is not sent
+    /// again. In a room, the history is searched while it is entered; a room that a kept session is in already is not
+    /// entered, so repeat with [`send`](crate::send). For a person, the account's own archive (XEP-0313) is searched,
+    /// if the server keeps one; the outcome is then [`ConfirmedBy::HandedOver`] with [`Note::FoundInArchive`]. If
+    /// nothing shows whether it arrived, it is sent again once ([`Note::RepeatedInDoubt`]), or ends as
+    /// [`XmppError::InDoubt`].
     pub repeat_since: Option<std::time::SystemTime>,
 }
 
@@ -255,6 +287,9 @@ impl Outgoing {
             confirm: None,
             id: None,
             replaces: None,
+            about: None,
+            file: None,
+            bridge: None,
             repeat_since: None,
         }
     }
@@ -275,27 +310,27 @@ impl From<Jid> for Target {
     }
 }
 
-/// What came of one message.
+/// The result of one message.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[must_use = "a message may not be delivered; `into_result` makes a failure an error"]
 pub enum Outcome {
     /// It was confirmed.
     Delivered(Delivered),
-    /// It was not, but may be later: see [`XmppError::retry_after`].
+    /// It was not confirmed, but may be later: see [`XmppError::retry_after`].
     Deferred(XmppError),
-    /// It was not, and repeating it unchanged is pointless.
+    /// It was not confirmed, and repeating it unchanged is pointless.
     Refused(XmppError),
 }
 
 /// A confirmed message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
-    /// What proves it.
+    /// The proof.
     pub confirmed_by: ConfirmedBy,
     /// Its stanza and origin id; with several parts (files), that of the first.
     pub id: String,
-    /// What the sender should know besides.
+    /// Further facts for the sender.
     pub notes: Vec<Note>,
 }
 
@@ -303,17 +338,17 @@ pub struct Delivered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Note {
-    /// So many characters that XML forbids were replaced by U+FFFD.
+    /// Number of characters that XML forbids; they were replaced by U+FFFD.
     CharactersReplaced(usize),
     /// The nick was taken or changed by the room; this one was used.
     NickChanged(String),
-    /// The room did not exist and was made, as allowed.
+    /// The room did not exist and was created, as allowed.
     RoomCreated,
     /// The server rejected channel binding; the login went without it.
     WithoutChannelBinding,
     /// The certificate of the server was not verified, as asked.
     CertificateNotVerified,
-    /// An earlier attempt stands in the account's archive (XEP-0313); it was not sent again.
+    /// An earlier attempt is in the account's archive (XEP-0313); it was not sent again.
     FoundInArchive,
     /// The server had taken it before the connection broke; it was not sent again.
     TakenBefore,
@@ -322,6 +357,13 @@ pub enum Note {
     RepeatedInDoubt,
     /// The contact list was asked for as a check, and refused with this condition.
     NoContactList(String),
+    /// The message was encrypted, for these devices.
+    #[cfg(feature = "omemo")]
+    Encrypted(Box<crate::omemo::EncryptionReport>),
+    /// The message went out in clear text, because it could not be encrypted and
+    /// [`EncryptionMode::Auto`](crate::omemo::EncryptionMode::Auto) allows that.
+    #[cfg(feature = "omemo")]
+    NotEncrypted(Box<crate::omemo::OmemoError>),
 }
 
 impl fmt::Display for Note {
@@ -336,15 +378,19 @@ impl fmt::Display for Note {
             }
             Self::CertificateNotVerified => f.write_str("the certificate was not verified"),
             Self::FoundInArchive => {
-                f.write_str("an earlier attempt stands in the account's archive; it was not sent again")
+                f.write_str("the account's archive contains an earlier attempt; it was not sent again")
             }
             Self::TakenBefore => {
-                f.write_str("the server had taken it before the connection broke; it was not sent again")
+                f.write_str("the server had accepted it before the connection broke; it was not sent again")
             }
             Self::RepeatedInDoubt => f.write_str(
                 "sent twice under the same id: the connection broke, and no archive shows whether the first one arrived",
             ),
             Self::NoContactList(condition) => write!(f, "the contact list cannot be read: {condition}"),
+            #[cfg(feature = "omemo")]
+            Self::Encrypted(report) => report.fmt(f),
+            #[cfg(feature = "omemo")]
+            Self::NotEncrypted(cause) => write!(f, "not encrypted: {cause}"),
         }
     }
 }

@@ -21,6 +21,8 @@ pub(crate) const IQ_AUTH: &str = "http://jabber.org/features/iq-auth";
 pub(crate) const MUC_ROOM_CONFIG: &str = "http://jabber.org/protocol/muc#roomconfig";
 pub(crate) const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
 pub(crate) const LAST: &str = "jabber:iq:last";
+/// XEP-0013: Flexible Offline Message Retrieval.
+pub(crate) const OFFLINE: &str = "http://jabber.org/protocol/offline";
 /// XEP-0030: Service Discovery, information.
 pub(crate) const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 /// XEP-0030: Service Discovery, items.
@@ -28,7 +30,7 @@ pub(crate) const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
 /// XEP-0045: Multi-User Chat.
 pub(crate) const BLOCKING_ERRORS: &str = "urn:xmpp:blocking:errors";
 pub(crate) const MUC: &str = "http://jabber.org/protocol/muc";
-/// XEP-0045: what a room tells its occupants.
+/// XEP-0045: messages of a room to its occupants.
 pub(crate) const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
 /// XEP-0045: what owners do.
 pub(crate) const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
@@ -76,3 +78,39 @@ pub(crate) const REACTIONS: &str = "urn:xmpp:reactions:0";
 pub(crate) const LIMITS: &str = "urn:xmpp:stream-limits:0";
 /// XEP-0484: Fast Authentication Streamlining Tokens.
 pub(crate) const FAST: &str = "urn:xmpp:fast:0";
+/// XEP-0060: Publish-Subscribe.
+#[cfg(feature = "omemo")]
+pub(crate) const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
+/// XEP-0060: what owners of nodes do.
+#[cfg(feature = "omemo")]
+pub(crate) const PUBSUB_OWNER: &str = "http://jabber.org/protocol/pubsub#owner";
+/// XEP-0060: conditions of its errors.
+#[cfg(feature = "omemo")]
+pub(crate) const PUBSUB_ERRORS: &str = "http://jabber.org/protocol/pubsub#errors";
+/// XEP-0060: changes of nodes.
+#[cfg(feature = "omemo")]
+pub(crate) const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
+/// XEP-0045: what admins do.
+#[cfg(feature = "omemo")]
+pub(crate) const MUC_ADMIN: &str = "http://jabber.org/protocol/muc#admin";
+/// XEP-0334: Message Processing Hints.
+pub(crate) const HINTS: &str = "urn:xmpp:hints";
+/// XEP-0380: Explicit Message Encryption.
+#[cfg(feature = "omemo")]
+pub(crate) const EME: &str = "urn:xmpp:eme:0";
+/// XEP-0461: Message Replies.
+pub(crate) const REPLY: &str = "urn:xmpp:reply:0";
+/// XEP-0428: Fallback Indication.
+pub(crate) const FALLBACK: &str = "urn:xmpp:fallback:0";
+/// XEP-0424: Message Retraction.
+pub(crate) const RETRACT: &str = "urn:xmpp:message-retract:1";
+/// XEP-0424 before version 0.4, as rooms of older servers still send it for moderators.
+pub(crate) const RETRACT_0: &str = "urn:xmpp:message-retract:0";
+/// XEP-0425: Moderated Message Retraction.
+pub(crate) const MODERATE: &str = "urn:xmpp:message-moderate:1";
+/// XEP-0425 before version 0.3.
+pub(crate) const MODERATE_0: &str = "urn:xmpp:message-moderate:0";
+/// XEP-0422: Message Fastening, around the older retraction by a moderator.
+pub(crate) const FASTEN: &str = "urn:xmpp:fasten:0";
+/// Mark of messages that a bridge of Ackpost carried.
+pub(crate) const BRIDGE: &str = "urn:ackpost:bridge:0";

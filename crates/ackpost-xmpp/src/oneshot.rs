@@ -1,54 +1,111 @@
-//! Messages on a connection of their own: log in, send, be sure, leave.
+//! Messages on their own connection: log in, send, be sure, leave.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout_at;
 
-use crate::Account;
+use crate::account::Account;
 use crate::connect::Connector;
-use crate::courier::DeliveryTracker;
+use crate::delivery::{BARRIER_EVERY, DeliveryTracker};
 use crate::error::{Step, XmppError};
 use crate::id;
+use crate::jid::Jid;
 use crate::login::{self, Online, Plan};
-use crate::message::{Note, Outcome, Outgoing};
+use crate::message::{Attachment, Content, Delivered, Note, Outcome, Outgoing, Target};
 use crate::ns;
-use crate::stanza::text_part;
+use crate::parts::{merge, parts_of};
+use crate::stanza::Part;
+use crate::stanza_error::StanzaError;
 use crate::stream::{Broken, stream_error};
 use crate::upload;
 use crate::xml::{Element, Incoming};
 
-/// A ping follows after so many messages, so that a long batch is confirmed as it goes.
-pub(crate) const SEAL_EVERY: usize = 100;
-
 /// Sends messages to people and rooms over one connection and reports each, in the order given.
 ///
-/// A failure of the connection or of the login is the outcome of every message. Nothing is retried
-/// here but what is known not to have been delivered (see [`Account`] on channel binding and tokens).
+/// A failure of the connection or of the login is the outcome of every message. Only messages that were certainly not
+/// delivered are retried here (see [`Account`] on channel binding and tokens).
 pub async fn send(account: &Account, messages: Vec<Outgoing>) -> Vec<Outcome> {
     let given = messages.clone();
     let mut batch = Batch::new(messages);
-    let mut courier = DeliveryTracker::new(account);
-    let files_first = batch.has_files();
-    if !files_first {
-        batch.hand_over_texts(&mut courier);
+    let mut tracker = DeliveryTracker::new(account);
+    let later = will_follow_the_login(account, &mut batch, &mut tracker).await;
+    let files_first = later || batch.has_files();
+    if !files_first && !encrypts(account) {
+        batch.hand_over_texts(&mut tracker);
     }
-    if !files_first && courier.is_idle() {
+    if !files_first && tracker.is_idle() {
         return batch.finish(&[]);
     }
-    let notes = match run(account, &mut batch, &mut courier, files_first).await {
-        Ok(notes) => notes,
+    let mut notes = Vec::new();
+    match run(account, &mut batch, &mut tracker, files_first, &mut notes).await {
+        Ok(()) => {}
         // Nothing was written: what fits goes on its way without the rest.
-        Err(XmppError::TooLarge { limit, .. }) if !files_first => {
+        Err(XmppError::TooLarge { limit, .. }) if !files_first && !encrypts(account) => {
             return without_too_large(account, given, limit).await;
         }
         Err(error) => {
-            courier.fail_all(&error);
-            batch.collect(&mut courier);
+            tracker.fail_all(&error);
+            batch.collect(&mut tracker);
             batch.fail_rest(&error);
-            Vec::new()
         }
-    };
+    }
     batch.finish(&notes)
+}
+
+impl Account {
+    /// Logs in, sends one text to a person, and logs out. The text counts as delivered when the server responsible for
+    /// the person took it ([`crate::Confirm::Server`]).
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use ackpost_xmpp::Account;
+    ///
+    /// let account = Account::new("bot@example.org".parse()?, "secret".to_owned().into());
+    /// account.send("jane@example.org".parse()?, "hello").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`XmppError`], which has the cause, the remedy and whether a later attempt may succeed.
+    pub async fn send(&self, to: Jid, text: impl Into<String>) -> Result<Delivered, XmppError> {
+        let message = Outgoing::new(Target::User(to), Content::text(text));
+        let mut outcomes = send(self, vec![message]).await;
+        outcomes.pop().map_or(Err(XmppError::Empty), Outcome::into_result)
+    }
+}
+
+/// Returns true if messages of this account are encrypted.
+fn encrypts(account: &Account) -> bool {
+    #[cfg(feature = "omemo")]
+    return account.omemo.is_some();
+    #[cfg(not(feature = "omemo"))]
+    {
+        let _ = account;
+        false
+    }
+}
+
+/// Returns true if the messages have to be encrypted after the login, because keys have to be fetched first. Messages
+/// for which all keys are known are handed over encrypted.
+#[cfg(feature = "omemo")]
+async fn will_follow_the_login(account: &Account, batch: &mut Batch, tracker: &mut DeliveryTracker) -> bool {
+    let Some(device) = crate::omemo::Device::of(account) else {
+        return false;
+    };
+    match crate::omemo::encrypt_at_once(&device, &batch.messages).await {
+        Some(parts) => {
+            batch.hand_over_parts(tracker, parts);
+            false
+        }
+        None => true,
+    }
+}
+
+#[cfg(not(feature = "omemo"))]
+#[expect(clippy::unused_async, reason = "the same signature as with encryption")]
+async fn will_follow_the_login(_: &Account, _: &mut Batch, _: &mut DeliveryTracker) -> bool {
+    false
 }
 
 /// Sends what fits into the server's limit. A target of which one message is too large gets none, so that the pieces of
@@ -95,9 +152,10 @@ async fn without_too_large(account: &Account, messages: Vec<Outgoing>, limit: us
 async fn run(
     account: &Account,
     batch: &mut Batch,
-    courier: &mut DeliveryTracker,
+    tracker: &mut DeliveryTracker,
     files_first: bool,
-) -> Result<Vec<Note>, XmppError> {
+    notes: &mut Vec<Note>,
+) -> Result<(), XmppError> {
     let connector = Connector::new(account.clone())?;
     let mut plan = Plan::default();
     let roster = account.roster.then(|| format!("roster-{}", id::short()));
@@ -109,70 +167,75 @@ async fn run(
             .child(query);
         plan.early.push_str(&iq.to_xml());
     }
-    for stanza in courier.take_out() {
+    for stanza in tracker.take_out() {
         plan.largest = plan.largest.max(stanza.len());
         plan.early.push_str(&stanza);
     }
-    courier.touch();
+    tracker.touch();
     let mut online = login::open(&connector, &plan).await?;
-    courier.logged_in();
-    let mut notes = Vec::new();
-    if online.without_binding {
-        notes.push(Note::WithoutChannelBinding);
+    tracker.logged_in();
+    *notes = online.notes();
+    tracker.note_login(online.stream.line());
+    if let Some(at) = online.early_queued {
+        tracker.rode_along(at);
     }
-    if online.encrypted && !online.verified {
-        notes.push(Note::CertificateNotVerified);
-    }
-    courier.note_login(online.stream.line());
-    courier.set_largest(online.max_bytes);
-    courier.touch();
+    tracker.set_largest(online.max_bytes);
+    tracker.touch();
     if files_first {
         let mut alone = upload::Alone {
             online: &mut online,
             account,
         };
+        #[cfg(feature = "omemo")]
+        if let Some(device) = crate::omemo::Device::of(account) {
+            let parts = crate::omemo::encrypt(&device, &mut alone, &connector, &batch.messages).await;
+            batch.hand_over_parts(tracker, parts);
+            let result = converse(&mut online, tracker, batch, roster.as_deref(), notes).await;
+            online.stream.close(Duration::from_secs(1)).await;
+            return result;
+        }
         match upload::all(&mut alone, &connector, &batch.files()).await {
-            Ok(urls) => batch.hand_over_all(courier, &urls),
+            Ok(urls) => batch.hand_over_all(tracker, &urls),
             Err(error) => {
                 batch.fail_files(&error);
-                batch.hand_over_texts(courier);
+                batch.hand_over_texts(tracker);
             }
         }
     }
-    let result = converse(&mut online, courier, batch, roster.as_deref(), &mut notes).await;
+    let result = converse(&mut online, tracker, batch, roster.as_deref(), notes).await;
     online.stream.close(Duration::from_secs(1)).await;
-    result.map(|()| notes)
+    result
 }
 
 /// Reads and writes until every message has ended.
 async fn converse(
     online: &mut Online,
-    courier: &mut DeliveryTracker,
+    tracker: &mut DeliveryTracker,
     batch: &mut Batch,
     roster: Option<&str>,
     notes: &mut Vec<Note>,
 ) -> Result<(), XmppError> {
     let domain = online.jid.domain().to_owned();
     loop {
-        for stanza in courier.take_out() {
+        for stanza in tracker.take_out() {
             online.stream.queue(&stanza);
         }
         if !online.stream.is_flushed() {
-            // What cannot be written at once is written while reading.
+            // Bytes that cannot be written at once are written while reading.
             let _ = futures_util::poll!(std::pin::pin!(online.stream.flush()));
         }
         if online.stream.is_flushed() {
-            courier.flushed();
+            tracker.flushed();
         }
-        batch.collect(courier);
-        let Some(deadline) = courier.deadline() else {
+        batch.collect(tracker);
+        let Some(deadline) = tracker.deadline() else {
             return Ok(());
         };
         let incoming = match timeout_at(deadline, online.stream.next()).await {
             Ok(Ok(incoming)) => incoming,
             Ok(Err(broken)) => {
                 if online.stream.is_flushed() {
-                    courier.flushed();
+                    tracker.flushed();
                 }
                 let step = if matches!(broken, Broken::Lost) {
                     Step::Confirming
@@ -182,11 +245,11 @@ async fn converse(
                 return Err(broken.at(step));
             }
             Err(_) => {
-                courier.tick();
+                tracker.tick();
                 continue;
             }
         };
-        courier.note_line(online.stream.line());
+        tracker.note_line(online.stream.line());
         match incoming {
             Incoming::Open(_) => {}
             Incoming::Close => {
@@ -199,15 +262,15 @@ async fn converse(
             }
             Incoming::Element(element) => {
                 if roster.is_some() && element.get("id") == roster && element.get("type") == Some("error") {
-                    notes.push(Note::NoContactList(login::StanzaError::of(&element).condition));
+                    notes.push(Note::NoContactList(StanzaError::of(&element).condition));
                 }
-                courier.handle(&element);
+                tracker.handle(&element);
             }
         }
     }
 }
 
-/// The messages of one call and what came of their parts.
+/// The messages of one call and the results of their parts.
 struct Batch {
     messages: Vec<Outgoing>,
     parts: Vec<Vec<Option<Outcome>>>,
@@ -234,62 +297,65 @@ impl Batch {
     }
 
     /// Every file once, however many messages carry it.
-    fn files(&self) -> Vec<std::sync::Arc<crate::Attachment>> {
-        let mut files: Vec<std::sync::Arc<crate::Attachment>> = Vec::new();
+    fn files(&self) -> Vec<Arc<Attachment>> {
+        let mut files: Vec<Arc<Attachment>> = Vec::new();
         for file in self
             .messages
             .iter()
             .flat_map(|message| &message.content.attachments)
         {
-            if !files.iter().any(|known| std::sync::Arc::ptr_eq(known, file)) {
+            if !files.iter().any(|known| Arc::ptr_eq(known, file)) {
                 files.push(file.clone());
             }
         }
         files
     }
 
-    fn hand_over_texts(&mut self, courier: &mut DeliveryTracker) {
-        self.hand_over(courier, None);
+    fn hand_over_texts(&mut self, tracker: &mut DeliveryTracker) {
+        self.hand_over(tracker, None);
     }
 
-    fn hand_over_all(
-        &mut self,
-        courier: &mut DeliveryTracker,
-        urls: &[(std::sync::Arc<crate::Attachment>, String)],
-    ) {
-        self.hand_over(courier, Some(urls));
+    fn hand_over_all(&mut self, tracker: &mut DeliveryTracker, urls: &[(Arc<Attachment>, String)]) {
+        self.hand_over(tracker, Some(urls));
     }
 
-    fn hand_over(
-        &mut self,
-        courier: &mut DeliveryTracker,
-        urls: Option<&[(std::sync::Arc<crate::Attachment>, String)]>,
-    ) {
-        let mut unsealed = 0;
-        for at in 0..self.messages.len() {
+    fn hand_over(&mut self, tracker: &mut DeliveryTracker, urls: Option<&[(Arc<Attachment>, String)]>) {
+        let parts = self
+            .messages
+            .iter()
+            .map(|message| parts_of(message, urls.unwrap_or_default()));
+        let parts = parts.collect();
+        self.hand_over_parts(tracker, parts);
+    }
+
+    /// Hands over the stanzas of each message.
+    fn hand_over_parts(&mut self, tracker: &mut DeliveryTracker, parts: Vec<Result<Vec<Part>, XmppError>>) {
+        let mut without_barrier = 0;
+        for (at, parts) in parts.into_iter().enumerate() {
             if self.ended[at].is_some() {
                 continue;
             }
-            match parts_of(&self.messages[at], urls.unwrap_or_default()) {
+            // A message of which one part is too large is not sent in part.
+            match parts.and_then(|parts| tracker.fit(&parts).map(|()| parts)) {
                 Err(error) => self.ended[at] = Some(Outcome::failed(error)),
                 Ok(parts) => {
                     self.parts[at] = vec![None; parts.len()];
                     for (number, part) in parts.into_iter().enumerate() {
-                        courier.add(at as u64 * PARTS_MAX + number as u64, part);
-                        unsealed += 1;
+                        tracker.add(at as u64 * PARTS_MAX + number as u64, part);
+                        without_barrier += 1;
                     }
-                    if unsealed >= SEAL_EVERY {
-                        courier.seal();
-                        unsealed = 0;
+                    if without_barrier >= BARRIER_EVERY {
+                        tracker.add_barrier();
+                        without_barrier = 0;
                     }
                 }
             }
         }
-        courier.seal();
+        tracker.add_barrier();
     }
 
-    fn collect(&mut self, courier: &mut DeliveryTracker) {
-        for (key, outcome) in courier.take_settled() {
+    fn collect(&mut self, tracker: &mut DeliveryTracker) {
+        for (key, outcome) in tracker.take_settled() {
             let (at, number) = (key / PARTS_MAX, key % PARTS_MAX);
             let (Ok(at), Ok(number)) = (usize::try_from(at), usize::try_from(number)) else {
                 continue;
@@ -326,61 +392,6 @@ impl Batch {
                 None => with_notes(merge(parts), notes),
             })
             .collect()
-    }
-}
-
-/// The stanzas of one message: its text, then one for each file.
-pub(crate) fn parts_of(
-    message: &Outgoing,
-    urls: &[(std::sync::Arc<crate::Attachment>, String)],
-) -> Result<Vec<crate::stanza::Part>, XmppError> {
-    let content = &message.content;
-    let asked = message.asked();
-    let mut parts = Vec::new();
-    let mut own_id = message.id.clone();
-    // Files of a message with an id of its own are as recognisable as its text.
-    let file_id = |number: usize| message.id.as_ref().map(|id| format!("{id}.{number}"));
-    let has_text =
-        !content.body.is_empty() || content.subject.as_deref().is_some_and(|text| !text.is_empty());
-    if has_text || content.attachments.is_empty() {
-        let id = own_id.take().unwrap_or_else(id::uuid);
-        parts.push(text_part(
-            &message.target,
-            content,
-            asked,
-            id,
-            message.replaces.as_deref(),
-        )?);
-    }
-    for (number, file) in content.attachments.iter().enumerate() {
-        let Some((_, url)) = urls.iter().find(|(known, _)| std::sync::Arc::ptr_eq(known, file)) else {
-            continue;
-        };
-        let id = own_id.take().or_else(|| file_id(number)).unwrap_or_else(id::uuid);
-        parts.push(crate::stanza::file_part(&message.target, content, asked, id, url));
-    }
-    for part in &mut parts {
-        part.repeat_since = message.repeat_since;
-    }
-    Ok(parts)
-}
-
-/// A message is delivered when all its parts are; the first failure is its failure.
-pub(crate) fn merge(parts: Vec<Option<Outcome>>) -> Outcome {
-    let mut whole: Option<crate::Delivered> = None;
-    for part in parts {
-        match part {
-            Some(Outcome::Delivered(proof)) => match &mut whole {
-                Some(first) => first.notes.extend(proof.notes),
-                None => whole = Some(proof),
-            },
-            Some(failed) => return failed,
-            None => return Outcome::failed(XmppError::CutUnconfirmed),
-        }
-    }
-    match whole {
-        Some(proof) => Outcome::Delivered(proof),
-        None => Outcome::failed(XmppError::Empty),
     }
 }
 

@@ -1,15 +1,17 @@
-//! Looking instead of sending: what stands on the way of an account, one step at a time.
+//! Checks of an account, one step at a time, without sending a message.
 //!
 //! ```no_run
+//! use ackpost_xmpp::probe;
+//!
 //! # async fn example(account: ackpost_xmpp::Account) -> Result<(), ackpost_xmpp::XmppError> {
-//! for server in ackpost_xmpp::servers(&account).await? {
+//! for server in probe::resolve_srv(&account).await? {
 //!     println!("{}:{}", server.host, server.port);
 //! }
-//! let offer = ackpost_xmpp::offer(&account).await?;
-//! println!("offered: {}", offer.mechanisms.join(" "));
-//! let mut visit = ackpost_xmpp::Probe::open(&account).await?;
-//! println!("logged in as {}", visit.jid());
-//! visit.close().await;
+//! let offered = probe::features(&account).await?;
+//! println!("offered: {}", offered.mechanisms.join(" "));
+//! let session = probe::Probe::open(&account).await?;
+//! println!("logged in as {}", session.jid());
+//! session.close().await;
 //! # Ok(())
 //! # }
 //! ```
@@ -20,18 +22,18 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 
 use crate::account::{Account, Mode};
-use crate::conditions::Speaker;
-use crate::connect::{Connector, Link, MOVES_MAX, read_features};
-use crate::courier::{no_service, service_missing};
+use crate::connect::{Connector, Link, REDIRECTS_MAX, read_features};
+use crate::delivery::{no_service, service_missing};
 use crate::dns::{self, Endpoint};
 use crate::error::{Step, XmppError};
 use crate::features::Features;
 use crate::id;
 use crate::jid::Jid;
-use crate::login::{self, Online, Plan, StanzaError};
+use crate::login::{self, Online, Plan};
 use crate::message::RoomTarget;
 use crate::ns;
 use crate::sasl::{self, Rules};
+use crate::stanza_error::{ErrorOrigin, StanzaError};
 use crate::stream::{ServerKind, Transport, header};
 use crate::upload::{self, Ask as _};
 use crate::xml::Element;
@@ -43,13 +45,16 @@ pub struct Candidate {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// How the connection would be encrypted.
+    /// Encryption that the connection would have.
     pub mode: Mode,
 }
 
 /// The servers of an account in the order they would be tried: the fixed one, those of the service records
 /// (RFC 2782, XEP-0368), or the domain itself.
-pub async fn servers(account: &Account) -> Result<Vec<Candidate>, XmppError> {
+///
+/// # Errors
+/// [`XmppError::DnsFailed`] if no name server answers, [`XmppError::ServiceNotOffered`] if the domain says that it has no XMPP server.
+pub async fn resolve_srv(account: &Account) -> Result<Vec<Candidate>, XmppError> {
     let found = dns::endpoints(account).await?;
     Ok(found
         .into_iter()
@@ -62,11 +67,14 @@ pub async fn servers(account: &Account) -> Result<Vec<Candidate>, XmppError> {
 }
 
 /// The addresses of one of them, as they would be tried.
-pub async fn addresses(account: &Account, server: &Candidate) -> Result<Vec<SocketAddr>, XmppError> {
+///
+/// # Errors
+/// [`XmppError::NoSuchHost`] if the name has no address, [`XmppError::DnsFailed`] if no name server answers.
+pub async fn resolve_addresses(account: &Account, server: &Candidate) -> Result<Vec<SocketAddr>, XmppError> {
     dns::addresses(&account.dns, &server.host, server.port).await
 }
 
-/// What a server offers before the login.
+/// Features that a server offers before the login.
 #[derive(Clone, Debug)]
 pub struct Offered {
     /// The connection is encrypted.
@@ -94,15 +102,19 @@ pub struct ChosenMechanism {
     pub name: String,
     /// The kind of channel binding, for `…-PLUS`.
     pub binding: Option<&'static str>,
-    /// Why this one, as a lower-case fragment.
+    /// Reason for the choice, as a lower-case fragment.
     pub why: &'static str,
 }
 
 /// Connects (TCP, TLS) and reads what the server offers; logs nobody in.
-pub async fn offer(account: &Account) -> Result<Offered, XmppError> {
+///
+/// # Errors
+/// [`XmppError`] if the server cannot be reached, or its certificate or its stream is not accepted. That no login mechanism can be used
+/// is not an error: see [`Offered::choice`].
+pub async fn features(account: &Account) -> Result<Offered, XmppError> {
     let connector = Connector::new(account.clone())?;
     let domain = account.jid.domain();
-    let (link, features) = look(&connector).await?;
+    let (link, features) = read_offer(&connector).await?;
     let nothing = features.sasl.mechanisms.is_empty() && features.sasl2.is_none();
     let offer = features
         .sasl2
@@ -171,12 +183,12 @@ pub async fn offer(account: &Account) -> Result<Offered, XmppError> {
 }
 
 /// Opens a stream and reads its features, on the host that the server sends us to.
-async fn look(connector: &Connector) -> Result<(Link, Features), XmppError> {
+async fn read_offer(connector: &Connector) -> Result<(Link, Features), XmppError> {
     let account = &connector.account;
     let domain = account.jid.domain();
     let bare = account.jid.to_bare().to_string();
     let mut elsewhere = None;
-    let mut moves = 0;
+    let mut redirects = 0;
     loop {
         let mut link = connector.connect(elsewhere.as_ref()).await?;
         link.stream
@@ -184,17 +196,17 @@ async fn look(connector: &Connector) -> Result<(Link, Features), XmppError> {
         match read_features(&mut link.stream, account.answer_timeout, domain).await {
             Ok(features) => return Ok((link, features)),
             Err(XmppError::SeeOtherHost { to, .. })
-                if moves < MOVES_MAX && Endpoint::moved(&to, link.mode).is_some() =>
+                if redirects < REDIRECTS_MAX && Endpoint::redirected(&to, link.mode).is_some() =>
             {
-                moves += 1;
-                elsewhere = Endpoint::moved(&to, link.mode);
+                redirects += 1;
+                elsewhere = Endpoint::redirected(&to, link.mode);
             }
             Err(error) => return Err(error),
         }
     }
 }
 
-/// What a room says about itself (XEP-0045 section 6.4).
+/// Facts that a room tells about itself (XEP-0045 section 6.4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a feature the room lists")]
 pub struct RoomFacts {
@@ -204,13 +216,19 @@ pub struct RoomFacts {
     pub members_only: bool,
     /// A password is asked for.
     pub password: bool,
-    /// Only who has voice may speak.
+    /// Only occupants with voice may write.
     pub moderated: bool,
     /// It stays when everybody has left.
     pub persistent: bool,
+    /// It keeps an archive (XEP-0313).
+    pub archive: bool,
+    /// It gives messages ids of its own (XEP-0359).
+    pub stable_ids: bool,
+    /// It gives people permanent ids (XEP-0421).
+    pub occupant_ids: bool,
 }
 
-/// What we are in a room after joining.
+/// Our nick, affiliation and role in a room after joining.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
     /// The nick the room gave us.
@@ -244,6 +262,9 @@ impl std::fmt::Debug for Probe {
 
 impl Probe {
     /// Connects and logs in.
+    ///
+    /// # Errors
+    /// [`XmppError`] if the server cannot be reached or does not accept the login.
     pub async fn open(account: &Account) -> Result<Self, XmppError> {
         let connector = Connector::new(account.clone())?;
         let online = login::open(&connector, &Plan::default()).await?;
@@ -264,7 +285,7 @@ impl Probe {
         }
     }
 
-    /// Whether the server answers before it stores: a crash can then lose messages that it confirmed.
+    /// Returns true if the server answers before it stores: a crash can then lose messages that it confirmed.
     pub fn answers_before_it_stores(&self) -> bool {
         self.online.stream.line().kind == ServerKind::Ejabberd
     }
@@ -275,6 +296,9 @@ impl Probe {
     }
 
     /// The upload service and the largest file in bytes it says it takes (XEP-0363).
+    ///
+    /// # Errors
+    /// [`XmppError::NoUploadService`] if the server names none; others if the connection is lost or the server does not answer.
     pub async fn upload_service(&mut self) -> Result<(String, Option<u64>), XmppError> {
         let mut alone = upload::Alone {
             online: &mut self.online,
@@ -283,7 +307,11 @@ impl Probe {
         upload::service(&mut alone, &self.connector).await
     }
 
-    /// What a room says about itself, before it is entered.
+    /// Asks a room about itself, before it is entered.
+    ///
+    /// # Errors
+    /// [`XmppError::NoSuchRoom`], [`XmppError::MembersOnly`] and others if the room or its service refuses to say it; those of a
+    /// lost connection.
     pub async fn room(&mut self, room: &Jid) -> Result<RoomFacts, XmppError> {
         let bare = room.to_bare();
         let answer = self
@@ -309,7 +337,7 @@ impl Probe {
                     Some(error) => error,
                     None => XmppError::JoinRefused {
                         room: bare,
-                        temporary: problem.may_pass(Speaker::Room),
+                        temporary: problem.may_pass(ErrorOrigin::Room),
                         condition: problem.condition,
                         text: problem.text,
                     },
@@ -334,10 +362,13 @@ impl Probe {
             password: has("muc_passwordprotected"),
             moderated: has("muc_moderated"),
             persistent: has("muc_persistent"),
+            archive: has(ns::MAM),
+            stable_ids: has(ns::SID),
+            occupant_ids: has(ns::OCCUPANT_ID),
         })
     }
 
-    /// Whether the refusal of a room comes from our server, because it knows no such service.
+    /// Returns the error if the refusal of a room comes from our server, because it does not know the service.
     async fn without_service(
         &mut self,
         room: &Jid,
@@ -356,8 +387,12 @@ impl Probe {
         Ok(refused.then(|| no_service(room, &own, StanzaError::of(&answer).text)))
     }
 
-    /// Enters a room that is known to exist ([`Probe::room`]) and says what we are in it. Who is in the room sees
+    /// Enters a room that is known to exist ([`Probe::room`]) and returns our role in it. The occupants of the room see
     /// us come and go.
+    ///
+    /// # Errors
+    /// [`XmppError::NickTaken`], [`XmppError::Banned`], [`XmppError::RoomPassword`] and others if the room refuses us;
+    /// [`XmppError::AnswerTimeout`] if it says nothing.
     pub async fn join(&mut self, target: &RoomTarget) -> Result<Joined, XmppError> {
         let bare = target.room.to_bare();
         let nick = target
@@ -385,7 +420,7 @@ impl Probe {
         loop {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             if left.is_zero() {
-                return Err(XmppError::Silent {
+                return Err(XmppError::AnswerTimeout {
                     step: Step::Joining,
                     after: limit,
                 });
@@ -424,6 +459,9 @@ impl Probe {
     }
 
     /// True when an address that is meant as a person is a room.
+    ///
+    /// # Errors
+    /// [`XmppError`] if the connection is lost or nobody answers. A refusal to answer is not an error.
     pub async fn is_room(&mut self, jid: &Jid) -> Result<bool, XmppError> {
         let answer = self
             .ask(&jid.to_bare().to_string(), Element::new("query", ns::DISCO_INFO))
@@ -434,8 +472,12 @@ impl Probe {
         Ok(identity.and_then(|identity| identity.get("category")) == Some("conference"))
     }
 
-    /// Whether another domain answers our server: the time its ping took. Any answer counts, also an error of the
+    /// Sends a ping to another domain and returns the time until the answer. Any answer counts, also an error of the
     /// other side.
+    ///
+    /// # Errors
+    /// [`XmppError::RemoteServerNotFound`] or [`XmppError::RemoteServerTimeout`] if our server does not reach the domain; those of a
+    /// lost connection.
     pub async fn reach(&mut self, domain: &str) -> Result<Duration, XmppError> {
         let started = tokio::time::Instant::now();
         let answer = self.ask(domain, Element::new("ping", ns::PING)).await?;
@@ -512,7 +554,7 @@ fn refused(room: &Jid, nick: &str, given: bool, problem: StanzaError) -> XmppErr
         "service-unavailable" => XmppError::RoomFull { room },
         _ => XmppError::JoinRefused {
             room,
-            temporary: problem.may_pass(Speaker::Room),
+            temporary: problem.may_pass(ErrorOrigin::Room),
             condition: problem.condition,
             text: problem.text,
         },

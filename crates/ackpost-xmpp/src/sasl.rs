@@ -5,7 +5,7 @@ mod fast;
 mod hash;
 mod scram;
 
-pub(crate) use choice::{Choice, Kind, Offer, Rules, choose};
+pub(crate) use choice::{Choice, MechanismKind, Offer, Rules, choose};
 pub(crate) use fast::{FastLogin, token_mechanism};
 pub(crate) use hash::Hash;
 pub(crate) use scram::{Proof, Scram, salted_password};

@@ -1,9 +1,12 @@
-//! Message stanzas: the one place where what a recipient reads becomes XML.
+//! Message stanzas: the only module that turns content for recipients into XML.
 
 use std::time::SystemTime;
 
 use crate::error::XmppError;
-use crate::message::{Confirm, Content, MAX_STANZA_WIRE_BYTES, MessageType, Note, Target, WireTexts};
+use crate::id;
+use crate::message::{
+    About, Confirm, Content, MAX_STANZA_WIRE_BYTES, MessageType, Note, Outgoing, Target, WireTexts,
+};
 use crate::ns;
 use crate::xhtml;
 use crate::xml::{Element, replace_forbidden};
@@ -32,7 +35,7 @@ impl Content {
         }
     }
 
-    fn plain_on_wire(&self) -> WireTexts {
+    pub(crate) fn plain_on_wire(&self) -> WireTexts {
         let body = self.body.replace("\r\n", "\n").replace('\r', "\n");
         let (body, in_body) = replace_forbidden(&body);
         let subject = self.subject.as_deref().unwrap_or_default();
@@ -110,6 +113,41 @@ pub(crate) fn file_part(target: &Target, content: &Content, asked: Confirm, id: 
     finish(target, asked, id, message)
 }
 
+/// Text that clients without OMEMO show (XEP-0384 0.3.0).
+#[cfg(feature = "omemo")]
+const FALLBACK: &str = "This message is encrypted with OMEMO, which this client does not support.";
+
+/// An encrypted part. Elements that the older version of OMEMO cannot encrypt are sent beside it in clear text.
+#[cfg(feature = "omemo")]
+pub(crate) fn sealed_part(
+    target: &Target,
+    content: &Content,
+    asked: Confirm,
+    id: String,
+    replaces: Option<&str>,
+    encrypted: Vec<Element>,
+) -> Part {
+    let mut message = envelope(target, content, &id);
+    let namespaces: Vec<String> = encrypted.iter().map(|element| element.ns.to_string()).collect();
+    let older = namespaces
+        .iter()
+        .any(|namespace| namespace == ::omemo::Version::Axolotl.namespace());
+    for element in encrypted {
+        message.push(element);
+    }
+    if older {
+        message.push(Element::new("body", ns::CLIENT).text(FALLBACK));
+        if let Some(replaces) = replaces {
+            message.push(Element::new("replace", ns::CORRECT).attr("id", replaces));
+        }
+    }
+    for namespace in namespaces {
+        message.push(Element::new("encryption", ns::EME).attr("namespace", namespace));
+    }
+    message.push(Element::new("store", ns::HINTS));
+    finish(target, asked, id, message)
+}
+
 fn envelope(target: &Target, content: &Content, id: &str) -> Element {
     let kind = match (target, content.kind) {
         (Target::Room(_), _) => "groupchat",
@@ -138,6 +176,84 @@ fn finish(target: &Target, asked: Confirm, id: String, mut message: Element) -> 
         topic: None,
         repeat_since: None,
     }
+}
+
+/// The one stanza of a message that is about another one, shows a file by its address, or is carried by a bridge.
+pub(crate) fn part_about(message: &Outgoing) -> Result<Part, XmppError> {
+    let WireTexts {
+        mut body, replaced, ..
+    } = message.content.plain_on_wire();
+    if let (Some(url), true) = (&message.file, body.is_empty()) {
+        body.clone_from(url);
+    }
+    let silent = matches!(message.about, Some(About::Reactions { .. }));
+    if body.is_empty() && !silent {
+        return Err(XmppError::Empty);
+    }
+    let id = message.id.clone().unwrap_or_else(id::uuid);
+    let mut stanza = envelope(&message.target, &message.content, &id);
+    if !body.is_empty() {
+        stanza.push(Element::new("body", ns::CLIENT).text(body));
+    }
+    if let Some(url) = &message.file {
+        stanza.push(Element::new("x", ns::OOB).child(Element::new("url", ns::OOB).text(url.as_str())));
+    }
+    if let Some(replaces) = &message.replaces {
+        stanza.push(Element::new("replace", ns::CORRECT).attr("id", replaces.as_str()));
+    }
+    match &message.about {
+        Some(About::Reply { id, to, quoted }) => {
+            let reply = Element::new("reply", ns::REPLY)
+                .attr("id", id.as_str())
+                .attr_opt("to", to.as_ref().map(ToString::to_string));
+            stanza.push(reply);
+            if *quoted > 0 {
+                stanza.push(fallback(ns::REPLY, Some(*quoted)));
+            }
+        }
+        Some(About::Reactions { id, emoji }) => {
+            let mut reactions = Element::new("reactions", ns::REACTIONS).attr("id", id.as_str());
+            for one in emoji {
+                reactions.push(Element::new("reaction", ns::REACTIONS).text(one.as_str()));
+            }
+            stanza.push(reactions);
+            stanza.push(Element::new("store", ns::HINTS));
+        }
+        Some(About::Retraction { id }) => {
+            stanza.push(Element::new("retract", ns::RETRACT).attr("id", id.as_str()));
+            stanza.push(fallback(ns::RETRACT, None));
+            stanza.push(Element::new("store", ns::HINTS));
+        }
+        None => {}
+    }
+    if let Some(name) = &message.bridge {
+        stanza.push(Element::new("x", ns::BRIDGE).attr("name", name.as_str()));
+    }
+    // A room shows reactions without a text that could be compared: its answer to a question behind them is the proof.
+    let asked = match message.target {
+        Target::Room(_) if silent => Confirm::Server,
+        _ => message.asked(),
+    };
+    let mut part = finish(&message.target, asked, id, stanza);
+    fits(part.xml.len(), None)?;
+    part.repeat_since = message.repeat_since;
+    if replaced > 0 {
+        part.notes.push(Note::CharactersReplaced(replaced));
+    }
+    Ok(part)
+}
+
+/// The mark of a body, or of its first characters, as text for clients without a feature.
+fn fallback(about: &str, characters: Option<usize>) -> Element {
+    let body = match characters {
+        Some(end) => Element::new("body", ns::FALLBACK)
+            .attr("start", "0")
+            .attr("end", end.to_string()),
+        None => Element::new("body", ns::FALLBACK),
+    };
+    Element::new("fallback", ns::FALLBACK)
+        .attr("for", about)
+        .child(body)
 }
 
 #[cfg(test)]
@@ -223,6 +339,80 @@ mod tests {
         assert_eq!(
             text_part(&user(), &Content::default(), Confirm::Server, "1".into(), None).unwrap_err(),
             XmppError::Empty
+        );
+    }
+
+    fn to_room(body: &str, about: Option<About>) -> Outgoing {
+        let mut message = Outgoing::new(
+            RoomTarget::new("r@c.example".parse().expect("an address")),
+            Content::text(body),
+        );
+        message.id = Some("1".into());
+        message.about = about;
+        message
+    }
+
+    #[test]
+    fn a_reply_names_its_message_and_marks_the_quote() {
+        let about = About::Reply {
+            id: "s1".into(),
+            to: Some("r@c.example/bob".parse().expect("an address")),
+            quoted: 5,
+        };
+        let part = part_about(&to_room("> a\n\nyes", Some(about))).expect("a stanza");
+        assert_eq!(
+            part.xml,
+            "<message type='groupchat' to='r@c.example' id='1'><body>&gt; a\n\nyes</body>\
+             <reply xmlns='urn:xmpp:reply:0' id='s1' to='r@c.example/bob'/>\
+             <fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='0' end='5'/></fallback>\
+             <origin-id xmlns='urn:xmpp:sid:0' id='1'/></message>"
+        );
+    }
+
+    #[test]
+    fn reactions_have_no_body_and_are_stored() {
+        let about = About::Reactions {
+            id: "s1".into(),
+            emoji: vec!["👍".into()],
+        };
+        let part = part_about(&to_room("", Some(about))).expect("a stanza");
+        assert_eq!(
+            part.xml,
+            "<message type='groupchat' to='r@c.example' id='1'><reactions xmlns='urn:xmpp:reactions:0' id='s1'>\
+             <reaction>👍</reaction></reactions><store xmlns='urn:xmpp:hints'/>\
+             <origin-id xmlns='urn:xmpp:sid:0' id='1'/></message>"
+        );
+        assert_eq!(part.asked, Confirm::Server);
+    }
+
+    #[test]
+    fn a_retraction_is_readable_by_older_clients() {
+        let part =
+            part_about(&to_room("deleted", Some(About::Retraction { id: "s1".into() }))).expect("a stanza");
+        assert_eq!(
+            part.xml,
+            "<message type='groupchat' to='r@c.example' id='1'><body>deleted</body>\
+             <retract xmlns='urn:xmpp:message-retract:1' id='s1'/>\
+             <fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:message-retract:1'><body/></fallback>\
+             <store xmlns='urn:xmpp:hints'/><origin-id xmlns='urn:xmpp:sid:0' id='1'/></message>"
+        );
+        assert_eq!(
+            part_about(&to_room("", Some(About::Retraction { id: "s1".into() }))).expect_err("no text"),
+            XmppError::Empty
+        );
+    }
+
+    #[test]
+    fn a_file_is_its_address_and_a_bridge_leaves_its_mark() {
+        let mut message = to_room("", None);
+        message.file = Some("https://x.example/a.png".into());
+        message.bridge = Some("lobby".into());
+        let part = part_about(&message).expect("a stanza");
+        assert_eq!(
+            part.xml,
+            "<message type='groupchat' to='r@c.example' id='1'><body>https://x.example/a.png</body>\
+             <x xmlns='jabber:x:oob'><url>https://x.example/a.png</url></x>\
+             <x xmlns='urn:ackpost:bridge:0' name='lobby'/><origin-id xmlns='urn:xmpp:sid:0' id='1'/></message>"
         );
     }
 }

@@ -8,20 +8,23 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{Step, XmppError};
 use crate::ns;
 use crate::xml::{Element, Incoming, Reader};
 
-/// How much is read at once, in bytes.
+/// Bytes that are read at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// How long a stream without a version is given to say more.
+/// Time that a stream without a version has to say more.
 const OLD_STREAM_WAIT: Duration = Duration::from_secs(1);
 
-/// What is known about the line to a server, and about the server.
+/// Time to wait for the last words of a server once nothing can be written any more.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
+
+/// Facts about the line to a server, and about the server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Line {
     /// The shortest time between something written and the next bytes that came: not much more than a round trip.
@@ -36,25 +39,26 @@ pub(crate) struct Line {
 pub(crate) enum ServerKind {
     /// Handles the stanzas of a stream one after the other, deliveries to local sessions included.
     Prosody,
-    /// Each session is a process of its own: a recipient's session works beside the sender's.
+    /// Each session is its own process: a recipient's session works beside the sender's.
     Ejabberd,
     #[default]
     Unknown,
 }
 
 impl Line {
-    /// Whether an answer proves that everything written before the question was handled to its end.
+    /// Returns true if an answer proves that everything written before the question was handled to its end.
     pub(crate) fn in_order(self) -> bool {
         self.kind == ServerKind::Prosody
     }
 }
 
-/// What carries the stream.
+/// The transport of the stream.
 pub(crate) enum Transport {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+#[cfg(target_os = "linux")]
 impl Transport {
     fn tcp(&self) -> &TcpStream {
         match self {
@@ -64,12 +68,12 @@ impl Transport {
     }
 }
 
-/// How a stream broke.
+/// The way in which a stream broke.
 #[derive(Debug)]
 pub(crate) enum Broken {
     /// End of file, or the connection was reset.
     Lost,
-    /// Not XML, or not a stream.
+    /// The other side sent no XML, or no stream.
     NotXmpp(String),
     /// The first bytes are those of TLS.
     Tls,
@@ -92,15 +96,17 @@ pub(crate) struct Stream {
     /// Read and not yet parsed.
     input: Vec<u8>,
     parsed: usize,
-    /// To be written.
+    /// Bytes that are to be written.
     output: Vec<u8>,
     written: usize,
     unflushed: bool,
+    /// Writing failed; until then the other side's last words are waited for.
+    write_failed: Option<Pin<Box<Sleep>>>,
     /// The first byte came.
     began: bool,
-    /// How many bytes came in all.
+    /// Number of bytes that came in all.
     received: u64,
-    /// Since when something that was written waits for an answer.
+    /// Time since which something that was written waits for an answer.
     asked: Option<Instant>,
     line: Line,
     /// The id of the stream looks as Prosody writes it.
@@ -119,6 +125,7 @@ impl Stream {
             output: Vec::new(),
             written: 0,
             unflushed: false,
+            write_failed: None,
             began: false,
             received: 0,
             asked: None,
@@ -128,7 +135,7 @@ impl Stream {
         }
     }
 
-    /// Expects a fresh stream header from now on (after TLS or SASL). What was read and not parsed stays.
+    /// Expects a fresh stream header from now on (after TLS or SASL). Bytes that were read and not parsed stay.
     pub(crate) fn restart(&mut self) {
         self.reader = Reader::new();
     }
@@ -138,12 +145,12 @@ impl Stream {
         self.output.extend_from_slice(text.as_bytes());
     }
 
-    /// Whether everything queued was handed to the operating system.
+    /// Returns true if everything queued was handed to the operating system.
     pub(crate) fn is_flushed(&self) -> bool {
         self.output.is_empty() && !self.unflushed
     }
 
-    /// Whether bytes came that nothing has read yet.
+    /// Returns true if bytes came that nothing has read yet.
     pub(crate) fn has_unread(&self) -> bool {
         self.parsed < self.input.len()
     }
@@ -163,7 +170,7 @@ impl Stream {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// The next element that is `wanted`, with stream errors and ends turned into errors. Whatever else comes is passed
+    /// The next element that is `wanted`, with stream errors and ends turned into errors. Everything else is passed
     /// over and wins no time: `limit` holds for all of it together.
     pub(crate) async fn expect(
         &mut self,
@@ -191,7 +198,7 @@ impl Stream {
                         after: limit,
                     });
                 }
-                Err(_) => return Err(XmppError::Silent { step, after: limit }),
+                Err(_) => return Err(XmppError::AnswerTimeout { step, after: limit }),
             };
             match incoming {
                 Incoming::Open(header) if step == Step::Opening => {
@@ -223,17 +230,35 @@ impl Stream {
     /// Ends the stream without waiting for the other side: ejabberd takes 100 ms to answer.
     pub(crate) async fn close(mut self, limit: Duration) {
         self.queue("</stream:stream>");
+        let _ = timeout(limit, self.flush_and_shut_down()).await;
+    }
+
+    /// Ends the stream and waits until the other side has ended it too. Data that it still sends is dropped.
+    ///
+    /// A connection that is closed while it holds unread bytes is reset, and a server that sees the reset first takes the session
+    /// for a lost one: it keeps it for minutes, and gives messages to it that nobody reads.
+    pub(crate) async fn close_and_wait(mut self, limit: Duration) {
+        self.queue("</stream:stream>");
         let _ = timeout(limit, async {
             let _ = self.flush().await;
-            match &mut self.io {
-                Transport::Tcp(tcp) => tcp.shutdown().await,
-                Transport::Tls(tls) => tls.shutdown().await,
-            }
+            while !matches!(
+                poll_fn(|cx| self.poll_next(cx)).await,
+                Ok(Incoming::Close) | Err(_)
+            ) {}
+            self.flush_and_shut_down().await
         })
         .await;
     }
 
-    /// Recognises the server by what its stream looks like.
+    async fn flush_and_shut_down(&mut self) -> io::Result<()> {
+        let _ = self.flush().await;
+        match &mut self.io {
+            Transport::Tcp(tcp) => tcp.shutdown().await,
+            Transport::Tls(tls) => tls.shutdown().await,
+        }
+    }
+
+    /// Recognises the server by the form of its stream.
     fn recognise(&mut self, incoming: &Incoming) {
         match incoming {
             Incoming::Open(header) => self.uuid = header.get("id").is_some_and(is_uuid),
@@ -271,9 +296,12 @@ impl Stream {
                     Err(reason) => return Poll::Ready(Err(Broken::NotXmpp(reason))),
                 }
             }
-            // A broken pipe while writing is reported only when nothing is left to read:
-            // the reason for it (a stream error) often stands there.
-            let write_failed = matches!(self.poll_write_out(cx), Poll::Ready(Err(_)));
+            // A broken pipe while writing is reported only when nothing is left to read: the reason for it (a stream
+            // error) is often there. It may have reached the system although the runtime does not know it yet, so
+            // that one look is not enough; the end of the connection follows it.
+            if self.write_failed.is_none() && matches!(self.poll_write_out(cx), Poll::Ready(Err(_))) {
+                self.write_failed = Some(Box::pin(sleep(LAST_WORDS_WAIT)));
+            }
             match self.poll_read_in(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::Lost)),
                 Poll::Ready(Ok(_)) if !self.began => {
@@ -284,8 +312,13 @@ impl Stream {
                     }
                 }
                 Poll::Ready(Ok(_)) => {}
-                Poll::Pending if write_failed => return Poll::Ready(Err(Broken::Lost)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let over = self.write_failed.as_mut().map(|wait| wait.as_mut().poll(cx));
+                    return match over {
+                        Some(Poll::Ready(())) => Poll::Ready(Err(Broken::Lost)),
+                        _ => Poll::Pending,
+                    };
+                }
             }
         }
     }
@@ -364,7 +397,7 @@ pub(crate) fn header(domain: &str, from: Option<&str>) -> String {
     out
 }
 
-/// RFC 6120 section 4.9: what the server says before it ends the stream.
+/// RFC 6120 section 4.9: the error that the server sends before it ends the stream.
 pub(crate) fn stream_error(element: &Element, domain: &str) -> XmppError {
     const STREAMS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
     let text = element.content_of("text", STREAMS).map(shorten);
@@ -425,5 +458,43 @@ pub(crate) fn shorten(text: impl AsRef<str>) -> String {
         line
     } else {
         line.chars().take(199).chain(['…']).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// The runtime learns of bytes and of resets by asking the system now and then. A write that fails may come first.
+    #[tokio::test]
+    async fn the_last_words_are_heard_although_writing_failed_first() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let mut stream = Stream::new(Transport::Tcp(tcp));
+        stream.queue("<message/>");
+        assert!(futures_util::poll!(std::pin::pin!(stream.next())).is_pending());
+        // From here to the failed write the runtime has no turn. The server never reads the message: its end is a reset.
+        server
+            .write_all(
+                b"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>\
+                <stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>",
+            )
+            .unwrap();
+        drop(server);
+        stream.queue("<message/>");
+        assert!(futures_util::poll!(std::pin::pin!(stream.flush())).is_ready());
+        assert!(matches!(stream.next().await, Ok(Incoming::Open(_))));
+        let Ok(Incoming::Element(error)) = stream.next().await else {
+            panic!("no stream error");
+        };
+        assert!(matches!(
+            stream_error(&error, "localhost"),
+            XmppError::ShuttingDown { .. }
+        ));
+        assert!(matches!(stream.next().await, Ok(Incoming::Close)));
+        assert!(matches!(stream.next().await, Err(Broken::Lost)));
     }
 }

@@ -16,7 +16,7 @@ use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 /// );
 /// ```
 pub fn styling_from_markdown(markdown: &str) -> String {
-    let mut writer = Writer::default();
+    let mut writer = StylingWriter::default();
     for event in Parser::new_ext(markdown, Options::ENABLE_STRIKETHROUGH) {
         writer.take(event);
     }
@@ -24,9 +24,9 @@ pub fn styling_from_markdown(markdown: &str) -> String {
 }
 
 #[derive(Default)]
-struct Writer {
+struct StylingWriter {
     out: String,
-    /// How many quotes we are inside of.
+    /// Depth of quotes.
     quotes: usize,
     /// The next number of each list around us; `None` for bullets.
     lists: Vec<Option<u64>>,
@@ -39,7 +39,7 @@ struct Writer {
     fresh_item: bool,
 }
 
-impl Writer {
+impl StylingWriter {
     fn take(&mut self, event: Event<'_>) {
         match event {
             Event::Start(tag) => self.start(tag),
@@ -169,7 +169,7 @@ impl Writer {
         }
     }
 
-    /// A block begins: on a line of its own, one empty line below what came before.
+    /// A block begins: on its own line, one empty line below what came before.
     fn block(&mut self) {
         if std::mem::take(&mut self.fresh_item) {
             return;

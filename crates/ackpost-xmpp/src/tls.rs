@@ -2,19 +2,13 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, NamedGroup, RootCertStore, SignatureScheme,
-};
+use ackpost_tls::{CertificateProblem, TlsError, Verify, judged};
+use rustls::pki_types::CertificateDer;
+use rustls::{CertificateError, ClientConfig, NamedGroup};
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::account::Verify;
 use crate::error::XmppError;
 
 /// The length of the tls-exporter binding in bytes (RFC 9266 section 2).
@@ -23,43 +17,29 @@ const EXPORTER_LEN_BYTES: usize = 32;
 /// A configuration for this policy. Built once for all connections of an account, so that TLS
 /// sessions can be resumed and the platform's certificates are read once.
 pub(crate) fn config(verify: &Verify) -> Result<ClientConfig, XmppError> {
-    let provider = CryptoProvider::get_default()
-        .cloned()
-        .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-    let mut provider = (*provider).clone();
+    let no_provider = |error: TlsError| XmppError::BadAuthority {
+        reason: error.to_string(),
+    };
+    let mut provider = (*ackpost_tls::provider().map_err(no_provider)?).clone();
     // Servers with OpenSSL 3.5 ask again for the hybrid key share when it is offered and not sent
     // along, which costs a round trip. Its classical half goes along for all others.
     provider
         .kx_groups
         .sort_by_key(|group| group.name() != NamedGroup::X25519MLKEM768);
     let provider = Arc::new(provider);
-    let unusable = |reason: String| XmppError::BadAuthority { reason };
-    let verifier: Arc<dyn ServerCertVerifier> = match verify {
-        Verify::Platform => Arc::new(
-            rustls_platform_verifier::Verifier::new(provider.clone()).map_err(|e| unusable(e.to_string()))?,
-        ),
-        Verify::Authorities(pem) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|e| unusable(e.to_string()))?;
-                roots.add(certificate).map_err(|e| unusable(e.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(unusable("it holds no certificate".to_owned()));
-            }
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-                .build()
-                .map_err(|e| unusable(e.to_string()))?
-        }
-        Verify::No => Arc::new(Unverified(provider.clone())),
+    let unusable = |error: TlsError| XmppError::BadAuthority {
+        reason: error.to_string(),
     };
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| unusable(e.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Explaining(verifier)))
-        .with_no_client_auth();
-    Ok(config)
+    if let Verify::Config(config) = verify {
+        return Ok(ClientConfig::clone(config));
+    }
+    let strict = verify.verifier(&provider).map_err(unusable)?;
+    let explaining = judged(&provider, move |shown| {
+        shown
+            .check(&*strict)
+            .map_err(|error| explained(error, shown.end_entity))
+    });
+    ackpost_tls::config_with(provider, explaining).map_err(unusable)
 }
 
 /// A certificate whose names are none that a TLS library checks.
@@ -74,99 +54,22 @@ impl std::fmt::Display for OnlyXmppNames {
 
 impl std::error::Error for OnlyXmppNames {}
 
-/// Believes what the verifier inside believes, and tells certificates that name only XMPP services
-/// (RFC 6120 section 13.7.1.2) from those of other hosts.
-#[derive(Debug)]
-struct Explaining(Arc<dyn ServerCertVerifier>);
-
-impl ServerCertVerifier for Explaining {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        // id-on-dnsSRV (RFC 4985) and id-on-xmppAddr (RFC 6120).
-        const SRV_ID: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x07];
-        const XMPP_ADDR: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x05];
-        let holds = |oid: &[u8]| end_entity.windows(oid.len()).any(|window| window == oid);
-        self.0
-            .verify_server_cert(end_entity, intermediates, name, ocsp, now)
-            .map_err(|error| match error {
-                rustls::Error::InvalidCertificate(
-                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-                ) if holds(SRV_ID) || holds(XMPP_ADDR) => rustls::Error::InvalidCertificate(
-                    CertificateError::Other(rustls::OtherError(Arc::new(OnlyXmppNames))),
-                ),
-                other => other,
-            })
+/// Tells certificates that name only XMPP services (RFC 6120 section 13.7.1.2) from those of other hosts.
+fn explained(error: rustls::Error, certificate: &CertificateDer<'_>) -> rustls::Error {
+    // id-on-dnsSRV (RFC 4985) and id-on-xmppAddr (RFC 6120).
+    const SRV_ID: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x07];
+    const XMPP_ADDR: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x08, 0x05];
+    let holds = |oid: &[u8]| certificate.windows(oid.len()).any(|window| window == oid);
+    if CertificateProblem::of(&error) == Some(CertificateProblem::WrongName)
+        && (holds(SRV_ID) || holds(XMPP_ADDR))
+    {
+        let other = CertificateError::Other(rustls::OtherError(Arc::new(OnlyXmppNames)));
+        return rustls::Error::InvalidCertificate(other);
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
+    error
 }
 
-/// Believes every certificate (`verify=no`); still checks that the server has the key to it.
-#[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// What a login on this connection can be bound to.
+/// Data of the TLS connection that a login can be bound to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bindings {
     /// RFC 9266; only under TLS 1.3, because TLS 1.2 would need the extended master secret, which
@@ -228,7 +131,7 @@ fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
             [0x0c] => 384,
             [0x0d] => 512,
             [0x0a] => {
-                // RSASSA-PSS: the hash stands in the parameters, tagged [0]; SHA-1 when left out.
+                // RSASSA-PSS: the hash is in the parameters, tagged [0]; SHA-1 when left out.
                 let (_, fields, _) = der(parameters)?;
                 match der(fields) {
                     Some((0xa0, tagged, _)) => {
@@ -286,7 +189,7 @@ fn der(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     (rest.len() >= len).then(|| (tag, &rest[..len], &rest[len..]))
 }
 
-/// What a failed handshake means.
+/// Returns the cause of a failed handshake.
 pub(crate) fn explain(error: &std::io::Error, domain: &str) -> XmppError {
     let domain = domain.to_owned();
     let Some(error) = error
@@ -304,35 +207,26 @@ pub(crate) fn explain(error: &std::io::Error, domain: &str) -> XmppError {
             reason: error.to_string(),
         };
     };
-    match error {
-        rustls::Error::InvalidCertificate(problem) => match problem {
-            // A bad signature is that of another authority with the same name.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                XmppError::CertificateUntrusted { domain }
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                XmppError::CertificateExpired { domain }
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                XmppError::CertificateNotYetValid { domain }
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                XmppError::CertificateWrongName { domain }
-            }
-            CertificateError::Other(other) if other.0.is::<OnlyXmppNames>() => {
-                XmppError::CertificateOnlyXmppNames { domain }
-            }
-            CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-                // A certificate that signed itself is its own, untrusted, authority.
-                XmppError::CertificateUntrusted { domain }
-            }
-            other => XmppError::CertificateInvalid {
-                domain,
-                reason: other.to_string(),
-            },
+    if let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error
+        && other.0.is::<OnlyXmppNames>()
+    {
+        return XmppError::CertificateOnlyXmppNames { domain };
+    }
+    match (CertificateProblem::of(error), error) {
+        // A certificate that signed itself is its own, untrusted, authority.
+        (Some(CertificateProblem::Untrusted | CertificateProblem::IsAuthority), _) => {
+            XmppError::CertificateUntrusted { domain }
+        }
+        (Some(CertificateProblem::Expired), _) => XmppError::CertificateExpired { domain },
+        (Some(CertificateProblem::NotYetValid), _) => XmppError::CertificateNotYetValid { domain },
+        (Some(CertificateProblem::WrongName), _) => XmppError::CertificateWrongName { domain },
+        (Some(CertificateProblem::Other(reason)), _) => XmppError::CertificateInvalid { domain, reason },
+        (Some(other), _) => XmppError::CertificateInvalid {
+            domain,
+            reason: other.to_string(),
         },
-        rustls::Error::InvalidMessage(_) => XmppError::PortExpectsClearText,
-        other => XmppError::TlsFailed {
+        (None, rustls::Error::InvalidMessage(_)) => XmppError::PortExpectsClearText,
+        (None, other) => XmppError::TlsFailed {
             domain,
             reason: other.to_string(),
         },

@@ -8,18 +8,18 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use crate::account::Account;
-use crate::asked::Asked;
-use crate::conditions::Speaker;
+use crate::addressee::Addressee;
 use crate::connect::Connector;
 use crate::dns;
 use crate::error::{Step, XmppError};
 use crate::id;
-use crate::login::{Online, StanzaError};
+use crate::login::Online;
 use crate::message::Attachment;
 use crate::ns;
+use crate::stanza_error::{ErrorOrigin, StanzaError};
 use crate::xml::Element;
 
-/// How much of a file is handed to the connection at once, in bytes.
+/// Bytes of a file that are handed to the connection at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// The slowest upload that is waited for, in bytes a second, above the answer limit.
 const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
@@ -33,7 +33,7 @@ struct Service {
     limit: Option<u64>,
 }
 
-/// Where to put a file, and where others get it.
+/// Address at which to put a file, and the one at which others get it.
 struct Slot {
     put: String,
     get: String,
@@ -62,7 +62,7 @@ impl Ask for Alone<'_> {
             .child(payload);
         self.online.stream.queue(&iq.to_xml());
         let (limit, domain) = (self.account.answer_timeout, self.account.jid.domain());
-        let asked = Asked::new(to, &self.online.jid);
+        let asked = Addressee::new(to, &self.online.jid);
         self.online
             .stream
             .expect(limit, Step::Upload, domain, |answer| {
@@ -72,14 +72,14 @@ impl Ask for Alone<'_> {
     }
 }
 
-/// Uploads every file.
+/// Uploads every file and returns the addresses.
 pub(crate) async fn all(
     server: &mut impl Ask,
     connector: &Connector,
     files: &[Arc<Attachment>],
 ) -> Result<Vec<(Arc<Attachment>, String)>, XmppError> {
     let service = find(server, connector).await?;
-    // What is too large is refused before anything is sent.
+    // Files that are too large are refused before anything is sent.
     for file in files {
         check_size(&service, file)?;
     }
@@ -175,7 +175,7 @@ async fn slot(server: &mut impl Ask, service: &Service, file: &Attachment) -> Re
         let problem = StanzaError::of(&answer);
         return Err(XmppError::UploadRefused {
             name,
-            temporary: problem.may_pass(Speaker::Room),
+            temporary: problem.may_pass(ErrorOrigin::Room),
             condition: problem.condition,
             text: problem.text,
         });
@@ -218,7 +218,7 @@ async fn put(connector: &Connector, file: &Arc<Attachment>, slot: &Slot) -> Resu
     }
     let account = &connector.account;
     let size = file.data.len() as u64;
-    let not_allowed = || failed("the slot is at an address that this connection may not go to".to_owned());
+    let not_allowed = || failed("the address of the slot is not allowed".to_owned());
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(connector.http_tls()?)
         .connect_timeout(account.connect_timeout)
@@ -284,7 +284,7 @@ fn is_loopback(url: &url::Url) -> bool {
     }
 }
 
-/// The cause without the URL, which is a secret of its own while the slot is open.
+/// The cause without the URL, which is a secret while the slot is open.
 fn plain(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         "no answer in time".to_owned()

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use crate::ns;
 use crate::xml::{Element, is_xml_char};
 
-/// No document has more nested elements than this that anybody can read.
+/// Maximum nesting depth of elements; no readable document has more.
 const DEPTH_MAX: usize = 40;
-/// More markup than this is not sent beside the plain text; servers would refuse the stanza.
+/// Maximum size of the markup that is sent beside the plain text; servers would refuse a larger stanza.
 const HTML_MAX_BYTES: usize = 64 * 1024;
 
 /// The `<html/>` of XEP-0071 for a piece of HTML; `None` when it is too long or says nothing.
@@ -210,7 +210,7 @@ enum Tag {
     Other,
 }
 
-/// The tag at the beginning of the text, and what follows it.
+/// Returns the tag at the beginning of the text, and the rest.
 fn tag(text: &str) -> Option<(Tag, &str)> {
     let inner = text.strip_prefix('<')?;
     if let Some(comment) = inner.strip_prefix("!--") {
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_xhtml_im_has_is_kept() {
+    fn elements_of_xhtml_im_are_kept() {
         assert_eq!(
             inner("<p>Hi <b>you</b><br>next &amp; <a href=\"https://x.y/?a=1&amp;b\" onclick=x>l</a></p>"),
             "<p>Hi <strong>you</strong><br/>next &amp; <a href='https://x.y/?a=1&amp;b'>l</a></p>"
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_has_not_is_reduced_to_its_text() {
+    fn other_elements_are_reduced_to_their_text() {
         assert_eq!(inner("<script>alert(1)</script><font color=red>x</font>"), "x");
         assert_eq!(inner("<a href='javascript:alert(1)'>x</a>"), "<a>x</a>");
         assert_eq!(

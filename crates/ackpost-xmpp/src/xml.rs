@@ -24,7 +24,7 @@ pub(crate) struct Element {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Node {
+pub(crate) enum Node {
     Element(Element),
     Text(String),
 }
@@ -129,6 +129,34 @@ impl Element {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Returns the attributes, name and value.
+    #[cfg(feature = "omemo")]
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.attrs.iter().map(|(name, value)| (&**name, value.as_str()))
+    }
+
+    /// Returns the content in its order.
+    #[cfg(feature = "omemo")]
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.children
+    }
+
+    /// Adds an attribute whose name came from outside.
+    #[cfg(feature = "omemo")]
+    pub(crate) fn attr_named(mut self, name: String, value: impl Into<String>) -> Self {
+        self.attrs.push((Cow::Owned(name), value.into()));
+        self
+    }
+
+    /// Removes the elements of the content that do not fit.
+    #[cfg(feature = "omemo")]
+    pub(crate) fn keep(&mut self, fits: impl Fn(&Self) -> bool) {
+        self.children.retain(|node| match node {
+            Node::Element(element) => fits(element),
+            Node::Text(_) => true,
+        });
+    }
+
     pub(crate) fn elements(&self) -> impl Iterator<Item = &Self> {
         self.children.iter().filter_map(|node| match node {
             Node::Element(element) => Some(element),
@@ -161,7 +189,7 @@ impl Element {
     }
 }
 
-/// Whether XML 1.0 allows the character (production `Char`).
+/// Returns true if XML 1.0 allows the character (production `Char`).
 pub(crate) fn is_xml_char(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..='\u{10FFFF}')
 }
@@ -186,7 +214,7 @@ pub(crate) fn replace_forbidden(text: &str) -> (Cow<'_, str>, usize) {
     )
 }
 
-/// How many bytes the text takes on the wire, escaped.
+/// Returns the bytes that the text takes on the wire, escaped.
 ///
 /// Limits of servers count these bytes, not characters.
 ///
@@ -224,7 +252,7 @@ pub(crate) fn escape_into(out: &mut String, text: &str) {
     }
 }
 
-/// What a stream yields.
+/// An item of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
     /// The opening tag of the stream; its attributes are in the element.
@@ -338,6 +366,22 @@ impl Reader {
     }
 }
 
+/// Reads one element, as it would come inside a stream.
+#[cfg(test)]
+pub(crate) fn parse(text: &str) -> Option<Element> {
+    let stream = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+    let text = format!("{stream}{text}");
+    let mut rest = text.as_bytes();
+    let mut reader = Reader::new();
+    loop {
+        match reader.feed(&mut rest) {
+            Ok(Some(Incoming::Element(element))) => return Some(element),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -379,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_xmpp_is_an_error() {
+    fn bytes_that_are_not_xmpp_are_an_error() {
         assert!(read_all("HTTP/1.1 400 Bad Request\r\n\r\n", 64).is_err());
         assert!(read_all("<html><body>", 64).is_err());
         assert!(read_all(&format!("{OPEN}<!DOCTYPE a>"), 64).is_err());
@@ -390,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_cannot_break_out() {
+    fn written_text_cannot_break_out() {
         let element = Element::new("message", ns::CLIENT)
             .attr("to", "a'b<c>\"&")
             .child(Element::new("body", ns::CLIENT).text("</body>\u{0}\u{b}\u{fffe}]]>\r\n"));

@@ -20,7 +20,9 @@ const LEVELS: [Option<Confirm>; 5] = [
     Some(Confirm::Receipt),
 ];
 
-/// What a level may lead to: never less than asked, and a room may answer before its barrier does.
+/// Returns the possible confirmations of a level.
+///
+/// They are never less than asked, and a room may answer before its barrier does.
 fn expected(target: &Target, level: Option<Confirm>) -> &'static [ConfirmedBy] {
     match (target, level) {
         (Target::User(_), Some(Confirm::Sent)) => &[ConfirmedBy::Sent],

@@ -50,7 +50,7 @@ fn both() -> [XmppServer; 2] {
 
 fn remembering(account: Account) -> (Account, Arc<ProcessTokenStore>) {
     let memory = Arc::new(ProcessTokenStore::default());
-    (account.memory(memory.clone()), memory)
+    (account.token_store(memory.clone()), memory)
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_token_that_no_longer_works_is_dropped_and_the_password_used() {
     }
 }
 
-/// What a login costs in round trips, TCP not counted, through a relay that makes each visible.
+/// Counts the round trips of a login, without TCP's, through a relay that makes each visible.
 fn trips(server: &XmppServer, sender: &Account, mode: Mode) -> u64 {
     let port = if mode == Mode::Tls {
         server.tls_port

@@ -1,4 +1,4 @@
-//! What real servers refuse, each with its own cause; and that nothing else is reported delivered.
+//! Refusals of real servers, each with its own cause; nothing else is reported delivered.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
@@ -169,7 +169,7 @@ fn ports_that_do_not_fit_the_mode() {
                     error,
                     XmppError::PortExpectsTls
                         | XmppError::ConnectionLost { step: Step::Opening }
-                        | XmppError::Silent {
+                        | XmppError::AnswerTimeout {
                             step: Step::Opening,
                             ..
                         }
@@ -462,7 +462,7 @@ fn one_failure_does_not_hide_the_others() {
     }
 }
 
-/// A block of our own is named, and final.
+/// Our own block is named, and final.
 #[test]
 fn a_recipient_whom_this_account_blocks() {
     for server in both() {

@@ -14,7 +14,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ackpost_testkit::{Ejabberd, Prosody, Receiver, ServerKind, ServerOptions, XmppServer};
-use ackpost_xmpp::{Doubt, Event, Events, Mode, Note, Outcome, Session, SessionOptions, Target, XmppError};
+use ackpost_xmpp::{
+    ConfirmedBy, Doubt, Event, Events, Mode, Note, Outcome, Session, SessionOptions, Target, XmppError,
+};
 use common::*;
 use tokio::sync::watch;
 
@@ -31,7 +33,7 @@ fn count(variable: &str, usual: usize) -> usize {
         .unwrap_or(usual)
 }
 
-/// How a server goes down.
+/// Way in which a server goes down.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Down {
     Stopped,
@@ -44,9 +46,9 @@ enum Down {
 /// leaving repeats out.
 struct Witness {
     arrived: Arc<Mutex<BTreeMap<String, usize>>>,
-    /// How often he came online.
+    /// Number of times he came online.
     online: Arc<AtomicUsize>,
-    /// He is online now.
+    /// True while he is online.
     there: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -153,11 +155,13 @@ fn message_id(raw: &str) -> Option<String> {
 
 // --- the sender ---
 
-/// How often the session came online, and whether it is.
+/// Number of times the session came online, and its present state.
 #[derive(Clone, Copy, Default)]
 struct State {
     times: usize,
     online: bool,
+    /// Number of times its connection ended although the server had not announced its stop.
+    without_a_word: usize,
 }
 
 fn follow(mut events: Events) -> watch::Receiver<State> {
@@ -169,7 +173,13 @@ fn follow(mut events: Events) -> watch::Receiver<State> {
                     state.times += 1;
                     state.online = true;
                 }),
-                Event::Offline { .. } | Event::Ended { .. } => tell.send_modify(|state| state.online = false),
+                Event::Offline { reason, .. } => tell.send_modify(|state| {
+                    if state.online && !matches!(reason, XmppError::ShuttingDown { .. }) {
+                        state.without_a_word += 1;
+                    }
+                    state.online = false;
+                }),
+                Event::Ended { .. } => tell.send_modify(|state| state.online = false),
                 _ => {}
             }
         }
@@ -220,14 +230,15 @@ fn messages_while_it_restarts(
     down: Down,
     times: usize,
     messages: usize,
+    has_archive: bool,
 ) {
     let is_room = target == ROOM;
     let bob = Witness::start(server.port, is_room);
-    let outcomes = block_on_threads(async {
+    let (outcomes, without_a_word) = block_on_threads(async {
         let account = account(&server, "alice", Mode::StartTls).answer_timeout(Duration::from_secs(30));
         let mut options = SessionOptions::default();
-        options.longest_pause = Duration::from_secs(1);
-        options.patience = PATIENCE;
+        options.max_backoff = Duration::from_secs(1);
+        options.send_timeout = PATIENCE;
         let (alice, events) = Session::open(&account, options).await.unwrap();
         let mut state = follow(events);
         let over = Arc::new(AtomicBool::new(false));
@@ -250,13 +261,30 @@ fn messages_while_it_restarts(
         restarts(&mut server, down, times, &mut state, &bob).await;
         over.store(true, Ordering::SeqCst);
         let outcomes = sender.await.unwrap();
+        let without_a_word = state.borrow().without_a_word;
         alice.close().await;
-        outcomes
+        (outcomes, without_a_word)
     });
-    check(&server, down, bob, is_room, &outcomes);
+    check(
+        &server,
+        down,
+        bob,
+        is_room,
+        &outcomes,
+        without_a_word,
+        has_archive,
+    );
 }
 
-fn check(server: &XmppServer, down: Down, bob: Witness, is_room: bool, outcomes: &[(String, Outcome)]) {
+fn check(
+    server: &XmppServer,
+    down: Down,
+    bob: Witness,
+    is_room: bool,
+    outcomes: &[(String, Outcome)],
+    without_a_word: usize,
+    has_archive: bool,
+) {
     let delivered: HashSet<String> = outcomes
         .iter()
         .filter(|(_, outcome)| outcome.delivered().is_some())
@@ -288,9 +316,13 @@ fn check(server: &XmppServer, down: Down, bob: Witness, is_room: bool, outcomes:
         .iter()
         .filter(|(id, times)| **times > 1 && !repeated.contains(*id))
         .collect();
+    let announced_twice = live
+        .iter()
+        .filter(|(id, times)| **times > 1 && repeated.contains(*id))
+        .count();
     let summary = format!(
         "{} {down:?} {}: {} messages, {} delivered, {} repeated in doubt and said so, {} in doubt ({} of them arrived), \
-         {} lost, {} doubled",
+         {} lost, {} doubled without a word, {announced_twice} announced repeats came twice; {without_a_word} connections ended without a word",
         server.version,
         if is_room { "room" } else { "person" },
         outcomes.len(),
@@ -306,17 +338,32 @@ fn check(server: &XmppServer, down: Down, bob: Witness, is_room: bool, outcomes:
         lost.is_empty() && twice.is_empty(),
         "{summary}\nlost {lost:?}\ndoubled {twice:?}\nin doubt {in_doubt:?}"
     );
+    if !has_archive {
+        return;
+    }
+    // The other servers have an archive, of accounts and of rooms: nothing is repeated in doubt.
+    assert_eq!((repeated.len(), announced_twice), (0, 0), "{summary}");
     // The history of a room ends with a killed ejabberd, and the end of its archive.
     let forgets = server.kind == ServerKind::Ejabberd && down == Down::Killed;
-    if (is_room && !forgets) || (server.kind == ServerKind::Prosody && down == Down::Stopped) {
-        assert!(in_doubt.is_empty() && repeated.is_empty(), "{summary}");
+    if server.kind == ServerKind::Prosody && is_room {
+        assert!(in_doubt.is_empty(), "{summary}");
     }
-    if down == Down::Stopped {
-        assert!(repeated.is_empty(), "its archive is whole: {summary}");
+    if server.kind == ServerKind::Prosody && down == Down::Stopped {
+        // Prosody 0.12 closes a session that can be resumed without a word, also when it stops in order. That looks like a
+        // crash: the message on its way is in the archive, and may not have been passed on.
+        let known = |(id, why): &(String, Doubt)| *why == Doubt::Restarted && there(id);
         assert!(
-            in_doubt.iter().all(|(_, why)| *why == Doubt::Restarted),
-            "{in_doubt:?}"
+            in_doubt.iter().all(known) && in_doubt.len() <= without_a_word,
+            "{summary}"
         );
+    }
+    if !forgets {
+        // A stopping ejabberd may cut connections silently. On the wire that looks like a crash, after which its
+        // archive cannot be trusted: the message on its way ends in doubt. Messages go one after the other here.
+        let forgotten = in_doubt.iter().filter(|(_, why)| *why == Doubt::Forgotten);
+        assert!(forgotten.count() <= without_a_word, "{summary}");
+        let known = |why: Doubt| why == Doubt::Forgotten || (!is_room && why == Doubt::Restarted);
+        assert!(in_doubt.iter().all(|(_, why)| known(*why)), "{in_doubt:?}");
     }
 }
 
@@ -337,6 +384,7 @@ fn stops(server: XmppServer, target: &str) {
         Down::Stopped,
         count("ACKPOST_PROOF_STOPS", 2),
         messages,
+        true,
     );
 }
 
@@ -348,6 +396,7 @@ fn kills(server: XmppServer, target: &str) {
         Down::Killed,
         count("ACKPOST_PROOF_KILLS", 3),
         messages,
+        true,
     );
 }
 
@@ -397,4 +446,90 @@ fn ejabberd_is_killed_under_messages_to_a_person() {
 #[test]
 fn ejabberd_is_killed_under_messages_to_a_room() {
     kills(ejabberd(), ROOM);
+}
+
+/// Without an archive, each message that arrives twice is one whose outcome says that it was repeated.
+#[test]
+fn prosody_without_an_archive_is_stopped_under_messages_to_a_person() {
+    let server = Prosody::start(ServerOptions {
+        without_archive: true,
+        ..ServerOptions::default()
+    });
+    let messages = count("ACKPOST_PROOF_MESSAGES", 100);
+    let stops = count("ACKPOST_PROOF_STOPS", 2);
+    messages_while_it_restarts(server, PERSON, Down::Stopped, stops, messages, false);
+}
+
+// --- an idle session ---
+
+/// Messages that were confirmed and seen. Then nothing is sent for 20 s, and the server goes down.
+fn nothing_is_repeated_after_a_pause(mut server: XmppServer, down: Down) {
+    const PAUSE: Duration = Duration::from_secs(20);
+    let bob = Witness::start(server.port, false);
+    let ids = block_on_threads(async {
+        let account = account(&server, "alice", Mode::StartTls).answer_timeout(Duration::from_secs(30));
+        let mut options = SessionOptions::default();
+        options.max_backoff = Duration::from_secs(1);
+        options.send_timeout = PATIENCE;
+        let (alice, events) = Session::open(&account, options).await.unwrap();
+        let mut state = follow(events);
+        let send = async |number: usize| {
+            let id = unique("id").replace(' ', "-");
+            let mut message = text(user(PERSON), &format!("message {number}"));
+            message.id = Some(id.clone());
+            let outcome = alice.send(vec![message]).await.remove(0);
+            assert_eq!(delivered(&outcome).confirmed_by, ConfirmedBy::Server);
+            assert_eq!(delivered(&outcome).notes, []);
+            id
+        };
+        let mut ids = HashSet::new();
+        for number in 0..20 {
+            ids.insert(send(number).await);
+        }
+        tokio::task::block_in_place(|| bob.wait(|bob| bob.has_all(&ids)));
+        tokio::time::sleep(PAUSE).await;
+        tokio::task::block_in_place(|| {
+            match down {
+                Down::Killed => server.kill(),
+                Down::Stopped => server.stop(),
+            }
+            server.restart();
+        });
+        let back = state.wait_for(|state| state.online && state.times > 1);
+        tokio::time::timeout(PATIENCE, back)
+            .await
+            .expect("she comes back")
+            .unwrap();
+        tokio::task::block_in_place(|| {
+            bob.wait(|bob| bob.there.load(Ordering::SeqCst) && bob.online.load(Ordering::SeqCst) > 1);
+        });
+        // The session repeats messages, if it does, in front of the next one.
+        ids.insert(send(20).await);
+        tokio::task::block_in_place(|| bob.wait(|bob| bob.has_all(&ids)));
+        alice.close().await;
+        ids
+    });
+    let arrived = bob.end();
+    let expected: BTreeMap<String, usize> = ids.into_iter().map(|id| (id, 1)).collect();
+    assert_eq!(arrived, expected, "each once: {}", server.version);
+}
+
+#[test]
+fn prosody_is_stopped_under_an_idle_session() {
+    nothing_is_repeated_after_a_pause(prosody(), Down::Stopped);
+}
+
+#[test]
+fn prosody_is_killed_under_an_idle_session() {
+    nothing_is_repeated_after_a_pause(prosody(), Down::Killed);
+}
+
+#[test]
+fn ejabberd_is_stopped_under_an_idle_session() {
+    nothing_is_repeated_after_a_pause(ejabberd(), Down::Stopped);
+}
+
+#[test]
+fn ejabberd_is_killed_under_an_idle_session() {
+    nothing_is_repeated_after_a_pause(ejabberd(), Down::Killed);
 }

@@ -1,4 +1,4 @@
-//! From the words of the command line to the words clap reads.
+//! Conversion of the command line to the words that clap reads.
 //!
 //! Apprise's command line has options of several letters behind one dash (`-tv`, `-Da`, `-SUL`),
 //! values that begin with dashes (`-b --x`), and no abbreviations of long options. clap reads none of
@@ -12,8 +12,8 @@ use std::path::Path;
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
 
 use crate::cli::Cli;
-use crate::context::Name;
-use crate::similar::similar;
+use crate::context::Invocation;
+use crate::similar::{ranked, similar};
 use crate::usage::Usage;
 
 /// Options of several letters behind one dash, and their long names.
@@ -26,6 +26,9 @@ pub(crate) const MULTI_LETTER: [(&str, &str); 6] = [
     ("-SUL", "storage-uid-length"),
 ];
 
+/// By how much an option of ours must be closer to a mistyped one than Apprise's to be suggested instead.
+const MUCH_CLOSER: f64 = 0.1;
+
 /// Commands whose words are in Apprise's syntax.
 const APPRISE_SYNTAX: [&str; 3] = ["send", "preview", "storage"];
 
@@ -33,8 +36,8 @@ const APPRISE_SYNTAX: [&str; 3] = ["send", "preview", "storage"];
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Call {
     /// The name the program was called by.
-    pub(crate) name: Name,
-    /// What was asked for beside the commands.
+    pub(crate) name: Invocation,
+    /// Requests beside the commands.
     pub(crate) ask: Ask,
     /// The words for clap, beginning with the program's name.
     pub(crate) words: Vec<String>,
@@ -42,7 +45,7 @@ pub(crate) struct Call {
     pub(crate) replaced: bool,
 }
 
-/// What a call asks for.
+/// Request of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ask {
     /// Run the command in `words`.
@@ -63,11 +66,23 @@ impl Call {
             .and_then(|s| s.to_str())
             .unwrap_or_default();
         let name = if stem == "apprise" {
-            Name::Apprise
+            Invocation::Apprise
         } else {
-            Name::Ackpost
+            Invocation::Ackpost
         };
-        let words: Vec<OsString> = words.collect();
+        let mut words: Vec<OsString> = words.collect();
+        if stem == "sendmail" {
+            // None of the following words is an option of ours.
+            words.splice(0..0, [OsString::from("sendmail"), OsString::from("--")]);
+        } else if stem == "mailq" {
+            words.splice(0..0, ["sendmail", "--", "-bp"].map(OsString::from));
+        } else if stem == "newaliases" {
+            words.splice(0..0, ["sendmail", "--", "-bi"].map(OsString::from));
+        } else if stem == "sendxmpp" {
+            words.splice(0..0, ["sendxmpp", "--"].map(OsString::from));
+        } else if stem == "go-sendxmpp" {
+            words.splice(0..0, ["sendxmpp", "--go", "--"].map(OsString::from));
+        }
         let text: Vec<String> = words
             .iter()
             .map(|word| word.to_string_lossy().into_owned())
@@ -90,13 +105,13 @@ impl Call {
     }
 
     /// Reads the words behind the program's name.
-    pub(crate) fn new(name: Name, words: &[String]) -> Result<Self, Usage> {
+    pub(crate) fn new(name: Invocation, words: &[String]) -> Result<Self, Usage> {
         let tree = Cli::command();
         let send = tree.find_subcommand("send").expect("the tree has `send`");
         let read = read(words, send, &tree);
         let command = |at: Option<usize>| at.and_then(|at| tree.find_subcommand(&words[at]));
 
-        if name == Name::Ackpost {
+        if name == Invocation::Ackpost {
             if let Some(found) = command(read.first_positional) {
                 let at = read.first_positional.expect("found there");
                 if !APPRISE_SYNTAX.contains(&found.get_name()) {
@@ -114,27 +129,33 @@ impl Call {
                 return Ok(Self::plain(name, words));
             }
         }
-        if name == Name::Apprise && read.first_positional.is_some_and(|at| words[at] == "storage") {
+        if name == Invocation::Apprise && read.first_positional.is_some_and(|at| words[at] == "storage") {
             let mut rest = words.to_vec();
             rest.remove(read.first_positional.expect("just seen"));
             let storage = tree.find_subcommand("storage").expect("the tree has `storage`");
             return Self::normal(name, storage, &tree, &rest);
         }
-        // `apprise -b x ""` comes from an unset variable; a bare beginning of `storage` is no URL either.
+        // `apprise -b x ""` comes from an unset variable; a bare beginning of `storage` is not a URL either.
         if let Some(first) = read.first_positional.map(|at| words[at].as_str())
             && "storage".starts_with(first)
         {
             let text = if first.is_empty() {
                 "the first URL is empty (an unset variable?)".to_owned()
             } else {
-                format!("'{first}' is neither a URL nor a command; the command is 'storage'")
+                format!("`{first}` is neither a URL nor a command; did you mean `storage`?")
             };
+            return Err(Usage::new(name, text, true));
+        }
+        if name == Invocation::Ackpost
+            && let Some(first) = read.first_positional.map(|at| words[at].as_str())
+            && let Some(text) = mistyped(first, &tree, read.error.is_none())
+        {
             return Err(Usage::new(name, text, true));
         }
         Self::normal(name, send, &tree, words)
     }
 
-    fn plain(name: Name, words: &[String]) -> Self {
+    fn plain(name: Invocation, words: &[String]) -> Self {
         let mut all = vec![name.as_str().to_owned()];
         all.extend_from_slice(words);
         Self {
@@ -145,10 +166,10 @@ impl Call {
         }
     }
 
-    fn normal(name: Name, command: &Command, tree: &Command, words: &[String]) -> Result<Self, Usage> {
+    fn normal(name: Invocation, command: &Command, tree: &Command, words: &[String]) -> Result<Self, Usage> {
         let read = read(words, command, tree);
-        if let Some((text, header)) = read.error {
-            return Err(Usage::new(name, text, header));
+        if let Some(wrong) = read.error {
+            return Err(Usage::new(name, wrong.text(name), wrong.has_header()));
         }
         // As in Apprise, these two win over values that are not accepted.
         let ask = if read.asks("help") {
@@ -159,8 +180,10 @@ impl Call {
             Ask::Command
         };
         let mut all = vec![name.as_str().to_owned(), command.get_name().to_owned()];
-        if ask == Ask::Help && name == Name::Ackpost {
-            all.push("-h".to_owned());
+        if ask == Ask::Help && name == Invocation::Ackpost {
+            // `-h` is short, `--help` complete.
+            let long = words.iter().any(|word| word == "--help");
+            all.push(if long { "--help" } else { "-h" }.to_owned());
             return Ok(Self {
                 name,
                 ask: Ask::Command,
@@ -180,16 +203,79 @@ impl Call {
     }
 }
 
+/// Explains that a word is neither a URL nor a command, if it could be the name of a command.
+///
+/// A wrong option before a word that resembles no command is the first thing to correct, and is reported instead.
+fn mistyped(word: &str, tree: &Command, options_are_valid: bool) -> Option<String> {
+    if !word.chars().all(|c| c.is_ascii_alphabetic() || c == '-') {
+        return None;
+    }
+    let names = tree
+        .get_subcommands()
+        .filter(|sub| !sub.is_hide_set())
+        .map(Command::get_name);
+    let meant = similar(word, names);
+    let remedy = match &meant[..] {
+        [] if !options_are_valid => return None,
+        [] => "`ackpost --help` lists the commands".to_owned(),
+        meant => format!("did you mean `{}`?", meant.join("` or `")),
+    };
+    Some(format!("`{word}` is neither a command nor a URL; {remedy}"))
+}
+
 /// The words of a command line in Apprise's syntax.
 #[derive(Default)]
 struct Read {
     /// `--long` or `--long=value`.
     options: Vec<String>,
     positionals: Vec<String>,
-    /// Where among the words the first positional stands.
+    /// Position of the first positional among the words.
     first_positional: Option<usize>,
-    /// The first thing wrong, and whether the usage line goes with it.
-    error: Option<(String, bool)>,
+    /// The first thing wrong.
+    error: Option<Wrong>,
+}
+
+/// A fault of an option.
+enum Wrong {
+    /// The option does not exist; with the known options that resemble it.
+    Unknown(String, Vec<String>),
+    /// The value of the option is missing.
+    NoValue(String),
+    /// The option has a value and takes none.
+    Value(String),
+}
+
+impl Wrong {
+    /// Returns the text of the fault. Scripts written for Apprise find its own sentences.
+    fn text(&self, name: Invocation) -> String {
+        let own = name == Invocation::Ackpost;
+        match self {
+            Self::Unknown(option, close) if own => match close.as_slice() {
+                [] => format!("unknown option `{option}`"),
+                close => format!(
+                    "unknown option `{option}`; did you mean `{}`?",
+                    close.join("` or `")
+                ),
+            },
+            Self::NoValue(option) if own => format!("option `{option}` needs a value"),
+            Self::Value(option) if own => format!("option `{option}` takes no value"),
+            Self::Unknown(option, close) => {
+                let hint = match close.as_slice() {
+                    [] => String::new(),
+                    [one] => format!(" Did you mean '{one}'?"),
+                    many => format!(" (Did you mean one of: '{}'?)", many.join("', '")),
+                };
+                format!("No such option '{option}'.{hint}")
+            }
+            Self::NoValue(option) => format!("Option '{option}' requires an argument."),
+            Self::Value(option) => format!("Option '{option}' does not take a value."),
+        }
+    }
+
+    /// True if the usage line goes with it.
+    fn has_header(&self) -> bool {
+        matches!(self, Self::Unknown(..))
+    }
 }
 
 impl Read {
@@ -197,8 +283,8 @@ impl Read {
         self.options.iter().any(|o| o.strip_prefix("--") == Some(flag))
     }
 
-    fn fail(&mut self, text: String, header: bool) {
-        self.error.get_or_insert((text, header));
+    fn fail(&mut self, wrong: Wrong) {
+        self.error.get_or_insert(wrong);
     }
 }
 
@@ -208,7 +294,7 @@ pub(crate) fn is_apprise(arg: &Arg) -> bool {
     !own_heading
         && !arg
             .get_long()
-            .is_some_and(|long| ["json", "color"].contains(&long))
+            .is_some_and(|long| ["json", "color", "log-format", "queue"].contains(&long))
 }
 
 /// One option as it may be written.
@@ -256,7 +342,9 @@ impl<'a> Options<'a> {
             .map(|o| (o.long, o.takes_value))
     }
 
-    /// What may have been meant: Apprise's options first, so that its users are told what they know.
+    /// Returns suggestions for a mistyped option.
+    ///
+    /// Apprise's options come first, so that its users are told what they know, unless one of ours is much closer.
     fn meant(&self, written: &str) -> Vec<String> {
         let names = |of_apprise: bool| -> Vec<String> {
             let multi = MULTI_LETTER
@@ -270,17 +358,16 @@ impl<'a> Options<'a> {
                 .map(|o| format!("--{}", o.long));
             long.chain(multi).collect()
         };
-        [true, false]
-            .into_iter()
-            .map(names)
-            .map(|names| {
-                similar(written, names.iter().map(String::as_str))
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-            .find(|close| !close.is_empty())
-            .unwrap_or_default()
+        let [apprise, own] = [true, false].map(|of_apprise| {
+            let names = names(of_apprise);
+            let (best, close) = ranked(written, names.iter().map(String::as_str));
+            (best, close.into_iter().map(str::to_owned).collect::<Vec<_>>())
+        });
+        if own.0 > apprise.0 + MUCH_CLOSER {
+            own.1
+        } else {
+            apprise.1
+        }
     }
 }
 
@@ -328,19 +415,7 @@ fn read_long(
 ) -> bool {
     match (known.long(long), given, next) {
         (None, ..) => {
-            let close = known.meant(written);
-            let hint = match close.as_slice() {
-                [] => String::new(),
-                [one] => format!(" Did you mean '{one}'?"),
-                many => format!(
-                    " (Did you mean one of: {}?)",
-                    many.iter()
-                        .map(|m| format!("'{m}'"))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ),
-            };
-            out.fail(format!("No such option '{written}'.{hint}"), true);
+            out.fail(Wrong::Unknown(written.to_owned(), known.meant(written)));
             false
         }
         (Some((long, true)), Some(value), _) => {
@@ -352,11 +427,11 @@ fn read_long(
             true
         }
         (Some((_, true)), None, None) => {
-            out.fail(format!("Option '{written}' requires an argument."), false);
+            out.fail(Wrong::NoValue(written.to_owned()));
             false
         }
         (Some((_, false)), Some(_), _) => {
-            out.fail(format!("Option '{written}' does not take a value."), false);
+            out.fail(Wrong::Value(written.to_owned()));
             false
         }
         (Some((long, false)), None, _) => {
@@ -371,7 +446,7 @@ fn read_short(out: &mut Read, known: &Options<'_>, letters: &str, next: Option<&
     for (i, letter) in letters.char_indices() {
         match known.short(letter) {
             None => {
-                out.fail(format!("No such option '-{letter}'."), true);
+                out.fail(Wrong::Unknown(format!("-{letter}"), Vec::new()));
                 return false;
             }
             Some((long, false)) => out.options.push(format!("--{long}")),
@@ -382,7 +457,7 @@ fn read_short(out: &mut Read, known: &Options<'_>, letters: &str, next: Option<&
                     return false;
                 }
                 let Some(value) = next else {
-                    out.fail(format!("Option '-{letter}' requires an argument."), false);
+                    out.fail(Wrong::NoValue(format!("-{letter}")));
                     return false;
                 };
                 out.options.push(format!("--{long}={value}"));
@@ -393,7 +468,7 @@ fn read_short(out: &mut Read, known: &Options<'_>, letters: &str, next: Option<&
     false
 }
 
-/// Whether the word at this place is the text of a message: what follows `-b` or `-t`.
+/// Returns true if the word at this position is the text of a message: the value of `-b` or `-t`.
 fn is_text(words: &[String], at: usize) -> bool {
     let is_flag = |word: &str| match word.strip_prefix("--") {
         Some(long) => matches!(long, "body" | "title"),
@@ -410,7 +485,7 @@ fn is_text(words: &[String], at: usize) -> bool {
 mod tests {
     use super::*;
 
-    fn call(name: Name, words: &[&str]) -> Result<Vec<String>, String> {
+    fn call(name: Invocation, words: &[&str]) -> Result<Vec<String>, String> {
         let words: Vec<String> = words.iter().map(|&w| w.to_owned()).collect();
         Call::new(name, &words)
             .map(|c| c.words[1..].to_vec())
@@ -419,7 +494,7 @@ mod tests {
 
     #[test]
     fn apprise_syntax_becomes_plain() {
-        let good = |words: &[&str]| call(Name::Apprise, words).expect("a good call").join(" ");
+        let good = |words: &[&str]| call(Invocation::Apprise, words).expect("a good call").join(" ");
         assert_eq!(
             good(&["-vb", "hello", "a://b"]),
             "send --verbose --body=hello -- a://b"
@@ -436,6 +511,15 @@ mod tests {
             good(&["-tv", "a=b", "-tv=c=d", "-Da", "-SL", "2"]),
             "send --template-var=a=b --template-var=c=d --disable-async --service-limit=2 --"
         );
+        // An option of several letters stands alone: with other letters these are options of one letter (`-D`, `-a`).
+        assert_eq!(good(&["-DaD"]), "send --debug --attach=D --");
+        assert_eq!(good(&["-DaDb", "x"]), "send --debug --attach=Db -- x");
+        assert_eq!(good(&["-Dab", "x"]), "send --debug --attach=b -- x");
+        assert_eq!(
+            good(&["-vDa", "-b", "x"]),
+            "send --verbose --debug --attach=-b -- x"
+        );
+        assert_eq!(good(&["-Da", "-D"]), "send --disable-async --debug --");
         assert_eq!(good(&["-tvx", "-L", "-1"]), "send --title=vx --limit=-1 --");
         assert_eq!(
             good(&["a://b", "-b", "x", "--", "-c"]),
@@ -446,8 +530,16 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_said_in_the_words_users_know() {
-        let bad = |words: &[&str]| call(Name::Apprise, words).expect_err("a bad call");
+    fn wrong_options_have_the_sentences_of_the_program_that_is_called() {
+        let own = |words: &[&str]| call(Invocation::Ackpost, words).expect_err("a bad call");
+        assert_eq!(own(&["-b"]), "option `-b` needs a value");
+        assert_eq!(
+            own(&["--bod", "x"]),
+            "unknown option `--bod`; did you mean `--body`?"
+        );
+        assert_eq!(own(&["-vZ"]), "unknown option `-Z`");
+        assert_eq!(own(&["--dry-run=yes"]), "option `--dry-run` takes no value");
+        let bad = |words: &[&str]| call(Invocation::Apprise, words).expect_err("a bad call");
         assert_eq!(bad(&["-b"]), "Option '-b' requires an argument.");
         assert_eq!(
             bad(&["--bod", "x"]),
@@ -459,13 +551,13 @@ mod tests {
             "Option '--dry-run' does not take a value."
         );
         for words in [&["-b", "x", ""][..], &["s"]] {
-            assert!(call(Name::Apprise, words).is_err() && call(Name::Ackpost, words).is_err());
+            assert!(call(Invocation::Apprise, words).is_err() && call(Invocation::Ackpost, words).is_err());
         }
     }
 
     #[test]
     fn commands_are_found_behind_options() {
-        let good = |words: &[&str]| call(Name::Ackpost, words).expect("a good call").join(" ");
+        let good = |words: &[&str]| call(Invocation::Ackpost, words).expect("a good call").join(" ");
         assert_eq!(good(&["-t", "T", "a://b"]), "send --title=T -- a://b");
         assert_eq!(
             good(&["-v", "send", "-b", "send", "a://b"]),
@@ -474,6 +566,43 @@ mod tests {
         assert_eq!(good(&["-b", "preview", "a://b"]), "send --body=preview -- a://b");
         assert_eq!(good(&["generate", "man", "-x"]), "generate man -x");
         assert_eq!(good(&["--help"]), "--help");
-        assert_eq!(good(&["send", "--help"]), "send -h");
+        assert_eq!(good(&["send", "-h"]), "send -h");
+        assert_eq!(good(&["send", "--help"]), "send --help");
+    }
+
+    #[test]
+    fn a_mistyped_command_is_named_and_a_url_is_none() {
+        let said = |word: &str| match call(Invocation::Ackpost, &[word, "-b", "x"]) {
+            Err(text) => text,
+            Ok(words) => words.join(" "),
+        };
+        assert_eq!(
+            said("snd"),
+            "`snd` is neither a command nor a URL; did you mean `send`?"
+        );
+        assert_eq!(
+            said("install"),
+            "`install` is neither a command nor a URL; `ackpost --help` lists the commands"
+        );
+        assert!(
+            said("--qeue").contains("did you mean `--queue`?"),
+            "{}",
+            said("--qeue")
+        );
+        assert!(
+            said("identty").contains("did you mean `identity`?"),
+            "{}",
+            said("identty")
+        );
+        for url in [
+            "xmpps://u:p@h.org",
+            "https://send.example.org/room",
+            "send@example.org",
+            "xmpp2",
+        ] {
+            assert!(said(url).ends_with(&format!("-- {url}")), "{url}: {}", said(url));
+        }
+        // Under Apprise's name a word is an argument, as it is there.
+        assert!(call(Invocation::Apprise, &["snd"]).is_ok());
     }
 }

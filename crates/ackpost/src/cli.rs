@@ -13,7 +13,7 @@ const STYLES: Styles = Styles::styled()
     .usage(Style::new().bold())
     .literal(AnsiColor::Cyan.on_default());
 
-/// Post that is acknowledged: messages to XMPP and Session communities, with an answer that is true.
+/// Send messages to XMPP and Session communities, and report whether the other side confirmed them
 #[derive(Debug, Parser)]
 #[command(
     name = "ackpost",
@@ -35,34 +35,44 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Send a message and report the result for every recipient
     Send(cmd::send::SendArgs),
-    /// Show what would be sent where, without any network
+    /// Show the texts and recipients of a message, without sending it
     Preview(cmd::preview::PreviewArgs),
-    /// Look at configuration files
+    /// Check configuration files
     Config(cmd::config::ConfigArgs),
-    /// Show the whole way of a message: a community server in this process, a post to it, and its verification
+    /// Try Ackpost: run a community server in this process, post to it and verify the message
+    #[cfg(unix)]
     Demo(cmd::demo::DemoArgs),
     /// Check every step of a delivery and show what is wrong
     Doctor(cmd::doctor::DoctorArgs),
-    /// Accept messages over HTTP, store and deliver them (compatible with Apprise API)
+    /// Carry messages between an XMPP room and a Session community, as one conversation
+    Bridge(cmd::bridge::BridgeArgs),
+    /// Accept messages over HTTP and SMTP, store and deliver them (compatible with Apprise API)
     Gateway(cmd::gateway::GatewayArgs),
+    /// Accept a mail like sendmail and send it to the services of the configuration, for cron and other programs
+    Sendmail(cmd::sendmail::SendmailArgs),
+    /// Send like sendxmpp and go-sendxmpp, with their options and configuration files, for unchanged scripts
+    Sendxmpp(cmd::sendxmpp::SendxmppArgs),
     /// List, retry, drop and deliver stored messages
     Outbox(cmd::outbox::OutboxArgs),
     /// Host a Session community: set up, run, moderate, import, back up
+    #[cfg(unix)]
     #[command(subcommand)]
     Server(cmd::server::ServerCommand),
-    /// Session accounts: make, show, import them
+    /// Create, show and import Session accounts
     Identity(cmd::identity::IdentityArgs),
-    /// Session communities: read, post, react, moderate
+    /// Encrypt over XMPP end to end (OMEMO): make keys, list devices, decide whom to trust
+    Omemo(cmd::omemo::OmemoArgs),
+    /// Read, post, react and moderate in Session communities
     Room(cmd::room::RoomArgs),
-    /// Direct messages to people of a Session community
+    /// Send and read direct messages in a Session community, or to a Session ID (experimental)
     Dm(cmd::dm::DmArgs),
-    /// Follow communities and XMPP accounts: one event after the other
+    /// Print the events of communities and XMPP accounts as they happen
     Watch(cmd::watch::WatchArgs),
     /// List the services and the forms of their URLs
     Details(cmd::details::DetailsArgs),
-    /// Accepted for Apprise's sake: these services keep nothing on disk
+    /// List the ids of services, for scripts written for Apprise
     Storage(cmd::storage::StorageArgs),
-    /// Shell completions, man pages and the command reference
+    /// Print completions, man pages and the command reference
     Generate(cmd::generate::GenerateArgs),
 }
 

@@ -1,19 +1,20 @@
-//! What every command knows about the way it was called.
+//! Properties of the call that every command knows.
 
+use ackpost_notify::Services;
 use clap::{Args, ValueEnum};
 
 use crate::exit::Failure;
 
 /// The name the program was called by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Name {
-    /// As itself.
+pub(crate) enum Invocation {
+    /// As `ackpost`.
     Ackpost,
     /// As `apprise`: the same program with Apprise's help, version line and layout.
     Apprise,
 }
 
-impl Name {
+impl Invocation {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Ackpost => "ackpost",
@@ -26,16 +27,16 @@ impl Name {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct GlobalArgs {
-    /// Say more, on standard error: -v warnings, -vv information, -vvv debugging, -vvvv everything
+    /// Log to standard error: -v warnings, -vv information, -vvv debugging, -vvvv all
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
-    /// Debugging output, as -vvv
+    /// Print debugging output, as -vvv
     #[arg(short = 'D', long, global = true)]
     pub(crate) debug: bool,
-    /// Results as JSON on standard output
+    /// Print results as JSON to standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Colour on standard error and in help
+    /// Use colour on standard error and in help
     #[arg(
         long,
         value_name = "WHEN",
@@ -44,6 +45,24 @@ pub(crate) struct GlobalArgs {
         global = true
     )]
     pub(crate) color: Color,
+    /// Format of log lines on standard error
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_default_value = true,
+        global = true
+    )]
+    pub(crate) log_format: LogFormat,
+}
+
+/// Format of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Time, level, text and fields
+    Text,
+    /// One JSON object a line
+    Json,
 }
 
 /// When to use colour.
@@ -57,19 +76,23 @@ pub(crate) enum Color {
     Never,
 }
 
-/// What every command knows about the way it was called.
+/// Properties of the call that every command knows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context {
     /// The name the program was called by.
-    pub(crate) name: Name,
+    pub(crate) name: Invocation,
     /// `-v` … `-vvvv`: 0 to 4.
     pub(crate) verbosity: u8,
     /// `--json`: results go to standard output as JSON.
     pub(crate) json: bool,
+    /// `--log-format`.
+    pub(crate) log_format: LogFormat,
+    /// The services that URLs may name.
+    pub(crate) services: Services,
 }
 
 impl Context {
-    pub(crate) fn new(name: Name, global: &GlobalArgs) -> Self {
+    pub(crate) fn new(name: Invocation, global: &GlobalArgs, services: Services) -> Self {
         let verbosity = if global.debug {
             global.verbose.max(3)
         } else {
@@ -79,6 +102,8 @@ impl Context {
             name,
             verbosity,
             json: global.json,
+            log_format: global.log_format,
+            services,
         }
     }
 
@@ -108,7 +133,7 @@ impl Context {
 )]
 fn out_of_resources(cause: &std::io::Error) -> ! {
     let exit = Failure::new(
-        format!("the system gives no thread or no event queue: {cause}"),
+        format!("cannot start a thread or an event queue: {cause}"),
         "raise the limits of this process (ulimit -n, ulimit -u), or stop other programs",
     )
     .print();

@@ -2,9 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::output;
-
-/// How a command ends. The numbers are Apprise's and part of the interface.
+/// Exit code of a command. The numbers are Apprise's and part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// Everything that was asked for is done: 0.
@@ -19,6 +17,8 @@ pub(crate) enum Exit {
     Partial,
     /// A time limit ended everything: 5.
     TimeLimit,
+    /// A code of `sysexits.h`, for programs that call `sendmail`.
+    Mail(u8),
 }
 
 impl Exit {
@@ -31,6 +31,7 @@ impl Exit {
             Self::NoMatch => 3,
             Self::Partial => 4,
             Self::TimeLimit => 5,
+            Self::Mail(code) => code,
         }
     }
 }
@@ -53,10 +54,10 @@ impl From<ackpost_notify::Status> for Exit {
     }
 }
 
-/// What every command returns.
+/// Result of every command.
 pub(crate) type Done = Result<Exit, Failure>;
 
-/// Why a command could not do its work: the cause and what to do about it.
+/// Reason why a command failed: the cause and the remedy.
 #[derive(Debug)]
 pub(crate) struct Failure {
     cause: String,
@@ -92,14 +93,8 @@ impl Failure {
         &self.remedy
     }
 
-    /// Prints it to standard error and gives the exit code.
-    pub(crate) fn print(&self) -> Exit {
-        // Some of it may be the words of a server.
-        let text: String = format!("{}; {}", self.cause, self.remedy)
-            .chars()
-            .map(|c| if output::misleads(c) && c != '\n' { ' ' } else { c })
-            .collect();
-        output::error(&text);
+    /// Returns the exit code.
+    pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
 }

@@ -1,4 +1,4 @@
-//! What comes in from standard input and from files: never more than a limit.
+//! Input from standard input and files: never more than a limit.
 
 use std::io::{IsTerminal as _, Read as _};
 
@@ -8,7 +8,8 @@ use crate::output;
 /// The longest message on standard input, bytes.
 const MESSAGE_BYTES: u64 = 64 << 20;
 
-/// Reads a message from standard input. An alert is worth more than a byte: what is not UTF-8 becomes U+FFFD.
+/// Reads a message from standard input. Bytes that are not UTF-8 become U+FFFD, because an alert is worth more than a
+/// byte.
 pub(crate) fn message() -> Result<String, Failure> {
     let mut stdin = std::io::stdin().lock();
     if stdin.is_terminal() {
@@ -32,7 +33,7 @@ pub(crate) fn message() -> Result<String, Failure> {
     }
     Ok(String::from_utf8(bytes).unwrap_or_else(|error| {
         output::remark(
-            "the message on standard input is not UTF-8; bytes that are none are sent as U+FFFD. Convert the text, or send \
+            "the message on standard input is not UTF-8; invalid bytes are sent as U+FFFD. Convert the text, or send \
              it as a file with -a",
         );
         String::from_utf8_lossy(error.as_bytes()).into_owned()

@@ -1,7 +1,7 @@
-//! Everything that is printed, apart from log lines.
+//! All output of the program except log lines.
 //!
 //! Results go to standard output, everything else to standard error. A reader that has gone away
-//! (a closed pipe) is no failure: the work is done, nobody wants to hear of it. A full disk is one.
+//! (a closed pipe) is not a failure: the work is done, nobody wants to hear of it. A full disk is one.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -13,22 +13,24 @@ use ackpost_notify::{Confirmation, Diagnostic, Outcome, Report, TargetReport};
 pub(crate) use ackpost_platform::text::{count, harmless, masked, misleads, one_line};
 use anstyle::{AnsiColor, Style};
 
-use crate::context::{Context, Name};
+use crate::context::{Context, Invocation};
+use crate::exit::{Exit, Failure};
 use crate::log;
 
 const GOOD: Style = AnsiColor::Green.on_default();
 const LATER: Style = AnsiColor::Yellow.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
+const HEADING: Style = Style::new().bold();
 
-/// Whether a part of the results could not be written.
+/// True if a part of the results could not be written.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Whether a part of the results could not be written to standard output, although somebody wanted it.
+/// Returns true if a part of the results could not be written to standard output, although somebody wanted it.
 pub(crate) fn is_incomplete() -> bool {
     LOST.load(Ordering::Relaxed)
 }
 
-/// How remarks, warnings and errors are said.
+/// Form of remarks, warnings and errors.
 static VOICE: OnceLock<(Context, bool)> = OnceLock::new();
 
 /// Decides once how remarks, warnings and errors are said. Under the name `apprise` they are log lines on standard
@@ -43,11 +45,24 @@ pub(crate) fn is_quiet() -> bool {
     VOICE.get().is_some_and(|(_, quiet)| *quiet)
 }
 
+impl Failure {
+    /// Prints it to standard error and gives the exit code.
+    pub(crate) fn print(&self) -> Exit {
+        // Some of it may be the words of a server.
+        let text: String = format!("{}; {}", self.cause(), self.remedy())
+            .chars()
+            .map(|c| if misleads(c) && c != '\n' { ' ' } else { c })
+            .collect();
+        error(&text);
+        self.exit()
+    }
+}
+
 /// The verbosity, under the name `apprise`.
 fn as_apprise() -> Option<u8> {
     VOICE
         .get()
-        .filter(|(context, _)| context.name == Name::Apprise)
+        .filter(|(context, _)| context.name == Invocation::Apprise)
         .map(|(context, _)| context.verbosity)
 }
 
@@ -65,7 +80,7 @@ fn written(result: io::Result<()>) {
         && !LOST.swap(true, Ordering::Relaxed)
     {
         error(&format!(
-            "standard output cannot be written: {cause}; what was asked for is done, but not all of it was printed"
+            "cannot write to standard output: {cause}; the command is done, but its output is incomplete"
         ));
     }
 }
@@ -90,7 +105,7 @@ pub(crate) fn raw(bytes: &[u8]) {
     written(out.write_all(bytes).and_then(|()| out.flush()));
 }
 
-/// One JSON value of a result on a line of its own, to standard output.
+/// One JSON value of a result on its own line, to standard output.
 pub(crate) fn json(value: &impl serde::Serialize) {
     line(&harmless(
         &serde_json::to_string(value).expect("plain values have a JSON form"),
@@ -104,6 +119,80 @@ pub(crate) fn json_document(value: &impl serde::Serialize) {
     ));
 }
 
+/// `no messages`: the phrase for every empty list, to standard error. With `--json` an empty list prints nothing.
+pub(crate) fn none(things: &str, context: Context) {
+    if !context.json {
+        note(&format!("no {things}"));
+    }
+}
+
+/// Headings of a list, only for a person: standard output is a terminal and no JSON is asked for.
+pub(crate) fn heading(text: &str, context: Context) {
+    if !context.json && io::IsTerminal::is_terminal(&io::stdout()) {
+        line(&format!("{HEADING}{text}{HEADING:#}"));
+    }
+}
+
+/// Rows below headings, in aligned columns; numbers are aligned to the right. The headings are only for a terminal.
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>], context: Context) {
+    for (index, row) in aligned(headings, rows).iter().enumerate() {
+        if index == 0 {
+            heading(row, context);
+        } else {
+            line(row);
+        }
+    }
+}
+
+/// A list for people: its rows below headings, or the phrase for an empty list.
+pub(crate) fn list(things: &str, headings: &[&str], rows: &[Vec<String>], context: Context) {
+    if rows.is_empty() {
+        none(things, context);
+    } else {
+        table(headings, rows, context);
+    }
+}
+
+/// The lines of a table, headings first. No line ends with spaces.
+fn aligned(headings: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let width = |text: &str| text.chars().count();
+    let columns: Vec<(usize, bool)> = headings
+        .iter()
+        .enumerate()
+        .map(|(column, name)| {
+            let cells = || rows.iter().filter_map(|row| row.get(column));
+            let widest = cells().map(|cell| width(cell)).max().unwrap_or_default();
+            let number =
+                cells().all(|cell| !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit()));
+            (widest.max(width(name)), number)
+        })
+        .collect();
+    let layout = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: Vec<String> = cells
+            .zip(&columns)
+            .map(|(cell, (widest, number))| {
+                let space = " ".repeat(widest.saturating_sub(width(cell)));
+                if *number {
+                    space + cell
+                } else {
+                    cell.to_owned() + &space
+                }
+            })
+            .collect();
+        padded.join("  ").trim_end().to_owned()
+    };
+    std::iter::once(layout(&mut headings.iter().copied()))
+        .chain(rows.iter().map(|row| layout(&mut row.iter().map(String::as_str))))
+        .collect()
+}
+
+/// A time in the zone of this machine, to the second, with the name of the zone.
+pub(crate) fn local(time: jiff::Timestamp) -> String {
+    time.to_zoned(jiff::tz::TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S %Z")
+        .to_string()
+}
+
 /// A remark, to standard error.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
@@ -111,7 +200,7 @@ pub(crate) fn note(text: &str) {
 
 /// A remark that scripts written for Apprise do not expect, to standard error.
 pub(crate) fn note_own(context: Context, text: &str) {
-    if context.name == Name::Ackpost && !is_quiet() {
+    if context.name == Invocation::Ackpost && !is_quiet() {
         note(text);
     }
 }
@@ -142,13 +231,14 @@ pub(crate) fn warning(text: &str) {
     }
 }
 
-/// What did not load. Warnings are shown by default to everyone but scripts written for Apprise,
-/// which ask for them with `-v`.
+/// Prints the problems of loading.
+///
+/// Warnings are shown by default, except under Apprise's name: scripts written for Apprise ask for them with `-v`.
 pub(crate) fn problems(problems: &[Diagnostic], context: Context) {
     for problem in problems {
         if problem.is_error() {
             error(&problem.to_string());
-        } else if context.name == Name::Ackpost || context.verbosity > 0 {
+        } else if context.name == Invocation::Ackpost || context.verbosity > 0 {
             warning(&problem.to_string());
         }
     }
@@ -186,11 +276,27 @@ pub(crate) fn report(report: &Report, context: Context) {
         if context.json {
             json(target);
         }
-        if context.name == Name::Apprise {
+        if context.name == Invocation::Apprise {
             apprise_line(target, context.verbosity);
         } else if !is_quiet() || !target.outcome.is_delivered() {
             note(&target_line(target));
         }
+    }
+}
+
+/// Prints the numbers of messages delivered and handed to Apprise, if any were handed over.
+pub(crate) fn handed_over(report: &Report, context: Context) {
+    let by_apprise = |target: &&TargetReport| {
+        let by = Confirmation::Apprise;
+        matches!(target.outcome, Outcome::Delivered { confirmed_by, .. } if confirmed_by == by)
+    };
+    let handed = report.targets.iter().filter(by_apprise).count();
+    if handed > 0 {
+        let delivered = report.delivered() - handed;
+        note_own(
+            context,
+            &format!("{delivered} delivered, {handed} handed to Apprise"),
+        );
     }
 }
 
@@ -217,10 +323,10 @@ fn plain_target_line(target: &TargetReport) -> String {
     anstream::adapter::strip_str(&target_line(target)).to_string()
 }
 
-fn target_line(target: &TargetReport) -> String {
+pub(crate) fn target_line(target: &TargetReport) -> String {
     let style = match target.outcome {
         Outcome::Delivered {
-            confirmed_by: Confirmation::HandedOver,
+            confirmed_by: Confirmation::HandedOver | Confirmation::Apprise,
             ..
         }
         | Outcome::Partial { .. }
@@ -251,6 +357,9 @@ fn target_line(target: &TargetReport) -> String {
     match &target.outcome {
         Outcome::Delivered { confirmed_by, id } => {
             match confirmed_by {
+                Confirmation::Apprise => {
+                    text.push_str(" Apprise reported success; Ackpost cannot see further");
+                }
                 Confirmation::HandedOver => text.push_str(" accepted without proof"),
                 _ => _ = write!(text, " confirmed by {confirmed_by}"),
             }
@@ -279,5 +388,19 @@ pub(crate) fn elapsed(time: Duration) -> String {
         format!("{} ms", time.as_millis())
     } else {
         format!("{:.1} s", time.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::aligned;
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = ["9|lobby|x", "17|ä|"].map(|row| row.split('|').map(str::to_owned).collect());
+        assert_eq!(
+            aligned(&["ID", "ROOM", "NAME"], &rows),
+            ["ID  ROOM   NAME", " 9  lobby  x", "17  ä"]
+        );
     }
 }

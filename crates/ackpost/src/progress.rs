@@ -1,5 +1,5 @@
-//! How far files are on their way: a bar on standard error, where somebody looks at it, for what takes longer than a
-//! second.
+//! Progress of file transfers: a bar on standard error for transfers that take longer than a second, if it is a
+//! terminal.
 
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::context::{Context, Name};
+use crate::context::{Context, Invocation};
 
-/// What is done sooner shows no bar.
+/// Time after which a bar is shown.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two looks at the files, so that a bar appears and moves also while nothing is reported.
+/// Interval between two checks of the files, so that a bar appears and moves also while nothing is reported.
 const TICK: Duration = Duration::from_millis(100);
 
 /// The bars of one command. Clones share them; the last one that goes takes them off the screen.
@@ -33,13 +33,13 @@ struct File {
 }
 
 impl Progress {
-    /// Shows nothing where nobody looks: with `--json`, without a terminal, and under Apprise's name.
+    /// Shows nothing with `--json`, without a terminal, and under Apprise's name.
     pub(crate) fn new(context: Context) -> Self {
-        let seen = !context.json && context.name == Name::Ackpost && std::io::stderr().is_terminal();
+        let seen = !context.json && context.name == Invocation::Ackpost && std::io::stderr().is_terminal();
         Self(seen.then(Arc::default))
     }
 
-    /// What a transfer of one file reports to: bytes so far, bytes in all.
+    /// Returns the callback for the transfer of one file: bytes so far, bytes in all.
     pub(crate) fn file(&self, name: &str) -> impl Fn(u64, u64) + Send + Sync + 'static {
         let (bars, name) = (self.0.clone(), name.to_owned());
         move |done, total| {
@@ -49,7 +49,7 @@ impl Progress {
         }
     }
 
-    /// What deliveries report to.
+    /// Returns the callback for deliveries.
     pub(crate) fn of_deliveries(&self) -> Option<ackpost_notify::Progress> {
         let bars = self.0.clone()?;
         Some(ackpost_notify::Progress(Arc::new(move |name, done, total| {
@@ -85,7 +85,7 @@ impl Bars {
         (file.done, file.total) = (done, total);
     }
 
-    /// Draws what is on its way; `false` when nothing is.
+    /// Draws the running transfers; returns `false` if there are none.
     fn draw(&self) -> bool {
         let mut files = self.files();
         for (name, file) in files.iter_mut() {

@@ -22,19 +22,34 @@ fn ratio(a: &[char], b: &[char]) -> f64 {
     share
 }
 
+/// Words that resemble another less than this are not suggested.
+const CLOSE: f64 = 0.6;
+/// Words that resemble another less than the best one, by more than this, are not suggested.
+const BEHIND_THE_BEST: f64 = 0.2;
+
 /// Up to three of `known` that `word` may have been meant as, in alphabetical order.
 pub(crate) fn similar<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    // A word of many pages is no mistyped option, and the comparison is cubic.
+    ranked(word, known).1
+}
+
+/// As [`similar`], with the likeness of the best one; 0 without any.
+pub(crate) fn ranked<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> (f64, Vec<&'a str>) {
+    // A word of many pages is not a mistyped option, and the comparison is cubic.
     let word: Vec<char> = word.chars().take(64).collect();
     let mut close: Vec<(f64, &str)> = known
         .map(|k| (ratio(&k.chars().collect::<Vec<_>>(), &word), k))
-        .filter(|(share, _)| *share >= 0.6)
+        .filter(|(share, _)| *share >= CLOSE)
         .collect();
     close.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(a.1)));
     close.truncate(3);
-    let mut names: Vec<&str> = close.into_iter().map(|(_, k)| k).collect();
+    let best = close.first().map_or(0.0, |(share, _)| *share);
+    let mut names: Vec<&str> = close
+        .into_iter()
+        .filter(|(share, _)| *share >= best - BEHIND_THE_BEST)
+        .map(|(_, k)| k)
+        .collect();
     names.sort_unstable();
-    names
+    (best, names)
 }
 
 #[cfg(test)]
@@ -47,5 +62,7 @@ mod tests {
         assert_eq!(similar("--bod", known.into_iter()), ["--body"]);
         assert_eq!(similar("--bogus", known.into_iter()), ["--body", "--verbose"]);
         assert!(similar("--zzz", known.into_iter()).is_empty());
+        // A word that is far behind the best one is noise.
+        assert_eq!(similar("roomm", ["omemo", "room"].into_iter()), ["room"]);
     }
 }

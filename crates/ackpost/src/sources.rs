@@ -1,13 +1,14 @@
-//! Where services come from: URLs on the command line, configuration files, the environment, default files.
+//! Sources of services: URLs on the command line, configuration files, the environment, default files.
 
-use ackpost_notify::{Diagnostic, Notifier, Options, Source, TagFilter};
+use ackpost_apprise::{Notifier, Options, Source, TagFilter, foreign_words};
+use ackpost_notify::{Diagnostic, Foreign};
 
 use crate::cmd::identity;
 use crate::cmd::outbox::place;
 use crate::cmd::room::saved;
 use crate::context::Context;
 
-/// What a command line says about sources.
+/// Sources that a command line names.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     /// URL arguments.
@@ -16,34 +17,50 @@ pub(crate) struct Wanted<'a> {
     pub(crate) configs: &'a [String],
     /// `-g`.
     pub(crate) tags: &'a [String],
+    /// `--foreign`.
+    pub(crate) foreign: Option<Foreign>,
 }
 
-/// Services, and which of them are meant.
+/// Services, and the filter that selects some of them.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) notifier: Notifier,
     pub(crate) filter: TagFilter,
     /// Remarks about sources that are not used.
     pub(crate) remarks: Vec<Diagnostic>,
+    /// Rule for entries of other services, and the number of chosen ones by schema.
+    pub(crate) foreign: (Foreign, Vec<(String, usize)>),
 }
 
 impl Loaded {
-    /// Every problem worth telling, in the order they came up: what did not load, and what is odd about what did.
+    /// Returns every problem worth telling, in order: sources that did not load, and oddities of those that did.
     pub(crate) fn problems(&self) -> Vec<Diagnostic> {
         let mut all = self.remarks.clone();
         all.extend(self.notifier.problems().iter().cloned());
         all
     }
+
+    /// One line about the chosen entries of other services, if there are any.
+    pub(crate) fn foreign_line(&self) -> Option<String> {
+        let (rule, counts) = &self.foreign;
+        let way = match rule {
+            Foreign::Apprise => "through Apprise",
+            Foreign::Skip => "skipped",
+            Foreign::Fail => "not delivered",
+        };
+        (!counts.is_empty()).then(|| format!("{} ({way})", foreign_words(counts)))
+    }
 }
 
 /// Loads services from the first source that is there: URLs, `-c`, `APPRISE_URLS`, default files.
-pub(crate) async fn load(mut options: Options, wanted: &Wanted<'_>, _context: Context) -> Loaded {
-    // What URLs may leave out or ask to be remembered: the stored identity (join links), login tokens.
+pub(crate) async fn load(mut options: Options, wanted: &Wanted<'_>, context: Context) -> Loaded {
+    // Data that URLs may leave out or ask to be remembered: the stored identity (join links), login tokens.
     options.context.identity = options.context.identity.or_else(identity::default_seed);
     options.context.communities = Some(saved::communities());
+    options.context.services = context.services;
     let env = options.context.env.clone();
     options
-        .courier
+        .connections
         .state_folder
         .get_or_insert_with(|| place::state_folder(&|name| env.var(name)));
     let mut notifier = Notifier::with_options(options);
@@ -64,7 +81,7 @@ pub(crate) async fn load(mut options: Options, wanted: &Wanted<'_>, _context: Co
             ignored("--config (-c)", "URLs");
         }
         for url in wanted.urls {
-            // What is wrong with it stays in the notifier.
+            // The notifier keeps the problems of the URL.
             let _ = notifier.add(url);
         }
         filter = TagFilter::All;
@@ -85,15 +102,18 @@ pub(crate) async fn load(mut options: Options, wanted: &Wanted<'_>, _context: Co
                 "rename it to APPRISE_CONFIG_PATH",
             ));
         }
-        for file in ackpost_notify::config::default_paths(&env) {
+        for file in ackpost_apprise::config::default_paths(&env) {
             notifier
                 .add_source(Source::from_location(&file.to_string_lossy()))
                 .await;
         }
     }
+    let rule = wanted.foreign.or(notifier.asset().foreign).unwrap_or_default();
+    let counts = notifier.settle_foreign(rule, &filter);
     Loaded {
         notifier,
         filter,
         remarks,
+        foreign: (rule, counts),
     }
 }

@@ -3,7 +3,7 @@
 //! The reference seals nothing, so its vectors name a server key whose secret nobody has. Those that post run with the key of
 //! the fake server instead, which opens what is sealed to it (D33); everything else of a line stays as it is.
 //!
-//! A line that falls under a deviation (`docs/reference/differences-from-apprise.md`) stands in
+//! A line that falls under a deviation (`docs/reference/differences-from-apprise.md`) is in
 //! [`DIFFERENCES`] with the behaviour that is asserted instead. No line is skipped.
 
 mod support;
@@ -15,7 +15,7 @@ use ackpost_testkit::{FakeSogs, FakeXmpp, FakeXmppMode, SogsRequest, XmppEvent};
 use serde_json::Value;
 use support::{Program, Ran, SEED, SERVER_KEY, VECTOR_KEY};
 
-/// What we do instead of Apprise, and by which row of the list of differences.
+/// A difference from Apprise, and its row in the list of differences.
 #[derive(Clone, Copy)]
 struct Difference {
     /// The vector.
@@ -144,7 +144,7 @@ fn every_vector_behaves_as_apprise_or_as_the_list_of_differences_says() {
     for difference in DIFFERENCES {
         assert!(
             vectors.iter().any(|v| v["id"] == difference.id),
-            "{} is no vector",
+            "{} is not a vector",
             difference.id
         );
     }
@@ -270,7 +270,7 @@ fn check_code(ran: &Ran, expected: &Value, difference: Difference, wrong: &mut V
     }
 }
 
-/// Printed lines that are no logs are compared; log lines of deliveries too, the others are ours (D23).
+/// Printed lines that are not logs are compared; log lines of deliveries too, the others are ours (D23).
 fn check_output(
     ran: &Ran,
     expected: &Value,
@@ -297,7 +297,7 @@ fn check_output(
             want = own.iter().map(|l| fill(l)).collect();
         }
         let (logs, printed): (Vec<&str>, Vec<&str>) = ran.stdout.lines().partition(|l| is_log(l));
-        // What Apprise says about deliveries is said in its words, where `-v` asks for it.
+        // Apprise's log lines about deliveries appear word for word if `-v` asks for them.
         for line in lines.iter().filter_map(|l| l.strip_prefix("TS - INFO - ")) {
             if !logs.iter().any(|l| l.ends_with(&format!(" - INFO - {line}"))) {
                 wrong.push(format!("no log line {line:?} on standard output"));
@@ -310,7 +310,8 @@ fn check_output(
         if got != want && difference.code != Some(2) {
             wrong.push(format!("standard output {got:?} instead of {want:?}"));
         }
-        // What Apprise says nothing about, we say nothing about either, unless asked; but every failure is told (D23).
+        // Without a log line of Apprise there is none of ours either, unless asked; but every failure is reported
+        // (D23).
         let quiet = lines.iter().all(|l| !l.starts_with("TS - "));
         let asked = argv.iter().any(|a| a.starts_with("-v") || *a == "-D");
         let failures = logs.iter().filter(|l| l.contains(" - ERROR - ")).count();
@@ -348,7 +349,7 @@ fn hide_uid(line: &str) -> String {
     }
 }
 
-/// What arrived, and that it was signed as the server and Session's apps want it (D13).
+/// Checks the requests that arrived, and that they are signed as the server and Session's apps want it (D13).
 ///
 /// Rooms are served in parallel (D12), so the order counts only inside a room.
 fn check_requests(posts: &[SogsRequest], expected: &Value, difference: Difference, wrong: &mut Vec<String>) {

@@ -1,8 +1,8 @@
-//! What communities hide, and what others write in them, as the commands tell it.
+//! Messages that communities withhold, and hostile texts of others, as the commands show them.
 
 mod support;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::community::Community;
 use support::{Program, Ran, SEED};
 
@@ -38,7 +38,7 @@ fn seen(community: &Community) -> Vec<String> {
 }
 
 #[test]
-fn what_waits_for_approval_is_withheld_and_never_sent_again() {
+fn held_posts_are_withheld_and_never_sent_again() {
     let community = Community::start("lobby");
     server(&community, &["settings", "set", "approve_first", "1"]);
     let target = format!("{}/lobby", community.server_url());
@@ -79,7 +79,6 @@ fn what_waits_for_approval_is_withheld_and_never_sent_again() {
 
     assert!(seen(&community).is_empty());
     let held = server(&community, &["message", "held"]).json();
-    let held: Vec<&Value> = held[0]["held"].as_array().expect("messages").iter().collect();
     assert_eq!(held.len(), 3, "{held:#?}");
     for message in held {
         let id = message["id"].to_string();
@@ -88,6 +87,62 @@ fn what_waits_for_approval_is_withheld_and_never_sent_again() {
     let mut texts = seen(&community);
     texts.sort();
     assert_eq!(texts, ["first", "second", "third"]);
+}
+
+#[test]
+fn a_refusal_by_a_filter_is_final_and_its_words_are_shown() {
+    let community = Community::start("lobby");
+    server(
+        &community,
+        &[
+            "filter",
+            "add",
+            "words",
+            "casino",
+            "--reply",
+            "No such words here",
+        ],
+    );
+    let target = format!("{}/lobby", community.server_url());
+    let program = Program::new();
+    let sent = program.run(&["--json", "send", "-b", "a casino", &target]);
+    assert_eq!(sent.code, 1, "{}", sent.all());
+    let report = &sent.json()[0];
+    assert_eq!(report["outcome"], "refused", "{report:#}");
+    assert!(
+        report["reason"].to_string().contains("No such words here"),
+        "{report:#}"
+    );
+    let said = program.run(&["send", "-b", "a casino", &target]);
+    assert!(
+        said.code == 1 && said.all().contains("No such words here") && !said.all().contains("wait"),
+        "{}",
+        said.all()
+    );
+
+    // The outbox gives it up at once, and does not keep it for later.
+    ok(
+        &program,
+        &["send", "--queue", "--no-drain", "-b", "another casino", &target],
+    );
+    let flushed = program.run(&["outbox", "flush"]);
+    assert_ne!(flushed.code, 0, "{}", flushed.all());
+    assert!(flushed.all().contains("No such words here"), "{}", flushed.all());
+    let kept = program.run(&["--json", "outbox", "list"]).json();
+    let states: Vec<_> = kept
+        .iter()
+        .map(|entry| (&entry["state"], &entry["outcome"]["outcome"]))
+        .collect();
+    assert_eq!(states, [(&json!("dead"), &json!("refused"))], "{kept:#?}");
+    assert!(
+        kept[0]["outcome"]["reason"]
+            .to_string()
+            .contains("No such words here"),
+        "{kept:#?}"
+    );
+    let again = program.run(&["outbox", "flush"]);
+    assert_eq!(again.code, 0, "nothing waits: {}", again.all());
+    assert!(seen(&community).is_empty());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! `ackpost demo`: every step, in order, and nothing left behind.
 
+#[path = "support/schemas.rs"]
+mod schemas;
 mod support;
 
 use std::io::{BufRead as _, Read as _};
@@ -15,6 +17,10 @@ fn the_demo_goes_the_whole_way() {
     let program = program.env("TMPDIR", temporary.display().to_string());
     let ran = program.run(&["demo", "--json"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
+    let (own, sent): (Vec<_>, Vec<_>) = ran.json().into_iter().partition(|one| one.get("step").is_some());
+    schemas::check(&["demo"], &own);
+    schemas::check(&["send"], &sent);
+    assert_eq!(sent.len(), 1, "{sent:?}");
     let steps: Vec<String> = ran
         .json()
         .iter()

@@ -1,11 +1,11 @@
-//! What `--help`, `--version` and wrong command lines print, word for word.
+//! Output of `--help`, `--version` and wrong command lines, word for word.
 
 mod support;
 
 use std::fmt::Write as _;
 
 use support::Program;
-use support::{Ran, steady};
+use support::{Ran, SEED, VECTOR_KEY, steady};
 
 fn said(ran: &Ran) -> String {
     format!(
@@ -29,6 +29,54 @@ fn help_under_both_names() {
     assert_eq!(own.run(&["--help"]).code, 0);
 }
 
+/// `-h` fits a small terminal, and says how to see the rest; `--help` has every command and every option.
+#[test]
+fn short_help_has_at_most_thirty_lines() {
+    let own = Program::new();
+    let reference = own.run(&["generate", "reference"]).stdout;
+    let commands: Vec<Vec<&str>> = (reference.lines())
+        .filter_map(|line| line.strip_prefix("## `ackpost")?.strip_suffix('`'))
+        .map(|words| words.split_whitespace().collect())
+        .collect();
+    assert!(commands.len() > 150, "{}", commands.len());
+    let mut long = Vec::new();
+    for command in &commands {
+        let ran = own.run(&[command, &["-h"][..]].concat());
+        assert_eq!(ran.code, 0, "{command:?}: {}", ran.all());
+        let lines = ran.stdout.lines().count();
+        if lines > 30 {
+            long.push(format!("{lines} {}", command.join(" ")));
+        }
+    }
+    assert!(long.is_empty(), "{long:#?}");
+    let (short, full) = (
+        own.run(&["server", "-h"]).stdout,
+        own.run(&["server", "--help"]).stdout,
+    );
+    assert!(
+        short.contains("More commands: ") && short.contains("filter"),
+        "{short}"
+    );
+    assert!(
+        !short.contains("\n  filter") && full.contains("\n  filter"),
+        "{full}"
+    );
+    let (short, full) = (
+        own.run(&["send", "-h"]).stdout,
+        own.run(&["send", "--help"]).stdout,
+    );
+    assert!(
+        !short.contains("--foreign") && full.contains("--foreign"),
+        "{short}"
+    );
+    // The first sentence is enough for the short help.
+    assert!(
+        short.contains("exit code 0 means stored") && !short.contains("queue=yes"),
+        "{short}"
+    );
+    assert!(full.contains("queue=yes"), "{full}");
+}
+
 #[test]
 fn the_reference_of_parameters_is_current_and_details_say_the_same() {
     let own = Program::new();
@@ -50,27 +98,60 @@ fn the_reference_of_parameters_is_current_and_details_say_the_same() {
     assert!(ran.stderr.contains("xmpp"), "{}", ran.stderr);
 }
 
-/// Each command that reads a URL reports an unusable value for the outbox.
+/// Each command that reads a URL names every unusable value for the outbox, each once, and ends as for other problems
+/// of a URL, such as a port that does not exist.
 #[test]
 fn unusable_values_for_the_outbox_are_reported_everywhere() {
     let own = Program::new();
-    let url = "xmpps://a:p@h.org/b?ttl=banana";
-    let config = std::env::temp_dir().join(format!("ackpost-ttl-{}.conf", std::process::id()));
-    std::fs::write(&config, format!("{url}\n")).expect("a file");
-    let file = config.to_str().expect("a path");
-    for args in [
-        &["config", "check", file][..],
-        &["preview", "-b", "x", url],
-        &["doctor", url],
-        &["send", "-b", "x", url],
-        &["send", "--queue", "-b", "x", url],
-    ] {
-        let ran = own.run(args);
-        assert_ne!(ran.code, 0, "{args:?}");
-        let all = format!("{}{}", ran.stdout, ran.stderr);
-        assert_eq!(all.matches("it is not a time").count(), 1, "{args:?}: {all}");
+    let configs = tempfile::tempdir().expect("a folder");
+    let names = ["ttl", "quiet", "budget"];
+    let all = "?ttl=banana&quiet=xx&budget=zz";
+    for (number, (query, bad)) in [
+        (all, &names[..]),
+        ("?ttl=banana", &["ttl"]),
+        ("?quiet=xx", &["quiet"]),
+        ("?budget=zz", &["budget"]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for service in [
+            "xmpps://a:p@h.org/b".to_owned(),
+            format!("session://{VECTOR_KEY}:{SEED}@h.org/lobby"),
+        ] {
+            let url = format!("{service}{query}");
+            let other = service.replace("h.org", "h.org:99999");
+            let file = |name: &str, url: &str| {
+                let path = configs.path().join(format!("{name}-{number}.conf"));
+                std::fs::write(&path, format!("{url}\n")).expect("a file");
+                path.to_str().expect("a path").to_owned()
+            };
+            let (bad_file, other_file) = (file("bad", &url), file("other", &other));
+            for words in [
+                &["config", "check"][..],
+                &["preview", "-b", "x"],
+                &["doctor"],
+                &["send", "-b", "x"],
+                &["send", "--queue", "-b", "x"],
+            ] {
+                let run = |url: &str, file: &str| {
+                    let last = if words[0] == "config" { file } else { url };
+                    own.run(&[words, &[last]].concat())
+                };
+                let (ran, usual) = (run(&url, &bad_file), run(&other, &other_file));
+                assert_eq!(ran.code, usual.code, "{words:?}: {}", ran.all());
+                assert_ne!(ran.code, 0, "{words:?}: {}", ran.all());
+                for name in names {
+                    assert_eq!(
+                        ran.all().matches(&format!("`{name}=` is not understood")).count(),
+                        usize::from(bad.contains(&name)),
+                        "{words:?} {name}: {}",
+                        ran.all()
+                    );
+                }
+            }
+        }
     }
-    std::fs::remove_file(&config).expect("removed");
 }
 
 #[test]
@@ -149,7 +230,7 @@ fn storage_is_accepted_and_says_nothing() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_failure() {
+fn a_closed_pipe_is_not_a_failure() {
     use std::process::Stdio;
     let program = Program::new();
     let mut child = program

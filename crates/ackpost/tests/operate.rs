@@ -1,6 +1,10 @@
 //! A community server as an operator and a service manager meet it: the commands of the guide, reload by signal,
 //! readiness and watchdog, backup and restore, the key that must not change.
 
+#[path = "operate/moderation.rs"]
+mod moderation;
+#[path = "operate/raid.rs"]
+mod raid;
 #[path = "support/schemas.rs"]
 mod schemas;
 mod support;
@@ -94,6 +98,15 @@ fn good(program: &Program, line: &str) -> String {
 
 fn json(program: &Program, words: &str) -> Value {
     serde_json::from_str(&good(program, &format!("ackpost --json {words}"))).expect("JSON")
+}
+
+/// The objects of a list, one a line.
+fn lines(program: &Program, words: &str) -> Vec<Value> {
+    let printed = good(program, &format!("ackpost --json {words}"));
+    let lines = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    lines.collect()
 }
 
 #[test]
@@ -342,7 +355,7 @@ fn a_community_on_postgresql_without_its_key_does_not_start() {
             .stderr
             .contains("is missing although a community is stored already")
             && refused.stderr.contains(&key)
-            && refused.stderr.contains("put the file back from a backup"),
+            && refused.stderr.contains("restore the file from a backup"),
         "{}",
         refused.stderr
     );
@@ -392,8 +405,8 @@ fn commands(page: &str) -> Vec<(String, String)> {
 
 /// Id number `n` of those who wrote in a room, newest first.
 fn author(program: &Program, n: usize) -> String {
-    let list = json(program, "server message list --room main --dir srv/community");
-    let id = list["messages"][n]["session_id"].as_str().expect("an author");
+    let list = lines(program, "server message list --room main --dir srv/community");
+    let id = list[n]["session_id"].as_str().expect("an author");
     id.to_owned()
 }
 
@@ -431,7 +444,7 @@ const VERBS: [&str; 53] = [
     "message delete-containing",
     "message held",
     "message approve",
-    "message refuse",
+    "message reject",
     "moderation on",
     "moderation off",
     "moderation status",
@@ -502,6 +515,7 @@ fn every_command_of_the_guide_runs() {
                 assert!(sent.all().contains("withheld"), "{}", sent.all());
             }
         }
+        prepare(&program, running.as_ref(), &line);
         let mut line = line;
         if line.contains("15…") {
             line = line.replace("15…", &author(&program, 0));
@@ -511,9 +525,12 @@ fn every_command_of_the_guide_runs() {
         {
             line.push_str(" --dir srv/community");
         }
-        std::fs::write(home.join("list.txt"), "darn\nheck\n").expect("a list");
         let ran = program.shell(&line);
         assert_eq!(ran.code, 0, "{section}: {line}\n{}", ran.all());
+        if line.contains("undo --actor") {
+            let list = lines(&program, "server message list --room main --dir srv/community");
+            assert!(list.iter().any(|row| row["id"] == 2 && row["deleted"] == false));
+        }
         seen.push(line);
     }
     for verb in VERBS {
@@ -522,6 +539,25 @@ fn every_command_of_the_guide_runs() {
                 .any(|line| line.contains(&format!("ackpost server {verb}"))),
             "the guide does not show `server {verb}`"
         );
+    }
+}
+
+/// Makes what a command of the guide needs: lists of words and people, and a moderator who deleted a message in the app.
+fn prepare(program: &Program, server: Option<&Running>, line: &str) {
+    let home = program.home();
+    std::fs::write(home.join("list.txt"), "darn\nheck\n").expect("a list");
+    if line.contains("ids.txt") {
+        let ids = format!("# seen on Monday\n{}  # two posts\n", author(program, 0));
+        std::fs::write(home.join("ids.txt"), ids).expect("a list");
+    }
+    if line.contains("undo --actor")
+        && let Some(server) = server
+    {
+        let moderator = author(program, 0);
+        let appoint = format!("ackpost server mod add {moderator} --room main --dir srv/community");
+        good(program, &appoint);
+        let delete = format!("ackpost room delete '{}' 2", server.room(SEED, "main"));
+        good(program, &delete);
     }
 }
 
@@ -540,103 +576,6 @@ fn name_bucket(config: &Path) {
         text = text.replace(&absent, &format!("{option} = \"{value}\""));
     }
     std::fs::write(config, text).expect("written");
-}
-
-/// One post each of 300 identities. One process each: a program that writes to one room for many people waits for the
-/// room's rate limit.
-fn write_as_strangers(server: &Running) {
-    std::thread::scope(|scope| {
-        for part in 0..4 {
-            scope.spawn(move || {
-                for n in (part..300).step_by(4) {
-                    let status = Command::new(env!("CARGO_BIN_EXE_ackpost"))
-                        .args([
-                            "send",
-                            "-b",
-                            &format!("{n}: see https://site-{}.example/{}", n * 37, n * 91),
-                        ])
-                        .arg(server.room(&format!("{:064x}", 5000 + n), "main"))
-                        .stderr(Stdio::null())
-                        .status()
-                        .expect("the program runs");
-                    assert!(status.success(), "raider {n}");
-                }
-            });
-        }
-    });
-}
-
-#[test]
-fn the_commands_of_the_guide_end_a_raid_of_300_identities() {
-    let program = Program::new();
-    good(&program, "ackpost server init srv/community");
-    good(&program, "ackpost server room add --dir srv/community main");
-    let server = run(&program.home().join("srv/community"), &[]);
-    // The member comes before the raid begins.
-    good(
-        &program,
-        &format!("ackpost send -b 'I was here' '{}'", server.room(SEED, "main")),
-    );
-    std::thread::sleep(Duration::from_millis(1200));
-    let since = jiff::Timestamp::now().as_millisecond();
-    write_as_strangers(&server);
-    let posts = || {
-        let list = json(
-            &program,
-            "server message list --room main --limit 1000 --dir srv/community",
-        );
-        let standing = |row: &&Value| row["deleted"] == false;
-        list["messages"]
-            .as_array()
-            .expect("messages")
-            .iter()
-            .filter(standing)
-            .count()
-    };
-    assert_eq!(posts(), 301);
-    let section: Vec<String> = commands("docs/guide/community-server.md")
-        .into_iter()
-        .filter(|(section, _)| section == "Raids")
-        .map(|(_, command)| command)
-        .collect();
-    assert_eq!(section.len(), 6, "{section:?}");
-    for command in section {
-        let line = command.split("  #").next().expect("a command").trim_end();
-        // The ten minutes of the guide are the time since the raid began.
-        let span = format!(
-            "{}s",
-            (jiff::Timestamp::now().as_millisecond() - since) / 1000 + 1
-        );
-        let line = format!("{} --dir srv/community", line.replace("10m", &span));
-        let ran = program.shell(&line);
-        assert_eq!(ran.code, 0, "{line}\n{}", ran.all());
-        if line.contains("raid status") {
-            let raider = server.room(&format!("{:064x}", 5000), "main");
-            assert_ne!(program.shell(&format!("ackpost send -b more '{raider}'")).code, 0);
-            let member = server.room(SEED, "main");
-            good(&program, &format!("ackpost send -b 'still here' '{member}'"));
-        }
-        if line.contains("sweep") {
-            let said = "300 accounts first seen since";
-            assert!(ran.stdout.contains(said), "{}", ran.all());
-            assert!(
-                ran.stdout
-                    .contains("300 posts, 0 reactions, 0 files, 0 direct messages, 300 bans"),
-                "{}",
-                ran.all()
-            );
-            assert_eq!(posts(), if line.contains("dry-run") { 302 } else { 2 });
-        }
-        if line.contains("undo") {
-            assert_eq!(posts(), 302);
-        }
-    }
-    let raider = server.room(&format!("{:064x}", 5000), "main");
-    good(
-        &program,
-        &format!("ackpost send -b 'welcome after all' '{raider}'"),
-    );
-    server.stop();
 }
 
 /// A command of the guide with the places of this test in it.
@@ -676,14 +615,26 @@ fn write_posts(program: &Program, server: &Running, texts: &[&str]) {
 /// Numbers that the guide makes up, as they are here.
 fn with_numbers(program: &Program, line: &str) -> String {
     let held = |n: usize| {
-        let list = json(program, "server message held --dir srv/community");
-        list["held"][n]["id"].as_i64().expect("a held post")
+        let list = lines(program, "server message held --dir srv/community");
+        list[n]["id"].as_i64().expect("a held post")
     };
+    if line.contains("undo 17") {
+        for seconds in 1..=3 {
+            let set =
+                format!("ackpost server settings set slow_seconds {seconds} --room main --dir srv/community");
+            good(program, &set);
+        }
+        let log = lines(program, "server log --limit 3 --dir srv/community");
+        return format!(
+            "ackpost server undo {} {}-{}",
+            log[2]["id"], log[1]["id"], log[0]["id"]
+        );
+    }
     if line.contains("message approve") {
         return format!("ackpost server message approve {}", held(0));
     }
-    if line.contains("message refuse") {
-        return format!("ackpost server message refuse {}", held(0));
+    if line.contains("message reject") {
+        return format!("ackpost server message reject {}", held(0));
     }
     line.to_owned()
 }
@@ -721,111 +672,4 @@ fn the_packaged_units_and_examples_name_commands_that_exist() {
         found += 1;
     }
     assert!(found >= 4, "{found} commands");
-}
-
-/// The part of the guide for moderators who have no access to the server.
-#[test]
-fn moderators_decide_without_the_app() {
-    let section: Vec<String> = commands("docs/guide/community-server.md")
-        .into_iter()
-        .filter(|(section, command)| {
-            section == "Moderate from the app" && command.starts_with("ackpost room ")
-        })
-        .map(|(_, command)| command)
-        .collect();
-    assert_eq!(section.len(), 6, "{section:?}");
-    let mut community = support::community::Community::start("lobby");
-    let operator = |community: &support::community::Community, line: &str| {
-        good(
-            &community.program,
-            &format!("ackpost server {line} --dir community"),
-        )
-    };
-    let moderator = Program::new();
-    let id = good(&moderator, "ackpost identity new").trim().to_owned();
-    operator(&community, &format!("mod add {id} --room lobby"));
-    operator(&community, "moderation on");
-    operator(&community, "settings set approve_first 1");
-    let url = |n: u8, community: &support::community::Community| {
-        let seed = format!("{n:064x}");
-        format!("{}/lobby", community.server_url().replace(SEED, &seed))
-    };
-    let post = |n: u8, text: &str, community: &support::community::Community| {
-        let sent = community
-            .program
-            .shell(&format!("ackpost send -b '{text}' '{}'", url(n, community)));
-        assert_eq!(sent.code, 1, "{}", sent.all());
-        assert!(sent.all().contains("withheld"), "{}", sent.all());
-    };
-    post(1, "let me in", &community);
-    // What was answered as held has its notice, also when the server is killed at once.
-    community.kill_and_start(Duration::from_millis(100));
-    post(2, "buy coins", &community);
-    community.kill_and_start(Duration::from_millis(100));
-    let link = format!("{}/lobby?public_key={}", community.url, community.key);
-    good(&moderator, &format!("ackpost room save lobby '{link}'"));
-    let desk = format!("{}/moderators?public_key={}", community.url, community.key);
-    wait_for_notices(&moderator, &desk, &["let me in", "buy coins"]);
-    let list = |words: &str| listed(&moderator, words);
-    let held = list("held list lobby");
-    assert_eq!(held.len(), 2);
-    let number = |value: &Value| value["id"].as_i64().expect("a number").to_string();
-    let (first, second) = (number(&held[0]), number(&held[1]));
-    let mut said = Vec::new();
-    for command in &section {
-        let line = command
-            .replace("lobby 3", &format!("lobby {first}"))
-            .replace("lobby 17", &format!("lobby {first}"))
-            .replace("lobby 18", &format!("lobby {second}"));
-        let line = if line.contains("room report ") {
-            line.replace("lobby", &url(9, &community))
-        } else {
-            line
-        };
-        said.push(good(&moderator, &line));
-    }
-    assert!(
-        said[0].contains("let me in") && said[0].contains("buy coins"),
-        "{said:?}"
-    );
-    assert!(
-        said[4].contains("1 report") && said[4].contains("insults people"),
-        "{said:?}"
-    );
-    assert_eq!(list("held list lobby"), Vec::<Value>::new());
-    assert_eq!(good(&moderator, "ackpost room read lobby"), "");
-    let late = moderator.shell(&format!("ackpost room held approve lobby {second}"));
-    assert_eq!(late.code, 1);
-    assert!(late.all().contains("decided already"), "{}", late.all());
-    let log = operator(&community, "log");
-    for word in ["approve", "ban", "report_delete", "moderation_on"] {
-        assert!(log.contains(word), "{word}: {log}");
-    }
-}
-
-/// Waits until each of these texts stands in one notice.
-fn wait_for_notices(moderator: &Program, desk: &str, texts: &[&str]) {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let read = good(moderator, &format!("ackpost room read '{desk}'"));
-        if texts.iter().all(|text| read.matches(text).count() == 1) {
-            assert_eq!(read.matches("Held post").count(), texts.len(), "{read}");
-            return;
-        }
-        assert!(Instant::now() < until, "no notices: {read}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
-/// The objects that a command of `room` prints, which fit their schema.
-fn listed(program: &Program, words: &str) -> Vec<Value> {
-    let text = good(program, &format!("ackpost --json room {words}"));
-    let objects: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    let line = format!("room {words}");
-    let args: Vec<&str> = line.split_whitespace().collect();
-    schemas::check(&args, &objects);
-    objects
 }

@@ -2,9 +2,12 @@
 
 #![expect(clippy::too_many_lines, reason = "one of the tests tells a long story")]
 
+#[path = "outbox/doubt.rs"]
+mod doubt;
 mod support;
 
-use ackpost_testkit::{Ejabberd, FakeSogs, Prosody};
+use ackpost_testkit::{Ejabberd, FakeSogs, FakeXmpp, FakeXmppMode, Prosody};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use support::community::Community;
 use support::{Program, SEED, SERVER_KEY};
@@ -114,9 +117,30 @@ fn stored_now_and_delivered_by_a_flush() {
     }
 }
 
+/// Checks the line of a waiting entry: the time of its next attempt is the stored one, which lies after the last attempt;
+/// the server is not said to have asked for it; the cause follows.
+fn due_later(program: &Program, line: &str) {
+    let id = line.split_whitespace().nth(1).expect("the id of the entry");
+    let entry = &program.run(&["--json", "outbox", "show", id]).json()[0];
+    let time = |value: &Value| -> Timestamp { value.as_str().expect("a time").parse().expect("a timestamp") };
+    let due = time(&entry["due_at"]);
+    let events = entry["events"].as_array().expect("its history");
+    let attempted = events.iter().rev().find(|event| event["kind"] == "deferred");
+    assert!(
+        due > time(&attempted.expect("an attempt")["at"]),
+        "{due}: {events:?}"
+    );
+    let shown = due.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+    let start = format!(": waits for the delay after a failed attempt, next attempt {shown}; ");
+    let (_, cause) = line
+        .split_once(&start)
+        .unwrap_or_else(|| panic!("no `{start}` in {line}"));
+    assert!(cause.contains("no-such-host.invalid"), "{line}");
+}
+
 #[test]
-fn what_a_flush_leaves_is_said_with_cause_and_time() {
-    let program = Program::new();
+fn a_flush_prints_cause_and_time_of_waiting_messages() {
+    let program = Program::new().env("TZ", "UTC");
     // A name that does not resolve waits like a server that does not answer: an outage of DNS looks just so.
     for to in [
         "xmpps://a:b@no-such-host.invalid/jane".to_owned(),
@@ -124,22 +148,17 @@ fn what_a_flush_leaves_is_said_with_cause_and_time() {
     ] {
         let ran = program.run(&["send", "--queue", "-b", "x", &to]);
         assert_eq!(ran.code, 0, "{}", ran.all());
-        // The command that stored it says what came of the first attempt, and when the next one is.
+        // The command that stored it prints the result of the first attempt and the time of the next one.
         let lines: Vec<&str> = ran.stderr.lines().collect();
         assert_eq!(lines.len(), 2, "{}", ran.stderr);
         assert!(lines[0].starts_with("stored "), "{}", lines[0]);
-        assert!(
-            lines[1].starts_with("left ")
-                && lines[1].contains(": waits for the pause after a failed attempt, next attempt 2")
-                && lines[1].contains("no-such-host.invalid"),
-            "{}",
-            lines[1]
-        );
+        assert!(lines[1].starts_with("left "), "{}", lines[1]);
+        due_later(&program, lines[1]);
     }
     let ran = program.run(&["outbox", "flush"]);
     assert_eq!(ran.code, 1, "{}", ran.all());
     assert!(
-        ran.stderr.contains("0 refused, 0 out of time, 2 left"),
+        ran.stderr.contains("0 refused, 0 expired, 2 left"),
         "{}",
         ran.stderr
     );
@@ -150,14 +169,7 @@ fn what_a_flush_leaves_is_said_with_cause_and_time() {
         .collect();
     assert_eq!(left.len(), 2, "{}", ran.stderr);
     for line in left {
-        assert!(
-            line.contains(": waits for the pause after a failed attempt, next attempt 2"),
-            "{line}"
-        );
-        assert!(
-            line.contains("Z; ") && line.contains("no-such-host.invalid"),
-            "{line}"
-        );
+        due_later(&program, line);
     }
     let listed = program.run(&["--json", "outbox", "list"]);
     assert!(
@@ -188,7 +200,7 @@ fn a_flush_says_why_it_failed_when_nothing_is_left() {
     let mut lines: Vec<&str> = ran.stderr.lines().collect();
     assert_eq!(
         lines.remove(0),
-        "1 delivered, 1 partial, 0 attempts put off, 1 refused, 0 out of time, 0 left"
+        "1 delivered, 1 partial, 0 attempts deferred, 1 refused, 0 expired, 0 left"
     );
     lines.sort_unstable();
     assert_eq!(lines.len(), 2, "{}", ran.stderr);
@@ -210,7 +222,7 @@ fn a_flush_says_why_it_failed_when_nothing_is_left() {
     for field in ["outcome", "reason", "remedy"] {
         assert_eq!(direct[field], listed[field], "{field}");
     }
-    // What failed before is not counted again.
+    // Earlier failures are not counted again.
     let ran = program.run(&["outbox", "flush"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
     // The command that stores and tries says the same of its own messages.
@@ -275,6 +287,28 @@ fn a_url_may_ask_for_it() {
     assert!(!ran.stderr.contains("stored"), "{}", ran.stderr);
 }
 
+/// The JSON of a result, of the queue and of the log has the URL as somebody wrote it, without the defaults.
+#[test]
+fn urls_of_results_and_of_the_queue_have_no_defaults() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let program = Program::new();
+    let place = format!("@127.0.0.1:{}/lobby", fake.port());
+    for (query, shown) in [("", ""), ("?retry=0&overflow=split", "?overflow=split")] {
+        let url = url(fake.port(), &format!("lobby{query}"));
+        let sent = program.run(&["--json", "send", "--no-drain", "-b", "now", &url]);
+        assert_eq!(sent.code, 0, "{}", sent.all());
+        let queued = program.run(&["--json", "send", "--queue", "--no-drain", "-b", "later", &url]);
+        assert_eq!(queued.code, 0, "{}", queued.all());
+        let list = program.run(&["--json", "outbox", "list"]);
+        let text = &list.stdout;
+        assert!(text.contains(&format!("{place}{shown}\"")), "{text}");
+        for ran in [&sent, &queued, &list] {
+            let text = &ran.stdout;
+            assert!(!text.contains("optional=") && !text.contains("retry="), "{text}");
+        }
+    }
+}
+
 /// One target of a URL and several: the second kind fixes its text at the first attempt.
 #[test]
 fn a_text_that_was_cut_is_noted_in_the_log() {
@@ -297,7 +331,30 @@ fn a_text_that_was_cut_is_noted_in_the_log() {
     }
 }
 
-/// The sender's archive holds a message that came back: that is no proof that it arrived.
+#[test]
+fn a_title_that_was_cut_is_noted_with_the_result_and_in_the_log() {
+    let server = FakeXmpp::start(FakeXmppMode::StartTls);
+    let program = Program::new();
+    let url = format!(
+        "xmpps://user:pass@localhost:{}/jane?verify=no&subject=yes&overflow=truncate",
+        server.port()
+    );
+    let note = "cut off: the title is longer than the service takes";
+    for title in ["t".repeat(251), "t".repeat(250)] {
+        let times = usize::from(title.len() > 250);
+        let ran = program.run(&["send", "-t", &title, "-b", "x", &url]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+        assert_eq!(ran.all().matches(note).count(), times, "{}", ran.all());
+        let ran = program.run(&["send", "--queue", "-t", &title, "-b", "x", &url]);
+        assert_eq!(ran.code, 0, "{}", ran.all());
+    }
+    let log = program.run(&["--json", "outbox", "log"]).json();
+    let delivered = log.iter().filter(|event| event["kind"] == "delivered").count();
+    let noted = |event: &&Value| event["text"].as_str().is_some_and(|text| text.starts_with(note));
+    assert_eq!((delivered, log.iter().filter(noted).count()), (2, 1), "{log:?}");
+}
+
+/// The sender's archive holds a message that came back: that is not proof that it arrived.
 #[test]
 fn a_message_that_came_back_is_not_reported_delivered_later() {
     for server in [Prosody::shared(), Ejabberd::shared()] {
@@ -323,7 +380,7 @@ fn a_message_that_came_back_is_not_reported_delivered_later() {
 }
 
 #[test]
-fn what_cannot_be_stored_is_said() {
+fn messages_that_cannot_be_stored_are_reported() {
     let program = Program::new();
     let target = url(9, "a");
     let code = |args: &[&str]| {
@@ -481,7 +538,7 @@ fn several_processes_share_one_outbox() {
 }
 
 #[test]
-fn where_the_outbox_is_may_be_said_before_and_after_the_word() {
+fn the_outbox_can_be_named_before_and_after_the_command() {
     let program = Program::new();
     let stored = program.run(&[
         "send",
@@ -555,7 +612,7 @@ fn looking_at_an_outbox_that_is_not_there_makes_none() {
         let ran = program.run(&args);
         assert_eq!(ran.code, 1, "{words:?}: {}", ran.all());
         assert!(
-            ran.stderr.contains("there is no outbox at typo/x.db"),
+            ran.stderr.contains("no outbox exists at typo/x.db"),
             "{}",
             ran.stderr
         );
@@ -570,7 +627,11 @@ fn looking_at_an_outbox_that_is_not_there_makes_none() {
         assert_eq!(files(), before, "{words:?} made something");
     }
     let ran = program.run(&["outbox", "list"]);
-    assert!(ran.stderr.contains("nothing stored"), "{}", ran.all());
+    assert!(ran.stderr.contains("no messages"), "{}", ran.all());
+    for (words, none) in [("log", "no events"), ("acts", "no acts")] {
+        let ran = program.run(&["outbox", words]);
+        assert!(ran.code == 0 && ran.stderr.contains(none), "{}", ran.all());
+    }
     let ran = program.run(&["--json", "outbox", "stats"]);
     assert_eq!(ran.json()[0]["waiting"], 0, "{}", ran.all());
 }

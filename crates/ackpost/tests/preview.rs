@@ -148,7 +148,7 @@ fn preview_reads_configurations_and_tags() {
 
 #[test]
 fn config_check_names_every_entry_and_problem() {
-    let program = Program::new().file(
+    let program = Program::new().secret_file(
         "c.conf",
         &format!(
             "ops=session://{SERVER_KEY}:{SEED}@h.org/room\n\nnot a line {SEED}\nxmpps://u:p@h.org/jane\n"
@@ -190,16 +190,31 @@ fn config_check_names_every_entry_and_problem() {
     );
     assert!(!text.all().contains(SEED));
 
-    let clean = Program::new().file("c.yml", "urls:\n  - xmpps://u:p@h.org/jane:\n      tag: ops\n");
+    let clean = Program::new().secret_file("c.yml", "urls:\n  - xmpps://u:p@h.org/jane:\n      tag: ops\n");
     let ran = clean.run(&["config", "check", "c.yml"]);
     assert_eq!(ran.code, 0, "{}", ran.all());
+    // The URL as it was written: no parameter that has its default.
+    assert!(
+        ran.stdout.contains("xmpps://u%40h.org:****@h.org/jane%40h.org\n"),
+        "{}",
+        ran.all()
+    );
+
+    let open = Program::new().file("c.yml", "urls:\n  - xmpps://u:p@h.org/jane\n");
+    let ran = open.run(&["config", "check", "c.yml"]);
+    assert_eq!(ran.code, 1, "{}", ran.all());
+    assert!(
+        ran.stdout.contains("1 service, 1 problem") && ran.stderr.contains("chmod 600"),
+        "{}",
+        ran.all()
+    );
 }
 
 #[test]
 fn config_check_reports_an_unknown_parameter_once() {
     let program = Program::new()
-        .file("c.conf", "xmpps://u:p@h.org/jane?overlow=split\n")
-        .file(
+        .secret_file("c.conf", "xmpps://u:p@h.org/jane?overlow=split\n")
+        .secret_file(
             "c.yml",
             "urls:\n  - xmpps://u:p@h.org/jane?overlow=split\n  - xmpps://u:p@h.org:\n      - to: bob\n        overlow: split\n",
         );
@@ -218,13 +233,36 @@ fn config_check_reports_an_unknown_parameter_once() {
     );
 }
 
+/// As in Apprise, a number of retries that is not whole is not used in a URL; the warning comes once. In YAML it is a
+/// number, which is rounded down.
+#[test]
+fn a_retry_that_is_not_whole_is_reported_once() {
+    let url = "xmpps://u:p@h.org/a?retry=3.7";
+    let program = Program::new()
+        .secret_file("retry.yml", "urls:\n  - xmpps://u:p@h.org/a:\n      retry: 3.7\n")
+        .secret_file("retry.conf", &format!("{url}\n"));
+    for (words, times) in [
+        (&["config", "check", "retry.yml"][..], 0),
+        (&["preview", "-v", "-b", "x", "-c", "retry.yml"], 0),
+        (&["config", "check", "retry.conf"], 1),
+        (&["preview", "-v", "-b", "x", "-c", "retry.conf"], 1),
+        (&["preview", "-v", "-b", "x", url], 1),
+    ] {
+        let ran = program.run(words);
+        assert_eq!(
+            ran.all().matches("`3.7` is not a number of retries").count(),
+            times,
+            "{words:?}: {}",
+            ran.all()
+        );
+    }
+    let ran = program.run(&["config", "check", "retry.yml"]);
+    assert!(ran.code == 0 && ran.stdout.contains("retry=3"), "{}", ran.all());
+}
+
 #[test]
 fn generated_texts_are_whole() {
     let program = Program::new();
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let ran = program.run(&["generate", "completions", shell]);
-        assert!(ran.code == 0 && ran.stdout.contains("preview"), "{shell}");
-    }
     assert!(program.run(&["generate", "man"]).stdout.contains(".TH ackpost 1"));
     assert_eq!(program.run(&["generate", "man", "--dir", "man"]).code, 0);
     let page = std::fs::read_to_string(program.home().join("man/ackpost-config-check.1"))
@@ -266,7 +304,7 @@ fn results_that_cannot_be_written_are_a_failure_and_a_closed_pipe_is_none() {
     let full = program.shell("ackpost generate completions bash > /dev/full");
     assert_eq!(full.code, 1);
     assert!(
-        full.stderr.contains("standard output cannot be written"),
+        full.stderr.contains("cannot write to standard output"),
         "{}",
         full.stderr
     );

@@ -5,6 +5,7 @@ mod support;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ackpost_testkit::{DifferingSogs, SOGS_KEY, SelfSigned};
 use serde_json::{Value, json};
@@ -101,6 +102,21 @@ fn a_name_that_is_not_saved_is_explained_and_a_forgotten_one_is_gone() {
         "{}",
         near.all()
     );
+    // A text without -b is taken for a link.
+    let text = user.run(&["room", "post", "hello there", "-b", "x"]);
+    assert!(
+        text.code == 2 && text.stderr.contains("neither a join link nor") && text.stderr.contains("-b"),
+        "{}",
+        text.all()
+    );
+    // The stored identities are named if none is the default.
+    ok(&user, &["identity", "new", "bot"]);
+    let named = user.run(&["room", "post", "lobby", "-b", "hello"]);
+    assert!(
+        named.code == 1 && named.stderr.contains("--identity (bot)"),
+        "{}",
+        named.all()
+    );
     ok(&user, &["room", "forget", "lobby"]);
     let gone = user.run(&["room", "read", "lobby"]);
     assert!(
@@ -129,7 +145,7 @@ fn names_and_links_are_checked_before_they_are_saved() {
     let seed = format!("sessions://{key}:{}@host/room", "ab".repeat(32));
     let ran = user.run(&["room", "save", "x", &seed]);
     assert!(
-        ran.code == 2 && ran.stderr.contains("holds a seed"),
+        ran.code == 2 && ran.stderr.contains("a URL with a seed"),
         "{}",
         ran.all()
     );
@@ -153,26 +169,35 @@ fn names_and_links_are_checked_before_they_are_saved() {
     }
 }
 
-/// Answers `/rooms` and everything else over TLS with an empty list, once for each connection.
-fn tls_server(certificate: &SelfSigned) -> u16 {
+/// Answers `/rooms` and everything else over TLS with an empty list, once for each connection. Returns the port and the
+/// number of requests that were read, for which TLS was completed.
+fn tls_server(certificate: &SelfSigned) -> (u16, Arc<AtomicUsize>) {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&requests);
     let config = certificate.server();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("an address").port();
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let config = Arc::clone(&config);
-            std::thread::spawn(move || answer(stream, config));
+            let (config, count) = (Arc::clone(&config), Arc::clone(&count));
+            std::thread::spawn(move || answer(stream, config, &count));
         }
     });
-    port
+    (port, requests)
 }
 
-fn answer(mut stream: TcpStream, config: Arc<rustls::ServerConfig>) -> std::io::Result<()> {
+fn answer(
+    mut stream: TcpStream,
+    config: Arc<rustls::ServerConfig>,
+    requests: &AtomicUsize,
+) -> std::io::Result<()> {
     use std::io::{Read as _, Write as _};
     let mut tls = rustls::ServerConnection::new(config).map_err(std::io::Error::other)?;
     let mut stream = rustls::Stream::new(&mut tls, &mut stream);
     let mut request = [0; 8192];
-    let _ = stream.read(&mut request)?;
+    if stream.read(&mut request)? > 0 {
+        requests.fetch_add(1, Ordering::SeqCst);
+    }
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n[]";
     stream.write_all(head.as_bytes())?;
     stream.flush()
@@ -181,7 +206,8 @@ fn answer(mut stream: TcpStream, config: Arc<rustls::ServerConfig>) -> std::io::
 #[test]
 fn authorities_of_ones_own_are_trusted_by_all_three_commands() {
     let certificate = SelfSigned::new(&["127.0.0.1"]);
-    let port = tls_server(&certificate);
+    let (port, requests) = tls_server(&certificate);
+    let over_tls = || requests.swap(0, Ordering::SeqCst);
     let user = Program::new().file("ca.pem", &certificate.pem);
     ok(&user, &["identity", "new"]);
     let link = format!("https://127.0.0.1:{port}/main?public_key={SOGS_KEY}");
@@ -191,20 +217,24 @@ fn authorities_of_ones_own_are_trusted_by_all_three_commands() {
         "{}",
         refused.all()
     );
+    assert_eq!(over_tls(), 0);
     ok(&user, &["room", "save", "ours", &link]);
     ok(
         &user,
         &["room", "read", "ours", "--ca-file", "ca.pem", "--blind", "yes"],
     );
+    assert_ne!(over_tls(), 0, "room");
     ok(
         &user,
         &["dm", "read", "ours", "--ca-file", "ca.pem", "--blind", "yes"],
     );
+    assert_ne!(over_tls(), 0, "dm");
     let url = format!("sessions://{SOGS_KEY}:{}@127.0.0.1:{port}/main", "ab".repeat(32));
     ok(
         &user,
         &["room", "read", &url, "--ca-file", "ca.pem", "--blind", "yes"],
     );
+    assert_ne!(over_tls(), 0, "a URL");
     let missing = user.run(&["room", "read", "ours", "--ca-file", "none.pem"]);
     assert!(
         missing.code == 1 && missing.stderr.contains("none.pem"),
@@ -214,6 +244,7 @@ fn authorities_of_ones_own_are_trusted_by_all_three_commands() {
     // `watch` gets as far as the answer, which is not that of a poll.
     let watched = user.run(&["watch", "ours", "--ca-file", "ca.pem", "--blind", "yes"]);
     assert!(!watched.all().contains("secure connection"), "{}", watched.all());
+    assert_ne!(over_tls(), 0, "watch");
 }
 
 fn rows(count: u64) -> Vec<Value> {
@@ -251,7 +282,7 @@ fn a_server_that_differs_is_worked_with_and_named() {
     let one = run(&["--json", "room", "read", &link, "--message", "7"]).json();
     assert_eq!(one[0]["body"], "message 7");
     let inbox = run(&["dm", "read", &link]);
-    assert!(inbox.stderr.contains("the inbox is empty"), "{}", inbox.all());
+    assert!(inbox.stderr.contains("no messages"), "{}", inbox.all());
     let watched = run(&["--json", "watch", &link, "--backlog", "2", "--count", "2"]).json();
     let bodies: Vec<_> = watched.iter().map(|m| m["body"].clone()).collect();
     assert_eq!(bodies, ["message 299", "message 300"]);

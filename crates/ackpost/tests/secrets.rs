@@ -11,7 +11,7 @@ const ROOM_PASSWORD: &str = "room-Quagga-7";
 const FROM_FILE: &str = "file-Okapi-9";
 const FROM_ENV: &str = "env-Gnu-11";
 
-/// How secrets look on the wire and in other spellings.
+/// Returns the secrets as they look on the wire and in other spellings.
 fn spellings() -> Vec<String> {
     use base64::Engine as _;
     let base64 = base64::engine::general_purpose::STANDARD;

@@ -12,6 +12,37 @@ fn sogs(port: u16, rooms: &str) -> String {
 }
 
 #[test]
+fn a_sign_shows_the_type_if_it_is_wanted() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let url = sogs(fake.port(), "lobby");
+    let plain = Program::new();
+    let signed = Program::new().env("ACKPOST_SIGNS", "failure=STOP");
+    for (program, words) in [
+        (&plain, &["-n", "failure", "-b", "disk full"][..]),
+        (
+            &plain,
+            &["--signs", "default", "-n", "failure", "-b", "disk full"],
+        ),
+        (&plain, &["--signs", "default", "-b", "nothing new"]),
+        (&signed, &["-n", "failure", "-t", "db1", "-b", "disk full"]),
+    ] {
+        let ran = program.run(&[words, &[url.as_str()]].concat());
+        assert_eq!(ran.code, 0, "{}", ran.all());
+    }
+    let posts = fake.posts();
+    let texts: Vec<&str> = posts.iter().filter_map(|post| post.text.as_deref()).collect();
+    assert_eq!(texts[..3], ["disk full", "🔴 disk full", "nothing new"]);
+    assert!(texts[3].starts_with("STOP db1"), "{}", texts[3]);
+    let ran = plain.run(&["--signs", "panic=!", "-b", "x", &url]);
+    assert_eq!(ran.code, 2, "{}", ran.all());
+    assert!(
+        ran.stderr.contains("unknown message type `panic`"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
 fn one_line_and_one_object_for_each_target() {
     let fake = FakeSogs::start(SERVER_KEY);
     let program = Program::new();
@@ -92,7 +123,7 @@ fn exit_codes() {
 }
 
 #[test]
-fn what_a_time_limit_cuts_off_is_listed_target_by_target() {
+fn a_time_limit_lists_each_unfinished_target() {
     let fake = FakeSogs::start(SERVER_KEY);
     let ran = Program::new().run(&[
         "--json",
@@ -312,7 +343,7 @@ fn a_text_goes_without_a_file_that_is_missing() {
         assert_eq!(object["outcome"], "incomplete", "{object}");
         let reason = object["reason"].as_str().expect("a reason");
         assert!(
-            reason.contains(file) && reason.starts_with("the text went without"),
+            reason.contains(file) && reason.starts_with("the text was sent without"),
             "{reason}"
         );
     };
@@ -491,7 +522,7 @@ fn answering(status: u16, text: &'static str) -> u16 {
 }
 
 #[test]
-fn what_others_write_cannot_steer_a_terminal() {
+fn text_of_others_cannot_steer_a_terminal() {
     // A login page that answers with control characters of both sets, a bidi override and a line separator.
     let words = "no\u{1b}[2J\u{9b}31m\u{202e}gpj\u{2028}ERROR\u{2066}";
     let port = answering(503, words);

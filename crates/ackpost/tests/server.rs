@@ -1,5 +1,7 @@
 //! `ackpost server …` by the real binary: the forms that scripts use, restarts, signals.
 
+#[path = "server/damage.rs"]
+mod damage;
 #[path = "server/memory.rs"]
 mod memory;
 mod support;
@@ -42,6 +44,17 @@ fn json(words: &[&str]) -> Value {
     let mut all = vec!["--json"];
     all.extend(words);
     serde_json::from_str(&good(&all)).expect("JSON")
+}
+
+/// The objects of a list, one a line.
+fn list(words: &[&str]) -> Vec<Value> {
+    let mut all = vec!["--json"];
+    all.extend(words);
+    let lines = good(&all);
+    lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
 }
 
 /// A folder with a fresh server, and the process that runs it.
@@ -182,12 +195,9 @@ fn the_forms_that_scripts_use_work_running_and_stopped() {
         (&status["running"], &status["totals"]["rooms"]),
         (&true.into(), &2.into())
     );
-    let mods = json(&["server", "mod", "list", "--dir", dir]);
+    let mods = list(&["server", "mod", "list", "--dir", dir]);
     assert_eq!(
-        (
-            &mods["moderators"][0]["session_id"],
-            &mods["moderators"][0]["admin"]
-        ),
+        (&mods[0]["session_id"], &mods[0]["admin"]),
         (&ADMIN.into(), &true.into())
     );
 
@@ -206,8 +216,8 @@ fn the_forms_that_scripts_use_work_running_and_stopped() {
             .starts_with("HTTP/1.1 200")
     );
 
-    let log = json(&["server", "log", "--dir", dir]);
-    assert_eq!(log["log"].as_array().map(Vec::len), Some(5), "{log}");
+    let log = list(&["server", "log", "--dir", dir]);
+    assert_eq!(log.len(), 5, "{log:?}");
     process::signal(server.child.as_ref().expect("running").id(), "-TERM");
     assert!(server.wait().success(), "a stop by signal is a good end");
     let status = json(&["server", "status", "--dir", dir]);
@@ -252,6 +262,11 @@ fn a_reload_takes_over_what_may_change() {
     assert!(
         answer["changed"].to_string().contains("changed.example"),
         "{answer}"
+    );
+    let again = ackpost(&["server", "reload", "--dir", dir]);
+    assert_eq!(
+        String::from_utf8_lossy(&again.stdout),
+        "the configuration was read again; nothing changed\n"
     );
     let page = get(address(&started), "/r/test/").expect("an answer");
     assert!(
@@ -326,7 +341,7 @@ fn a_community_without_its_key_does_not_start() {
     let text = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(1), "{text}");
     assert!(
-        text.contains(cause) && text.contains("put the file back from a backup"),
+        text.contains(cause) && text.contains("restore the file from a backup"),
         "{text}"
     );
     assert!(!key.exists(), "no other key took its place");
@@ -339,7 +354,7 @@ fn a_community_without_its_key_does_not_start() {
     good(&["server", "verify", "--dir", dir]);
 }
 
-/// What a command that must fail says, and its exit code.
+/// Returns the exit code and the error output of a command that must fail.
 fn refused(words: &[&str]) -> (Option<i32>, String) {
     let ran = ackpost(words);
     let text = String::from_utf8_lossy(&ran.stderr).into_owned();
@@ -369,7 +384,7 @@ fn a_community_whose_database_is_gone_is_not_replaced_by_an_empty_one() {
         assert_eq!(code, Some(1), "{words:?}: {text}");
         assert!(
             text.contains("error: the key of a community is here, but its database")
-                && text.contains("bring the file back or mount its disk"),
+                && text.contains("restore the file or mount its disk"),
             "{words:?}: {text}"
         );
         assert!(!file.exists(), "{words:?} made an empty database");
@@ -402,8 +417,7 @@ fn a_server_whose_process_is_stopped_is_not_waited_for() {
     let (code, text) = refused(&["server", "status", "--dir", dir]);
     assert_eq!(code, Some(1), "{text}");
     assert!(
-        text.contains(&format!("(process {pid}) is there, but gives no sign of life"))
-            && text.contains("kill -CONT"),
+        text.contains(&format!("(process {pid}) runs, but did not answer")) && text.contains("kill -CONT"),
         "{text}"
     );
     signal("-CONT");
@@ -446,7 +460,7 @@ fn a_key_that_others_may_read_is_said_at_the_start_and_in_the_check() {
     let (code, text) = refused(&["server", "config", "check", "--dir", dir]);
     assert_eq!(code, Some(1));
     assert!(
-        text.contains("error: key file") && text.contains("put the file back from a backup"),
+        text.contains("error: key file") && text.contains("restore the file from a backup"),
         "{text}"
     );
 }
@@ -483,7 +497,7 @@ fn a_second_server_in_a_folder_is_refused() {
         "the first one serves on"
     );
 
-    // Whoever takes over a socket waits for the one before; a signal ends that wait.
+    // A process that takes over a socket waits for the previous one; a signal ends that wait.
     let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
     let mut waiting = Command::new(env!("CARGO_BIN_EXE_ackpost"))
         .args(["server", "run", dir, "--listen", "stdin"])
@@ -495,7 +509,7 @@ fn a_second_server_in_a_folder_is_refused() {
     let said = BufReader::new(waiting.stderr.take().expect("a pipe"))
         .lines()
         .map_while(Result::ok)
-        .find(|line| line.contains("waiting until another process"));
+        .find(|line| line.contains("waiting for another process"));
     assert!(said.is_some(), "it says that it waits");
     process::signal(waiting.id(), "-TERM");
     assert!(
@@ -596,6 +610,39 @@ fn restarts_refuse_no_request() {
 }
 
 #[test]
+fn a_successor_that_cannot_start_leaves_the_server_running() {
+    let mut server = Server::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ackpost"));
+    command.args(["server", "run", server.dir(), "--listen", "127.0.0.1:0", "--json"]);
+    let (mut child, started) = process::start(command.stderr(Stdio::piped()));
+    let said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let pid = child.id();
+    server.child = Some(child);
+    let mut said = said.lines().map_while(Result::ok);
+    let config = server.path().join("server.toml");
+    let good = std::fs::read_to_string(&config).expect("the configuration");
+    // The first one is no configuration; the second one is refused by the new process only.
+    for bad in ["[net\n", "[log]\nlevel = \"loud\"\n"] {
+        let text = if bad.starts_with("[log]") {
+            good.replace("[log]", "[log_before]") + bad
+        } else {
+            format!("{good}{bad}")
+        };
+        std::fs::write(&config, text).expect("written");
+        process::signal(pid, "-USR2");
+        let line = said.find(|line| line.contains("the successor cannot start"));
+        assert!(line.is_some(), "{bad}: the server ended");
+    }
+    std::fs::write(&config, good).expect("written");
+    let answer = get(address(&started), "/rooms").expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    server.wait_for(&[pid]);
+    let left = std::fs::read_dir(server.path()).expect("a folder");
+    let mut names = left.map(|entry| entry.expect("an entry").file_name());
+    assert!(names.all(|name| !name.to_string_lossy().starts_with("successor")));
+}
+
+#[test]
 fn an_import_by_one_command() {
     let folder = tempfile::tempdir().expect("folder");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/sogs/pysogs-sample");
@@ -619,8 +666,7 @@ fn an_import_by_one_command() {
     assert_eq!(report["tables"], tried["tables"]);
     let verified = json(&["server", "verify", "--dir", &dir]);
     assert_eq!(verified["problems"], serde_json::json!([]));
-    let rooms = json(&["server", "room", "list", "--dir", &dir]);
-    assert_eq!(rooms["rooms"].as_array().map(Vec::len), Some(3));
+    assert_eq!(list(&["server", "room", "list", "--dir", &dir]).len(), 3);
     let nothing = ackpost(&["server", "import", "--from", "bunsogs", &dir, "--dir", &dir]);
     assert_eq!(nothing.status.code(), Some(1));
 }

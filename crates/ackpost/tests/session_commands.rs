@@ -1,5 +1,7 @@
 //! `ackpost identity`, `room`, `dm` and `watch` against a community server, all by the real binary.
 
+#[path = "session_commands/moderating.rs"]
+mod moderating;
 #[path = "support/schemas.rs"]
 mod schemas;
 mod support;
@@ -107,7 +109,7 @@ fn identities_are_kept_for_their_owner_alone() {
 }
 
 #[test]
-fn what_is_no_name_and_what_is_no_secret_is_told_apart() {
+fn invalid_names_and_invalid_secrets_are_recognised() {
     let program = Program::new();
     // A phrase in the place of the name earns the warning, and is not repeated.
     let words: Vec<_> = ["identity", "import"]
@@ -122,7 +124,10 @@ fn what_is_no_name_and_what_is_no_secret_is_told_apart() {
     ] {
         let ran = program.run(args);
         assert!(
-            ran.code == 2 && ran.stderr.contains("seen by everybody"),
+            ran.code == 2
+                && ran
+                    .stderr
+                    .contains("everybody on this machine can see a seed or phrase"),
             "{}",
             ran.all()
         );
@@ -132,11 +137,11 @@ fn what_is_no_name_and_what_is_no_secret_is_told_apart() {
             ran.all()
         );
     }
-    // What is no text, no file, no phrase.
+    // Not a text, not a file, not a phrase.
     std::fs::write(program.home().join("key"), [0xff; 32]).expect("our file");
     for (reference, words) in [
         ("{file:key}", "neither a recovery phrase nor a seed"),
-        ("{file:none}", "no file"),
+        ("{file:none}", "does not exist"),
         ("{file:.}", "folder"),
     ] {
         let ran = program.run(&["identity", "import", "other", "--from", reference]);
@@ -163,7 +168,7 @@ fn a_room_from_the_shell() {
     );
     let word = user.run(&["room", "react", &link, "1", "thumbsup", me[0], me[1]]);
     assert!(
-        word.code == 2 && word.stderr.contains("is no emoji"),
+        word.code == 2 && word.stderr.contains("is not an emoji"),
         "{}",
         word.all()
     );
@@ -295,59 +300,6 @@ fn a_room_from_the_shell() {
 }
 
 #[test]
-fn moderating_from_the_shell() {
-    let (_community, link, admin) = community();
-    let user = Program::new().file("phrase", PHRASE);
-    let me = ["-I", "{file:phrase}"];
-    ok(&user, &["room", "post", &link, me[0], me[1], "-b", "one"]);
-    let id = json(&admin, &["room", "read", &link])[0]["from"]
-        .as_str()
-        .expect("an id")
-        .to_owned();
-    ok(&admin, &["room", "ban", &link, &id, "--for", "1h", "--delete"]);
-    let banned = user.run(&["room", "post", &link, me[0], me[1], "-b", "two"]);
-    assert!(
-        banned.code == 1 && banned.stderr.contains("banned from the room until 20"),
-        "{}",
-        banned.all()
-    );
-    assert!(json(&admin, &["room", "read", &link]).is_empty());
-    assert!(ok(&admin, &["room", "members", &link]).stdout.contains("banned"));
-    ok(&admin, &["room", "unban", &link, &id]);
-    ok(&user, &["room", "post", &link, me[0], me[1], "-b", "two"]);
-
-    ok(&admin, &["room", "mods", &link, "--add", &id]);
-    let mods = json(&user, &["room", "mods", &link]);
-    assert!(
-        mods.iter()
-            .any(|m| m["user"] == id.as_str() && m["role"] == "moderator"),
-        "{mods:?}"
-    );
-    ok(&admin, &["room", "mods", &link, "--remove", &id]);
-    let set = &json(
-        &admin,
-        &["room", "permissions", &link, &id, "--deny", "w", "--allow", "u"],
-    )[0];
-    assert_eq!(
-        (&set["write"], &set["upload"]),
-        (&Value::Bool(false), &Value::Bool(true))
-    );
-    ok(&admin, &["room", "permissions", &link, &id, "--reset", "wu"]);
-    let later = json(
-        &admin,
-        &["room", "permissions", &link, &id, "--deny", "w", "--in", "2h"],
-    );
-    assert_eq!(later.last().expect("one")["write"], false);
-    assert!(
-        ok(&admin, &["room", "permissions", &link, "--scheduled"])
-            .stdout
-            .contains("may not post")
-    );
-    let not_mine = user.run(&["room", "ban", &link, &id, me[0], me[1]]);
-    assert_eq!(not_mine.code, 1);
-}
-
-#[test]
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 fn direct_messages_and_watching() {
     let (community, link, admin) = community();
@@ -403,7 +355,7 @@ fn direct_messages_and_watching() {
         ),
         (Some("message"), Some("first"), Some("lobby"), &Value::Bool(true))
     );
-    // What happens while nobody watches is told by the next run, once and in order.
+    // The next run reports events that happen while nobody watches, once and in order.
     let posted = &json(&admin, &["room", "post", &link, "-b", "second"])[0];
     ok(&admin, &["room", "react", &link, &posted["id"].to_string(), "👍"]);
     ok(&admin, &["room", "post", &link, "-b", "third"]);
@@ -448,6 +400,8 @@ fn direct_messages_and_watching() {
     );
     let outbox = ok(&admin, &["dm", "read", &link, "--sent"]).stdout;
     assert!(outbox.contains("a word in private"), "{outbox}");
+    let both = user.run(&["dm", "read", &link, me[0], me[1], "--since", "1", "--clear"]);
+    assert_eq!(both.code, 2, "it would remove what is not shown: {}", both.all());
     ok(&user, &["dm", "read", &link, me[0], me[1], "--clear"]);
     assert!(json(&user, &["dm", "read", &link, me[0], me[1]]).is_empty());
 
@@ -473,7 +427,12 @@ fn secrets_on_the_command_line_are_warned_of_and_never_shown() {
             &program,
             &["-vvvv", "room", "post", &link, "-I", identity, "-b", "x"],
         );
-        assert!(ran.stderr.contains("can be seen by everybody"), "{}", ran.stderr);
+        assert!(
+            ran.stderr
+                .contains("everybody on this machine can see a seed or phrase"),
+            "{}",
+            ran.stderr
+        );
         assert!(
             !ran.all().contains(SEED) && !ran.all().contains("love love"),
             "{}",
@@ -483,7 +442,9 @@ fn secrets_on_the_command_line_are_warned_of_and_never_shown() {
     let url = format!("{}/lobby", community.server_url());
     let ran = ok(&program, &["-vvvv", "room", "info", &url]);
     assert!(
-        ran.stderr.contains("can be seen by everybody") && !ran.all().contains(SEED),
+        ran.stderr
+            .contains("everybody on this machine can see the seed in the URL")
+            && !ran.all().contains(SEED),
         "{}",
         ran.all()
     );

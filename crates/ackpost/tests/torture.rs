@@ -1,6 +1,6 @@
 //! Nothing is lost, nothing is doubled: messages to a SOGS room and an XMPP room while the sender is killed with
-//! SIGKILL at random instants and the servers are restarted. What arrived is read at the receivers: the community's
-//! messages, the archive of the XMPP room.
+//! SIGKILL at random instants and the servers are restarted. The messages that arrived are read at the receivers: the
+//! community's messages, the archive of the XMPP room.
 //!
 //! A small round is part of the suite. `scripts/torture` runs the long ones.
 
@@ -20,20 +20,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ackpost_notify::outbox::{AcceptOptions, Location, Outbox, OutboxConfig, OutboxId, State};
-use ackpost_notify::{Context, Message, Service};
+use ackpost_notify::{Context, Message, ServiceUrl};
+use ackpost_outbox::{AcceptOptions, Location, Outbox, OutboxConfig, OutboxId, State};
 use ackpost_testkit::{Postgres, Prosody, Receiver, ServerOptions, XmppServer};
 use session_protocol::{Identity, RoomToken};
 use sogs_client::ListOptions;
 use support::{Program, SEED};
 
-/// How much of everything.
+/// Size of the test.
 struct Size {
     messages: usize,
     kills: usize,
     server_restarts: usize,
     workers: usize,
-    /// The longest the whole may take.
+    /// Maximum time for the whole test.
     limit: Duration,
 }
 
@@ -114,7 +114,7 @@ async fn postgresql_restarts_under_two_workers() {
     .await;
 }
 
-/// The folder of the outbox is a file system of its own that is filled up again and again. Needs the right to mount:
+/// The folder of the outbox is its own file system that is filled up again and again. Needs the right to mount:
 /// root, or `unshare --map-root-user --mount`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "long; scripts/torture runs it"]
@@ -316,7 +316,7 @@ async fn torture(mut servers: Servers, size: &Size, place: Option<Location>, dis
     let key_file = home.join("torture.key");
     let services = servers
         .urls()
-        .map(|url| Service::parse(&url, &Context::default()).unwrap());
+        .map(|url| ServiceUrl::parse(&url, &Context::default()).unwrap());
     let mut chance = Chance(0x5eed_0000 + size.messages as u64);
     let mut texts: HashMap<usize, Vec<OutboxId>> = HashMap::new();
     let (mut accepted, mut turned_away, mut restarts, mut order) = (0, 0, 0, Vec::new());
@@ -416,12 +416,12 @@ async fn accept(
     outbox: &mut Option<Outbox>,
     location: &Location,
     key_file: &Path,
-    services: &[Service],
+    services: &[ServiceUrl],
     number: usize,
 ) -> Option<Vec<OutboxId>> {
     if outbox.is_none() {
         let config = OutboxConfig::new(location.clone(), key_file);
-        match Outbox::for_services(config).await {
+        match Outbox::for_services(config, ackpost_notify::Services::default()).await {
             Ok(opened) => *outbox = Some(opened),
             Err(error) => {
                 assert!(error.is_full(), "{error}");
@@ -430,7 +430,7 @@ async fn accept(
         }
     }
     let message = Message::new(number.to_string());
-    let services: Vec<&Service> = services.iter().collect();
+    let services: Vec<&ServiceUrl> = services.iter().collect();
     match outbox
         .as_ref()
         .unwrap()

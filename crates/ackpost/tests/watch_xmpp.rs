@@ -198,7 +198,7 @@ fn everything_that_happens_to_an_account() {
     });
     assert!(gone.is_some(), "he left the room");
 
-    // What happens meanwhile is told by the next run, once and in order.
+    // The next run reports missed messages, once and in order.
     let missed = ["one", "two", "three"];
     for body in missed {
         say(
@@ -243,6 +243,30 @@ fn everything_that_happens_to_an_account() {
         // The third was taken out by waiting for it.
         assert_eq!(bodies, missed[..2], "{kind}");
     }
+}
+
+#[test]
+fn what_is_written_after_a_quiet_first_run_comes_with_the_next_one() {
+    let server = Prosody::start(ServerOptions::default());
+    let program = Program::new();
+    let mut carol = Receiver::join(server.port, &server.domain, "carol", "carolpass", &[ROOM]);
+    let mut watch = Watch::start(&program, &server);
+    watch.wait("presence", |event| event["own"] == true);
+    watch.stop();
+    say(&mut carol, "bob@localhost", "chat", "q1", "<body>to you</body>");
+    say(&mut carol, ROOM, "groupchat", "q2", "<body>to all</body>");
+    let sync = "<iq type='get' id='sync3' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>";
+    carol.send(sync);
+    carol
+        .wait(LONG, |s| s.attr("id") == "sync3")
+        .expect("the server has them");
+    let mut watch = Watch::start(&program, &server);
+    watch.wait("message", |event| event["body"] == "to all");
+    let both = watch.seen.iter().any(|event| event["body"] == "to you");
+    if !both {
+        watch.wait("direct", |event| event["body"] == "to you");
+    }
+    watch.stop();
 }
 
 #[test]

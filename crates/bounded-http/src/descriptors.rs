@@ -1,17 +1,17 @@
 //! File descriptors: one for each connection, and as many as the system gives.
 
+#[cfg(unix)]
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors that databases, listeners, logs and outgoing connections need.
 const KEPT: u64 = 128;
-/// Most descriptors that are asked for.
+/// Maximum number of descriptors that are asked for.
 const MOST: u64 = 1 << 20;
 
 /// Raises the soft limit of descriptors to the hard one, and returns how many of `connections` fit when each takes
 /// `each` descriptors. Warns when not all of them do.
 pub fn fitting(connections: usize, each: u64) -> usize {
-    raise();
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(MOST);
+    let limit = raised();
     let fit = fit(connections, each, limit);
     if fit < connections {
         tracing::warn!(
@@ -28,11 +28,24 @@ pub fn fitting(connections: usize, each: u64) -> usize {
 /// Raises the soft limit of descriptors to the hard one, and returns how many connections of `most` that are kept open
 /// for later fit into an eighth of it.
 pub fn kept(most: usize) -> usize {
-    raise();
-    let limit = getrlimit(Resource::Nofile).current.unwrap_or(MOST);
+    let limit = raised();
     usize::try_from(limit / 8).unwrap_or(most).clamp(1, most.max(1))
 }
 
+/// Returns the number of descriptors after the limit was raised. Here the system cannot be asked.
+#[cfg(not(unix))]
+fn raised() -> u64 {
+    MOST
+}
+
+/// Returns the number of descriptors after the limit was raised.
+#[cfg(unix)]
+fn raised() -> u64 {
+    raise();
+    getrlimit(Resource::Nofile).current.unwrap_or(MOST)
+}
+
+#[cfg(unix)]
 fn raise() {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(MOST).min(MOST);
@@ -54,7 +67,7 @@ fn fit(connections: usize, each: u64, limit: u64) -> usize {
     connections.min(most.max(1))
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 

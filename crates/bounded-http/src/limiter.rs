@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// How long a connection may be silent at the limit: the head of an honest request comes with the connection.
+/// Time that a connection may be silent at the limit: the head of an honest request comes with the connection.
 const SILENCE_MIN: Duration = Duration::from_millis(100);
-/// How long the body of a request may pause before its connection counts as silent.
+/// Pause in the body of a request after which its connection counts as silent.
 const BODY_PAUSE: Duration = Duration::from_secs(1);
-/// Fewest bytes per second of a body that keeps its connection at the limit, on average, after the first
+/// Minimum rate in bytes per second of a body that keeps its connection at the limit, on average, after the first
 /// [`BODY_PAUSE`].
 const BODY_RATE: u64 = 512;
 /// Value of `silent_since` while a request is handled.
@@ -264,6 +264,23 @@ impl ActiveRequest {
         }
     }
 
+    /// Watches data that comes in another way than as a [`Body`], for protocols besides HTTP: if it comes very slowly, its
+    /// connection may be closed. [`Self::data_came`] counts its bytes.
+    pub fn data_begins(&self) {
+        self.slot.body_bytes.store(0, Ordering::Relaxed);
+        self.slot.body_began.store(self.limiter.now(), Ordering::Release);
+    }
+
+    /// Counts bytes of the data.
+    pub fn data_came(&self, bytes: usize) {
+        self.slot.body_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The data is complete: the request is worked on.
+    pub fn data_ends(&self) {
+        self.slot.end_body();
+    }
+
     /// Keeps the request active until the body of the answer is sent.
     pub fn hold_until_sent<B>(self, body: B) -> SendingBody<B> {
         SendingBody { body, _active: self }
@@ -400,6 +417,28 @@ mod tests {
         drop((kept, younger, fourth));
         soon(limiter.empty()).await.expect("all are free");
         assert!(limiter.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn data_that_does_not_come_makes_room_and_complete_data_does_not() {
+        let limiter = ConnectionLimiter::new(2);
+        let (stuck, done) = (limiter.acquire().await, limiter.acquire().await);
+        let (slow, whole) = (stuck.activate(), done.activate());
+        slow.data_begins();
+        whole.data_begins();
+        whole.data_came(10);
+        whole.data_ends();
+        let comer = tokio::spawn({
+            let limiter = Arc::clone(&limiter);
+            async move { limiter.acquire().await }
+        });
+        let evicted = tokio::time::timeout(20 * BODY_PAUSE, stuck.evicted()).await;
+        evicted.expect("it has to close");
+        assert!(!done.slot.evicting.load(Ordering::Acquire));
+        drop((slow, stuck));
+        let third = tokio::time::timeout(20 * BODY_PAUSE, comer).await;
+        assert!(third.is_ok_and(|joined| joined.is_ok()));
+        drop((whole, done));
     }
 
     #[tokio::test]

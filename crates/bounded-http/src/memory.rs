@@ -8,14 +8,16 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// How long one request waits for memory, in all.
+/// Total time that one request waits for memory.
 const WAIT: Duration = Duration::from_secs(5);
-/// The budget is counted in steps of so many bytes.
+/// Unit of the budget, bytes.
 const STEP: usize = 1024;
 
 /// A number of bytes that all requests share.
 #[derive(Debug)]
 pub struct MemoryBudget {
+    /// Size of the budget.
+    bytes: usize,
     shared: Arc<Semaphore>,
     /// Held by the one request that goes on beyond the budget.
     overflow: Option<Arc<Semaphore>>,
@@ -51,6 +53,7 @@ impl MemoryBudget {
     /// A budget of `bytes`. A request that finds no memory waits up to 5 seconds in all.
     pub fn new(bytes: usize) -> Self {
         Self {
+            bytes,
             shared: Arc::new(Semaphore::new((bytes / STEP).min(Semaphore::MAX_PERMITS))),
             overflow: None,
             wait: WAIT,
@@ -74,6 +77,11 @@ impl MemoryBudget {
     /// Returns the time that one request waits for memory, in all.
     pub fn wait(&self) -> Duration {
         self.wait
+    }
+
+    /// Returns the size of the budget in bytes.
+    pub fn size(&self) -> usize {
+        self.bytes
     }
 
     /// Returns the bytes that nobody holds.
@@ -100,7 +108,7 @@ impl MemoryPermit {
     /// # Errors
     /// [`OutOfMemory`] when others hold the memory for too long.
     pub async fn cover(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
-        let needed = u32::try_from(bytes.saturating_sub(self.free).div_ceil(STEP)).unwrap_or(u32::MAX);
+        let needed = self.steps_for(bytes);
         let more = needed.saturating_sub(self.steps);
         if more == 0 || self.overflow.is_some() {
             return Ok(());
@@ -126,6 +134,23 @@ impl MemoryPermit {
         }
         self.wait = self.wait.saturating_sub(since.elapsed());
         Ok(())
+    }
+
+    /// Gives back what is not needed for `bytes`.
+    pub fn shrink(&mut self, bytes: usize) {
+        let needed = self.steps_for(bytes);
+        let surplus = self.steps.saturating_sub(needed);
+        let surplus = usize::try_from(surplus).unwrap_or(usize::MAX);
+        if let Some(held) = &mut self.held
+            && let Some(given_back) = held.split(surplus)
+        {
+            drop(given_back);
+            self.steps = self.steps.min(needed);
+        }
+    }
+
+    fn steps_for(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.saturating_sub(self.free).div_ceil(STEP)).unwrap_or(u32::MAX)
     }
 
     /// Ties the permit to the bytes that it covers: it is given back when the last of them is dropped.
@@ -181,6 +206,22 @@ mod tests {
         drop(held);
         assert_eq!(budget.available(), 90 * KIB);
         drop(slice);
+        assert_eq!(budget.available(), 100 * KIB);
+    }
+
+    #[tokio::test]
+    async fn a_permit_gives_back_what_is_no_longer_needed() {
+        let budget = budget(100 * KIB);
+        let mut permit = budget.permit(KIB);
+        permit.cover(61 * KIB).await.expect("there is enough");
+        permit.shrink(11 * KIB);
+        assert_eq!(budget.available(), 90 * KIB);
+        permit.shrink(40 * KIB);
+        assert_eq!(budget.available(), 90 * KIB, "it never grows");
+        permit.cover(21 * KIB).await.expect("there is enough");
+        assert_eq!(budget.available(), 80 * KIB);
+        permit.shrink(0);
+        drop(permit.hold(vec![7; KIB]));
         assert_eq!(budget.available(), 100 * KIB);
     }
 

@@ -84,7 +84,7 @@ impl<'de> Deserialize<'de> for Network {
 }
 
 /// Returns the address of the client: the peer, or the address that a trusted proxy forwards for, which is the last one
-/// in `X-Forwarded-For` that is no trusted proxy.
+/// in `X-Forwarded-For` that is not a trusted proxy.
 pub fn client_address(trusted: &[Network], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
     let is_trusted = |address| trusted.iter().any(|network| network.contains(address));
     if !is_trusted(peer) {

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,22 +20,22 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::{ConnectionLimiter, Permit, ReceivingBody, WriteTimeoutStream};
 
-/// How long a connection that has not asked anything yet may still do so when the listener stops.
+/// Time in which a connection without a request may still send one when the listener stops.
 const FIRST_REQUEST_WAIT: Duration = Duration::from_secs(2);
-/// How long a kept connection may be silent until it is closed when the listener stops: a request that is on its way
-/// by then is answered.
+/// Silence after which a kept connection is closed when the listener stops. A request that arrives before
+/// is answered.
 const NEXT_REQUEST_WAIT: Duration = Duration::from_millis(500);
 /// Pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Limits on the head of a request. A request beyond them is refused by hyper with 431, or its connection is closed.
+/// Limits on the head of a request. A request beyond them is refused with 431, or its connection is closed.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
     /// Longest time from the start of a request, or of the connection, to the end of its head.
     pub time: Duration,
-    /// Most bytes of the request line and the header lines.
+    /// Maximum number of bytes of the request line and the header lines.
     pub bytes: usize,
-    /// Most header lines.
+    /// Maximum number of header lines.
     pub lines: usize,
 }
 
@@ -205,14 +206,21 @@ async fn connection<L, H, F, B>(
     let (progress, mut observed) = watch::channel(Progress::default());
     let (progress, stops) = (&progress, &stopped.clone());
     let service = service_fn(|request: Request<Incoming>| {
+        let is_too_long = head_bytes(&request) > limits.bytes;
         progress.send_replace(Progress {
             asked: true,
             busy: true,
         });
         let active = permit.activate();
-        let answer = (shared.handler)(request.map(|body| active.receiving(body)), peer);
+        let answer =
+            (!is_too_long).then(|| (shared.handler)(request.map(|body| active.receiving(body)), peer));
         async move {
-            let mut response = answer.await;
+            let mut response = match answer {
+                Some(answer) => answer
+                    .await
+                    .map(|body| Either::Left(active.hold_until_sent(body))),
+                None => head_too_long(),
+            };
             if *stops.borrow() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(header::CONNECTION, close);
@@ -221,7 +229,7 @@ async fn connection<L, H, F, B>(
                 asked: true,
                 busy: false,
             });
-            Ok::<_, Infallible>(response.map(|body| active.hold_until_sent(body)))
+            Ok::<_, Infallible>(response)
         }
     });
     let connection = http1::Builder::new()
@@ -252,6 +260,29 @@ async fn connection<L, H, F, B>(
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection ended early");
     }
+}
+
+/// Returns the bytes of the request line and the header lines, without optional spaces. hyper lets a head pass that is
+/// longer than its buffer may be if it arrives in one piece.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len())
+        + uri.authority().map_or(0, |authority| authority.as_str().len());
+    let lines = request.headers().iter();
+    let lines: usize = lines
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    // The method, two spaces, the version and a line end; an empty line at the end.
+    request.method().as_str().len() + target + 12 + lines + 2
+}
+
+/// The refusal of a head beyond the limit: 431, and the connection closes.
+fn head_too_long<B: Body<Data = Bytes>>() -> Response<Either<B, Empty<Bytes>>> {
+    let mut response = Response::new(Either::Right(Empty::new()));
+    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
 }
 
 /// Ends when no request is to be expected any more: closing while one is on its way would refuse it.

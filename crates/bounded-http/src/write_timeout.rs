@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How long writing may make no progress.
+/// Maximum time without progress while writing.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes that earn back one second without progress.
 const BYTES_PER_SECOND: u64 = 8 * 1024;
@@ -22,9 +22,9 @@ const BYTES_PER_SECOND: u64 = 8 * 1024;
 pub struct WriteTimeoutStream<S> {
     stream: S,
     patience: Duration,
-    /// What is left of the patience.
+    /// Remaining time without progress.
     left: Duration,
-    /// Since when writing stands still, and when that has lasted too long.
+    /// Start of the present pause in writing, and the timer that ends the connection.
     blocked: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 

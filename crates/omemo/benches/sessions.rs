@@ -57,6 +57,12 @@ fn message(from: &Account, to: &Account, session: &mut Session) -> Encrypted {
 
 fn main() {
     measure("create a device", || (), |()| device());
+    let saved = device().to_bytes();
+    measure(
+        "load a device",
+        || (),
+        |()| Account::from_bytes(&saved).expect("just saved"),
+    );
     for version in [Version::Axolotl, Version::Omemo2] {
         let (alice, bob) = (device(), device());
         let bundle = bob.bundle(version);

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::bundle::{Bundle, PreKey};
 use crate::error::Error;
-use crate::keys::{Identity, KeyPair, key_to_wire};
+use crate::keys::{Identity, KeyPair, Secret, key_to_wire};
 use crate::state::{Kind, Reader, Writer};
 use crate::version::{DeviceId, Version};
 
@@ -57,19 +57,24 @@ struct SignedPreKey {
     created: u64,
 }
 
+/// A prekey. Its public key is computed when it is needed: a device loads 200 prekeys for every message, and uses at most one.
 #[derive(Clone)]
 struct OneTimeKey {
-    pair: KeyPair,
+    secret: Secret,
     /// Ephemeral keys of the key exchanges that used it: usually none or one.
     used_by: Vec<[u8; 32]>,
 }
 
 impl OneTimeKey {
-    const fn new(pair: KeyPair) -> Self {
+    const fn new(secret: Secret) -> Self {
         Self {
-            pair,
+            secret,
             used_by: Vec::new(),
         }
+    }
+
+    fn pair(&self) -> KeyPair {
+        KeyPair::from_secret(&self.secret)
     }
 
     const fn is_used(&self) -> bool {
@@ -127,7 +132,7 @@ impl Account {
                 .filter(|(_, key)| !key.is_used())
                 .map(|(&id, key)| PreKey {
                     id,
-                    key: key.pair.public,
+                    key: key.pair().public,
                 })
                 .collect(),
         }
@@ -232,7 +237,7 @@ impl Account {
     /// Returns the key pair of a prekey for a key exchange with this ephemeral key.
     ///
     /// A key exchange that used the prekey already is a duplicate: its session was replaced by newer ones.
-    pub(crate) fn prekey(&self, version: Version, id: u32, ephemeral: &[u8; 32]) -> Result<&KeyPair, Error> {
+    pub(crate) fn prekey(&self, version: Version, id: u32, ephemeral: &[u8; 32]) -> Result<KeyPair, Error> {
         let key = self
             .keys(version)
             .prekeys
@@ -244,7 +249,7 @@ impl Account {
         if key.used_by.len() >= MAX_USES {
             return Err(Error::UnknownPreKey(id));
         }
-        Ok(&key.pair)
+        Ok(key.pair())
     }
 
     /// Marks a prekey as used by a key exchange. The first time, a new prekey takes its place in the bundle.
@@ -298,10 +303,7 @@ impl Account {
         };
         keys.prekeys = prekeys
             .iter()
-            .map(|(id, secret)| {
-                let pair = KeyPair::from_secret(secret);
-                (*id, OneTimeKey::new(pair))
-            })
+            .map(|(id, secret)| (*id, OneTimeKey::new(Zeroizing::new(*secret))))
             .collect();
         account
     }
@@ -375,8 +377,9 @@ impl Keys {
         while self.prekeys.contains_key(&self.next_id) {
             self.next_id = following(self.next_id);
         }
-        let pair = KeyPair::generate(rng);
-        self.prekeys.insert(self.next_id, OneTimeKey::new(pair));
+        let mut secret = Zeroizing::new([0; 32]);
+        rng.fill_bytes(&mut *secret);
+        self.prekeys.insert(self.next_id, OneTimeKey::new(secret));
         self.next_id = following(self.next_id);
     }
 
@@ -390,7 +393,7 @@ impl Keys {
         out.count(self.prekeys.len());
         for (id, key) in &self.prekeys {
             out.number(*id);
-            out.bytes(key.pair.expose_secret());
+            out.bytes(&*key.secret);
             out.count(key.used_by.len());
             for ephemeral in &key.used_by {
                 out.bytes(ephemeral);
@@ -409,7 +412,7 @@ impl Keys {
         let mut prekeys = BTreeMap::new();
         for _ in 0..input.count(PREKEYS + MAX_USED_PREKEYS)? {
             let id = input.number()?;
-            let mut key = OneTimeKey::new(KeyPair::from_secret(&*input.secret()?));
+            let mut key = OneTimeKey::new(input.secret()?);
             for _ in 0..input.count(MAX_USES)? {
                 key.used_by.push(*input.array()?);
             }

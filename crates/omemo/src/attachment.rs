@@ -10,7 +10,8 @@ use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use crate::error::Error;
-use crate::keys::{Secret, push_hex};
+use crate::identity_key::push_hex;
+use crate::keys::Secret;
 
 mod stream;
 

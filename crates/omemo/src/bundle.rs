@@ -1,7 +1,8 @@
 //! Public data of devices: bundles and device lists.
 
 use crate::error::Error;
-use crate::keys::{Identity, IdentityKey, key_to_wire};
+use crate::identity_key::IdentityKey;
+use crate::keys::{Identity, key_to_wire};
 use crate::version::{DeviceId, Version};
 use crate::xeddsa;
 

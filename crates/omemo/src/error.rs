@@ -1,6 +1,7 @@
 //! Errors of all operations.
 
-use crate::keys::IdentityKey;
+use crate::identity_key::IdentityKey;
+use crate::limits::MAX_SKIP;
 
 /// Cause of a failed operation. No operation that fails changes any state.
 ///
@@ -50,7 +51,7 @@ pub enum Error {
     #[error("cannot decrypt the message a second time: it was decrypted before")]
     Duplicate,
     /// A message that skips more messages than [`crate::MAX_SKIP`].
-    #[error("cannot decrypt the message: it skips more than {limit} messages", limit = crate::MAX_SKIP)]
+    #[error("cannot decrypt the message: it skips more than {limit} messages", limit = MAX_SKIP)]
     TooFarAhead,
     /// An authentication code that is wrong: the message was altered or belongs to another session.
     #[error("cannot decrypt the message: it was altered, or it belongs to another session")]

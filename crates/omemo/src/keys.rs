@@ -1,7 +1,6 @@
-//! Key pairs: the identity of a device, its public form, and the X25519 pairs of prekeys and ratchets.
+//! Key pairs: the identity of a device, and the X25519 pairs of prekeys and ratchets; public keys on the wire.
 
 use core::fmt;
-use core::hash::{Hash, Hasher};
 
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::montgomery::MontgomeryPoint;
@@ -12,13 +11,12 @@ use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::identity_key::{IdentityKey, KEY_LEN_BYTES};
 use crate::version::Version;
 
 /// 32 secret bytes that are wiped when dropped.
 pub(crate) type Secret = Zeroizing<[u8; 32]>;
 
-/// Length of an encoded Curve25519 or Ed25519 key in bytes.
-const KEY_LEN_BYTES: usize = 32;
 /// First byte of a key of [`Version::Axolotl`] on the wire.
 const AXOLOTL_KEY_TYPE: u8 = 5;
 
@@ -96,18 +94,6 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Public identity key of a device.
-///
-/// Two keys are equal if their fingerprints are equal. The versions transfer the key in different forms:
-/// [`Version::Axolotl`] as an X25519 key, [`Version::Omemo2`] as an Ed25519 key, from which the other follows.
-///
-/// `Display` writes the fingerprint in eight groups of eight digits, as people compare it.
-#[derive(Clone, Copy)]
-pub struct IdentityKey {
-    x25519: [u8; 32],
-    ed25519: Option<[u8; 32]>,
-}
-
 impl IdentityKey {
     /// Parses an X25519 key, the form of [`Version::Axolotl`] without its leading byte 05.
     ///
@@ -141,44 +127,6 @@ impl IdentityKey {
         })
     }
 
-    /// Returns the X25519 form.
-    pub const fn x25519(&self) -> &[u8; 32] {
-        &self.x25519
-    }
-
-    /// Returns the Ed25519 form, if the key was received in that form or is this device's own.
-    pub const fn ed25519(&self) -> Option<&[u8; 32]> {
-        self.ed25519.as_ref()
-    }
-
-    /// Returns the fingerprint: the X25519 form in 64 lower-case hexadecimal digits.
-    ///
-    /// Both versions of one device have the same fingerprint (XEP-0384 0.9, "Security Considerations").
-    pub fn fingerprint(&self) -> String {
-        let mut out = String::with_capacity(2 * KEY_LEN_BYTES);
-        for byte in self.x25519 {
-            push_hex(&mut out, byte);
-        }
-        out
-    }
-
-    /// Returns whether a fingerprint that a person wrote down is that of this key.
-    ///
-    /// White space, colons and the case of letters do not count, nor does a leading byte 05.
-    ///
-    /// ```
-    /// let key = *omemo::Identity::from_seed(&[7; 32]).public();
-    /// assert!(key.has_fingerprint(&key.to_string()));
-    /// assert!(key.has_fingerprint(&format!("05{}", key.fingerprint().to_uppercase())));
-    /// assert!(!key.has_fingerprint(&key.fingerprint()[..63]));
-    /// ```
-    pub fn has_fingerprint(&self, text: &str) -> bool {
-        let mut digits: String = text.chars().filter(|c| !c.is_whitespace() && *c != ':').collect();
-        digits.make_ascii_lowercase();
-        let own = self.fingerprint();
-        digits == own || digits.strip_prefix("05") == Some(&own)
-    }
-
     /// Returns the bytes of the key on the wire and in the associated data.
     pub(crate) fn to_wire(self, version: Version) -> Result<Vec<u8>, Error> {
         match version {
@@ -192,47 +140,6 @@ impl IdentityKey {
             Version::Axolotl => Self::from_x25519(&key_from_wire(version, bytes)?),
             Version::Omemo2 => Self::from_ed25519(bytes.try_into().map_err(|_| Error::InvalidKey)?),
         }
-    }
-}
-
-impl PartialEq for IdentityKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.x25519 == other.x25519
-    }
-}
-
-impl Eq for IdentityKey {}
-
-impl Hash for IdentityKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.x25519.hash(state);
-    }
-}
-
-impl fmt::Display for IdentityKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, group) in self.x25519.chunks(4).enumerate() {
-            if at > 0 {
-                f.write_str(" ")?;
-            }
-            for byte in group {
-                write!(f, "{byte:02x}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for IdentityKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IdentityKey({})", self.fingerprint())
-    }
-}
-
-/// Appends a byte as two lower-case hexadecimal digits.
-pub(crate) fn push_hex(out: &mut String, byte: u8) {
-    for digit in [byte >> 4, byte & 15] {
-        out.push(char::from_digit(digit.into(), 16).expect("a digit is below 16"));
     }
 }
 
@@ -255,6 +162,18 @@ pub(crate) fn key_from_wire(version: Version, bytes: &[u8]) -> Result<[u8; 32], 
     };
     let key = key.and_then(|key| <[u8; 32]>::try_from(key).ok());
     key.filter(is_canonical).ok_or(Error::InvalidKey)
+}
+
+/// Decodes the ephemeral key of a key exchange. No authentication code covers it, and X25519 gives one result for the key
+/// and for its sums with the points of small order: each of them would let the key exchange pass once more. Every key
+/// that belongs to a private key is in the main subgroup.
+pub(crate) fn ephemeral_from_wire(version: Version, bytes: &[u8]) -> Result<[u8; 32], Error> {
+    let key = key_from_wire(version, bytes)?;
+    let point = MontgomeryPoint(key).to_edwards(0).ok_or(Error::InvalidKey)?;
+    if point.is_small_order() || !point.is_torsion_free() {
+        return Err(Error::InvalidKey);
+    }
+    Ok(key)
 }
 
 /// Returns whether the number is below the prime 2^255 - 19.
@@ -305,6 +224,7 @@ fn agree(secret: &StaticSecret, theirs: &[u8; 32]) -> Result<Secret, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity_key::push_hex;
 
     #[test]
     fn one_key_has_one_encoding() {

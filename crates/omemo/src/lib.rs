@@ -25,13 +25,17 @@
 //!   [`MAX_PAYLOAD_BYTES`].
 
 #![forbid(unsafe_code)]
+#![warn(clippy::missing_errors_doc)]
 
 mod account;
 mod attachment;
 mod bundle;
+mod encrypted;
 mod error;
+mod identity_key;
 mod kdf;
 mod keys;
+mod limits;
 mod message;
 mod payload;
 mod protobuf;
@@ -47,11 +51,13 @@ pub mod xml;
 pub use account::{Account, PREKEYS};
 pub use attachment::{Attachment, AttachmentDecryptor, AttachmentEncryptor};
 pub use bundle::{Bundle, Device, DeviceList, Label, MAX_DEVICES, MAX_LABEL_CHARS, MAX_PREKEYS, PreKey};
+pub use encrypted::{Encrypted, EncryptedKey, MAX_KEYS, RecipientKey};
 pub use error::Error;
-pub use keys::{Identity, IdentityKey};
-pub use message::{Decrypted, Encrypted, EncryptedKey, MAX_KEYS, MessageBuilder, RecipientKey};
+pub use identity_key::IdentityKey;
+pub use keys::Identity;
+pub use limits::{MAX_SKIP, MAX_SKIPPED_KEYS};
+pub use message::{Decrypted, MessageBuilder};
 pub use payload::MAX_PAYLOAD_BYTES;
-pub use ratchet::{MAX_SKIP, MAX_SKIPPED_KEYS};
 pub use session::Session;
 pub use version::{DeviceId, InvalidDeviceId, Version};
 

@@ -20,15 +20,11 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::kdf::{self, CipherKeys};
 use crate::keys::{KeyPair, Secret};
+use crate::limits::{MAX_SKIP, MAX_SKIPPED_KEYS};
 use crate::state::{Reader, Writer};
 use crate::version::Version;
 use crate::wire::{self, Header, Message};
 
-/// Largest number of messages that one message may skip in a chain (XEP-0384 0.9, "Double Ratchet",
-/// recommends 1000).
-pub const MAX_SKIP: u32 = 1000;
-/// Largest number of stored keys of skipped messages in one session. The oldest are dropped first.
-pub const MAX_SKIPPED_KEYS: usize = 2000;
 /// Number of receiving chains that are remembered.
 const MAX_CHAINS: usize = 5;
 /// First message number at which the receiver has to answer, so that chains turn (XEP-0384 0.9,

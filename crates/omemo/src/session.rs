@@ -7,10 +7,11 @@ use zeroize::Zeroizing;
 
 use crate::account::Account;
 use crate::bundle::Bundle;
+use crate::encrypted::EncryptedKey;
 use crate::error::Error;
+use crate::identity_key::IdentityKey;
 use crate::kdf;
-use crate::keys::{IdentityKey, KeyPair};
-use crate::message::EncryptedKey;
+use crate::keys::KeyPair;
 use crate::ratchet::Ratchet;
 use crate::state::{Kind, Reader, Writer};
 use crate::version::Version;

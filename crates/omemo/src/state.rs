@@ -1,7 +1,7 @@
 //! The format of serialized state: a format byte, a kind byte, the fields in a fixed order, and a checksum.
 //!
 //! Reading is strict: a state that was cut, altered or written for something else is refused, never half read. The
-//! checksum finds damage; it is no protection against somebody who may write the state.
+//! checksum finds damage; it does not protect against somebody who may write the state.
 
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;

@@ -6,8 +6,9 @@ use std::convert::Infallible;
 use rand_core::{TryCryptoRng, TryRng};
 use serde_json::Value;
 
+use crate::identity_key::IdentityKey;
 use crate::kdf::{self, CipherKeys};
-use crate::keys::{Identity, IdentityKey, KeyPair, key_from_wire, key_to_wire};
+use crate::keys::{Identity, KeyPair, key_from_wire, key_to_wire};
 use crate::session::Session;
 use crate::wire::{KeyExchange, Message};
 use crate::{Account, DeviceId, EncryptedKey, Error, Version, payload, xeddsa};

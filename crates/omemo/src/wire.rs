@@ -11,8 +11,9 @@
 use hmac::Mac as _;
 
 use crate::error::Error;
+use crate::identity_key::IdentityKey;
 use crate::kdf::CipherKeys;
-use crate::keys::{IdentityKey, key_from_wire, key_to_wire};
+use crate::keys::{ephemeral_from_wire, key_from_wire, key_to_wire};
 use crate::protobuf::{self, write_bytes, write_number};
 use crate::version::Version;
 
@@ -212,7 +213,7 @@ impl<'a> KeyExchange<'a> {
             } else if field == identity_field {
                 identity = Some(value.bytes()?);
             } else if field == ephemeral_field {
-                ephemeral = Some(key_from_wire(version, value.bytes()?)?);
+                ephemeral = Some(value.bytes()?);
             } else if field == message_field {
                 message = Some(value.bytes()?);
             } else if version == Version::Axolotl && field == 5 {
@@ -224,7 +225,7 @@ impl<'a> KeyExchange<'a> {
             prekey: prekey.ok_or(Error::NoPreKey)?,
             signed_prekey: signed.ok_or(MALFORMED)?,
             identity: IdentityKey::from_wire(version, identity.ok_or(MALFORMED)?)?,
-            ephemeral: ephemeral.ok_or(MALFORMED)?,
+            ephemeral: ephemeral_from_wire(version, ephemeral.ok_or(MALFORMED)?)?,
             registration,
             message: message.ok_or(MALFORMED)?,
         })

@@ -3,6 +3,8 @@
 mod common;
 
 use common::{Peer, VERSIONS, connected, rng};
+use curve25519_dalek::constants::EIGHT_TORSION;
+use curve25519_dalek::montgomery::MontgomeryPoint;
 use omemo::{Account, Encrypted, EncryptedKey, Error, Session, Version};
 use proptest::prelude::*;
 
@@ -151,7 +153,7 @@ fn other_protocol_versions_are_refused() {
 
 /// Points of order 1, 2, 4 and 8 as X25519 keys.
 fn small_order() -> Vec<[u8; 32]> {
-    let mut keys: Vec<[u8; 32]> = curve25519_dalek::constants::EIGHT_TORSION
+    let mut keys: Vec<[u8; 32]> = EIGHT_TORSION
         .iter()
         .map(|point| point.to_montgomery().to_bytes())
         .collect();
@@ -223,6 +225,32 @@ fn key_exchanges_with_keys_of_small_order_are_refused() {
             }
         }
         assert!(places >= 3, "{places}");
+    }
+}
+
+/// No code covers the ephemeral key, and a point of small order added to it changes no result of X25519: the same message
+/// would pass as a second key exchange.
+#[test]
+fn a_key_exchange_is_not_read_twice_with_a_shifted_ephemeral_key() {
+    for version in VERSIONS {
+        let (mut bob, message) = exchange(version);
+        let data = &message.keys[0].key.data;
+        let tag: &[u8] = match version {
+            Version::Axolotl => &[0x12, 33, 5],
+            Version::Omemo2 => &[0x22, 32],
+        };
+        let at = data.windows(tag.len()).position(|window| window == tag).unwrap() + tag.len();
+        let key = MontgomeryPoint(*data[at..].first_chunk().unwrap());
+        let key = key.to_edwards(0).unwrap();
+        assert_eq!(bob.read(&message).unwrap(), b"text");
+        let before = bob.state();
+        for shift in &EIGHT_TORSION[1..] {
+            let mut shifted = data.clone();
+            shifted[at..at + 32].copy_from_slice((key + shift).to_montgomery().as_bytes());
+            let result = bob.read(&with_data(&message, shifted));
+            assert_eq!(result, Err(Error::InvalidKey), "{version}");
+            assert!(bob.state() == before);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use session_protocol::onion::{self, Cipher, Sealed};
 use session_protocol::padding::Padding;
 use session_protocol::{Identity, ServerSecret};
 
-/// How long each operation is repeated.
+/// Time for which each operation is repeated.
 const TIME: Duration = Duration::from_millis(600);
 
 fn measure<T>(name: &str, mut run: impl FnMut() -> T) {

@@ -19,7 +19,7 @@ pub const NONCE_HEADER: &str = "X-SOGS-Nonce";
 pub const TIMESTAMP_HEADER: &str = "X-SOGS-Timestamp";
 /// Header with the signature.
 pub const SIGNATURE_HEADER: &str = "X-SOGS-Signature";
-/// How far a client's clock may be from the server's, seconds either way.
+/// Maximum difference between a client's clock and the server's, seconds in either direction.
 pub const TIMESTAMP_TOLERANCE_SECS: u64 = 86_400;
 /// Length of a nonce, bytes.
 pub const NONCE_LEN_BYTES: usize = 16;
@@ -236,14 +236,14 @@ pub struct RawHeaders<'a> {
     pub signature: Option<&'a str>,
 }
 
-/// Why a request's authentication is refused; the texts are what the reference server answers.
+/// Reason why a request's authentication is refused. The texts are those of the reference server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
     /// Some of the four headers are there and some are not. Status 400.
     #[error("Invalid authentication headers: missing {missing}/4 required X-SOGS-* headers")]
     MissingHeaders {
-        /// How many are missing, 1 to 3.
+        /// Number of missing headers, 1 to 3.
         missing: usize,
     },
     /// Neither 66 hexadecimal digits nor base64 of 33 bytes. Status 400.
@@ -252,19 +252,19 @@ pub enum AuthError {
     /// A prefix other than `00`, `15` and `25`; the text is the reference's, which has no `25`. Status 400.
     #[error("Invalid authentication: X-SOGS-Pubkey must be 00- or 15- prefixed")]
     WrongPrefix,
-    /// The key is no point of the main subgroup. Status 400.
+    /// The key is not a point of the main subgroup. Status 400.
     #[error("Invalid authentication: given X-SOGS-Pubkey is not a valid Ed25519 pubkey")]
     InvalidPoint,
     /// A `00` key on a server that insists on blinded ids; the text is [`BLINDING_REQUIRED`]. Status 400.
     #[error("Invalid authentication: this server requires the use of blinded ids")]
     BlindingRequired,
-    /// Not 16 bytes in base64 or hex. Status 400.
+    /// The nonce is not 16 bytes in base64 or hex. Status 400.
     #[error("Invalid authentication: X-SOGS-Nonce must be 16 bytes (base64 or hex)")]
     InvalidNonce,
-    /// Not 64 bytes in base64 or hex. Status 400.
+    /// The signature is not 64 bytes in base64 or hex. Status 400.
     #[error("Invalid authentication: X-SOGS-Signature must be 64 bytes (base64 or hex)")]
     InvalidSignature,
-    /// Not a decimal number of seconds. Status 400.
+    /// The timestamp is not a decimal number of seconds. Status 400.
     #[error("Invalid authentication: X-SOGS-Timestamp is not a valid timestamp")]
     InvalidTimestamp,
     /// More than 24 hours from the server's clock. Status 425.
@@ -275,7 +275,7 @@ pub enum AuthError {
     SignatureMismatch,
 }
 
-/// A claim of identity whose form is right, whose time is right, and whose signature nobody has looked at yet.
+/// A claim of identity with a valid form and time, and a signature that is not checked yet.
 ///
 /// Between [`Unverified::parse`] and [`Unverified::verify`] the server refuses banned ids and used nonces.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! Blinded ids: who an account is on one server, without saying who it is elsewhere.
+//! Blinded ids: the identity of an account on one server, which cannot be linked to its id elsewhere.
 //!
 //! Version 1 (`15`) multiplies the account key by a factor of the server alone. From a Session ID two candidates
 //! follow, which differ in their top bit, because the id hides the sign of the Ed25519 key: see [`Blinder`].
@@ -30,6 +30,18 @@ fn factor25(x25519: &[u8; 32], server: &ServerKey) -> Scalar {
         .chain_update(server.as_bytes())
         .finalize();
     Scalar::from_bytes_mod_order_wide(&hash.into())
+}
+
+impl Identity {
+    /// This account as one server sees it under version 1 blinding.
+    pub fn blind15(&self, server: &ServerKey) -> Blind15 {
+        Blind15::new(self, server)
+    }
+
+    /// This account as one server sees it under version 2 blinding.
+    pub fn blind25(&self, server: &ServerKey) -> Blind25 {
+        Blind25::new(self, server)
+    }
 }
 
 /// An account under version 1 blinding on one server.
@@ -136,15 +148,82 @@ impl Blind25 {
 pub struct Blinder {
     server: ServerKey,
     k: Scalar,
+    k_inverse: Scalar,
+}
+
+/// All ids that follow from one account on one server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountIds {
+    /// The account's `05` id.
+    pub account: SessionId,
+    /// The positive Ed25519 key of the account.
+    pub ed25519: [u8; 32],
+    /// The `15` id with its sign bit clear.
+    pub blind15: SessionId,
+    /// The account's `25` id on this server.
+    pub blind25: SessionId,
+    /// The `15` id, with its sign bit clear, of the account that the key of the `15` id would be.
+    pub beyond15: SessionId,
+    /// The same for the key of the `25` id.
+    pub beyond25: SessionId,
 }
 
 impl Blinder {
     /// A matcher for one server.
     pub fn new(server: &ServerKey) -> Self {
+        let k = factor15(server);
         Self {
             server: *server,
-            k: factor15(server),
+            k,
+            k_inverse: k.invert(),
         }
+    }
+
+    /// Computes all ids of the account with this `05` or `15` id. The key is tested once.
+    ///
+    /// # Errors
+    /// The id is of another kind, or its key is not a key.
+    pub fn ids(&self, id: &SessionId) -> Result<AccountIds, IdError> {
+        let (account, positive, blinded) = match id.prefix() {
+            Prefix::Account => {
+                let positive = account_point(id)?;
+                (*id, positive, keys::mul_public(&positive, &self.k))
+            }
+            Prefix::Blind15 => {
+                let blinded = keys::valid_point(id.key())?;
+                let point = keys::mul_public(&blinded, &self.k_inverse);
+                let account = SessionId::new(Prefix::Account, point.to_montgomery().to_bytes());
+                let is_negative = point.compress().as_bytes()[31] & 0x80 != 0;
+                (account, if is_negative { -point } else { point }, blinded)
+            }
+            _ => return Err(IdError::WrongKind),
+        };
+        let blinded25 = keys::mul_public(&positive, &factor25(account.key(), &self.server));
+        Ok(AccountIds {
+            account,
+            ed25519: positive.compress().to_bytes(),
+            blind15: absolute_of_point(&blinded),
+            blind25: SessionId::new(Prefix::Blind25, blinded25.compress().to_bytes()),
+            beyond15: absolute15(&self.id15_of_point(&blinded)),
+            beyond25: absolute15(&self.id15_of_point(&blinded25)),
+        })
+    }
+
+    /// The `15` id with its sign bit clear of the account that a blinded key would be, and the `25` id of the account whose
+    /// blinded key of version 1 it would be. The key is tested once.
+    ///
+    /// # Errors
+    /// The key is not a key.
+    pub fn beyond(&self, blinded: &[u8; 32]) -> Result<[SessionId; 2], IdError> {
+        let point = keys::valid_point(blinded)?;
+        let account = keys::mul_public(&point, &self.k_inverse);
+        let is_negative = account.compress().as_bytes()[31] & 0x80 != 0;
+        let positive = if is_negative { -account } else { account };
+        let account = SessionId::new(Prefix::Account, account.to_montgomery().to_bytes());
+        Ok([
+            absolute15(&self.id15_of_point(&point)),
+            self.id25_of_point(&account, &positive),
+        ])
     }
 
     /// The two `15` ids that `account` (a `05` id) may have here. The first has the top bit clear and is the
@@ -168,14 +247,14 @@ impl Blinder {
             return Err(IdError::WrongKind);
         }
         let point = keys::valid_point(blinded.key())?;
-        let account = keys::mul_public(&point, &self.k.invert());
+        let account = keys::mul_public(&point, &self.k_inverse);
         Ok(SessionId::new(
             Prefix::Account,
             account.to_montgomery().to_bytes(),
         ))
     }
 
-    /// Whether the blinded id (15 or 25) is that of `account` (a `05` id) here.
+    /// Returns true if the blinded id (15 or 25) belongs to `account` (a `05` id) on this server.
     pub fn matches(&self, account: &SessionId, blinded: &SessionId) -> bool {
         match blinded.prefix() {
             Prefix::Blind15 => self
@@ -218,6 +297,10 @@ pub fn absolute15(id: &SessionId) -> SessionId {
     let mut key = *id.key();
     key[31] &= 0x7f;
     SessionId::new(Prefix::Blind15, key)
+}
+
+fn absolute_of_point(point: &EdwardsPoint) -> SessionId {
+    absolute15(&SessionId::new(Prefix::Blind15, point.compress().to_bytes()))
 }
 
 fn account_point(account: &SessionId) -> Result<EdwardsPoint, IdError> {

@@ -1,6 +1,6 @@
 //! The protobuf of a message: `Content` and what it carries in rooms and direct messages.
 //!
-//! The structs are the wire format: every optional field of the schema is an `Option`, field numbers stand on the
+//! The structs are the wire format: every optional field of the schema is an `Option`, field numbers are on the
 //! fields, and unknown fields are skipped. [`Content::text`] makes what a client shows; [`Content::decode_bounded`]
 //! is the way in for bytes from outside.
 
@@ -14,39 +14,41 @@ pub const MAX_REPEATED: usize = 1024;
 pub const MAX_BODY_CODE_POINTS: usize = 2_000;
 /// Most attachments that a client shows in one message.
 pub const MAX_ATTACHMENTS: usize = 32;
-/// How far `sigTimestamp` may be from the server's `posted` before clients drop the message, milliseconds.
+/// Maximum difference between `sigTimestamp` and the server's `posted`, milliseconds. Clients drop other messages.
 pub const SIG_TIMESTAMP_TOLERANCE_MS: u64 = 6 * 60 * 60 * 1000;
 
-/// Why bytes are no content.
+/// Reason why bytes are not valid content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ContentError {
-    /// Longer than [`MAX_CONTENT_LEN_BYTES`].
+    /// The content is longer than [`MAX_CONTENT_LEN_BYTES`].
     #[error("the content is longer than {MAX_CONTENT_LEN_BYTES} bytes")]
     TooLong,
     /// More than [`MAX_REPEATED`] attachments and previews.
     #[error("the content has more than {MAX_REPEATED} attachments and previews")]
     TooMany,
-    /// Not the protobuf of a `Content`.
+    /// The bytes are not the protobuf of a `Content`.
     #[error("the content cannot be decoded: {0}")]
     Malformed(#[from] prost::DecodeError),
 }
 
-/// What is padded and signed.
+/// Content of a post, which is padded and signed.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Content {
     /// The message to show. Everything else that the schema has is not used in rooms.
     #[prost(message, optional, tag = "1")]
     pub data_message: Option<DataMessage>,
-    /// When it was signed, milliseconds since 1970. Within 6 hours of the server's `posted`, or clients drop it.
+    /// Time of signing, milliseconds since 1970. Clients drop the message unless it is within 6 hours of the server's
+    /// `posted`.
     #[prost(uint64, optional, tag = "15")]
     pub sig_timestamp: Option<u64>,
 }
 
 /// A visible message.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct DataMessage {
-    /// The text.
+    /// Text of the message.
     #[prost(string, optional, tag = "1")]
     pub body: Option<String>,
     /// Files, at most 32.
@@ -70,7 +72,7 @@ pub struct DataMessage {
     /// A reaction; in rooms the server's own endpoints are used instead.
     #[prost(message, optional, tag = "11")]
     pub reaction: Option<Reaction>,
-    /// Who the sender says to be.
+    /// The sender's profile, as the sender claims it.
     #[prost(message, optional, tag = "101")]
     pub profile: Option<Profile>,
     /// An invitation to a community.
@@ -79,13 +81,14 @@ pub struct DataMessage {
     /// Set on copies to the sender's own devices.
     #[prost(string, optional, tag = "105")]
     pub sync_target: Option<String>,
-    /// The sender takes no direct messages from people met in communities.
+    /// The sender accepts no direct messages from people met in communities.
     #[prost(bool, optional, tag = "106")]
     pub blocks_community_message_requests: Option<bool>,
 }
 
 /// Name and picture of a sender.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct Profile {
     /// The name to show. A profile without it is ignored.
     #[prost(string, optional, tag = "1")]
@@ -93,13 +96,14 @@ pub struct Profile {
     /// URL of the encrypted picture on the file server.
     #[prost(string, optional, tag = "2")]
     pub profile_picture: Option<String>,
-    /// When the profile changed last, seconds since 1970.
+    /// Time of the profile's last change, seconds since 1970.
     #[prost(uint64, optional, tag = "3")]
     pub last_update_seconds: Option<u64>,
 }
 
 /// A pointer to the message that is answered.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct Quote {
     /// The quoted message's time, milliseconds since 1970.
     #[prost(uint64, optional, tag = "1")]
@@ -117,6 +121,7 @@ pub struct Quote {
 
 /// A file of a quoted message.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct QuotedAttachment {
     /// Media type.
     #[prost(string, optional, tag = "1")]
@@ -127,15 +132,16 @@ pub struct QuotedAttachment {
     /// A small picture of it.
     #[prost(message, optional, tag = "3")]
     pub thumbnail: Option<AttachmentPointer>,
-    /// As in [`AttachmentPointer::flags`].
+    /// Same as [`AttachmentPointer::flags`].
     #[prost(uint32, optional, tag = "4")]
     pub flags: Option<u32>,
 }
 
-/// What is behind a link.
+/// Preview of a link.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct Preview {
-    /// The link, as it stands in the body.
+    /// The link, as in the body.
     #[prost(string, optional, tag = "1")]
     pub url: Option<String>,
     /// Title of the page.
@@ -148,6 +154,7 @@ pub struct Preview {
 
 /// A reaction as a message (not used in rooms).
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct Reaction {
     /// The message's time, milliseconds since 1970.
     #[prost(uint64, optional, tag = "1")]
@@ -155,7 +162,7 @@ pub struct Reaction {
     /// The message's author.
     #[prost(string, optional, tag = "2")]
     pub author: Option<String>,
-    /// The emoji.
+    /// Emoji of the reaction.
     #[prost(string, optional, tag = "3")]
     pub emoji: Option<String>,
     /// 0 adds it, 1 removes it.
@@ -165,17 +172,19 @@ pub struct Reaction {
 
 /// An invitation to another community.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct Invitation {
-    /// Its join link.
+    /// Join link of the community.
     #[prost(string, optional, tag = "1")]
     pub url: Option<String>,
-    /// Its name.
+    /// Name of the community.
     #[prost(string, optional, tag = "3")]
     pub name: Option<String>,
 }
 
-/// Where a file lies and what it is. In rooms the file is neither encrypted nor padded: no key, no digest.
+/// Location and description of a file. In rooms the file is neither encrypted nor padded: no key, no digest.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct AttachmentPointer {
     /// The file's number on the server.
     #[prost(fixed64, required, tag = "1")]
@@ -210,6 +219,39 @@ pub struct AttachmentPointer {
     /// `SERVER_URL/room/TOKEN/file/ID`; receivers take the last segment as the file's number.
     #[prost(string, optional, tag = "101")]
     pub url: Option<String>,
+}
+
+/// Writes `Debug` forms that show the name of the type alone: texts, names and keys of messages belong in no log.
+macro_rules! debug_without_content {
+    ($($name:ident),+) => {
+        $(impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        })+
+    };
+}
+
+debug_without_content!(Profile, Quote, QuotedAttachment, Preview, Reaction, Invitation);
+
+impl core::fmt::Debug for DataMessage {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("DataMessage")
+            .field("body_bytes", &self.body.as_ref().map(String::len))
+            .field("attachments", &self.attachments)
+            .field("flags", &self.flags)
+            .field("timestamp", &self.timestamp)
+            .finish_non_exhaustive()
+    }
+}
+
+impl core::fmt::Debug for AttachmentPointer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("AttachmentPointer")
+            .field("size", &self.size)
+            .field("has_key", &self.key.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Content {
@@ -269,7 +311,7 @@ impl Content {
             .map_or(&[], |message| &message.attachments)
     }
 
-    /// Whether clients show anything for this content, by the rule of the desktop app.
+    /// Returns true if clients show anything for this content, by the rule of the desktop app.
     pub fn is_visible(&self) -> bool {
         self.data_message.as_ref().is_some_and(|m| {
             matches!(m.flags.unwrap_or(0), 0 | 2)
@@ -283,7 +325,7 @@ impl Content {
         })
     }
 
-    /// Whether clients drop the message because `sigTimestamp` is too far from the server's `posted` (seconds).
+    /// Returns true if clients drop the message because `sigTimestamp` is too far from the server's `posted` (seconds).
     pub fn is_out_of_time(&self, posted_secs: f64) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of this era fit 52 bits")]
         self.sig_timestamp
@@ -340,7 +382,7 @@ fn count_repeated(mut bytes: &[u8], level: Level, limit: usize) -> usize {
                 rest.len() - after.len() + inner.len()
             }
             5 => 4,
-            // Groups: the schema has none and decoding skips them. What stands in one is counted as if it stood here.
+            // Groups: the schema has none and decoding skips them. What is in one is counted as if it stood here.
             _ => 0,
         };
         let Some(next) = rest.get(skip..) else {
@@ -392,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn what_clients_show() {
+    fn the_parts_that_clients_show() {
         assert!(Content::text("x", None, 0).is_visible());
         assert!(!Content::text("", Some("Bot"), 0).is_visible());
         assert!(!Content::default().is_visible());

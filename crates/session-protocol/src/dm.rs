@@ -16,15 +16,15 @@ use crate::keys::{self, Identity};
 
 /// Length of the nonce at the end, bytes.
 pub const NONCE_LEN_BYTES: usize = 24;
-/// What encryption adds to the padded content: version, sender's key, tag, nonce; bytes.
+/// Bytes that encryption adds to the padded content: version, sender's key, tag, nonce.
 pub const OVERHEAD_LEN_BYTES: usize = 1 + 32 + 16 + NONCE_LEN_BYTES;
 const VERSION: u8 = 0;
 
-/// Why a direct message cannot be made or opened.
+/// Reason why a direct message cannot be made or opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DmError {
-    /// The other side's id is no valid `15` or `25` id.
+    /// The other side's id is not a valid `15` or `25` id.
     #[error("the other side's id is not a valid blinded id")]
     NotBlinded,
     /// Shorter than the shortest message.
@@ -33,7 +33,7 @@ pub enum DmError {
     /// A version byte other than 0.
     #[error("the message has version {0}, only 0 is known")]
     UnknownVersion(u8),
-    /// Not encrypted between these two, or changed.
+    /// The message is not encrypted between these two ids, or was changed.
     #[error("the message cannot be decrypted: it is not between these two ids, or was changed")]
     Decryption,
     /// The sender's key inside does not blind to the sender's id.

@@ -1,4 +1,4 @@
-//! Who and where: Session IDs, room tokens and server keys, parsed once and printed exactly as on the wire.
+//! Session IDs, room tokens and server keys, parsed once and printed exactly as on the wire.
 
 use core::fmt;
 use core::hash::{Hash, Hasher};
@@ -8,26 +8,26 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::encoding;
 
-/// What an id, a token or a key looked like when it was none.
+/// Reason why a text or bytes are not a valid id, token or key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdError {
-    /// Not 66 hexadecimal digits.
+    /// The id is not 66 hexadecimal digits.
     #[error("a Session ID has 66 hexadecimal digits")]
     NotAnId,
     /// The first byte is none of the known prefixes.
     #[error("a Session ID starts with 05, 15, 25, 03, 00 or ff")]
     UnknownPrefix,
-    /// The 32 bytes behind the prefix are no usable public key.
+    /// The 32 bytes after the prefix are not a usable public key.
     #[error("the key inside the id is not a valid public key")]
     NotAKey,
     /// An id of another kind was needed here.
     #[error("this needs an id of another kind")]
     WrongKind,
-    /// Not 1 to 64 of letters, digits, `_` and `-`.
+    /// The token is not 1 to 64 letters, digits, `_` and `-`.
     #[error("a room token is 1 to 64 letters, digits, '-' and '_'")]
     NotAToken,
-    /// Not 32 bytes in hex, base64 or z-base-32.
+    /// The key is not 32 bytes in hex, base64 or z-base-32.
     #[error("a server key is 32 bytes, written as 64 hexadecimal digits")]
     NotAServerKey,
 }
@@ -51,7 +51,7 @@ pub enum Prefix {
 }
 
 impl Prefix {
-    /// The kind that `byte` stands for.
+    /// Returns the kind of id for `byte`.
     pub fn from_byte(byte: u8) -> Option<Self> {
         Some(match byte {
             0x00 => Self::Unblinded,
@@ -94,12 +94,12 @@ impl SessionId {
         self.0[1..].first_chunk().expect("33 bytes")
     }
 
-    /// All 33 bytes.
+    /// Returns all 33 bytes: prefix and key.
     pub fn as_bytes(&self) -> &[u8; 33] {
         &self.0
     }
 
-    /// Whether this is a blinded id (`15` or `25`).
+    /// Returns true if this is a blinded id (`15` or `25`).
     pub fn is_blinded(&self) -> bool {
         matches!(self.prefix(), Prefix::Blind15 | Prefix::Blind25)
     }

@@ -11,7 +11,6 @@ use sha2::{Digest as _, Sha512};
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::blind::{Blind15, Blind25};
 use crate::id::{IdError, Prefix, ServerKey, SessionId};
 use crate::mnemonic::{self, MnemonicError};
 
@@ -75,8 +74,16 @@ impl Identity {
     /// The account of a seed in hexadecimal: 64 digits, or the 32 that a recovery phrase carries.
     pub fn from_seed_hex(text: &str) -> Option<Self> {
         match text.len() {
-            64 => crate::encoding::array_from_hex(text).map(Self::from_seed),
-            32 => crate::encoding::array_from_hex(text).map(|entropy| Self::from_entropy(&entropy)),
+            64 => {
+                let mut seed = Zeroizing::new([0; 32]);
+                hex::decode_to_slice(text, &mut *seed).ok()?;
+                Some(Self::from_seed(*seed))
+            }
+            32 => {
+                let mut entropy = Zeroizing::new([0; 16]);
+                hex::decode_to_slice(text, &mut *entropy).ok()?;
+                Some(Self::from_entropy(&entropy))
+            }
             _ => None,
         }
     }
@@ -96,13 +103,25 @@ impl Identity {
     /// The recovery phrase, where the seed has one (its second half is zero).
     pub fn to_mnemonic(&self) -> Option<Zeroizing<String>> {
         let (entropy, rest) = self.seed.split_at(16);
-        // Whether a phrase exists is not a secret; the bytes are, and they are not compared one by one with others.
+        // The existence of a phrase is not a secret, but the bytes are; they are not compared one by one with others.
         rest.iter()
             .all(|&b| b == 0)
             .then(|| mnemonic::encode(entropy.try_into().expect("16 bytes")))
     }
 
-    /// The seed. Whoever has it is this account.
+    /// The seed in hexadecimal, wiped when dropped. It has room for a line break: a text that grows beyond its room leaves
+    /// a copy behind.
+    pub fn expose_seed_hex(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(2 * self.seed.len() + 1));
+        for byte in self.seed {
+            for digit in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(digit.into(), 16).expect("below 16"));
+            }
+        }
+        text
+    }
+
+    /// The seed. Anybody who has it controls this account.
     pub fn expose_seed(&self) -> &[u8; 32] {
         &self.seed
     }
@@ -130,16 +149,6 @@ impl Identity {
     /// The X25519 secret, clamped.
     pub fn x25519_secret(&self) -> &[u8; 32] {
         &self.clamped
-    }
-
-    /// This account as one server sees it under version 1 blinding.
-    pub fn blind15(&self, server: &ServerKey) -> Blind15 {
-        Blind15::new(self, server)
-    }
-
-    /// This account as one server sees it under version 2 blinding.
-    pub fn blind25(&self, server: &ServerKey) -> Blind25 {
-        Blind25::new(self, server)
     }
 
     /// Plain Ed25519, for unblinded requests.
@@ -179,7 +188,7 @@ impl Identity {
         &self.hash_prefix
     }
 
-    /// Whether the Ed25519 key has its sign bit set, which half of all accounts do.
+    /// Returns true if the Ed25519 key has its sign bit set, as half of all accounts do.
     pub(crate) fn is_negative(&self) -> bool {
         self.ed25519[31] >> 7 == 1
     }
@@ -282,7 +291,7 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// Whether the y of an encoded point is below the field's prime, as every encoder writes it.
+/// Returns true if the y of an encoded point is below the field's prime, as every encoder writes it.
 fn is_canonical(public: &[u8; 32]) -> bool {
     let above = public[0] >= 0xed && public[1..31].iter().all(|&b| b == 0xff) && public[31] & 0x7f == 0x7f;
     !above
@@ -301,7 +310,7 @@ pub fn verify_xed25519(x25519: &[u8; 32], message: &[u8], signature: &Signature)
     VerifyingKey::from_x25519(x25519)?.verify_xed25519(message, signature)
 }
 
-/// The Edwards point with `y = (u - 1)/(u + 1)` and sign bit 0 that stands for an X25519 key.
+/// Returns the Edwards point of an X25519 key: `y = (u - 1)/(u + 1)`, sign bit 0.
 pub(crate) fn edwards_from_x25519(x25519: &[u8; 32]) -> Result<EdwardsPoint, IdError> {
     MontgomeryPoint(*x25519).to_edwards(0).ok_or(IdError::NotAKey)
 }
@@ -336,8 +345,10 @@ pub(crate) fn valid_point(bytes: &[u8; 32]) -> Result<EdwardsPoint, IdError> {
     }
 }
 
-/// Whether a public point is in the main subgroup. A point is iff the group order takes it to zero, that is, if one
-/// less takes it to its opposite; in time that depends on the (fixed) order alone.
+/// Returns true if a public point is in the main subgroup.
+///
+/// A point is in it if and only if the group order times the point is zero, that is, if the order minus one takes it to
+/// its opposite. The time depends on the (fixed) order alone.
 pub(crate) fn is_torsion_free(point: &EdwardsPoint) -> bool {
     mul_public(point, &-Scalar::ONE) == -point
 }
@@ -369,7 +380,7 @@ impl ServerSecret {
         Self::from_bytes(*bytes)
     }
 
-    /// The public key, as it stands in join links.
+    /// The public key, as in join links.
     pub fn public(&self) -> ServerKey {
         self.public
     }
@@ -511,6 +522,26 @@ mod tests {
     }
 
     #[test]
+    fn a_line_with_a_seed_leaves_no_copy_behind() {
+        let me = Identity::from_seed([0xc1; 32]);
+        let mut text = me.expose_seed_hex();
+        assert_eq!(*text, "c1".repeat(32));
+        let before = text.as_ptr();
+        text.push('\n');
+        assert_eq!(text.as_ptr(), before, "the text was not moved");
+        let again = Identity::from_seed_hex(text.trim()).expect("a seed");
+        assert_eq!(again.session_id(), me.session_id());
+        assert!(
+            Identity::from_seed_hex(&text).is_none() && Identity::from_seed_hex(&"g".repeat(64)).is_none()
+        );
+        let entropy = Identity::from_seed_hex(&"5a".repeat(16)).expect("a phrase");
+        assert_eq!(
+            entropy.session_id(),
+            Identity::from_entropy(&[0x5a; 16]).session_id()
+        );
+    }
+
+    #[test]
     fn debug_shows_no_secret() {
         let me = Identity::from_seed([0xc1; 32]);
         let shown = format!("{me:?} {:?}", ServerSecret::from_bytes([0x5e; 32]));
@@ -521,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn points_that_are_no_keys_are_refused() {
+    fn points_that_are_not_keys_are_refused() {
         // The identity, a point of order 8, and an encoding that is not canonical.
         let mut identity = [0; 32];
         identity[0] = 1;

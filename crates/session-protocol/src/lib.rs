@@ -21,6 +21,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`id`], [`link`] | ids, room tokens, server keys, join links: parsed once, printed as on the wire |
+//! | [`person`] | ways to name a person: id, short id, number of a message, display name |
 //! | [`keys`], [`mnemonic`] | an account from a seed or a recovery phrase; Ed25519, X25519, XEd25519 |
 //! | [`blind`] | blinded ids (15 and 25), their keys, signatures and matching |
 //! | [`auth`] | request authentication: headers for a client, verification for a server |
@@ -45,6 +46,7 @@ pub mod mnemonic;
 pub mod network;
 pub mod onion;
 pub mod padding;
+pub mod person;
 
 pub use auth::Signer;
 pub use id::{IdError, Prefix, RoomToken, ServerKey, SessionId};

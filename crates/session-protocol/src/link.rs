@@ -10,7 +10,7 @@ use crate::id::{IdError, RoomToken, ServerKey};
 /// Longest link we look at, bytes.
 const MAX_LEN_BYTES: usize = 2048;
 
-/// Why text is no join link.
+/// Reason why text is not a valid join link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LinkError {
@@ -57,12 +57,12 @@ impl JoinLink {
         &self.base_url
     }
 
-    /// The room.
+    /// Returns the token of the room.
     pub fn room(&self) -> &RoomToken {
         &self.room
     }
 
-    /// The server's key.
+    /// Returns the server's key.
     pub fn public_key(&self) -> ServerKey {
         self.public_key
     }

@@ -31,7 +31,7 @@ impl SignedPost {
     }
 }
 
-/// Why a post's signature does not make it the post of its author.
+/// Reason why a post's signature does not prove its author.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
@@ -39,7 +39,7 @@ pub enum VerifyError {
     #[error(transparent)]
     BadSignature(#[from] BadSignature),
     /// The author's id is of a kind that signs no posts.
-    #[error("the author's id is of a kind that signs no posts")]
+    #[error("ids of this kind cannot sign posts")]
     UnknownKind,
 }
 
@@ -58,7 +58,7 @@ impl Verifier {
     /// Most authors that are remembered.
     const MAX_AUTHORS: usize = 4096;
 
-    /// A verifier that knows no author yet.
+    /// A verifier that does not know the author yet.
     pub fn new() -> Self {
         Self::default()
     }

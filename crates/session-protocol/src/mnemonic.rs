@@ -17,20 +17,20 @@ const DATA_WORDS: usize = 12;
 static WORDS: LazyLock<Vec<&'static str>> =
     LazyLock::new(|| LIST.lines().filter(|line| !line.starts_with('#')).collect());
 
-/// Why words are no recovery phrase.
+/// Reason why words are not a valid recovery phrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MnemonicError {
-    /// Not 13 words.
+    /// The phrase does not have 13 words.
     #[error("a recovery phrase has 13 words, this has {found}")]
     WordCount {
-        /// Words found.
+        /// Number of words in the phrase.
         found: usize,
     },
     /// A word that the list does not have. The word itself is not shown: it may be part of a secret.
     #[error("word {position} of the recovery phrase is not in the word list")]
     UnknownWord {
-        /// Which word, counted from 1.
+        /// Position of the word, counted from 1.
         position: usize,
     },
     /// Three words that no four bytes encode to.
@@ -104,7 +104,7 @@ fn index_of(word: &str) -> Option<usize> {
     found
 }
 
-/// Which of the twelve words the thirteenth repeats: CRC-32 over their first three letters, modulo 12.
+/// Index of the word of the twelve that the thirteenth repeats: CRC-32 over their first three letters, modulo 12.
 fn checksum_position(indexes: &[usize; DATA_WORDS]) -> usize {
     let mut crc = crc32fast::Hasher::new();
     for &index in indexes {

@@ -1,6 +1,6 @@
 //! Direct messages to a Session ID over Session's storage network.
 //!
-//! The mailbox of an account lies on the service nodes of one swarm. A sender seals a message ([`message`]), finds the
+//! The mailbox of an account is on the service nodes of one swarm. A sender seals a message ([`message`]), finds the
 //! swarm ([`nodes`]), and asks one of its nodes to store the bytes ([`storage`]), straight or through hops ([`rpc`]).
 //! Each node answers with a signed receipt. [`agreement`], [`paths`] and [`faults`] decide which nodes to believe in and
 //! to call, and what a failed call asks for; they send nothing either.
@@ -38,10 +38,12 @@ pub mod agreement;
 pub mod content;
 mod entries;
 pub mod faults;
+pub mod files;
 pub mod message;
 pub mod nodes;
 pub mod paths;
 pub mod rpc;
+mod saved_nodes;
 mod sealed_box;
 pub mod storage;
 mod wire;

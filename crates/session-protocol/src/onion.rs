@@ -30,15 +30,15 @@ pub const MAX_ROUTING_LEN_BYTES: usize = 16 * 1024;
 /// Longest JSON inside the blob, bytes: method, endpoint and headers.
 pub const MAX_METADATA_LEN_BYTES: usize = 256 * 1024;
 
-/// Why an onion request or reply cannot be opened.
+/// Reason why an onion request or reply cannot be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnionError {
     /// Not `N ‖ blob[N] ‖ JSON`.
     #[error("the onion request is cut short or not framed as expected")]
     Framing,
-    /// The JSON behind the blob names no usable key.
-    #[error("the onion request names no valid ephemeral_key")]
+    /// The JSON behind the blob has no usable key.
+    #[error("the onion request has no valid ephemeral_key")]
     EphemeralKey,
     /// The JSON names a cipher that we do not have.
     #[error("the onion request's enc_type is not known")]
@@ -46,12 +46,15 @@ pub enum OnionError {
     /// The blob was not sealed to this key, or was changed on the way.
     #[error("the onion layer cannot be decrypted with this key")]
     Decryption,
-    /// What was inside is no request or reply of this version.
+    /// The answer is not base64: it is not sealed at all.
+    #[error("the answer is not base64")]
+    NotBase64,
+    /// The decrypted content is not a request or reply of this version.
     #[error("the content of the onion layer is malformed: {0}")]
     Malformed(&'static str),
 }
 
-/// How a blob is encrypted.
+/// Cipher of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cipher {
     /// AES-256-GCM; the default of the format, when `enc_type` is absent.
@@ -142,7 +145,7 @@ impl ReplyKey {
     /// Encrypts under a given nonce of [`Cipher::nonce_len`] bytes, which must never be used twice.
     ///
     /// # Panics
-    /// When the nonce has another length, or the plaintext more than 64 GB.
+    /// If the nonce has another length, or the plaintext is longer than 64 GB.
     pub fn seal_with_nonce(&self, plaintext: &[u8], nonce: &[u8]) -> Vec<u8> {
         let sealed = match self.cipher {
             Cipher::AesGcm => Aes256Gcm::new(&Key::<Aes256Gcm>::from(*self.key))
@@ -188,7 +191,7 @@ pub struct Sealed {
     pub blob: Vec<u8>,
     /// The client's one-time X25519 key.
     pub ephemeral: [u8; 32],
-    /// What the receiver's answer will be sealed with.
+    /// Key with which the receiver's answer is sealed.
     pub reply: ReplyKey,
 }
 
@@ -249,9 +252,9 @@ impl Sealed {
 /// One layer as its receiver opened it.
 #[derive(Debug)]
 pub struct Opened {
-    /// What was inside.
+    /// The decrypted content.
     pub plaintext: Vec<u8>,
-    /// What to seal the answer with.
+    /// Key to seal the answer with.
     pub reply: ReplyKey,
 }
 
@@ -315,7 +318,7 @@ fn headers_from_json(value: Option<&Value>) -> Result<Vec<(String, String)>, Oni
                 _ => Err(OnionError::Malformed("a header is neither text nor a number")),
             })
             .collect(),
-        Some(_) => Err(OnionError::Malformed("the headers are no JSON object")),
+        Some(_) => Err(OnionError::Malformed("the headers are not a JSON object")),
     }
 }
 
@@ -334,6 +337,6 @@ fn metadata(json: &[u8]) -> Result<Map<String, Value>, OnionError> {
     }
     match serde_json::from_slice(json) {
         Ok(Value::Object(fields)) => Ok(fields),
-        _ => Err(OnionError::Malformed("the metadata is no JSON object")),
+        _ => Err(OnionError::Malformed("the metadata is not a JSON object")),
     }
 }

@@ -3,7 +3,7 @@
 /// The block that current clients pad to, bytes.
 pub const BLOCK_LEN_BYTES: usize = 160;
 
-/// How far to pad. Every client reads both.
+/// Length rule for padding. Every client reads both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Padding {
     /// Total length a multiple of 160: libsession, hence current apps.

@@ -81,7 +81,7 @@ fn playable() -> Vec<Node> {
     let nodes = list
         .nodes()
         .iter()
-        .filter(|node| known_secret(&node.x25519).is_some());
+        .filter(|node| known_secret(&node.x25519().unwrap()).is_some());
     nodes.copied().collect()
 }
 
@@ -129,7 +129,7 @@ fn contents_are_read_and_written_byte_for_byte() {
             "{}",
             text(&item, "name")
         );
-        // What a user does must not vanish as an unknown field.
+        // User actions must not be dropped as unknown fields.
         let content = |name: &str| (text(&item, "name") == name).then_some(&content);
         if let Some(content) = content("message request accepted") {
             assert!(content.request_response.as_ref().unwrap().is_approved);
@@ -269,7 +269,7 @@ fn lists_of_nodes_in_every_form_and_their_bad_entries() {
     let swarm = serde_json::json!({"swarm": "80000000000003e7", "snodes": list.nodes().iter().map(|node| {
         serde_json::json!({
             "ip": node.ip.to_string(), "port": "1", "port_https": node.port,
-            "pubkey_ed25519": hex::encode(node.ed25519), "pubkey_x25519": hex::encode(node.x25519),
+            "pubkey_ed25519": hex::encode(node.ed25519), "pubkey_x25519": hex::encode(node.x25519().unwrap()),
         })
     }).collect::<Vec<_>>()});
     let read = NodeList::from_swarm_json(&swarm.to_string()).unwrap();
@@ -280,7 +280,7 @@ fn lists_of_nodes_in_every_form_and_their_bad_entries() {
             .all(|node| node.swarm == SwarmId(0x8000_0000_0000_03e7))
     );
 
-    // One entry with one fault costs itself alone.
+    // A faulty entry does not affect the others.
     let faults: [(&str, Value); 9] = [
         ("public_ip", "0.0.0.0".into()),
         ("public_ip", "".into()),
@@ -368,7 +368,7 @@ fn requests_through_three_hops_as_real_nodes_took_them() {
 fn our_requests_take_the_same_way_and_zero_hops_too() {
     let mut rng = UnwrapErr(SysRng);
     let nodes = playable();
-    let hops: Vec<_> = nodes.iter().map(Node::as_hop).collect();
+    let hops: Vec<_> = nodes.iter().map(|node| node.as_hop().unwrap()).collect();
     for cipher in [Cipher::AesGcm, Cipher::XChaCha20] {
         for count in [0, 1, rpc::HOPS] {
             let call = Call::swarm(&person("alice").session_id());
@@ -396,7 +396,8 @@ fn our_requests_take_the_same_way_and_zero_hops_too() {
                 receive(&body, &secret_of(&hops[1].x25519)).is_err(),
                 "another node"
             );
-            let Received::Call(received) = receive(&body, &secret_of(&node.x25519)).unwrap() else {
+            let Received::Call(received) = receive(&body, &secret_of(&node.x25519().unwrap())).unwrap()
+            else {
                 panic!("the node is the last one");
             };
             assert_eq!(received.json, call.to_json().as_bytes());

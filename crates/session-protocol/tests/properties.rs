@@ -11,11 +11,12 @@ use session_protocol::content::{
     AttachmentPointer, Content, DataMessage, Invitation, Preview, Profile, Quote, QuotedAttachment, Reaction,
 };
 use session_protocol::dm::Conversation;
+use session_protocol::keys::{ed25519_from_x25519, x25519_from_ed25519};
 use session_protocol::message::{self, SignedPost};
 use session_protocol::onion::path::{self, Destination, Hop, Peeled};
 use session_protocol::onion::{self, Cipher, Sealed, bencode, v3, v4};
 use session_protocol::padding::{Padding, unpad};
-use session_protocol::{Identity, JoinLink, RoomToken, ServerKey, ServerSecret, SessionId, mnemonic};
+use session_protocol::{Identity, JoinLink, Prefix, RoomToken, ServerKey, ServerSecret, SessionId, mnemonic};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[ -~]{0,40}", "\\PC{0,20}"]
@@ -239,6 +240,30 @@ proptest! {
             prop_assert_eq!(blinder.account15(&blinded).unwrap(), me.session_id());
         }
         prop_assert!(blinder.account15(&me.session_id()).is_err());
+    }
+
+    #[test]
+    fn all_ids_of_an_account_at_once_are_those_of_the_single_functions(seed in any::<[u8; 32]>(), server in any::<[u8; 32]>()) {
+        let me = Identity::from_seed(seed);
+        let server = ServerKey::from_bytes(server);
+        let blinder = Blinder::new(&server);
+        let account_of = |ed25519: &[u8; 32]| SessionId::new(Prefix::Account, x25519_from_ed25519(ed25519).unwrap());
+        let ids = blinder.ids(&me.session_id()).unwrap();
+        for blinded in blinder.candidates15(&me.session_id()).unwrap() {
+            prop_assert_eq!(blinder.ids(&blinded).unwrap(), ids);
+        }
+        prop_assert_eq!(ids.account, me.session_id());
+        prop_assert_eq!(ids.ed25519, ed25519_from_x25519(me.x25519_public()).unwrap());
+        prop_assert_eq!(ids.blind15, blinder.candidates15(&me.session_id()).unwrap()[0]);
+        prop_assert_eq!(ids.blind25, blinder.id25(&me.session_id()).unwrap());
+        let beyond = |key: &[u8; 32]| blinder.candidates15(&account_of(key)).unwrap()[0];
+        prop_assert_eq!([ids.beyond15, ids.beyond25], [ids.blind15, ids.blind25].map(|id| beyond(id.key())));
+        let key = ids.blind25.key();
+        let owner = blinder.account15(&SessionId::new(Prefix::Blind15, *key)).unwrap();
+        prop_assert_eq!(blinder.beyond(key).unwrap(), [beyond(key), blinder.id25(&owner).unwrap()]);
+        prop_assert!(blinder.ids(&ids.blind25).is_err());
+        prop_assert!(blinder.ids(&SessionId::new(Prefix::Account, [0; 32])).is_err());
+        prop_assert!(blinder.beyond(&[0; 32]).is_err());
     }
 
     #[test]

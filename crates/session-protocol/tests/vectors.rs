@@ -433,7 +433,7 @@ fn messages() {
                 strict.is_ok(),
                 item["verifies_as_plain_xed25519_libsession"].as_bool().unwrap()
             );
-            // What we make must please the strict verifier always.
+            // The strict verifier must always accept our signatures.
             let key = keys::ed25519_from_x25519(author.key()).unwrap();
             keys::verify_ed25519(&key, &ours.data, &ours.signature).unwrap();
             let plain = array_from_b64(text(&item, "plain_ed25519_signature_MUST_NOT_BE_USED")).unwrap();

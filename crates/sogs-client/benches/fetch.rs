@@ -19,7 +19,7 @@ const MESSAGES: usize = 512;
 const TOTAL: usize = 10_240;
 
 fn main() {
-    // The server on threads of its own, the client on this one.
+    // The server on its own threads, the client on this one.
     let server_runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -1,6 +1,6 @@
 //! A bot that asks newcomers a question by direct message: `captcha_bot LINK`, with the seed or recovery phrase of a
 //! moderator of the room in `SESSION_SEED`. Whoever writes in the room for the first time may not write on until the
-//! sum is answered; the first message is taken away meanwhile. What the bot remembers lies in `captcha-bot`.
+//! sum is answered; the first message is taken away meanwhile. What the bot remembers is in `captcha-bot`.
 #![expect(clippy::print_stderr, reason = "an example")]
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -18,8 +18,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::connect(&link, identity)?;
     let room = server.room(link.room());
     let bot = captcha(server, room).store(common::Folder::new("captcha-bot")?);
-    eprintln!("asking newcomers in {}; Ctrl-C ends it", link.room());
-    bot.run(common::until_ctrl_c()).await?;
+    bot.on_ready(move || eprintln!("asking newcomers in {}; Ctrl-C ends it", link.room()))
+        .run(common::until_ctrl_c())
+        .await?;
     Ok(())
 }
 

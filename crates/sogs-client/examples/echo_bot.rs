@@ -11,8 +11,9 @@ mod common;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (link, identity) = common::arguments()?;
     let bot = echo_bot(&link, identity)?;
-    eprintln!("listening in {}; Ctrl-C ends it", link.room());
-    bot.run(common::until_ctrl_c()).await?;
+    bot.on_ready(move || eprintln!("listening in {}; Ctrl-C ends it", link.room()))
+        .run(common::until_ctrl_c())
+        .await?;
     Ok(())
 }
 

@@ -32,11 +32,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .args(1..=1)
             .role(Role::Moderator),
         );
-    println!("listening in {}; Ctrl-C ends it", link.room());
-    bot.run(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
-    .await?;
+    bot.on_ready(move || println!("listening in {}; Ctrl-C ends it", link.room()))
+        .run(async {
+            let _ = tokio::signal::ctrl_c().await;
+        })
+        .await?;
     Ok(())
 }
 

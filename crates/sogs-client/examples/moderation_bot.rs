@@ -1,5 +1,5 @@
 //! A bot that keeps a room in order: `moderation_bot LINK`, with the seed or recovery phrase in `SESSION_SEED`.
-//! It must be a moderator. What it remembers lies in the folder `moderation-bot`.
+//! It must be a moderator. What it remembers is in the folder `moderation-bot`.
 #![expect(clippy::print_stderr, reason = "an example")]
 
 use std::time::Duration;
@@ -48,8 +48,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .args(2..=2)
             .role(Role::Moderator),
         );
-    eprintln!("watching {}; Ctrl-C ends it", link.room());
-    bot.run(common::until_ctrl_c()).await?;
+    bot.on_ready(move || eprintln!("watching {}; Ctrl-C ends it", link.room()))
+        .run(common::until_ctrl_c())
+        .await?;
     Ok(())
 }
 

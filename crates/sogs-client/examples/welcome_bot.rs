@@ -1,5 +1,5 @@
 //! A bot that welcomes newcomers and says good morning: `welcome_bot LINK`, with the seed or recovery phrase in
-//! `SESSION_SEED`. What it remembers lies in the folder `welcome-bot`.
+//! `SESSION_SEED`. What it remembers is in the folder `welcome-bot`.
 #![expect(clippy::print_stderr, reason = "an example")]
 
 use sogs_client::Server;
@@ -36,7 +36,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             ctx.say("Good morning, everybody.").await?;
             Ok(())
         });
-    eprintln!("listening in {}; Ctrl-C ends it", link.room());
-    bot.run(common::until_ctrl_c()).await?;
+    bot.on_ready(move || eprintln!("listening in {}; Ctrl-C ends it", link.room()))
+        .run(common::until_ctrl_c())
+        .await?;
     Ok(())
 }

@@ -16,9 +16,9 @@ use crate::error::{Cause, SogsError};
 use crate::server::Server;
 use crate::transport::Answer;
 
-/// Most calls in one batch; servers do not say, clients stay far below.
+/// Maximum number of calls in one batch. Servers name no limit; clients stay far below it.
 pub const MAX_CALLS: usize = 256;
-/// What the headers of one part of an answer take at most, bytes.
+/// Maximum size of the headers of one part of an answer, bytes.
 const PART_EXTRA_BYTES: usize = 16 * 1024;
 
 type Decoder = Box<dyn FnOnce(&Answer) -> Result<Box<dyn Any + Send>, SogsError> + Send>;
@@ -32,7 +32,7 @@ pub struct Batch {
     decoders: Vec<Decoder>,
 }
 
-/// Stands for the answer of one call of a batch.
+/// Key for the answer of one call of a batch.
 #[derive(Debug)]
 pub struct Ticket<T> {
     index: usize,
@@ -40,12 +40,12 @@ pub struct Ticket<T> {
 }
 
 impl Batch {
-    /// An empty batch.
+    /// Returns an empty batch.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a call.
+    /// Adds a call and returns the ticket for its answer.
     pub fn add<T: Send + 'static>(&mut self, call: Call<T>) -> Ticket<T> {
         let decode = call.decode;
         self.parts.push(call.parts);
@@ -57,12 +57,12 @@ impl Batch {
         }
     }
 
-    /// How many calls there are.
+    /// Returns the number of calls.
     pub fn len(&self) -> usize {
         self.parts.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if the batch has no calls.
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
@@ -198,7 +198,7 @@ fn other_number() -> SogsError {
     SogsError::new(Cause::NotASogs).with_text("the batch has another number of answers")
 }
 
-/// Reads the parts of an answer, `most` at most. A part that cannot be read is an error of its own.
+/// Reads the parts of an answer, `most` at most. A part that cannot be read is its own error.
 fn decode_answers(answer: &Answer, most: usize) -> Result<Vec<Part>, SogsError> {
     check_whole(answer)?;
     let mut json = serde_json::Deserializer::from_slice(&answer.body);

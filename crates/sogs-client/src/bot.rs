@@ -19,44 +19,45 @@
 //! comes meanwhile; replies to one room keep their order. A handler that fails is logged, and answered if its error is
 //! meant for people ([`BotError::Say`]). Nothing that a member or a moderator does ends the bot.
 
-mod command;
 mod context;
 mod pending;
-mod schedule;
 mod state;
 
-pub use command::{Command, Role};
+pub use ackpost_bot::{MemoryStore, Role, Schedule, ScheduleError, StateStore, StoreError};
 pub use context::Context;
-pub use schedule::Schedule;
-pub use state::{MemoryStore, State, StateStore, StoreError};
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ackpost_bot::{Commands, Cooldowns, Found, handler};
 use session_protocol::{RoomToken, SessionId};
 use tokio::time::Instant;
 
+use crate::call_types::{ListOptions, MAX_LIMIT};
 use crate::error::SogsError;
 use crate::poll::{Cursor, Event, Poll, PollOptions};
-use crate::room::{ListOptions, MAX_LIMIT};
 use crate::server::Server;
 use crate::types::{Message, RoomInfo};
 
 use pending::{Pending, Queues};
-use schedule::Scheduled;
+use state::State;
 
 /// Time a handler gets to end when the bot is stopped.
 const STOP_GRACE: Duration = Duration::from_millis(100);
+/// Shortest and longest pause between two attempts to reach the server at the start.
+const MIN_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_mins(1);
 
-/// What a handler gives back.
+/// Result of a handler.
 pub type Outcome = Result<(), BotError>;
-pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-pub(crate) type Handler = Arc<dyn Fn(Context) -> HandlerFuture + Send + Sync>;
+/// A command of a bot.
+pub type Command = ackpost_bot::Command<Context, Outcome>;
+type HandlerFuture = ackpost_bot::HandlerFuture<Outcome>;
+type Handler = ackpost_bot::Handler<Context, Outcome>;
+type Scheduled = ackpost_bot::Scheduled<Context, Outcome>;
 
-/// Why a handler, or the whole bot, stopped.
+/// Reason why a handler, or the whole bot, stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BotError {
@@ -66,25 +67,28 @@ pub enum BotError {
     /// The memory cannot be read or written.
     #[error("the bot's state cannot be kept: {0}")]
     State(#[from] StoreError),
-    /// To be told to whoever gave the command.
+    /// A schedule names a time that does not exist.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+    /// The text is sent to the person who gave the command.
     #[error("{0}")]
     Say(String),
 }
 
-/// A bot in the making.
+/// Builder of a bot: settings and handlers before it runs.
 pub struct Bot {
     parts: Parts,
     options: PollOptions,
     scheduled: Vec<Scheduled>,
     store: Box<dyn StateStore>,
+    on_ready: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// What handlers and help need of the bot.
+/// Parts of the bot that handlers and the help text need.
 struct Parts {
     server: Server,
-    prefix: String,
     name: Option<String>,
-    commands: Vec<Command>,
+    commands: Commands<Context, Outcome>,
     on_message: Vec<Handler>,
     on_unverified: Vec<Handler>,
     on_edit: Vec<Handler>,
@@ -93,15 +97,6 @@ struct Parts {
     on_join: Vec<Handler>,
     on_direct: Vec<Handler>,
     queues: Arc<Queues>,
-}
-
-/// Turns an async function of the context into a handler.
-pub(crate) fn handler<F, Fut>(run: F) -> Handler
-where
-    F: Fn(Context) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Outcome> + Send + 'static,
-{
-    Arc::new(move |ctx| Box::pin(run(ctx)))
 }
 
 /// The registration methods that take a handler.
@@ -125,9 +120,8 @@ impl Bot {
         Self {
             parts: Parts {
                 server,
-                prefix: "!".to_owned(),
                 name: None,
-                commands: Vec::new(),
+                commands: Commands::default(),
                 on_message: Vec::new(),
                 on_unverified: Vec::new(),
                 on_edit: Vec::new(),
@@ -143,6 +137,7 @@ impl Bot {
             },
             scheduled: Vec::new(),
             store: Box::new(MemoryStore::default()),
+            on_ready: None,
         }
     }
 
@@ -158,19 +153,19 @@ impl Bot {
         self
     }
 
-    /// What commands begin with in rooms (default `!`). In direct messages it may be left out.
+    /// Sets the prefix of commands in rooms (default `!`). In direct messages it may be left out.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.parts.prefix = prefix.into();
+        self.parts.commands.set_prefix(prefix);
         self
     }
 
-    /// The name the bot is shown under.
+    /// Sets the name that the bot is shown under.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.parts.name = Some(name.into());
         self
     }
 
-    /// Where the bot keeps what it must remember over a restart. Without a store it begins anew each time.
+    /// Sets the store for the state that the bot keeps over a restart. Without a store it begins anew each time.
     pub fn store(mut self, store: impl StateStore + 'static) -> Self {
         self.store = Box::new(store);
         self
@@ -183,9 +178,9 @@ impl Bot {
     }
 
     handlers! {
-        /// Runs for each message that is no command.
+        /// Runs for each message that is not a command.
         on_message,
-        /// Runs for each message whose signature or content is wrong: [`Context::message`] tells what.
+        /// Runs for each message whose signature or content is wrong; [`Context::message`] has the reason.
         on_unverified,
         /// Runs for each edited message.
         on_edit,
@@ -195,14 +190,15 @@ impl Bot {
         on_reaction,
         /// Runs for the first message that somebody writes in a room, before commands and other handlers.
         on_join,
-        /// Runs for each direct message that is no command.
+        /// Runs for each direct message that is not a command.
         on_direct
     }
 
-    /// Runs on a schedule in each room the bot listens to. A daily time that passed less than an hour ago while the
-    /// bot was down is made up for; nothing runs twice over a restart (with a store).
+    /// Runs on a schedule in each room of the bot, also in those that cannot be read now. A daily time that passed less
+    /// than an hour ago while the bot was down is made up for; nothing runs twice over a restart (with a store). Nothing
+    /// runs before the bot has reached the present.
     ///
-    /// `name` tells schedules apart in the store.
+    /// `name` identifies the schedule in the store.
     pub fn schedule<F, Fut>(mut self, name: impl Into<String>, schedule: Schedule, run: F) -> Self
     where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
@@ -213,6 +209,12 @@ impl Bot {
         self
     }
 
+    /// Calls this once, when the bot has reached the present: it sees everything that is written from then on.
+    pub fn on_ready(mut self, run: impl FnOnce() + Send + 'static) -> Self {
+        self.on_ready = Some(Box::new(run));
+        self
+    }
+
     /// Runs until `shutdown` is ready.
     ///
     /// A stop does not wait for replies that a rate limit holds back; the log says how many were given up. An event
@@ -220,15 +222,19 @@ impl Bot {
     ///
     /// # Errors
     ///
-    /// [`BotError::Sogs`] if the first turn fails for good, for example with a wrong server key; [`BotError::State`] if
-    /// the store fails.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Outcome {
+    /// [`BotError::Sogs`] if the first turn fails permanently, for example with a wrong server key; [`BotError::State`] if
+    /// the store fails. A server that cannot be reached and a ban end nothing, also at the start: the bot tries again.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Outcome {
+        let mut on_ready = self.on_ready.take();
         tokio::pin!(shutdown);
         let mut running = tokio::select! {
             () = &mut shutdown => return Ok(()),
             running = Running::start(self) => running?,
         };
-        loop {
+        let caught_up = running.poll.caught_up();
+        tokio::pin!(caught_up);
+        let mut interrupted = false;
+        while !interrupted {
             let due = running.next_due();
             let work = tokio::select! {
                 () = &mut shutdown => break,
@@ -238,24 +244,28 @@ impl Bot {
                 }
                 event = running.poll.next() => Work::Event(event?),
                 () = sleep_until(due) => Work::Schedule,
-            };
-            let stopped = {
-                let done = running.work(work);
-                tokio::pin!(done);
-                tokio::select! {
-                    outcome = &mut done => { outcome?; false }
-                    () = &mut shutdown => {
-                        if let Ok(outcome) = tokio::time::timeout(STOP_GRACE, &mut done).await {
-                            outcome?;
-                        } else {
-                            tracing::warn!("stopped while a handler was running; its event comes again");
-                        }
-                        true
+                () = &mut caught_up, if !running.present => {
+                    running.present = true;
+                    // The place in a quiet room comes without an event.
+                    running.keep_place()?;
+                    if let Some(run) = on_ready.take() {
+                        run();
                     }
+                    continue;
                 }
             };
-            if stopped {
-                break;
+            let done = running.work(work);
+            tokio::pin!(done);
+            tokio::select! {
+                outcome = &mut done => outcome?,
+                () = &mut shutdown => {
+                    if let Ok(outcome) = tokio::time::timeout(STOP_GRACE, &mut done).await {
+                        outcome?;
+                        break;
+                    }
+                    tracing::warn!("stopped while a handler was running; its event comes again");
+                    interrupted = true;
+                }
             }
         }
         if running.pending.len() > 0 {
@@ -264,11 +274,15 @@ impl Bot {
                 "stopped while replies waited for a rate limit; they were not sent"
             );
         }
-        Ok(running.state.save(&running.done)?)
+        if interrupted {
+            Ok(running.state.save(&running.done)?)
+        } else {
+            running.keep_place()
+        }
     }
 }
 
-/// What the loop does next.
+/// Next task of the bot's loop.
 enum Work {
     Event(Event),
     Schedule,
@@ -285,15 +299,19 @@ async fn sleep_until(due: Option<Instant>) {
 struct Running {
     bot: Arc<Parts>,
     scheduled: Vec<Scheduled>,
+    /// The rooms of the bot, also those that cannot be read now.
+    rooms: Vec<RoomToken>,
     poll: Poll,
+    /// True once the poll has reached the present. Nothing on a schedule runs before.
+    present: bool,
     state: State,
     /// Position behind the last event that was dealt with.
     done: Cursor,
     /// Handlers that wait for a rate limit.
     pending: Pending,
     me: SessionId,
-    /// When each person used each command last.
-    cooldowns: HashMap<(usize, SessionId), Instant>,
+    /// Time of each person's last use of each command.
+    cooldowns: Cooldowns<Option<SessionId>>,
 }
 
 impl Running {
@@ -303,41 +321,63 @@ impl Running {
             options,
             mut scheduled,
             store,
+            on_ready: _,
         } = bot;
-        let me = parts.server.my_id().await?;
-        let (mut state, cursor) = State::load(store)?;
-        for token in &options.rooms {
-            // In a room that is new to the bot, those who wrote lately are no newcomers.
-            if !parts.on_join.is_empty() && !state.knows(token) {
-                let options = ListOptions {
-                    limit: Some(MAX_LIMIT),
-                    reactors: Some(0),
-                    ..ListOptions::default()
-                };
-                let messages = parts.server.room(token).recent(options).await?;
-                state.enter(token);
-                for message in messages.iter().rev() {
-                    state.see(token, &message.author);
-                }
-            }
-        }
+        let me = own_id(&parts.server, options.interval).await?;
+        let (state, cursor) = State::load(store)?;
+        let rooms = options.rooms.clone();
         let poll = parts.server.poll(options, cursor.unwrap_or_else(Cursor::default));
         for schedule in &mut scheduled {
-            schedule.begin(&state, parts.server.now_ms());
+            schedule.begin(&state.memory, parts.server.now_ms());
         }
-        Ok(Self {
+        let mut running = Self {
             bot: Arc::new(parts),
             scheduled,
             done: poll.cursor().clone(),
             pending: Pending::default(),
+            rooms: rooms.clone(),
             poll,
+            present: false,
             state,
             me,
-            cooldowns: HashMap::new(),
-        })
+            cooldowns: Cooldowns::default(),
+        };
+        for room in &rooms {
+            running.meet(room, u64::MAX).await;
+        }
+        Ok(running)
+    }
+
+    /// Meets the people of a room that is new to the bot: authors of the newest messages before this one are not
+    /// newcomers. Returns true once the room is known. A room that cannot be read now is tried again with its next message.
+    async fn meet(&mut self, room: &RoomToken, before: u64) -> bool {
+        if self.bot.on_join.is_empty() || self.state.knows(room) {
+            return true;
+        }
+        let options = ListOptions {
+            limit: Some(MAX_LIMIT),
+            reactors: Some(0),
+            ..ListOptions::default()
+        };
+        match self.bot.server.room(room).recent(options).await {
+            Ok(messages) => {
+                self.state.enter(room);
+                for message in messages.iter().rev().filter(|message| message.id < before) {
+                    self.state.see(room, &message.author);
+                }
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%room, %error, "the people of the room are not known yet");
+                false
+            }
+        }
     }
 
     fn next_due(&self) -> Option<Instant> {
+        if !self.present {
+            return None;
+        }
         let now_ms = self.bot.server.now_ms();
         self.scheduled
             .iter()
@@ -355,13 +395,12 @@ impl Running {
 
     async fn run_due(&mut self) -> Outcome {
         let now_ms = self.bot.server.now_ms();
-        let rooms: Vec<_> = self.poll.room_infos().map(|info| info.token.clone()).collect();
+        let rooms = self.rooms.clone();
         let mut due = Vec::new();
         for schedule in &mut self.scheduled {
             if schedule.due_in(now_ms).is_zero() {
                 // Noted before it runs: a post that fails is better than one that comes twice.
-                schedule.done(&mut self.state, now_ms);
-                due.push(schedule.handler.clone());
+                due.push(schedule.done(&mut self.state.memory, now_ms));
             }
         }
         self.state.save(&self.done)?;
@@ -404,11 +443,16 @@ impl Running {
             Event::RoomBack { room } => tracing::info!(%room, "the room can be read again"),
             Event::InboxLost { error } => tracing::warn!(%error, "the inbox cannot be read"),
             Event::InboxBack => tracing::info!("the inbox can be read again"),
-            Event::RoomChanged { .. } => {}
+            // The poll has logged a gap.
+            Event::RoomChanged { .. } | Event::Gap { .. } => {}
         }
+        self.keep_place()
+    }
+
+    /// Stores the position behind the last event that the poll gave. All events before it are dealt with.
+    fn keep_place(&mut self) -> Outcome {
         self.done.clone_from(self.poll.cursor());
-        self.state.save(&self.done)?;
-        Ok(())
+        Ok(self.state.save(&self.done)?)
     }
 
     async fn on_message(&mut self, room: &RoomToken, message: Message) -> Outcome {
@@ -420,13 +464,13 @@ impl Running {
             let ctx = self.context(Some(room), Some(message));
             return self.call_all(&bot.on_unverified, &ctx).await;
         }
-        let newcomer = self.state.see(room, &message.author);
+        let newcomer = self.meet(room, message.id).await && self.state.see(room, &message.author);
         let body = message.body().unwrap_or_default().trim().to_owned();
         let ctx = self.context(Some(room), Some(message));
         if newcomer {
             self.call_all(&bot.on_join, &ctx).await?;
         }
-        match body.strip_prefix(&bot.prefix) {
+        match bot.commands.line(&body) {
             Some(line) if self.try_command(line, &ctx).await? => Ok(()),
             _ => self.call_all(&bot.on_message, &ctx).await,
         }
@@ -443,7 +487,7 @@ impl Running {
         ctx.real_author = Some(*sender);
         ctx.direct = Some(Arc::new(message.clone()));
         ctx.role = self.role_anywhere(&message.item.sender);
-        let line = body.strip_prefix(&bot.prefix).unwrap_or(&body);
+        let line = bot.commands.line(&body).unwrap_or(&body);
         if self.try_command(line, &ctx).await? {
             Ok(())
         } else {
@@ -453,44 +497,13 @@ impl Running {
 
     /// Runs the command that `line` names; `false` if it names none.
     async fn try_command(&mut self, line: &str, ctx: &Context) -> Result<bool, BotError> {
-        let Some((name, rest)) = command::split(line) else {
-            return Ok(false);
-        };
-        let bot = self.bot.clone();
-        if name.eq_ignore_ascii_case("help") && !bot.commands.iter().any(|c| c.answers_to("help")) {
-            self.reply(ctx, command::help(&bot.commands, &bot.prefix, ctx.role))
-                .await?;
-            return Ok(true);
+        let commands = &self.bot.commands;
+        let now = Instant::now().into_std();
+        match commands.look(line, ctx.role, ctx.author, &mut self.cooldowns, now) {
+            Found::Nothing => return Ok(false),
+            Found::Say(text) => self.reply(ctx, text).await?,
+            Found::Run { handler, rest, args } => self.call(&handler, ctx.with_line(rest, args)).await?,
         }
-        let Some((index, command)) = bot.commands.iter().enumerate().find(|(_, c)| c.answers_to(name)) else {
-            return Ok(false);
-        };
-        let mut ctx = ctx.clone();
-        ctx.set_line(rest);
-        if let Some(refusal) = command.refusal(&ctx, &bot.prefix) {
-            self.reply(&ctx, refusal).await?;
-            return Ok(true);
-        }
-        if let (Some(wait), Some(author)) = (command.cooldown, ctx.author)
-            && ctx.role < Role::Moderator
-        {
-            let now = Instant::now();
-            // Nobody's memory grows without end: what has cooled down is forgotten.
-            self.cooldowns.retain(|(index, _), last| {
-                bot.commands[*index]
-                    .cooldown
-                    .is_some_and(|wait| now.duration_since(*last) < wait)
-            });
-            if let Some(last) = self.cooldowns.get(&(index, author)) {
-                let left = wait.saturating_sub(now.duration_since(*last));
-                let unit = if left.as_secs() == 0 { "second" } else { "seconds" };
-                let text = format!("Wait {} {unit} before you use this again.", left.as_secs() + 1);
-                self.reply(&ctx, text).await?;
-                return Ok(true);
-            }
-            self.cooldowns.insert((index, author), now);
-        }
-        self.call(&command.handler, ctx).await?;
         Ok(true)
     }
 
@@ -534,7 +547,7 @@ impl Running {
             self.bot.name.clone(),
             message.map(Arc::new),
             role,
-            self.state.data(),
+            self.state.memory.recollection(),
             self.bot.queues.clone(),
         )
     }
@@ -546,6 +559,22 @@ impl Running {
             .map(|info| role_in(info, user))
             .max()
             .unwrap_or(Role::Everyone)
+    }
+}
+
+/// Asks for the id under which the server shows the bot, until the server answers.
+async fn own_id(server: &Server, pause: Duration) -> Result<SessionId, SogsError> {
+    let mut retry_in = pause.max(MIN_PAUSE);
+    loop {
+        match server.my_id().await {
+            Err(error) if !error.is_permanent() => {
+                let seconds = retry_in.max(error.retry_after().unwrap_or_default());
+                tracing::warn!(%error, seconds = seconds.as_secs(), "the server cannot be reached; trying again");
+                tokio::time::sleep(seconds).await;
+                retry_in = (retry_in * 2).min(MAX_PAUSE);
+            }
+            other => return other,
+        }
     }
 }
 

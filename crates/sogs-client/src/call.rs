@@ -1,4 +1,4 @@
-//! One call as a value: what to send and how to read the answer. Run it with [`crate::Server::run`], or put several
+//! One call as a value: the request and the decoder of its answer. Run it with [`crate::Server::run`], or put several
 //! into a [`crate::Batch`].
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ pub(crate) enum Payload {
     Bytes(Bytes),
 }
 
-/// Everything about a request but the signature.
+/// All parts of a request except the signature.
 #[derive(Clone)]
 pub(crate) struct CallParts {
     pub(crate) method: &'static str,
@@ -47,14 +47,14 @@ pub(crate) const LIST_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// A message from this length on may take longer than other calls, bytes.
 const LONG_MESSAGE_BYTES: usize = 128 * 1024;
 
-/// Who may make a call.
+/// Rule for signing a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuthNeed {
     /// Never signed.
     Anonymous,
     /// Signed if there is an identity.
     Optional,
-    /// Nothing without an identity.
+    /// Always signed; fails without an identity.
     Required,
 }
 
@@ -135,7 +135,7 @@ impl<T: 'static> Call<T> {
         self
     }
 
-    /// The method.
+    /// Returns the HTTP method.
     pub fn method(&self) -> &'static str {
         self.parts.method
     }
@@ -255,7 +255,7 @@ fn ban(answer: &Answer) -> Option<Ban> {
     Some(Ban::new(from_room, until))
 }
 
-/// Returns true if the text of a 429 without `Retry-After` speaks of a rate limit.
+/// Returns true if the text of a 429 without `Retry-After` mentions a rate limit.
 ///
 /// Servers answer 429 for a rate limit and for a filter. The text of a filter is the operator's own, so anything that
 /// is neither the reference's rate text nor a proxy's page is a refusal by a filter.
@@ -288,7 +288,7 @@ pub(crate) fn decode_json<T: DeserializeOwned>(answer: &Answer) -> Result<T, Sog
     serde_json::from_slice(&answer.body).map_err(|error| not_sogs(answer, &error.to_string()))
 }
 
-/// Whether bytes are a JSON object.
+/// Returns true if the bytes are a JSON object.
 pub(crate) fn is_object(body: &[u8]) -> bool {
     serde_json::from_slice::<serde_json::Map<String, Value>>(body).is_ok()
 }

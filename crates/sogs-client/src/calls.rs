@@ -14,11 +14,11 @@ use crate::call::{
     AuthNeed, Call, LIST_ANSWER_BYTES, ROOM_ANSWER_BYTES, SMALL_ANSWER_BYTES, check, check_whole,
     decode_json, is_object, not_sogs,
 };
+use crate::call_types::{Download, Edited, ListOptions, MAX_LIMIT, Posted, RoomUpdate};
 use crate::error::SogsError;
 use crate::listing::{self, Cut};
 use crate::post::PreparedPost;
 use crate::proof::Expected;
-use crate::room::{Download, Edited, ListOptions, MAX_LIMIT, Posted, RoomUpdate};
 use crate::transport::Answer;
 use crate::types::{
     Capabilities, Deleted, DeletedEverywhere, FileId, FuturePermission, InboxItem, InboxReceipt, InfoUpdates,
@@ -26,7 +26,7 @@ use crate::types::{
     RoleChange, RoomInfo, Row, Scheduled, Scope, Unpinned, Unreacted, Withheld,
 };
 
-/// What stays as it is in an extended file name (RFC 5987 attr-char).
+/// Characters that are not escaped in an extended file name (RFC 5987 attr-char).
 const FILENAME_SET: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -105,7 +105,7 @@ pub(crate) struct Page {
     pub(crate) total: usize,
 }
 
-/// Reads the rows of an answer; those that are no rows are left out.
+/// Reads the rows of an answer; invalid rows are left out.
 fn rows<T>(
     answer: &Answer,
     cut: Cut<RawRow>,
@@ -316,7 +316,7 @@ pub fn clear_reactions(token: &RoomToken, id: u64, emoji: Option<&str>) -> Call<
     Call::for_json("DELETE", path, AuthNeed::Required)
 }
 
-/// `GET /room/T/reactors/ID/EMOJI`: who reacted and when (unix seconds), oldest first.
+/// `GET /room/T/reactors/ID/EMOJI`: people who reacted, with the time (unix seconds), oldest first.
 pub fn reactors(token: &RoomToken, id: u64, emoji: &str, limit: Option<u32>) -> Call<Vec<(SessionId, f64)>> {
     let query = limit.map(|limit| format!("?limit={limit}")).unwrap_or_default();
     Call::for_json(
@@ -418,7 +418,7 @@ pub fn unban(user: &SessionId, scope: &Scope) -> Call<()> {
         .at_most(SMALL_ANSWER_BYTES)
 }
 
-/// `GET /room/T/permissions`: everybody who differs from the defaults.
+/// `GET /room/T/permissions`: everybody whose permissions differ from the defaults.
 pub fn permissions(token: &RoomToken) -> Call<std::collections::BTreeMap<SessionId, Permissions>> {
     Call::for_json("GET", format!("/room/{token}/permissions"), AuthNeed::Required).at_most(LIST_ANSWER_BYTES)
 }
@@ -493,12 +493,12 @@ pub fn send_direct(recipient: &SessionId, message: &[u8]) -> Call<InboxReceipt> 
         .json(json!({ "message": b64(message) }))
 }
 
-/// Which of the two boxes.
+/// Choice between received and sent direct messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DirectBox {
-    /// What others sent us.
+    /// Messages that others sent us.
     Inbox,
-    /// What we sent.
+    /// Messages that we sent.
     Outbox,
 }
 

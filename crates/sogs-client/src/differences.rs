@@ -1,4 +1,4 @@
-//! How servers differ from the reference, as far as a client has to work around it.
+//! Differences between servers and the reference that a client must work around.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -31,7 +31,7 @@ impl fmt::Display for Difference {
                 "it lists the oldest messages as recent; the newest are looked up by sequence number"
             }
             Self::NoSingleMessage => {
-                "it has no call for a single message; the newest changes of the room are searched instead"
+                "it cannot return a single message; the newest changes of the room are searched instead"
             }
             Self::NoInboxLimit => {
                 "it fails when the inbox is asked for with a limit; it is asked without one"

@@ -5,10 +5,11 @@ use session_protocol::content::{Content, DataMessage, MAX_CONTENT_LEN_BYTES, Pro
 use session_protocol::message::SignedPost;
 use session_protocol::padding::{Padding, unpad};
 
+use crate::call_types::Edited;
 use crate::calls;
 use crate::error::{Cause, SogsError};
 use crate::post::{Post, PreparedPost};
-use crate::room::{Edited, Room};
+use crate::room::Room;
 use crate::types::{Message, Withheld};
 
 /// Field numbers of `Content` and its `DataMessage` that an edit changes.
@@ -102,7 +103,7 @@ impl Post {
             .merge(unpad(&message.data), now_ms)
             .filter(|content| content.len() <= MAX_CONTENT_LEN_BYTES)
             .ok_or_else(|| SogsError::invalid("the message cannot be edited in part; replace it whole"))?;
-        // Nothing is signed that would not be read as a message.
+        // Content that would not be read as a message is not signed.
         let decoded = Content::decode_bounded(&content)?;
         Self::check_shown(&decoded)?;
         let SignedPost { data, signature } = SignedPost::from_bytes(content, signer, Padding::Block);
@@ -203,10 +204,10 @@ fn encode(message: DataMessage) -> Vec<u8> {
         .unwrap_or_default()
 }
 
-/// One field as it stands in the bytes.
+/// One field of the encoded bytes.
 struct Part<'a> {
     number: u64,
-    /// Key and value.
+    /// Bytes of the field: key and value.
     bytes: &'a [u8],
     /// The value, if it has a length.
     inner: Option<&'a [u8]>,

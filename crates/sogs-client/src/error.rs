@@ -1,4 +1,4 @@
-//! What went wrong, what it means for trying again, and what a person can do about it.
+//! Errors: their cause, whether a retry helps, and what a person can do about them.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::types::Withheld;
 
 /// Longest piece of a server's text that an error carries, in characters.
 const MAX_TEXT_CHARS: usize = 200;
-/// How long to wait after a 429 that says nothing about it: the reference server counts posts over 16 seconds.
+/// Delay before a retry after a 429 that names none: the reference server counts posts over 16 seconds.
 pub const RATE_LIMIT_WINDOW: Duration = Duration::from_secs(16);
 
-/// What to write for a server without onion requests, behind its name.
+/// End of the advice, after the server's name, for a server without onion requests.
 const UNSEALED: &str =
     "and you accept that everybody on the way can read and change what is sent, write encrypt=no";
 
@@ -45,7 +45,7 @@ pub enum Cause {
     TooLarge,
     /// 425: our clock is more than 24 hours off.
     ClockSkew {
-        /// Seconds to add to our clock to get the server's, where its `Date` header told.
+        /// Seconds to add to our clock to get the server's, if its `Date` header is known.
         offset_secs: Option<i64>,
     },
     /// 425: the server has seen the request's nonce before.
@@ -54,37 +54,37 @@ pub enum Cause {
     RateLimited,
     /// 429 without a rate limit: a filter of the server rejects the message.
     Rejected,
-    /// 5xx.
+    /// 5xx: the server failed.
     ServerError,
     /// Another status that this call cannot have.
     UnexpectedStatus,
     /// The answer is not that of a community server.
     NotASogs,
-    /// The answer to a sealed request is not sealed. Whoever gave it, a server without onion requests or a login page
+    /// The answer to a sealed request is not sealed. Its sender, a server without onion requests or a login page
     /// on the way, has not shown that it holds the server's key.
     NotSealed,
     /// The server accepted the message, but its answer does not show our message.
     Unproven {
         /// The number that the answer names, if it is one.
         id: Option<u64>,
-        /// What the answer lacks, as a lower-case fragment behind "its answer".
+        /// The missing part, as a lower-case fragment after "its answer".
         detail: String,
         /// Set when the server says that it shows the message to nobody.
         withheld: Option<Withheld>,
     },
     /// The server redirects to another origin, or too often.
     Redirected {
-        /// Where to.
+        /// Target of the redirect.
         to: String,
     },
     /// The answer is longer than we are ready to read.
     AnswerTooLong {
-        /// The limit, bytes.
+        /// Maximum length of the answer, bytes.
         limit: usize,
     },
     /// TLS: the certificate or the handshake.
     Tls {
-        /// What TLS says.
+        /// Message of the TLS library.
         detail: String,
     },
     /// TLS was spoken to a port that does not speak it.
@@ -97,29 +97,29 @@ pub enum Cause {
     Refused,
     /// No answer in time.
     Timeout {
-        /// What took too long: `connect` or `answer`.
+        /// The step that timed out: `connect` or `answer`.
         phase: &'static str,
     },
     /// The connection failed in another way, or broke.
     Network {
-        /// What the system says.
+        /// Message of the system.
         detail: String,
     },
     /// The proxy of the environment failed.
     Proxy {
-        /// What it says.
+        /// Message about the proxy's failure.
         detail: String,
     },
     /// An onion hop did not pass the request on, or changed the answer.
     Hop {
-        /// What it answered.
+        /// Answer of the hop.
         detail: String,
     },
     /// The call needs an identity and none was given.
     NoIdentity,
-    /// What the caller handed in cannot be sent.
+    /// The caller's input cannot be sent.
     InvalidInput {
-        /// What is wrong with it.
+        /// The fault in the input.
         detail: String,
     },
     /// A direct message cannot be sealed or opened.
@@ -144,7 +144,7 @@ struct Inner {
     call: String,
     status: Option<u16>,
     retry_after: Option<Duration>,
-    /// What the server wrote, cleaned and cut.
+    /// Text of the server's answer, without control characters and shortened.
     text: Option<String>,
     ban: Option<Ban>,
     /// The error was read from an answer of the server, and not from something on the way to it.
@@ -157,7 +157,7 @@ struct Inner {
 pub struct Ban {
     /// The account is banned from the room of the call; false for the whole server.
     pub from_room: bool,
-    /// When the ban ends by itself, in Unix seconds; `None` for a ban without an end.
+    /// Time at which the ban ends by itself, in Unix seconds; `None` for a ban without an end.
     pub until: Option<i64>,
 }
 
@@ -267,7 +267,7 @@ impl SogsError {
         self
     }
 
-    /// The cause.
+    /// Returns the cause.
     pub fn cause(&self) -> &Cause {
         &self.inner.cause
     }
@@ -277,12 +277,12 @@ impl SogsError {
         &self.inner.call
     }
 
-    /// Whether the cause is this.
+    /// Returns true if this is the cause.
     pub(crate) fn is(&self, cause: &Cause) -> bool {
         self.inner.cause == *cause
     }
 
-    /// The cause alone.
+    /// Returns the cause alone, without the other details.
     pub(crate) fn into_cause(self) -> Cause {
         self.inner.cause
     }
@@ -292,12 +292,12 @@ impl SogsError {
         self.inner.status
     }
 
-    /// What the server wrote with its refusal, cleaned of control characters and cut at 200 characters.
+    /// Text of the server's refusal, without control characters and cut at 200 characters.
     pub fn server_text(&self) -> Option<&str> {
         self.inner.text.as_deref()
     }
 
-    /// Whether the same call must fail again until somebody changes something.
+    /// Returns true if the same call fails again until somebody changes something.
     pub fn is_permanent(&self) -> bool {
         !matches!(
             self.inner.cause,
@@ -315,8 +315,9 @@ impl SogsError {
         )
     }
 
-    /// Whether the server may have carried the call out although no answer came. A post must then be looked for
-    /// (see `Room::find_own`) before it is sent again.
+    /// Returns true if the server may have carried the call out although no answer confirms it.
+    ///
+    /// Before a post is sent again, look for it (see `Room::find_own`).
     pub fn is_ambiguous(&self) -> bool {
         matches!(
             self.inner.cause,
@@ -330,14 +331,13 @@ impl SogsError {
         )
     }
 
-    /// How long to wait before trying again: what the server said, or after a rate limit that says nothing
-    /// [`RATE_LIMIT_WINDOW`].
+    /// Delay before a retry: the one that the server named, or [`RATE_LIMIT_WINDOW`] after a rate limit without one.
     pub fn retry_after(&self) -> Option<Duration> {
         let guess = self.is(&Cause::RateLimited).then_some(RATE_LIMIT_WINDOW);
         self.inner.retry_after.or(guess)
     }
 
-    /// Whether a message was written and no word of the server says what became of it.
+    /// Returns true if a message was sent and no answer of the server tells whether it was stored.
     fn leaves_post_open(&self) -> bool {
         let posts = self.inner.call.starts_with("POST /inbox/")
             || self.inner.call.starts_with("POST /room/") && self.inner.call.ends_with("/message");
@@ -348,7 +348,7 @@ impl SogsError {
             && !matches!(self.inner.status, Some(500 | 503))
     }
 
-    /// What to do about it, one sentence.
+    /// Returns one sentence of advice on how to fix the problem.
     pub fn remedy(&self) -> String {
         if self.leaves_post_open() {
             let look = if self.inner.call.starts_with("POST /inbox/") {
@@ -389,12 +389,12 @@ impl SogsError {
             None => {}
         }
         match &self.inner.cause {
-            Cause::BadRequest => "check the parameters of the call; the server's text above says what it misses".into(),
+            Cause::BadRequest => "check the parameters of the call; the server's text above names the problem".into(),
             Cause::BlindingRequired => "use a blinded id: blind=auto or blind=yes".into(),
             Cause::AuthenticationRequired => "check the seed and the server key; without an identity, give one: this is not open to anonymous requests".into(),
             // A server that cannot open a sealed request may be one that knows of none.
             Cause::WrongServerKey if self.inner.status == Some(400) => format!(
-                "compare public_key with the join link that the operators of {host} publish; if {host} takes no sealed \
+                "compare public_key with the join link that the operators of {host} publish; if {host} accepts no sealed \
                  requests, {UNSEALED}"
             ),
             Cause::WrongServerKey => format!(
@@ -402,7 +402,7 @@ impl SogsError {
                  paths breaks signatures too"
             ),
             Cause::NotSealed => format!(
-                "check host, port and scheme, and whether the network asks for a login; if {host} takes no sealed \
+                "check host, port and scheme, and whether the network asks for a login; if {host} accepts no sealed \
                  requests, {UNSEALED}"
             ),
             Cause::Unproven { .. } => {
@@ -415,14 +415,14 @@ impl SogsError {
                     .into()
             }
             Cause::NotFound if self.inner.call.ends_with("/message") => {
-                "check the room token; what an account may not see looks the same as what is not there".into()
+                "check the room token; the server hides things that this account may not see".into()
             }
             Cause::NotFound => {
-                "check the room token and the number; what an account may not see looks the same as what is not there"
+                "check the room token and the number; the server hides things that this account may not see"
                     .into()
             }
             Cause::NotAcceptable => "upload a picture to this room first and use its file number".into(),
-            Cause::MissingCapabilities => "do without them, or use another server".into(),
+            Cause::MissingCapabilities => "use another server, or do not use them".into(),
             Cause::TooLarge => "send less: a smaller file, or a shorter message".into(),
             Cause::ClockSkew { .. } => "set this machine's clock (it must be within 24 hours of the server's)".into(),
             Cause::NonceReused => "try again: every request gets a new nonce".into(),
@@ -430,16 +430,16 @@ impl SogsError {
                 Some(after) => format!("wait {}", counted(after.as_secs().max(1), "second")),
                 None => "wait a while".into(),
             },
-            Cause::Rejected => "change the message: a filter of the community does not let it through".into(),
+            Cause::Rejected => "change the message: a filter of the community rejects it".into(),
             Cause::AlreadyDecided => "list what waits again; an operator can undo a decision".into(),
-            Cause::ServerError => format!("try again later; if it stays, tell the operators of {host}"),
+            Cause::ServerError => format!("try again later; if it happens again, tell the operators of {host}"),
             Cause::UnexpectedStatus | Cause::NotASogs => {
                 format!("check host, port and scheme: {host} does not answer like a community server")
             }
             Cause::Redirected { to } => format!("use the address the server points to, if you trust it: {to}"),
             Cause::AnswerTooLong { .. } => "ask for less at once, or raise the limit".into(),
             Cause::Tls { .. } => {
-                "check the host name and the server's certificate; ca_file= names an authority of your own, verify=no accepts any".into()
+                "check the host name and the server's certificate; ca_file= names your own authority, verify=no accepts any".into()
             }
             Cause::NotTls => "use http (session://) for this port, or the port that speaks TLS".into(),
             Cause::Dns => "check the spelling of the host name and this machine's name resolution".into(),
@@ -457,7 +457,7 @@ impl SogsError {
             Cause::DirectMessage(_) => {
                 "check the recipient's id: it must be the blinded id of this very server".into()
             }
-            Cause::Content(_) => "nothing: the sender's program made a message that cannot be read".into(),
+            Cause::Content(_) => "ask the sender: their program wrote an unreadable message".into(),
         }
     }
 }
@@ -465,15 +465,15 @@ impl SogsError {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadRequest => f.write_str("the server calls the request malformed"),
-            Self::BlindingRequired => f.write_str("the server takes blinded ids only"),
-            Self::AuthenticationRequired => f.write_str("the server does not accept who asks"),
+            Self::BadRequest => f.write_str("the server rejects the request as malformed"),
+            Self::BlindingRequired => f.write_str("the server accepts blinded ids only"),
+            Self::AuthenticationRequired => f.write_str("the server does not accept this account"),
             Self::WrongServerKey => {
                 f.write_str("the server does not have the public key that was given for it")
             }
             Self::Banned => f.write_str("this account is banned on the server"),
             Self::Forbidden => f.write_str("this account has no permission for that"),
-            Self::NotFound => f.write_str("there is no such thing, or it is not visible to this account"),
+            Self::NotFound => f.write_str("it does not exist, or is not visible to this account"),
             Self::NotAcceptable => f.write_str("the file cannot be the room's image"),
             Self::MissingCapabilities => f.write_str("the server lacks capabilities that are needed"),
             Self::TooLarge => f.write_str("too large for the server"),
@@ -498,7 +498,7 @@ impl fmt::Display for Cause {
             Self::Rejected => f.write_str("the community's filter rejects the message"),
             Self::AlreadyDecided => f.write_str("moderators decided already"),
             Self::ServerError => f.write_str("the server failed"),
-            Self::UnexpectedStatus => f.write_str("the server answers in a way this call cannot have"),
+            Self::UnexpectedStatus => f.write_str("the server's answer does not match the call"),
             Self::NotASogs => f.write_str("this is not a community server"),
             Self::NotSealed => f.write_str(
                 "the answer to a sealed request is not sealed, so it does not come from the community server",
@@ -511,7 +511,7 @@ impl fmt::Display for Cause {
             Self::Tls { detail } => write!(f, "no secure connection: {detail}"),
             Self::NotTls => f.write_str("the port does not speak TLS"),
             Self::Dns => f.write_str("the host name does not resolve"),
-            Self::AddressNotAllowed => f.write_str("the host has no address that this connection may go to"),
+            Self::AddressNotAllowed => f.write_str("the host has no allowed address"),
             Self::Refused => f.write_str("nobody listens on that port"),
             Self::Timeout { phase: "connect" } => f.write_str("no connection in time"),
             Self::Timeout { .. } => f.write_str("no answer in time"),
@@ -563,7 +563,7 @@ impl From<ContentError> for SogsError {
     }
 }
 
-/// What a 404 to this call means: which thing is not there, as far as the call names one.
+/// Explains a 404 to this call: names the thing that does not exist, if the call names one.
 fn missing(call: &str) -> Option<String> {
     let (_, path) = call.split_once(' ')?;
     let path = path.split('?').next().unwrap_or_default();
@@ -622,7 +622,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_things_are_named() {
         let shown = |call: &str| {
             let error = SogsError::new(Cause::NotFound).with_status(404).at("host", call);
             error.to_string()
@@ -650,7 +650,7 @@ mod tests {
                 "#2 does not wait for approval in room \u{201c}lobby\u{201d}",
             ),
             ("POST /ackpost/room/lobby/report/9", "no message #9 in room"),
-            ("GET /elsewhere", "there is no such thing"),
+            ("GET /elsewhere", "it does not exist"),
         ] {
             assert!(shown(call).contains(part), "{call}: {}", shown(call));
         }

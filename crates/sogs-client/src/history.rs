@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::call_types::{ListOptions, MAX_LIMIT};
 use crate::calls::{self, Page};
 use crate::differences::Difference;
 use crate::error::SogsError;
-use crate::room::{ListOptions, MAX_LIMIT, Room};
+use crate::room::Room;
 use crate::types::{Message, Row};
 
 /// Rows in an answer when no limit is given.
@@ -81,7 +82,7 @@ impl Room {
         self.server().note(Difference::NoSingleMessage);
         found.remove(&id).ok_or_else(|| {
             missing.with_text(
-                "the server has no call for a single message, and its newest changes do not show it",
+                "the server cannot return a single message, and its newest changes do not contain it",
             )
         })
     }

@@ -6,10 +6,10 @@ use session_protocol::encoding::from_b64;
 use session_protocol::padding::Padding;
 use session_protocol::{Identity, SessionId, message};
 
+use crate::call_types::MAX_LIMIT;
 use crate::calls::{self, DirectBox};
 use crate::differences::Difference;
 use crate::error::{Cause, SogsError};
-use crate::room::MAX_LIMIT;
 use crate::server::Server;
 use crate::types::{DirectMessage, InboxItem, InboxReceipt};
 
@@ -24,11 +24,14 @@ pub struct Inbox {
     server: Server,
 }
 
-impl Inbox {
-    pub(crate) fn new(server: Server) -> Self {
-        Self { server }
+impl Server {
+    /// Returns the direct messages of this account on this server.
+    pub fn inbox(&self) -> Inbox {
+        Inbox { server: self.clone() }
     }
+}
 
+impl Inbox {
     fn me(&self) -> Result<&Identity, SogsError> {
         self.server
             .identity()
@@ -76,12 +79,12 @@ impl Inbox {
         Ok(conversation.seal(&Padding::Block.pad(content.to_bytes()), &nonce))
     }
 
-    /// What others sent us, oldest first; with `since`, what came after that number.
+    /// Direct messages that others sent us, oldest first; with `since`, only those after that number.
     pub async fn received(&self, since: Option<u64>) -> Result<Vec<DirectMessage>, SogsError> {
         self.all(DirectBox::Inbox, since).await
     }
 
-    /// What we sent, oldest first; with `since`, what came after that number.
+    /// Direct messages that we sent, oldest first; with `since`, only those after that number.
     pub async fn sent(&self, since: Option<u64>) -> Result<Vec<DirectMessage>, SogsError> {
         self.all(DirectBox::Outbox, since).await
     }

@@ -32,6 +32,7 @@
 mod batch;
 pub mod bot;
 mod call;
+mod call_types;
 pub mod calls;
 mod differences;
 mod edit;
@@ -48,19 +49,20 @@ mod server;
 mod transport;
 pub mod types;
 
+pub use ackpost_tls::Verify;
 pub use batch::{Batch, BatchAnswers, MAX_CALLS, Ticket};
 pub use call::Call;
+pub use call_types::{Download, Edited, ListOptions, MAX_LIMIT, Posted, RoomUpdate, Upload, UploadedFile};
 pub use differences::Difference;
 pub use error::{Ban, Cause, RATE_LIMIT_WINDOW, SogsError};
 pub use inbox::Inbox;
 pub use post::{Post, PreparedPost};
-pub use room::{Download, Edited, ListOptions, MAX_LIMIT, Posted, Room, RoomUpdate, Upload, UploadedFile};
+pub use room::{OwnPost, Room};
 pub use server::{Blinding, Clock, RawAnswer, Server, ServerBuilder};
 pub use session_protocol::onion::Cipher;
 pub use session_protocol::onion::path::Hop;
 pub use session_protocol::{Identity, JoinLink, RoomToken, ServerKey, SessionId, Signer};
 pub use transport::http::{AddressRule, Progress};
-pub use transport::tls::Verify;
 pub use transport::{Encrypt, OnionPath};
 pub use types::{Message, MessageProblem, RoleChange, RoomInfo, Row, Scope, Withheld};
 

@@ -22,7 +22,7 @@ pub(crate) struct Listing<T> {
     pub(crate) ascending: bool,
 }
 
-/// How a list is sorted and cut.
+/// Sort order and limit of a list.
 pub(crate) struct Cut<T> {
     /// Most elements to keep.
     pub(crate) limit: usize,

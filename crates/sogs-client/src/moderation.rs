@@ -18,15 +18,15 @@ use crate::server::Server;
 pub struct HeldPost {
     /// Number of the message.
     pub id: u64,
-    /// The author.
+    /// Id of the author.
     pub session_id: SessionId,
     /// Since when, in Unix seconds.
     pub at: f64,
-    /// Why it is held.
+    /// Reason why it is held.
     pub reason: String,
     /// The author's name for themselves; empty if they gave none.
     pub name: String,
-    /// The text.
+    /// Text of the message.
     pub text: String,
     /// Number of its files.
     pub files: u64,
@@ -37,9 +37,9 @@ pub struct HeldPost {
 pub struct ReportedMessage {
     /// Number of the message.
     pub id: u64,
-    /// The author.
+    /// Id of the author.
     pub session_id: SessionId,
-    /// When it was reported first, in Unix seconds.
+    /// Time of the first report, in Unix seconds.
     pub at: f64,
     /// Number of members who reported it.
     pub count: u64,
@@ -52,9 +52,9 @@ pub struct ReportedMessage {
 /// A report of one member.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The member.
+    /// Id of the member.
     pub session_id: SessionId,
-    /// When, in Unix seconds.
+    /// Time of the report, in Unix seconds.
     pub at: f64,
     /// In the member's words.
     pub reason: String,
@@ -70,7 +70,7 @@ pub enum Verdict {
     /// Deletes the message.
     Reject,
     /// Deletes the message and all held posts of the author in the room, and bans the author from the room: for this long,
-    /// or for good.
+    /// or permanently.
     Ban(Option<Duration>),
 }
 
@@ -127,12 +127,19 @@ pub struct ModerationInfo {
 #[derive(Deserialize)]
 struct HeldList {
     held: Vec<HeldPost>,
+    #[serde(default)]
+    next: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct ReportList {
     reports: Vec<ReportedMessage>,
+    #[serde(default)]
+    next: Option<u64>,
 }
+
+/// Entries of a list that are fetched at most, in several parts.
+const MAX_LISTED: usize = 10_000;
 
 fn decide(token: &RoomToken, list: &str, id: u64, verdict: Verdict) -> Call<Decision> {
     let path = format!("/ackpost/room/{token}/{list}/{id}");
@@ -147,9 +154,18 @@ impl Room {
     /// # Errors
     /// Status 403 without moderator rights; 404 if the server has no such call.
     pub async fn held(&self) -> Result<Vec<HeldPost>, SogsError> {
-        let path = format!("/ackpost/room/{}/held", self.token());
-        let call = Call::<HeldList>::for_json("GET", path, AuthNeed::Required).at_most(LIST_ANSWER_BYTES);
-        Ok(self.server().run(call).await?.held)
+        let (mut all, mut after) = (Vec::new(), 0);
+        loop {
+            let path = format!("/ackpost/room/{}/held?after={after}", self.token());
+            let call = Call::<HeldList>::for_json("GET", path, AuthNeed::Required).at_most(LIST_ANSWER_BYTES);
+            let part = self.server().run(call).await?;
+            all.extend(part.held);
+            // A server that counts backwards would keep this going for ever.
+            match part.next.filter(|next| *next > after && all.len() < MAX_LISTED) {
+                Some(next) => after = next,
+                None => return Ok(all),
+            }
+        }
     }
 
     /// Decides about a held post (moderators).
@@ -178,9 +194,18 @@ impl Room {
     /// # Errors
     /// As [`Room::held`].
     pub async fn reports(&self) -> Result<Vec<ReportedMessage>, SogsError> {
-        let path = format!("/ackpost/room/{}/reports", self.token());
-        let call = Call::<ReportList>::for_json("GET", path, AuthNeed::Required).at_most(LIST_ANSWER_BYTES);
-        Ok(self.server().run(call).await?.reports)
+        let (mut all, mut after) = (Vec::new(), 0);
+        loop {
+            let path = format!("/ackpost/room/{}/reports?after={after}", self.token());
+            let call =
+                Call::<ReportList>::for_json("GET", path, AuthNeed::Required).at_most(LIST_ANSWER_BYTES);
+            let part = self.server().run(call).await?;
+            all.extend(part.reports);
+            match part.next.filter(|next| *next > after && all.len() < MAX_LISTED) {
+                Some(next) => after = next,
+                None => return Ok(all),
+            }
+        }
     }
 
     /// Decides about a reported message (moderators).

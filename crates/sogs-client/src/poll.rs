@@ -5,19 +5,22 @@
 //! is lost, nothing comes twice.
 
 mod inbox;
+mod rows;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::future::Future;
 use std::time::Duration;
 
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
 use session_protocol::{Prefix, RoomToken, SessionId};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::batch::{Batch, Ticket};
+use crate::call_types::{ListOptions, MAX_LIMIT};
 use crate::calls::{self, DirectBox, Page};
 use crate::error::{Cause, SogsError};
-use crate::room::{ListOptions, MAX_LIMIT};
 use crate::server::Server;
 use crate::types::{DirectMessage, Message, PollInfo, ReactionRow, RoomInfo, Row, Tombstone};
 
@@ -25,13 +28,18 @@ use crate::types::{DirectMessage, Message, PollInfo, ReactionRow, RoomInfo, Row,
 const ROOMS_PER_BATCH: usize = 100;
 /// A counter that no room has, so that its whole description comes; negative ones are not in the servers' paths.
 const NEVER: i64 = 0xffff_ffff;
+/// Turns between two requests for the whole description of a room that did not change: it shows whether the sequence
+/// went backwards.
+const TURNS_PER_CHECK: u32 = 16;
+/// Numbers of messages per room that are remembered as handed out.
+const HANDED_OUT_MAX: usize = 10_000;
 /// Longest pause after failures.
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
 
-/// Where a poll stands: save it, and resume from it. Serializes to a small JSON object.
+/// Position of a poll: save it, and resume from it. Serializes to a small JSON object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// By room.
+    /// Position in each room.
     #[serde(default)]
     pub rooms: BTreeMap<RoomToken, RoomCursor>,
     /// Number of the last item of the inbox; `None` before the first turn.
@@ -39,23 +47,23 @@ pub struct Cursor {
     pub inbox: Option<u64>,
 }
 
-/// Where a poll stands in one room.
+/// Position of a poll in one room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomCursor {
     /// Sequence number of the last change seen.
     pub seqno: i64,
-    /// Highest number of a message seen: what comes with a higher one is new, with a lower one changed.
+    /// Highest number of a message seen: a message with a higher number is new, one with a lower number has changed.
     pub last_id: u64,
     /// The room's `info_updates`.
     pub info_updates: i64,
 }
 
-/// How to poll.
+/// Options of a poll.
 #[derive(Debug, Clone)]
 pub struct PollOptions {
-    /// Which rooms.
+    /// The rooms to poll.
     pub rooms: Vec<RoomToken>,
-    /// Whether to look into the inbox (where our id is blinded; other ids have none).
+    /// True to poll the inbox (only on servers where our id is blinded; other ids have none).
     pub inbox: bool,
     /// Pause between turns. Session's apps take 4 to 10 seconds.
     pub interval: Duration,
@@ -63,8 +71,8 @@ pub struct PollOptions {
     pub backlog: u32,
     /// Names of reactors per emoji, 0 to 20.
     pub reactors: u32,
-    /// Go on after an error that does not pass by itself, such as a ban, once a turn has succeeded. Each such error is
-    /// an [`Event::Interrupted`], and the pause grows to a minute. Otherwise such an error ends the poll.
+    /// Go on after a ban, and after other errors that do not pass by themselves once a turn has succeeded. Each such error
+    /// is an [`Event::Interrupted`], and the pause grows to a minute. Otherwise such an error ends the poll.
     pub persistent: bool,
 }
 
@@ -82,34 +90,34 @@ impl PollOptions {
     }
 }
 
-/// Something that happened.
+/// One event of a poll.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// A new message.
+    /// A new message, or one that was held back until now: such a message may have a number below those of earlier events.
     Message {
-        /// Where.
+        /// Room of the message.
         room: RoomToken,
-        /// What; look at [`Message::problem`].
+        /// The message; check [`Message::problem`] before you trust its content.
         message: Box<Message>,
     },
     /// A message was edited (its reactions may have changed too).
     Edited {
-        /// Where.
+        /// Room of the message.
         room: RoomToken,
         /// The message as it is now.
         message: Box<Message>,
     },
     /// A message was deleted.
     Deleted {
-        /// Where.
+        /// Room of the message.
         room: RoomToken,
-        /// What is left of it.
+        /// The remaining data of the message.
         tombstone: Tombstone,
     },
     /// The reactions of a message changed.
     Reactions {
-        /// Where.
+        /// Room of the message.
         room: RoomToken,
         /// The message's number and all its reactions now.
         row: ReactionRow,
@@ -119,37 +127,43 @@ pub enum Event {
         /// The room as it is now.
         info: Box<RoomInfo>,
     },
-    /// A room cannot be read now: gone, or no permission any more. Told once; polling goes on.
+    /// A room cannot be read now: it is gone, or the permission is. Reported once; polling goes on.
     RoomLost {
-        /// Which.
+        /// The room that cannot be read.
         room: RoomToken,
-        /// Why.
+        /// Reason why the room cannot be read.
         error: SogsError,
     },
     /// A lost room can be read again.
     RoomBack {
-        /// Which.
+        /// The room that can be read again.
+        room: RoomToken,
+    },
+    /// The sequence of the room went backwards: the community was restored from a backup. Polling goes on from its
+    /// present state; what was written since the restoration and before this event, also in the inbox, may be missing.
+    Gap {
+        /// The room that went back.
         room: RoomToken,
     },
     /// A direct message came.
     Direct(Box<DirectMessage>),
     /// The inbox cannot be read now. Reported once; polling of the rooms goes on.
     InboxLost {
-        /// Cause.
+        /// Reason why the inbox cannot be read.
         error: SogsError,
     },
     /// The inbox can be read again.
     InboxBack,
     /// A turn failed and will be tried again.
     Interrupted {
-        /// Why.
+        /// Reason why the turn failed.
         error: SogsError,
-        /// After how long.
+        /// Delay before the next attempt.
         retry_in: Duration,
     },
 }
 
-/// What moves in the cursor when an event is handed out.
+/// Change of the cursor when an event is handed out.
 enum Step {
     Room {
         room: RoomToken,
@@ -174,17 +188,25 @@ pub struct Poll {
     options: PollOptions,
     cursor: Cursor,
     queue: VecDeque<(Step, Event)>,
-    /// What each room looked like last.
+    /// Last known state of each room.
     infos: BTreeMap<RoomToken, RoomInfo>,
     lost: BTreeSet<RoomToken>,
-    /// Whether everything that lay in the inbox before we came has been passed over.
+    /// Numbers of the messages that were handed out, the newest ones of each room.
+    handed_out: BTreeMap<RoomToken, BTreeSet<u64>>,
+    /// Turns since the start.
+    turns: u32,
+    /// True once the messages that were in the inbox before the poll began have been skipped.
     inbox_primed: bool,
     inbox_lost: bool,
+    /// Rooms whose sequence went backwards in this turn; the numbers of the inbox went back with them.
+    went_back: usize,
     /// A turn has succeeded since the start.
     succeeded: bool,
     me: Option<SessionId>,
     failures: u32,
     next_turn: Instant,
+    /// A turn has found nothing more to ask for.
+    caught_up: watch::Sender<bool>,
 }
 
 struct RoomTickets {
@@ -210,17 +232,21 @@ impl Server {
             queue: VecDeque::new(),
             infos: BTreeMap::new(),
             lost: BTreeSet::new(),
+            handed_out: BTreeMap::new(),
+            turns: 0,
             inbox_lost: false,
+            went_back: 0,
             succeeded: false,
             me: None,
             failures: 0,
             next_turn: Instant::now(),
+            caught_up: watch::Sender::new(false),
         }
     }
 }
 
 impl Poll {
-    /// Where the poll stands: behind the last event that [`Poll::next`] gave.
+    /// Returns the position of the poll: after the last event that [`Poll::next`] returned.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
     }
@@ -230,14 +256,23 @@ impl Poll {
         &self.server
     }
 
-    /// What a room looked like last; `None` before the first turn.
+    /// Returns the last known state of a room; `None` before the first turn.
     pub fn room_info(&self, room: &RoomToken) -> Option<&RoomInfo> {
         self.infos.get(room)
     }
 
-    /// All rooms as they looked last.
+    /// Returns the last known state of all rooms.
     pub fn room_infos(&self) -> impl Iterator<Item = &RoomInfo> {
         self.infos.values()
+    }
+
+    /// Resolves when the poll has reached the present: everything that is written from then on comes as an event. Resolves too when
+    /// the poll is dropped. Needs [`Poll::next`] to be polled beside it.
+    pub fn caught_up(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut caught_up = self.caught_up.subscribe();
+        async move {
+            let _ = caught_up.wait_for(|caught_up| *caught_up).await;
+        }
     }
 
     /// The next event. An error ends the poll: it would not go away by waiting.
@@ -247,6 +282,7 @@ impl Poll {
         loop {
             if let Some((step, event)) = self.queue.pop_front() {
                 self.advance(step);
+                self.note_handed_out(&event);
                 return Ok(event);
             }
             tokio::time::sleep_until(self.next_turn).await;
@@ -254,6 +290,10 @@ impl Poll {
                 Ok(more) => {
                     self.failures = 0;
                     self.succeeded = true;
+                    if !more {
+                        self.caught_up
+                            .send_if_modified(|caught_up| !std::mem::replace(caught_up, true));
+                    }
                     // A full page means that more waits: go on at once.
                     self.next_turn = Instant::now()
                         + if more {
@@ -262,9 +302,7 @@ impl Poll {
                             self.options.interval
                         };
                 }
-                Err(error) if error.is_permanent() && !(self.options.persistent && self.succeeded) => {
-                    return Err(error);
-                }
+                Err(error) if error.is_permanent() && !self.outlasts(&error) => return Err(error),
                 Err(error) => {
                     let retry_in = self.backoff(&error);
                     self.next_turn = Instant::now() + retry_in;
@@ -273,6 +311,11 @@ impl Poll {
                 }
             }
         }
+    }
+
+    /// Returns true if the poll goes on after a permanent error. A ban proves that server and identity are the right ones.
+    fn outlasts(&self, error: &SogsError) -> bool {
+        self.options.persistent && (self.succeeded || error.is(&Cause::Banned))
     }
 
     /// The events as a stream that ends after the first error.
@@ -314,7 +357,7 @@ impl Poll {
         jittered.max(error.retry_after().unwrap_or_default())
     }
 
-    /// One turn: asks for everything new. `true` when a page was full.
+    /// Runs one turn: requests everything new. Returns true if a page was full.
     async fn turn(&mut self) -> Result<bool, SogsError> {
         let me = match self.me {
             Some(me) => Some(me),
@@ -322,6 +365,7 @@ impl Poll {
             None => None,
         };
         self.me = me;
+        self.turns = self.turns.wrapping_add(1);
         let with_inbox = self.options.inbox && me.is_some_and(|me| me.prefix() == Prefix::Blind15);
         let rooms = self.options.rooms.clone();
         let mut more = false;
@@ -331,6 +375,11 @@ impl Poll {
         }
         for (at, chunk) in chunks.enumerate() {
             more |= self.ask(chunk, with_inbox && at == 0).await?;
+        }
+        if std::mem::take(&mut self.went_back) > 0 {
+            // The answer for the inbox was for the old place; the next turn finds out where "now" is.
+            self.cursor.inbox = None;
+            self.inbox_primed = false;
         }
         Ok(more)
     }
@@ -359,8 +408,9 @@ impl Poll {
                     .take(ticket)
                     .unwrap_or_else(|| Err(missing()))
                     .map(|rows| {
-                        more |= rows.len() >= MAX_LIMIT as usize;
-                        self.follow(&room, info, rows);
+                        let full = rows.len() >= MAX_LIMIT as usize;
+                        // A server that gives the same rows again is not asked without a pause.
+                        more |= self.follow(&room, info, rows) && full;
                     }),
             };
             match outcome {
@@ -384,11 +434,17 @@ impl Poll {
         Ok(more)
     }
 
+    /// Returns true if this turn asks for the whole description of each room. A restoration needs a stop of the server, which a
+    /// poll usually sees as a failed turn.
+    fn checks(&self) -> bool {
+        self.failures > 0 || self.turns.is_multiple_of(TURNS_PER_CHECK)
+    }
+
     fn add_room(&self, batch: &mut Batch, room: &RoomToken) -> RoomTickets {
         let known = self.cursor.rooms.get(room);
         // The first turn of a run wants the room itself, for its moderators, even if nothing changed.
         let info_updates = match known {
-            Some(cursor) if self.infos.contains_key(room) => cursor.info_updates,
+            Some(cursor) if self.infos.contains_key(room) && !self.checks() => cursor.info_updates,
             _ => NEVER,
         };
         let options = ListOptions {
@@ -462,59 +518,6 @@ impl Poll {
             ));
         }
         Ok(())
-    }
-
-    fn follow(&mut self, room: &RoomToken, info: PollInfo, rows: Vec<Row>) {
-        let known = self.cursor.rooms.get(room).copied().unwrap_or_default();
-        if let Some(details) = info.details {
-            if details.message_sequence < known.seqno {
-                // The server went back in time (a restored database): start from where it is now.
-                tracing::warn!(%room, "the room's sequence went backwards; following it from its present state");
-                let cursor = self.cursor.rooms.entry(room.clone()).or_default();
-                cursor.seqno = details.message_sequence;
-                cursor.last_id = 0;
-            }
-            let changed = details.info_updates != known.info_updates;
-            self.infos.insert(room.clone(), details.clone());
-            if changed {
-                let step = Step::Info {
-                    room: room.clone(),
-                    info_updates: details.info_updates,
-                };
-                self.queue.push_back((
-                    step,
-                    Event::RoomChanged {
-                        info: Box::new(details),
-                    },
-                ));
-            }
-        }
-        let RoomCursor {
-            seqno: from,
-            mut last_id,
-            ..
-        } = self.cursor.rooms.get(room).copied().unwrap_or_default();
-        for row in rows {
-            let seqno = row.seqno();
-            if seqno <= from {
-                continue;
-            }
-            let new = row.id() > last_id;
-            last_id = last_id.max(row.id());
-            let room = room.clone();
-            let step = Step::Room {
-                room: room.clone(),
-                seqno,
-                last_id,
-            };
-            let event = match row {
-                Row::Message(message) if new => Event::Message { room, message },
-                Row::Message(message) => Event::Edited { room, message },
-                Row::Deleted(tombstone) => Event::Deleted { room, tombstone },
-                Row::Reactions(row) => Event::Reactions { room, row },
-            };
-            self.queue.push_back((step, event));
-        }
     }
 
     /// Reports a room that cannot be read, once. An error that concerns the server, or that all rooms have in common and

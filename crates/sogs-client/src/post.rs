@@ -1,4 +1,4 @@
-//! What to post, and the post as it is signed.
+//! The content of a post, and the post as it is signed.
 
 use serde_json::{Map, Value, json};
 use session_protocol::SessionId;
@@ -11,8 +11,8 @@ use session_protocol::keys::Signature;
 use session_protocol::message::SignedPost;
 use session_protocol::padding::Padding;
 
+use crate::call_types::UploadedFile;
 use crate::error::SogsError;
-use crate::room::UploadedFile;
 use crate::types::Message;
 
 /// A message to post: text, files, an answer to another message, a whisper.
@@ -34,7 +34,7 @@ pub struct Post {
 }
 
 impl Post {
-    /// A text message.
+    /// Returns a post with this text.
     pub fn text(body: impl Into<String>) -> Self {
         Self {
             body: body.into(),
@@ -177,17 +177,17 @@ impl From<String> for Post {
 pub struct PreparedPost {
     /// The id the server will show, whose key made the signature.
     pub author: SessionId,
-    /// Padded content.
+    /// The padded content that is signed.
     pub data: Vec<u8>,
     /// Signature over `data`.
     pub signature: Signature,
     /// Numbers of the attached files.
     pub files: Vec<u64>,
-    /// Who alone sees it.
+    /// The only recipient, if the post is a whisper.
     pub whisper_to: Option<SessionId>,
-    /// Whether only moderators see it.
+    /// True if only moderators see the post.
     pub whisper_mods: bool,
-    /// When it was signed, milliseconds since 1970: before it could be posted.
+    /// Time when it was signed, milliseconds since 1970; always before it was posted.
     pub signed_at_ms: u64,
 }
 
@@ -222,7 +222,7 @@ impl PreparedPost {
         body
     }
 
-    /// Whether `message` is this post: the same bytes under the same signature.
+    /// Returns true if `message` is this post: the same bytes under the same signature.
     pub fn is(&self, message: &Message) -> bool {
         message.author == self.author && message.data == self.data && message.signature == self.signature
     }

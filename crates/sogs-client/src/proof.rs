@@ -7,9 +7,9 @@ use session_protocol::encoding::from_b64;
 use session_protocol::padding::unpad;
 
 use crate::call::{check, is_object, leading_id, not_sogs};
+use crate::call_types::Posted;
 use crate::error::{Cause, SogsError};
 use crate::post::PreparedPost;
-use crate::room::Posted;
 use crate::transport::Answer;
 use crate::types::{Message, RawRow, Withheld};
 
@@ -30,7 +30,7 @@ impl Expected {
     /// Reads the answer to a post.
     pub(crate) fn posted(&self, answer: &Answer) -> Result<Posted, SogsError> {
         check(answer)?;
-        // Nothing, or a page, with another status than 201 comes from a program that is no community server.
+        // An empty answer or a page with another status than 201 comes from a program that is not a community server.
         if answer.status != 201 && !answer.truncated && !is_object(&answer.body) {
             return Err(not_sogs(answer, ""));
         }
@@ -47,7 +47,7 @@ impl Expected {
             Err(SogsError::new(Cause::Unproven { id, detail, withheld }).with_status(answer.status))
         };
         let Some(number) = id else {
-            return unproven("names no message number".to_owned());
+            return unproven("has no message number".to_owned());
         };
         if answer.status != 201 {
             return unproven(format!("has status {} instead of 201", answer.status));
@@ -65,7 +65,7 @@ impl Expected {
         })
     }
 
-    /// What keeps the words of an answer from showing this message.
+    /// Returns the reason why an answer does not show this message; `None` if it does.
     fn lack(&self, words: &Value) -> Option<&'static str> {
         let Some(data) = words["data"].as_str() else {
             return Some("does not show the message");

@@ -4,237 +4,36 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use percent_encoding::percent_decode_str;
-use serde_json::{Map, Value};
-use session_protocol::content::AttachmentPointer;
 use session_protocol::{JoinLink, RoomToken, SessionId};
 
+use crate::call_types::{Download, ListOptions, MAX_LIMIT, Posted, RoomUpdate, Upload, UploadedFile};
 use crate::calls;
 use crate::error::{Cause, SogsError};
 use crate::post::{Post, PreparedPost};
 use crate::server::Server;
-use crate::transport::Answer;
-use crate::transport::http::Progress;
 use crate::types::{
     FuturePermission, Message, ModeratorsChanged, PermissionChange, Permissions, PollInfo, Reacted,
-    ReactionsRemoved, RoleChange, RoomInfo, Scheduled, Scope, Unpinned, Unreacted, Withheld,
+    ReactionsRemoved, RoleChange, RoomInfo, Scheduled, Scope, Unpinned, Unreacted,
 };
 
-/// Most rows in one answer.
-pub const MAX_LIMIT: u32 = 256;
-/// Pages of history that [`Room::find_own`] looks through at most.
-const FIND_PAGES: usize = 8;
-/// How far the server's clock may be behind ours for [`Room::find_own`], milliseconds.
+/// Pages of history that [`Room::look_for_own`] looks through at most. A page may be shorter than asked for.
+const FIND_PAGES: usize = 32;
+/// Messages that it looks through at most.
+const FIND_MESSAGES: usize = 2048;
+/// Maximum time that the server's clock may be behind ours for [`Room::find_own`], milliseconds.
 const FIND_SLACK_MS: f64 = 120_000.0;
 
-/// How much of a list to get.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ListOptions {
-    /// Rows, 1 to 256; the server's default is 100.
-    pub limit: Option<u32>,
-    /// Names of reactors per emoji, 0 to 20; the server's default is 4.
-    pub reactors: Option<u32>,
-    /// Rows for messages of which nothing but the reactions changed.
-    pub with_reaction_rows: bool,
-}
-
-impl ListOptions {
-    /// At most `limit` rows.
-    pub fn limit(limit: u32) -> Self {
-        Self {
-            limit: Some(limit),
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn query(self, since: bool) -> String {
-        let mut query = String::new();
-        let mut add = |text: String| {
-            query.push(if query.is_empty() { '?' } else { '&' });
-            query.push_str(&text);
-        };
-        if since && self.with_reaction_rows {
-            add("t=r".to_owned());
-        }
-        if let Some(limit) = self.limit {
-            add(format!("limit={limit}"));
-        }
-        if let Some(reactors) = self.reactors {
-            add(format!("reactors={reactors}"));
-        }
-        query
-    }
-}
-
-/// A change of a room's settings; what is `None` stays.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RoomUpdate {
-    /// New name.
-    pub name: Option<String>,
-    /// New description; `Some(None)` removes it.
-    pub description: Option<Option<String>>,
-    /// File number of the new image, a file of this room.
-    pub image: Option<u64>,
-    /// Whether everybody may read.
-    pub default_read: Option<bool>,
-    /// Whether the room exists for those who may not read.
-    pub default_accessible: Option<bool>,
-    /// Whether everybody may post.
-    pub default_write: Option<bool>,
-    /// Whether everybody may upload files.
-    pub default_upload: Option<bool>,
-}
-
-impl RoomUpdate {
-    pub(crate) fn to_json(&self) -> Value {
-        let mut body = Map::new();
-        let mut put = |key: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                body.insert(key.to_owned(), value);
-            }
-        };
-        put("name", self.name.clone().map(Value::from));
-        put("description", self.description.clone().map(Value::from));
-        put("image", self.image.map(Value::from));
-        put("default_read", self.default_read.map(Value::from));
-        put("default_accessible", self.default_accessible.map(Value::from));
-        put("default_write", self.default_write.map(Value::from));
-        put("default_upload", self.default_upload.map(Value::from));
-        Value::Object(body)
-    }
-}
-
-/// A post that the server took, as its answer shows.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Posted {
-    /// Number of the message.
-    pub id: u64,
-    /// The message as the server gave it back; `None` when a field besides number, author and data is missing.
-    pub message: Option<Box<Message>>,
-    /// Set when the server shows the message to nobody: then it is stored, but not delivered.
-    pub withheld: Option<Withheld>,
-}
-
-/// An edit that the server took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Edited {
-    /// Set when the server shows the message to nobody since the edit.
-    pub withheld: Option<Withheld>,
-    /// The message was replaced whole: by [`Room::replace`], or because the server did not show it to us, as it is with
-    /// a message that a filter hides.
-    pub whole: bool,
-}
-
-/// A file to upload.
-#[derive(Clone)]
-pub struct Upload {
-    name: Option<String>,
-    content_type: Option<String>,
-    bytes: Bytes,
-    size: Option<(u32, u32)>,
-    progress: Option<Progress>,
-}
-
-impl Upload {
-    /// A file without a name.
-    pub fn new(bytes: impl Into<Bytes>) -> Self {
-        Self {
-            name: None,
-            content_type: None,
-            bytes: bytes.into(),
-            size: None,
-            progress: None,
-        }
-    }
-
-    /// The file's name, as receivers will see it.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// The media type, e.g. `image/png`: apps show pictures as such by it.
-    pub fn content_type(mut self, content_type: impl Into<String>) -> Self {
-        self.content_type = Some(content_type.into());
-        self
-    }
-
-    /// Width and height of a picture, pixels.
-    pub fn dimensions(mut self, width: u32, height: u32) -> Self {
-        self.size = Some((width, height));
-        self
-    }
-
-    /// Called with the bytes that have gone out and the total.
-    pub fn on_progress(mut self, progress: impl Fn(u64, u64) + Send + Sync + 'static) -> Self {
-        self.progress = Some(Arc::new(progress));
-        self
-    }
-}
-
-/// A file on the server, ready to be attached to a post.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadedFile {
-    /// Its number in the room.
-    pub id: u64,
-    /// `SERVER_URL/room/TOKEN/file/ID`.
-    pub url: String,
-    /// Length, bytes.
-    pub size: u32,
-    /// Its name.
-    pub name: Option<String>,
-    /// Its media type.
-    pub content_type: Option<String>,
-    /// Width and height, pixels.
-    pub dimensions: Option<(u32, u32)>,
-}
-
-impl UploadedFile {
-    pub(crate) fn pointer(&self) -> AttachmentPointer {
-        AttachmentPointer {
-            id: self.id,
-            content_type: self
-                .content_type
-                .clone()
-                .or_else(|| Some("application/octet-stream".to_owned())),
-            size: Some(self.size),
-            file_name: self.name.clone(),
-            width: self.dimensions.map(|(width, _)| width),
-            height: self.dimensions.map(|(_, height)| height),
-            url: Some(self.url.clone()),
-            ..AttachmentPointer::default()
-        }
-    }
-}
-
-/// A file that was downloaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Download {
-    /// Its bytes.
-    pub bytes: Bytes,
-    /// Its name, as the uploader gave it: never to be used as a path unchecked.
-    pub name: Option<String>,
-    /// When it expires, as the server wrote it (an HTTP date); `None` for files that stay.
-    pub expires: Option<String>,
-}
-
-impl Download {
-    pub(crate) fn from_answer(answer: &Answer) -> Self {
-        let name = answer
-            .header("content-disposition")
-            .and_then(|value| {
-                value
-                    .split(';')
-                    .find_map(|part| part.trim().strip_prefix("filename*=UTF-8''"))
-            })
-            .map(|name| percent_decode_str(name).decode_utf8_lossy().into_owned());
-        Self {
-            bytes: answer.body.clone(),
-            name,
-            expires: answer.header("expires").map(str::to_owned),
-        }
-    }
+/// Result of a search for a message of ours.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum OwnPost {
+    /// The message is in the room.
+    Found(Box<Message>),
+    /// The room was read back to before the message was signed, and does not show it. A community may still hold it back
+    /// for approval, and a moderator may have deleted it.
+    Absent,
+    /// The room was not read back that far: more messages follow than are searched.
+    Unknown,
 }
 
 /// A room of a server.
@@ -244,17 +43,23 @@ pub struct Room {
     token: RoomToken,
 }
 
-impl Room {
-    pub(crate) fn new(server: Server, token: RoomToken) -> Self {
-        Self { server, token }
+impl Server {
+    /// Returns a room of this server.
+    pub fn room(&self, token: &RoomToken) -> Room {
+        Room {
+            server: self.clone(),
+            token: token.clone(),
+        }
     }
+}
 
-    /// The server.
+impl Room {
+    /// Returns the server.
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// The token.
+    /// Returns the token of the room.
     pub fn token(&self) -> &RoomToken {
         &self.token
     }
@@ -269,7 +74,7 @@ impl Room {
         self.server.run(calls::room(&self.token)).await
     }
 
-    /// What changes often, and the whole room if its counter is not `info_updates`.
+    /// The data that changes often, and the whole room if its `info_updates` differs from the argument.
     pub async fn poll_info(&self, info_updates: i64) -> Result<PollInfo, SogsError> {
         self.server.run(calls::poll_info(&self.token, info_updates)).await
     }
@@ -303,6 +108,35 @@ impl Room {
         }
     }
 
+    /// Posts a message like [`Room::post`]. If the answer is lost, it looks whether the message is there.
+    ///
+    /// # Errors
+    /// Those of [`Room::post`]. If [`SogsError::is_ambiguous`] is true, the message was not found either.
+    pub async fn post_or_find(&self, post: impl Into<Post>) -> Result<Posted, SogsError> {
+        let post = post.into();
+        let mut prepared = self.prepare(&post).await?;
+        let mut posted = self.post_prepared(&prepared).await;
+        if posted
+            .as_ref()
+            .is_err_and(|error| error.is(&Cause::BlindingRequired))
+            && self.server.signer().await?.shown_id() != prepared.author
+        {
+            prepared = self.prepare(&post).await?;
+            posted = self.post_prepared(&prepared).await;
+        }
+        match posted {
+            Err(error) if error.is_ambiguous() => match self.find_own(&prepared).await {
+                Ok(Some(message)) => Ok(Posted {
+                    id: message.id,
+                    message: Some(Box::new(message)),
+                    withheld: None,
+                }),
+                _ => Err(error),
+            },
+            other => other,
+        }
+    }
+
     /// Signs a message as we are known here, without sending it.
     pub async fn prepare(&self, post: &Post) -> Result<PreparedPost, SogsError> {
         let signer = self.server.signer().await?;
@@ -314,33 +148,58 @@ impl Room {
         self.server.run(calls::post(&self.token, post)).await
     }
 
-    /// Looks for a message that may have been posted although the answer was lost: the same bytes under the same
-    /// signature. `None` means that it is not there.
+    /// Looks for a message that may have been posted although the answer was lost.
     ///
-    /// What was posted before `post` was signed is not looked through, nor more than 2,048 messages.
+    /// It compares bytes and signature. `None` means that no such message was found, also when there are too many newer
+    /// ones; [`Room::look_for_own`] tells the two apart.
     pub async fn find_own(&self, post: &PreparedPost) -> Result<Option<Message>, SogsError> {
+        Ok(match self.look_for_own(post).await? {
+            OwnPost::Found(message) => Some(*message),
+            OwnPost::Absent | OwnPost::Unknown => None,
+        })
+    }
+
+    /// Looks for a message that may have been posted although the answer was lost, and tells whether a message that was
+    /// not found is not there.
+    ///
+    /// It compares bytes and signature. The search ends at messages posted before `post` was signed, at the beginning of
+    /// the room, and after 2,048 messages.
+    ///
+    /// # Errors
+    /// The list of messages cannot be read.
+    pub async fn look_for_own(&self, post: &PreparedPost) -> Result<OwnPost, SogsError> {
         let options = ListOptions {
             limit: Some(MAX_LIMIT),
             reactors: Some(0),
             with_reaction_rows: false,
         };
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of this era fit 52 bits")]
+        let signed_at = post.signed_at_ms as f64;
+        let mut read = 0;
         let mut page = self.recent(options).await?;
         for _ in 0..FIND_PAGES {
+            // A page may be short because its messages are long: only an empty one is the beginning of the room.
             let Some(oldest) = page.last().map(|message| (message.id, message.posted)) else {
-                return Ok(None);
+                return Ok(OwnPost::Absent);
             };
-            let full = page.len() >= MAX_LIMIT as usize;
+            let is_short = page.len() < MAX_LIMIT as usize;
+            read += page.len();
             if let Some(found) = page.into_iter().find(|message| post.is(message)) {
-                return Ok(Some(found));
+                return Ok(OwnPost::Found(Box::new(found)));
             }
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds of this era fit 52 bits")]
-            let signed_at = post.signed_at_ms as f64;
-            if !full || oldest.1 * 1000.0 < signed_at - FIND_SLACK_MS {
-                return Ok(None);
+            if oldest.1 * 1000.0 < signed_at - FIND_SLACK_MS {
+                return Ok(OwnPost::Absent);
             }
-            page = self.before(oldest.0, options).await?;
+            if read >= FIND_MESSAGES {
+                break;
+            }
+            page = match self.before(oldest.0, options).await {
+                // A server without this call gave all it has.
+                Err(error) if is_short && error.status() == Some(404) => return Ok(OwnPost::Absent),
+                page => page?,
+            };
         }
-        Ok(None)
+        Ok(OwnPost::Unknown)
     }
 
     /// Deletes a message: one's own, or as a moderator anybody's.
@@ -390,7 +249,7 @@ impl Room {
             .await
     }
 
-    /// Who reacted with an emoji and when (unix seconds), oldest first.
+    /// Returns the people who reacted with an emoji, with the time (unix seconds), oldest first.
     pub async fn reactors(
         &self,
         id: u64,
@@ -456,7 +315,7 @@ impl Room {
             .await
     }
 
-    /// Permissions of everybody who differs from the defaults (moderators).
+    /// Permissions of everybody whose permissions differ from the defaults (moderators).
     pub async fn permissions(&self) -> Result<BTreeMap<SessionId, Permissions>, SogsError> {
         self.server.run(calls::permissions(&self.token)).await
     }
@@ -503,7 +362,7 @@ impl Room {
     }
 }
 
-/// Reactions are 1 to 12 code points and stand in the path.
+/// Reactions are 1 to 12 code points and part of the path.
 fn clean_emoji(emoji: &str) -> Result<&str, SogsError> {
     let length = emoji.chars().count();
     if !(1..=12).contains(&length) || emoji.contains(['/', '?', '#']) || emoji.chars().any(char::is_control) {

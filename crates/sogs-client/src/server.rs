@@ -5,24 +5,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use session_protocol::auth::{NONCE_LEN_BYTES, Request, Signer};
 use session_protocol::onion::Cipher;
-use session_protocol::{Identity, JoinLink, RoomToken, ServerKey, SessionId};
+use session_protocol::{Identity, JoinLink, ServerKey, SessionId};
 use url::Url;
+
+use ackpost_tls::Verify;
 
 use crate::call::{AuthNeed, Call, CallParts};
 use crate::calls;
 use crate::differences::{Difference, Differences};
 use crate::error::{Cause, SogsError};
-use crate::inbox::Inbox;
-use crate::room::Room;
 use crate::transport::http::{AddressRule, Http, Limits};
-use crate::transport::tls::Verify;
 use crate::transport::{Answer, Encrypt, OnionPath, Outgoing, Route, Transport, host, now_secs};
 use crate::types::{Capabilities, DeletedEverywhere, ModeratorsChanged, RoleChange, RoomInfo, Scope};
 
-/// Which id to use.
+/// The kind of id to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Blinding {
-    /// What the server's capabilities ask for.
+    /// The kind that the server's capabilities require.
     #[default]
     Auto,
     /// The blinded id (`15`), which every server takes.
@@ -31,10 +30,10 @@ pub enum Blinding {
     No,
 }
 
-/// Tells the time, unix time. Handed in by tests; everybody else keeps the system's.
+/// Clock that returns unix time. Tests pass their own; the default is the system's clock.
 pub type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
-/// Everything about a connection that has a default.
+/// Builder of a [`Server`]: the settings of a connection that have a default.
 pub struct ServerBuilder {
     base_url: String,
     key: ServerKey,
@@ -54,19 +53,19 @@ pub struct ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// Who talks. Without an identity, what is open to everybody can be read.
+    /// Sets the account. Without an identity, only data that is open to everybody can be read.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    /// Which id to use; the default asks the server.
+    /// Sets the kind of id to use; the default asks the server.
     pub fn blinding(mut self, blinding: Blinding) -> Self {
         self.blinding = blinding;
         self
     }
 
-    /// Whether to seal requests to the server's key; the default does so over plain http.
+    /// Sets whether to seal requests to the server's key; the default does so over plain http.
     pub fn encrypt(mut self, encrypt: Encrypt) -> Self {
         self.encrypt = encrypt;
         self
@@ -84,13 +83,13 @@ impl ServerBuilder {
         self
     }
 
-    /// Which certificates to accept.
+    /// Sets the certificates to accept.
     pub fn verify(mut self, verify: Verify) -> Self {
         self.verify = verify;
         self
     }
 
-    /// Longest time for a connection to stand (default 10 s).
+    /// Sets the timeout for a connection to be established (default 10 s).
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.limits.connect = limit;
         self
@@ -129,13 +128,13 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the environment count (they do by default).
+    /// Sets whether to use `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the environment (the default does).
     pub fn proxies_from_environment(mut self, yes: bool) -> Self {
         self.use_proxies = yes;
         self
     }
 
-    /// Whether redirects within the same origin are followed (they are by default); others never are.
+    /// Sets whether to follow redirects within the same origin (the default does). Others are never followed.
     pub fn redirects(mut self, yes: bool) -> Self {
         self.redirects = yes;
         self
@@ -149,7 +148,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether errors quote what the server wrote (they do by default).
+    /// Sets whether errors quote the server's text (the default does).
     pub fn quote_answers(mut self, yes: bool) -> Self {
         self.quote_answers = yes;
         self
@@ -164,7 +163,7 @@ impl ServerBuilder {
     /// Puts it together. Nothing is sent yet.
     pub fn build(self) -> Result<Server, SogsError> {
         let base = Url::parse(&self.base_url)
-            .map_err(|error| SogsError::invalid(format!("the server's address is no URL: {error}")))?;
+            .map_err(|error| SogsError::invalid(format!("the server's address is not a URL: {error}")))?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none_or(str::is_empty) {
             return Err(SogsError::invalid(
                 "the server's address must be http://host or https://host",
@@ -210,7 +209,7 @@ impl ServerBuilder {
             path: self.path,
             redirects: self.redirects,
         };
-        let transport = Transport::new(base, self.key, route, http, hop_http);
+        let transport = Arc::new(Transport::new(base, self.key, route, http, hop_http));
         Ok(Server {
             inner: Arc::new(Inner {
                 base_url,
@@ -236,7 +235,7 @@ struct Inner {
     key: ServerKey,
     identity: Option<Identity>,
     blinding: Blinding,
-    transport: Transport,
+    transport: Arc<Transport>,
     /// Chosen once; changed when an `Auto` server turns out to want blinded ids.
     signer: RwLock<Option<Signer>>,
     clock: Clock,
@@ -304,22 +303,40 @@ impl Server {
         self.inner.identity.as_ref()
     }
 
-    /// Whether the next request goes out sealed to the server's key.
+    /// Returns the same server for another account. It shares connections and settings; what is known of the server is learned
+    /// anew.
+    #[must_use]
+    pub fn as_identity(&self, identity: Identity) -> Self {
+        let inner = &self.inner;
+        let signer = match inner.blinding {
+            Blinding::Auto => None,
+            Blinding::Yes => Some(Signer::blind15(&identity, &inner.key)),
+            Blinding::No => Some(Signer::account(&identity)),
+        };
+        Self {
+            inner: Arc::new(Inner {
+                base_url: inner.base_url.clone(),
+                host: inner.host.clone(),
+                key: inner.key,
+                identity: Some(identity),
+                blinding: inner.blinding,
+                transport: inner.transport.clone(),
+                signer: RwLock::new(signer),
+                clock: inner.clock.clone(),
+                quote_answers: inner.quote_answers,
+                call_time: inner.call_time,
+                long_time: inner.long_time,
+                differences: Differences::default(),
+            }),
+        }
+    }
+
+    /// Returns true if the next request is sealed to the server's key.
     pub fn is_sealed(&self) -> bool {
         self.inner.transport.is_sealed()
     }
 
-    /// A room of this server.
-    pub fn room(&self, token: &RoomToken) -> Room {
-        Room::new(self.clone(), token.clone())
-    }
-
-    /// Direct messages on this server.
-    pub fn inbox(&self) -> Inbox {
-        Inbox::new(self.clone())
-    }
-
-    /// What the server can do.
+    /// Returns the capabilities of the server.
     pub async fn capabilities(&self) -> Result<Capabilities, SogsError> {
         self.run(calls::capabilities()).await
     }
@@ -355,7 +372,7 @@ impl Server {
         self.run(calls::set_role(user, scope, change)).await
     }
 
-    /// Deletes all messages of a user in all rooms where we may.
+    /// Deletes all messages of a user in all rooms where we have the permission.
     pub async fn delete_everywhere(&self, user: &SessionId) -> Result<DeletedEverywhere, SogsError> {
         self.run(calls::delete_everywhere(user)).await
     }
@@ -423,7 +440,7 @@ impl Server {
         u64::try_from((self.inner.clock)().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Runs a call.
+    /// Makes a call and returns its typed answer.
     pub async fn run<T>(&self, call: Call<T>) -> Result<T, SogsError> {
         let label = format!("{} {}", call.parts.method, call.parts.path);
         let limit = if call.parts.long {
@@ -561,7 +578,7 @@ pub struct RawAnswer {
     pub status: u16,
     /// Headers, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body.
+    /// The body of the answer.
     pub body: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! How a request gets to the server: directly, sealed to its key, or through a path of onion hops.
+//! Transport of requests to the server: direct, sealed to its key, or through a path of onion hops.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,6 @@ use url::Url;
 use crate::error::{Cause, SogsError};
 
 pub(crate) mod http;
-pub(crate) mod tls;
 
 use http::{Http, HttpRequest, HttpResponse, Progress};
 
@@ -40,11 +39,11 @@ const PATH_SET: &AsciiSet = &CONTROLS
     .add(b'[')
     .add(b']');
 
-/// Whether requests are sealed to the server's key.
+/// Setting for the sealing of requests to the server's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encrypt {
     /// Sealed over plain http, direct over https. No answer changes that: anybody on the way could give it. A
-    /// plain-http server that takes no sealed requests needs [`Encrypt::No`].
+    /// plain-http server that accepts no sealed requests needs [`Encrypt::No`].
     #[default]
     Auto,
     /// Always sealed.
@@ -56,8 +55,8 @@ pub enum Encrypt {
 /// A path of onion hops to the server.
 #[derive(Debug, Clone)]
 pub struct OnionPath {
-    /// Where the first hop listens, e.g. `https://203.0.113.7:22021`. Its certificate is not checked: the layer is
-    /// sealed to its key.
+    /// Address of the first hop, e.g. `https://203.0.113.7:22021`. Its certificate is not checked: the layer is sealed
+    /// to its key.
     pub entry: Url,
     /// The hops, first to last; at least one.
     pub hops: Vec<Hop>,
@@ -76,7 +75,7 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) answer_bytes: usize,
 }
 
-/// What sealing adds to an answer at most: status, headers, nonce, tag.
+/// Maximum size that sealing adds to an answer: status, headers, nonce, tag; bytes.
 const SEALED_EXTRA_BYTES: usize = 64 * 1024;
 
 /// The server's answer, wherever it was unwrapped.
@@ -103,13 +102,13 @@ impl Answer {
 /// The four headers for a path; called again when a redirect changes it.
 pub(crate) type Sign<'a> = dyn Fn(&str) -> Vec<(String, String)> + Send + Sync + 'a;
 
-/// Which way requests go.
+/// Route of requests to the server.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) encrypt: Encrypt,
     pub(crate) cipher: Cipher,
     pub(crate) path: Option<OnionPath>,
-    /// Whether redirects within the origin are followed.
+    /// True if redirects within the origin are followed.
     pub(crate) redirects: bool,
 }
 
@@ -133,7 +132,7 @@ impl Transport {
         }
     }
 
-    /// Whether requests are sealed.
+    /// Returns true if requests are sealed.
     pub(crate) fn is_sealed(&self) -> bool {
         match self.route.encrypt {
             _ if self.route.path.is_some() => true,

@@ -1,4 +1,4 @@
-//! What servers answer, typed. Everything serializes back to the JSON it came from.
+//! Answers of servers as types. They serialize back to the JSON that they were read from.
 
 mod inbox;
 mod message;
@@ -20,20 +20,20 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// `GET /capabilities`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
-    /// What the server can do, sorted: `blind`, `reactions`, `sogs`.
+    /// Capabilities of the server, sorted: `blind`, `reactions`, `sogs`.
     pub capabilities: Vec<String>,
-    /// Of those that were asked for, what it cannot do.
+    /// Requested capabilities that the server lacks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<String>,
 }
 
 impl Capabilities {
-    /// Whether the server has the capability.
+    /// Returns true if the server has the capability.
     pub fn has(&self, name: &str) -> bool {
         self.capabilities.iter().any(|c| c == name)
     }
 
-    /// Whether the server insists on blinded ids.
+    /// Returns true if the server requires blinded ids.
     pub fn requires_blinding(&self) -> bool {
         self.has("blind")
     }
@@ -73,7 +73,7 @@ impl Withheld {
             Self::Approval => "the community stored it, but it waits for a moderator's approval",
             Self::Filter => "the community stored it, but its filter hides it",
             Self::Unspecified => {
-                "the community stored it, but shows it to nobody: it waits for a moderator's approval or a filter hides it"
+                "the community stored it, but does not show it: it waits for a moderator's approval or a filter hides it"
             }
         }
     }
@@ -105,7 +105,7 @@ pub(crate) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D
     Ok(opt_flag(deserializer)?.unwrap_or(false))
 }
 
-/// Like [`flag`], and `None` for null.
+/// Reads a value as [`flag`] does, and null as `None`.
 pub(crate) fn opt_flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     struct Flag;
     impl<'de> serde::de::Visitor<'de> for Flag {

@@ -31,11 +31,17 @@ struct Running {
 }
 
 impl Running {
-    fn start(bot: Bot) -> Self {
+    /// Starts a bot and waits until it sees what is written.
+    async fn start(bot: Bot) -> Self {
         let (stop, stopped) = tokio::sync::oneshot::channel();
-        let done = tokio::spawn(bot.interval(Duration::from_millis(50)).run(async {
+        let (ready, is_ready) = tokio::sync::oneshot::channel();
+        let bot = bot.interval(Duration::from_millis(50)).on_ready(move || {
+            let _ = ready.send(());
+        });
+        let done = tokio::spawn(bot.run(async {
             let _ = stopped.await;
         }));
+        is_ready.await.expect("the bot runs");
         Self { stop, done }
     }
 
@@ -75,11 +81,6 @@ fn bot(community: &Community) -> Bot {
         .name("Bot")
 }
 
-/// Gives the bot the time to find out where "now" is.
-async fn settled() {
-    tokio::time::sleep(Duration::from_millis(700)).await;
-}
-
 #[tokio::test]
 async fn commands_have_arguments_roles_cooldowns_and_help() {
     let community = Community::start().await;
@@ -104,8 +105,7 @@ async fn commands_have_arguments_roles_cooldowns_and_help() {
                 .role(Role::Admin)
                 .help("closes"),
         );
-    let running = Running::start(bot);
-    settled().await;
+    let running = Running::start(bot).await;
     let user = community.room(Way::Direct, &person(Way::Direct, 0));
     let asked = user.post("!ECHO  hello   there").await.unwrap().message.unwrap();
     let answer = wait_body(&user, "hello   there").await;
@@ -159,8 +159,7 @@ async fn newcomers_reactions_edits_and_direct_messages() {
             .on_direct(|ctx| async move { ctx.direct(&format!("you said: {}", ctx.body())).await })
             .command(Command::new("ping", |ctx| async move { ctx.reply("pong").await }))
     };
-    let running = Running::start(make());
-    settled().await;
+    let running = Running::start(make()).await;
     let user = community.room(Way::Direct, &person(Way::Direct, 0));
     early.post("me again").await.unwrap();
     let first = user.post("hello").await.unwrap().id;
@@ -189,8 +188,7 @@ async fn newcomers_reactions_edits_and_direct_messages() {
 
     // After a restart the bot knows everybody still, and what came meanwhile is dealt with once.
     user.post("while the bot was away").await.unwrap();
-    let running = Running::start(make());
-    settled().await;
+    let running = Running::start(make()).await;
     let third = community.room(Way::Direct, &person(Way::Direct, 1));
     third.post("new here").await.unwrap();
     wait(&third, |m| {
@@ -239,8 +237,7 @@ async fn memory_and_schedules_survive_a_restart() {
     };
     let user = community.room(Way::Direct, &person(Way::Direct, 0));
     for n in 1..=3 {
-        let running = Running::start(make());
-        settled().await;
+        let running = Running::start(make()).await;
         user.post("!count").await.unwrap();
         wait_body(&user, &format!("count {n}")).await;
         wait_body(&user, "tick").await;
@@ -267,11 +264,12 @@ async fn a_moderation_bot_deletes_bans_and_hears_of_forgeries() {
                 .and_then(Message::problem)
                 .map(ToString::to_string)
                 .unwrap_or_default();
+            // The deletion comes first: whoever reads the answer finds the message gone.
+            ctx.delete().await?;
             ctx.say(format!("forged: {problem}")).await?;
-            ctx.delete().await
+            Ok(())
         });
-    let running = Running::start(bot);
-    settled().await;
+    let running = Running::start(bot).await;
     let user = community.room(Way::Direct, &person(Way::Direct, 0));
     let id = user.post("buy spam").await.unwrap().id;
     let admin_room = community.room(Way::Direct, &admin());
@@ -284,5 +282,42 @@ async fn a_moderation_bot_deletes_bans_and_hears_of_forgeries() {
     let forged = other.post_prepared(&forged).await.unwrap().id;
     wait_body(&admin_room, "forged: the signature does not belong to the author").await;
     assert!(admin_room.message(forged).await.is_err());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_due_at_the_start_runs_in_its_rooms() {
+    let community = Community::start().await;
+    let store = Shared::default();
+    store
+        .clone()
+        .save("schedules", br#"{"hourly":1}"#)
+        .expect("it is stored");
+    let hourly = Schedule::every(Duration::from_secs(3600));
+    let bot = bot(&community)
+        .store(store)
+        .schedule("hourly", hourly, |ctx| async move {
+            ctx.say("on the hour").await?;
+            Ok(())
+        });
+    let running = Running::start(bot).await;
+    wait_body(&community.room(Way::Direct, &admin()), "on the hour").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_bot_that_heard_nothing_answers_after_a_restart_what_was_written_meanwhile() {
+    let community = Community::start().await;
+    let store = Shared::default();
+    let make = || {
+        bot(&community)
+            .store(store.clone())
+            .command(Command::new("ping", |ctx| async move { ctx.reply("pong").await }))
+    };
+    Running::start(make()).await.stop().await;
+    let user = community.room(Way::Direct, &person(Way::Direct, 0));
+    user.post("!ping").await.unwrap();
+    let running = Running::start(make()).await;
+    wait_body(&user, "pong").await;
     running.stop().await;
 }

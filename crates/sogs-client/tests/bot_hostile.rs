@@ -9,7 +9,7 @@ use community::{Community, Way, person, token};
 use session_protocol::Identity;
 use sogs_client::bot::{Bot, BotError, Command};
 use sogs_client::{ListOptions, Room};
-use sogs_server::admin::{Operation, Place};
+use sogs_server::admin::{Operation, RoomScope};
 use sogs_server::model::filter::{FilterAction, FilterKind};
 
 /// The bot has no rights, so every limit of the community binds it.
@@ -23,24 +23,10 @@ struct Running {
 }
 
 impl Running {
-    /// Starts the bot in the rooms `main` and `side`, and returns when it knows both.
+    /// Starts the bot in the rooms `main` and `side`, and returns when it hears `side`.
     async fn start(community: &Community) -> Self {
         community.room_add("side").await;
-        let started = std::sync::Arc::new(tokio::sync::Notify::new());
-        let first = started.clone();
-        let bot = Bot::new(community.server(Way::Direct, &bot_identity()))
-            .room(token("main"))
-            .room(token("side"))
-            .command(Command::new("ping", |ctx| async move { ctx.reply("pong").await }))
-            .on_message(move |_| {
-                first.notify_one();
-                std::future::ready(Ok(()))
-            })
-            .interval(Duration::from_millis(50));
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let done = tokio::spawn(bot.run(async {
-            let _ = stopped.await;
-        }));
+        let (running, started) = Self::spawn(community);
         let someone = community
             .server(Way::Direct, &person(Way::Direct, 61))
             .room(&token("side"));
@@ -54,7 +40,28 @@ impl Running {
         })
         .await
         .expect("the bot hears the room");
-        Self { stop, done }
+        running
+    }
+
+    /// Starts the bot without waiting for anything; the notification follows the first message that it hears.
+    fn spawn(community: &Community) -> (Self, std::sync::Arc<tokio::sync::Notify>) {
+        let started = std::sync::Arc::new(tokio::sync::Notify::new());
+        let first = started.clone();
+        let bot = Bot::new(community.server(Way::Direct, &bot_identity()))
+            .room(token("main"))
+            .room(token("side"))
+            .command(Command::new("ping", |ctx| async move { ctx.reply("pong").await }))
+            .on_join(|_| std::future::ready(Ok(())))
+            .on_message(move |_| {
+                first.notify_one();
+                std::future::ready(Ok(()))
+            })
+            .interval(Duration::from_millis(50));
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let done = tokio::spawn(bot.run(async {
+            let _ = stopped.await;
+        }));
+        (Self { stop, done }, started)
     }
 
     /// Stops the bot and asserts that it was alive and stops at once.
@@ -92,6 +99,51 @@ async fn wait_for(room: &Room, body: &str, count: usize) {
     .unwrap_or_else(|_| panic!("“{body}” does not come {count} times"));
 }
 
+/// Lines of the log of this thread.
+#[derive(Clone, Default)]
+struct Lines(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// Notes the log until the guard is dropped.
+    fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        use tracing_subscriber::util::SubscriberInitExt as _;
+        let lines = self.clone();
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || lines.clone())
+            .set_default()
+    }
+
+    fn warns_of(&self, text: &str) -> bool {
+        let all = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        all.lines()
+            .any(|line| line.contains("WARN") && line.contains(text))
+    }
+
+    /// Waits for a warning with this text.
+    async fn wait_for(&self, text: &str) {
+        let heard = async {
+            while !self.warns_of(text) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), heard)
+            .await
+            .unwrap_or_else(|_| panic!("no warning about “{text}”"));
+    }
+}
+
 /// Asserts that the bot still answers in the room `side`.
 async fn answers(community: &Community, count: usize) {
     let side = community
@@ -99,6 +151,23 @@ async fn answers(community: &Community, count: usize) {
         .room(&token("side"));
     side.post("!ping").await.unwrap();
     wait_for(&side, "pong", count).await;
+}
+
+/// Asks until the bot answers: a bot that begins does not look at what was written before.
+async fn answers_again(room: &Room) {
+    let pongs = async || {
+        let messages = room.recent(ListOptions::limit(200)).await.unwrap();
+        messages.iter().filter(|m| m.body() == Some("pong")).count()
+    };
+    let before = pongs().await;
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while pongs().await == before {
+            let _ = room.post("!ping").await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    })
+    .await
+    .expect("the bot answers again");
 }
 
 #[tokio::test]
@@ -165,6 +234,8 @@ async fn raid_mode_that_binds_the_bot_passes() {
 
 #[tokio::test]
 async fn a_filter_that_refuses_a_reply_does_not_end_or_delay_the_bot() {
+    let log = Lines::default();
+    let _guard = log.capture();
     let community = Community::start().await;
     community
         .act(Operation::FilterAdd {
@@ -181,7 +252,9 @@ async fn a_filter_that_refuses_a_reply_does_not_end_or_delay_the_bot() {
     main.post("!help").await.unwrap();
     main.post("!ping").await.unwrap();
     wait_for(&main, "pong", 1).await;
-    assert!(at.elapsed() < Duration::from_secs(10), "a refusal is no wait");
+    assert!(at.elapsed() < Duration::from_secs(10), "a refusal is not a wait");
+    // The owner reads in the log why nothing came.
+    assert!(log.warns_of("a handler failed") && log.warns_of("No such words"));
     bot.stop().await;
 }
 
@@ -190,30 +263,53 @@ async fn a_ban_of_the_bot_and_a_restart_of_the_server_pass() {
     let mut community = Community::start().await;
     let bot = Running::start(&community).await;
     answers(&community, 1).await;
-    let user = bot_identity().session_id().to_string();
-    for place in [Place::Rooms(vec!["main".to_owned()]), Place::Global] {
-        let (seconds, delete_posts) = (None, false);
-        community
-            .act(Operation::BanAdd {
-                user: user.clone(),
-                place: place.clone(),
-                seconds,
-                delete_posts,
-            })
-            .await;
+    for place in [RoomScope::Rooms(vec!["main".to_owned()]), RoomScope::Global] {
+        community.ban(&bot_identity(), &place, true).await;
         let main = community.room(Way::Direct, &person(Way::Direct, 0));
         main.post("!ping").await.unwrap();
         community.restart().await;
         // The bot looks while it is banned.
         tokio::time::sleep(Duration::from_millis(300)).await;
-        community
-            .act(Operation::BanRemove {
-                user: user.clone(),
-                place,
-            })
-            .await;
+        community.ban(&bot_identity(), &place, false).await;
     }
     answers(&community, 2).await;
+    bot.stop().await;
+}
+
+#[tokio::test]
+async fn a_bot_starts_while_it_is_banned_or_the_server_is_away() {
+    let log = Lines::default();
+    let _guard = log.capture();
+    let mut community = Community::start().await;
+    let main = || RoomScope::Rooms(vec!["main".to_owned()]);
+    // Banned from one room: the other works, and the room works as soon as the ban ends.
+    community.ban(&bot_identity(), &main(), true).await;
+    let bot = Running::start(&community).await;
+    log.wait_for("the room cannot be read").await;
+    let side = community
+        .server(Way::Direct, &person(Way::Direct, 62))
+        .room(&token("side"));
+    answers_again(&side).await;
+    community.ban(&bot_identity(), &main(), false).await;
+    answers_again(&community.room(Way::Direct, &person(Way::Direct, 0))).await;
+    bot.stop().await;
+    // Banned from the server, and the server away.
+    community.ban(&bot_identity(), &RoomScope::Global, true).await;
+    let (bot, _) = Running::spawn(&community);
+    log.wait_for("polling failed; trying again").await;
+    community.ban(&bot_identity(), &RoomScope::Global, false).await;
+    answers_again(&side).await;
+    bot.stop().await;
+    let address = community.interrupt().await;
+    let (bot, _) = Running::spawn(&community);
+    log.wait_for("the server cannot be reached; trying again").await;
+    community.resume(address).await;
+    answers_again(&side).await;
+    bot.stop().await;
+    // A bot that waits for the server stops at once too.
+    community.interrupt().await;
+    let (bot, _) = Running::spawn(&community);
+    tokio::task::yield_now().await;
     bot.stop().await;
 }
 

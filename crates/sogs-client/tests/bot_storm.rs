@@ -1,4 +1,4 @@
-//! A bot as a program of its own, among hostile members and moderators, for as long as `HOSTILE_SECONDS` says.
+//! A bot as its own program, among hostile members and moderators, for as long as `HOSTILE_SECONDS` says.
 //!
 //! `scripts/hostile-bot` runs it for ten minutes; the suite for a few seconds.
 #![expect(clippy::unwrap_used, reason = "a test")]
@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use community::{Community, Way, admin, person, token};
 use session_protocol::Identity;
 use sogs_client::{ListOptions, Room};
-use sogs_server::admin::{Operation, Place};
+use sogs_server::admin::{Operation, PermissionChange, RoomScope};
 use sogs_server::model::filter::{FilterAction, FilterKind};
 use tokio::process::{Child, Command};
 
 /// Time in the suite.
 const DEFAULT_SECONDS: u64 = 6;
+/// Kinds of trouble; each comes at least once.
+const KINDS: u8 = 9;
 /// Longest wait for an answer afterwards: a pause after a ban, the replies that wait, and a rate limit.
 const PATIENCE: Duration = Duration::from_secs(150);
 /// Longest time for the stop.
@@ -70,26 +72,25 @@ async fn flood(community: &Community, round: u8, people: u8) {
     }
 }
 
-async fn ban(community: &Community, place: Place, on: bool) {
-    let user = bot_identity().session_id().to_string();
-    let operation = if on {
-        let (seconds, delete_posts) = (None, false);
-        Operation::BanAdd {
-            user,
-            place,
-            seconds,
-            delete_posts,
-        }
-    } else {
-        Operation::BanRemove { user, place }
+async fn may_read(community: &Community, read: Option<bool>, clear: bool) {
+    let permissions = PermissionChange {
+        read,
+        ..PermissionChange::default()
     };
-    community.act(operation).await;
+    community
+        .act(Operation::UserPermissions {
+            user: bot_identity().session_id().to_string(),
+            room: "main".to_owned(),
+            permissions,
+            clear,
+        })
+        .await;
 }
 
 /// One kind of trouble, taken back at the end.
 async fn trouble(community: &mut Community, kind: u8, pause: Duration) -> &'static str {
     let room = || Some("main".to_owned());
-    let here = || Place::Rooms(vec!["main".to_owned()]);
+    let here = || RoomScope::Rooms(vec!["main".to_owned()]);
     match kind {
         0 => {
             setting(community, Some("main"), "slow_seconds", "600").await;
@@ -117,16 +118,44 @@ async fn trouble(community: &mut Community, kind: u8, pause: Duration) -> &'stat
             "raid mode"
         }
         3 => {
-            ban(community, here(), true).await;
+            community.ban(&bot_identity(), &here(), true).await;
             tokio::time::sleep(pause).await;
-            ban(community, here(), false).await;
+            community.ban(&bot_identity(), &here(), false).await;
             "a ban from the room"
         }
         4 => {
-            ban(community, Place::Global, true).await;
+            community.ban(&bot_identity(), &RoomScope::Global, true).await;
             tokio::time::sleep(pause).await;
-            ban(community, Place::Global, false).await;
+            community.ban(&bot_identity(), &RoomScope::Global, false).await;
             "a ban from the server"
+        }
+        5 => {
+            // Removed with all its posts, and let in again.
+            community
+                .act(Operation::BanAdd {
+                    user: bot_identity().session_id().to_string(),
+                    place: here(),
+                    seconds: Some(0.5),
+                    delete_posts: true,
+                })
+                .await;
+            tokio::time::sleep(pause).await;
+            community.ban(&bot_identity(), &here(), false).await;
+            "kicked"
+        }
+        6 => {
+            may_read(community, Some(false), false).await;
+            tokio::time::sleep(pause).await;
+            may_read(community, None, true).await;
+            "no permission to read"
+        }
+        7 => {
+            let room = "main".to_owned();
+            let id = community.ask(Operation::RoomDelete { room }).await.undo;
+            assert!(id.is_some(), "the deletion can be undone");
+            tokio::time::sleep(pause).await;
+            community.act(Operation::Undo { id }).await;
+            "a deleted room"
         }
         _ => {
             community.restart().await;
@@ -184,7 +213,7 @@ async fn a_bot_outlives_a_storm_answers_afterwards_and_stops_at_once() {
 
     let started = Instant::now();
     let mut round = 0u8;
-    while started.elapsed() < storm {
+    while started.elapsed() < storm || round < KINDS {
         // In the short form few replies are left waiting at the end.
         let (people, pause) = if storm.as_secs() > 60 {
             (6, 6_000)
@@ -193,7 +222,7 @@ async fn a_bot_outlives_a_storm_answers_afterwards_and_stops_at_once() {
         };
         flood(&community, round, people).await;
         let pause = Duration::from_millis(pause);
-        let name = trouble(&mut community, round % 6, pause).await;
+        let name = trouble(&mut community, round % KINDS, pause).await;
         eprintln!("{:>5.0?} s: {name}", started.elapsed().as_secs());
         assert!(bot.try_wait().unwrap().is_none(), "the bot ended after {name}");
         round = round.wrapping_add(1);

@@ -37,12 +37,17 @@ async fn a_newcomer_answers_and_may_write() {
     let keeper = community.server(Way::Direct, &admin());
     let room = keeper.room(&token("main"));
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let bot = captcha_bot::captcha(keeper.clone(), room.clone()).interval(Duration::from_millis(50));
+    let (ready, is_ready) = tokio::sync::oneshot::channel();
+    let bot = captcha_bot::captcha(keeper.clone(), room.clone())
+        .interval(Duration::from_millis(50))
+        .on_ready(move || {
+            let _ = ready.send(());
+        });
     let running = tokio::spawn(bot.run(async {
         let _ = stopped.await;
     }));
     // The bot counts as newcomers whoever it has not seen when it begins.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    is_ready.await.expect("the bot runs");
 
     let newcomer = community.room(Way::Direct, &person(Way::Direct, 0));
     newcomer.post("buy my coins").await.expect("the first post");

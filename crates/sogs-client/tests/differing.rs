@@ -88,7 +88,7 @@ async fn the_newest_messages_are_found_where_the_oldest_are_called_recent() {
 }
 
 #[tokio::test]
-async fn a_single_message_is_found_where_there_is_no_call_for_it() {
+async fn a_single_message_is_found_without_a_call_for_it() {
     let fake = DifferingSogs::start(rows(700), Vec::new());
     let main = room(&fake, "main");
     for id in [700, 430, 1] {
@@ -98,7 +98,7 @@ async fn a_single_message_is_found_where_there_is_no_call_for_it() {
     let error = main.message(9_999).await.unwrap_err();
     assert_eq!(error.cause(), &Cause::NotFound);
     assert!(
-        error.to_string().contains("no call for a single message"),
+        error.to_string().contains("cannot return a single message"),
         "{error}"
     );
 }
@@ -161,7 +161,30 @@ async fn one_bad_part_of_a_batch_ends_nothing() {
 }
 
 #[tokio::test]
-async fn one_element_that_is_no_message_spoils_no_list() {
+async fn a_server_that_gives_the_same_page_again_is_not_asked_without_a_pause() {
+    let fake = DifferingSogs::start(rows(300), Vec::new());
+    let cursor: Cursor = serde_json::from_value(json!({
+        "rooms": { "stuck": { "seqno": 300, "last_id": 300, "info_updates": 1 } }, "inbox": 1,
+    }))
+    .unwrap();
+    let options = PollOptions {
+        interval: Duration::from_secs(60),
+        ..PollOptions::rooms([token("stuck")])
+    };
+    let mut poll = builder(fake.port()).build().unwrap().poll(options, cursor);
+    let caught_up = poll.caught_up();
+    tokio::time::timeout(Duration::from_secs(20), async {
+        tokio::select! {
+            () = caught_up => {}
+            event = poll.next() => panic!("nothing is new: {event:?}"),
+        }
+    })
+    .await
+    .expect("the poll has reached the present");
+}
+
+#[tokio::test]
+async fn one_invalid_element_does_not_spoil_a_list() {
     let fake = DifferingSogs::start(rows(4), Vec::new());
     let recent = room(&fake, "odd").recent(ListOptions::limit(5)).await.unwrap();
     assert_eq!(ids(&recent), [1]);
@@ -218,7 +241,7 @@ async fn a_server_that_drips_its_answer_is_left_in_time() {
 }
 
 #[tokio::test]
-async fn what_was_asked_for_bounds_what_is_taken() {
+async fn the_request_bounds_the_accepted_answer() {
     // 20 MB of capabilities.
     let many = format!("{{\"capabilities\":[{}\"\"]}}", "\"\",".repeat(6_000_000));
     let port = server_of("", many.into_bytes(), None).await;

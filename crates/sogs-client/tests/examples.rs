@@ -1,4 +1,4 @@
-//! The example bots as programs of their own, against the real server.
+//! The example bots as their own programs, against the real server.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod community;
@@ -65,8 +65,6 @@ impl Bot {
                 drop(line);
             }
         });
-        // Its first look finds out where "now" is; what was said before is past.
-        tokio::time::sleep(Duration::from_secs(2)).await;
         Self { child }
     }
 

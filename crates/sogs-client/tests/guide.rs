@@ -1,5 +1,5 @@
 //! The programs of `docs/guide/session-sdk.md`: the guide shows the examples `guide_*` word for word, and here they run
-//! against the real server. `scripts/guide-project` compiles them in an empty project.
+//! against the real server. `scripts/outside-programs` compiles them in an empty project.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 mod community;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use community::{Community, Way, person, token};
 use session_protocol::Identity;
 use sogs_client::{ListOptions, Room};
-use sogs_server::admin::{Operation, Place};
+use sogs_server::admin::{Operation, RoomScope};
 use tokio::process::{Child, Command};
 
 const PROGRAMS: [&str; 4] = ["guide_look", "guide_follow", "guide_send", "guide_bot"];
@@ -160,20 +160,38 @@ async fn the_programs_of_the_guide_run() {
     community
         .act(Operation::ModAdd {
             user: helper.session_id().to_string(),
-            place: Place::Rooms(vec!["main".to_owned()]),
+            place: RoomScope::Rooms(vec!["main".to_owned()]),
             admin: true,
             visible: Some(true),
         })
         .await;
 
     let follow = Running::start("guide_follow", &link, folder.path());
-    // The first look finds out where "now" is.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let sent = Running::start("guide_send", &link, folder.path()).finish().await;
-    assert!(sent.starts_with("posted #"), "{sent}");
     let main = community
         .server(Way::Direct, &person(Way::Direct, 1))
         .room(&token("main"));
+    // It saves its place after the first message that it sees.
+    let cursor = folder.path().join("cursor.json");
+    tokio::time::timeout(PATIENCE, async {
+        let other = community
+            .server(Way::Direct, &person(Way::Direct, 2))
+            .room(&token("main"));
+        for turn in 0u32.. {
+            if cursor.exists() {
+                return;
+            }
+            // It looks every four seconds, and five posts in sixteen seconds are allowed.
+            if turn % 40 == 0 {
+                other.post("is anybody following?").await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .expect("it follows");
+    drop(follow);
+    let sent = Running::start("guide_send", &link, folder.path()).finish().await;
+    assert!(sent.starts_with("posted #"), "{sent}");
     let messages = main.recent(ListOptions::limit(5)).await.unwrap();
     assert_eq!(messages[0].body(), Some("That is all."));
     assert_eq!(messages[1].body(), Some("The numbers of today, corrected"));
@@ -185,16 +203,6 @@ async fn the_programs_of_the_guide_run() {
 
     let seen = Running::start("guide_look", &link, folder.path()).finish().await;
     assert!(seen.contains("main: ") && seen.contains("That is all."), "{seen}");
-
-    let cursor = folder.path().join("cursor.json");
-    tokio::time::timeout(PATIENCE, async {
-        while !cursor.exists() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await
-    .unwrap();
-    drop(follow);
 
     let bot = Running::start("guide_bot", &link, folder.path());
     answered(&main, "!roll 6", "2 (roll number 1)").await;

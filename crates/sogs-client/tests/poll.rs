@@ -9,6 +9,7 @@ use community::{Community, Way, admin, person, token};
 use futures_util::StreamExt as _;
 use sogs_client::poll::{Cursor, Event, Poll, PollOptions};
 use sogs_client::{Cause, RoomUpdate};
+use sogs_server::admin::Operation;
 
 fn options() -> PollOptions {
     PollOptions {
@@ -24,7 +25,7 @@ async fn next(poll: &mut Poll) -> Event {
         .unwrap()
 }
 
-/// Takes one turn without events, so that the poll stands at "now".
+/// Takes one turn without events, so that the poll is at "now".
 async fn settle(poll: &mut Poll) {
     let quiet = tokio::time::timeout(Duration::from_millis(400), poll.next()).await;
     assert!(quiet.is_err(), "{quiet:?}");
@@ -226,4 +227,84 @@ async fn the_past_is_given_on_request_and_a_ban_ends_the_stream() {
     let mut stream = std::pin::pin!(user.poll(options, cursor).into_stream());
     assert_eq!(stream.next().await.unwrap().unwrap_err().cause(), &Cause::Banned);
     assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_held_post_is_new_when_a_moderator_approves_it() {
+    let community = Community::start().await;
+    let admin = community.room(Way::Direct, &admin());
+    community
+        .act(Operation::SettingSet {
+            room: Some("main".to_owned()),
+            name: "approve_first".to_owned(),
+            value: Some("1".to_owned()),
+        })
+        .await;
+    let reader = community.server(Way::Direct, &person(Way::Direct, 0));
+    let mut poll = reader.poll(options(), Cursor::default());
+    settle(&mut poll).await;
+    let held = community
+        .room(Way::Direct, &person(Way::Direct, 1))
+        .post("may I come in")
+        .await
+        .unwrap();
+    assert!(held.withheld.is_some());
+    let later = admin.post("later").await.unwrap().id;
+    assert!(matches!(next(&mut poll).await, Event::Message { message, .. } if message.id == later));
+    community
+        .act(Operation::HeldApprove {
+            id: i64::try_from(held.id).unwrap(),
+        })
+        .await;
+    let Event::Message { message, .. } = next(&mut poll).await else {
+        panic!("the approved post is new")
+    };
+    assert_eq!((message.id, message.body()), (held.id, Some("may I come in")));
+    // It is new once.
+    admin.react(held.id, "👍").await.unwrap();
+    assert!(matches!(next(&mut poll).await, Event::Reactions { .. }));
+    settle(&mut poll).await;
+}
+
+#[tokio::test]
+async fn a_community_that_is_restored_from_a_backup_is_followed_from_its_present_state() {
+    let mut community = Community::start().await;
+    let room = community.room(Way::Direct, &admin());
+    let user = community.server(Way::Direct, &person(Way::Direct, 0));
+    let me = user.my_id().await.unwrap();
+    room.post("one").await.unwrap();
+    // The server knows the recipient once it was here.
+    user.room(&token("main")).info().await.unwrap();
+    room.server().inbox().send(&me, "kept", None).await.unwrap();
+    community.back_up().await;
+    let mut poll = user.poll(options(), Cursor::default());
+    for n in 0..3 {
+        room.post(format!("lost {n}")).await.unwrap();
+        room.server().inbox().send(&me, "lost", None).await.unwrap();
+    }
+    let quiet = async { while poll.next().await.is_ok() {} };
+    assert!(
+        tokio::time::timeout(Duration::from_millis(500), quiet)
+            .await
+            .is_err()
+    );
+    community.restore().await;
+    let found = loop {
+        match next(&mut poll).await {
+            Event::Interrupted { .. } | Event::RoomChanged { .. } => {}
+            other => break other,
+        }
+    };
+    assert!(
+        matches!(&found, Event::Gap { room } if *room == token("main")),
+        "{found:?}"
+    );
+    settle(&mut poll).await;
+    room.post("after").await.unwrap();
+    assert!(
+        matches!(next(&mut poll).await, Event::Message { message, .. } if message.body() == Some("after"))
+    );
+    room.server().inbox().send(&me, "directly", None).await.unwrap();
+    assert!(matches!(next(&mut poll).await, Event::Direct(message) if message.body() == Some("directly")));
+    settle(&mut poll).await;
 }

@@ -1,4 +1,4 @@
-//! Whatever a server answers, a call gives a value or an error, in bounded time.
+//! A call returns a value or an error in bounded time for any answer of a server.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ fn read<T: 'static>(call: Call<T>, status: u16, header: &(String, String), body:
         header.clone(),
     ];
     if let Err(error) = call.read(status, headers, body.to_vec()) {
-        // What people and programs are told is bounded too, and of one line.
+        // Error texts and delays are bounded too, and each text is one line.
         let text = error.to_string();
         assert!(text.len() < 2_000 && !text.contains('\n'), "{text}");
         assert!(!error.remedy().is_empty());

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 const URL: &str = "SOGS_CLIENT_TEST_URL";
 const KEY: &str = "SOGS_CLIENT_TEST_KEY";
 
-/// Not a test of its own: what the tests below run as a process, in the environment they want to try.
+/// Not a test by itself: what the tests below run as a process, in the environment they want to try.
 #[tokio::test]
 async fn client_in_its_own_process() {
     let (Ok(url), Ok(key)) = (std::env::var(URL), std::env::var(KEY)) else {

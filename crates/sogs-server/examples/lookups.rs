@@ -1,4 +1,4 @@
-//! How long it takes to find a person in the database, as it was (by the shown id) and as it is (by a key of the account).
+//! Time to find a person in the database, as it was (by the shown id) and as it is (by a key of the account).
 //!
 //!     cargo run --release --example lookups -- [PEOPLE] [postgres://…]
 //!
@@ -23,7 +23,7 @@ const LOOKUPS: u32 = 5_000;
 
 /// The statement of the version before accounts.
 const BEFORE: &str = "SELECT id, session_id, created, last_active, banned, moderator, admin, visible_mod FROM users WHERE session_id = $1";
-/// The statement of now.
+/// The statement of the current version.
 const NOW: &str = "SELECT u.id, u.session_id, u.created, u.last_active, u.banned, u.moderator, u.admin, u.visible_mod, u.visited \
                    FROM account_ids a JOIN users u ON u.id = a.user_id WHERE a.key = $1";
 
@@ -83,6 +83,15 @@ async fn main() {
         best[0] * 1e6,
         best[1] * 1e6,
         best[1] / best[0]
+    );
+    let began = Instant::now();
+    for n in 0..500 {
+        let new = Person::named(format!("15{n:064x}"));
+        store.ensure_user(new, 1.0).await.unwrap();
+    }
+    println!(
+        "a row for somebody new: {:.0} us, with its transaction",
+        began.elapsed().as_secs_f64() / 500.0 * 1e6
     );
     let blinder = Blinder::new(&ServerKey::from_bytes([9; 32]));
     let began = Instant::now();

@@ -1,24 +1,24 @@
-//! Who was seen when: collected in memory and written down every few seconds.
+//! Activity of people: collected in memory and written every few seconds.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::cache::User;
-use crate::store::{Id, Seen};
+use crate::store::{Id, LastSeen};
 
 /// Entries that wait to be written; beyond that new ones are dropped until the next writing.
 const MAX_WAITING: usize = 200_000;
-/// The same person in the same place is noted again only after so many seconds.
+/// Seconds after which the same person in the same place is noted again.
 const COARSE: f64 = 60.0;
 
-/// Seconds after which somebody who is still here gets a row in the database, to be counted as active.
+/// Seconds after which a person who is still here gets a row in the database, to be counted as active.
 const STAYS: f64 = 60.0;
-/// Seconds without a sign after which somebody without a row is forgotten.
+/// Seconds without activity after which a person without a row is forgotten.
 const LEFT: f64 = 600.0;
 /// People without a row that are watched at a time.
 const MAX_VISITORS: usize = 50_000;
 
-/// Somebody without a row.
+/// A person without a row.
 struct Visitor {
     first: f64,
     last: f64,
@@ -26,20 +26,20 @@ struct Visitor {
     room: Option<Id>,
 }
 
-/// Somebody who stays and has no row yet.
+/// A person who stays and has no row yet.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Stayed {
     /// The id they use.
     pub(crate) name: String,
-    /// When they came (Unix seconds).
+    /// Time of arrival (Unix seconds).
     pub(crate) since: f64,
-    /// When they were seen last (Unix seconds).
+    /// Time of the latest visit (Unix seconds).
     pub(crate) seen: f64,
     /// The room that they looked at last.
     pub(crate) room: Option<Id>,
 }
 
-/// Collects sightings.
+/// Collects when people were seen.
 #[derive(Default)]
 pub(crate) struct Activity {
     visitors: Mutex<HashMap<String, Visitor>>,
@@ -48,8 +48,10 @@ pub(crate) struct Activity {
 }
 
 impl Activity {
-    /// Somebody was seen, in a room or (`None`) on the server. Who has no row gets none for that; who is seen again a
-    /// minute later stays, and is one of [`Activity::stayed`].
+    /// Notes a person who was seen, in a room or (`None`) on the server.
+    ///
+    /// A person without a row gets none for a single visit. One who is seen again a minute later stays, and is one of
+    /// [`Activity::stayed`].
     pub(crate) fn see(&self, user: &User, room_id: Option<Id>, now: f64) {
         if user.is_known() {
             self.note(user.row.id, room_id, now);
@@ -69,13 +71,13 @@ impl Activity {
         }
     }
 
-    /// Whether somebody was here a moment ago and had no row.
+    /// Returns true if a person without a row was here a moment ago.
     pub(crate) fn is_visiting(&self, name: &str) -> bool {
         let visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
         visitors.contains_key(name)
     }
 
-    /// Takes those without a row who stay, and forgets those who left.
+    /// Returns the people without a row who stay, and forgets those who left.
     pub(crate) fn stayed(&self, now: f64) -> Vec<Stayed> {
         let mut visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stayed = Vec::new();
@@ -94,7 +96,7 @@ impl Activity {
         stayed
     }
 
-    /// Somebody with a row was seen, in a room or (`None`) on the server.
+    /// Notes that a person with a row was seen, in a room or (`None`) on the server.
     pub(crate) fn note(&self, user_id: Id, room_id: Option<Id>, now: f64) {
         let key = (user_id, room_id.unwrap_or(0));
         {
@@ -116,7 +118,7 @@ impl Activity {
         }
     }
 
-    /// A ban removes the activity of a user from a room: the next sighting is new.
+    /// Forgets when a user was seen: a ban removes their activity from a room, and the next visit counts as new.
     pub(crate) fn forget(&self, user_id: Id) {
         self.noted
             .lock()
@@ -124,12 +126,12 @@ impl Activity {
             .retain(|(user, _), _| *user != user_id);
     }
 
-    /// Takes what waits.
-    pub(crate) fn take(&self) -> Vec<Seen> {
+    /// Takes the entries that wait to be written.
+    pub(crate) fn take(&self) -> Vec<LastSeen> {
         let taken = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         taken
             .into_iter()
-            .map(|((user_id, room), at)| Seen {
+            .map(|((user_id, room), at)| LastSeen {
                 user_id,
                 room_id: (room != 0).then_some(room),
                 at,
@@ -154,7 +156,7 @@ mod tests {
         activity.note(1, Some(2), 170.0);
         assert_eq!(
             activity.take(),
-            vec![Seen {
+            vec![LastSeen {
                 user_id: 1,
                 room_id: Some(2),
                 at: 170.0

@@ -1,8 +1,7 @@
-//! The running server's state: what every request can reach.
+//! State of the running server, which every request can reach.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bounded_http::MemoryBudget;
 use session_protocol::blind::Blinder;
@@ -12,16 +11,19 @@ use crate::account::{self, Found};
 use crate::activity::Activity;
 use crate::admin::Keeper;
 use crate::cache::{Directory, Room, User};
+use crate::clock::unix_now;
 use crate::config::{Config, ConfigError};
 use crate::contents::BlobStore;
 use crate::guard::Policy;
-use crate::http::answers::Answers;
+use crate::http::response_cache::ResponseCache;
 use crate::moderation::Moderation;
 use crate::nonce::{KeepClock, Nonces};
 use crate::plugin::PluginEvent;
 use crate::shared::SharedNonceGate;
-use crate::store::{DynStore, Id, InboxRow, Mailbox, NonceRow, Person, StoreResult};
-use crate::web::Searches;
+use crate::store::{
+    DynStore, Id, InboxRow, Mailbox, NewPost, NonceRow, Person, Posted, StoreResult, UserFull,
+};
+use crate::web::{Replies, Searches};
 
 /// Counters for `/metrics`.
 #[derive(Debug, Default)]
@@ -75,11 +77,12 @@ pub struct App {
     pub(crate) moderation: Moderation,
     pub(crate) nonces: Nonces,
     pub(crate) activity: Arc<Activity>,
-    pub(crate) answers: Answers,
+    pub(crate) answers: ResponseCache,
     /// Memory for bodies and large answers.
     pub(crate) memory: Arc<MemoryBudget>,
-    pub(crate) turnstile: Option<SharedNonceGate>,
+    pub(crate) nonce_gate: Option<SharedNonceGate>,
     pub(crate) searches: Searches,
+    pub(crate) replies: Replies,
     verified: Mutex<Verified>,
     backlog: Mutex<Vec<NonceRow>>,
     keep_clock: Mutex<KeepClock>,
@@ -94,21 +97,21 @@ pub struct App {
     pub(crate) reloading: tokio::sync::Mutex<()>,
 }
 
-/// What comes of a new level of the log.
+/// Result of setting a new log level.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogLevel {
     /// The log follows it.
     Follows,
-    /// It is not a level; the text says why.
+    /// The value is not a level; the text says why.
     Unusable(String),
     /// The log keeps its level until a restart; the text says why.
     Fixed(String),
 }
 
-/// Takes a new level of the log over, or (when the second argument is true) only says what would come of it.
+/// Function that sets a new level of the log, or (if the second argument is true) only reports the result.
 type LogLevelFn = Box<dyn Fn(&str, bool) -> LogLevel + Send + Sync>;
 
-/// What an [`App`] is made of.
+/// Parts from which an [`App`] is made.
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) store: DynStore,
@@ -119,16 +122,16 @@ pub(crate) struct Parts {
     pub(crate) former_stamp: i64,
     pub(crate) nonces: Nonces,
     pub(crate) keep_clock: KeepClock,
-    pub(crate) turnstile: Option<SharedNonceGate>,
+    pub(crate) nonce_gate: Option<SharedNonceGate>,
 }
 
 impl App {
     /// # Errors
-    /// [`ConfigError::Value`] if `[files]` names no usable bucket.
+    /// [`ConfigError::Value`] if `[files]` has no usable bucket.
     pub(crate) fn new(parts: Parts) -> Result<Self, ConfigError> {
         let key = parts.secret.public();
         let limits = &parts.config.limits;
-        // A batch takes twice its size, and three times with a batch inside.
+        // A batch takes twice its size, and three times its size with a batch inside.
         let bytes = limits.bodies_bytes.max(3 * limits.body_bytes).max(64 * 1024);
         let memory = Arc::new(MemoryBudget::new(bytes));
         Ok(Self {
@@ -143,10 +146,11 @@ impl App {
             secret: parts.secret,
             nonces: parts.nonces,
             activity: parts.activity,
-            answers: Answers::new(limits.answer_cache_bytes),
+            answers: ResponseCache::new(limits.answer_cache_bytes),
             memory,
-            turnstile: parts.turnstile,
+            nonce_gate: parts.nonce_gate,
             searches: Searches::default(),
+            replies: Replies::default(),
             verified: Mutex::default(),
             backlog: Mutex::default(),
             keep_clock: Mutex::new(parts.keep_clock),
@@ -160,7 +164,7 @@ impl App {
         })
     }
 
-    /// What acts of moderators need to keep for an undo; `config` is the one in force.
+    /// Returns the stores that acts of moderators use to keep data for an undo; `config` is the one in force.
     pub(crate) fn keeper<'a>(&'a self, config: &'a Config) -> Keeper<'a> {
         Keeper {
             store: &self.store,
@@ -174,7 +178,7 @@ impl App {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts the reloadable options of another configuration into force.
+    /// Puts the reloadable options of another configuration into effect.
     pub fn set_config(&self, config: Config) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
@@ -216,7 +220,7 @@ impl App {
         *self.url.write().unwrap_or_else(PoisonError::into_inner) = url;
     }
 
-    /// When the server started (Unix seconds).
+    /// Time at which the server started (Unix seconds).
     pub fn started(&self) -> f64 {
         self.started
     }
@@ -231,7 +235,7 @@ impl App {
         self.world.all_rooms(&self.store).await
     }
 
-    /// The person of an id, from memory or the database; `None` for somebody who has no row.
+    /// Finds the person of an id, from memory or the database; `None` for a person without a row.
     pub async fn user(&self, id: &SessionId) -> StoreResult<Option<Arc<User>>> {
         let name = id.to_string();
         if let Some(user) = self.world.known_user(&name) {
@@ -245,8 +249,9 @@ impl App {
         Ok(found.map(|full| self.world.keep_user(full, name, before)))
     }
 
-    /// The person who comes with an id that was verified; `None` when no app makes such an id. Whoever has done nothing
-    /// here yet has no row.
+    /// Finds the person who comes with an id that was verified; `None` if no app makes such an id.
+    ///
+    /// A person who has done nothing here yet has no row.
     pub(crate) async fn visitor(&self, id: &SessionId, now: f64) -> StoreResult<Option<Arc<User>>> {
         let name = id.to_string();
         let blind = self.config().users.require_blind_keys;
@@ -258,7 +263,7 @@ impl App {
             return Ok(Some(user));
         }
         let before = self.world.epoch();
-        let user = match account::find(&self.store, &self.blinder, id, blind).await? {
+        let user = match account::find(&self.store, &self.blinder, id, blind, now).await? {
             Found::Known(full) => self.world.keep_user(full, name.clone(), before),
             Found::Forged(_) => return Ok(None),
             Found::Nobody(person) => return Ok(Some(self.world.keep_newcomer(name, person, now, before))),
@@ -269,27 +274,51 @@ impl App {
         self.enter(id, now).await.map(Some)
     }
 
-    /// Gives a visitor a row, or notes a visit under an id that suits the server better.
-    pub(crate) async fn enter(&self, id: &SessionId, now: f64) -> StoreResult<Arc<User>> {
+    /// Returns the person of an id that a request carries.
+    fn arriving(&self, id: &SessionId) -> Person {
         let blind = self.config().users.require_blind_keys;
         let known = self.world.newcomer(&id.to_string());
         let person = known
             .and_then(|user| user.person.clone())
             .filter(|person| person.blind == blind && person.session_id == id.to_string());
-        let person = person.map_or_else(|| account::person(&self.blinder, id, blind), |person| *person);
-        let name = person.session_id.clone();
-        let before = self.world.epoch();
-        let (full, is_new) = self.store.ensure_user(person, now).await?;
+        person.map_or_else(|| account::person(&self.blinder, id, blind), |person| *person)
+    }
+
+    fn entered(&self, full: UserFull, is_new: bool, name: String, before: u64, now: f64) -> Arc<User> {
         if is_new {
             self.guard.tell(&PluginEvent::Joined {
                 session_id: name.clone(),
                 at: now,
             });
         }
-        Ok(self.world.keep_user(full, name, before))
+        self.world.keep_user(full, name, before)
     }
 
-    /// The person whom a direct message is for: somebody with a row, or who was here a moment ago and gets one now.
+    /// Gives a visitor a row, or notes a visit under an id that suits the server better.
+    pub(crate) async fn enter(&self, id: &SessionId, now: f64) -> StoreResult<Arc<User>> {
+        let person = self.arriving(id);
+        let name = person.session_id.clone();
+        let before = self.world.epoch();
+        let (full, is_new) = self.store.ensure_user(person, now).await?;
+        Ok(self.entered(full, is_new, name, before, now))
+    }
+
+    /// Gives a visitor a row and stores the first message, in one transaction.
+    pub(crate) async fn enter_and_post(
+        &self,
+        id: &SessionId,
+        new: NewPost,
+    ) -> StoreResult<(Arc<User>, Posted)> {
+        let person = self.arriving(id);
+        let (name, now) = (person.session_id.clone(), new.now);
+        let before = self.world.epoch();
+        let (full, is_new, posted) = self.store.join_and_post(person, new).await?;
+        Ok((self.entered(full, is_new, name, before, now), posted))
+    }
+
+    /// Finds the person to whom a direct message goes.
+    ///
+    /// It is a person with a row, or one who was here a moment ago and gets a row now.
     pub(crate) async fn addressee(&self, id: &SessionId, now: f64) -> StoreResult<Option<Arc<User>>> {
         match self.user(id).await? {
             None if self.activity.is_visiting(&id.to_string()) => self.enter(id, now).await.map(Some),
@@ -297,7 +326,7 @@ impl App {
         }
     }
 
-    /// Finds the person whom an id means here; with `create` one who never came gets a row, to be recognised by any id.
+    /// Finds the person of an id; with `create` an unknown person gets a row, to be recognized by any id.
     pub async fn resolve(&self, id: &SessionId, create: bool) -> StoreResult<Option<Arc<User>>> {
         let name = id.to_string();
         if let Some(user) = self.world.known_user(&name) {
@@ -305,7 +334,7 @@ impl App {
         }
         let blind = self.config().users.require_blind_keys;
         let before = self.world.epoch();
-        let full = match account::find(&self.store, &self.blinder, id, blind).await? {
+        let full = match account::find(&self.store, &self.blinder, id, blind, unix_now()).await? {
             Found::Known(full) => full,
             Found::Forged(user_id) => match self.store.user_by_id(user_id).await? {
                 Some(full) => return Ok(Some(Directory::apart(full, name))),
@@ -327,7 +356,7 @@ impl App {
         Ok(Some(self.world.keep_user(full, name, before)))
     }
 
-    /// The id under which somebody without a row was here a moment ago.
+    /// Returns the id under which a person without a row was here a moment ago.
     fn seen_as(&self, person: &Person) -> Option<SessionId> {
         let signs = |key: &String| {
             let id: SessionId = key.parse().ok()?;
@@ -339,7 +368,7 @@ impl App {
         ids.find(|id| self.activity.is_visiting(&id.to_string()))
     }
 
-    /// Whether a key was found good before.
+    /// Returns true if a key was verified before.
     pub(crate) fn was_verified(&self, id: &SessionId) -> bool {
         let verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         verified.young.contains(id) || verified.old.contains(id)
@@ -353,19 +382,21 @@ impl App {
         verified.young.insert(id);
     }
 
-    /// Whether a nonce with this timestamp may have been used in a former run.
+    /// Returns true if a nonce with this timestamp may have been used in a former run.
     pub(crate) fn may_be_former(&self, stamp: i64) -> bool {
         stamp <= self.former_stamp.load(Ordering::Relaxed) || self.nonces.may_be_kept(stamp)
     }
 
-    /// Goes on with the clock by which nonces are forgotten; see [`KeepClock::advance`].
+    /// Advances the clock by which nonces are forgotten; see [`KeepClock::advance`].
     pub(crate) fn keep_clock(&self, now: f64) -> (f64, f64) {
         let mut clock = self.keep_clock.lock().unwrap_or_else(PoisonError::into_inner);
         clock.advance(now)
     }
 
-    /// Keeps the nonce of a request that wrote nothing. It is written down within a second; before the answer when the
-    /// clock of the request differs, because what a killed process did not write is told by its time.
+    /// Keeps the nonce of a request that wrote nothing.
+    ///
+    /// It is written within a second. If the clock of the request differs, it is written before the answer: the
+    /// nonces that a killed process did not write are recognized by their time.
     pub(crate) async fn keep_nonce(&self, nonce: NonceRow) {
         #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970 fit")]
         let now = unix_now().floor() as i64;
@@ -376,7 +407,7 @@ impl App {
         }
     }
 
-    /// Keeps a nonce that no transaction carried along, to be written soon.
+    /// Keeps a nonce that no transaction wrote, to be written soon.
     fn keep_nonce_later(&self, nonce: NonceRow) {
         let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
         if backlog.len() < NONCE_BACKLOG {
@@ -403,12 +434,4 @@ impl App {
         }
         self.store.dms(user_id, mailbox, since, limit).await
     }
-}
-
-/// Unix seconds with fraction.
-pub fn unix_now() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
 }

@@ -1,4 +1,4 @@
-//! Uploads that are arriving: how much of the disk they take before anybody's signature is checked.
+//! Uploads that are arriving: the disk space that they take before their signature is checked.
 //!
 //! A signature covers the whole body, so whether it is good shows only when the body has arrived. Until then an
 //! upload is a claim. All claims share one bound of bytes; those of accounts that this server has not seen share a
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes that all arriving uploads may take together.
 const BYTES: u64 = 1 << 30;
-/// The part of these bytes that accounts this server has not seen share: one in so many.
+/// Divisor of the bytes: accounts that this server has not seen share one part in this many.
 const STRANGERS_PART: u64 = 4;
 /// Uploads that may arrive from one address at a time.
 const PER_ADDRESS: u32 = 16;
@@ -34,7 +34,7 @@ struct Taken {
 pub(crate) struct Sender {
     /// Address of the client; `None` for an upload that is in memory and checked already.
     pub(crate) address: Option<IpAddr>,
-    /// The claimed account was never seen here.
+    /// True if the claimed account was never seen here.
     pub(crate) stranger: bool,
 }
 
@@ -74,7 +74,7 @@ impl Arrivals {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets an upload begin; `None` when its sender has too many already.
+    /// Starts an upload; `None` if its sender has too many already.
     pub(crate) fn begin(self: &Arc<Self>, sender: Sender) -> Option<Arriving> {
         let address = sender.address.and_then(counted);
         if let Some(address) = address {
@@ -100,7 +100,7 @@ impl Arrivals {
     }
 }
 
-/// The part of one upload in what all that are arriving take of the disk.
+/// Share of one upload in the disk space that all arriving uploads take.
 #[derive(Debug)]
 pub(crate) struct Arriving {
     all: Arc<Arrivals>,
@@ -110,7 +110,7 @@ pub(crate) struct Arriving {
 }
 
 impl Arriving {
-    /// Counts more bytes; false when there is no room for them.
+    /// Counts more bytes; returns false if there is no space for them.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let mut taken = self.all.taken();
         let fits = taken.bytes + bytes <= self.all.limit

@@ -1,11 +1,13 @@
-//! Rooms and users as the store last told them, kept true by the changes that every commit announces.
+//! Caches of rooms and users, kept up to date by the changes that every commit announces.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::model::permission::{Override, Rights, Standing, rights};
-use crate::store::{Change, DynStore, Id, OverrideRow, Person, RoomFull, StoreResult, UserFull, UserRow};
+use crate::model::permission::{Override, Rights, UserFlags, rights};
+use crate::store::{
+    Change, DynStore, Id, OverrideRow, Person, RoomFull, StoreResult, UserFull, UserRow, key_fingerprint,
+};
 
 fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
@@ -16,8 +18,8 @@ fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Room {
     /// Description, moderators, pins. Its counters are those at loading; see `live` for now.
     pub full: RoomFull,
-    /// The counters now.
-    pub live: Arc<Live>,
+    /// Current counters of the room.
+    pub live: Arc<RoomCounters>,
 }
 
 impl Room {
@@ -31,7 +33,7 @@ impl Room {
         &self.full.room.token
     }
 
-    /// What this user may do here.
+    /// Returns the rights of this user in the room.
     pub fn rights(&self, user: Option<&User>) -> Rights {
         let rights = rights(
             (&self.full.room.defaults).into(),
@@ -45,17 +47,17 @@ impl Room {
         }
     }
 
-    /// Whether it is the moderators' room.
+    /// Returns true if it is the moderators' room.
     pub fn is_for_moderators(&self) -> bool {
         self.full.room.for_moderators
     }
 
-    /// Whether this user would see the room if they were not banned from it.
+    /// Returns true if this user would see the room if they were not banned from it.
     pub fn is_visible_without_ban(&self, user: &User) -> bool {
         if self.is_for_moderators() {
             return false;
         }
-        let standing = Standing {
+        let standing = UserFlags {
             banned: false,
             ..(&user.row).into()
         };
@@ -69,7 +71,7 @@ impl Room {
 
 /// Counters of a room that change with every message.
 #[derive(Debug)]
-pub struct Live {
+pub struct RoomCounters {
     /// Last sequence number.
     pub seqno: AtomicI64,
     /// Counts changes that leave no trace in the sequence.
@@ -78,7 +80,7 @@ pub struct Live {
     pub active: AtomicI64,
 }
 
-/// Row number of somebody who has no row: no row has it, also none that was imported.
+/// Row number of a person without a row: no row has it, not even an imported one.
 pub(crate) const NOBODY: Id = Id::MIN;
 
 /// A user in memory, as one id names them.
@@ -90,7 +92,7 @@ pub struct User {
     pub row: UserRow,
     /// Overrides by room.
     pub overrides: HashMap<Id, OverrideRow>,
-    /// All ids that follow from the key of somebody who has no row yet: they cost half a millisecond to compute.
+    /// All ids that follow from the key of a person without a row: they cost half a millisecond to compute.
     pub(crate) person: Option<Box<Person>>,
 }
 
@@ -124,12 +126,12 @@ impl User {
         }
     }
 
-    /// Whether the person has a row in the database.
+    /// Returns true if the person has a row in the database.
     pub fn is_known(&self) -> bool {
         self.row.id != NOBODY
     }
 
-    /// Whether the user moderates a room, by whatever appointment.
+    /// Returns true if the user moderates a room, by whatever appointment.
     pub fn moderates(&self, room_id: Id) -> bool {
         let own = self.overrides.get(&room_id);
         let ranked =
@@ -137,7 +139,7 @@ impl User {
         ranked && !self.row.banned && own.is_none_or(|own| !own.banned)
     }
 
-    /// Whether the user moderates any room by an appointment there.
+    /// Returns true if the user moderates any room by an appointment there.
     pub fn moderates_some_room(&self) -> bool {
         self.overrides
             .values()
@@ -145,14 +147,14 @@ impl User {
             && !self.row.banned
     }
 
-    /// Whether the user has an explicit permission to write in any room.
+    /// Returns true if the user has an explicit permission to write in any room.
     pub fn trusted_somewhere(&self) -> bool {
         self.overrides
             .values()
             .any(|row| row.write == Some(true) && !row.banned)
     }
 
-    /// Whether the user is banned from any room.
+    /// Returns true if the user is banned from any room.
     pub fn banned_somewhere(&self) -> bool {
         self.row.banned || self.overrides.values().any(|row| row.banned)
     }
@@ -166,6 +168,17 @@ struct Users {
     names: HashMap<Id, Vec<String>>,
     /// People without a row, by the id they use.
     newcomers: HashMap<String, Arc<User>>,
+    /// The ids they use, by the fingerprints of all keys that would tell who they are.
+    newcomer_keys: HashMap<u64, Vec<String>>,
+}
+
+/// The fingerprints of all keys of a newcomer.
+fn fingerprints(user: &User) -> impl Iterator<Item = u64> {
+    let keys = user
+        .person
+        .iter()
+        .flat_map(|person| person.keys.iter().chain(&person.forged));
+    keys.map(|key| key_fingerprint(key))
 }
 
 /// Ids of one person that are remembered at a time; there are four that apps make.
@@ -190,7 +203,7 @@ impl Users {
                 !known.is_empty()
             });
         }
-        self.newcomers.remove(&user.name);
+        self.drop_newcomer(&user.name);
         let names = self.names.entry(user.row.id).or_default();
         if !names.contains(&user.name) {
             if names.len() >= NAMES {
@@ -206,17 +219,41 @@ impl Users {
     fn put_newcomer(&mut self, user: Arc<User>, capacity: usize) {
         if self.newcomers.len() >= capacity {
             self.newcomers.clear();
+            self.newcomer_keys.clear();
+        }
+        self.drop_newcomer(&user.name);
+        for fingerprint in fingerprints(&user) {
+            self.newcomer_keys
+                .entry(fingerprint)
+                .or_default()
+                .push(user.name.clone());
         }
         self.newcomers.insert(user.name.clone(), user);
     }
 
-    fn forget(&mut self, id: Id) {
-        let Some(names) = self.names.remove(&id) else {
-            // It may be the new row of somebody who had none.
-            self.newcomers.clear();
+    fn drop_newcomer(&mut self, name: &str) {
+        let Some(user) = self.newcomers.remove(name) else {
             return;
         };
-        for name in names {
+        for fingerprint in fingerprints(&user) {
+            if let Some(names) = self.newcomer_keys.get_mut(&fingerprint) {
+                names.retain(|other| other != name);
+                if names.is_empty() {
+                    self.newcomer_keys.remove(&fingerprint);
+                }
+            }
+        }
+    }
+
+    /// Records that a key belongs to a row now: a person with that key is not a newcomer.
+    fn claimed(&mut self, fingerprint: u64) {
+        for name in self.newcomer_keys.remove(&fingerprint).unwrap_or_default() {
+            self.drop_newcomer(&name);
+        }
+    }
+
+    fn forget(&mut self, id: Id) {
+        for name in self.names.remove(&id).unwrap_or_default() {
             self.young.remove(&name);
             self.old.remove(&name);
         }
@@ -227,7 +264,7 @@ impl Users {
 pub struct Directory {
     rooms: RwLock<HashMap<Id, Arc<Room>>>,
     tokens: RwLock<HashMap<String, Id>>,
-    live: RwLock<HashMap<Id, Arc<Live>>>,
+    live: RwLock<HashMap<Id, Arc<RoomCounters>>>,
     list: RwLock<Option<Arc<Vec<Id>>>>,
     users: Mutex<Users>,
     /// Highest ids in users' inboxes and outboxes: a poll from there on has nothing new.
@@ -235,17 +272,19 @@ pub struct Directory {
     capacity: usize,
     /// Counts invalidations: what was loaded before one is not kept.
     epoch: AtomicU64,
+    /// Counts changes of the rules, and everything that may have hidden one.
+    rules: AtomicU64,
     /// Committed transactions of all processes that were followed.
     followed: tokio::sync::watch::Sender<i64>,
 }
 
 /// Users whose mailboxes are known to have nothing new.
 const MAX_TOPS: usize = 50_000;
-/// How long a request waits for news of what other processes changed, before memory is forgotten instead.
+/// Time that a request waits for changes made by other processes; after that, cached data is dropped instead.
 const NEWS: std::time::Duration = std::time::Duration::from_millis(25);
 
 impl Directory {
-    /// Empty caches that keep up to so many users.
+    /// Creates empty caches that keep up to `cached_users` users.
     pub fn new(cached_users: usize) -> Self {
         Self {
             rooms: RwLock::default(),
@@ -256,11 +295,12 @@ impl Directory {
             tops: Mutex::default(),
             capacity: cached_users.max(16),
             epoch: AtomicU64::new(0),
+            rules: AtomicU64::new(0),
             followed: tokio::sync::watch::Sender::new(0),
         }
     }
 
-    /// Waits until this many transactions were followed, or forgets everything.
+    /// Waits until this many transactions were followed, or drops all cached data.
     pub async fn catch_up(&self, count: i64) {
         if *self.followed.borrow() >= count {
             return;
@@ -310,20 +350,25 @@ impl Directory {
                     self.passed();
                     held(&self.users).forget(id);
                 }
+                Change::Claimed(fingerprint) => {
+                    self.passed();
+                    held(&self.users).claimed(fingerprint);
+                }
                 Change::DirectMessage(id) => {
                     self.passed();
                     held(&self.tops).remove(&id);
                 }
-                Change::Settings => {}
+                Change::Settings => drop(self.rules.fetch_add(1, Ordering::AcqRel)),
                 Change::Counted(count) => self.follow(count),
                 Change::Everything => self.clear(),
             }
         }
     }
 
-    /// Forgets everything; also what was being loaded.
+    /// Drops all cached data, including data that is being loaded.
     pub fn clear(&self) {
         self.passed();
+        self.rules.fetch_add(1, Ordering::AcqRel);
         write(&self.rooms).clear();
         write(&self.tokens).clear();
         write(&self.live).clear();
@@ -350,16 +395,25 @@ impl Directory {
         Ok(loaded)
     }
 
+    /// A number that grows when the rules change, or may have changed: rules that were read before are outdated.
+    pub fn rules_epoch(&self) -> u64 {
+        self.rules.load(Ordering::Acquire)
+    }
+
     fn passed(&self) {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn live(&self, room_id: Id) -> Option<Arc<Live>> {
+    fn live(&self, room_id: Id) -> Option<Arc<RoomCounters>> {
         read(&self.live).get(&room_id).cloned()
     }
 
     /// The room of a token.
     pub async fn room(&self, store: &DynStore, token: &str) -> StoreResult<Option<Arc<Room>>> {
+        // No room has such a token, and PostgreSQL refuses a text with a zero byte.
+        if token.chars().any(char::is_control) {
+            return Ok(None);
+        }
         let key = token.to_ascii_lowercase();
         let known = read(&self.tokens).get(&key).copied();
         if let Some(id) = known {
@@ -386,9 +440,10 @@ impl Directory {
             return Ok(None);
         };
         let live = self.live(id).unwrap_or_else(|| {
-            Arc::new(Live {
+            Arc::new(RoomCounters {
                 seqno: AtomicI64::new(full.room.message_sequence),
-                rewritten: AtomicU64::new(0),
+                // Counts from another number each time: what was rendered before may miss a change.
+                rewritten: AtomicU64::new(before << 32),
                 active: AtomicI64::new(full.room.active_users),
             })
         });
@@ -430,12 +485,12 @@ impl Directory {
         held(&self.users).get(name, self.capacity)
     }
 
-    /// Somebody in memory who is known to have no row.
+    /// Returns a cached person who is known to have no row.
     pub fn newcomer(&self, name: &str) -> Option<Arc<User>> {
         held(&self.users).newcomers.get(name).cloned()
     }
 
-    /// Keeps somebody who was found to have no row since `before`, unless something changed meanwhile.
+    /// Caches a person who was found to have no row since `before`, unless something changed meanwhile.
     pub fn keep_newcomer(&self, name: String, person: Box<Person>, now: f64, before: u64) -> Arc<User> {
         let user = Arc::new(User::newcomer(name, person, now));
         let mut users = held(&self.users);
@@ -494,6 +549,30 @@ mod tests {
             overrides: Vec::new(),
         };
         Arc::new(User::new(full, format!("15{id}")))
+    }
+
+    fn newcomer(name: &str, keys: &[&str]) -> Arc<User> {
+        let person = Person {
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            ..Person::named(name)
+        };
+        Arc::new(User::newcomer(name.to_owned(), Box::new(person), 0.0))
+    }
+
+    #[test]
+    fn a_claimed_key_forgets_the_newcomers_with_that_key_and_no_others() {
+        let mut users = Users::default();
+        users.put_newcomer(newcomer("15a", &["15a", "25a"]), 100);
+        users.put_newcomer(newcomer("25a", &["25a"]), 100);
+        users.put_newcomer(newcomer("15b", &["15b", "25b"]), 100);
+        users.forget(7);
+        users.claimed(key_fingerprint("25a"));
+        let left: Vec<&String> = users.newcomers.keys().collect();
+        assert_eq!(left, ["15b"], "the row of another person changes nothing");
+        assert_eq!(users.newcomer_keys.len(), 2, "nothing is left of those who went");
+        users.put(user(5), 100);
+        users.claimed(key_fingerprint("15b"));
+        assert!(users.newcomers.is_empty() && users.newcomer_keys.is_empty());
     }
 
     #[test]

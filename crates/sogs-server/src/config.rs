@@ -27,7 +27,7 @@ pub enum ConfigError {
     Parse {
         /// Which file.
         path: PathBuf,
-        /// What is wrong and where.
+        /// Problem and its position.
         message: String,
     },
     /// An option has a value that cannot work.
@@ -35,13 +35,13 @@ pub enum ConfigError {
     Value {
         /// Section and name.
         option: &'static str,
-        /// What is wrong and what to write instead.
+        /// Problem and correction.
         message: String,
     },
     /// There is a community in the database, but the key that its join links name is gone.
     #[error("the key file {path} is missing although a community is stored already{}", of_key(public_key.as_deref()))]
     KeyMissing {
-        /// Where it should be.
+        /// Expected path.
         path: PathBuf,
         /// The public key of the community, in hexadecimal, where the database knows it.
         public_key: Option<String>,
@@ -61,32 +61,43 @@ pub enum ConfigError {
     /// There is a key, but the database file of its community is gone: an empty one would look like success.
     #[error("the key of a community is here, but its database {path} is missing or empty")]
     DatabaseMissing {
-        /// Where it should be.
+        /// Expected path.
         path: PathBuf,
+    },
+    /// There is a key, and there are files, but the database holds no community: it is the wrong one.
+    #[error("the key of a community is here and {place} holds files, but its database is empty")]
+    DatabaseEmpty {
+        /// Folder or bucket of the files.
+        place: String,
     },
     /// The key file is unusable.
     #[error("key file {path}: {message}")]
     Key {
         /// Which file.
         path: PathBuf,
-        /// What is wrong.
+        /// Problem.
         message: String,
     },
 }
 
 impl ConfigError {
-    /// What to do about it, one sentence.
+    /// Returns the remedy, one sentence.
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Read { .. } => "name the folder of a server; `ackpost server init DIR` makes one",
             Self::KeyMissing { .. } | Self::KeyDiffers { .. } => {
-                "put the file back from a backup; a community cannot keep its links without it"
+                "restore the file from a backup: all join links depend on it"
             }
             Self::DatabaseMissing { .. } => {
-                "bring the file back or mount its disk, or restore a backup with `ackpost server restore`; for an \
-                 empty community under this key, move server.toml away and use `ackpost server init`"
+                "restore the file or mount its disk, or restore a backup with `ackpost server restore`; for an \
+                 empty community under this key, move server.toml and the files away and use `ackpost server init`"
             }
-            Self::Key { .. } => "put the file back from a backup, readable by the user that runs the server",
+            Self::DatabaseEmpty { .. } => {
+                "correct `[database] url` so that it names the database of this community, or restore a backup with \
+                 `ackpost server restore`; for an empty community under this key, choose another place for the files \
+                 in `[files]`"
+            }
+            Self::Key { .. } => "restore the file from a backup, readable by the user that runs the server",
             Self::Parse { .. } | Self::Value { .. } => {
                 "correct the line; `ackpost server config check --dir DIR` shows every problem"
             }
@@ -105,13 +116,13 @@ pub struct Config {
     /// The server's folder: relative paths below start here. Not part of the file.
     #[serde(skip)]
     pub dir: PathBuf,
-    /// Where it listens and what it calls itself.
+    /// Addresses and names.
     pub net: Net,
-    /// Where the data is.
+    /// Database.
     pub database: Database,
     /// Uploaded files.
     pub files: Files,
-    /// Who may come.
+    /// Users.
     pub users: Users,
     /// Activity of rooms.
     pub rooms: Rooms,
@@ -137,14 +148,14 @@ pub struct Config {
 pub struct Net {
     /// Address and port to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// URL under which people reach the server, for join links; empty: `http://` and the address. (reload)
+    /// Public URL of the server, for join links; empty: `http://` and the address. (reload)
     pub base_url: String,
     /// Proxies whose `X-Forwarded-For` is believed, as addresses or networks (`10.0.0.0/8`): the address of the client
     /// goes into the log and bounds its uploads. (reload)
     pub trusted_proxies: Vec<bounded_http::Network>,
     /// Lets a second process listen on the same port, for a restart without a gap.
     pub reuse_port: bool,
-    /// Whether the old `/legacy/` routes and onion requests of version 3 are answered. (reload)
+    /// Answer the old `/legacy/` routes and onion requests of version 3. (reload)
     pub legacy_routes: bool,
 }
 
@@ -188,7 +199,7 @@ impl Default for Database {
     }
 }
 
-/// Where the bytes of uploaded files are kept.
+/// Storage of uploaded files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Storage {
@@ -212,7 +223,7 @@ impl std::fmt::Display for Storage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Files {
-    /// Where files are kept: `folder` or `s3`. Change it with `ackpost server file move`, which moves the files too.
+    /// Storage of files: `folder` or `s3`. Change it with `ackpost server file move`, which moves the files too.
     pub storage: Storage,
     /// Folder of the files, and of uploads while they arrive.
     pub directory: PathBuf,
@@ -224,13 +235,16 @@ pub struct Files {
     pub s3_bucket: String,
     /// Start of the name of every object. A prefix belongs to one community alone.
     pub s3_prefix: String,
-    /// Whether the bucket is part of the path (`true`) or of the host name (`false`) of the address.
+    /// Bucket in the path (`true`) or in the host name (`false`) of the address.
     pub s3_path_style: bool,
     /// Allows an `http://` address on another machine: files and answers are then readable on the network.
     pub s3_allow_http: bool,
     /// File with `aws_access_key_id` and `aws_secret_access_key`, relative to the server's folder; empty: the environment
     /// variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
     pub s3_credentials_file: PathBuf,
+    /// PEM file with the authorities that may sign the certificate of the store, relative to the server's folder; empty: those
+    /// that the system trusts.
+    pub s3_ca_file: PathBuf,
     /// Seconds for one request to the store; sending a file has one more for every 64 KiB of it.
     pub s3_timeout_seconds: f64,
     /// Largest upload in bytes, enforced while it arrives; at most 5000000000 with `s3`. (reload)
@@ -254,11 +268,20 @@ impl Default for Files {
             s3_path_style: true,
             s3_allow_http: false,
             s3_credentials_file: PathBuf::new(),
+            s3_ca_file: PathBuf::new(),
             s3_timeout_seconds: 15.0,
             max_size: 10_000_000,
             expiry_days: 15.0,
             unattached_seconds: 3600.0,
         }
+    }
+}
+
+impl Files {
+    /// Seconds after which a file without a message cannot be an upload that waits for one, as far as this configuration
+    /// tells: neither one of this server nor one of the reference server, where uploads wait for an hour.
+    pub(crate) fn longest_wait(&self) -> f64 {
+        self.unattached_seconds.max(crate::import::REFERENCE_WAIT) + 1.0
     }
 }
 
@@ -380,9 +403,9 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Web {
-    /// Whether there are pages for browsers at all.
+    /// Serve pages for browsers.
     pub enabled: bool,
-    /// Whether there is a page that lists the rooms. Without it the page of each room is still there. (reload)
+    /// Serve a page that lists the rooms. Without it the page of each room is still there. (reload)
     pub index: bool,
     /// Name of the server on its pages and in previews of links to them; none when empty. (reload)
     pub title: String,
@@ -486,7 +509,7 @@ impl Config {
             // Not shown: it may hold a password.
             return value(
                 "database.url",
-                "is sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME; there is no other kind of database",
+                "is sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME; other databases are not supported",
             );
         }
         if self.database.readers == 0 || self.database.readers > 64 {
@@ -541,7 +564,7 @@ impl Config {
         Some(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))
     }
 
-    /// Whether the database is a file that is there already.
+    /// Returns true if the database is an existing file.
     pub(crate) fn has_database_file(&self) -> bool {
         self.database_file()
             .is_some_and(|path| std::fs::metadata(path).is_ok_and(|file| file.len() > 0))
@@ -561,7 +584,7 @@ impl Config {
         }
     }
 
-    /// How the store is opened for this configuration.
+    /// Returns the options to open the store.
     pub fn store_options(&self, migrate: bool) -> crate::store::StoreOptions {
         crate::store::StoreOptions {
             url: self.database_url(),
@@ -570,7 +593,7 @@ impl Config {
         }
     }
 
-    /// Whether several processes may work on the database at a time.
+    /// Returns true if several processes may use the database at a time.
     pub(crate) fn is_shared(&self) -> bool {
         !self.database_url().starts_with("sqlite:")
     }

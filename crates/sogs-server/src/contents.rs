@@ -5,11 +5,13 @@
 //! [`BlobStore::sweep_orphans`] removes.
 
 mod bucket;
+mod bucket_address;
 mod credentials;
 mod error;
 mod name;
 mod opened;
 mod orphans;
+mod staged;
 mod transfer;
 
 use std::io;
@@ -26,15 +28,15 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::arrivals::{Arrivals, Sender};
 use crate::config::{Config, ConfigError, Storage};
-use crate::http::request::StagedUpload;
 use crate::store::{DynStore, StoreResult};
 
-pub(crate) use bucket::check as check_bucket;
-use bucket::{Bucket, Measured};
+use bucket::{Bucket, BucketCounters, Measured};
+pub(crate) use bucket_address::check as check_bucket;
 pub use error::ContentError;
 pub use name::content_name;
 pub(crate) use name::hash_of;
 pub(crate) use opened::Opened;
+pub(crate) use staged::StagedUpload;
 
 /// Bytes that are fetched from a bucket at a time for a client.
 const PIECE: u64 = 256 * 1024;
@@ -43,8 +45,8 @@ const LARGE_PIECE: u64 = 4 << 20;
 /// Memory for the transfers of a command, in KiB.
 const COMMAND_BYTES: usize = 64 << 20;
 
-/// Where contents are kept.
-enum Place {
+/// Storage in which contents are kept.
+enum Location {
     /// `ab/abcdef…` in a folder.
     Folder(PathBuf),
     /// Objects of a bucket.
@@ -53,10 +55,10 @@ enum Place {
 
 /// The contents of a community, and its uploads while they arrive.
 pub struct BlobStore {
-    place: Place,
+    place: Location,
     /// Folder of uploads that arrive.
     spools: PathBuf,
-    /// Whether a name is used once, because other processes work on the same contents.
+    /// True if a name is used only once, because other processes work on the same contents.
     once: bool,
     piece: u64,
     arrivals: Arc<Arrivals>,
@@ -76,7 +78,7 @@ impl BlobStore {
     pub fn new(root: PathBuf) -> Self {
         Self {
             spools: root.join("tmp"),
-            place: Place::Folder(root),
+            place: Location::Folder(root),
             once: false,
             piece: LARGE_PIECE,
             arrivals: Arc::default(),
@@ -87,7 +89,7 @@ impl BlobStore {
     /// The contents of a configuration, for a command.
     ///
     /// # Errors
-    /// [`ConfigError::Value`] if `[files]` names no usable bucket.
+    /// [`ConfigError::Value`] if `[files]` has no usable bucket.
     pub fn of(config: &Config) -> Result<Self, ConfigError> {
         Self::configured(
             config,
@@ -122,8 +124,8 @@ impl BlobStore {
         let available = budget.available() as u64;
         Ok(Self {
             place: match storage {
-                Storage::Folder => Place::Folder(config.files_dir()),
-                Storage::S3 => Place::Bucket(Arc::new(Bucket::new(config, budget)?)),
+                Storage::Folder => Location::Folder(config.files_dir()),
+                Storage::S3 => Location::Bucket(Arc::new(Bucket::new(config, budget)?)),
             },
             once: storage == Storage::S3 || config.is_shared(),
             piece: piece.min(available / 4).max(1),
@@ -131,47 +133,56 @@ impl BlobStore {
         })
     }
 
-    /// Where a content is in a folder of contents.
+    /// Numbers of the bucket, if the contents are in one.
+    pub(crate) fn bucket_counters(&self) -> Option<&BucketCounters> {
+        match &self.place {
+            Location::Folder(_) => None,
+            Location::Bucket(bucket) => Some(bucket.counters()),
+        }
+    }
+
+    /// Returns the path of a content in a folder of contents.
     pub(crate) fn path_in(root: &Path, name: &str) -> PathBuf {
         root.join(name.get(..2).unwrap_or("xx")).join(name)
     }
 
-    /// Where a content is, if it is in a folder.
+    /// Returns the path of a content if contents are kept in a folder.
     pub(crate) fn folder_path(&self, name: &str) -> Option<PathBuf> {
         match &self.place {
-            Place::Folder(root) => Some(Self::path_in(root, name)),
-            Place::Bucket(_) => None,
+            Location::Folder(root) => Some(Self::path_in(root, name)),
+            Location::Bucket(_) => None,
         }
     }
 
-    /// The place of the contents, for messages.
+    /// Describes the place of the contents, for messages.
     pub(crate) fn shown(&self) -> String {
         match &self.place {
-            Place::Folder(root) => root.display().to_string(),
-            Place::Bucket(bucket) => bucket.shown(),
+            Location::Folder(root) => root.display().to_string(),
+            Location::Bucket(bucket) => bucket.shown(),
         }
     }
 
-    /// Checks what can be checked without asking anybody: the keys of a bucket.
+    /// Checks what can be checked without asking anybody: the keys of a bucket, and the authorities of its
+    /// certificate.
     pub(crate) async fn check(&self) -> Result<(), ContentError> {
         match &self.place {
-            Place::Folder(_) => Ok(()),
-            Place::Bucket(bucket) => bucket.check_credentials().await,
+            Location::Folder(_) => Ok(()),
+            Location::Bucket(bucket) => bucket.check().await,
         }
     }
 
     /// Checks that the place answers. A bucket that does not exist must not look like one without files.
     pub(crate) async fn reach(&self) -> Result<(), ContentError> {
         match &self.place {
-            Place::Folder(_) => Ok(()),
-            Place::Bucket(bucket) => bucket.list(None).await.map(drop),
+            Location::Folder(_) => Ok(()),
+            Location::Bucket(bucket) => bucket.list(None).await.map(drop),
         }
     }
 
     /// Begins to receive an upload.
     ///
     /// # Errors
-    /// [`SpoolError::Busy`] when too many are arriving, else what the disk says.
+    /// [`SpoolError::Busy`] if too many are arriving; otherwise the error of the disk.
     pub(crate) async fn spool(&self, sender: Sender) -> Result<Spool, SpoolError> {
         let share = self.arrivals.begin(sender).ok_or(SpoolError::Busy)?;
         let folder = &self.spools;
@@ -188,7 +199,7 @@ impl BlobStore {
             md5: [0; 16],
             share,
         };
-        let bucket = matches!(self.place, Place::Bucket(_));
+        let bucket = matches!(self.place, Location::Bucket(_));
         Ok(Spool {
             file,
             spooled,
@@ -201,15 +212,15 @@ impl BlobStore {
 
     /// Puts a received upload in its place: flushed to the disk, or confirmed by the store.
     pub(crate) async fn keep(&self, spooled: &StagedUpload) -> Result<Kept, ContentError> {
-        let (lock, name) = if self.once {
-            (None, name::once(&spooled.content)?)
+        let lock = self.hold().await;
+        let name = if lock.is_some() {
+            spooled.content.clone()
         } else {
-            let lock = Arc::clone(&self.lock).lock_owned().await;
-            (Some(lock), spooled.content.clone())
+            name::once(&spooled.content)?
         };
         match &self.place {
-            Place::Folder(root) => place(&spooled.path, root, &name).await?,
-            Place::Bucket(bucket) => {
+            Location::Folder(root) => place(&spooled.path, root, &name).await?,
+            Location::Bucket(bucket) => {
                 let file = Measured {
                     path: &spooled.path,
                     size: spooled.size,
@@ -237,12 +248,12 @@ impl BlobStore {
                 .ok_or_else(|| ContentError::Damaged(format!("it has {found} bytes instead of {size}")))
         };
         match &self.place {
-            Place::Folder(root) => {
+            Location::Folder(root) => {
                 let file = File::open(Self::path_in(root, name)).await.map_err(missing)?;
                 found(file.metadata().await?.len())?;
                 Ok(Opened::file(file, size))
             }
-            Place::Bucket(bucket) => {
+            Location::Bucket(bucket) => {
                 if hash_of(name).is_none() {
                     return Err(ContentError::Missing);
                 }
@@ -262,15 +273,15 @@ impl BlobStore {
     /// The bytes of a content that is there.
     pub(crate) async fn size(&self, name: &str) -> Result<u64, ContentError> {
         match &self.place {
-            Place::Folder(root) => {
+            Location::Folder(root) => {
                 let found = tokio::fs::metadata(Self::path_in(root, name)).await;
                 Ok(found.map_err(missing)?.len())
             }
-            Place::Bucket(bucket) => bucket.size(name).await,
+            Location::Bucket(bucket) => bucket.size(name).await,
         }
     }
 
-    /// Whether a content is there.
+    /// Returns true if a content exists.
     pub(crate) async fn exists(&self, name: &str) -> Result<bool, ContentError> {
         match self.size(name).await {
             Ok(_) => Ok(true),
@@ -279,13 +290,22 @@ impl BlobStore {
         }
     }
 
+    /// Keeps contents from being removed until the guard is dropped. `None` where a name is used once: nobody else removes
+    /// one that was just made.
+    pub(crate) async fn hold(&self) -> Option<OwnedMutexGuard<()>> {
+        if self.once {
+            return None;
+        }
+        Some(Arc::clone(&self.lock).lock_owned().await)
+    }
+
     async fn remove(&self, name: &str) -> Result<(), ContentError> {
         match &self.place {
-            Place::Folder(root) => match tokio::fs::remove_file(Self::path_in(root, name)).await {
+            Location::Folder(root) => match tokio::fs::remove_file(Self::path_in(root, name)).await {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
                 _ => Ok(()),
             },
-            Place::Bucket(bucket) => bucket.remove(name).await,
+            Location::Bucket(bucket) => bucket.remove(name).await,
         }
     }
 
@@ -301,7 +321,7 @@ impl BlobStore {
             match self.remove(content).await {
                 Ok(()) => removed += 1,
                 Err(error @ ContentError::Store(_)) => {
-                    // The others would fail the same way, one time limit after the other.
+                    // The others would fail in the same way, one time limit after the other.
                     tracing::warn!(%error, "expired files cannot be removed now; they are removed later");
                     break;
                 }
@@ -311,7 +331,7 @@ impl BlobStore {
         Ok(removed)
     }
 
-    /// Removes what a crash left half received.
+    /// Removes uploads that a crash left half received.
     pub(crate) async fn sweep(&self) {
         let Ok(mut entries) = tokio::fs::read_dir(&self.spools).await else {
             return;
@@ -358,11 +378,11 @@ pub(crate) struct Spool {
     content: Blake2b<U32>,
     /// Only for a bucket.
     md5: Option<Md5>,
-    /// Whether the file is what stays.
+    /// True if this file itself is the stored content, so that it must be flushed.
     flush: bool,
 }
 
-/// Why an upload is not received.
+/// Reason why an upload is not received.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpoolError {
     /// Too many uploads are arriving at the moment.
@@ -420,7 +440,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_arriving_has_a_bound_over_all_uploads() -> io::Result<()> {
+    async fn arriving_bytes_have_a_bound_over_all_uploads() -> io::Result<()> {
         let folder = tempfile::tempdir()?;
         let contents = BlobStore {
             arrivals: Arc::new(Arrivals::with_limit(10)),
@@ -432,7 +452,7 @@ mod tests {
         let refused = second.write(b"12345").await.expect_err("eleven are too many");
         assert!(matches!(refused, SpoolError::Busy), "{refused}");
         drop(second);
-        // What is received or given up is free again.
+        // Space is free again once its upload is received or given up.
         first.write(b"7890").await?;
         drop(first.finish().await?);
         contents.store(b"1234567890").await.expect("stored");

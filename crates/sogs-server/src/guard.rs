@@ -4,16 +4,17 @@
 //! rule set a post costs one lookup here.
 
 mod book;
+mod inspect;
 mod pace;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use book::{RoomBook, RuleSet};
+pub use inspect::inspect;
 use pace::Pace;
 pub use pace::Paced;
 
-use crate::admin::decide::Settled;
 use crate::model::filter::{self, FilterAction, Inspected};
 use crate::model::gate::{self, GateResult, Member};
 use crate::model::permission::Rights;
@@ -21,13 +22,13 @@ use crate::model::raid::TripWatch;
 use crate::model::reaction::ReactionRule;
 use crate::model::rules::{Limits, Rules, WebView, Window};
 use crate::plugin::{Decision, Hub, PluginEvent, Question};
-use crate::store::operation::{LogEntry, RaidRow};
-use crate::store::{DynStore, Id, StoreResult};
+use crate::store::operation::{HeldRow, LogEntry, RaidRow};
+use crate::store::{DynStore, Id, StoreResult, with_entries};
 
-/// Rooms whose arrivals are watched at a time; more than that and the oldest knowledge is dropped.
+/// Maximum number of rooms whose arrivals are watched; beyond it, everything noted is dropped.
 const MAX_WATCHED: usize = 4096;
 
-/// What the guard needs to know about a post.
+/// Facts about a post that the rules need.
 #[derive(Debug, Clone, Copy)]
 pub struct PostFacts<'a> {
     /// The room.
@@ -38,21 +39,21 @@ pub struct PostFacts<'a> {
     pub user_id: Id,
     /// The id the author is shown under.
     pub session_id: &'a str,
-    /// When this server first saw the author (Unix seconds).
+    /// Time at which this server first saw the author (Unix seconds).
     pub first_seen: f64,
-    /// What the author may do in the room.
+    /// Rights of the author in the room.
     pub rights: &'a Rights,
     /// The content without its padding.
     pub data: &'a [u8],
     /// Length with padding, in bytes.
     pub size: usize,
-    /// Unix seconds.
+    /// Time of the post, Unix seconds.
     pub now: f64,
-    /// An edit of a post that stands: it needs no approval and trips no raid.
+    /// True for an edit of an existing post: it needs no approval and does not trigger raid mode.
     pub edit: bool,
 }
 
-/// What the guard needs to know about somebody who reacts or uploads.
+/// Facts about a person who reacts or uploads.
 #[derive(Debug, Clone, Copy)]
 pub struct Newcomer<'a> {
     /// The room.
@@ -61,39 +62,39 @@ pub struct Newcomer<'a> {
     pub token: &'a str,
     /// The person.
     pub user_id: Id,
-    /// When this server first saw the person (Unix seconds).
+    /// Time at which this server first saw the person (Unix seconds).
     pub first_seen: f64,
-    /// What the person may do in the room.
+    /// Rights of the person in the room.
     pub rights: &'a Rights,
-    /// Unix seconds.
+    /// Time of the act, Unix seconds.
     pub now: f64,
 }
 
-/// What the guard needs to know about somebody who starts a direct message.
+/// Facts about a person who starts a direct message.
 #[derive(Debug, Clone, Copy)]
 pub struct DmFacts<'a> {
     /// The sender.
     pub user_id: Id,
     /// The id the sender is shown under.
     pub session_id: &'a str,
-    /// When this server first saw the sender (Unix seconds).
+    /// Time at which this server first saw the sender (Unix seconds).
     pub first_seen: f64,
-    /// Whether the sender moderates the server.
+    /// True if the sender moderates the server.
     pub moderator: bool,
-    /// Whether the sender has an explicit permission to write in any room.
+    /// True if the sender has an explicit permission to write in any room.
     pub trusted: bool,
-    /// Whether the sender is banned from any room.
+    /// True if the sender is banned from any room.
     pub banned_somewhere: bool,
-    /// Unix seconds.
+    /// Time of the message, Unix seconds.
     pub now: f64,
 }
 
-/// What becomes of a post.
+/// Decision about a post.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyDecision {
     /// Store and show it.
     Accept,
-    /// Store it as filtered: the author is told yes, nobody sees it.
+    /// Store it as filtered: the author gets a success, and nobody sees it.
     Hide,
     /// Store it as filtered and as held, with this reason: it waits for a moderator.
     Hold(String),
@@ -111,6 +112,8 @@ pub struct Policy {
     store: DynStore,
     hub: Arc<Hub>,
     book: RwLock<Arc<RuleSet>>,
+    /// Held from the reading of rules until they are in force: rules that were read earlier never replace later ones.
+    reloading: tokio::sync::Mutex<()>,
     watches: Mutex<HashMap<Id, TripWatch>>,
     pace: Pace,
 }
@@ -123,6 +126,7 @@ impl Policy {
             store,
             hub,
             book: RwLock::new(Arc::new(book)),
+            reloading: tokio::sync::Mutex::default(),
             watches: Mutex::default(),
             pace: Pace::default(),
         })
@@ -130,6 +134,7 @@ impl Policy {
 
     /// Reads all rules again.
     pub async fn reload(&self) -> StoreResult<()> {
+        let _one_at_a_time = self.reloading.lock().await;
         let book = Arc::new(RuleSet::load(&self.store).await?);
         *self.book.write().unwrap_or_else(PoisonError::into_inner) = book;
         Ok(())
@@ -140,29 +145,37 @@ impl Policy {
         Arc::clone(&self.book.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Where plugins meet.
+    /// Returns the hub to which plugins are connected.
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
     }
 
-    /// Tells an event to the plugins; never waits.
+    /// Sends an event to the plugins; never waits.
     pub fn tell(&self, event: &PluginEvent) {
         self.hub.tell(event);
     }
 
     /// Rate limits and sizes of a room.
-    pub fn limits(&self, room_id: Id) -> Limits {
-        self.book().room(room_id).limits.clone()
+    pub fn limits(&self, room_id: Id) -> Arc<Limits> {
+        Arc::clone(&self.book().room(room_id).limits)
     }
 
-    /// Whether the page of a room has a search.
+    /// Returns true if the page of a room has a search.
     pub fn has_search(&self, room_id: Id) -> bool {
         self.book().room(room_id).rules.has_search()
     }
 
-    /// What browsers see of a room.
+    /// Returns the part of a room that browsers may see.
     pub fn web_view(&self, room_id: Id) -> WebView {
         self.book().room(room_id).rules.web_view()
+    }
+
+    /// Returns true if no rule of a room depends on who posts or since when they are known.
+    pub(crate) fn treats_all_alike(&self, room_id: Id) -> bool {
+        let book = self.book();
+        let room = book.room(room_id);
+        let is_calm = book.raid_everywhere.is_none() && room.raid.is_none();
+        is_calm && !room.watches_raids() && !room.has_gates() && !self.hub.decides()
     }
 
     /// Decides about a post (or an edit) before it is stored.
@@ -190,13 +203,13 @@ impl Policy {
             now: facts.now,
         };
         if facts.edit {
-            // Whoever may not post may not put another text into a post either.
+            // A person who may not post may not put another text into a post either.
             if let Some(text) = closed(&book, room, &arrival) {
                 return Ok(PolicyDecision::Reject { status: 403, text });
             }
             return self.filtered(room, &facts).await;
         }
-        if self.raid(&book, room, &arrival, true).await? {
+        if self.raid(&book, room, &arrival, false).await? {
             return Ok(PolicyDecision::Reject {
                 status: 403,
                 text: RAID_TEXT.to_owned(),
@@ -217,7 +230,30 @@ impl Policy {
         }
     }
 
-    /// Decides about a reaction before it is stored: `None` = go on, else status and text.
+    /// Notes a post that was stored, which may switch raid mode on. Posts that a rate limit refused do not count.
+    pub async fn after_post(&self, who: Newcomer<'_>) -> StoreResult<()> {
+        let book = self.book();
+        let room = book.room(who.room_id);
+        if who.rights.admin || !room.watches_raids() {
+            return Ok(());
+        }
+        self.raid(&book, room, &Arrival::of(&who), true).await.map(drop)
+    }
+
+    /// Returns true if posts in a room are examined by more than their rate: filters, plugins, gates or raid mode.
+    pub fn examines_posts(&self, room_id: Id) -> bool {
+        let book = self.book();
+        let room = book.room(room_id);
+        !room.filters.is_empty() || room.watches_raids() || room.has_gates() || self.hub.decides()
+    }
+
+    /// The limit of direct messages that a person may start within an hour, if there is one.
+    pub fn dms_per_hour(&self, is_moderator: bool) -> Option<u32> {
+        let limit = self.book().server.dm_per_hour;
+        limit.filter(|limit| *limit > 0 && !is_moderator)
+    }
+
+    /// Decides about a reaction before it is stored: `None` allows it; otherwise status and text.
     pub async fn before_reaction(
         &self,
         who: Newcomer<'_>,
@@ -260,7 +296,9 @@ impl Policy {
         self.pace.take(room_id, user_id, kind, &windows, now)
     }
 
-    /// Whether raid mode stops this person; notes the arrival, which may switch raid mode on.
+    /// Returns true if raid mode stops this person.
+    ///
+    /// The arrival is noted, which may switch raid mode on.
     async fn raid(
         &self,
         book: &RuleSet,
@@ -290,15 +328,12 @@ impl Policy {
         let stops = raid.stops(who.first_seen, who.exempt, who.now);
         let reason = raid.reason.clone();
         tracing::warn!(room = who.token, %reason, "raid mode switched itself on");
-        self.store.set_raid(who.room_id, Some(raid)).await?;
-        self.store
-            .add_log(
-                LogEntry::new("server", "raid_on", who.now)
-                    .room(who.token)
-                    .detail(reason.clone())
-                    .undo(serde_json::json!({ "kind": "raid_on", "room_id": who.room_id })),
-            )
-            .await?;
+        let entry = LogEntry::new("server", "raid_on", who.now)
+            .room(who.token)
+            .detail(reason.clone())
+            .undo(serde_json::json!({ "kind": "raid_on", "room_id": who.room_id }));
+        let set = self.store.set_raid(who.room_id, Some(raid));
+        with_entries(set, move |()| vec![entry.clone()]).await?;
         self.reload().await?;
         self.tell(&PluginEvent::Raid {
             room: Some(who.token.to_owned()),
@@ -371,7 +406,7 @@ impl Policy {
         let verdict = self.hub.ask(question).await;
         match verdict.decision {
             Decision::Accept => PolicyDecision::Accept,
-            // An edit cannot wait for approval: the post already stands.
+            // An edit cannot wait for approval: the post is stored already.
             Decision::Hold if facts.edit => PolicyDecision::Hide,
             Decision::Hold => PolicyDecision::Hold(format!("held by {}", verdict.plugin)),
             Decision::Hide => PolicyDecision::Hide,
@@ -387,7 +422,7 @@ impl Policy {
         }
     }
 
-    /// Decides about a direct message before it is stored: `None` = go on, else status and text.
+    /// Decides about a direct message before it is stored: `None` allows it; otherwise status and text.
     pub async fn before_dm(&self, facts: DmFacts<'_>) -> StoreResult<Option<(u16, String)>> {
         let book = self.book();
         let rules = &book.server;
@@ -423,29 +458,25 @@ impl Policy {
         if let Some(limit) = rules.dm_per_hour.filter(|limit| *limit > 0)
             && self.store.count_dms(facts.user_id, facts.now - 3600.0).await? >= i64::from(limit)
         {
-            return Ok(Some((
-                429,
-                "Too many direct messages; try again later".to_owned(),
-            )));
+            return Ok(Some((429, MANY_DMS.to_owned())));
         }
         Ok(None)
     }
 
-    /// Decides about an upload before it is read: `None` = go on, else status and text.
+    /// Decides about an upload before it is read: `None` allows it; otherwise status and text.
     pub fn before_upload(&self, who: Newcomer<'_>) -> Option<(u16, String)> {
         let book = self.book();
         closed(&book, book.room(who.room_id), &Arrival::of(&who)).map(|text| (403, text))
     }
 
     /// Tells plugins what moderators decided about a held post or a reported message.
-    pub(crate) fn tell_settled(&self, settled: &Settled) {
-        let entry = &settled.entry;
+    pub(crate) fn tell_settled(&self, entry: &LogEntry, shown: Option<&HeldRow>) {
         self.tell(&PluginEvent::Moderated {
             room: entry.room.clone(),
             action: entry.action.clone(),
             target: entry.target.clone().unwrap_or_default(),
         });
-        if let Some(row) = &settled.shown {
+        if let Some(row) = shown {
             self.tell(&PluginEvent::Posted {
                 room: row.token.clone(),
                 id: row.message_id,
@@ -462,7 +493,7 @@ impl Policy {
         }
     }
 
-    /// Why a member may not report anything at present; `None` = go on. Only raid mode stops reports.
+    /// Returns the reason why a member may not report anything now; `None` allows it. Only raid mode stops reports.
     pub fn before_report(&self, who: Newcomer<'_>) -> Option<&'static str> {
         let book = self.book();
         Arrival::of(&who)
@@ -470,28 +501,40 @@ impl Policy {
             .then_some(RAID_TEXT)
     }
 
-    /// Writes an act of a moderator into the audit log and tells it to plugins. The actor is a session id.
-    pub async fn audit(&self, entry: LogEntry) -> StoreResult<()> {
-        let event = PluginEvent::Moderated {
-            room: entry.room.clone(),
-            action: entry.action.clone(),
-            target: entry.target.clone().unwrap_or_default(),
-        };
-        self.store.add_log(entry).await?;
-        self.tell(&event);
-        Ok(())
+    /// Carries out an act of a moderator and tells it to plugins. Its entries of the audit log, whose actor is a session id,
+    /// follow from the result and are part of its transaction.
+    pub async fn audited<T: 'static>(
+        &self,
+        act: impl Future<Output = StoreResult<T>>,
+        entries: impl Fn(&T) -> Vec<LogEntry> + Send + Sync + 'static,
+    ) -> StoreResult<T> {
+        let (result, written) = with_entries(act, entries).await?;
+        for (entry, id) in written {
+            let event = PluginEvent::Moderated {
+                room: entry.room.clone(),
+                action: entry.action.clone(),
+                target: entry.target.clone().unwrap_or_default(),
+            };
+            if id.is_none() {
+                self.store.add_log(entry).await?;
+            }
+            self.tell(&event);
+        }
+        Ok(result)
     }
 }
 
+/// Refusal of a direct message beyond the limit.
+pub const MANY_DMS: &str = "Too many direct messages; try again later";
 const RAID_TEXT: &str = "New members can only read at the moment; please try again later";
 
-/// Somebody who is about to write something in a room.
+/// A person who is about to write something in a room.
 struct Arrival<'a> {
     room_id: Id,
     token: &'a str,
     user_id: Id,
     first_seen: f64,
-    /// A moderator, or trusted.
+    /// True for moderators and trusted people.
     exempt: bool,
     now: f64,
 }
@@ -514,7 +557,7 @@ impl<'a> Arrival<'a> {
     }
 }
 
-/// Why somebody only reads here at present: raid mode, or the minimum age of members.
+/// Returns the reason why a person may only read here now: raid mode, or the minimum age of members.
 fn closed(book: &RuleSet, room: &RoomBook, who: &Arrival<'_>) -> Option<String> {
     if who.is_stopped(book, room) {
         return Some(RAID_TEXT.to_owned());
@@ -537,49 +580,4 @@ fn has_dm_gates(rules: &Rules) -> bool {
         || rules.dm_posts.is_some()
         || rules.dm_block_banned.is_some()
         || rules.dm_per_hour.is_some()
-}
-
-/// What filters and plugins look at. Content that cannot be read counts as its bytes, so that it is no way around.
-pub fn inspect(data: &[u8]) -> Inspected {
-    let Ok(content) = session_protocol::content::Content::decode_bounded(data) else {
-        return Inspected {
-            body: String::from_utf8_lossy(data).into_owned(),
-            ..Inspected::default()
-        };
-    };
-    let Some(message) = content.data_message else {
-        return Inspected::default();
-    };
-    Inspected {
-        body: message.body.unwrap_or_default(),
-        name: message
-            .profile
-            .and_then(|profile| profile.display_name)
-            .unwrap_or_default(),
-        previews: message
-            .previews
-            .into_iter()
-            .flat_map(|preview| [preview.url, preview.title])
-            .flatten()
-            .chain(
-                message
-                    .attachments
-                    .iter()
-                    .flat_map(|file| [file.caption.clone(), file.file_name.clone()])
-                    .flatten(),
-            )
-            .chain(
-                message
-                    .invitation
-                    .into_iter()
-                    .flat_map(|invitation| [invitation.url, invitation.name])
-                    .flatten(),
-            )
-            .collect(),
-        attachments: message
-            .attachments
-            .into_iter()
-            .map(|file| file.content_type.unwrap_or_default())
-            .collect(),
-    }
 }

@@ -1,4 +1,4 @@
-//! Taking over other servers' communities, and moving our own: import, backup, restore, verification, migration.
+//! Import of other servers' communities, and backup, restore, verification and migration of our own.
 
 pub mod backup;
 pub(crate) mod bulk;
@@ -9,15 +9,18 @@ mod foreign_tables;
 pub mod ini;
 pub mod migrate;
 pub mod move_files;
+mod options;
 mod settle;
 mod source;
 pub(crate) mod tables;
 mod target;
 pub mod verify;
 
-pub use foreign::{ImportOptions, ImportReport, Origin, TableCount, import};
+pub(crate) use convert::REFERENCE_WAIT;
+pub use foreign::{ImportReport, TableCount, import};
+pub use options::{ImportOptions, Origin};
 
-/// Why a community could not be copied.
+/// Reason why a community could not be copied.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
@@ -27,21 +30,21 @@ pub enum ImportError {
     /// A file or folder failed.
     #[error("{path}: {error}")]
     File {
-        /// Which.
+        /// Path of the file or folder.
         path: std::path::PathBuf,
-        /// Why.
+        /// Cause of the failure.
         error: std::io::Error,
     },
-    /// The source is not what it should be.
+    /// The source cannot be imported.
     #[error("{0}")]
     Source(String),
-    /// The folder to restore from is no whole backup of ours.
+    /// The folder to restore from is not a complete backup of this program.
     #[error("{0}")]
     Backup(String),
     /// The target cannot take it.
     #[error("{0}")]
     Target(String),
-    /// What was copied is not what was there.
+    /// The copy differs from the original.
     #[error("the copy differs from the original: {0}")]
     Differs(String),
     /// The store of the target failed.
@@ -67,7 +70,7 @@ impl ImportError {
             Self::Contents(_) => {
                 "check the storage that [files] names, its keys and the free space, then try again"
             }
-            Self::Backup(_) => "name a folder that `ackpost server backup` has written to its end",
+            Self::Backup(_) => "name a folder with a complete backup of `ackpost server backup`",
             Self::Target(_) => "choose an empty folder or database, or stop the server that uses this one",
             Self::Differs(_) => "nothing was kept; please report this with the output of the command",
             Self::Config(error) => error.remedy(),

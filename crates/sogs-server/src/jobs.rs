@@ -1,5 +1,5 @@
-//! What the server does by itself: activity and nonces every few seconds, cleanup every ten, a look for files without a
-//! row every few hours.
+//! Background jobs of the server: activity and nonces are written every few seconds, cleanup runs every ten, and
+//! files without a row are looked for every few hours.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,17 +7,18 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at};
 
-use crate::app::{App, unix_now};
+use crate::app::App;
+use crate::clock::unix_now;
 use crate::store::CleanupPlan;
 
 /// Seconds between two rounds of cleanup.
 const CLEANUP: Duration = Duration::from_secs(10);
 /// Seconds between two writings of nonces.
 const NONCES: Duration = Duration::from_secs(1);
-/// Rounds of cleanup between two looks for messages that are too old.
+/// Rounds of cleanup between two searches for messages that are too old.
 const RETENTION_ROUNDS: u32 = 30;
 
-/// From the start to the first look for files without a row, and between two looks.
+/// Time until the first search for files without a row, and between two searches.
 const FIRST_SWEEP: Duration = Duration::from_secs(3600);
 const SWEEP: Duration = Duration::from_secs(6 * 3600);
 /// Age from which a file without a row is removed.
@@ -37,7 +38,7 @@ pub(crate) fn start(app: Arc<App>, stopped: watch::Receiver<bool>) -> [tokio::ta
 }
 
 fn ticks(period: Duration) -> tokio::time::Interval {
-    // Not at once: what is due since the last run gets one round's time, like on the reference server.
+    // Cleanup does not start at once: items due since the last run get one round's time, as on the reference server.
     let mut ticks = interval_at(tokio::time::Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
@@ -51,7 +52,7 @@ async fn keep_nonces(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
             _ = stopped.wait_for(|stop| *stop) => true,
         };
         let nonces = app.take_backlog();
-        // Where several processes share them, they are written already.
+        // If several processes share the database, the nonces are written already.
         if !nonces.is_empty()
             && !app.store.is_shared()
             && let Err(error) = app.store.keep_nonces(nonces, unix_now()).await
@@ -73,7 +74,7 @@ async fn cleanup(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
             _ = stopped.wait_for(|stop| *stop) => true,
         };
         if let Err(error) = stayed(&app).await {
-            tracing::warn!(%error, "new readers were not noted");
+            tracing::warn!(%error, "new readers were not stored");
         }
         let seen = app.activity.take();
         if !seen.is_empty()
@@ -113,12 +114,12 @@ async fn sweep_files(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
         match swept {
             Ok(swept) if swept.removed > 0 => tracing::info!(?swept, "removed files without a row"),
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "files without a row were not looked for"),
+            Err(error) => tracing::warn!(%error, "cannot look for files without a row"),
         }
     }
 }
 
-/// Gives those a row who read here for a while, so that they count as active.
+/// Gives a row to people who have read here for a while, so that they count as active.
 async fn stayed(app: &App) -> crate::store::StoreResult<()> {
     for visitor in app.activity.stayed(unix_now()) {
         let Ok(id) = visitor.name.parse() else { continue };

@@ -3,39 +3,38 @@
 //! | module | what |
 //! |---|---|
 //! | [`config`] | `server.toml`, every option with its default |
-//! | [`model`] | rules on plain values: permissions, filters, gates, raids |
-//! | [`store`] | one trait, one SQL text, SQLite and PostgreSQL |
-//! | `http` | one router behind three doors: network, onion requests, batches |
+//! | [`store`] | the crate `sogs-store`: the database, and rules on plain values |
+//! | `http` | one router for network, onion requests and batches |
 //! | [`guard`] | the rules of the operator, asked before something is stored |
-//! | [`admin`], [`web`], [`plugin`], [`import`] | commands, pages, plugins, moving in |
+//! | [`admin`], [`web`], [`plugin`], [`import`] | commands, pages, plugins, imports and backups |
 
-pub mod account;
 mod activity;
 pub mod admin;
 mod app;
 mod arrivals;
 mod cache;
+mod clock;
 pub mod config;
 mod contents;
-mod database_url;
 pub mod dumps;
 pub mod guard;
 mod http;
 pub mod import;
 mod jobs;
 mod key;
-pub mod model;
 mod moderation;
 mod nonce;
 pub mod plugin;
-mod search;
 mod server;
 mod shared;
-pub mod store;
 pub mod web;
 
-pub use app::{App, Counters, LogLevel, unix_now};
-pub use cache::{Live, Room, User};
+pub use sogs_store::{self as store, account, model};
+use sogs_store::{database_url, search};
+
+pub use app::{App, Counters, LogLevel};
+pub use cache::{Room, RoomCounters, User};
+pub use clock::{set_clock_wrong_by, unix_now};
 pub use config::{Config, ConfigError};
 pub use contents::{BlobStore, ContentError, content_name};
 pub use key::{load_key, load_or_create_key, write_key};

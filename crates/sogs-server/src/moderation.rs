@@ -1,53 +1,32 @@
 //! The moderators' room: notices of held posts and reports, and the server's own account that posts them.
 //!
-//! A held post, a report and a decision are rows of the database, written in the transaction that makes them so. Notices
-//! follow from those rows: a job compares what is shown with what is so, and posts or changes what differs. A process
-//! that is killed in between leaves the difference for the next one.
+//! A held post, a report and a decision are rows of the database, each written in one transaction with its cause.
+//! Notices follow from those rows: a job compares the shown notices with the rows, and posts or changes those that
+//! differ. A process that is killed in between leaves the difference for the next one.
 
 mod account;
 mod notices;
 mod reports;
+mod state;
 mod text;
 
 use std::sync::Arc;
 
 use session_protocol::content::Quote;
-use tokio::sync::Notify;
 
 pub(crate) use account::Account;
 pub(crate) use notices::post_notices;
-pub(crate) use reports::{by_direct_message, by_reply, file};
+pub(crate) use reports::{by_direct_message, by_reply, file, has_command, takes_reports};
+pub(crate) use state::Moderation;
 
 use crate::admin::AdminError;
-use crate::admin::decide::{self, Judge, Outcome, Question};
-use crate::app::{App, unix_now};
+use crate::admin::decide::{self, DecisionRequest, Judge, Outcome};
+use crate::app::App;
 use crate::cache::{Room, User};
+use crate::clock::unix_now;
 use crate::model::verdict::Verdict;
 use crate::store::cases::{Case, CaseKind};
-use crate::store::operation::MessageQuery;
 use crate::store::{Id, NewPost, StoreResult};
-
-/// State of moderation in this process.
-pub(crate) struct Moderation {
-    /// The server's own account.
-    pub(crate) account: Account,
-    /// Told when something changed that a notice shows.
-    wake: Notify,
-}
-
-impl Moderation {
-    pub(crate) fn new(secret: &session_protocol::ServerSecret) -> Self {
-        Self {
-            account: Account::new(secret),
-            wake: Notify::new(),
-        }
-    }
-
-    /// Makes the job look at once.
-    pub(crate) fn wake(&self) {
-        self.wake.notify_one();
-    }
-}
 
 /// The moderators' room, if there is one.
 pub(crate) async fn room(app: &App) -> StoreResult<Option<Arc<Room>>> {
@@ -65,7 +44,7 @@ pub(crate) async fn decide(
     in_room: bool,
 ) -> Result<Outcome, AdminError> {
     let config = app.config();
-    let question = Question {
+    let question = DecisionRequest {
         kind,
         message_id,
         room: &room.full.room,
@@ -75,7 +54,7 @@ pub(crate) async fn decide(
     };
     let outcome = decide::decide(app.keeper(&config), Judge::Moderator(judge), question).await?;
     if let Outcome::Done(settled) = &outcome {
-        app.guard.tell_settled(settled);
+        app.guard.tell_settled(&settled.entry, settled.shown.as_ref());
         app.activity.forget(settled.author.user.id);
         let tells = app.guard.book().room(room.id()).rules.tell_rejected == Some(true);
         if tells && kind == CaseKind::Held && verdict == Verdict::Reject {
@@ -87,7 +66,7 @@ pub(crate) async fn decide(
     Ok(outcome)
 }
 
-/// Posts something in a room that only one person sees.
+/// Posts a message in a room that only one person sees.
 pub(crate) async fn whisper(app: &App, room_id: Id, to: Id, text: &str) -> StoreResult<()> {
     let user = account_user(app).await?;
     let own = app.moderation.account.post(text.to_owned(), Vec::new(), None);
@@ -142,35 +121,26 @@ pub(crate) async fn quoted(app: &App, room_id: Id, quote: &Quote) -> StoreResult
     if near.is_some() {
         return Ok(near);
     }
-    let query = MessageQuery {
-        room_id: Some(room_id),
-        user_id: Some(user.row.id),
-        since: Some(seconds - CLOCKS),
-        until: Some(seconds + CLOCKS),
-        standing: true,
-        limit: 256,
-        ..MessageQuery::default()
-    };
     let found = app
         .store
-        .plain_messages(query)
+        .sent_at(room_id, user.row.id, at, CLOCKS)
         .await?
         .into_iter()
-        .find(|message| {
-            let data = message.data.as_deref().unwrap_or_default();
+        .find(|(_, data)| {
             session_protocol::content::Content::decode_bounded(data)
                 .is_ok_and(|content| content.sig_timestamp == Some(at))
         });
-    let Some(found) = found else { return Ok(None) };
-    let view = app.store.message_view(room_id, found.id).await?;
-    Ok(view.map(|view| (found.id, view.for_moderators_of)))
+    let Some((id, _)) = found else { return Ok(None) };
+    let view = app.store.message_view(room_id, id).await?;
+    Ok(view.map(|view| (id, view.for_moderators_of)))
 }
 
-/// Largest difference between the clocks of an author and the server at which a reply is understood, in seconds.
+/// Largest difference between the clocks of an author and the server for which a reply is matched, in seconds.
 const CLOCKS: f64 = 600.0;
 
-/// A reply or a reaction in the moderators' room decides about the case of a notice. The moderator is told, by a
-/// whisper, why it did not.
+/// Decides about the case of a notice by a reply or a reaction in the moderators' room.
+///
+/// If that fails, the moderator gets the reason by a whisper.
 pub(crate) async fn decide_in_room(
     app: &App,
     moderators: &Room,
@@ -180,11 +150,11 @@ pub(crate) async fn decide_in_room(
 ) -> Result<(), AdminError> {
     let room = app.world.room_by_id(&app.store, case.room_id).await?;
     let told = match room {
-        None => Some("The room is gone.".to_owned()),
+        None => Some("The room no longer exists.".to_owned()),
         Some(room) => match decide(app, judge, &room, (case.kind, case.subject_id), verdict, true).await? {
             Outcome::Done(_) => None,
             Outcome::Already(case) => Some(already(&case)),
-            Outcome::Nothing => Some("There is nothing to decide any more.".to_owned()),
+            Outcome::Nothing => Some("Nothing is left to decide.".to_owned()),
             Outcome::Forbidden(why) => Some(format!("{why}.")),
         },
     };

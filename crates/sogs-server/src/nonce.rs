@@ -8,7 +8,7 @@
 //!
 //! * Memory forgets by the clock; what it forgot is asked for in the database ([`Nonces::may_be_kept`]).
 //! * The database forgets by a [`KeepClock`], which goes at most twice as fast as time passes while the server runs, and
-//!   whatever was forgotten sets a floor: older timestamps are refused for good.
+//!   whatever was forgotten sets a floor: older timestamps are permanently refused.
 //! * Requests that only read are written down within a second, and before their answer when their own clock is off. After a
 //!   run that did not end by itself, timestamps of its last seconds are refused ([`Gap`]).
 
@@ -22,7 +22,7 @@ const BUCKET: i64 = 3600;
 /// Tolerated clock difference in seconds.
 pub(crate) const TOLERANCE: i64 = 86_400;
 
-/// The keys are hashes already.
+/// Hasher that keeps its input: the keys are hashes already.
 #[derive(Default)]
 struct Plain(u64);
 
@@ -42,14 +42,14 @@ impl Hasher for Plain {
 
 type Set = HashSet<u64, BuildHasherDefault<Plain>>;
 
-/// What the memory says of a nonce.
+/// Result of checking a nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum NonceCheck {
     /// New, as far as this process knows.
     New,
-    /// Used before.
+    /// Known to be used before.
     Used,
-    /// Its timestamp lies in an hour that is no longer remembered.
+    /// Its timestamp is in an hour that is no longer remembered.
     TooFar,
 }
 
@@ -74,17 +74,17 @@ struct State {
     gap: Option<Gap>,
 }
 
-/// Timestamps of which nobody knows whether they were used: the last seconds of a run that was killed.
+/// Gap of timestamps for which use is unknown: the last seconds of a run that was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gap {
-    /// First second.
+    /// First second of the gap.
     pub(crate) from: i64,
-    /// Last second.
+    /// Last second of the gap.
     pub(crate) to: i64,
 }
 
 impl Gap {
-    /// After a run that was last known to be alive at `alive`, for a run that begins at `now`.
+    /// Gap between a run that was last known to be alive at `alive` and a run that begins at `now`.
     pub(crate) fn new(alive: i64, now: i64) -> Self {
         Self {
             from: alive - LATE - 2,
@@ -95,7 +95,7 @@ impl Gap {
 
 /// Seconds that a reading request may be late and still wait a second to be written down.
 pub(crate) const LATE: i64 = 60;
-/// How long the database keeps nonces, in seconds of a [`KeepClock`].
+/// Time for which the database keeps nonces, in seconds of a [`KeepClock`].
 const KEPT: f64 = 2.0 * 86_400.0;
 
 /// The clock by which the database forgets. It follows the system's clock, but at most twice as fast as time passes while
@@ -107,7 +107,7 @@ pub(crate) struct KeepClock {
 }
 
 impl KeepClock {
-    /// A clock that stands at `at` (Unix seconds).
+    /// Creates a clock that shows `at` (Unix seconds).
     pub(crate) fn new(at: f64) -> Self {
         Self {
             at,
@@ -115,7 +115,9 @@ impl KeepClock {
         }
     }
 
-    /// Goes on; what it shows, and the timestamp before which nonces may be forgotten.
+    /// Moves the clock forward.
+    ///
+    /// Returns the time that it shows, and the timestamp before which nonces may be forgotten.
     pub(crate) fn advance(&mut self, wall: f64) -> (f64, f64) {
         let passed = self.seen.elapsed();
         self.seen = Instant::now();
@@ -138,17 +140,17 @@ impl Nonces {
         }
     }
 
-    /// Whether a nonce was used, without using it.
-    pub(crate) fn peek(&self, nonce: &[u8; 16], stamp: i64, now: i64) -> Seen {
+    /// Checks a nonce without using it.
+    pub(crate) fn peek(&self, nonce: &[u8; 16], stamp: i64, now: i64) -> NonceCheck {
         self.look(nonce, stamp, now, false)
     }
 
     /// Uses a nonce: `New` exactly once.
-    pub(crate) fn take(&self, nonce: &[u8; 16], stamp: i64, now: i64) -> Seen {
+    pub(crate) fn take(&self, nonce: &[u8; 16], stamp: i64, now: i64) -> NonceCheck {
         self.look(nonce, stamp, now, true)
     }
 
-    /// Whether a timestamp is of an hour that memory forgot, but the database may not have.
+    /// Returns true if a timestamp belongs to an hour that memory forgot, but the database may not have.
     pub(crate) fn may_be_kept(&self, stamp: i64) -> bool {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         stamp.div_euclid(BUCKET) < state.forgotten
@@ -165,36 +167,36 @@ impl Nonces {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).gap = Some(gap);
     }
 
-    /// How many are remembered.
+    /// Returns the number of remembered nonces.
     #[cfg(test)]
     fn len(&self) -> usize {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 
-    fn look(&self, nonce: &[u8; 16], stamp: i64, now: i64, keep: bool) -> Seen {
+    fn look(&self, nonce: &[u8; 16], stamp: i64, now: i64, keep: bool) -> NonceCheck {
         let key = self.keys.hash_one(nonce);
         let hour = stamp.div_euclid(BUCKET);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let in_gap = state.gap.is_some_and(|gap| (gap.from..=gap.to).contains(&stamp));
         if in_gap || stamp < state.oldest {
-            return Seen::TooFar;
+            return NonceCheck::TooFar;
         }
         if hour < state.floor || state.ceiling.is_some_and(|ceiling| hour > ceiling) {
-            return Seen::TooFar;
+            return NonceCheck::TooFar;
         }
         if state
             .buckets
             .get(&hour)
             .is_some_and(|bucket| bucket.contains(&key))
         {
-            return Seen::Used;
+            return NonceCheck::Used;
         }
         if keep {
             state.buckets.entry(hour).or_default().insert(key);
             state.count += 1;
             state.shrink(now.div_euclid(BUCKET), self.capacity);
         }
-        Seen::New
+        NonceCheck::New
     }
 }
 
@@ -241,11 +243,11 @@ mod tests {
     #[test]
     fn a_nonce_counts_once() {
         let nonces = Nonces::new(100);
-        assert_eq!(nonces.peek(&nonce(1), 1_000_000, 1_000_000), Seen::New);
-        assert_eq!(nonces.take(&nonce(1), 1_000_000, 1_000_000), Seen::New);
-        assert_eq!(nonces.peek(&nonce(1), 1_000_000, 1_000_100), Seen::Used);
-        assert_eq!(nonces.take(&nonce(1), 1_000_000, 1_050_000), Seen::Used);
-        assert_eq!(nonces.take(&nonce(2), 1_000_000, 1_000_000), Seen::New);
+        assert_eq!(nonces.peek(&nonce(1), 1_000_000, 1_000_000), NonceCheck::New);
+        assert_eq!(nonces.take(&nonce(1), 1_000_000, 1_000_000), NonceCheck::New);
+        assert_eq!(nonces.peek(&nonce(1), 1_000_000, 1_000_100), NonceCheck::Used);
+        assert_eq!(nonces.take(&nonce(1), 1_000_000, 1_050_000), NonceCheck::Used);
+        assert_eq!(nonces.take(&nonce(2), 1_000_000, 1_000_000), NonceCheck::New);
     }
 
     #[test]
@@ -261,13 +263,13 @@ mod tests {
             let stamp = now - i64::try_from(n % 24).expect("small") * BUCKET;
             assert_ne!(
                 nonces.peek(&nonce(n), stamp, now),
-                Seen::New,
+                NonceCheck::New,
                 "nothing can be replayed"
             );
         }
         assert_eq!(
             nonces.peek(&nonce(99_999), now, now),
-            Seen::New,
+            NonceCheck::New,
             "clocks that are right are served"
         );
     }
@@ -297,16 +299,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_for_good_and_the_end_of_a_killed_run_are_refused() {
+    fn forgotten_nonces_and_the_end_of_a_killed_run_are_refused() {
         let nonces = Nonces::new(1000);
         nonces.refuse_before(5000);
-        assert_eq!(nonces.peek(&nonce(1), 4999, 6000), Seen::TooFar);
+        assert_eq!(nonces.peek(&nonce(1), 4999, 6000), NonceCheck::TooFar);
         nonces.refuse_gap(Gap::new(5900, 5990));
         for (stamp, seen) in [
-            (5837, Seen::New),
-            (5838, Seen::TooFar),
-            (5990, Seen::TooFar),
-            (5991, Seen::New),
+            (5837, NonceCheck::New),
+            (5838, NonceCheck::TooFar),
+            (5990, NonceCheck::TooFar),
+            (5991, NonceCheck::New),
         ] {
             assert_eq!(nonces.peek(&nonce(1), stamp, 6000), seen, "{stamp}");
         }

@@ -1,4 +1,4 @@
-//! Plugins: programs beside the server that hear what happens and may decide about posts.
+//! Plugins: programs beside the server that receive events and may decide about posts.
 //!
 //! A plugin is a child process named in the configuration or any program that connects to the plugin
 //! socket of the server's folder; both speak the lines of [`protocol`]. A plugin can never stop the server:
@@ -9,12 +9,11 @@ mod hub;
 mod link;
 pub mod protocol;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-use crate::app::App;
 
 pub use hub::{Hub, PluginStatus};
 pub use link::{PluginConfig, SOCKET, serve_socket, spawn_children};
@@ -26,13 +25,13 @@ pub use protocol::{Decision, PluginEvent, Question, Verdict};
     reason = "binding a socket and spawning need the runtime around them"
 )]
 pub(crate) async fn start(
-    app: &Arc<App>,
+    hub: &Arc<Hub>,
+    children: &[PluginConfig],
+    folder: &Path,
     stop: watch::Receiver<bool>,
 ) -> std::io::Result<Vec<JoinHandle<()>>> {
-    let config = app.config();
-    let hub = app.guard.hub();
-    let mut tasks = spawn_children(hub, &config.plugins, &config.dir, &stop);
-    let listener = crate::admin::bind_private(&config.dir.join(SOCKET))?;
+    let mut tasks = spawn_children(hub, children, folder, &stop);
+    let listener = crate::admin::bind_private(&folder.join(SOCKET))?;
     tasks.push(tokio::spawn(serve_socket(Arc::clone(hub), listener, stop)));
     Ok(tasks)
 }

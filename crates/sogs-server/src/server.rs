@@ -11,8 +11,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::activity::Activity;
-use crate::app::{App, Parts, unix_now};
+use crate::app::{App, Parts};
 use crate::cache::Directory;
+use crate::clock::unix_now;
 use crate::config::{Config, ConfigError};
 use crate::guard::Policy;
 use crate::http::listen;
@@ -23,7 +24,7 @@ use crate::shared::SharedNonceGate;
 use crate::store::{self, Change, ChangeSink, DynStore, StoreError};
 use crate::{admin, jobs, plugin, web};
 
-/// Why a server did not start.
+/// Reason why a server did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -36,17 +37,17 @@ pub enum StartError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}; choose another address or end the program that uses it")]
     Listen {
-        /// Which address.
+        /// Address that the server should listen on.
         address: SocketAddr,
-        /// Why.
+        /// Cause of the failure.
         source: std::io::Error,
     },
     /// Something else of the operating system failed.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// Operation that failed.
         what: &'static str,
-        /// Why it failed.
+        /// Cause of the failure.
         source: std::io::Error,
     },
 }
@@ -76,7 +77,7 @@ impl Server {
         config.check()?;
         let system = |what| move |source| StartError::System { what, source };
         std::fs::create_dir_all(&config.dir).map_err(system("cannot make the server's folder"))?;
-        // Before a database file is made: an existing one without a key is no new server.
+        // Before a database file is made: an existing one without a key is not a new server.
         let key = KeyCheck::before_opening(&config)?;
         config.check_database()?;
         let world = Arc::new(Directory::new(config.limits.cached_users));
@@ -85,13 +86,14 @@ impl Server {
         let sink = sink(&world, &settings);
         let store = store::open(&config.store_options(true), sink).await?;
         let secret = key.claim(&store).await?;
+        store.mark_imported_files(config.files.longest_wait()).await?;
         let former_stamp = store.last_nonce_stamp().await?.unwrap_or(0);
         let (nonces, keep_clock) = used_nonces(&store, former_stamp, config.limits.nonces).await?;
         let hub = Arc::new(Hub::default());
         let guard = Arc::new(Policy::load(Arc::clone(&store), hub).await?);
-        let turnstile = store
+        let nonce_gate = store
             .is_shared()
-            .then(|| SharedNonceGate::start(Arc::clone(&store), Arc::clone(&world)));
+            .then(|| SharedNonceGate::start(Arc::clone(&store), Arc::clone(&world), Arc::clone(&guard)));
         let app = Arc::new(App::new(Parts {
             config,
             store,
@@ -102,7 +104,7 @@ impl Server {
             former_stamp,
             nonces,
             keep_clock,
-            turnstile,
+            nonce_gate,
         })?);
 
         listener
@@ -119,9 +121,14 @@ impl Server {
             stopped.clone(),
         )));
         tasks.extend(
-            plugin::start(&app, stopped.clone())
-                .await
-                .map_err(system("cannot start the plugins"))?,
+            plugin::start(
+                app.guard.hub(),
+                &app.config().plugins,
+                &app.config().dir,
+                stopped.clone(),
+            )
+            .await
+            .map_err(system("cannot start the plugins"))?,
         );
         tasks.extend(
             admin::start(&app, stopped.clone())
@@ -134,7 +141,7 @@ impl Server {
                 .map_err(system("cannot listen for metrics"))?,
         );
         let listening = listen(Arc::clone(&app), listener);
-        // Not a reason to stay down: posts need no files, and keys may come later.
+        // A failure does not stop the start: posts need no files, and keys may come later.
         if let Err(error) = app.contents.check().await {
             tracing::error!(%error, "files cannot be stored or read");
         }
@@ -149,8 +156,10 @@ impl Server {
     }
 }
 
-/// What the database knows of used nonces. After a run that was killed the server begins with the next second: what was
-/// signed until then may have been answered already.
+/// Reads the used nonces from the database.
+///
+/// After a run that was killed the server begins with the next second: requests signed until then may have been
+/// answered already.
 async fn used_nonces(
     store: &DynStore,
     former_stamp: i64,
@@ -175,7 +184,7 @@ async fn used_nonces(
         store.begin_run(now).await
     };
     if let Err(error) = &former {
-        tracing::warn!(%error, "the start was not noted");
+        tracing::warn!(%error, "the start was not stored");
     }
     if let Ok(Some(alive)) = former {
         let now = unix_now();
@@ -214,7 +223,7 @@ fn sink(world: &Arc<Directory>, settings: &Arc<Notify>) -> ChangeSink {
     })
 }
 
-/// Rules that another process (or a command) changed are read again.
+/// Reads the rules again that another process or a command changed.
 async fn follow_settings(app: Arc<App>, settings: Arc<Notify>, mut stopped: watch::Receiver<bool>) {
     loop {
         tokio::select! {
@@ -236,7 +245,7 @@ pub struct Running {
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// How long running requests get when the server stops.
+/// Time that running requests get when the server stops.
 const GRACE: Duration = Duration::from_secs(20);
 
 impl Running {
@@ -255,7 +264,7 @@ impl Running {
         self.address
     }
 
-    /// The state behind it.
+    /// State of the running server.
     pub fn app(&self) -> &Arc<App> {
         &self.app
     }
@@ -273,7 +282,7 @@ impl Running {
         if !self.app.store.is_shared()
             && let Err(error) = self.app.store.end_run().await
         {
-            tracing::warn!(%error, "the end of the run was not noted");
+            tracing::warn!(%error, "the end of the run was not stored");
         }
         if let Err(error) = self.app.store.close().await {
             tracing::warn!(%error, "the database did not close");

@@ -1,14 +1,15 @@
-//! Several processes on one PostgreSQL: one table of nonces, and nobody answers from a memory that is behind.
+//! Several processes on one PostgreSQL: they share one table of nonces, and none answers from outdated memory.
 //!
-//! Every request passes the turnstile: waiting requests go through together, in one statement that uses up their
-//! nonces and tells how many changes were committed so far. A process whose memory has followed fewer of them
-//! forgets it before the requests go on.
+//! Waiting requests are checked together: one statement uses up their nonces and returns how many changes were
+//! committed so far. A process that has followed fewer changes drops its memory, and reads the rules again, before the
+//! requests go on.
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cache::Directory;
+use crate::guard::Policy;
 use crate::store::{DynStore, NonceRow, StoreError, StoreResult};
 
 struct Ticket {
@@ -19,22 +20,31 @@ struct Ticket {
 /// Requests that go through in one statement.
 const MAX_TOGETHER: usize = 64;
 
-/// The way through.
+/// Queue through which all requests have their nonces used up, several in one statement.
 pub(crate) struct SharedNonceGate {
     queue: mpsc::Sender<Ticket>,
 }
 
 impl SharedNonceGate {
-    /// Starts the task behind it.
-    pub(crate) fn start(store: DynStore, world: Arc<Directory>) -> Self {
+    /// Starts the task that serves the queue.
+    pub(crate) fn start(store: DynStore, world: Arc<Directory>, guard: Arc<Policy>) -> Self {
         let (queue, mut tickets) = mpsc::channel::<Ticket>(1024);
         tokio::spawn(async move {
+            // The rules may have changed since they were read at the start.
+            let mut rules = None;
             let mut together = Vec::with_capacity(MAX_TOGETHER);
             while tickets.recv_many(&mut together, MAX_TOGETHER).await > 0 {
                 let nonces: Vec<NonceRow> = together.iter().filter_map(|ticket| ticket.nonce).collect();
-                let result = store.pass(nonces).await;
+                let mut result = store.pass(nonces).await;
                 if let Ok(passed) = &result {
                     world.catch_up(passed.changes).await;
+                    let epoch = world.rules_epoch();
+                    if rules != Some(epoch) {
+                        match guard.reload().await {
+                            Ok(()) => rules = Some(epoch),
+                            Err(error) => result = Err(error),
+                        }
+                    }
                 }
                 for ticket in together.drain(..) {
                     let answer = match &result {

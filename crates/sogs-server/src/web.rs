@@ -1,53 +1,66 @@
-//! What browsers see: the index of rooms, a page for each room with its pictures, files and QR code; and, on a listener of
-//! its own, health and metrics.
+//! Pages for browsers, health and metrics.
+//!
+//! The pages are the index of rooms and a page for each room with its pictures, files and QR code. Health and metrics
+//! have their own listener.
 
 mod metrics;
 pub mod page;
 pub mod qr;
+mod replies;
 mod room;
 mod room_page;
 mod search;
+mod search_limit;
 pub mod text;
 mod thumbnail;
 mod upkeep;
 
 use std::sync::Arc;
 
+use bounded_http::MemoryPermit;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use maud::Markup;
 use percent_encoding::utf8_percent_encode;
 use session_protocol::RoomToken;
 use session_protocol::link::JoinLink;
 
-use crate::app::{App, unix_now};
+use crate::app::App;
 use crate::cache::Room;
+use crate::clock::unix_now;
 use crate::contents::{ContentError, Opened};
+use crate::http::memory::SMALL_ANSWER;
 use crate::http::reply::{Refusal, Reply, ReplyBody};
 use crate::http::request::Req as Request;
 use crate::http::{FILE_NAME, clean_file_name};
 use crate::model::rules::WebView;
+use crate::moderation;
 use crate::store::{FileRow, Id, StoreResult};
 
 pub(crate) use metrics::{resident_bytes, start_metrics};
 use page::{RoomCard, RoomPage, RoomView, Site};
+pub use replies::Replies;
 use room::Part;
-pub use search::Searches;
+pub use search_limit::Searches;
 pub(crate) use upkeep::start as start_upkeep;
 
+const HTML: &str = "text/html; charset=utf-8";
 /// Pixels of a module in a PNG.
 const SCALE: usize = 6;
 
-/// Nothing but our own style sheet, pictures and the one script with this hash is loaded, forms go to this server, and
-/// nothing may frame the page.
+/// Builds the content security policy of the pages.
+///
+/// Browsers load only our own style sheet, pictures and the one script with this hash, send forms to this server, and
+/// show the page in no frame.
 fn policy() -> HeaderValue {
     HeaderValue::from_str(&format!(
         "default-src 'none'; style-src 'self'; img-src 'self'; script-src '{}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-        room_page::COPY_HASH
+        page::COPY_HASH
     ))
     .unwrap_or(FILE_POLICY)
 }
 
-/// Files of others are shown alone, if at all, and nothing in them runs.
+/// Files that people uploaded are shown alone, if at all, and nothing in them runs.
 const FILE_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox",
 );
@@ -65,7 +78,7 @@ fn headers(kind: &'static str, cache: &'static str, policy: HeaderValue) -> Vec<
     ]
 }
 
-fn reply(kind: &'static str, cache: &'static str, body: impl Into<bytes::Bytes>) -> Reply {
+fn reply(kind: &'static str, cache: &'static str, body: impl Into<Bytes>) -> Reply {
     Reply {
         status: StatusCode::OK,
         headers: headers(kind, cache, policy()),
@@ -73,7 +86,7 @@ fn reply(kind: &'static str, cache: &'static str, body: impl Into<bytes::Bytes>)
     }
 }
 
-/// A file of somebody else.
+/// Reply with a file that another person uploaded.
 fn file_reply(kind: &'static str, cache: &'static str, content: Opened) -> Reply {
     Reply {
         status: StatusCode::OK,
@@ -83,9 +96,9 @@ fn file_reply(kind: &'static str, cache: &'static str, content: Opened) -> Reply
 }
 
 fn html(page: Markup) -> Reply {
-    // Names and texts of others stand in every page.
+    // Every page contains names and texts of other people.
     let page = text::harmless(&page.into_string());
-    reply("text/html; charset=utf-8", "no-cache", page)
+    reply(HTML, "no-cache", page)
 }
 
 fn redirect(to: &str) -> Option<Reply> {
@@ -136,7 +149,7 @@ async fn find(app: &Arc<App>, request: &Request) -> StoreResult<Option<Reply>> {
         ["static", "copy.js"] => Ok(Some(reply(
             "text/javascript; charset=utf-8",
             "max-age=3600",
-            room_page::COPY,
+            page::COPY,
         ))),
         ["static", "icon.svg"] => Ok(Some(reply("image/svg+xml", "max-age=86400", page::ICON))),
         ["favicon.ico"] => Ok(redirect("/static/icon.svg")),
@@ -166,7 +179,7 @@ async fn find(app: &Arc<App>, request: &Request) -> StoreResult<Option<Reply>> {
     }
 }
 
-/// The room of a token and how much of it browsers see; `None` when that is nothing.
+/// Returns the room of a token and how much of it browsers see; `None` if they see nothing.
 async fn shown(app: &Arc<App>, token: &str) -> StoreResult<Option<(Arc<Room>, WebView)>> {
     if RoomToken::new(token).is_err() {
         return Ok(None);
@@ -229,6 +242,7 @@ async fn room_page(app: &Arc<App>, token: &str, request: &Request) -> StoreResul
         let text = request.param(name)?;
         text.parse::<Id>().ok().filter(|id| *id >= 0)
     };
+    let mut share = app.memory.permit(SMALL_ANSWER);
     let has_search = view == WebView::Messages && app.guard.has_search(room.id());
     let query = request.param("q").filter(|_| has_search);
     let view = match (view, query) {
@@ -244,7 +258,10 @@ async fn room_page(app: &Arc<App>, token: &str, request: &Request) -> StoreResul
                 (None, Some(id)) => Part::After(id),
                 (None, None) => Part::Newest,
             };
-            room::messages(app, &room, part).await?
+            let Some(view) = messages(app, &room, part, &mut share).await? else {
+                return Ok(Some(busy(app)));
+            };
+            view
         }
         _ => RoomView::Info,
     };
@@ -253,9 +270,42 @@ async fn room_page(app: &Arc<App>, token: &str, request: &Request) -> StoreResul
         room: card(&room),
         join_link: link(app, &room),
         search: has_search,
+        reports_to: reports_to(app, &room).await?,
         view,
     };
-    Ok(Some(html(room_page::room(&page))))
+    let body = Bytes::from(text::harmless(&room_page::room(&page).into_string()));
+    drop(page);
+    share.shrink(body.len());
+    if share.cover(body.len()).await.is_err() {
+        return Ok(Some(busy(app)));
+    }
+    Ok(Some(reply(HTML, "no-cache", share.hold(body))))
+}
+
+/// Reads a part of a room. Long messages take their memory before they are read; `None` when there is none at the moment.
+async fn messages(
+    app: &Arc<App>,
+    room: &Room,
+    part: Part,
+    share: &mut MemoryPermit,
+) -> StoreResult<Option<RoomView>> {
+    let few = room::messages(app, room, part, room::FEW_BYTES).await?;
+    if few.is_some() {
+        return Ok(few);
+    }
+    let most = room::MANY_BYTES
+        .min(app.memory.size() / 2 / room::COPIES)
+        .max(room::FEW_BYTES + 1);
+    if share.cover(most * room::COPIES).await.is_err() {
+        return Ok(None);
+    }
+    room::messages(app, room, part, most).await
+}
+
+/// The server's own account, if members of the room can send it reports.
+async fn reports_to(app: &App, room: &Room) -> StoreResult<Option<String>> {
+    let is_open = moderation::takes_reports(app, room).await?;
+    Ok(is_open.then(|| app.moderation.account.id().to_string()))
 }
 
 fn busy(app: &App) -> Reply {
@@ -278,11 +328,11 @@ async fn image(app: &Arc<App>, token: &str) -> StoreResult<Option<Reply>> {
         return Ok(None);
     };
     let size = u64::try_from(file.size).unwrap_or(0);
-    Ok(picture(app, &file.content, size)
-        .await
-        .ok()
-        .flatten()
-        .map(|(kind, content)| file_reply(kind, "max-age=300", content)))
+    match picture(app, &file.content, size).await {
+        Ok(found) => Ok(found.map(|(kind, content)| file_reply(kind, "max-age=300", content))),
+        Err(ContentError::Missing | ContentError::Damaged(_)) => Ok(None),
+        Err(error) => Ok(Some(Refusal::from(error).into())),
+    }
 }
 
 /// A content and its kind, if it is a picture: nothing that a browser would run is served.
@@ -329,7 +379,7 @@ async fn thumb(app: &Arc<App>, token: &str, id: &str) -> StoreResult<Option<Repl
     let size = u64::try_from(small.size).unwrap_or(0);
     match picture(app, &small.content, size).await {
         Ok(Some((kind, content))) => Ok(Some(file_reply(kind, "max-age=300", content))),
-        // Restored or moved without it.
+        // A restore or a move left out the thumbnail, or damaged it.
         Ok(None) | Err(ContentError::Missing | ContentError::Damaged(_)) => {
             app.store.remake_thumbnail(file.id).await?;
             Ok(None)

@@ -63,8 +63,8 @@ async fn verification_counts_bad_messages_and_says_where() {
     assert_eq!(
         report.problems,
         [
-            "room test: 2 messages (1, 3): the signature of their author is not good",
-            "room test: 1 message (4): the signature of a former content, which an undo would bring back, is not good",
+            "room test: 2 messages (1, 3): their signatures are not valid",
+            "room test: 1 message (4): the signature of an earlier content, which an undo would restore, is not valid",
         ]
     );
     let json = serde_json::to_value(&report).expect("JSON");
@@ -204,7 +204,7 @@ async fn a_dry_run_finds_what_the_import_finds() {
         page.text()
     );
 
-    // What the import refuses, the dry run refuses, and neither changes anything.
+    // The dry run refuses everything that the import refuses, and neither changes anything.
     running.shutdown().await;
     run(
         &target.join("community.db"),

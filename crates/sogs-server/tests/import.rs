@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use session_protocol::Identity;
 use sogs_server::import::{ImportOptions, ImportReport, Origin, import, verify};
+use sqlx::Connection as _;
 use support::{Got, request, start, vectors};
 
 fn options(origin: Origin, source: &Path, target: &Path) -> ImportOptions {
@@ -240,7 +241,7 @@ async fn the_bunsogs_sample_is_taken_over_and_its_orphans_are_named() {
         report
             .notes
             .iter()
-            .any(|note| note.contains("3 direct messages had an expiry")),
+            .any(|note| note.contains("3 direct messages had an invalid expiry")),
         "{:?}",
         report.notes
     );
@@ -274,13 +275,13 @@ async fn the_bunsogs_sample_is_taken_over_and_its_orphans_are_named() {
 }
 
 #[tokio::test]
-async fn what_is_no_community_is_refused_with_what_is_missing() {
+async fn folders_without_a_community_are_refused_with_the_missing_part() {
     let folder = tempfile::tempdir().expect("folder");
     let target = folder.path().join("server");
     let error = import(&options(Origin::Pysogs, folder.path(), &target))
         .await
         .expect_err("nothing there");
-    assert!(error.to_string().contains("no database"), "{error}");
+    assert!(error.to_string().contains("does not exist"), "{error}");
 
     // A database without its key.
     let source = folder.path().join("keyless");
@@ -319,7 +320,7 @@ async fn what_is_no_community_is_refused_with_what_is_missing() {
         report.notes
     );
 
-    // A server with rooms of its own is not overwritten.
+    // A server with its own rooms is not overwritten.
     let own = support::Community::new().await;
     let mut own = own;
     own.stop().await;
@@ -327,7 +328,55 @@ async fn what_is_no_community_is_refused_with_what_is_missing() {
         .await
         .expect_err("own rooms");
     assert!(
-        error.to_string().contains("another key and rooms of its own"),
+        error.to_string().contains("another key and its own rooms"),
         "{error}"
     );
+}
+
+/// A commit that the database refuses leaves the folder with the key of what the database holds.
+#[tokio::test]
+async fn a_refused_commit_leaves_the_key_and_the_next_import_replaces_it() {
+    let source = vectors().join("pysogs-sample");
+    let folder = tempfile::tempdir().expect("folder");
+    let target = folder.path().join("server");
+    let own = sogs_server::admin::init(
+        &target,
+        &sogs_server::admin::InitOptions {
+            base_url: None,
+            listen: None,
+            database: None,
+        },
+    )
+    .await
+    .expect("init")
+    .public_key;
+    let config = sogs_server::Config::load(&target).expect("configuration");
+    let key = || sogs_server::load_key(&config.key_path()).expect("key").public();
+    let mut conn = sqlx::SqliteConnection::connect(&config.database_url())
+        .await
+        .expect("database");
+    // A reference that is checked at the commit, to a room that nobody has.
+    let trap = "CREATE TABLE trap (room BIGINT REFERENCES rooms (id) DEFERRABLE INITIALLY DEFERRED); \
+         CREATE TRIGGER trap_rooms AFTER INSERT ON rooms BEGIN INSERT INTO trap VALUES (-1); END;";
+    sqlx::raw_sql(trap).execute(&mut conn).await.expect("trap");
+
+    import(&options(Origin::Pysogs, &source, &target))
+        .await
+        .expect_err("the commit fails");
+    assert_eq!(key(), own);
+    start(&target).await.shutdown().await;
+    assert_eq!(key(), own, "also after a start");
+
+    sqlx::raw_sql("DROP TRIGGER trap_rooms; DROP TABLE trap")
+        .execute(&mut conn)
+        .await
+        .expect("trap removed");
+    conn.close().await.expect("closed");
+    import(&options(Origin::Pysogs, &source, &target))
+        .await
+        .expect("import");
+    assert_ne!(key(), own);
+    let running = start(&target).await;
+    assert_eq!(running.public_key(), key());
+    running.shutdown().await;
 }

@@ -61,8 +61,9 @@ fn members(key: &session_protocol::ServerKey) -> Vec<(String, Identity)> {
         .collect()
 }
 
-/// What somebody may do in a room, by the view of the old program: read (moderators always), moderator. Nobody = the
-/// defaults of the room.
+/// Returns the rights of a person in a room by the view of the old program: read (moderators always), moderator.
+///
+/// Without a person, these are the defaults of the room.
 async fn rights(conn: &mut SqliteConnection, room: i64, user: Option<i64>) -> (bool, bool) {
     let row = match user {
         Some(user) => sqlx::query(
@@ -76,10 +77,10 @@ async fn rights(conn: &mut SqliteConnection, room: i64, user: Option<i64>) -> (b
     (row.get(0), row.get(1))
 }
 
-/// Messages somebody sees in a room: number, sequence number, author, whether edited, reactions in all.
+/// Messages that a person sees in a room: number, sequence number, author, whether edited, reactions in all.
 type Seen = Vec<(i64, i64, String, bool, i64)>;
 
-/// By the rows of the old program.
+/// Messages as the old program's rows show them.
 async fn expected(conn: &mut SqliteConnection, room: i64, user: Option<i64>, moderator: bool) -> Seen {
     let rows = sqlx::query(
         "SELECT m.id, m.seqno, m.session_id, m.edited IS NOT NULL, \
@@ -99,7 +100,7 @@ async fn expected(conn: &mut SqliteConnection, room: i64, user: Option<i64>, mod
         .collect()
 }
 
-/// By asking the new server, page by page.
+/// Messages as the new server returns them, page by page.
 async fn seen(
     address: std::net::SocketAddr,
     key: &session_protocol::ServerKey,
@@ -368,7 +369,7 @@ async fn a_larger_community_is_taken_over_row_by_row_and_looks_the_same() {
 }
 
 #[tokio::test]
-async fn what_the_other_program_has_only_in_its_log_is_taken_over_too() {
+async fn rows_in_the_log_of_the_other_program_are_imported_too() {
     let folder = tempfile::tempdir().expect("folder");
     let source = folder.path().join("source");
     rows::copy_folder(&vectors().join("pysogs-sample"), &source).expect("a copy");
@@ -481,7 +482,7 @@ async fn a_larger_community_moves_between_both_databases_in_every_direction() {
     let report = import(&options(&source, &plain, None)).await.expect("import");
     let expected = views(&plain).await;
 
-    // Into PostgreSQL.
+    // Import into PostgreSQL.
     let target = folder.path().join("into");
     let into = import(&options(&source, &target, Some(ours.url())))
         .await

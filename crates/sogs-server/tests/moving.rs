@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use http::Method;
 use serde_json::Value;
@@ -72,7 +72,7 @@ async fn a_backup_of_a_running_server_is_a_whole_community() {
     assert!(report.is_good(), "{:?}", report.problems);
     assert_eq!((report.files, report.signatures_checked), (1, report.messages));
     assert_eq!(report.signatures_good, report.signatures_checked);
-    // What is there is a beginning of what was written, without gaps.
+    // The restored messages are the first of those that were written, without gaps.
     let texts: Vec<String> = recent(&restored, "test")
         .await
         .as_array()
@@ -100,6 +100,8 @@ async fn a_backup_of_a_running_server_is_a_whole_community() {
     running.shutdown().await;
     all.stop().await;
 
+    incomplete_backups_are_refused(&to, all.folder.path()).await;
+
     // A damaged backup is found out before anything is written.
     let database = to.join("community.db");
     let mut bytes = std::fs::read(&database).expect("database");
@@ -110,6 +112,36 @@ async fn a_backup_of_a_running_server_is_a_whole_community() {
     let error = backup::restore(&to, &target, None).await.expect_err("damaged");
     assert!(error.to_string().contains("changed or damaged"), "{error}");
     assert!(!target.exists());
+}
+
+/// A backup that lost a file is found out before anything is written, also if another file lies in its place.
+async fn incomplete_backups_are_refused(to: &Path, folder: &Path) {
+    let stored = stored_file(&to.join("uploads"));
+    let elsewhere = folder.join("elsewhere");
+    std::fs::rename(&stored, &elsewhere).expect("moved");
+    let target = folder.join("never");
+    let refused = async || {
+        let error = backup::restore(to, &target, None).await.expect_err("incomplete");
+        assert!(error.to_string().contains("that were put into it"), "{error}");
+        assert!(!target.exists());
+    };
+    refused().await;
+    let foreign = stored.with_file_name("ab".repeat(32));
+    std::fs::write(&foreign, "something else").expect("written");
+    refused().await;
+    std::fs::remove_file(foreign).expect("removed");
+    std::fs::rename(&elsewhere, &stored).expect("moved back");
+}
+
+/// A stored file of a folder of contents.
+fn stored_file(uploads: &Path) -> PathBuf {
+    std::fs::read_dir(uploads)
+        .expect("a folder")
+        .flatten()
+        .flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten())
+        .map(|entry| entry.path())
+        .find(|path| path.file_name().is_some_and(|name| name.len() >= 64))
+        .expect("a file")
 }
 
 #[tokio::test]

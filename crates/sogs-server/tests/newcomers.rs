@@ -4,7 +4,7 @@ mod support;
 
 use http::Method;
 use serde_json::json;
-use sogs_server::admin::{Operation, PermissionChange, Place};
+use sogs_server::admin::{Operation, PermissionChange, RoomScope};
 use support::{Community, Got, person, shown};
 
 fn setting(name: &str, value: &str) -> Operation {
@@ -35,7 +35,7 @@ fn trust(user: String, write: Option<bool>) -> Operation {
     }
 }
 
-/// A server on SQLite, or on a database of its own in PostgreSQL.
+/// A server on SQLite, or on its own database in PostgreSQL.
 async fn community(database: Option<&str>) -> Community {
     Community::with(|config| {
         if let Some(url) = database {
@@ -113,7 +113,7 @@ async fn newcomers_in_raid_mode_neither_react_nor_edit_nor_upload() {
         answer(&edit(&all, 30, early, "buy my coins").await),
         (403, ONLY_READ.to_owned())
     );
-    // What they gave or wrote they may take back.
+    // People may take back the reactions and posts they made.
     let path = format!("/room/test/message/{early}");
     assert_eq!(
         all.request(Method::DELETE, &path, Some(&person(30)), None)
@@ -166,14 +166,14 @@ async fn trusted_people(database: Option<&str>) {
             .status,
         201
     );
-    // It ends with the permission.
+    // Posting ends with the permission.
     all.act(trust(id(2), None)).await;
     assert_eq!(all.post("test", &person(2), "no more").await.status, 403);
     // Trust is no way around a ban.
     all.act(trust(id(2), Some(true))).await;
     all.act(Operation::BanAdd {
         user: id(2),
-        place: Place::Global,
+        place: RoomScope::Global,
         seconds: None,
         delete_posts: false,
     })
@@ -208,7 +208,7 @@ async fn edits_and_reactions_have_rates_of_their_own_and_respect_slow_mode() {
     assert_eq!(refused.len(), 10, "20 a minute");
     assert!(refused.iter().all(|got| got.status == 429 && wait(got) <= 61));
     let seqno = all.get("/room/test", None).await.json()["message_sequence"].clone();
-    assert_eq!(seqno, 21, "what was refused is no change for anybody");
+    assert_eq!(seqno, 21, "what was refused is not a change for anybody");
     let mut reactions = Vec::new();
     for n in 0..40 {
         reactions.push(react(&all, 2, message, &format!("r{n}")).await.status.as_u16());
@@ -240,7 +240,7 @@ async fn edits_and_reactions_have_rates_of_their_own_and_respect_slow_mode() {
     for (user, admin) in [(4, false), (5, true)] {
         all.act(Operation::ModAdd {
             user: shown(&all.key, &person(user)),
-            place: Place::Rooms(vec!["test".into()]),
+            place: RoomScope::Rooms(vec!["test".into()]),
             admin,
             visible: None,
         })

@@ -1,14 +1,14 @@
-//! What an operator does, on a running server over its socket and on a stopped one, and taken back again.
+//! Operations of an operator, on a running server over its socket and on a stopped one, and their undo.
 
 mod support;
 
 use http::Method;
-use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, Place};
+use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, RoomScope};
 use sogs_server::model::filter::{FilterAction, FilterKind};
 use support::{Community, Got, person, shown};
 
-fn rooms(token: &str) -> Place {
-    Place::Rooms(vec![token.to_owned()])
+fn rooms(token: &str) -> RoomScope {
+    RoomScope::Rooms(vec![token.to_owned()])
 }
 
 fn setting(name: &str, value: &str) -> Operation {
@@ -95,7 +95,7 @@ async fn a_room_is_edited_with_a_picture_and_back() {
     let refused = all
         .try_act(edit("PHN2Zz4="), false)
         .await
-        .expect_err("an SVG is no picture for a room");
+        .expect_err("an SVG is not a picture for a room");
     assert_eq!(refused.kind, AdminErrorKind::Usage);
     // The smallest PNG there is.
     all.act(edit(
@@ -130,7 +130,7 @@ async fn a_moderator_named_before_the_first_visit_has_the_rights_then() {
     let named = all
         .act(Operation::ModAdd {
             user: account.clone(),
-            place: Place::Global,
+            place: RoomScope::Global,
             admin: true,
             visible: None,
         })
@@ -146,7 +146,7 @@ async fn a_moderator_named_before_the_first_visit_has_the_rights_then() {
     let removed = all
         .act(Operation::ModRemove {
             user: account,
-            place: Place::Global,
+            place: RoomScope::Global,
         })
         .await;
     assert_eq!(removed.data["session_id"], shown(&all.key, &boss).as_str());
@@ -193,7 +193,7 @@ async fn bans_hold_at_once_take_the_posts_along_and_can_be_taken_back() {
 
     all.act(Operation::BanAdd {
         user: user.clone(),
-        place: Place::Global,
+        place: RoomScope::Global,
         seconds: None,
         delete_posts: false,
     })
@@ -202,7 +202,7 @@ async fn bans_hold_at_once_take_the_posts_along_and_can_be_taken_back() {
     assert_eq!((got.status.as_u16(), got.text().as_str()), (403, "Banned"));
     all.act(Operation::BanRemove {
         user: user.clone(),
-        place: Place::Global,
+        place: RoomScope::Global,
     })
     .await;
     assert_eq!(all.get("/rooms", Some(&troll)).await.status, 200);
@@ -210,7 +210,7 @@ async fn bans_hold_at_once_take_the_posts_along_and_can_be_taken_back() {
         .try_act(
             Operation::BanRemove {
                 user,
-                place: Place::Global,
+                place: RoomScope::Global,
             },
             false,
         )
@@ -218,7 +218,7 @@ async fn bans_hold_at_once_take_the_posts_along_and_can_be_taken_back() {
         .expect_err("twice");
     assert_eq!(error.kind, AdminErrorKind::NotFound);
 
-    // Everything stands in the log, newest first.
+    // Everything is in the log, newest first.
     let log = all
         .act(Operation::LogList {
             limit: 50,
@@ -264,7 +264,7 @@ async fn messages_are_deleted_by_number_by_author_and_by_phrase() {
         );
     }
     let phrase = Operation::MessageDeleteContaining {
-        place: Place::EveryRoom,
+        place: RoomScope::EveryRoom,
         text: "coins".into(),
         since: None,
         until: None,
@@ -394,7 +394,7 @@ async fn filters_refuse_or_hide_and_hold_at_once() {
     assert_eq!(all.post("test", &alice, "darn again").await.status, 429);
 }
 
-/// What `Retry-After` says, seconds.
+/// Returns the seconds that `Retry-After` gives.
 fn wait(reply: &Got) -> u64 {
     let text = reply.headers["retry-after"].to_str().expect("text");
     text.parse().expect("seconds")
@@ -472,7 +472,7 @@ async fn first_posts_wait_for_a_moderator() {
     assert_eq!(list.data["held"][0]["text"], "may I?");
     let id = list.data["held"][0]["id"].as_i64().expect("id");
     all.act(Operation::HeldApprove { id }).await;
-    all.act(Operation::HeldRefuse { id: refused }).await;
+    all.act(Operation::HeldReject { id: refused }).await;
     assert_eq!(all.texts("test", None).await, ["may I?"]);
     let news = all
         .get(&format!("/room/test/messages/since/{top}"), None)

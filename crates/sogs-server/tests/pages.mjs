@@ -69,7 +69,7 @@ await browse(async ({ page, go, evaluate, sees, fail, problems }) => {
 
   await go(`${base}/r/test/`);
   await sees('The tomatoes are in.', 'room');
-  await sees('Join this community', 'room');
+  await sees('Join this room', 'room');
   // The one script: its button is there and copies.
   await page('Browser.grantPermissions', { permissions: ['clipboardReadWrite', 'clipboardSanitizedWrite'], origin: base });
   const copied = await evaluate(`(async () => {

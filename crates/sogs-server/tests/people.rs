@@ -9,17 +9,17 @@ use session_protocol::auth::Signer;
 use session_protocol::content::Content;
 use session_protocol::message::SignedPost;
 use session_protocol::padding::Padding;
-use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, Place};
+use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, RoomScope};
 use support::{Community, person, shown};
 
-fn rooms() -> Place {
-    Place::Rooms(vec!["test".to_owned()])
+fn rooms() -> RoomScope {
+    RoomScope::Rooms(vec!["test".to_owned()])
 }
 
-/// Posts a text under a display name; the number of the message.
-async fn post_as(all: &Community, who: &Identity, name: &str, text: &str) -> i64 {
+/// Posts a text, under a display name or without one; the number of the message.
+async fn post_as(all: &Community, who: &Identity, name: impl Into<Option<&str>>, text: &str) -> i64 {
     let signer = Signer::blind15(who, &all.key);
-    let content = Content::text(text, Some(name), support::now_ms());
+    let content = Content::text(text, name.into(), support::now_ms());
     let post = SignedPost::new(&content, &signer, Padding::Block);
     let body = json!({
         "data": session_protocol::encoding::b64(&post.data), "signature": session_protocol::encoding::b64(post.signature),
@@ -221,6 +221,53 @@ async fn named(database: Option<&str>) {
     assert_eq!(lifted.data["people"], json!([id(2)]), "the other was not banned");
 }
 
+/// Posts without a name, such as those of a script, hide neither a person nor the name that they used last.
+async fn named_once(database: Option<&str>) {
+    let all = Community::with(|config| {
+        if let Some(url) = database {
+            url.clone_into(&mut config.database.url);
+        }
+    })
+    .await;
+    let id = |number: u8| shown(&all.key, &person(number));
+    post_as(&all, &person(1), "Dora", "her first name").await;
+    post_as(&all, &person(1), "Dora B.", "her second name").await;
+    // With the two of before: all that one person may post at once.
+    for number in 0..3 {
+        post_as(&all, &person(1), None, &format!("without a name {number}")).await;
+    }
+    post_as(&all, &person(2), None, "never a name").await;
+    let found = all.act(show("dora b.")).await;
+    assert_eq!(found.data["session_id"], id(1).as_str());
+    assert_eq!(found.data["name"], "Dora B.");
+    let former = all
+        .try_act(show("Dora"), false)
+        .await
+        .expect_err("another name since");
+    assert_eq!(former.kind, AdminErrorKind::NotFound);
+    // The posts with the name are deleted: the history has them.
+    let deleted = Operation::MessageDelete {
+        room: "test".to_owned(),
+        ids: vec![1, 2],
+        ranges: Vec::new(),
+    };
+    all.act(deleted).await;
+    assert_eq!(all.act(show("Dora B.")).await.data["session_id"], id(1).as_str());
+    assert_eq!(all.act(show(&id(2))).await.data["name"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_name_is_found_after_posts_without_one_on_sqlite() {
+    named_once(None).await;
+}
+
+#[tokio::test]
+async fn a_name_is_found_after_posts_without_one_on_postgresql() {
+    let postgres = ackpost_testkit::Postgres::shared();
+    let database = postgres.database();
+    named_once(Some(database.url())).await;
+}
+
 #[tokio::test]
 async fn people_are_found_by_what_is_shown_of_them_on_sqlite() {
     named(None).await;
@@ -316,7 +363,7 @@ async fn messages_are_chosen_by_number_and_time() {
     let old = all
         .act(Operation::MessageDeleteAll {
             user: format!("{}\n{}", ids[0], ids[1]),
-            place: Place::Global,
+            place: RoomScope::Global,
             reactions: false,
             since: Some(4e9),
             until: None,
@@ -325,7 +372,7 @@ async fn messages_are_chosen_by_number_and_time() {
     assert_eq!((old.changed, old.undo), (0, None), "all of them are older");
     let recent = all
         .act(Operation::MessageDeleteContaining {
-            place: Place::Global,
+            place: RoomScope::Global,
             text: "text".into(),
             since: Some(1.0),
             until: Some(4e9),

@@ -133,7 +133,7 @@ async fn a_program_at_the_socket_hears_what_happens() {
 }
 
 #[tokio::test]
-async fn what_is_no_plugin_is_shown_the_door() {
+async fn programs_that_are_not_a_plugin_are_disconnected() {
     let mut all = Community::new().await;
     for first in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"{\"decide\":true}\n"] {
         let mut stream = UnixStream::connect(all.dir().join("plugin.sock"))
@@ -152,7 +152,7 @@ async fn what_is_no_plugin_is_shown_the_door() {
     all.stop().await;
 }
 
-/// What the example does with a line, without a process.
+/// Code of the example, so that its handling of a line is tested without a process.
 #[expect(dead_code, reason = "its `main` is for the server")]
 #[path = "../examples/word_filter.rs"]
 mod word_filter;
@@ -247,7 +247,7 @@ async fn a_child_that_ends_is_started_again_and_its_default_holds_meanwhile() {
     for _ in 0..2 {
         connected(&all, "once").await;
         assert_eq!(all.post("test", &alice, "asked and accepted").await.status, 201);
-        // It is gone now, or about to be; nobody may use the gap.
+        // The plugin is gone now, or about to go; nobody may use the gap.
         let refused = all.post("test", &alice, "in the gap").await;
         assert_eq!(refused.status, 429, "{}", refused.text());
     }

@@ -1,11 +1,12 @@
-//! A raid of 300 identities: one command stops it, one cleans up after it, one takes the cleaning back.
+//! A raid of 300 identities: one command stops it, one cleans up after it, and one undoes the cleanup.
 
 mod support;
 
 use http::Method;
 use serde_json::{Value, json};
-use session_protocol::Identity;
-use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, Place};
+use session_protocol::auth::Signer;
+use session_protocol::{Identity, Prefix, SessionId};
+use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, RoomScope};
 use support::{Community, person, shown};
 
 const RAIDERS: u16 = 300;
@@ -55,7 +56,8 @@ async fn letter(all: &Community, from: &Identity, to: &Identity) -> u16 {
         .as_u16()
 }
 
-/// What a member sees: messages with their reactions, the inbox, files and bans; without numbers that only grow.
+/// Returns everything that a member sees: messages with their reactions, the inbox, files and bans; without numbers
+/// that only grow.
 async fn look(all: &Community, files: &[i64]) -> Value {
     let member = person(1);
     let mut messages = Vec::new();
@@ -104,7 +106,7 @@ async fn raid(all: &Community, message: i64) -> Vec<i64> {
                 let text = format!("{number:x} see https://site-{number}.example/{}", number * 7);
                 let posted = all.post("test", &who, &text).await;
                 assert_eq!(posted.status, 201, "{}", posted.text());
-                // They like each other.
+                // The raiders react to each other's posts.
                 let id = posted.json()["id"].as_i64().expect("id");
                 assert_eq!(react(all, &raider(number + 1), id, "👏").await, 200);
             }
@@ -169,7 +171,7 @@ async fn a_raid(database: Option<&str>) {
     }
     all.act(Operation::ModAdd {
         user: shown(&all.key, &boss),
-        place: Place::Global,
+        place: RoomScope::Global,
         admin: false,
         visible: None,
     })
@@ -186,7 +188,7 @@ async fn a_raid(database: Option<&str>) {
     .await;
     let raided = look(&all, &files).await;
 
-    // One command stops it.
+    // One command stops the raid.
     all.act(Operation::RaidOn {
         room: None,
         seconds: None,
@@ -268,7 +270,7 @@ async fn a_raid(database: Option<&str>) {
     let again = all.act(sweep(since, None, true)).await;
     assert_eq!((again.changed, again.undo), (0, None), "nothing is left");
 
-    // One command takes it back.
+    // One command undoes it.
     all.act(Operation::Undo { id: Some(number) }).await;
     let back = look(&all, &files).await;
     for part in ["messages", "inbox", "files", "bans"] {
@@ -303,13 +305,51 @@ async fn a_raid_is_stopped_cleaned_up_and_the_cleaning_undone_on_postgresql() {
     a_raid(Some(database.url())).await;
 }
 
-/// A moderator who bans seven people and deletes twelve posts in the app.
+/// A request of a moderator under one of their ids, which must succeed.
+async fn moderate(all: &Community, who: &Signer, method: Method, path: &str, value: Option<Value>) {
+    let body = value.map(|value| ("application/json", serde_json::to_vec(&value).expect("JSON")));
+    let got = support::request_as(all.address, &all.key, method, path, Some(who), body, &[]).await;
+    assert_eq!(got.status, 200, "{path}: {}", got.text());
+}
+
+/// Bans seven people and deletes twelve posts: as `25` at first, then as `15`, and as `05` after the operator switched
+/// blinding off. Returns these ids.
+async fn rampage(all: &mut Community, rogue: &Identity, ids: &[i64]) -> [String; 3] {
+    let signers = [
+        Signer::blind25(rogue, &all.key),
+        Signer::blind15(rogue, &all.key),
+        Signer::account(rogue),
+    ];
+    let victim = |number: u8, all: &Community| shown(&all.key, &person(number));
+    for number in 1..=7_u8 {
+        let path = format!("/user/{}/ban", victim(number, all));
+        let rooms = json!({ "rooms": ["test"] });
+        let signer = &signers[usize::from(number > 3)];
+        moderate(all, signer, Method::POST, &path, Some(rooms)).await;
+    }
+    for id in &ids[..6] {
+        let path = format!("/room/test/message/{id}");
+        moderate(all, &signers[1], Method::DELETE, &path, None).await;
+    }
+    all.stop().await;
+    let mut config = sogs_server::Config::load(all.dir()).expect("configuration");
+    config.users.require_blind_keys = false;
+    std::fs::write(all.dir().join("server.toml"), config.to_toml()).expect("written");
+    all.start().await;
+    for number in 7..=12 {
+        let path = format!("/room/test/all/{}", victim(number, all));
+        moderate(all, &signers[2], Method::DELETE, &path, None).await;
+    }
+    signers.map(|signer| signer.shown_id().to_string())
+}
+
 async fn a_rogue_moderator(database: Option<&str>) {
-    let all = community(database).await;
+    let mut all = community(database).await;
     let rogue = person(50);
+    let blind15 = rogue.blind15(&all.key).id();
     all.act(Operation::ModAdd {
-        user: shown(&all.key, &rogue),
-        place: Place::Rooms(vec!["test".into()]),
+        user: rogue.blind25(&all.key).id().to_string(),
+        place: RoomScope::Rooms(vec!["test".into()]),
         admin: false,
         visible: None,
     })
@@ -323,62 +363,77 @@ async fn a_rogue_moderator(database: Option<&str>) {
     }
     let before = look(&all, &[]).await;
     let since = now();
-    let json = |value: Value| Some(("application/json", serde_json::to_vec(&value).expect("JSON")));
-    for number in 1..=7 {
-        let path = format!("/user/{}/ban", shown(&all.key, &person(number)));
-        let got = all
-            .request(
-                Method::POST,
-                &path,
-                Some(&rogue),
-                json(json!({ "rooms": ["test"] })),
-            )
-            .await;
-        assert_eq!(got.status, 200);
-    }
-    for (n, id) in ids.iter().enumerate() {
-        let path = if n < 6 {
-            format!("/room/test/message/{id}")
-        } else {
-            format!(
-                "/room/test/all/{}",
-                shown(&all.key, &person(u8::try_from(n + 1).expect("small")))
-            )
-        };
-        let got = all.request(Method::DELETE, &path, Some(&rogue), None).await;
-        assert_eq!(got.status, 200, "{path}");
-    }
+    let used = rampage(&mut all, &rogue, &ids).await;
     assert_eq!(all.texts("test", Some(&rogue)).await, Vec::<String>::new());
-    let undo = |actor: String| Operation::UndoMany {
+
+    // The log names the id of the moment; a search by any of his ids finds all of them.
+    let log = async |actor: Option<String>, target: Option<String>| {
+        let list = Operation::LogList {
+            limit: 100,
+            room: None,
+            actor,
+            target,
+            since: Some(since),
+            until: None,
+        };
+        let answer = all.act(list).await.data;
+        answer["log"].as_array().expect("a log").clone()
+    };
+    let everything = log(None, None).await;
+    for (id, count) in used.iter().zip([3, 10, 6]) {
+        let acts = everything.iter().filter(|entry| entry["actor"] == json!(id));
+        assert_eq!(acts.count(), count, "{id}");
+    }
+    let mut other_sign = *blind15.key();
+    other_sign[31] ^= 0x80;
+    let names = [
+        used[0].clone(),
+        used[1].clone(),
+        used[2].clone(),
+        SessionId::new(Prefix::Blind15, other_sign).to_string(),
+        format!("{}…{}", &used[0][..6], &used[0][62..]),
+    ];
+    let undo = |actor: &str| Operation::UndoMany {
         ranges: Vec::new(),
-        actor: Some(actor),
+        actor: Some(actor.to_owned()),
         room: None,
         since: Some(since),
         until: None,
     };
-    let tried = all
-        .try_act(undo(shown(&all.key, &rogue)), true)
-        .await
-        .expect("a dry run");
-    assert_eq!(tried.data["undone"].as_array().map(Vec::len), Some(19));
+    for name in &names {
+        assert_eq!(log(Some(name.clone()), None).await, everything, "{name}");
+        assert_eq!(log(None, Some(name.clone())).await, everything, "{name}");
+        let tried = all.try_act(undo(name), true).await.expect("a dry run");
+        assert_eq!(tried.data["undone"].as_array().map(Vec::len), Some(19), "{name}");
+    }
+    let victim = person(1);
+    for name in [victim.session_id(), victim.blind25(&all.key).id()] {
+        let about = log(None, Some(name.to_string())).await;
+        assert_eq!(about.len(), 1, "{name}");
+        assert_eq!(about[0]["action"], "ban", "{name}");
+    }
+    assert_eq!(log(None, Some("nobody".to_owned())).await, Vec::<Value>::new());
     assert_eq!(all.texts("test", Some(&rogue)).await, Vec::<String>::new());
-    let done = all.act(undo(shown(&all.key, &rogue))).await;
+
+    let done = all.act(undo(&names[0])).await;
     assert_eq!(done.data["left"], json!([]));
     assert_eq!(look(&all, &[]).await, before);
-    let error = all
-        .try_act(undo(shown(&all.key, &rogue)), false)
-        .await
-        .expect_err("all of it is undone");
-    assert_eq!(error.kind, AdminErrorKind::NotFound);
+    for name in &names {
+        let error = all
+            .try_act(undo(name), false)
+            .await
+            .expect_err("all of it is undone");
+        assert_eq!(error.kind, AdminErrorKind::NotFound, "{name}");
+    }
 }
 
 #[tokio::test]
-async fn what_a_moderator_did_in_the_app_is_undone_on_sqlite() {
+async fn acts_of_a_moderator_under_any_id_are_undone_on_sqlite() {
     a_rogue_moderator(None).await;
 }
 
 #[tokio::test]
-async fn what_a_moderator_did_in_the_app_is_undone_on_postgresql() {
+async fn acts_of_a_moderator_under_any_id_are_undone_on_postgresql() {
     let postgres = ackpost_testkit::Postgres::shared();
     let database = postgres.database();
     a_rogue_moderator(Some(database.url())).await;
@@ -429,4 +484,55 @@ async fn ranges_of_the_log_are_undone_the_latest_first() {
         .await
         .expect_err("everything");
     assert_eq!(error.kind, AdminErrorKind::Usage);
+}
+
+/// The account that posts the notices of the moderators' room is as new as the raid, and no part of it.
+#[tokio::test]
+async fn the_account_of_the_server_is_never_swept_or_banned() {
+    for running in [true, false] {
+        let mut all = community(None).await;
+        let since = now() - 60.0;
+        all.act(Operation::ModerationOn {
+            room: "moderators".into(),
+        })
+        .await;
+        let status = all.act(Operation::ModerationStatus).await;
+        let account = status.data["account"].as_str().expect("an account").to_owned();
+        // It is known from its first notice on.
+        all.act(Operation::UserPermissions {
+            user: account.clone(),
+            room: "test".into(),
+            permissions: PermissionChange {
+                upload: Some(true),
+                ..PermissionChange::default()
+            },
+            clear: false,
+        })
+        .await;
+        assert_eq!(all.post("test", &person(5), "hello").await.status, 201);
+        if !running {
+            all.stop().await;
+        }
+        let swept = all.act(sweep(since, None, true)).await;
+        assert_eq!(swept.data["bans"], 1, "{:?}", swept.lines);
+        let refused = all
+            .try_act(
+                Operation::BanAdd {
+                    user: account.clone(),
+                    place: RoomScope::Global,
+                    seconds: None,
+                    delete_posts: false,
+                },
+                false,
+            )
+            .await
+            .expect_err("its own account");
+        assert!(refused.cause.contains("own account"), "{refused}");
+        let bans = all.act(Operation::BanList).await.data["bans"].to_string();
+        assert!(
+            bans.contains(&shown(&all.key, &person(5))) && !bans.contains(&account),
+            "{bans}"
+        );
+        all.stop().await;
+    }
 }

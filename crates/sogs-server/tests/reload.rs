@@ -14,8 +14,11 @@ use sogs_server::admin::{Operation, config_reference};
 use sogs_server::{Config, LogLevel};
 use support::{Community, Got, person, shown};
 
+/// Words of a reload after which everything is as before.
+const NOTHING: [&str; 1] = ["the configuration was read again; nothing changed"];
+
 /// A value other than the one in force, for every setting: section, name, value.
-const OTHERS: [(&str, &str, &str); 43] = [
+const OTHERS: [(&str, &str, &str); 44] = [
     ("net", "listen", "\"127.0.0.1:1\""),
     ("net", "base_url", "\"https://changed.example\""),
     ("net", "trusted_proxies", "[\"127.0.0.0/8\"]"),
@@ -32,6 +35,7 @@ const OTHERS: [(&str, &str, &str); 43] = [
     ("files", "s3_path_style", "false"),
     ("files", "s3_allow_http", "true"),
     ("files", "s3_credentials_file", "\"keys\""),
+    ("files", "s3_ca_file", "\"ca.pem\""),
     ("files", "s3_timeout_seconds", "5.0"),
     ("files", "max_size", "100"),
     ("files", "expiry_days", "2.0"),
@@ -176,12 +180,12 @@ async fn every_setting_is_in_the_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_needs_a_restart_is_said_each_time_and_not_applied() {
-    // The server listens elsewhere than its file says, as with `--listen`; that is no change.
+async fn options_that_need_a_restart_are_reported_each_time_and_not_applied() {
+    // The server listens elsewhere than its file says, as with `--listen`; that is not a change.
     let all = Community::new().await;
     let app = all.running.as_ref().expect("running").app().clone();
     app.on_log_level(|_, _| LogLevel::Follows);
-    assert_eq!(reload(&all).await, Vec::<String>::new());
+    assert_eq!(reload(&all).await, NOTHING);
     let before: Config = (*app.config()).clone();
     for (section, name, follows) in documented() {
         if follows {
@@ -206,12 +210,12 @@ async fn what_needs_a_restart_is_said_each_time_and_not_applied() {
         assert_eq!(*app.config(), before, "[{section}] {name}");
     }
     write(&all, &[]);
-    assert_eq!(reload(&all).await, Vec::<String>::new());
+    assert_eq!(reload(&all).await, NOTHING);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "one probe for each setting")]
-async fn what_is_said_to_be_applied_is_applied_everywhere() {
+async fn options_reported_as_applied_apply_everywhere() {
     let log = Lines::default();
     let writer = log.clone();
     tracing_subscriber::fmt()
@@ -270,7 +274,7 @@ async fn what_is_said_to_be_applied_is_applied_everywhere() {
             .find(|line| line.starts_with(&format!("[{section}] {name} = ")));
         assert!(said.is_some(), "[{section}] {name}: {lines:?}");
     }
-    assert_eq!(reload(&all).await, Vec::<String>::new(), "it is all in force");
+    assert_eq!(reload(&all).await, NOTHING, "it is all in force");
 
     // [net] base_url: pages, lists, additions, status.
     let changed = "https://changed.example";
@@ -342,7 +346,7 @@ async fn what_is_said_to_be_applied_is_applied_everywhere() {
     write(&all, &forever);
     let lines = reload(&all).await.join("\n");
     assert!(
-        lines.contains("2 older ones still expire") && lines.contains("file keep"),
+        lines.contains("2 older ones expire as before") && lines.contains("file keep"),
         "{lines}"
     );
 }
@@ -394,4 +398,35 @@ async fn a_level_that_cannot_be_used_changes_nothing() {
     let error = all.try_act(Operation::Reload, false).await.expect_err("refused");
     assert!(error.cause.contains("unknown level `purple`"), "{error}");
     assert_eq!(app.config().files.max_size, 10_000_000);
+}
+
+/// Commands and other processes have the rules read again at the same moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_that_were_read_earlier_do_not_replace_later_ones() {
+    let all = Community::new().await;
+    let app = all.running.as_ref().expect("a server").app();
+    let room = app.store.room_by_token("test".into()).await.expect("a database");
+    let room = room.expect("a room").id;
+    let others: Vec<_> = (0..4)
+        .map(|_| {
+            let app = Arc::clone(app);
+            tokio::spawn(async move {
+                loop {
+                    app.guard.reload().await.expect("rules");
+                }
+            })
+        })
+        .collect();
+    for bytes in 2000..2200 {
+        app.store
+            .set_setting(room, "message_bytes".into(), Some(bytes.to_string()))
+            .await
+            .expect("stored");
+        app.guard.reload().await.expect("rules");
+        for _ in 0..20 {
+            assert_eq!(app.guard.limits(room).message_bytes, Some(bytes));
+            tokio::task::yield_now().await;
+        }
+    }
+    others.iter().for_each(tokio::task::JoinHandle::abort);
 }

@@ -1,17 +1,26 @@
 //! Every operation that takes something away can be tried without effect and taken back, on a running server and on a
 //! stopped one, in both databases.
 
+#[path = "takeback/emptied.rs"]
+mod emptied;
+#[path = "takeback/files.rs"]
+mod files;
+#[path = "takeback/key.rs"]
+mod key;
+#[path = "takeback/later.rs"]
+mod later;
+#[path = "takeback/restored.rs"]
+mod restored;
 mod support;
 
 use http::Method;
 use serde_json::{Value, json};
-use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, Place, new_key};
+use sogs_server::admin::{AdminErrorKind, Operation, PermissionChange, RoomScope};
 use sogs_server::model::filter::{FilterAction, FilterKind};
-use sogs_server::{ConfigError, Server, StartError};
 use support::{Community, person, shown};
 
-fn rooms(token: &str) -> Place {
-    Place::Rooms(vec![token.to_owned()])
+fn rooms(token: &str) -> RoomScope {
+    RoomScope::Rooms(vec![token.to_owned()])
 }
 
 fn setting(name: &str, value: Option<&str>) -> Operation {
@@ -45,7 +54,7 @@ fn body(value: &Value) -> Option<(&'static str, Vec<u8>)> {
     Some(("application/json", serde_json::to_vec(value).expect("JSON")))
 }
 
-/// A community in which everything is there that an operation may take away.
+/// A community with everything that an operation may remove.
 struct Full {
     all: Community,
     troll: String,
@@ -100,7 +109,7 @@ impl Full {
                 .status,
             200
         );
-        // What waits: a post, and a change of permissions.
+        // Waiting entries: a post, and a change of permissions.
         all.act(setting("approve_first", Some("1"))).await;
         let held = all.post("test", &person(3), "may I?").await.json()["id"]
             .as_i64()
@@ -132,10 +141,10 @@ impl Full {
         }
     }
 
-    /// Everything that takes something away, or changes it.
+    /// Returns every operation that removes or changes something.
     #[expect(clippy::too_many_lines, reason = "a list")]
     fn operations(&self) -> Vec<Operation> {
-        let (troll, all_rooms) = (self.troll.clone(), Place::EveryRoom);
+        let (troll, all_rooms) = (self.troll.clone(), RoomScope::EveryRoom);
         vec![
             Operation::RoomAdd {
                 room: "other".into(),
@@ -166,7 +175,7 @@ impl Full {
             },
             Operation::ModAdd {
                 user: troll.clone(),
-                place: Place::Global,
+                place: RoomScope::Global,
                 admin: true,
                 visible: Some(true),
             },
@@ -214,7 +223,7 @@ impl Full {
                 until: None,
             },
             Operation::HeldApprove { id: self.held },
-            Operation::HeldRefuse { id: self.held },
+            Operation::HeldReject { id: self.held },
             Operation::FileDelete { id: self.file },
             filter("another"),
             Operation::FilterRemove { id: 1 },
@@ -224,7 +233,7 @@ impl Full {
         ]
     }
 
-    /// What people and moderators see, without numbers that only grow.
+    /// Returns everything that people and moderators see, without numbers that only grow.
     async fn look(&self) -> Value {
         let all = &self.all;
         let boss = person(7);
@@ -398,7 +407,7 @@ async fn every_operation(database: Option<&str>) {
         assert_eq!(full.look().await["raids"], before["raids"]);
         full.act(&off, false, running).await;
     }
-    // Each of them and each undo stands in the log.
+    // Each of them and each undo has an entry in the log.
     let log = full
         .all
         .act(Operation::LogList {
@@ -437,7 +446,7 @@ async fn everything_can_be_tried_and_taken_back_on_postgresql() {
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "a list of requests and one of entries")]
-async fn what_moderators_delete_and_ban_over_the_protocol_stands_in_the_log() {
+async fn deletions_and_bans_over_the_protocol_are_logged() {
     let full = Full::new(None).await;
     let (all, boss, alice) = (&full.all, person(7), shown(&full.all.key, &person(1)));
     let message = full.message;
@@ -557,97 +566,4 @@ async fn what_moderators_delete_and_ban_over_the_protocol_stands_in_the_log() {
             "messages_delete",
         ]
     );
-}
-
-async fn key_is_kept(database: Option<&str>) {
-    let mut full = Full::new(database).await;
-    let key = full.all.key.to_string();
-    full.all.stop().await;
-    let dir = full.all.dir();
-    let start = || async {
-        let mut config = sogs_server::Config::load(&dir).expect("configuration");
-        config.net.listen = ([127, 0, 0, 1], 0).into();
-        Server::start(config).await
-    };
-    let path = dir.join("key_x25519");
-    let bytes = std::fs::read(&path).expect("the key");
-
-    // Lost: neither a server nor a command makes another one.
-    std::fs::remove_file(&path).expect("removed");
-    match start().await.map(drop).expect_err("no key") {
-        StartError::Config(ConfigError::KeyMissing { public_key, .. }) => {
-            assert_eq!(public_key.as_deref(), Some(key.as_str()));
-        }
-        other => panic!("{other}"),
-    }
-    assert!(!path.exists(), "no other key took its place");
-    let error = full
-        .all
-        .try_act(Operation::RoomList, false)
-        .await
-        .expect_err("no key");
-    assert!(error.remedy.contains("backup"), "{}", error.remedy);
-    let problems = sogs_server::import::verify::verify(&dir, 1)
-        .await
-        .expect("verify")
-        .problems;
-    assert!(
-        problems.iter().any(|problem| problem.contains(&key)),
-        "{problems:?}"
-    );
-
-    // Another one: refused, with both keys named.
-    std::fs::write(&path, [7; 32]).expect("written");
-    match start().await.map(drop).expect_err("another key") {
-        StartError::Config(ConfigError::KeyDiffers { expected, found, .. }) => {
-            assert_eq!(expected, key);
-            assert_ne!(found, key);
-        }
-        other => panic!("{other}"),
-    }
-    std::fs::write(&path, bytes).expect("put back");
-
-    // A key of its own free will.
-    full.all.start().await;
-    let refused = new_key(&dir, "tester", false).await.expect_err("it runs");
-    assert_eq!(refused.kind, AdminErrorKind::Conflict);
-    full.all.stop().await;
-    let tried = new_key(&dir, "tester", true).await.expect("dry run");
-    assert_eq!(
-        (tried.former.as_deref(), tried.public_key),
-        (Some(key.as_str()), None)
-    );
-    assert_eq!(tried.people_with_rights, 3, "two moderators and a ban");
-    let changed = new_key(&dir, "tester", false).await.expect("another key");
-    full.all.start().await;
-    assert_ne!(full.all.key.to_string(), key);
-    assert_eq!(
-        changed.public_key.as_deref(),
-        Some(full.all.key.to_string().as_str())
-    );
-    assert_eq!(full.all.texts("test", None).await, ["hello", "look at my coins"]);
-    let undo = Operation::Undo { id: changed.undo };
-    let running = full
-        .all
-        .try_act(undo.clone(), false)
-        .await
-        .expect_err("not while it runs");
-    assert_eq!(running.kind, AdminErrorKind::Conflict);
-    full.all.stop().await;
-    full.all.act(undo).await;
-    full.all.start().await;
-    assert_eq!(full.all.key.to_string(), key);
-    full.all.stop().await;
-}
-
-#[tokio::test]
-async fn a_community_keeps_its_key_on_sqlite() {
-    key_is_kept(None).await;
-}
-
-#[tokio::test]
-async fn a_community_keeps_its_key_on_postgresql() {
-    let postgres = ackpost_testkit::Postgres::shared();
-    let database = postgres.database();
-    key_is_kept(Some(database.url())).await;
 }

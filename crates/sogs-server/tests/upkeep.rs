@@ -1,4 +1,4 @@
-//! What operators do with rooms, pins and files, on both databases.
+//! Work of operators on rooms, pins and files, on both databases.
 
 mod support;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use session_protocol::Identity;
-use sogs_server::admin::{Answer, Operation, PermissionChange, Place};
+use sogs_server::admin::{Answer, Operation, PermissionChange, RoomScope};
 use support::{Community, person, shown};
 
 async fn on_both<F: AsyncFn(&Community)>(check: F) {
@@ -155,11 +155,11 @@ async fn operators_pin_and_unpin_and_files_keep_their_lifetime() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_are_kept_for_good_and_back() {
+async fn files_are_kept_permanently_and_released() {
     on_both(async |all| {
         let (_, file) = with_file(all, &person(1), "keep me").await;
         let keep = Operation::FileKeep {
-            place: Place::EveryRoom,
+            place: RoomScope::EveryRoom,
         };
         let tried = all.try_act(keep.clone(), true).await.expect("a dry run");
         assert_eq!(tried.data["files"], 1);
@@ -220,7 +220,7 @@ async fn rooms_show_their_sizes_and_lists_everybody_who_posted() {
         let banned = all
             .act(Operation::BanAdd {
                 user: troll,
-                place: Place::Rooms(vec!["test".into()]),
+                place: RoomScope::Rooms(vec!["test".into()]),
                 seconds: None,
                 delete_posts: true,
             })
@@ -253,7 +253,7 @@ async fn an_age_limit_says_how_much_it_removes() {
     let tried = all.try_act(limit("0.0000001"), true).await.expect("a dry run");
     let text = tried.lines.join("\n");
     assert!(
-        text.contains("1 message with their files are older") && text.contains("settings clear"),
+        text.contains("1 message will be permanently removed") && text.contains("settings clear"),
         "{text}"
     );
     let harmless = all.try_act(limit("30"), true).await.expect("a dry run");

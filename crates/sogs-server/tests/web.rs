@@ -27,7 +27,7 @@ async fn lively() -> Community {
         image: Some(PICTURE.into()),
     })
     .await;
-    // More than a page.
+    // The number of messages is more than a page.
     for number in 0..60 {
         all.post("test", &person(2), &format!("Note {number} about tomatoes"))
             .await;
@@ -185,6 +185,28 @@ fn header<'a>(got: &'a Got, name: &str) -> &'a str {
         .unwrap_or_default()
 }
 
+/// The tags by which other sites show a link to the page of a room, and to the list of rooms.
+fn open_graph(all: &Community, index: &str, page: &str) {
+    let base = all.running.as_ref().expect("running").url();
+    let base = base.trim_end_matches('/');
+    let tag = |text: &str, name: &str| {
+        let start = format!("<meta property=\"og:{name}\" content=\"");
+        let rest = text.split_once(&start).map(|(_, rest)| rest.to_owned());
+        rest.and_then(|rest| Some(rest.split_once('"')?.0.to_owned()))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(tag(page, "type"), some("website"));
+    assert_eq!(tag(page, "title"), some("Garden &amp; &lt;Balcony&gt;"));
+    assert_eq!(tag(page, "url"), Some(format!("{base}/r/test/")));
+    assert_eq!(tag(page, "image"), Some(format!("{base}/r/test/image")));
+    let description = tag(page, "description").expect("a description");
+    let shown = format!("<meta name=\"description\" content=\"{description}\">");
+    assert!(!description.is_empty() && page.contains(&shown), "{description}");
+    assert!(page.contains("<meta name=\"twitter:card\" content=\"summary\">"));
+    assert_eq!(tag(index, "url"), Some(format!("{base}/")));
+    assert_eq!(tag(index, "image"), None);
+}
+
 #[tokio::test]
 async fn pages_show_what_everybody_may_see_and_no_more() {
     let mut all = lively().await;
@@ -212,6 +234,7 @@ async fn pages_show_what_everybody_may_see_and_no_more() {
     assert!(!index.text().contains("<script"));
     let link = format!("/test?public_key={}", all.key);
     assert!(text.contains(&link));
+    open_graph(&all, &index.text(), &text);
     for id in ids(&all) {
         assert!(
             !text.contains(&id) && !text.contains(&id[2..]),

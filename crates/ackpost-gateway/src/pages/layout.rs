@@ -11,8 +11,31 @@ use ackpost_platform::text::misleads;
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
+/// Links at the top of a page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Menu {
+    /// The page is for somebody whom every link would send back to the login.
+    None,
+    Open,
+    /// With the button that ends the session.
+    LoggedIn,
+}
+
 /// A whole page.
 pub(super) fn page(title: &str, logged_in: bool, content: &Markup) -> Response {
+    frame(
+        title,
+        if logged_in { Menu::LoggedIn } else { Menu::Open },
+        content,
+    )
+}
+
+/// A whole page for somebody who has to log in.
+pub(super) fn page_before_login(title: &str, content: &Markup) -> Response {
+    frame(title, Menu::None, content)
+}
+
+fn frame(title: &str, menu: Menu, content: &Markup) -> Response {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -26,12 +49,14 @@ pub(super) fn page(title: &str, logged_in: bool, content: &Markup) -> Response {
             body {
                 header {
                     a.brand href="/ui" { "Ackpost gateway" }
-                    nav {
-                        a href="/ui" { "Keys" }
-                        a href="/ui/outbox" { "Outbox" }
-                        a href="/metrics" { "Metrics" }
-                        @if logged_in {
-                            form method="post" action="/ui/logout" { button.link type="submit" { "Log out" } }
+                    @if menu != Menu::None {
+                        nav {
+                            a href="/ui" { "Keys" }
+                            a href="/ui/outbox" { "Outbox" }
+                            a href="/metrics" { "Metrics" }
+                            @if menu == Menu::LoggedIn {
+                                form method="post" action="/ui/logout" { button.link type="submit" { "Log out" } }
+                            }
                         }
                     }
                 }
@@ -49,7 +74,7 @@ pub(super) fn page(title: &str, logged_in: bool, content: &Markup) -> Response {
     (headers, legible(&markup.into_string())).into_response()
 }
 
-/// The page with every character that misleads replaced: names, texts and answers of others stand in it.
+/// The page with every character that misleads replaced: it holds names, texts and answers of others.
 fn legible(page: &str) -> String {
     let replace = |c: char| misleads(c) && !matches!(c, '\n' | '\r' | '\t');
     page.chars()

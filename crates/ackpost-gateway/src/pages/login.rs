@@ -40,7 +40,7 @@ fn page(problem: Option<&str>) -> Response {
         }
         p { "A token is made with " code { "ackpost gateway token add NAME" } "." }
     };
-    layout::page("Log in", false, &content)
+    layout::page_before_login("Log in", &content)
 }
 
 /// Checks the token; guessing is braked as everywhere.

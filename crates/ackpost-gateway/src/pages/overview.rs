@@ -68,7 +68,7 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>, request: Request) 
         }
         h2 { "Keys" }
         @if shown.is_empty() {
-            p { "There is no key yet. Save one with " code { "POST /add/KEY" } ", or name a file in gateway.toml." }
+            p { "No keys. Add one here or with " code { "POST /add/KEY" } ", or name a file in gateway.toml." }
         } @else {
             table {
                 thead { tr { th { "Key" } th { "From" } } }
@@ -80,6 +80,13 @@ pub(super) async fn show(State(gateway): State<Arc<Gateway>>, request: Request) 
                         }
                     }
                 }
+            }
+        }
+        @if caller.may(Scope::Configure, None).is_ok() && !gateway.config().config_lock {
+            h2 { "Add a key" }
+            form.row method="get" action="/ui/add" {
+                label { "Name" input name="key" required pattern="[A-Za-z0-9_\\-]+" maxlength="128"; }
+                button type="submit" { "Add" }
             }
         }
     };

@@ -1,9 +1,10 @@
 //! One key: its services, masked, and a test message.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackpost_notify::Notifier;
+use ackpost_apprise::Notifier;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -14,12 +15,14 @@ use crate::auth::Caller;
 use crate::key::Key;
 use crate::payload::Payload;
 use crate::reply::Reply;
-use crate::routes::notify::{deliver, key_services};
+use crate::routes::configure::changeable;
+use crate::routes::notify::{PayloadOrigin, deliver, key_services};
 use crate::routes::send::told;
+use crate::signature;
 use crate::state::Gateway;
 use crate::token::Scope;
 
-/// How long a test waits for its outcomes.
+/// Time for which a test waits for its outcomes.
 const TEST_WAIT: Duration = Duration::from_secs(15);
 
 pub(super) async fn show(
@@ -38,7 +41,7 @@ pub(super) async fn show(
     }
 }
 
-/// Sends a test and shows what became of it.
+/// Sends a test and shows the result.
 pub(super) async fn send(
     State(gateway): State<Arc<Gateway>>,
     Path(key): Path<String>,
@@ -72,7 +75,12 @@ pub(super) async fn send(
             ttl: None,
             share: gateway.memory.share(),
         };
-        deliver(&gateway, &caller, Some(&key), &services, payload, TEST_WAIT).await
+        signature::require(&gateway, &key, false)?;
+        let origin = PayloadOrigin {
+            key: Some(&key),
+            hops: 1,
+        };
+        deliver(&gateway, &caller, origin, &services, payload, TEST_WAIT).await
     };
     let reply = match sent.await {
         Err(reply) if reply.status() == StatusCode::FORBIDDEN => return refused(&reply),
@@ -89,7 +97,7 @@ pub(super) async fn send(
 async fn services(gateway: &Gateway, key: &Key) -> Result<Arc<Notifier>, Reply> {
     key_services(gateway, key)
         .await?
-        .ok_or_else(|| Reply::not_found("there is no configuration under this key"))
+        .ok_or_else(|| Reply::not_found("this key has no configuration"))
 }
 
 async fn content(
@@ -102,14 +110,16 @@ async fn content(
     caller
         .may(Scope::Read, Some(&key))
         .or_else(|reply| caller.may(Scope::Configure, Some(&key)).map_err(|_| reply))?;
+    let may_edit = changeable(gateway, caller, &key).is_ok();
     let may_send = caller.may(Scope::Notify, Some(&key)).is_ok();
     let services = services(gateway, &key).await?;
     let markup = html! {
         @if let Some(reply) = sent { (outcome(reply)) }
         (table(caller, &services))
+        @if may_edit { p { a href={ "/ui/keys/" (key) "/edit" } { "Edit the configuration" } } }
         @let problems: Vec<_> = services.problems().iter().filter(|problem| problem.is_error()).map(told).collect();
         @if !problems.is_empty() {
-            h2 { "What could not be used" }
+            h2 { "Unusable entries" }
             ul { @for problem in problems { li.bad { (problem) } } }
         }
         @if may_send {
@@ -117,7 +127,13 @@ async fn content(
             form.stack method="post" action={ "/ui/keys/" (key) "/send" } {
                 label { "Title" input name="title" maxlength="250"; }
                 label { "Text" textarea name="body" rows="3" { "This is a test." } }
-                label { "Tags (empty means all)" input name="tag"; }
+                label {
+                    "Tag"
+                    select name="tag" {
+                        option value="" { "all services" }
+                        @for tag in tags(caller, &services) { option { (tag) } }
+                    }
+                }
                 button type="submit" { "Send" }
             }
         }
@@ -127,6 +143,14 @@ async fn content(
         matches!(caller, Caller::Token(_)),
         &markup,
     ))
+}
+
+/// Returns the tags of the services that the caller reaches.
+fn tags<'a>(caller: &Caller, services: &'a Notifier) -> BTreeSet<&'a str> {
+    let reached = services.iter().filter(|entry| caller.reaches(entry));
+    reached
+        .flat_map(|entry| entry.tags.iter().map(|tag| tag.name.as_str()))
+        .collect()
 }
 
 fn outcome(reply: &Reply) -> Markup {
@@ -149,7 +173,7 @@ fn table(caller: &Caller, services: &Notifier) -> Markup {
                 @for entry in services.iter().filter(|entry| caller.reaches(entry)) {
                     tr {
                         td.short { (entry.service().map_or("template", |service| service.name())) }
-                        td { code { (entry.masked_url()) } }
+                        td { code { (entry.short_url()) } }
                         td { @for tag in &entry.tags { span.tag { (tag) } " " } }
                     }
                 }

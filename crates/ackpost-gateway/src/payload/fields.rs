@@ -1,12 +1,13 @@
 //! Named values, the common form of JSON objects and form bodies.
 
+use ackpost_platform::text::one_line;
 use serde_json::{Map, Value};
 
 use crate::reply::Reply;
 
 /// More fields than any client sends.
 const MAX_FIELDS: usize = 256;
-/// Most steps in the path of a mapping; each name and each index is one.
+/// Maximum number of steps in the path of a mapping; each name and each index is one.
 const MAX_PATH: usize = 10;
 /// The fields a query may set when the body does not.
 const QUERY_FIELDS: [&str; 8] = ["title", "type", "format", "tag", "tags", "wait", "ttl", "body"];
@@ -21,7 +22,7 @@ impl Fields {
         match value {
             Value::Object(map) if map.len() <= MAX_FIELDS => Ok(Self(map)),
             Value::Object(_) => Err(too_many()),
-            _ => Err(Reply::bad_request("the JSON is no object")
+            _ => Err(Reply::bad_request("the JSON is not an object")
                 .remedy("send an object such as {\"body\": \"text\"}")),
         }
     }
@@ -55,7 +56,7 @@ impl Fields {
             .filter(|(from, _)| !from.is_empty());
         let mut mapped: Vec<(String, Option<Value>)> = Vec::new();
         for (from, to) in rules {
-            mapped.push(match self.0.shift_remove(from) {
+            mapped.push(match taken(&mut self.0, from) {
                 Some(value) => (to.clone(), Some(value)),
                 None if from.contains(['.', '[', ']']) => (to.clone(), Some(self.inside(from)?.clone())),
                 // Nothing of that name in the body: a fixed value for a known field.
@@ -82,7 +83,7 @@ impl Fields {
     fn inside(&self, path: &str) -> Result<&Value, Reply> {
         let missing = || {
             Reply::bad_request("the mapping names a field that is not in the body")
-                .remedy(format!("correct the rule `:{}`", super::files::safe_name(path)))
+                .remedy(format!("correct the rule `:{}`", one_line(path)))
         };
         let mut steps = steps(path)
             .filter(|steps| steps.len() <= MAX_PATH)
@@ -127,7 +128,10 @@ impl Fields {
             {
                 Ok(items.last().and_then(Value::as_str).map(str::to_owned))
             }
-            Some(_) => Err(Reply::bad_request(format!("the field `{}` is no text", names[0]))),
+            Some(_) => Err(Reply::bad_request(format!(
+                "the field `{}` is not text",
+                names[0]
+            ))),
         }
     }
 
@@ -141,7 +145,7 @@ impl Fields {
                 .iter()
                 .map(|item| {
                     item.as_str().map(str::to_owned).ok_or_else(|| {
-                        Reply::bad_request(format!("`{}` holds something that is no text", names[0]))
+                        Reply::bad_request(format!("`{}` holds something that is not text", names[0]))
                     })
                 })
                 .collect(),
@@ -156,6 +160,19 @@ impl Fields {
     pub(crate) fn into_value(self) -> Value {
         Value::Object(self.0)
     }
+}
+
+/// Takes a value out; the others keep their order.
+fn taken(object: &mut Map<String, Value>, name: &str) -> Option<Value> {
+    let mut found = None;
+    object.retain(|key, value| {
+        let wanted = key == name;
+        if wanted {
+            found = Some(value.take());
+        }
+        !wanted
+    });
+    found
 }
 
 /// One step of a path into a JSON value.

@@ -1,5 +1,6 @@
 //! Files that come with a request: bytes in it, or an address to fetch.
 
+use ackpost_platform::text::{is_media_type, safe_file_name};
 use base64::Engine as _;
 use bytes::Bytes;
 use serde_json::Value;
@@ -8,15 +9,15 @@ use super::fields::Fields;
 use crate::reply::Reply;
 
 /// A file as it was given.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GivenFile {
     pub(crate) name: Option<String>,
     pub(crate) media_type: Option<String>,
     pub(crate) given: Given,
 }
 
-/// How a file was given.
-#[derive(Clone, Debug)]
+/// Form in which a file was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Given {
     Bytes(Bytes),
     /// An http(s) address, not yet checked.
@@ -94,36 +95,12 @@ fn address(text: &str, name: Option<String>, media_type: Option<String>) -> Resu
         });
     }
     // A path of this machine is never read for somebody who comes over HTTP.
-    Err(bad("an attachment is no http(s) address"))
+    Err(bad("an attachment is not an http(s) address"))
 }
 
-/// The last part of a name, without what could end a header or name another folder.
+/// A safe name of a file; `file` if nothing of it is left.
 pub(crate) fn safe_name(name: &str) -> String {
-    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = last
-        .chars()
-        .filter(|c| !c.is_control() && *c != '"')
-        .take(120)
-        .collect();
-    let clean = clean.trim().trim_start_matches('.').to_owned();
-    if clean.is_empty() {
-        "file".to_owned()
-    } else {
-        clean
-    }
-}
-
-/// `type/subtype` of plain characters.
-pub(crate) fn is_media_type(text: &str) -> bool {
-    let legal = |part: &str| {
-        !part.is_empty()
-            && part.len() <= 100
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
-    };
-    text.split_once('/')
-        .is_some_and(|(kind, sub)| legal(kind) && legal(sub))
+    safe_file_name(name).unwrap_or_else(|| "file".to_owned())
 }
 
 #[cfg(test)]
@@ -156,7 +133,5 @@ mod tests {
         ] {
             assert_eq!(safe_name(name), expected);
         }
-        assert!(is_media_type("image/svg+xml"));
-        assert!(!is_media_type("text/plain\r\nX: y"));
     }
 }

@@ -7,7 +7,7 @@ use crate::reply::Reply;
 
 /// Longest headers of one part, and the longest text in front of the first part.
 const MAX_HEADERS: usize = 8 << 10;
-/// Most parts: fields, files, and the end.
+/// Maximum number of parts: fields, files, and the end.
 const MAX_PARTS: usize = 512;
 
 /// Returns the content type under which the parser reads the same parts as this look did. Refuses a body whose parts have

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ackpost_platform::text::is_media_type;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Multipart, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -11,10 +12,11 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::characters::{charset, check_encoding, decoded, text};
+use super::estimate::{MAX_VALUES, Refusal, estimate};
 use super::fields::Fields;
-use super::files::{Given, GivenFile, is_media_type, safe_name};
-use super::surrogates;
-use super::weigh::{MAX_VALUES, Refusal, weigh};
+use super::files::{Given, GivenFile, safe_name};
+use super::{MAX_TEXT_BYTES, surrogates};
 use crate::config::Limits;
 use crate::memory::{FREE_BYTES, Memory, Share};
 use crate::reply::{Reply, is_json};
@@ -24,7 +26,7 @@ const GROWTH: usize = 1 << 20;
 /// Largest rest of a refused body that is read, and the longest time for it.
 const READ_AWAY_BYTES: usize = 64 << 20;
 const READ_AWAY_FOR: Duration = Duration::from_secs(5);
-/// Fewest bytes per second that a body has to bring, on average, once it has been coming for a while.
+/// Minimum number of bytes per second that a body has to bring, on average, once it has been coming for a while.
 const LEAST_RATE: u64 = 512;
 const RATE_COUNTS_AFTER: Duration = Duration::from_secs(10);
 /// Piece in which a multipart body is parsed.
@@ -44,6 +46,11 @@ impl Received {
         self.share
     }
 
+    /// Returns the bytes as they came, as long as nothing has been read from them.
+    pub(crate) fn raw(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// True when it looks like an object or a list in JSON.
     pub(crate) fn looks_like_json(&self) -> bool {
         let first = self.bytes.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -52,36 +59,51 @@ impl Received {
 
     /// Reads it as JSON. Refuses more than 128 levels and more than 100,000 values; mends halves of characters.
     pub(crate) async fn json(&mut self) -> Result<Value, Reply> {
-        let turn = self.memory.turn(self.bytes.len()).await;
-        let weighed = match weigh(&self.bytes) {
+        let permit = self.memory.permit(self.bytes.len()).await;
+        let estimated = match estimate(&self.bytes) {
             Err(Refusal::Syntax(error)) => match surrogates::mend(&self.bytes) {
                 Some(mended) => {
                     self.bytes = mended.into();
-                    weigh(&self.bytes)
+                    estimate(&self.bytes)
                 }
                 None => Err(Refusal::Syntax(error)),
             },
-            weighed => weighed,
+            estimated => estimated,
         };
-        let weight = weighed.map_err(|refusal| match refusal {
+        let estimated = estimated.map_err(|refusal| match refusal {
             Refusal::Syntax(error) => not_json(&error),
             Refusal::TooMany => Reply::bad_request(format!("the JSON holds more than {MAX_VALUES} values"))
                 .remedy("send less in one request"),
         })?;
-        // Nobody waits for memory while others wait for the turn.
-        drop(turn);
+        // Nobody waits for memory while others wait for the permit.
+        drop(permit);
         self.share
-            .cover_weight(self.bytes.len().saturating_add(weight))
+            .cover_memory(self.bytes.len().saturating_add(estimated))
             .await?;
-        let _turn = self.memory.turn(self.bytes.len()).await;
+        let _permit = self.memory.permit(self.bytes.len()).await;
         let value = serde_json::from_slice(&self.bytes).map_err(|error| not_json(&error))?;
         self.bytes = Bytes::new();
         Ok(value)
     }
 
-    /// Reads it as text; bytes that are not UTF-8 are replaced.
-    pub(crate) fn text(&mut self) -> String {
-        String::from_utf8_lossy(&std::mem::take(&mut self.bytes)).into_owned()
+    /// Returns the bytes as they came.
+    pub(crate) fn bytes(&mut self) -> Bytes {
+        std::mem::take(&mut self.bytes)
+    }
+
+    /// Reads a text that was part of the body as JSON, within the same limits.
+    pub(crate) async fn json_of(&mut self, text: String) -> Result<Value, Reply> {
+        self.bytes = text.into();
+        self.json().await
+    }
+
+    /// Reads it as the text of a message; bytes that are not UTF-8 are replaced.
+    pub(crate) fn text(&mut self) -> Result<String, Reply> {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes.len() > MAX_TEXT_BYTES {
+            return Err(Reply::larger("the text", MAX_TEXT_BYTES));
+        }
+        Ok(text(bytes))
     }
 
     /// Reads it by its content type: JSON, multipart, or else a form.
@@ -99,7 +121,7 @@ impl Received {
             };
             (fields, Vec::new())
         } else {
-            let _turn = self.memory.turn(self.bytes.len()).await;
+            let _permit = self.memory.permit(self.bytes.len()).await;
             let bytes = std::mem::take(&mut self.bytes);
             if is_multipart(content_type) {
                 multipart(content_type, bytes).await?
@@ -139,9 +161,9 @@ fn not_json(error: &serde_json::Error) -> Reply {
 pub(crate) struct Limit {
     bytes: usize,
     time: Duration,
-    /// From then on the body has to keep up with the lowest rate.
+    /// Time after which the body has to keep up with the lowest rate.
     rate_after: Duration,
-    /// What no setting makes larger; `None` if `max_body` is the limit.
+    /// Name of a limit that no setting raises; `None` if `max_body` is the limit.
     fixed: Option<&'static str>,
 }
 
@@ -261,9 +283,9 @@ async fn collect(
             });
             let more = left.min(GROWTH).max(data.len());
             share.cover(bytes.len() + more).await?;
-            bytes.try_reserve_exact(more).map_err(|_| {
-                Reply::unavailable("there is no memory for this body", Duration::from_secs(2))
-            })?;
+            bytes
+                .try_reserve_exact(more)
+                .map_err(|_| Reply::unavailable("too little memory for this body", Duration::from_secs(2)))?;
         }
         bytes.extend_from_slice(&data);
     }
@@ -276,6 +298,7 @@ async fn collect(
 
 /// `a=b&c=d`, whatever the content type says.
 fn form(bytes: &Bytes) -> Result<Fields, Reply> {
+    check_encoding(bytes)?;
     let mut fields = Fields::default();
     for (name, value) in url::form_urlencoded::parse(bytes) {
         fields.push(name.into_owned(), value.into_owned())?;
@@ -292,7 +315,7 @@ async fn multipart(content_type: &str, bytes: Bytes) -> Result<(Fields, Vec<Give
         .header(CONTENT_TYPE, content_type)
         .body(Body::from_stream(pieces(bytes)))
         .map_err(|_| Reply::bad_request("the content type cannot be read"))?;
-    // The limit of this gateway is checked already; the framework has a smaller one of its own.
+    // The limit of this gateway is checked already; the framework has its own smaller one.
     DefaultBodyLimit::disable().apply(&mut request);
     let mut parts = Multipart::from_request(request, &()).await.map_err(|_| {
         Reply::bad_request("the multipart body has no boundary").remedy("name it in Content-Type")
@@ -300,20 +323,21 @@ async fn multipart(content_type: &str, bytes: Bytes) -> Result<(Fields, Vec<Give
     let (mut fields, mut files) = (Fields::default(), Vec::new());
     while let Some(part) = parts.next_field().await.map_err(bad)? {
         let name = part.name().unwrap_or_default().to_owned();
-        match part.file_name().map(safe_name) {
-            Some(file_name) => {
-                let media_type = part
-                    .content_type()
-                    .filter(|kind| is_media_type(kind))
-                    .map(str::to_owned);
-                let given = Given::Bytes(part.bytes().await.map_err(bad)?);
-                files.push(GivenFile {
-                    name: Some(file_name),
-                    media_type,
-                    given,
-                });
-            }
-            None => fields.push(name, part.text().await.map_err(bad)?)?,
+        if let Some(file_name) = part.file_name().map(safe_name) {
+            let media_type = part
+                .content_type()
+                .filter(|kind| is_media_type(kind))
+                .map(str::to_owned);
+            let given = Given::Bytes(part.bytes().await.map_err(bad)?);
+            files.push(GivenFile {
+                name: Some(file_name),
+                media_type,
+                given,
+            });
+        } else {
+            let charset = part.content_type().and_then(charset).map(str::to_owned);
+            let bytes = part.bytes().await.map_err(bad)?;
+            fields.push(name, decoded(charset.as_deref(), bytes)?)?;
         }
         if files.len() > 100 {
             return Err(Reply::bad_request("too many files"));
@@ -348,7 +372,7 @@ mod tests {
     const LIMIT: usize = 16 << 20;
 
     async fn received(bytes: impl Into<Body>) -> Received {
-        let memory = Memory::new(64 << 20, LIMIT);
+        let memory = Memory::new(64 << 20, 2 * LIMIT);
         body(
             &HeaderMap::new(),
             bytes.into(),
@@ -394,6 +418,39 @@ mod tests {
             if content_type.starts_with("multipart") {
                 assert_eq!(files[0].name.as_deref(), Some("a.txt"));
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn characters_take_no_more_memory_than_is_counted() {
+        let part = |kind: &str, content: &[u8]| {
+            let head = format!(
+                "--x\r\nContent-Disposition: form-data; name=\"body\"\r\nContent-Type: {kind}\r\n\r\n"
+            );
+            [head.as_bytes(), content, b"\r\n--x--\r\n"].concat()
+        };
+        let multipart = "multipart/form-data; boundary=x";
+        let latin = part("text/plain; charset=\"ISO-8859-1\"", b"Gr\xfc\xdfe");
+        let (read, _) = fields(&headers(multipart), None, latin.into())
+            .await
+            .expect("read");
+        assert_eq!(read.text(&["body"]).expect("text").as_deref(), Some("Grüße"));
+        let (few, many) = (vec![0xff; 100], vec![0xff; MAX_TEXT_BYTES + 1]);
+        for (bytes, good) in [(few, true), (many, false)] {
+            let form = [b"body=".as_slice(), &bytes].concat();
+            for (kind, body) in [
+                ("application/x-www-form-urlencoded", form),
+                (multipart, part("text/plain", &bytes)),
+                (multipart, part("text/plain; charset=iso-8859-1", &bytes)),
+            ] {
+                let read = fields(&headers(kind), None, body.into()).await;
+                assert_eq!(read.is_ok(), good, "{kind}");
+                assert!(
+                    read.err()
+                        .is_none_or(|reply| reply.status() == StatusCode::BAD_REQUEST)
+                );
+            }
+            assert_eq!(received(bytes).await.text().is_ok(), good);
         }
     }
 
@@ -470,7 +527,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_comes_byte_by_byte_is_refused() {
-        let memory = Memory::new(64 << 20, LIMIT);
+        let memory = Memory::new(64 << 20, 2 * LIMIT);
         let drops = |count: usize, size: usize| {
             let drops = futures_util::stream::iter(0..count).then(move |_| async move {
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use ackpost_notify::TagFilter;
+use ackpost_apprise::{Entry, TagFilter, Values};
+use ackpost_notify::Environment;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-use super::{Opened, open};
+use super::{AuthenticatedRequest, open};
 use crate::auth::Caller;
 use crate::key::Key;
 use crate::payload::Fields;
@@ -28,7 +29,7 @@ pub(crate) async fn add(
     path: Option<Path<String>>,
     request: Request,
 ) -> Result<Reply, Reply> {
-    let Opened {
+    let AuthenticatedRequest {
         caller,
         parts,
         mut body,
@@ -37,10 +38,21 @@ pub(crate) async fn add(
     changeable(&gateway, &caller, &key)?;
     let (fields, _) = body.fields(&parts.headers, None).await?;
     let (text, format) = configuration(&fields)?;
+    save(&gateway, &caller, &key, &text, format).await
+}
+
+/// Checks a configuration and saves it for a key that the caller may change.
+pub(crate) async fn save(
+    gateway: &Gateway,
+    caller: &Caller,
+    key: &Key,
+    text: &str,
+    format: ConfigFormat,
+) -> Result<Reply, Reply> {
     if text.len() > MAX_CONFIG_BYTES {
         return Err(Reply::larger("the configuration", MAX_CONFIG_BYTES));
     }
-    let notifier = catalog::load_text(&text, format, gateway.config().guest()).await;
+    let notifier = catalog::load_text(text, format, gateway.config().guest(), gateway.catalog.known()).await;
     let problems: Vec<String> = notifier.problems().iter().map(ToString::to_string).collect();
     if notifier.is_empty() {
         let mut reply = Reply::bad_request("the configuration holds no service that can be used")
@@ -51,14 +63,23 @@ pub(crate) async fn add(
         }
         return Err(reply);
     }
+    let values = Values::new::<&str, String>([], &Environment::empty());
+    let is_foreign = |entry: &Entry| entry.foreign_schema_with(&values).is_some();
+    if !caller.may_foreign() && notifier.iter().any(is_foreign) {
+        return Err(Reply::forbidden(
+            "the configuration uses services that Apprise delivers, and this caller may not use them",
+        )
+        .remedy("use a token with the right `foreign`, or put the URLs into a file of the operator"));
+    }
     gateway
         .catalog
         .store()
-        .save(&key, format, &text)
+        .save(key, format, text)
         .map_err(|error| Reply::internal(&error))?;
-    gateway.catalog.forget_key(&key);
+    gateway.catalog.forget_key(key);
     gateway.outbox.forget_services();
     gateway.keys_changed.notify_one();
+    gateway.answers_changed.notify_one();
     let mut reply = Reply::ok("Successfully saved configuration")
         .field("services", notifier.len())
         .field("problems", problems.clone());
@@ -69,7 +90,7 @@ pub(crate) async fn add(
 }
 
 /// `config` with its `format`, or `urls`.
-fn configuration(fields: &Fields) -> Result<(String, ConfigFormat), Reply> {
+pub(crate) fn configuration(fields: &Fields) -> Result<(String, ConfigFormat), Reply> {
     if let Some(text) = fields.text(&["config"])?.filter(|text| !text.trim().is_empty()) {
         let word = fields.text(&["format"])?.unwrap_or_default();
         let format = match word.trim().to_ascii_lowercase().as_str() {
@@ -84,7 +105,7 @@ fn configuration(fields: &Fields) -> Result<(String, ConfigFormat), Reply> {
     // One URL on each line: the language of configurations splits no lines.
     let lines: Vec<String> = urls
         .iter()
-        .flat_map(|text| ackpost_notify::split_urls(text))
+        .flat_map(|text| ackpost_apprise::split_urls(text))
         .map(str::to_owned)
         .collect();
     if lines.is_empty() {
@@ -100,7 +121,7 @@ pub(crate) async fn del(
     path: Option<Path<String>>,
     request: Request,
 ) -> Result<Reply, Reply> {
-    let Opened { caller, parts, .. } = open(&gateway, request).await?;
+    let AuthenticatedRequest { caller, parts, .. } = open(&gateway, request).await?;
     let key = Key::of_request(path.as_ref().map(|path| path.0.as_str()), &parts.headers)?;
     changeable(&gateway, &caller, &key)?;
     let deleted = gateway
@@ -111,6 +132,7 @@ pub(crate) async fn del(
     gateway.catalog.forget_key(&key);
     gateway.outbox.forget_services();
     gateway.keys_changed.notify_one();
+    gateway.answers_changed.notify_one();
     Ok(if deleted {
         Reply::ok("Successfully removed configuration")
     } else {
@@ -125,7 +147,7 @@ pub(crate) async fn get(
     path: Option<Path<String>>,
     request: Request,
 ) -> Result<Response, Reply> {
-    let Opened { caller, parts, .. } = open(&gateway, request).await?;
+    let AuthenticatedRequest { caller, parts, .. } = open(&gateway, request).await?;
     let key = Key::of_request(path.as_ref().map(|path| path.0.as_str()), &parts.headers)?;
     changeable(&gateway, &caller, &key)?;
     let Some(stored) = gateway.catalog.stored(&key)? else {
@@ -150,7 +172,7 @@ pub(crate) async fn get(
 
 /// The names of all keys.
 pub(crate) async fn list(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, Reply> {
-    let Opened { caller, .. } = open(&gateway, request).await?;
+    let AuthenticatedRequest { caller, .. } = open(&gateway, request).await?;
     caller
         .may(Scope::Read, None)
         .or_else(|_| caller.may(Scope::Configure, None))?;
@@ -174,7 +196,7 @@ pub(crate) async fn urls(
     path: Option<Path<String>>,
     request: Request,
 ) -> Result<Response, Reply> {
-    let Opened { caller, parts, .. } = open(&gateway, request).await?;
+    let AuthenticatedRequest { caller, parts, .. } = open(&gateway, request).await?;
     let key = Key::of_request(path.as_ref().map(|path| path.0.as_str()), &parts.headers)?;
     caller
         .may(Scope::Read, Some(&key))
@@ -204,7 +226,7 @@ pub(crate) async fn urls(
             let url = if exposed {
                 entry.expose_url()
             } else {
-                entry.masked_url()
+                entry.short_url()
             };
             let id = entry.service().map(|service| service.url_id(8));
             json!({"id": id, "url": url, "tags": names})
@@ -214,8 +236,8 @@ pub(crate) async fn urls(
     Ok(([(CONTENT_TYPE, "application/json")], text).into_response())
 }
 
-/// May this caller change what is saved, and can it be changed at all?
-fn changeable(gateway: &Gateway, caller: &Caller, key: &Key) -> Result<(), Reply> {
+/// Refuses callers who may not change a configuration, and configurations that nobody can change over HTTP.
+pub(crate) fn changeable(gateway: &Gateway, caller: &Caller, key: &Key) -> Result<(), Reply> {
     caller.may_whole(Scope::Configure, key)?;
     readable(gateway, key)
 }

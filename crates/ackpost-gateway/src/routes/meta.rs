@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ackpost_notify::Notifier;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -20,11 +19,11 @@ use crate::token::Scope;
 /// Apprise API's health check: 200, or 417 when a message cannot be accepted or a configuration not be saved.
 pub(crate) async fn status(State(gateway): State<Arc<Gateway>>) -> Reply {
     let config = gateway.config();
-    let standing = gateway
+    let status = gateway
         .health
-        .standing(&gateway.outbox, gateway.catalog.store())
+        .status(&gateway.outbox, gateway.catalog.store())
         .await;
-    let (accepting, writable) = (standing.outbox.is_none(), standing.configurations);
+    let (accepting, writable) = (status.outbox.is_none(), status.configurations);
     let mut details = Vec::new();
     if !accepting {
         details.push("STORE_PERMISSION_ISSUE");
@@ -51,20 +50,21 @@ pub(crate) async fn status(State(gateway): State<Arc<Gateway>>) -> Reply {
         )
 }
 
-/// What services there are.
-pub(crate) async fn details() -> Response {
-    let schemas: Vec<_> = Notifier::details()
+/// Answers with the list of services.
+pub(crate) async fn details(State(gateway): State<Arc<Gateway>>) -> Response {
+    let services = gateway.catalog.known();
+    let schemas: Vec<_> = services
         .iter()
         .map(|one| {
             json!({
-                "service_name": one.service_name,
+                "service_name": one.title,
                 "service_url": one.setup_url,
                 "setup_url": one.setup_url,
                 "enabled": true,
                 "attachment_support": true,
                 "category": "native",
-                "protocols": one.protocols,
-                "secure_protocols": one.secure_protocols,
+                "protocols": one.plain_schemas,
+                "secure_protocols": one.secure_schemas,
                 "details": {"args": one.parameters.iter().map(|param| param.name).collect::<Vec<_>>()},
             })
         })
@@ -82,22 +82,22 @@ pub(crate) async fn healthz(State(gateway): State<Arc<Gateway>>) -> Reply {
     if !gateway.is_healthy() {
         return Reply::unavailable("the gateway is starting or stopping", Duration::from_secs(5));
     }
-    let standing = gateway
+    let status = gateway
         .health
-        .standing(&gateway.outbox, gateway.catalog.store())
+        .status(&gateway.outbox, gateway.catalog.store())
         .await;
-    match standing.outbox {
+    match status.outbox {
         None => Reply::ok("ok"),
         Some(reason) => {
             // The reason names folders of this machine.
-            tracing::error!(reason, "the outbox takes no messages");
-            Reply::unavailable("the outbox takes no messages", Duration::from_secs(5))
+            tracing::error!(reason, "the outbox accepts no messages");
+            Reply::unavailable("the outbox accepts no messages", Duration::from_secs(5))
                 .remedy("see the log of the gateway; most likely its disk is full")
         }
     }
 }
 
-/// Prometheus.
+/// Answers with the metrics for Prometheus.
 pub(crate) async fn metrics(
     State(gateway): State<Arc<Gateway>>,
     request: Request,
@@ -108,6 +108,9 @@ pub(crate) async fn metrics(
     let uptime = gateway.started.elapsed().as_secs();
     let lanes = gateway.outbox.lanes().await.map_err(refusal)?;
     let failing = lanes.iter().filter_map(|lane| lane.failing_seconds).max();
-    let text = metrics::page(&gateway.counters, &stats, failing, uptime);
+    let mut text = metrics::page(&gateway.counters, &stats, failing, uptime);
+    if let Some(desk) = gateway.desk() {
+        text.push_str(&metrics::acts(&desk.counts()));
+    }
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }

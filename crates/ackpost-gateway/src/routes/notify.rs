@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 
-use ackpost_notify::outbox::AcceptOptions;
-use ackpost_notify::{Asset, Diagnostic, Entry, Environment, Message, Notifier, Service, TagFilter, Values};
+use ackpost_apprise::{Entry, Notifier, TagFilter, Values};
+use ackpost_notify::{Asset, Diagnostic, Environment, Foreign, HOPS_HEADER, Message, ServiceUrl};
+use ackpost_outbox::AcceptOptions;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
 
-use super::send::{self, Order};
-use super::{Opened, open};
+use super::send::{self, SendRequest};
+use super::{AuthenticatedRequest, open};
+use crate::attach::{self, Missing};
 use crate::auth::Caller;
+use crate::hook::add_note;
 use crate::key::Key;
 use crate::payload::Payload;
 use crate::reply::Reply;
 use crate::state::Gateway;
 use crate::token::Scope;
-use crate::{attach, catalog, key};
+use crate::{catalog, key, signature};
 
-/// Most services one request may name.
+/// Maximum number of services one request may name.
 const MAX_URLS_BYTES: usize = 64 << 10;
 
 /// To the services of a stored key.
@@ -30,23 +34,28 @@ pub(crate) async fn with_key(
     to_key(&gateway, Key::parse(&key)?, opened).await
 }
 
-async fn to_key(gateway: &Gateway, key: Key, opened: Opened) -> Result<Reply, Reply> {
-    let Opened {
+async fn to_key(gateway: &Gateway, key: Key, opened: AuthenticatedRequest) -> Result<Reply, Reply> {
+    let AuthenticatedRequest {
         caller,
         parts,
         mut body,
     } = opened;
     caller.may(Scope::Notify, Some(&key))?;
-    recursion(gateway, &parts.headers)?;
+    signature::require(gateway, &key, false)?;
+    let hops = hops(gateway, &parts.headers)?;
     let (fields, files) = body.fields(&parts.headers, parts.uri.query()).await?;
     let payload = Payload::from_fields(&fields, files, body.into_share())?;
     drop(fields);
     let Some(services) = key_services(gateway, &key).await? else {
         tracing::warn!(%key, "a request named a key without a configuration; nothing was sent");
-        return Ok(Reply::no_content().remedy("there is no configuration under this key"));
+        return Ok(Reply::no_content().remedy("this key has no configuration"));
     };
     let wait = send::wait(gateway, &parts, payload.wait);
-    deliver(gateway, &caller, Some(&key), &services, payload, wait).await
+    let origin = PayloadOrigin {
+        key: Some(&key),
+        hops,
+    };
+    deliver(gateway, &caller, origin, &services, payload, wait).await
 }
 
 /// To URLs that come with the request, or to those of the operator; or, when a header names one, to a key.
@@ -56,13 +65,13 @@ pub(crate) async fn stateless(State(gateway): State<Arc<Gateway>>, request: Requ
         let key = Key::of_request(None, &opened.parts.headers)?;
         return to_key(&gateway, key, opened).await;
     }
-    let Opened {
+    let AuthenticatedRequest {
         caller,
         parts,
         mut body,
     } = opened;
     caller.may(Scope::Urls, None)?;
-    recursion(&gateway, &parts.headers)?;
+    let hops = hops(&gateway, &parts.headers)?;
     let config = gateway.config();
     if !config.stateless {
         return Err(Reply::forbidden("sending without a key is switched off").remedy("use /notify/KEY"));
@@ -74,19 +83,20 @@ pub(crate) async fn stateless(State(gateway): State<Arc<Gateway>>, request: Requ
         return Err(Reply::larger("the list of URLs", MAX_URLS_BYTES));
     }
     let services = match (payload.urls.is_empty(), &config.stateless_urls) {
-        (false, _) => catalog::load_urls(&payload.urls, config.guest()),
+        (false, _) => catalog::load_urls(&payload.urls, config.guest(), gateway.catalog.known()),
         (true, Some(file)) => gateway.catalog.load_file(file).await?,
-        (true, None) => return Ok(Reply::no_content().remedy("the request names no URLs")),
+        (true, None) => return Ok(Reply::no_content().remedy("the request has no URLs")),
     };
     if services.is_empty() {
         let causes: Vec<_> = services.problems().iter().map(send::told).collect();
         let causes = causes.join(" | ");
         // The answer has no body that could say so.
-        tracing::warn!(%causes, "a request named no valid URL; nothing was sent");
+        tracing::warn!(%causes, "a request had no valid URL; nothing was sent");
         return Ok(Reply::no_content().remedy(format!("no valid URL: {causes}")));
     }
     let wait = send::wait(&gateway, &parts, payload.wait);
-    deliver(&gateway, &caller, None, &services, payload, wait).await
+    let origin = PayloadOrigin { key: None, hops };
+    deliver(&gateway, &caller, origin, &services, payload, wait).await
 }
 
 /// The services of a key, the operator's file first.
@@ -96,25 +106,51 @@ pub(crate) async fn key_services(gateway: &Gateway, key: &Key) -> Result<Option<
     gateway.catalog.services(key, file.as_deref(), guest).await
 }
 
+/// The way on which a payload came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PayloadOrigin<'a> {
+    pub(crate) key: Option<&'a Key>,
+    /// Number of gateways that the message went through, this one included.
+    pub(crate) hops: u32,
+}
+
 /// Hands a payload to the services that its tags choose.
 pub(crate) async fn deliver(
     gateway: &Gateway,
     caller: &Caller,
-    key: Option<&Key>,
+    origin: PayloadOrigin<'_>,
     services: &Notifier,
     mut payload: Payload,
     wait: std::time::Duration,
 ) -> Result<Reply, Reply> {
-    let filter = payload.filter.unwrap_or(TagFilter::All);
-    let attachments = attach::resolve(payload.files, &gateway.config().attach, &mut payload.share).await?;
+    let filter = payload.filter.take().unwrap_or(TagFilter::All);
+    let config = gateway.config();
+    let (attachments, missing) = attach::resolve_all(
+        std::mem::take(&mut payload.files),
+        &config.attach,
+        &mut payload.share,
+        Missing::NameFetched,
+        Instant::now() + config.fetch_time(),
+    )
+    .await?;
+    for file in &missing {
+        add_note(
+            &mut payload.body,
+            payload.format,
+            &format!("(file missing: {file})"),
+        );
+    }
     let mut message = Message::new(payload.body)
         .title(payload.title)
         .kind(payload.kind)
-        .input_format(payload.format);
+        .input_format(payload.format)
+        .hops(origin.hops);
     message.attachments = attachments;
+    gateway.config().signs.add(&mut message);
     let mut order = order(caller, services, &filter, message)?;
     order.options.ttl = payload.ttl;
-    order.options.origin = key.map(Key::to_string);
+    order.options.missing_files = missing;
+    order.options.origin = origin.key.map(Key::to_string);
     order.wait = wait;
     order.share = Some(payload.share);
     send::accept(gateway, order).await
@@ -126,7 +162,7 @@ pub(crate) fn order(
     services: &Notifier,
     filter: &TagFilter,
     message: Message,
-) -> Result<Order, Reply> {
+) -> Result<SendRequest, Reply> {
     let chosen = caller.choose(services.iter(), filter);
     let mut problems: Vec<Diagnostic> = services
         .problems()
@@ -138,6 +174,11 @@ pub(crate) fn order(
     let values = Values::new::<&str, String>([], &Environment::empty());
     for entry in &chosen {
         match service_of(entry, &values) {
+            Ok(service) if service.foreign_schema().is_some() => match rule(caller, services, &service) {
+                Ok(true) => usable.push(service),
+                Ok(false) => {}
+                Err(problem) => problems.push(problem),
+            },
             Ok(service) => {
                 problems.extend(
                     service
@@ -152,11 +193,8 @@ pub(crate) fn order(
         }
     }
     if usable.is_empty() {
-        let mut reply = Reply::new(
-            StatusCode::FAILED_DEPENDENCY,
-            "no service is meant by this request",
-        )
-        .remedy("check the tags, and the configuration of the key");
+        let mut reply = Reply::new(StatusCode::FAILED_DEPENDENCY, "no service matches this request")
+            .remedy("check the tags, and the configuration of the key");
         let problems: Vec<String> = problems.iter().map(send::told).collect();
         reply = reply.field("problems", problems.clone());
         for problem in problems {
@@ -164,41 +202,67 @@ pub(crate) fn order(
         }
         return Err(reply);
     }
-    Ok(Order {
+    Ok(SendRequest {
         message,
         services: usable,
         problems,
-        options: AcceptOptions {
-            asset: Some(services.asset())
+        options: AcceptOptions::default().with_asset(
+            Some(services.asset())
                 .filter(|asset| **asset != Asset::default())
                 .cloned(),
-            ..AcceptOptions::default()
-        },
+        ),
         wait: std::time::Duration::ZERO,
         share: None,
     })
 }
 
-fn service_of(entry: &Entry, values: &Values) -> Result<Service, Diagnostic> {
+/// Returns true if a service that Apprise delivers is used, false if the configuration leaves such services out.
+fn rule(caller: &Caller, services: &Notifier, service: &ServiceUrl) -> Result<bool, Diagnostic> {
+    let schema = service.foreign_schema().unwrap_or_default();
+    if service.common().guest.is_some() && !caller.may_foreign() {
+        return Err(Diagnostic::error(
+            format!(
+                "{schema}:// came over HTTP, and this caller may not name services that Apprise delivers"
+            ),
+            "use a token with the right `foreign`, or put the URL into a file of the operator",
+        ));
+    }
+    match services.asset().foreign.unwrap_or_default() {
+        Foreign::Apprise => Ok(true),
+        Foreign::Skip => Ok(false),
+        Foreign::Fail => Err(Diagnostic::error(
+            format!(
+                "{schema}:// would go through Apprise, and the configuration of the key says `foreign: fail`"
+            ),
+            "write `foreign: apprise` into the configuration to hand it to an installed Apprise",
+        )),
+    }
+}
+
+fn service_of(entry: &Entry, values: &Values) -> Result<ServiceUrl, Diagnostic> {
     entry.resolve(values)
 }
 
-/// Gateways may call one another, but not in a circle.
-fn recursion(gateway: &Gateway, headers: &HeaderMap) -> Result<(), Reply> {
-    let Some(value) = headers.get("x-apprise-recursion-count") else {
-        return Ok(());
+/// Returns the number of gateways that a message went through, this one included. Gateways may call one another, but not
+/// in a loop.
+pub(crate) fn hops(gateway: &Gateway, headers: &HeaderMap) -> Result<u32, Reply> {
+    let Some(value) = headers.get(HOPS_HEADER) else {
+        return Ok(1);
     };
-    let count: i64 = value
+    let count: u64 = value
         .to_str()
         .ok()
         .and_then(|text| text.trim().parse().ok())
-        .filter(|count| *count >= 0)
-        .ok_or_else(|| Reply::bad_request("X-Apprise-Recursion-Count is no number"))?;
-    if count > i64::from(gateway.config().max_recursion) {
-        return Err(
-            Reply::new(StatusCode::NOT_ACCEPTABLE, "the recursion limit is reached")
-                .remedy("this gateway calls itself over others; see max_recursion in gateway.toml"),
-        );
-    }
-    Ok(())
+        .ok_or_else(|| Reply::bad_request("X-Apprise-Recursion-Count is not a number"))?;
+    next_hop(gateway, count).ok_or_else(|| {
+        Reply::new(StatusCode::NOT_ACCEPTABLE, "the recursion limit is reached").remedy(
+            "the request went through too many gateways, perhaps in a loop; see max_recursion in gateway.toml",
+        )
+    })
+}
+
+/// Counts this gateway after `count` others; `None` if there were too many.
+pub(crate) fn next_hop(gateway: &Gateway, count: u64) -> Option<u32> {
+    let count = u32::try_from(count).ok()?;
+    (count <= gateway.config().max_recursion).then(|| count.saturating_add(1))
 }

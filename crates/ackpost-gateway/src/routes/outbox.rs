@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use ackpost_notify::outbox::{Entry, Filter, OutboxId, Selection};
+use ackpost_outbox::{Entry, Filter, OutboxId, Selection};
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use super::send::refusal;
-use super::{Opened, open};
+use super::{AuthenticatedRequest, open};
 use crate::auth::Caller;
 use crate::reply::Reply;
 use crate::state::Gateway;
@@ -23,7 +23,7 @@ pub(crate) async fn one(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Reply> {
-    let Opened { caller, parts, .. } = open(&gateway, request).await?;
+    let AuthenticatedRequest { caller, parts, .. } = open(&gateway, request).await?;
     let by_key = caller.may(Scope::Notify, None).is_ok() || caller.may(Scope::Outbox, None).is_ok();
     let by_urls = caller.may(Scope::Urls, None).is_ok();
     if !by_key && !by_urls {
@@ -58,7 +58,7 @@ pub(crate) async fn one(
 
 /// The latest entries: `?state=dead,waiting&target=…&limit=…&before=ID`.
 pub(crate) async fn list(State(gateway): State<Arc<Gateway>>, request: Request) -> Result<Response, Reply> {
-    let Opened { caller, parts, .. } = open(&gateway, request).await?;
+    let AuthenticatedRequest { caller, parts, .. } = open(&gateway, request).await?;
     caller.may(Scope::Outbox, None)?;
     let filter = filter(parts.uri.query().unwrap_or_default())?;
     let reach = caller.reach(&gateway).await?;
@@ -82,7 +82,7 @@ pub(crate) fn filter(query: &str) -> Result<Filter, Reply> {
                     .filter(|word| !word.trim().is_empty() && *word != "all")
                 {
                     let state = word.parse().map_err(|error| {
-                        Reply::bad_request("this is no state of an entry").remedy(format!("{error}"))
+                        Reply::bad_request("unknown state of an entry").remedy(format!("{error}"))
                     })?;
                     filter.states.push(state);
                 }
@@ -91,7 +91,7 @@ pub(crate) fn filter(query: &str) -> Result<Filter, Reply> {
             "limit" if !value.is_empty() => {
                 let limit: usize = value
                     .parse()
-                    .map_err(|_| Reply::bad_request("the limit is no number"))?;
+                    .map_err(|_| Reply::bad_request("the limit is not a number"))?;
                 filter.limit = limit.clamp(1, 1_000);
             }
             "before" if !value.is_empty() => filter.before = Some(parse(value)?),
@@ -107,7 +107,7 @@ pub(crate) async fn change(
     Path((id, action)): Path<(String, String)>,
     request: Request,
 ) -> Result<Reply, Reply> {
-    let Opened { caller, .. } = open(&gateway, request).await?;
+    let AuthenticatedRequest { caller, .. } = open(&gateway, request).await?;
     apply(&gateway, &caller, &id, &action).await
 }
 
@@ -121,7 +121,7 @@ pub(crate) async fn apply(
     caller.may(Scope::Outbox, None)?;
     let id = parse(id)?;
     if !matches!(action, "retry" | "drop") {
-        return Err(Reply::not_found("there is no such action").remedy("use retry or drop"));
+        return Err(Reply::not_found("unknown action").remedy("use retry or drop"));
     }
     reached(gateway, caller, &id).await?;
     let selection = Selection::Ids(vec![id]);
@@ -134,7 +134,7 @@ pub(crate) async fn apply(
     if changed == 0 {
         return Err(
             Reply::new(axum::http::StatusCode::CONFLICT, "nothing was changed")
-                .remedy("the message is not there, or already final"),
+                .remedy("the message does not exist, or is already final"),
         );
     }
     Ok(Reply::ok(format!("the message {done}")))
@@ -155,6 +155,6 @@ fn parse(id: &str) -> Result<OutboxId, Reply> {
 }
 
 fn unknown() -> Reply {
-    Reply::not_found("there is no such message in the outbox")
-        .remedy("ids are given when a message is accepted; delivered ones are forgotten after a while")
+    Reply::not_found("the outbox has no message with this id")
+        .remedy("the answer to a message contains its id; delivered messages are removed after a while")
 }

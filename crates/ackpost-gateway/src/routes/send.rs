@@ -1,11 +1,11 @@
-//! From a checked message to the outbox, and what the client is told.
+//! Storing of a checked message in the outbox, and the answer to the client.
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ackpost_notify::outbox::{AcceptOptions, Accepted, Entry as Queued, OutboxError, OutboxId, State};
-use ackpost_notify::{Diagnostic, Message, Service};
+use ackpost_notify::{Attachment, Diagnostic, Message, ServiceUrl};
+use ackpost_outbox::{AcceptOptions, Accepted, Entry as Queued, MessageCopy, OutboxError, OutboxId, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use serde_json::{Value, json};
@@ -15,10 +15,10 @@ use crate::reply::Reply;
 use crate::state::Gateway;
 
 /// A message, where it goes, and how the client wants to hear of it.
-pub(crate) struct Order {
+pub(crate) struct SendRequest {
     pub(crate) message: Message,
-    pub(crate) services: Vec<Service>,
-    /// What of the configuration or the URLs did not load.
+    pub(crate) services: Vec<ServiceUrl>,
+    /// Problems of the configuration or the URLs that did not load.
     pub(crate) problems: Vec<Diagnostic>,
     pub(crate) options: AcceptOptions,
     pub(crate) wait: Duration,
@@ -26,7 +26,7 @@ pub(crate) struct Order {
     pub(crate) share: Option<Share>,
 }
 
-impl Order {
+impl SendRequest {
     /// Bytes of its text and files.
     fn bytes(&self) -> usize {
         let files = self.message.attachments.iter().map(|file| match &file.source {
@@ -37,35 +37,74 @@ impl Order {
     }
 }
 
-/// Stores the message durably; then, if asked to, waits for what becomes of it.
-pub(crate) async fn accept(gateway: &Gateway, mut order: Order) -> Result<Reply, Reply> {
-    let services: Vec<&Service> = order.services.iter().collect();
-    let turn = gateway.memory.turn(order.bytes()).await;
+/// Stores the message durably; then, if asked to, waits for the outcome.
+pub(crate) async fn accept(gateway: &Gateway, mut order: SendRequest) -> Result<Reply, Reply> {
+    let services: Vec<&ServiceUrl> = order.services.iter().collect();
+    let permit = gateway.memory.permit(order.bytes()).await;
     let accepted = gateway
         .outbox
         .accept(&order.message, &services, &order.options)
         .await;
-    gateway.health.accepted(accepted.as_ref().err());
+    gateway.health.accepted(&gateway.outbox, accepted.as_ref().err());
     let accepted = accepted.map_err(refusal)?;
-    let Order { problems, wait, .. } = {
+    let SendRequest {
+        problems,
+        wait,
+        options,
+        ..
+    } = {
         order.message = Message::default();
         order.share = None;
-        drop(turn);
+        drop(permit);
         order
     };
+    let missing = options.missing_files;
     gateway
         .counters
         .accepted
         .fetch_add(accepted.len() as u64, Ordering::Relaxed);
     if wait.is_zero() || accepted.is_empty() {
-        return Ok(stored(&accepted, &problems));
+        return Ok(stored(&accepted, &problems, &missing));
     }
     let ids: Vec<OutboxId> = accepted.iter().map(|one| one.id.clone()).collect();
     let entries = gateway.outbox.wait(&ids, wait).await.map_err(refusal)?;
-    Ok(outcomes(&entries, &problems))
+    Ok(outcomes(&entries, &problems, &missing))
 }
 
-/// How long to wait: what the request says (`Prefer: wait=10`, `wait`), else what the gateway is set to.
+/// Stores copies of a message with the same files durably: all of them or none.
+pub(crate) async fn accept_copies(
+    gateway: &Gateway,
+    files: &[Attachment],
+    orders: &[SendRequest],
+) -> Result<Vec<Accepted>, Reply> {
+    let services: Vec<Vec<&ServiceUrl>> = orders
+        .iter()
+        .map(|order| order.services.iter().collect())
+        .collect();
+    let copies = orders.iter().zip(&services).map(|(order, services)| MessageCopy {
+        message: &order.message,
+        services,
+        options: &order.options,
+    });
+    let permit = gateway
+        .memory
+        .permit(orders.iter().map(SendRequest::bytes).sum())
+        .await;
+    let accepted = gateway
+        .outbox
+        .accept_copies(files, &copies.collect::<Vec<_>>())
+        .await;
+    drop(permit);
+    gateway.health.accepted(&gateway.outbox, accepted.as_ref().err());
+    let accepted = accepted.map_err(refusal)?;
+    gateway
+        .counters
+        .accepted
+        .fetch_add(accepted.len() as u64, Ordering::Relaxed);
+    Ok(accepted)
+}
+
+/// Returns the time to wait: that of the request (`Prefer: wait=10`, `wait`), else that of the gateway.
 pub(crate) fn wait(gateway: &Gateway, parts: &Parts, asked: Option<Duration>) -> Duration {
     let config = gateway.config();
     let prefer = parts
@@ -84,7 +123,7 @@ pub(crate) fn wait(gateway: &Gateway, parts: &Parts, asked: Option<Duration>) ->
     asked.or(preferred).unwrap_or(config.wait).min(most)
 }
 
-/// What the outbox could not do, as an answer.
+/// Returns the answer for an error of the outbox.
 pub(crate) fn refusal(error: OutboxError) -> Reply {
     let remedy = error.remedy();
     if error.is_full() {
@@ -99,24 +138,31 @@ pub(crate) fn refusal(error: OutboxError) -> Reply {
         );
     }
     match error {
-        error @ (OutboxError::Attachment { .. } | OutboxError::TooLarge { .. } | OutboxError::Rule(_)) => {
-            Reply::bad_request(error.to_string()).remedy(remedy)
-        }
+        error @ (OutboxError::Attachment { .. }
+        | OutboxError::TooLarge { .. }
+        | OutboxError::TooManyTargets { .. }
+        | OutboxError::Unsendable { .. }
+        | OutboxError::Rule(_)) => Reply::bad_request(error.to_string()).remedy(remedy),
         error => Reply::internal(&error),
     }
 }
 
-fn stored(accepted: &[Accepted], problems: &[Diagnostic]) -> Reply {
+fn stored(accepted: &[Accepted], problems: &[Diagnostic], missing: &[String]) -> Reply {
     let targets = accepted.len();
     let text = format!(
         "stored for {targets} {}",
         if targets == 1 { "target" } else { "targets" }
     );
-    let mut reply = status_of(
-        problems.is_empty() && targets > 0,
-        text,
-        "some of the services could not be used",
-    );
+    let failure = match (problems.is_empty(), missing.is_empty()) {
+        (true, false) => "the message lacks a file",
+        (false, false) => "some of the services could not be used, and the message lacks a file",
+        _ => "some of the services could not be used",
+    };
+    let good = problems.is_empty() && missing.is_empty() && targets > 0;
+    let mut reply = status_of(good, text, failure);
+    for file in missing {
+        reply = reply.line(format!("file missing: {file}"));
+    }
     for one in accepted {
         reply = reply.line(format!("{} {} {}", one.id, one.state, one.target));
     }
@@ -126,34 +172,46 @@ fn stored(accepted: &[Accepted], problems: &[Diagnostic]) -> Reply {
     finish(reply, "queued", json!(accepted), details.collect(), problems)
 }
 
-fn outcomes(entries: &[Queued], problems: &[Diagnostic]) -> Reply {
-    let delivered = entries
+fn outcomes(entries: &[Queued], problems: &[Diagnostic], missing: &[String]) -> Reply {
+    let taken = entries
         .iter()
         .filter(|entry| entry.state == State::Delivered)
         .count();
+    let handed_over = entries.iter().filter(|entry| is_handed_over(entry)).count();
     let failed = entries
         .iter()
         .filter(|entry| matches!(entry.state, State::Partial | State::Dead | State::Dropped))
         .count();
-    let word = match (delivered, failed) {
-        (d, 0) if d == entries.len() => "delivered",
+    let word = match (taken, failed) {
+        // The weakest of the results.
+        (t, 0) if t == entries.len() && handed_over > 0 => "handed-over",
+        (t, 0) if t == entries.len() => "delivered",
         (0, f) if f == entries.len() && entries.iter().all(|entry| entry.state != State::Partial) => {
             "refused"
         }
         (_, 0) => "queued",
         _ => "partial",
     };
-    // What did not load is not among the targets that are counted.
+    // Services that did not load are not among the targets that are counted.
     let whose = if problems.is_empty() { "" } else { " of the others" };
-    let text = format!("delivered to {delivered} of {} targets{whose}", entries.len());
+    let delivered = taken.saturating_sub(handed_over);
+    let mut text = format!("delivered to {delivered} of {} targets{whose}", entries.len());
+    if handed_over > 0 {
+        let _ = write!(text, ", handed over without proof for {handed_over}");
+    }
     let failure = match (failed, problems.is_empty()) {
-        (0, _) => "some of the services could not be used",
+        (0, true) => "the message lacks a file",
+        (0, false) => "some of the services could not be used",
         (_, true) => "one or more notifications could not be sent",
         (_, false) => {
             "some of the services could not be used, and one or more notifications could not be sent"
         }
     };
-    let mut reply = status_of(problems.is_empty() && failed == 0, text, failure);
+    let good = problems.is_empty() && failed == 0 && missing.is_empty();
+    let mut reply = status_of(good, text, failure);
+    for file in missing {
+        reply = reply.line(format!("file missing: {file}"));
+    }
     let mut details = Vec::new();
     for entry in entries {
         let level = match entry.state {
@@ -196,8 +254,8 @@ fn finish(
         .field("details", details)
 }
 
-/// A problem as it is told over HTTP: with the name of its file and the place in it. In which folder of this machine the
-/// operator keeps it is in the log.
+/// Returns a problem in the form for HTTP: with the name of its file and the position in it. Only the log has the
+/// folder of the file.
 pub(crate) fn told(problem: &Diagnostic) -> String {
     let mut problem = problem.clone();
     if let Some(file) = &mut problem.file
@@ -208,8 +266,26 @@ pub(crate) fn told(problem: &Diagnostic) -> String {
     problem.to_string()
 }
 
-/// One line on where an entry stands.
+/// True if an entry ended as a success without proof.
+pub(crate) fn is_handed_over(entry: &Queued) -> bool {
+    entry.state == State::Delivered
+        && entry
+            .outcome
+            .as_ref()
+            .is_some_and(ackpost_notify::Outcome::is_handed_over)
+}
+
+/// Returns one line about the state of an entry.
 pub(crate) fn describe(entry: &Queued) -> String {
+    if is_handed_over(entry)
+        && let Some(ackpost_notify::Outcome::Delivered { confirmed_by, .. }) = &entry.outcome
+    {
+        let by = match confirmed_by {
+            ackpost_notify::Confirmation::Apprise => "Apprise reported success; Ackpost cannot see further",
+            _ => "it was taken without proof of the delivery",
+        };
+        return format!("handed-over {}; {by}", entry.target);
+    }
     let mut text = format!("{} {}", entry.state, entry.target);
     if entry.state == State::Delivered {
         if let Some(ackpost_notify::Outcome::Delivered { confirmed_by, id }) = &entry.outcome {
@@ -237,7 +313,7 @@ pub(crate) fn describe(entry: &Queued) -> String {
 fn log(level: &str, text: &str) -> Value {
     json!([
         level,
-        ackpost_notify::outbox::time_text(std::time::SystemTime::now()),
+        ackpost_outbox::time_text(std::time::SystemTime::now()),
         text
     ])
 }

@@ -5,23 +5,30 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::asset::Asset;
-use crate::config::fetch_failure;
 use crate::message::{Attachment, AttachmentSource};
 use crate::problem::Diagnostic;
 
-use super::{ConnectionOptions, File};
+use super::delivery::File;
+use super::fetch::{FetchError, FetchRequest, shown_address};
+use super::pool::ConnectionOptions;
 
-/// How long an attachment may take to be fetched, however steadily its server trickles.
+/// Longest time for fetching an attachment, even if its server keeps sending slowly.
 const FETCH_TIME: Duration = Duration::from_mins(10);
 
 impl Attachment {
-    /// Reads it into memory.
+    /// Reads the attachment into memory.
+    ///
+    /// # Errors
+    /// The file cannot be read or fetched, or is larger than allowed.
     pub async fn load(&self, options: &ConnectionOptions) -> Result<File, Diagnostic> {
         load_one(self, options, &Asset::default()).await
     }
 
-    /// How many bytes it has, without a network: `None` for an address. Errors are those that would stop a send, the
-    /// size above `limit` bytes among them.
+    /// Returns the size in bytes without using the network; `None` for an address. Errors are those that would stop a
+    /// send; one of them is a size above `limit` bytes.
+    ///
+    /// # Errors
+    /// The path is not a file, cannot be read, or is larger than `limit`.
     pub fn size(&self, limit: u64) -> Result<Option<u64>, Diagnostic> {
         let path = match &self.source {
             AttachmentSource::Bytes(bytes) => return Ok(Some(bytes.len() as u64)),
@@ -38,7 +45,7 @@ impl Attachment {
     pub fn shown(&self) -> String {
         match &self.source {
             AttachmentSource::File(path) => path.display().to_string(),
-            AttachmentSource::Url(url) => shown_url(url),
+            AttachmentSource::Url(url) => shown_address(url),
             AttachmentSource::Bytes(_) => self.file_name(),
         }
     }
@@ -109,41 +116,14 @@ async fn load_one(one: &Attachment, options: &ConnectionOptions, asset: &Asset) 
     })
 }
 
-/// Schema, host and path of an address: no credentials, no query.
-fn shown_url(url: &str) -> String {
-    match ::url::Url::parse(url) {
-        Ok(url) => {
-            let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-            let host = url.host_str().unwrap_or_default();
-            format!("{}://{host}{port}{}", url.scheme(), url.path())
-        }
-        Err(_) => "(address)".to_owned(),
-    }
-}
-
 async fn fetch(url: &str, options: &ConnectionOptions, asset: &Asset) -> Result<Bytes, String> {
-    let client = options.http_client(
-        true,
-        Duration::from_secs(4),
-        options.attachment_silence,
-        &asset.app_id,
-    )?;
-    let fail = |error: reqwest::Error| format!("cannot be fetched: {}", fetch_failure(&error));
-    let mut response = client.get(url).send().await.map_err(fail)?;
-    if !response.status().is_success() {
-        return Err(format!(
-            "cannot be fetched: the server answered {}",
-            response.status()
-        ));
+    let most = options.attachment_bytes;
+    let request = FetchRequest::new(url, most, &asset.app_id).with_read(options.attachment_silence);
+    match options.fetch(&request).await {
+        Ok(fetched) => Ok(Bytes::from(fetched.bytes)),
+        Err(FetchError::TooLarge) => Err(format!("is larger than {most} bytes")),
+        Err(error) => Err(error.to_string()),
     }
-    let mut bytes = Vec::new();
-    while let Some(part) = response.chunk().await.map_err(fail)? {
-        bytes.extend_from_slice(&part);
-        if bytes.len() as u64 > options.attachment_bytes {
-            return Err(format!("is larger than {} bytes", options.attachment_bytes));
-        }
-    }
-    Ok(Bytes::from(bytes))
 }
 
 /// The media type of a file name, by its extension.

@@ -1,6 +1,5 @@
 //! One target of one service: its attempts, in order.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,40 +7,17 @@ use tokio::time::Instant;
 
 use crate::outcome::{Confirmation, Outcome};
 use crate::report::Pieces;
-use crate::service::{Service, Wire};
+use crate::service::encoded::Encoded;
+use crate::service::loaded::ServiceUrl;
+use crate::service::target::Target;
 
-use super::{AttemptResult, ConnectionPool, File, Parcel};
+use super::delivery::{Attempt, Delivery, File};
+use super::pool::ConnectionPool;
 
 /// Longest wait that a server may ask for within one run; longer ones end the attempts.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
-/// Times of the last posts of one lane.
-#[derive(Debug, Default)]
-pub(crate) struct Pace(VecDeque<Instant>);
-
-impl Pace {
-    /// Takes a place now, or says how long to wait for one.
-    pub(crate) fn take(&mut self, now: Instant, posts: u32, window: Duration) -> Option<Duration> {
-        while self
-            .0
-            .front()
-            .is_some_and(|first| now.duration_since(*first) >= window)
-        {
-            self.0.pop_front();
-        }
-        if self.0.len() < posts as usize {
-            self.0.push_back(now);
-            return None;
-        }
-        self.0.front().map(|first| {
-            window
-                .saturating_sub(now.duration_since(*first))
-                .max(Duration::from_millis(1))
-        })
-    }
-}
-
-/// What is known about a lane so far; readable from outside while it runs, so that a time limit loses nothing.
+/// State of a lane so far. It can be read from outside while the lane runs, so that a time limit loses nothing.
 #[derive(Clone, Debug)]
 pub(super) struct LaneState {
     pub(super) attempts: u32,
@@ -50,6 +26,8 @@ pub(super) struct LaneState {
     pub(super) elapsed: Duration,
     pub(super) notes: Vec<String>,
     pub(super) started: Instant,
+    /// A piece that was not confirmed may have arrived: it is on its way now, or an earlier attempt left this open.
+    pub(super) may_have_arrived: bool,
 }
 
 impl LaneState {
@@ -61,6 +39,7 @@ impl LaneState {
             elapsed: Duration::ZERO,
             notes: Vec::new(),
             started: Instant::now(),
+            may_have_arrived: false,
         }
     }
 }
@@ -74,24 +53,27 @@ pub(super) fn with<T>(state: &Shared, change: impl FnOnce(&mut LaneState) -> T) 
 
 /// Everything a lane needs.
 pub(super) struct Lane<'a> {
-    pub(super) service: &'a Service,
-    pub(super) courier: &'a ConnectionPool,
-    pub(super) target: crate::service::Target,
-    pub(super) pieces: Vec<Wire>,
+    pub(super) service: &'a ServiceUrl,
+    pub(super) pool: &'a ConnectionPool,
+    pub(super) target: Target,
+    pub(super) pieces: Vec<Encoded>,
     pub(super) files: Arc<[File]>,
     pub(super) retry: u32,
 }
 
 impl Lane<'_> {
-    /// Attempts until every piece is accepted, one is refused for good, or the attempts are used up. A piece that was
+    /// Attempts until every piece is accepted, one is permanently refused, or the attempts are used up. A piece that was
     /// accepted is never sent again.
     pub(super) async fn run(self, state: &Shared) {
         with(state, |state| state.started = Instant::now());
         let mut pending = self.pieces.clone();
-        let mut taken = Taken::default();
+        let mut taken = Accepted::default();
         let mut repeat = vec![false; pending.len()];
         for attempt in 0..=self.retry {
-            with(state, |state| state.attempts = attempt + 1);
+            with(state, |state| {
+                state.attempts = attempt + 1;
+                state.may_have_arrived = true;
+            });
             let mut results = self.attempt(&mut pending, taken.is_empty(), &repeat).await;
             for (result, _) in results.iter_mut().zip(&repeat).filter(|(_, repeat)| **repeat) {
                 say_open(result);
@@ -99,7 +81,7 @@ impl Lane<'_> {
             for (repeat, result) in repeat.iter_mut().zip(&results) {
                 *repeat = result.leaves_doubt(*repeat);
             }
-            // What was taken is not sent again.
+            // A piece that was taken is not sent again.
             let mut taken_now = results.iter().map(|result| result.outcome.is_taken());
             repeat.retain(|_| !taken_now.next().unwrap_or_default());
             let (left, failure) = settle(pending, results, &mut taken, state);
@@ -107,7 +89,7 @@ impl Lane<'_> {
             let outcome = failure.unwrap_or_else(|| taken.outcome());
             let last = attempt == self.retry;
             tracing::debug!(
-                target = %self.service.endpoint().target_label(&self.target),
+                target = %self.service.target_label(&self.target),
                 attempt = attempt + 1,
                 accepted = taken.accepted.len(),
                 left = pending.len(),
@@ -123,6 +105,7 @@ impl Lane<'_> {
                 _ => None,
             };
             with(state, |state| {
+                state.may_have_arrived = repeat.contains(&true);
                 state.elapsed = state.started.elapsed();
                 state.outcome = Some(outcome);
             });
@@ -133,22 +116,23 @@ impl Lane<'_> {
         }
     }
 
-    /// One attempt. Where a server limits posts, pieces go one by one, each when there is room for it.
+    /// Makes one attempt. If a server limits posts, pieces go one by one, each when the limit allows it.
     ///
     /// A piece that got its final form on the way (files uploaded, quoted message looked up) keeps it in `pending`: a
     /// repeat must be the same bytes, or the server could not be asked whether it has them already.
-    async fn attempt(&self, pending: &mut [Wire], first: bool, repeat: &[bool]) -> Vec<AttemptResult> {
+    async fn attempt(&self, pending: &mut [Encoded], first: bool, repeat: &[bool]) -> Vec<Attempt> {
         let final_forms = Arc::new(Mutex::new(Vec::new()));
-        let parcel = |from: usize, wires: Vec<Wire>, files: Arc<[File]>| {
+        let delivery = |from: usize, pieces: Vec<Encoded>, files: Arc<[File]>| {
             let final_forms = Arc::clone(&final_forms);
-            Parcel {
+            Delivery {
                 target: self.target.clone(),
-                wires,
+                pieces,
                 files,
                 repeat: repeat[from..].to_vec(),
-                fixed: Some(Arc::new(move |n, wire| {
+                since: None,
+                on_encoded: Some(Arc::new(move |n, piece| {
                     let mut forms = final_forms.lock().unwrap_or_else(PoisonError::into_inner);
-                    forms.push((from + n, wire));
+                    forms.push((from + n, piece));
                     Box::pin(std::future::ready(true))
                 })),
             }
@@ -161,15 +145,15 @@ impl Lane<'_> {
         };
         if let Some((posts, window)) = self.service.pace() {
             let lane = format!("{}/{}", self.service.url_id(16), self.target.address);
-            for (n, wire) in pending.iter().enumerate() {
-                self.courier.pace(&lane, posts, window).await;
+            for (n, piece) in pending.iter().enumerate() {
+                self.pool.pace(&lane, posts, window).await;
                 let files = if n == 0 {
                     Arc::clone(&files)
                 } else {
                     Arc::default()
                 };
-                let parcel = parcel(n, vec![wire.clone()], files);
-                let result = self.courier.deliver(self.service, &parcel).await;
+                let delivery = delivery(n, vec![piece.clone()], files);
+                let result = self.service.deliver(self.pool, &delivery).await;
                 let accepted = result.iter().all(|result| result.outcome.is_taken());
                 results.extend(result);
                 if !accepted {
@@ -177,13 +161,13 @@ impl Lane<'_> {
                 }
             }
         } else {
-            let parcel = parcel(0, pending.to_vec(), files);
-            results = self.courier.deliver(self.service, &parcel).await;
+            let delivery = delivery(0, pending.to_vec(), files);
+            results = self.service.deliver(self.pool, &delivery).await;
         }
         let mut final_forms = final_forms.lock().unwrap_or_else(PoisonError::into_inner);
-        for (n, wire) in final_forms.drain(..) {
+        for (n, form) in final_forms.drain(..) {
             if let Some(piece) = pending.get_mut(n) {
-                *piece = wire;
+                *piece = form;
             }
         }
         results
@@ -191,7 +175,7 @@ impl Lane<'_> {
 }
 
 /// An attempt before this one was written, and this one could not find out what became of it: the remedy says so.
-fn say_open(attempt: &mut AttemptResult) {
+fn say_open(attempt: &mut Attempt) {
     if attempt.may_have_arrived
         && let Outcome::Deferred { remedy, .. } | Outcome::Refused { remedy, .. } = &mut attempt.outcome
         && !remedy.contains("may have arrived")
@@ -203,17 +187,17 @@ fn say_open(attempt: &mut AttemptResult) {
 
 /// Sorts the results of one attempt: what was accepted, what is left, and the first failure.
 fn settle(
-    pending: Vec<Wire>,
-    results: Vec<AttemptResult>,
-    taken: &mut Taken,
+    pending: Vec<Encoded>,
+    results: Vec<Attempt>,
+    taken: &mut Accepted,
     state: &Shared,
-) -> (Vec<Wire>, Option<Outcome>) {
+) -> (Vec<Encoded>, Option<Outcome>) {
     let mut left = Vec::new();
     let mut failure: Option<Outcome> = None;
     let mut results = results.into_iter();
     for piece in pending {
         let result = results.next().unwrap_or_else(|| {
-            AttemptResult::new(Outcome::deferred(
+            Attempt::new(Outcome::deferred(
                 "it was not tried, because an earlier piece failed",
                 "send again",
             ))
@@ -249,13 +233,13 @@ fn settle(
 
 /// Pieces that the other side took.
 #[derive(Debug, Default)]
-struct Taken {
+struct Accepted {
     accepted: Vec<(Confirmation, Option<String>)>,
     /// The first piece that was taken, but not as it was asked for.
     partial: Option<Outcome>,
 }
 
-impl Taken {
+impl Accepted {
     fn is_empty(&self) -> bool {
         self.accepted.is_empty() && self.partial.is_none()
     }

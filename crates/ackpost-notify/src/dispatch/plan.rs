@@ -1,51 +1,68 @@
-//! What would be sent where: pure, no network.
+//! Plan of the pieces and their targets, made without the network.
 
 use std::sync::Arc;
 
-use crate::entry::Entry;
 use crate::message::Message;
 use crate::problem::Diagnostic;
-use crate::render;
-use crate::service::{Chunk, Service, Target};
+use crate::render::{self, Chunk};
+use crate::service::loaded::ServiceUrl;
+use crate::service::target::Target;
 
-/// What one service would be handed.
+/// Chunks and targets that one service would be handed.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Prepared {
-    /// Where to, in order. Every target gets every chunk.
+    /// Targets, in order. Every target gets every chunk.
     pub targets: Vec<Target>,
-    /// What, in order, exactly as handed to the wire.
+    /// Chunks, in order, exactly as handed to the wire.
     pub chunks: Vec<Chunk>,
 }
 
 /// Renders a message for a service: escapes, emoji, conversion, trimming, title merge, overflow. Pure.
 ///
-/// ```
-/// use ackpost_notify::{Context, Message, Service, prepare};
+/// # Errors
+/// The message is empty, an escape in it is not valid, or a part of it shows no text in the format of the
+/// service.
 ///
-/// let service = Service::parse("xmpps://u:p@example.org/jane/#ops@conf.example.org", &Context::default())?;
+/// ```
+/// use ackpost_notify::{Context, Message, ServiceUrl, prepare};
+///
+/// let service = ServiceUrl::parse("xmpps://u:p@example.org/jane/#ops@conf.example.org", &Context::default())?;
 /// let prepared = prepare(&service, &Message::new("disk full").title("db1"))?;
 /// assert_eq!(prepared.targets.len(), 2);
 /// assert_eq!(prepared.chunks[0].body, "db1\r\ndisk full");
 /// # Ok::<(), ackpost_notify::Diagnostic>(())
 /// ```
-pub fn prepare(service: &Service, message: &Message) -> Result<Prepared, Diagnostic> {
-    let chunks = render::render(service.common().rendering(), service.limits(), message)?;
+pub fn prepare(service: &ServiceUrl, message: &Message) -> Result<Prepared, Diagnostic> {
+    if service.kind().takes_source {
+        return prepared(service, message, render::unrendered(message)?);
+    }
+    let rules = service.common().rendering_of(message.input_format);
+    let chunks = render::render(rules, service.limits(), message)?;
     prepared(service, message, chunks)
 }
 
-/// The same without a copy: the pieces of a message that is sent as it stands are windows into it.
-pub fn prepare_shared(service: &Service, message: &Arc<Message>) -> Result<Prepared, Diagnostic> {
-    let chunks = render::render_shared(service.common().rendering(), service.limits(), message)?;
+/// Prepares a message as [`prepare`] does, but without a copy: if nothing changes the message, its pieces are windows
+/// into it.
+///
+/// # Errors
+/// See [`prepare`].
+pub fn prepare_shared(service: &ServiceUrl, message: &Arc<Message>) -> Result<Prepared, Diagnostic> {
+    if service.kind().takes_source {
+        return prepared(service, message, render::unrendered(message)?);
+    }
+    let rules = service.common().rendering_of(message.input_format);
+    let chunks = render::render_shared(rules, service.limits(), message)?;
     prepared(service, message, chunks)
 }
 
-fn prepared(service: &Service, message: &Message, chunks: Vec<Chunk>) -> Result<Prepared, Diagnostic> {
-    let endpoint = service.endpoint();
-    let chunks = endpoint.finish(service.common(), chunks, message.input_format);
-    // What a conversion swallows is no message: that the rest arrived would not be the truth.
+fn prepared(service: &ServiceUrl, message: &Message, chunks: Vec<Chunk>) -> Result<Prepared, Diagnostic> {
+    let chunks = service.service().convert(service.common(), chunks);
+    // If the conversion leaves a part without text, the message is refused: reporting the rest as the message would be
+    // wrong.
     if chunks
         .iter()
-        .any(|chunk| endpoint.is_blank(service.common(), chunk))
+        .any(|chunk| service.service().is_blank(service.common(), chunk))
     {
         return Err(Diagnostic::error(
             format!(
@@ -66,24 +83,4 @@ fn prepared(service: &Service, message: &Message, chunks: Vec<Chunk>) -> Result<
         targets: service.targets(),
         chunks,
     })
-}
-
-/// What a message would become at every service that a filter chooses.
-#[derive(Debug)]
-pub struct Plan<'a> {
-    /// One entry per service, in order.
-    pub services: Vec<Planned<'a>>,
-    /// Templates that could not be resolved.
-    pub problems: Vec<Diagnostic>,
-}
-
-/// One service of a [`Plan`].
-#[derive(Debug)]
-pub struct Planned<'a> {
-    /// The entry it came from.
-    pub entry: &'a Entry,
-    /// The service, a template resolved.
-    pub service: Service,
-    /// What it would be handed, or why nothing.
-    pub prepared: Result<Prepared, Diagnostic>,
 }

@@ -8,29 +8,140 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::message::Message;
-use crate::notifier::Options;
 use crate::outcome::{Lack, Outcome};
 use crate::problem::Diagnostic;
+use crate::render::Chunk;
 use crate::report::{Report, Status, TargetReport};
-use crate::service::{Chunk, Service};
-use crate::tag::{Chain, Tag, TagFilter};
+use crate::service::loaded::ServiceUrl;
+use crate::service::target::Target;
 
+use super::attach;
+use super::delivery::{File, MessageId};
 use super::lane::{Lane, LaneState, Shared, with};
-use super::{ConnectionPool, File, MessageId, Plan, Prepared, attach};
+use super::plan::Prepared;
+use super::pool::ConnectionPool;
 
 /// Note of a message that `overflow=truncate` shortened.
-pub(crate) const CUT_OFF: &str =
+pub const CUT_OFF: &str =
     "cut off: the text is longer than one message of the service, and overflow=truncate sends its beginning";
 
-/// One service of the run.
-struct Job {
-    service: Service,
-    tags: Vec<Tag>,
-    prepared: Prepared,
-    retry: u32,
+/// Note of a message whose title is longer than the service takes.
+pub const TITLE_CUT_OFF: &str = "cut off: the title is longer than the service takes with this message; shorten it, or put it into the text";
+
+/// Groups of services, each given by its index in [`Run::jobs`], in the order they are tried.
+///
+/// The services of a group are sent to at the same time. The next group is tried only if a service of the group before
+/// it failed.
+pub type Chain = Vec<Vec<usize>>;
+
+/// Rules of a run.
+#[non_exhaustive]
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Time for a whole run; `None` means no limit.
+    pub limit: Option<Duration>,
+    /// Time for one service, retries and waits included; `None` means no limit. Default 1 minute.
+    pub service_limit: Option<Duration>,
+    /// One service after another instead of all at once.
+    pub sequential: bool,
+    /// A message that was handed over without proof counts as a failure.
+    pub require_proof: bool,
 }
 
-/// What became of one service.
+crate::setters::setters!(RunOptions {
+    with_limit(limit: Option<Duration>),
+    with_service_limit(service_limit: Option<Duration>),
+    with_sequential(sequential: bool),
+    with_require_proof(require_proof: bool),
+});
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            limit: None,
+            service_limit: Some(Duration::from_mins(1)),
+            sequential: false,
+            require_proof: false,
+        }
+    }
+}
+
+/// One service of a run, with the message as it was prepared for it.
+#[derive(Debug)]
+pub struct Job {
+    /// The service.
+    pub service: ServiceUrl,
+    /// Tags that the report names.
+    pub tags: Vec<String>,
+    /// Chunks and targets of the service.
+    pub prepared: Prepared,
+    /// Number of further attempts after the first.
+    pub retry: u32,
+}
+
+/// A message for several services: what is sent, in which order, and what is known to be wrong.
+///
+/// ```no_run
+/// use ackpost_notify::dispatch::{Job, Run, RunOptions, prepare};
+/// use ackpost_notify::{Asset, ConnectionOptions, ConnectionPool, Context, Message, ServiceUrl};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let message = Message::new("disk full");
+/// let mut jobs = Vec::new();
+/// for url in ["xmpps://bot:secret@example.org/jane", "xmpps://bot:secret@example.net/joe"] {
+///     let service = ServiceUrl::parse(url, &Context::default())?;
+///     let prepared = prepare(&service, &message)?;
+///     jobs.push(Job { service, tags: Vec::new(), prepared, retry: 0 });
+/// }
+/// // Joe gets it only if it does not reach Jane.
+/// let run = Run::new(jobs).with_chains(vec![vec![vec![0], vec![1]]]);
+/// let pool = ConnectionPool::new(ConnectionOptions::default(), Asset::default());
+/// run.send(&RunOptions::default(), &pool, &message).await.into_result()?;
+/// pool.close().await;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Run {
+    /// The services.
+    pub jobs: Vec<Job>,
+    /// Chains, which run at the same time; of one chain one group has to succeed as a whole. A service that is in no chain
+    /// is not sent to.
+    pub chains: Vec<Chain>,
+    /// Number of services that the message could not be prepared for; they count as failures.
+    pub unprepared: usize,
+    /// Problems that are known already; with one of them no run is a full success.
+    pub problems: Vec<Diagnostic>,
+}
+
+crate::setters::setters!(Run {
+    with_chains(chains: Vec<Chain>),
+    with_unprepared(unprepared: usize),
+    with_problems(problems: Vec<Diagnostic>),
+});
+
+impl Run {
+    /// A run that sends to all services at the same time.
+    pub fn new(jobs: Vec<Job>) -> Self {
+        Self {
+            chains: if jobs.is_empty() {
+                Vec::new()
+            } else {
+                vec![vec![(0..jobs.len()).collect()]]
+            },
+            jobs,
+            unprepared: 0,
+            problems: Vec::new(),
+        }
+    }
+
+    /// Sends the message, from which the jobs were prepared, and says what became of it at each target.
+    pub async fn send(self, options: &RunOptions, pool: &ConnectionPool, message: &Message) -> Report {
+        run(options, pool, message, self).await
+    }
+}
+
+/// Result of one service.
 #[derive(Debug)]
 struct Done {
     targets: Vec<TargetReport>,
@@ -40,7 +151,7 @@ struct Done {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Delivered,
-    /// Failed, but optional.
+    /// The service failed, but it is optional.
     Excused,
     Failed,
     TimedOut,
@@ -48,37 +159,16 @@ enum Verdict {
     Incomplete,
 }
 
-/// Sends a plan.
-pub(crate) async fn run(
-    options: &Options,
-    courier: &ConnectionPool,
-    message: &Message,
-    plan: Plan<'_>,
-    filter: &TagFilter,
-    mut problems: Vec<Diagnostic>,
-) -> Report {
+/// Sends what is prepared.
+async fn run(options: &RunOptions, pool: &ConnectionPool, message: &Message, run: Run) -> Report {
     let started = Instant::now();
-    let mut jobs = Vec::new();
-    let mut unprepared = 0;
-    for planned in plan.services {
-        match planned.prepared {
-            Ok(prepared) => jobs.push(Job {
-                retry: filter
-                    .retry_override(&planned.entry.tags)
-                    .unwrap_or(planned.service.common().retry),
-                service: planned.service,
-                tags: planned.entry.tags.clone(),
-                prepared,
-            }),
-            Err(problem) => {
-                unprepared += 1;
-                if !problems.contains(&problem) {
-                    problems.push(problem);
-                }
-            }
-        }
-    }
-    let (files, missing) = attach::load(&message.attachments, courier.options(), courier.asset()).await;
+    let Run {
+        jobs,
+        chains,
+        unprepared,
+        mut problems,
+    } = run;
+    let (files, missing) = attach::load(&message.attachments, pool.options(), pool.asset()).await;
     let has_text = !message.body.trim().is_empty() || !message.title.trim().is_empty();
     if !missing.is_empty() && files.is_empty() && !has_text {
         problems.extend(missing);
@@ -88,15 +178,15 @@ pub(crate) async fn run(
             status: Status::Failure,
         };
     }
-    let chains = filter.chains(&jobs.iter().map(|job| job.tags.as_slice()).collect::<Vec<_>>());
     let runner = Runner {
         jobs: &jobs,
-        courier,
+        pool,
         files: files.into(),
         missing: missing.into_iter().map(|problem| problem.cause).collect(),
         deadline: options.limit.map(|limit| started + limit),
         service_limit: options.service_limit,
-        sequential: options.sequential || !courier.asset().async_mode,
+        require_proof: options.require_proof,
+        sequential: options.sequential || !pool.asset().async_mode,
         done: Mutex::new(BTreeMap::new()),
     };
     let verdicts: Vec<bool> = if runner.sequential {
@@ -122,12 +212,13 @@ pub(crate) async fn run(
 
 struct Runner<'a> {
     jobs: &'a [Job],
-    courier: &'a ConnectionPool,
+    pool: &'a ConnectionPool,
     files: Arc<[File]>,
     /// Attachments that cannot be read, and why.
     missing: Vec<String>,
     deadline: Option<Instant>,
     service_limit: Option<Duration>,
+    require_proof: bool,
     sequential: bool,
     done: Mutex<BTreeMap<usize, Done>>,
 }
@@ -156,7 +247,11 @@ impl Runner<'_> {
     }
 
     async fn job(&self, index: usize) -> Verdict {
-        let done = self.send(&self.jobs[index]).await;
+        // Chains come from the caller: an index of no service is a service that failed.
+        let Some(job) = self.jobs.get(index) else {
+            return Verdict::Failed;
+        };
+        let done = self.send(job).await;
         let verdict = done.verdict;
         self.done
             .lock()
@@ -167,7 +262,7 @@ impl Runner<'_> {
 
     async fn send(&self, job: &Job) -> Done {
         let now = SystemTime::now();
-        let lanes: Vec<(crate::service::Target, Shared)> = job
+        let lanes: Vec<(Target, Shared)> = job
             .prepared
             .targets
             .iter()
@@ -180,15 +275,15 @@ impl Runner<'_> {
             .collect();
         let work = join_all(lanes.iter().map(|(target, state)| {
             let chunks = &job.prepared.chunks;
-            let fix = |chunk: &Chunk| job.service.fix(target, chunk, &MessageId::new(now));
+            let encode = |chunk: &Chunk| job.service.encode(target, chunk, &MessageId::new(now));
             let pieces = if chunks.is_empty() {
-                vec![fix(&Chunk::default())]
+                vec![encode(&Chunk::default())]
             } else {
-                chunks.iter().map(fix).collect()
+                chunks.iter().map(encode).collect()
             };
             Lane {
                 service: &job.service,
-                courier: self.courier,
+                pool: self.pool,
                 target: target.clone(),
                 pieces,
                 files: Arc::clone(&self.files),
@@ -223,7 +318,7 @@ impl Runner<'_> {
                 )
             })
             .collect();
-        let verdict = verdict(job, &targets);
+        let verdict = verdict(job, &targets, self.require_proof);
         Done { targets, verdict }
     }
 }
@@ -231,7 +326,7 @@ impl Runner<'_> {
 fn report(
     job: &Job,
     url_id: &str,
-    target: &crate::service::Target,
+    target: &Target,
     state: LaneState,
     in_time: bool,
     missing: &[String],
@@ -252,21 +347,32 @@ fn report(
                     "the time limit was reached before it was confirmed{}",
                     so_far.unwrap_or_default()
                 ),
-                "send again, or raise the limit with --limit or --service-limit",
+                if state.may_have_arrived {
+                    "it may have arrived; look for it before you send it again, and raise the limit with --limit or \
+                     --service-limit"
+                } else {
+                    "send again, or raise the limit with --limit or --service-limit"
+                },
             )
         }
     };
     let mut notes = state.notes;
-    if job.prepared.chunks.iter().any(|chunk| chunk.cut) {
-        notes.insert(0, CUT_OFF.to_owned());
+    let chunks = &job.prepared.chunks;
+    for (note, is_cut) in [
+        (TITLE_CUT_OFF, chunks.iter().any(|chunk| chunk.title_cut)),
+        (CUT_OFF, chunks.iter().any(|chunk| chunk.cut)),
+    ] {
+        if is_cut {
+            notes.insert(0, note.to_owned());
+        }
     }
     TargetReport {
         service: job.service.name(),
         // It names that target alone: the size of a report grows with the number of targets.
-        url: job.service.masked_url_of(target),
+        url: job.service.short_url_of(target),
         url_id: url_id.to_owned(),
-        tags: job.tags.iter().map(|tag| tag.name.clone()).collect(),
-        target: job.service.endpoint().target_label(target),
+        tags: job.tags.clone(),
+        target: job.service.target_label(target),
         address: target.address.clone(),
         outcome,
         attempts: state.attempts,
@@ -282,12 +388,13 @@ fn report(
     }
 }
 
-fn verdict(job: &Job, targets: &[TargetReport]) -> Verdict {
+fn verdict(job: &Job, targets: &[TargetReport], require_proof: bool) -> Verdict {
+    let good = |outcome: &Outcome| outcome.is_delivered() && !(require_proof && outcome.is_handed_over());
     let has_text = |target: &TargetReport| {
         let lack = |lack| matches!(&target.outcome, Outcome::Partial { lack: found, .. } if *found == lack);
-        target.outcome.is_delivered() || lack(Lack::Files)
+        good(&target.outcome) || lack(Lack::Files)
     };
-    if targets.iter().all(|target| target.outcome.is_delivered()) {
+    if targets.iter().all(|target| good(&target.outcome)) {
         Verdict::Delivered
     } else if job.service.common().optional {
         Verdict::Excused
@@ -295,7 +402,7 @@ fn verdict(job: &Job, targets: &[TargetReport]) -> Verdict {
         Verdict::Incomplete
     } else if targets
         .iter()
-        .filter(|target| !target.outcome.is_delivered())
+        .filter(|target| !good(&target.outcome))
         .all(|target| target.timed_out)
     {
         Verdict::TimedOut

@@ -1,4 +1,4 @@
-//! Where the names known to Apprise 2.2.0 differ from the GitHub short codes of the `emojis` crate.
+//! Differences between the names known to Apprise 2.2.0 and the GitHub short codes of the `emojis` crate.
 
 /// Names with another value, or known beyond that crate; sorted.
 pub(super) const OTHER: &[(&str, &str)] = &[

@@ -76,7 +76,7 @@ fn numeric(number: &str) -> (Option<String>, usize) {
     (Some(character(value)), used)
 }
 
-/// What a number stands for: the standard maps the C1 range to Windows-1252 and drops what is no character.
+/// Returns the character of a number. The standard maps the C1 range to Windows-1252 and drops invalid characters.
 fn character(value: u32) -> String {
     const WINDOWS: [u32; 32] = [
         0x20AC, 0x81, 0x201A, 0x0192, 0x201E, 0x2026, 0x2020, 0x2021, 0x02C6, 0x2030, 0x0160, 0x2039, 0x0152,

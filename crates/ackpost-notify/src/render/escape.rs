@@ -27,7 +27,8 @@ pub fn escapes(text: &str) -> Option<String> {
 
 type Escape = (Option<String>, usize);
 
-/// What follows a backslash: its value and length, no value when it is no escape. `None` for a surrogate.
+/// Returns the value and the length of the text behind a backslash; no value if it is not an escape. `None` for a
+/// surrogate.
 fn one(body: &str) -> Option<Escape> {
     let Some(first) = body.chars().next() else {
         return Some((None, 0));

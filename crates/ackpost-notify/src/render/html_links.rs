@@ -1,5 +1,7 @@
 //! Addresses of links in HTML.
 
+use ackpost_platform::text::plain_name;
+
 use crate::url::number::trim;
 
 /// Addresses that run something, or that only the reader's own machine knows.
@@ -7,13 +9,7 @@ const UNSAFE_SCHEMES: [&str; 5] = ["javascript", "vbscript", "data", "file", "bl
 
 /// Returns an address without invisible characters; nothing for one that would run something.
 pub(super) fn safe(written: &str) -> Option<String> {
-    let visible: String = written
-        .chars()
-        .filter(|c| {
-            !matches!(c, '\0'..='\u{1f}' | '\u{7f}' | '\u{ad}' | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-        })
-        .collect();
+    let visible = plain_name(written);
     let visible = trim(&visible);
     let unsafe_one =
         scheme(visible).is_some_and(|scheme| UNSAFE_SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()));

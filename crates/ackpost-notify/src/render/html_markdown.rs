@@ -38,7 +38,7 @@ const BLOCKS: [&str; 14] = [
 const STRUCTURE: [&str; 7] = ["ul", "ol", "li", "table", "tr", "td", "th"];
 /// Those that stand apart from what is around them.
 const PARAGRAPHS: [&str; 5] = ["p", "div", "td", "th", "label"];
-/// Elements whose text, where it stands outside of items and cells, is a paragraph of its own.
+/// Elements whose text, where it is outside of items and cells, is its own paragraph.
 const INLINE: [&str; 17] = [
     "p", "h1", "h2", "h3", "h4", "h5", "h6", "div", "label", "code", "pre", "samp", "b", "strong", "i", "em",
     "a",
@@ -62,9 +62,9 @@ struct Frame {
     list_store: bool,
     /// Nesting of quotes.
     quotes: usize,
-    /// What continuation lines of an item begin with.
+    /// Beginning of the continuation lines of an item.
     indent: String,
-    /// What all items of the outermost list begin with.
+    /// Beginning of all items of the outermost list.
     indent_base: String,
     kind: Kind,
 }
@@ -172,7 +172,7 @@ impl Writer {
         self.written += 1;
     }
 
-    /// What a further line begins with, and what kind of mark that is.
+    /// Returns the beginning of a further line, and the kind of its mark.
     fn prefix(&mut self) -> (String, Mark) {
         let top = self.top();
         let mark = if top.quotes > 0 { Mark::Quote } else { Mark::Indent };
@@ -233,7 +233,7 @@ impl Writer {
             let lead = text[..text.len() - content.len()].to_owned();
             let content = content.to_owned();
             if !lead.is_empty() {
-                // Blanks stand in front of the mark, not behind it.
+                // Blanks are in front of the mark, not behind it.
                 let at = self.pieces.len().saturating_sub(1);
                 self.pieces.insert(at, Piece::Text(lead));
             }

@@ -1,6 +1,6 @@
 //! Pieces of Markdown on their way from HTML, and how they become lines.
 
-/// What an item, a quote or their continuation puts at the beginning of a line.
+/// Mark of an item, a quote or their continuation at the beginning of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
     Item,
@@ -176,7 +176,7 @@ fn escape_pipes(text: &str) -> String {
     out
 }
 
-/// Where backticks stand and how many.
+/// Returns the position and the length of each run of backticks.
 fn backtick_runs(text: &str) -> Vec<(usize, usize)> {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for (at, _) in text.match_indices('`') {

@@ -18,14 +18,14 @@ pub(super) fn is_hidden(name: &str) -> bool {
     matches!(name, "script" | "style" | "title")
 }
 
-/// What becomes of a text.
+/// Treatment of a text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// It is kept.
     Kept,
     /// It is kept, unless it is blank.
     NotBlank,
-    /// The same, and it is a line of its own: a list outside of its items.
+    /// It is kept, unless it is blank, and is its own line: a list outside of its items.
     Line,
     /// It is never shown.
     Hidden,
@@ -153,7 +153,7 @@ pub(super) fn collapse(text: &str) -> String {
 struct Lines {
     done: Vec<String>,
     open: Option<String>,
-    /// Where the last piece of the open line begins.
+    /// Start of the last piece of the open line.
     last: usize,
 }
 

@@ -19,7 +19,7 @@ pub(super) enum Token {
     Text(String),
 }
 
-/// Elements whose content is no HTML.
+/// Elements whose content is not HTML.
 const RAW: [&str; 2] = ["script", "style"];
 
 /// Cuts HTML into tokens. Comments, declarations and processing instructions are left out.
@@ -41,7 +41,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn run(&mut self) {
-        // Where the first `<` without any `>` behind it stands: from there on no tag can be complete.
+        // Position of the last `>`. No tag that begins behind it can be complete.
         let last_close = self.html.rfind('>');
         while self.at < self.html.len() {
             let rest = &self.html[self.at..];
@@ -145,11 +145,11 @@ impl<'a> Reader<'a> {
             }
             from = at + 2;
         }
-        // What is never closed is left out.
+        // An element that is never closed is left out.
         rest.len()
     }
 
-    /// What looked like markup but is not: up to the next `>`, else up to the next `<`, is text.
+    /// Takes broken markup as text: up to the next `>`, else up to the next `<`.
     fn broken(&mut self, tag: &str, hopeless: bool) -> usize {
         let starts_markup =
             tag[1..].starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'));

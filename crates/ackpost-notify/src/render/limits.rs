@@ -6,9 +6,9 @@
 /// counts. Use [`fits`](Self::fits) and [`cut`](Self::cut) wherever a text is made for a service.
 ///
 /// ```
-/// use ackpost_notify::{Context, Service};
+/// use ackpost_notify::{Context, ServiceUrl};
 ///
-/// let service = Service::parse("xmpps://user:secret@example.org/jane", &Context::default())?;
+/// let service = ServiceUrl::parse("xmpps://user:secret@example.org/jane", &Context::default())?;
 /// let limits = service.limits();
 /// assert_eq!(limits.wire_bytes("<ж>"), 4 + 2 + 4);
 /// assert!(limits.fits("short"));
@@ -16,6 +16,7 @@
 /// # Ok::<(), ackpost_notify::Diagnostic>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Longest separate title in code points; 0: the service has none, and the title joins the body.
     pub title: usize,
@@ -23,11 +24,11 @@ pub struct Limits {
     pub body: usize,
     /// Longest body in bytes on the wire, as `measure` counts them.
     pub bytes: usize,
-    /// How the wire counts bytes.
+    /// Measure by which the wire counts bytes.
     pub measure: Measure,
 }
 
-/// How the wire counts the bytes of a text.
+/// Measure by which the wire counts the bytes of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
     /// UTF-8.

@@ -1,4 +1,4 @@
-//! Which runs of `*` and `_` belong together.
+//! Pairing of the runs of `*` and `_`.
 
 use super::markdown_marks::Run;
 

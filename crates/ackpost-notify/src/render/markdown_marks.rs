@@ -1,4 +1,4 @@
-//! Where the marks of Markdown stand in a text: backticks, addresses of links, runs of `*` and `_`.
+//! Positions of the marks of Markdown in a text: backticks, addresses of links, runs of `*` and `_`.
 
 use std::collections::BTreeMap;
 
@@ -35,13 +35,13 @@ impl Backticks {
     }
 }
 
-/// How many equal bytes stand at `at`.
+/// Returns the number of equal bytes at `at`.
 pub(super) fn run_length(bytes: &[u8], at: usize) -> usize {
     let first = bytes[at];
     bytes[at..].iter().take_while(|byte| **byte == first).count()
 }
 
-/// Where something that began ends.
+/// End of markup that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// Its last mark stands here.
@@ -152,8 +152,8 @@ pub(super) fn run_at(text: &str, at: usize, before: Option<char>, behind: Option
     }
 }
 
-/// The widest run of each mark (`*`, `_`), three at most, that could end emphasis in a text that follows. What stands in
-/// code and addresses is no mark; behind one that does not end nothing counts.
+/// Returns the widest run of each mark (`*`, `_`), three at most, that could end emphasis in a text that follows. Code
+/// and addresses hold no marks; behind one that does not end nothing counts.
 pub(super) fn closing_widths(text: &str, before: Option<char>, behind: Option<char>) -> [usize; 2] {
     let bytes = text.as_bytes();
     let fences = Backticks::of(text);

@@ -1,5 +1,5 @@
 //! Markdown that is cut into pieces, each of which is read alone: emphasis that a cut goes through is closed at the end of
-//! the piece where it begins, and what is no markup without the other pieces is escaped.
+//! the piece where it begins, and what is not markup without the other pieces is escaped.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use super::markdown_marks::{
     Backticks, End, angle_end, autolink_end, closing_widths, round_end, run_at, run_length,
 };
 
-/// What the pieces of one text leave to those behind them.
+/// State that the pieces of one text leave to those behind them.
 #[derive(Debug, Default)]
 pub(super) struct Repair {
     /// Ends of emphasis that are still to come though the emphasis was closed with its piece: `*`, `**`, `_`, `__`.
@@ -16,10 +16,10 @@ pub(super) struct Repair {
     open: Option<Open>,
 }
 
-/// What began in an earlier piece and has not ended.
+/// Markup that began in an earlier piece and has not ended.
 #[derive(Clone, Copy, Debug)]
 enum Open {
-    /// Code between runs of so many backticks.
+    /// Code between runs of this number of backticks.
     Code(usize),
     /// An address in `](<…>)`; `half`: the piece ended with the `>`.
     Address { half: bool },
@@ -124,7 +124,7 @@ impl<'a> Scan<'a, '_> {
         self.parts.push(Part::Text(text.into()));
     }
 
-    /// What an earlier piece began is no markup here. Returns where the rest begins.
+    /// Takes the rest of what an earlier piece began as plain text, and returns the position behind it.
     fn resume(&mut self) -> usize {
         let text = self.text;
         let Some(open) = self.repair.open.take() else {

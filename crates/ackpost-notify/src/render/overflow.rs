@@ -10,14 +10,14 @@ use crate::url::number::is_space;
 use super::limits::Limits;
 use super::markdown_repair::Repair;
 
-/// What a text is written in, as far as cutting must know.
+/// Format of a text, as far as cutting must know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Markup {
     /// The format that the service is sent.
     pub format: Format,
-    /// The message said what it is written in.
+    /// True if the message declared its format.
     pub declared: bool,
-    /// What it said.
+    /// Format that the message declared.
     pub input: Option<Format>,
 }
 
@@ -34,13 +34,14 @@ impl Markup {
     }
 }
 
-/// How far a text that is cut off is looked at, in lengths of what is kept.
+/// Length of the cut-off text that is examined, as a multiple of the length that is kept.
 const SIGHT: usize = 8;
 
 /// Characters that may not begin a piece.
 const LINE_ENDS: [char; 4] = ['\r', '\n', '\u{b}', '\u{c}'];
 
-/// How often a text is cut shorter because its repaired Markdown does not fit the wire, before it goes unrepaired.
+/// Maximum number of times a text is cut shorter because its repaired Markdown does not fit the wire. After that it
+/// goes unrepaired.
 const SHORTER_MAX: usize = 8;
 
 /// Returns the beginning of a text that fits.
@@ -74,7 +75,7 @@ fn truncate_once(text: &str, limits: Limits, markup: Markup) -> Cow<'_, str> {
     } else {
         kept
     };
-    // What is cut off tells, as far as it is looked at, whether emphasis ends there.
+    // The text that is cut off shows, as far as it is examined, whether emphasis ends there.
     let rest = &text[end..];
     let sight = nth_char(rest, limits.body * SIGHT).unwrap_or(rest.len());
     Repair::default()
@@ -105,7 +106,7 @@ pub(crate) fn pieces_within(text: &str, limits: Limits) -> Vec<String> {
         .collect()
 }
 
-/// The same, borrowed from the text where nothing is changed.
+/// Returns the pieces of a text that keep these limits. A piece that nothing changes is borrowed from the text.
 pub(super) fn pieces(text: &str, limits: Limits, markup: Markup) -> Vec<Cow<'_, str>> {
     let mut tried = limits;
     for _ in 0..SHORTER_MAX {
@@ -172,8 +173,8 @@ fn nth_char(text: &str, limit: usize) -> Option<usize> {
     text.char_indices().nth(limit).map(|(at, _)| at)
 }
 
-/// Where to cut a window by its characters alone: behind the last line end, else the last blank, else the last end of a
-/// sentence, else at its end.
+/// Returns the position at which to cut a window by its characters alone: behind the last line end, else the last
+/// blank, else the last end of a sentence, else at its end.
 fn soft_cut(window: &str) -> usize {
     let lead = window.len() - window.trim_start_matches(is_space).len();
     let body = &window[lead..];
@@ -239,7 +240,7 @@ fn tag_cut(rest: &str, window_end: usize, cut: usize) -> usize {
     cut
 }
 
-/// Where the `>` of the tag at `open` stands; one in quotes is none.
+/// Returns the position of the `>` of the tag at `open`; a `>` in quotes does not count.
 fn tag_end(text: &str, open: usize) -> Option<usize> {
     let mut at = open + 1;
     loop {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::message::{Format, Message, Overflow};
+use crate::message::{Format, Kind, Message, Overflow};
 use crate::problem::Diagnostic;
 use crate::text::{Text, Whole};
 use crate::url::number::{is_space, trim};
@@ -23,7 +23,7 @@ pub struct RenderOptions {
     pub overflow: Overflow,
     /// Emoji short codes become emoji.
     pub emojis: bool,
-    /// `emojis` stands in the URL.
+    /// `emojis` is in the URL.
     pub emojis_written: bool,
 }
 
@@ -38,6 +38,17 @@ pub struct Chunk {
     pub xhtml: Option<String>,
     /// Text behind this piece was cut off (`overflow=truncate`).
     pub cut: bool,
+    /// The end of the title was cut off. Set at the first piece of a message.
+    pub title_cut: bool,
+    /// The format of the text.
+    pub format: Format,
+    /// Subject of the message.
+    pub kind: Kind,
+    /// The format that the message declares, for services that render it themselves
+    /// ([`ServiceKind::takes_source`](crate::ServiceKind::takes_source)).
+    pub declared: Option<Format>,
+    /// Number of gateways that the message went through.
+    pub hops: u32,
 }
 
 impl Chunk {
@@ -48,17 +59,50 @@ impl Chunk {
 }
 
 /// Renders a message for a service. No chunk means that there is nothing to say; blank pieces are left out (D22).
+///
+/// # Errors
+/// An escape in the message is not valid, or nothing of it is left in the format of the service.
 pub fn render(options: RenderOptions, limits: Limits, message: &Message) -> Result<Vec<Chunk>, Diagnostic> {
     chunks(options, limits, message, None)
 }
 
-/// The same; a body that nothing changes is not copied, its pieces share the message's memory.
+/// Renders a message as [`render`] does. A body that nothing changes is not copied; its pieces share the message's
+/// memory.
+///
+/// # Errors
+/// See [`render`].
 pub fn render_shared(
     options: RenderOptions,
     limits: Limits,
     message: &Arc<Message>,
 ) -> Result<Vec<Chunk>, Diagnostic> {
     chunks(options, limits, message, Some(Whole::Body(Arc::clone(message))))
+}
+
+/// Returns a message as it was written, as one chunk, for a service that renders it itself. Escapes and the emoji that the
+/// message asks for are settled; nothing is converted, trimmed or cut.
+pub(crate) fn unrendered(message: &Message) -> Result<Vec<Chunk>, Diagnostic> {
+    let (mut title, mut body) = (message.title.clone(), message.body.clone());
+    if message.interpret_escapes {
+        title = unescape(&title)?;
+        body = unescape(&body)?;
+    }
+    if message.interpret_emojis == Some(true) {
+        title = emojis(&title);
+        body = emojis(&body);
+    }
+    if message.attachments.is_empty() && title.trim().is_empty() && body.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Chunk {
+        title,
+        body: body.into(),
+        format: message.input_format.unwrap_or_default(),
+        kind: message.kind,
+        declared: message.input_format,
+        hops: message.hops,
+        ..Chunk::default()
+    }])
 }
 
 /// `whole` is the message's body, when it may be shared.
@@ -113,6 +157,13 @@ fn chunks(
     };
     let mut chunks = overflowed(options.overflow, limits, title, &body, markup, &whole);
     chunks.retain(|chunk| !chunk.body.chars().all(is_space));
+    for (number, chunk) in chunks.iter_mut().enumerate() {
+        // It is said once.
+        chunk.title_cut &= number == 0;
+        chunk.format = options.format;
+        chunk.kind = message.kind;
+        chunk.hops = message.hops;
+    }
     Ok(chunks)
 }
 
@@ -129,7 +180,7 @@ fn nothing_left(from: Option<Format>, to: Format) -> Diagnostic {
 fn unescape(text: &str) -> Result<String, Diagnostic> {
     escapes(text).ok_or_else(|| {
         Diagnostic::error(
-            "an escape stands for half of a surrogate pair, which no message can carry",
+            "an escape is half of a surrogate pair, which a message cannot contain",
             "write the character itself, or \\U with its eight digits",
         )
     })
@@ -185,20 +236,22 @@ fn overflowed(
         return vec![Chunk {
             title,
             body: text(body.into()),
-            xhtml: None,
-            cut: false,
+            ..Chunk::default()
         }];
     }
+    let mut title_cut = false;
     if limits.title > 0 && title.chars().count() > limits.title {
         title = title.chars().take(limits.title).collect();
         title.truncate(title.trim_end_matches(is_space).len());
+        title_cut = true;
     }
     if overflow == Overflow::Truncate {
         return vec![Chunk {
             title,
             body: text(overflow::truncate(body, limits, markup)),
-            xhtml: None,
             cut: !limits.fits(body),
+            title_cut,
+            ..Chunk::default()
         }];
     }
     let pieces = overflow::pieces(body, limits, markup);
@@ -211,14 +264,15 @@ fn overflowed(
             .map(|body| Chunk {
                 title: title.clone(),
                 body: text(body),
-                xhtml: None,
-                cut: false,
+                title_cut,
+                ..Chunk::default()
             })
             .collect();
     }
     let room = limits.title.saturating_sub(counter);
     if title.chars().count() > room {
         title = title.chars().take(room).collect();
+        title_cut = true;
     }
     pieces
         .into_iter()
@@ -226,8 +280,8 @@ fn overflowed(
         .map(|(n, body)| Chunk {
             title: format!("{title} [{:0digits$}/{count:0digits$}]", n + 1),
             body: text(body),
-            xhtml: None,
-            cut: false,
+            title_cut,
+            ..Chunk::default()
         })
         .collect()
 }

@@ -8,6 +8,7 @@ use crate::problem::Diagnostic;
 
 /// A community server, ready to be asked, and the rooms of a URL.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SogsAccess {
     /// The server; nothing has been sent yet.
     pub server: Server,
@@ -18,6 +19,7 @@ pub struct SogsAccess {
 }
 
 /// The settings of a community server, and the rooms of a URL.
+#[non_exhaustive]
 pub struct SogsParts {
     /// Everything set: identity, blinding, sealing, trust, limits.
     pub builder: ServerBuilder,
@@ -44,6 +46,9 @@ impl std::fmt::Debug for SogsParts {
 
 impl SogsParts {
     /// Builds the server.
+    ///
+    /// # Errors
+    /// The client refuses the settings, such as an address or certificate authorities that cannot be used.
     pub fn connect(self) -> Result<SogsAccess, Diagnostic> {
         let server = self
             .builder
@@ -57,17 +62,9 @@ impl SogsParts {
     }
 }
 
-/// An XMPP account and the rooms of a URL.
-#[derive(Clone, Debug)]
-pub struct XmppAccess {
-    /// The account.
-    pub account: Account,
-    /// The rooms.
-    pub rooms: Vec<RoomTarget>,
-}
-
 /// An XMPP account, and the rooms and people of a URL.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct XmppParts {
     /// The account.
     pub account: Account,
@@ -80,8 +77,11 @@ pub struct XmppParts {
 /// Largest file of certificate authorities.
 const CA_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Reads a file of certificate authorities.
-pub(super) fn authorities(path: &str) -> Result<Vec<u8>, Diagnostic> {
+/// Reads a file of certificate authorities, such as the one of `ca_file=`.
+///
+/// # Errors
+/// The file cannot be read, or has more than 4 MiB.
+pub fn authorities(path: &str) -> Result<Vec<u8>, Diagnostic> {
     use std::io::Read as _;
     let fail =
         |cause: String| Diagnostic::error(cause, "name a PEM file that this user may read").key("ca_file");

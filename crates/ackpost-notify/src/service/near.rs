@@ -5,7 +5,7 @@ const WORD_CHARS: usize = 24;
 
 /// The known word that `word` is a slip of the fingers away from: one letter too many, missing, wrong, or two swapped;
 /// two such slips in words of six letters and more that begin alike. Words of two letters are like too many others.
-pub(crate) fn near_miss<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+pub fn near_miss<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let letters: Vec<char> = word.chars().take(WORD_CHARS + 1).collect();
     if !(3..=WORD_CHARS).contains(&letters.len()) {
         return None;

@@ -5,6 +5,7 @@
 
 /// One parameter of a URL.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Param {
     /// Name as written in a URL.
     pub name: &'static str,
@@ -18,15 +19,17 @@ pub struct Param {
     pub since: &'static str,
     /// The value is never printed.
     pub secret: bool,
-    /// What the parameter does, in one or two sentences.
+    /// Effect of the parameter, in one or two sentences.
     pub help: &'static str,
     /// One example, `name=value`.
     pub example: &'static str,
-    pub(crate) written: Written,
+    /// Rule for showing the parameter in the canonical URL.
+    pub written: Written,
 }
 
 /// Accepted values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Values {
     /// `yes` or `no`.
     YesNo,
@@ -36,9 +39,10 @@ pub enum Values {
     Text(&'static str),
 }
 
-/// How the canonical URL and the list of effective parameters show a parameter.
+/// Rule for showing a parameter in the canonical URL and in the list of effective parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
+#[non_exhaustive]
+pub enum Written {
     /// In the canonical URL always.
     Always,
     /// In the canonical URL if it is not the default.
@@ -72,7 +76,9 @@ impl std::fmt::Display for Values {
 }
 
 impl Param {
-    pub(crate) const fn new(
+    /// Declares a parameter. `default` is the text of the default value, empty if there is none; `help` is one or two
+    /// sentences; `example` is `name=value`. The canonical URL has it if it is not the default.
+    pub const fn new(
         name: &'static str,
         values: Values,
         default: &'static str,
@@ -92,17 +98,30 @@ impl Param {
         }
     }
 
-    pub(crate) const fn written(mut self, written: Written) -> Self {
+    /// Sets how the canonical URL shows it.
+    #[must_use]
+    pub const fn written(mut self, written: Written) -> Self {
         self.written = written;
         self
     }
 
-    pub(crate) const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
+    /// Sets other names with the same meaning.
+    #[must_use]
+    pub const fn aliases(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
         self
     }
 
-    pub(crate) const fn secret(mut self) -> Self {
+    /// Sets the version that introduced the parameter.
+    #[must_use]
+    pub const fn since(mut self, version: &'static str) -> Self {
+        self.since = version;
+        self
+    }
+
+    /// Makes the value a secret, which is never printed.
+    #[must_use]
+    pub const fn secret(mut self) -> Self {
         self.secret = true;
         self
     }
@@ -114,7 +133,7 @@ impl Param {
 }
 
 /// True if one of these parameters has this name.
-pub(crate) fn declares(table: &[Param], name: &str) -> bool {
+pub fn declares(table: &[Param], name: &str) -> bool {
     table
         .iter()
         .any(|param| param.name == name || param.aliases.contains(&name))
@@ -180,7 +199,8 @@ pub static COMMON_PARAMETERS: &[Param] = &[
         "overflow",
         Values::Words(&["upstream", "split", "truncate"]),
         "upstream",
-        "Handling of a text longer than the service accepts: send as it is, split into several messages, or cut.",
+        "Handling of a text that is too long for the service. `upstream` sends it as it is, `split` sends several messages, \
+         `truncate` cuts it and reports that.",
         "overflow=split",
     )
     .written(Written::Always),
@@ -306,27 +326,29 @@ pub static QUEUE_PARAMETERS: &[Param] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::common::{Query, Taken};
-    use crate::service::{Context, SERVICES, Service};
+    use crate::service::{Context, SOGS, ServiceUrl, Services, XMPP};
+    use crate::url::query::Query;
     use crate::{Diagnostic, Environment};
 
     const KEY: &str = "a03c383cf63c3c4efe67acc52112a6dd734b3a946b9545f488aaa93da7991238";
     const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-    fn load(url: &str) -> Result<Service, Diagnostic> {
+    static SERVICES: Services = Services::new(&[&SOGS, &XMPP]);
+
+    fn load(url: &str) -> Result<ServiceUrl, Diagnostic> {
         let context = Context {
             env: Environment::empty(),
             check_permissions: false,
+            services: SERVICES,
             ..Context::default()
         };
-        Service::parse(url, &context)
+        ServiceUrl::parse(url, &context)
     }
 
-    fn bases() -> [(&'static str, String); 3] {
+    fn bases() -> [(&'static str, String); 2] {
         [
             ("sogs", format!("sessions://{KEY}:{SEED}@h.org/lobby")),
             ("xmpp", "xmpps://a:p@h.org/b".to_owned()),
-            ("pager", "pagers://a@h.org/12".to_owned()),
         ]
     }
 
@@ -336,9 +358,9 @@ mod tests {
         let file = folder.path().join("secret");
         std::fs::write(&file, SEED).expect("a file");
         for (service, base) in bases() {
-            let row = SERVICES.iter().find(|row| row.name == service).expect("a row");
+            let kind = SERVICES.named(service).expect("a service");
             let all = [
-                row.parameters,
+                kind.parameters,
                 COMMON_PARAMETERS,
                 QUEUE_PARAMETERS,
                 ADDRESS_PARAMETERS,
@@ -380,7 +402,7 @@ mod tests {
         for (service, base) in bases() {
             let loaded = load(&base).expect("loads");
             let shown = loaded.parameters();
-            for param in loaded.row().parameters.iter().chain(COMMON_PARAMETERS) {
+            for param in loaded.kind().parameters.iter().chain(COMMON_PARAMETERS) {
                 let Some(one) = shown.iter().find(|one| one.name == param.name) else {
                     continue;
                 };
@@ -396,7 +418,7 @@ mod tests {
     #[should_panic(expected = "bogus is read but not declared")]
     fn reading_an_undeclared_parameter_fails() {
         let (query, context) = (Query::default(), Context::default());
-        Taken::new(&query, &context, &[]).text("bogus");
+        context.reader(&query, &[]).text("bogus");
     }
 
     #[test]
@@ -415,6 +437,33 @@ mod tests {
                 assert_eq!(problem.key.as_deref(), Some(name), "{problem}");
             }
         }
+        // All of a URL at once, those of the service and of the address too.
+        for (_, base) in bases() {
+            let problem =
+                load(&format!("{base}?ttl=banana&quiet=xx&budget=zz&tz=nowhere")).expect_err("a refusal");
+            assert_eq!(
+                problem.key.as_deref(),
+                Some("tz, ttl, budget, quiet"),
+                "{problem}"
+            );
+            for name in ["ttl", "quiet", "budget"] {
+                assert!(
+                    problem.cause.contains(&format!("`{name}=` is not understood")),
+                    "{problem}"
+                );
+            }
+            assert!(problem.cause.contains("unknown time zone `nowhere`"), "{problem}");
+            assert_eq!(
+                problem.remedy.matches("write a time such as").count(),
+                1,
+                "{problem}"
+            );
+        }
+        let problem = load("xmpps://h.org/b?ttl=banana").expect_err("a refusal");
+        assert!(
+            problem.to_string().contains("ttl") && problem.to_string().contains("user"),
+            "{problem}"
+        );
         let loaded = load("xmpps://a:p@h.org/b?ttl=2h&quiet=22:00-07:00&tz=Europe/Berlin").expect("loads");
         assert_eq!(
             loaded.common().rules.ttl,

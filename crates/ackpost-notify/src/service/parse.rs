@@ -1,118 +1,108 @@
 //! From text to a loaded service.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use zeroize::Zeroizing;
 
-use crate::asset::Asset;
-use crate::env::Environment;
 use crate::problem::{Diagnostic, Severity};
-use crate::url::{RawUrl, percent, split_urls};
+use crate::url::number::trim;
+use crate::url::pairs::Mark;
+use crate::url::percent;
+use crate::url::query::{Origin, PARAMETERS, Query};
+use crate::url::raw::RawUrl;
+use crate::url::secret_ref::{References, read_secret_file};
+use crate::words::{boolean_word, shown_word};
 
-use super::common::{Origin, PARAMETERS, boolean_word, shown_word};
+use super::common::CommonParams;
+use super::context::Context;
+use super::foreign::{ForeignUrl, KEYS, Way, asked_way, is_ours, json_text, masked, plain_of, stored_keys};
+use super::kind::{ForeignKind, ServiceKind};
+use super::loaded::ServiceUrl;
 use super::near::near_miss;
 use super::param::{Param, declares};
-use super::{CommonParams, Row, SERVICES, Service, Taken, row_of};
+use super::reader::{OPERATOR_FILE, ParamReader};
+use super::services::Services;
 
-/// Finds the join link of a community that the user saved under a name.
-type FindCommunity = dyn Fn(&str) -> Result<Option<String>, Diagnostic> + Send + Sync;
+/// Keys that stand above the parts of a URL, with their values (a configuration entry).
+type Overrides<'a> = &'a [(String, String)];
 
-/// Communities that the user saved under names, so that `sessions://NAME` means one of them. The caller says where
-/// they are kept.
-#[derive(Clone)]
-pub struct SavedCommunities(Arc<FindCommunity>);
+impl ServiceUrl {
+    /// Loads exactly one URL (the rule of configuration lines: no splitting).
+    ///
+    /// # Errors
+    /// No service has the schema, or a part of the URL is missing or not valid.
+    ///
+    /// ```
+    /// use ackpost_notify::{Context, ServiceUrl};
+    ///
+    /// let service = ServiceUrl::parse("xmpps://user:secret@example.org/jane", &Context::default())?;
+    /// assert_eq!(service.name(), "xmpp");
+    /// assert!(!service.masked_url().contains("secret"));
+    /// # Ok::<(), ackpost_notify::Diagnostic>(())
+    /// ```
+    pub fn parse(url: &str, context: &Context) -> Result<Self, Diagnostic> {
+        Self::parse_with(url, &[], context)
+    }
 
-impl SavedCommunities {
-    /// Looks names up with `find`, which returns the join link, or `None` if there is no such name.
-    pub fn new(find: impl Fn(&str) -> Result<Option<String>, Diagnostic> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(find))
+    /// Loads one URL with keys put over it, as an entry of a YAML configuration writes them. For a URL that another
+    /// program delivers, the values are YAML.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    ///
+    /// ```
+    /// use ackpost_notify::{Context, ServiceUrl};
+    ///
+    /// let keys = [("to".to_owned(), "joe".to_owned())];
+    /// let service = ServiceUrl::parse_with("xmpps://user:secret@example.org/jane", &keys, &Context::default())?;
+    /// assert_eq!(service.targets()[0].address, "joe@example.org");
+    /// # Ok::<(), ackpost_notify::Diagnostic>(())
+    /// ```
+    pub fn parse_with(url: &str, keys: &[(String, String)], context: &Context) -> Result<Self, Diagnostic> {
+        with_overrides(url, keys, context)
     }
 }
 
-impl std::fmt::Debug for SavedCommunities {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SavedCommunities").finish_non_exhaustive()
+fn with_overrides(url: &str, overrides: Overrides<'_>, context: &Context) -> Result<ServiceUrl, Diagnostic> {
+    if let Some(found) = find_foreign(url, overrides, context) {
+        return load_foreign(found, overrides, context);
     }
-}
-
-/// What loading a URL may look at besides the URL.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// Environment variables and home folder.
-    pub env: Environment,
-    /// Defaults of the run.
-    pub asset: Asset,
-    /// The seed used for a Session join link that carries none (D30).
-    pub identity: Option<SecretString>,
-    /// The communities that `sessions://NAME` may mean.
-    pub communities: Option<SavedCommunities>,
-    /// Warn about configuration files that hold secrets and may be read by others (D32).
-    pub check_permissions: bool,
-}
-
-impl Default for Context {
-    fn default() -> Self {
-        Self {
-            env: Environment::default(),
-            asset: Asset::default(),
-            identity: None,
-            communities: None,
-            check_permissions: true,
+    match assemble(take_apart(url, overrides, context)?, context) {
+        Err(problem) if problem.is_unsupported_parameter() => {
+            instead(url, overrides, context).unwrap_or(Err(problem))
         }
+        loaded => loaded,
     }
 }
 
-/// What became of the pieces of one string.
-#[derive(Clone, Debug, Default)]
-pub struct LoadedUrls {
-    /// The services that loaded, in order.
-    pub services: Vec<Service>,
-    /// What is wrong with the other pieces.
-    pub problems: Vec<Diagnostic>,
-}
-
-/// Keys a configuration entry puts over its URL.
-pub(crate) type Overrides<'a> = &'a [(String, String)];
-
-pub(super) fn one(url: &str, context: &Context) -> Result<Service, Diagnostic> {
-    with_overrides(url, &[], context)
-}
-
-impl LoadedUrls {
-    /// Loads every URL of a string ([`split_urls`]); an empty string loads nothing and says so.
-    pub fn from_text(text: &str, context: &Context) -> Self {
-        let mut loaded = Self::default();
-        let pieces = split_urls(text);
-        if pieces.is_empty() {
-            loaded.problems.push(Diagnostic::error(
-                "the URL is empty",
-                "write a URL such as xmpps://user:password@host",
-            ));
-        }
-        for piece in pieces {
-            match one(piece, context) {
-                Ok(service) => loaded.services.push(service),
-                Err(problem) => loaded.problems.push(problem),
-            }
-        }
-        loaded
-    }
-}
-
-/// Loads one URL with keys put over it (a configuration entry).
-pub(crate) fn with_overrides(
+/// Loads a URL as one of another program, because its service here lacks a parameter
+/// ([`Diagnostic::is_unsupported_parameter`]). `None`: there is no other program.
+pub fn instead(
     url: &str,
     overrides: Overrides<'_>,
     context: &Context,
-) -> Result<Service, Diagnostic> {
-    assemble(taken_apart(url, overrides, context)?, context)
+) -> Option<Result<ServiceUrl, Diagnostic>> {
+    let text = Cow::Borrowed(trim(url));
+    let found = FoundForeign {
+        foreign: context.services.foreign()?,
+        schema: text.split_once("://")?.0.to_ascii_lowercase(),
+        text,
+    };
+    let keys = overrides.iter();
+    let keys: Vec<(String, String)> = keys
+        .map(|(key, value)| (key.clone(), format!("\"{}\"", json_text(value))))
+        .collect();
+    Some(load_foreign(found, &keys, context))
 }
 
-/// The parts of a URL with keys put over it.
-pub(crate) fn taken_apart(
+/// Takes a URL apart and puts keys over its parts.
+///
+/// # Errors
+/// No service has the schema, or a part of the URL or a value is not valid.
+pub fn take_apart(
     url: &str,
-    overrides: Overrides<'_>,
+    overrides: &[(String, String)],
     context: &Context,
 ) -> Result<RawUrl, Diagnostic> {
     let saved = saved_link(url, context)?;
@@ -124,31 +114,52 @@ pub(crate) fn taken_apart(
         .rev()
         .find(|(key, _)| key == "host")
         .map(|(_, value)| value.as_str());
-    let mut raw = RawUrl::parse(url, &context.env, host)?;
+    let mut raw = RawUrl::parse(url, &context.env, |schema| context.services.accept(schema), host)?;
     apply(&mut raw, overrides, context)?;
     Ok(raw)
 }
 
-/// The service that the parts of a URL stand for.
-pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Diagnostic> {
-    let row = row_of(&raw.schema).ok_or_else(|| unsupported(&raw.schema, &raw.path.join("/")))?;
+/// Loads the service that the parts of a URL stand for.
+///
+/// # Errors
+/// As [`ServiceUrl::parse`].
+pub fn assemble(mut raw: RawUrl, context: &Context) -> Result<ServiceUrl, Diagnostic> {
+    let services = context.services;
+    let kind =
+        (services.find(&raw.schema)).ok_or_else(|| services.unsupported(&raw.schema, &raw.path.join("/")))?;
+    if context.env.is_foreign() && !kind.accepts_guests {
+        return Err(Diagnostic::error(
+            format!(
+                "{}:// is not allowed here, because this text comes from outside",
+                raw.schema
+            ),
+            OPERATOR_FILE,
+        ));
+    }
+    let is_set = |name: &&&str| {
+        let value = raw.query.get(name).map(str::trim).unwrap_or_default();
+        !value.is_empty() && boolean_word(value) != Some(false)
+    };
+    if let Some(name) = kind.lacking.iter().find(is_set) {
+        return Err(Diagnostic::unsupported_parameter(kind.title, name));
+    }
     secret_files(&mut raw, context)?;
-    let mut taken = Taken::new(&raw.query, context, row.parameters);
-    let common = CommonParams::read(&mut taken)?;
-    let endpoint = (row.parse)(&raw, &mut taken)?;
+    let mut reader = context.reader(&raw.query, kind.parameters);
+    let common = CommonParams::read(&mut reader, kind.formats);
+    let (common, service) = both(common, (kind.parse)(&raw, &mut reader))?;
     if raw.many_ats {
-        taken.warn(
+        reader.warn(
             Diagnostic::warning(
-                "more than one @ stands in front of the path; the host is what follows the first one",
+                "the URL has more than one @ in front of the path; the host begins after the first one",
                 "write @ inside a user or password as %40",
             )
             .key("host"),
         );
     }
-    unknown_names(row, &mut taken);
+    unknown_names(kind, &mut reader);
     for name in raw.query.repeated() {
         let name = shown_word(name);
-        taken.warn(
+        reader.warn(
             Diagnostic::warning(
                 format!("`{name}` is written more than once; the last value counts"),
                 "write it once",
@@ -156,22 +167,37 @@ pub(crate) fn assemble(mut raw: RawUrl, context: &Context) -> Result<Service, Di
             .key(name),
         );
     }
-    let (mut warnings, origins) = (taken.warnings, taken.origins);
+    let (mut warnings, origins) = (reader.warnings, reader.origins);
     for warning in &warnings {
         if warning.severity == Severity::Warning {
             tracing::debug!(cause = %warning.cause, "odd URL");
         }
     }
     warnings.sort_by_key(|warning| std::cmp::Reverse(warning.severity));
-    Ok(Service::assemble(common, endpoint, origins, warnings))
+    Ok(ServiceUrl::assemble(common, service, origins, warnings))
+}
+
+/// Returns the parameters and the service, or the problems of both.
+fn both<T>(
+    common: Result<CommonParams, Vec<Diagnostic>>,
+    service: Result<T, Diagnostic>,
+) -> Result<(CommonParams, T), Diagnostic> {
+    match (common, service) {
+        (Ok(common), Ok(service)) => Ok((common, service)),
+        (Ok(_), Err(problem)) => Err(problem),
+        (Err(mut problems), service) => {
+            problems.extend(service.err());
+            Err(Diagnostic::joined(problems))
+        }
+    }
 }
 
 /// Warns about every parameter that is not declared, and names the declared one that it resembles.
-fn unknown_names(row: &Row, taken: &mut Taken<'_>) {
-    let tables = taken.tables();
-    let query = taken.query;
+fn unknown_names(kind: &ServiceKind, reader: &mut ParamReader<'_>) {
+    let tables = reader.tables();
+    let query = reader.query;
     for (name, _) in query.iter() {
-        if tables.iter().any(|table| declares(table, name)) {
+        if tables.iter().any(|table| declares(table, name)) || kind.lacking.contains(&name) {
             continue;
         }
         let from_config = query.origin(name) == Some(Origin::Config);
@@ -181,7 +207,7 @@ fn unknown_names(row: &Row, taken: &mut Taken<'_>) {
         let meant = near_miss(name, words);
         let remedy = match meant {
             Some(meant) => format!("perhaps {meant} is meant"),
-            None => format!("remove it; `ackpost details {}` lists the parameters", row.name),
+            None => format!("remove it; `ackpost details {}` lists the parameters", kind.name),
         };
         let problem = match meant {
             // These decide who gets a message.
@@ -189,48 +215,8 @@ fn unknown_names(row: &Row, taken: &mut Taken<'_>) {
             _ => Diagnostic::warning,
         };
         let cause = format!("`{}` is not a parameter here and is not used", shown_word(name));
-        taken.warn(problem(cause, remedy).key(shown_word(name)));
+        reader.warn(problem(cause, remedy).key(shown_word(name)));
     }
-}
-
-/// The schema of a URL belongs to no service. `path` is what stands behind its host.
-pub(crate) fn unsupported(schema: &str, path: &str) -> Diagnostic {
-    if matches!(schema, "http" | "https") && is_room(path) {
-        return Diagnostic::error(
-            format!("this {schema}:// address is no Session join link: it has no ?public_key="),
-            format!(
-                "copy the whole link, {schema}://host/room?public_key=KEY, or write sessions:// or xmpps://"
-            ),
-        );
-    }
-    if matches!(schema, "http" | "https") {
-        return Diagnostic::error(
-            format!("this {schema}:// address belongs to no service that is supported here"),
-            "use session://, sessions://, sogs://, xmpp:// or xmpps://, or a Session join link",
-        );
-    }
-    let known = SERVICES.iter().flat_map(|row| row.schemas());
-    // A schema of another service is no slip.
-    let meant = near_miss(schema, known).filter(|_| !OTHERS.contains(&schema));
-    let meant = meant.map_or_else(String::new, |meant| format!("did you mean {meant}://? "));
-    Diagnostic::error(
-        format!("the schema {schema}:// is not supported"),
-        format!("{meant}use session://, sessions://, sogs://, xmpp:// or xmpps://"),
-    )
-}
-
-/// Schemas of other services in Apprise that are one letter away from one of ours.
-const OTHERS: [&str; 2] = ["smpp", "smpps"];
-
-/// True for the path of a room in a join link: its token, perhaps behind `r/`.
-fn is_room(path: &str) -> bool {
-    let path = path
-        .split(['?', '#'])
-        .next()
-        .unwrap_or_default()
-        .trim_matches('/');
-    let room = path.strip_prefix("r/").unwrap_or(path);
-    !room.is_empty() && !room.contains('/')
 }
 
 /// The join link that `sessions://NAME` stands for, with the parameters of the URL; nothing for anything else.
@@ -249,11 +235,11 @@ fn saved_link(url: &str, context: &Context) -> Result<Option<String>, Diagnostic
         let key = pair.split('=').next().unwrap_or_default();
         key.eq_ignore_ascii_case("public_key") || key.eq_ignore_ascii_case("key")
     });
-    let is_community = row_of(&schema.to_ascii_lowercase()).is_some_and(|row| row.name == "sogs");
-    if !is_name || has_key || !is_community {
+    let is_community = (context.services).belongs(&schema.to_ascii_lowercase(), "sogs");
+    if !is_name || crate::url::is_session_id(name) || has_key || !is_community {
         return Ok(None);
     }
-    let link = (communities.0)(name)?.map(|link| {
+    let link = communities.find(name)?.map(|link| {
         if query.is_empty() {
             link
         } else {
@@ -309,12 +295,12 @@ fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Resul
         ));
     }
     for (key, value) in overrides {
-        let (value, references) = crate::url::References::extract(value, &context.env)?;
+        let (value, references) = References::extract(value, &context.env)?;
         let value = references.expand(value.into_owned());
         match key.as_str() {
             "host" | "schema" => {}
             "secure" => match boolean_word(&value) {
-                Some(secure) => set_secure(raw, secure),
+                Some(secure) => set_secure(raw, secure, context.services),
                 None => {
                     return Err(
                         Diagnostic::error("the value is neither yes nor no", "write yes or no").key("secure"),
@@ -347,6 +333,7 @@ fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Resul
                 raw.path.clear();
                 raw.query.set("to".to_owned(), value, true);
             }
+            _ if Mark::of(key).is_some() => raw.add_pair(key, &value)?,
             _ => raw.query.set(key.clone(), value, true),
         }
     }
@@ -354,12 +341,14 @@ fn apply(raw: &mut RawUrl, overrides: Overrides<'_>, context: &Context) -> Resul
 }
 
 /// Changes the schema to the one with or without encryption.
-fn set_secure(raw: &mut RawUrl, secure: bool) {
-    let Some(row) = row_of(&raw.schema) else { return };
+fn set_secure(raw: &mut RawUrl, secure: bool, services: Services) {
+    let Some(kind) = services.find(&raw.schema) else {
+        return;
+    };
     let schemas = if secure {
-        row.secure_schemas
+        kind.secure_schemas
     } else {
-        row.plain_schemas
+        kind.plain_schemas
     };
     if !schemas.contains(&raw.schema.as_str())
         && let Some(schema) = schemas.first()
@@ -372,12 +361,195 @@ fn set_secure(raw: &mut RawUrl, secure: bool) {
 fn secret_files(raw: &mut RawUrl, context: &Context) -> Result<(), Diagnostic> {
     for key in ["seed_file", "password_file"] {
         if let Some((path, config)) = raw.query.remove(key) {
-            let secret = crate::url::read_secret_file(path.trim(), &context.env)
-                .map_err(|problem| problem.key(key))?;
+            let secret = read_secret_file(path.trim(), &context.env).map_err(|problem| problem.key(key))?;
             raw.password = Some(secret);
             raw.query.remove("seed");
             raw.query.set(key.to_owned(), path, config);
         }
     }
     Ok(())
+}
+
+/// Longest URL of another program.
+const FOREIGN_URL_BYTES: usize = 256 * 1024;
+
+/// A URL that another program delivers, before it is loaded.
+pub struct FoundForeign<'t> {
+    foreign: &'static ForeignKind,
+    schema: String,
+    text: Cow<'t, str>,
+}
+
+impl FoundForeign<'_> {
+    /// Returns the schema in lower case.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Returns the masked URL.
+    pub fn masked(&self) -> String {
+        masked(&self.schema, &self.text, true)
+    }
+}
+
+/// Returns the URL if another program delivers it: because no service here has its schema, because `via=apprise` asks
+/// for it, or because `ACKPOST_NATIVE` does not list the service.
+pub fn find_foreign<'t>(
+    url: &'t str,
+    overrides: &[(String, String)],
+    context: &Context,
+) -> Option<FoundForeign<'t>> {
+    let foreign = context.services.foreign()?;
+    let mut text = Cow::Borrowed(trim(url));
+    if !text.contains("://") && text.starts_with('{') && text.ends_with('}') {
+        // Nothing but a reference: the URL is what it stands for.
+        let (marked, references) = References::extract(&text, &context.env).ok()?;
+        let whole = Zeroizing::new(references.expand(marked.into_owned()));
+        text = Cow::Owned(trim(&whole).to_owned());
+    }
+    let (schema, rest) = text.split_once("://")?;
+    let word = !schema.is_empty() && schema.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !word || schema.len() > 64 {
+        return None;
+    }
+    let schema = schema.to_ascii_lowercase();
+    let asked = asked_way(rest, overrides);
+    let native = context.services.find(&schema);
+    let is_foreign = match (asked.as_deref(), native) {
+        (Some("apprise"), _) => true,
+        (_, Some(kind)) => !is_native(kind, &schema, context),
+        // A join link of a community.
+        (_, None) if rest.contains("public_key=") => false,
+        (_, None) => foreign.knows(&schema, rest),
+    };
+    is_foreign.then_some(FoundForeign {
+        foreign,
+        schema,
+        text,
+    })
+}
+
+/// True unless `ACKPOST_NATIVE` is set and names neither the service nor one of its schemas.
+fn is_native(kind: &ServiceKind, schema: &str, context: &Context) -> bool {
+    let Some(list) = context.env.var("ACKPOST_NATIVE") else {
+        return true;
+    };
+    let mut words = list
+        .split([',', ' '])
+        .map(|word| word.trim().to_ascii_lowercase());
+    words.any(|word| word == kind.name || word == schema || kind.schemas().any(|one| one == word))
+}
+
+/// Loads a URL that another program delivers. The values of `overrides` are YAML.
+fn load_foreign(
+    found: FoundForeign<'_>,
+    overrides: Overrides<'_>,
+    context: &Context,
+) -> Result<ServiceUrl, Diagnostic> {
+    let FoundForeign {
+        foreign,
+        schema,
+        text,
+    } = found;
+    if text.len() > FOREIGN_URL_BYTES {
+        return Err(Diagnostic::error(
+            "the URL is longer than 256 KiB",
+            "split it into several",
+        ));
+    }
+    guests(foreign, &schema, context)?;
+    let (marked, references) = References::extract(&text, &context.env)?;
+    let (front, query) = marked
+        .split_once('?')
+        .map_or((marked.as_ref(), None), |(front, query)| (front, Some(query)));
+    let mut ours = Query::default();
+    let mut url = Zeroizing::new(references.expand_with(front, percent::encode));
+    let mut keys: Vec<(String, Zeroizing<String>)> = Vec::new();
+    let mut glue = '?';
+    let mut names: Vec<String> = Vec::new();
+    for pair in query.unwrap_or_default().split(['&', ';']) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = percent::decode(name).trim().to_ascii_lowercase();
+        guest_files(foreign, &schema, &name, context)?;
+        names.push(name.clone());
+        if name == KEYS {
+            keys = stored_keys(&percent::decode(value))?;
+            for (key, _) in &keys {
+                guest_files(foreign, &schema, key, context)?;
+            }
+        } else if is_ours(&schema, &name) {
+            ours.read(name, references.expand(percent::decode(value)));
+        } else if !pair.is_empty() {
+            url.push(glue);
+            url.push_str(&references.expand_with(pair, percent::encode));
+            glue = '&';
+        }
+    }
+    for (key, value) in overrides {
+        guest_files(foreign, &schema, key, context)?;
+        let (value, references) = References::extract(value, &context.env)?;
+        if is_ours(&schema, key) {
+            ours.set(
+                key.clone(),
+                references.expand(plain_of(&value).into_owned()),
+                true,
+            );
+        } else {
+            keys.retain(|(known, _)| known != key);
+            let value = references.expand_with(&value, json_text);
+            keys.push((key.clone(), Zeroizing::new(value)));
+        }
+    }
+    let kind = context.services.find(&schema);
+    let names = (names.iter()).chain(keys.iter().map(|(key, _)| key));
+    let way = Way::find(kind.map(|kind| kind.lacking), names.map(String::as_str));
+    if kind.is_some() {
+        // The stored form of the URL says it too: a worker of the outbox may see another environment.
+        ours.set("via".to_owned(), "apprise".to_owned(), true);
+    }
+    let mut reader = context.reader(&ours, foreign.kind.parameters);
+    let common = CommonParams::read(&mut reader, foreign.kind.formats);
+    let url = ForeignUrl {
+        schema,
+        url,
+        keys,
+        way,
+    };
+    let (common, service) = both(common, (foreign.load)(url, &mut reader))?;
+    let (origins, warnings) = (reader.origins, reader.warnings);
+    Ok(ServiceUrl::assemble(common, service, origins, warnings))
+}
+
+/// Refuses a parameter of a guest that names a file of this machine: the service would send it to the guest.
+fn guest_files(foreign: &ForeignKind, schema: &str, name: &str, context: &Context) -> Result<(), Diagnostic> {
+    let name = name.trim().to_ascii_lowercase();
+    if !foreign.names_file(schema, &name) {
+        return Ok(());
+    }
+    context
+        .env
+        .refuse_foreign_file("a path on this machine", OPERATOR_FILE)
+        .map_err(|problem| problem.key(name))
+}
+
+/// Refuses what a guest may not name.
+fn guests(foreign: &ForeignKind, schema: &str, context: &Context) -> Result<(), Diagnostic> {
+    let Some(guest) = context.env.guest() else {
+        return Ok(());
+    };
+    if foreign.local.contains(&schema) {
+        return Err(Diagnostic::error(
+            format!("{schema}:// acts on this machine, and this text comes from outside"),
+            OPERATOR_FILE,
+        ));
+    }
+    if guest.foreign {
+        return Ok(());
+    }
+    Err(Diagnostic::error(
+        format!("{schema}:// is not allowed here, because this text comes from outside"),
+        format!(
+            "{OPERATOR_FILE}, or set `enabled = true` under `[foreign]` and give the token the right `foreign`"
+        ),
+    ))
 }

@@ -1,8 +1,8 @@
-//! What may stand where a host is expected.
+//! Checks of the text in the place of a host.
 
 use std::net::Ipv6Addr;
 
-/// Why a host is not one.
+/// Reason why a host is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HostError {
     Empty,
@@ -68,12 +68,17 @@ fn is_label(label: &str) -> bool {
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
         return false;
     };
-    bytes.len() <= 63
+    (bytes.len() <= 63 || is_session_id(label))
         && first.is_ascii_alphanumeric()
         && last.is_ascii_alphanumeric()
         && bytes
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-' || *byte == b'_')
+}
+
+/// Returns true for a Session ID, which is in the place of a host in `sessiondm://05…`.
+pub(crate) fn is_session_id(text: &str) -> bool {
+    text.len() == 66 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// One part of an IPv4 address; leading zeros are let pass.
@@ -99,7 +104,7 @@ fn ipv6(text: &str) -> Result<String, HostError> {
     }
 }
 
-/// What may stand in front of a zone: `fe80:` and up to four groups.
+/// Returns true if the address may be in front of a zone: `fe80:` and up to four groups.
 fn is_link_local(address: &str) -> bool {
     let groups = |rest: &str| {
         let mut groups = rest.split(':');

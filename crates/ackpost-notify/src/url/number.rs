@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// Python's `int(text)`: blanks around, a sign, any decimal digits of Unicode, single underscores between digits.
 /// Values beyond 64 bits saturate.
-pub(crate) fn python_int(text: &str) -> Option<i64> {
+pub fn python_int(text: &str) -> Option<i64> {
     let text = trim(text);
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -42,7 +42,7 @@ pub(crate) fn python_float(text: &str) -> Option<f64> {
 }
 
 /// Python's `str(float)` for the values that occur: `0.5`, `2.0`, `1e+16`, `inf`, `nan`.
-pub(crate) fn float_text(value: f64) -> String {
+pub fn float_text(value: f64) -> String {
     if value.is_nan() {
         return "nan".to_owned();
     }
@@ -67,12 +67,12 @@ pub(crate) fn float_text(value: f64) -> String {
 }
 
 /// Trims what Python's `str.strip()` trims.
-pub(crate) fn trim(text: &str) -> &str {
+pub fn trim(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
 /// Python's `str.isspace` of one character.
-pub(crate) fn is_space(c: char) -> bool {
+pub fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 

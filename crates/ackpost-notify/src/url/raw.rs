@@ -6,11 +6,12 @@ use zeroize::Zeroizing;
 
 use super::host;
 use super::number::{is_space, python_int, trim};
+use super::pairs::{Mark, Pair};
 use super::percent;
+use super::query::{Origin, PARAMETERS, Query};
 use super::secret_ref::References;
 use crate::env::Environment;
 use crate::problem::Diagnostic;
-use crate::service::{PARAMETERS, Query, row_of, unsupported};
 
 /// Longest URL that is looked at.
 const URL_BYTES: usize = 256 * 1024;
@@ -30,6 +31,12 @@ pub struct RawUrl {
     pub(crate) query: Query,
     /// More than one `@` stood in the authority: what follows the first one was taken for the host.
     pub(crate) many_ats: bool,
+    /// Parameters with a mark, in order, no mark and name twice.
+    pairs: Vec<Pair>,
+    /// The path ends with a slash.
+    trailing_slash: bool,
+    /// The host is not a valid one, and the service takes it all the same.
+    loose_host: bool,
 }
 
 impl std::fmt::Debug for RawUrl {
@@ -41,8 +48,17 @@ impl std::fmt::Debug for RawUrl {
 }
 
 impl RawUrl {
-    /// Takes a URL apart. `host` replaces the URL's own (a configuration entry's key).
-    pub(crate) fn parse(text: &str, env: &Environment, host: Option<&str>) -> Result<Self, Diagnostic> {
+    /// Takes a URL apart, as [`take_apart`](crate::grammar::take_apart) does before it applies keys. `accept` refuses a schema, or returns true if URLs with it may have a host that is not valid.
+    /// `host` replaces the URL's own (a configuration entry's key).
+    ///
+    /// # Errors
+    /// `accept` refuses the schema, or a part of the URL is missing or not valid.
+    pub fn parse(
+        text: &str,
+        env: &Environment,
+        accept: impl Fn(&str) -> Result<bool, Diagnostic>,
+        host: Option<&str>,
+    ) -> Result<Self, Diagnostic> {
         let text = trim(text);
         if text.len() > URL_BYTES {
             return Err(Diagnostic::error(
@@ -73,21 +89,18 @@ impl RawUrl {
                 "write it as schema://…, for example xmpps://user:password@host/target",
             ));
         };
-        // Another service's URL has other rules: its schema is the cause, whatever else is odd.
-        if row_of(&schema).is_none() && !matches!(schema.as_str(), "http" | "https") {
-            return Err(unsupported(&schema, ""));
-        }
+        let loose_host = accept(&schema)?;
         let (front, query) = match rest.split_once('?') {
             Some((front, query)) => (front, query),
             None => (rest, ""),
         };
         if query.contains('\n') {
             return Err(Diagnostic::error(
-                "a line end stands in the query of the URL",
+                "the query of the URL contains a line end",
                 "write %0A for it, or give the URLs one by one",
             ));
         }
-        // The reference's reader drops these three wherever they stand in front of the query.
+        // The reference's reader drops these three wherever they are in front of the query.
         let dropped = |byte: u8| matches!(byte, b'\t' | b'\r' | b'\n');
         let front: Cow<'_, str> = if front.bytes().any(dropped) {
             front.replace(['\t', '\r', '\n'], "").into()
@@ -97,7 +110,9 @@ impl RawUrl {
         let front = trim(front.split('#').next().unwrap_or_default());
         let (authority, path) = front.split_once('/').unwrap_or((front, ""));
         let mut url = Self {
+            loose_host,
             schema,
+            trailing_slash: path.ends_with('/'),
             ..Self::default()
         };
         for piece in path.split('/').filter(|piece| !piece.is_empty()) {
@@ -106,11 +121,120 @@ impl RawUrl {
         url.read_query(query, &references)?;
         url.read_authority(authority, &references, host)?;
         url.override_credentials();
+        url.loose_host = url.loose_host && host::check(&url.host).is_err();
         Ok(url)
     }
 
-    /// True when one of its parts holds this word.
-    pub(crate) fn holds(&self, word: &str) -> bool {
+    /// Returns the schema in lower case.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Returns the user in front of the host.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// Returns the password in front of the host, or from `password_file=`. It is a secret.
+    pub fn expose_password(&self) -> Option<&str> {
+        self.password.as_ref().map(|password| password.as_str())
+    }
+
+    /// Returns the host as written; an IPv6 address is in brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the port as written.
+    pub fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Returns the segments of the path, without empty ones.
+    pub fn path(&self) -> &[String] {
+        &self.path
+    }
+
+    /// Returns true if the host is not a valid one. Only a service that is defined
+    /// [`with_loose_host`](crate::service::ServiceKind::with_loose_host) sees such a URL.
+    pub fn has_loose_host(&self) -> bool {
+        self.loose_host
+    }
+
+    /// Returns true if the path has segments and ends with a slash.
+    pub fn has_trailing_slash(&self) -> bool {
+        self.trailing_slash
+    }
+
+    /// Sets user and password in front of the host.
+    pub fn set_credentials(&mut self, user: Option<String>, password: Option<Zeroizing<String>>) {
+        self.user = user;
+        self.password = password;
+    }
+
+    /// Sets host and port to those of another URL. Without a port there, the port is kept.
+    pub fn set_host_of(&mut self, other: Self) {
+        self.host = other.host;
+        self.port = other.port.or(self.port);
+    }
+
+    /// Returns the segments of the path, to change them.
+    pub fn path_mut(&mut self) -> &mut [String] {
+        &mut self.path
+    }
+
+    /// Returns the parameters without a mark, in order: name, value, and where it was written. Values may be secrets.
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, &str, Origin)> {
+        self.query
+            .iter()
+            .map(move |(name, value)| (name, value, self.query.origin(name).unwrap_or(Origin::Default)))
+    }
+
+    /// Sets a parameter without a mark.
+    pub fn set_parameter(&mut self, name: String, value: String, origin: Origin) {
+        self.query.set(name, value, origin == Origin::Config);
+    }
+
+    /// Returns the parameters that begin with a mark, in order, the last value of each. Values may be secrets.
+    pub fn pairs(&self) -> impl Iterator<Item = (Mark, &str, &str)> {
+        self.pairs
+            .iter()
+            .map(|pair| (pair.mark, pair.name.as_str(), pair.value.as_str()))
+    }
+
+    /// Adds a parameter with a mark.
+    pub(crate) fn add_pair(&mut self, key: &str, value: &str) -> Result<(), Diagnostic> {
+        let Some(pair) = Pair::new(key, value).filter(|pair| !pair.name.is_empty()) else {
+            return Ok(());
+        };
+        let same = |known: &&mut Pair| known.mark == pair.mark && known.name == pair.name;
+        match self.pairs.iter_mut().find(same) {
+            Some(known) => *known = pair,
+            None => self.pairs.push(pair),
+        }
+        self.within_bounds()
+    }
+
+    fn within_bounds(&self) -> Result<(), Diagnostic> {
+        if self.query.len() + self.pairs.len() <= PARAMETERS {
+            return Ok(());
+        }
+        Err(Diagnostic::error(
+            "the URL has more than 1,000 parameters",
+            "write only those that are needed",
+        ))
+    }
+
+    /// Returns the targets in the path and in the value of `to=`, in the order written, none twice.
+    ///
+    /// # Errors
+    /// The URL has more than 10,000 targets.
+    pub fn targets(&self, to: Option<&str>) -> Result<Vec<String>, Diagnostic> {
+        bounded(targets(self.path.iter().map(String::as_str).chain(to)))
+    }
+
+    /// Returns true if one of its parts holds this word.
+    pub fn holds(&self, word: &str) -> bool {
         let credentials = self
             .user
             .as_deref()
@@ -120,6 +244,7 @@ impl RawUrl {
             .chain([self.host.as_str()])
             .chain(self.path.iter().map(String::as_str))
             .any(|part| part.contains(word))
+            || (self.pairs.iter()).any(|pair| pair.name.contains(word) || pair.value.contains(word))
             || self
                 .query
                 .iter()
@@ -134,7 +259,7 @@ impl RawUrl {
     ) -> Result<(), Diagnostic> {
         if !brackets_hold_ipv6(authority) {
             return Err(bad_host(
-                "square brackets stand around something that is no IPv6 address",
+                "square brackets enclose something that is not an IPv6 address",
             ));
         }
         let (user_info, place) = match authority.find('@') {
@@ -161,7 +286,7 @@ impl RawUrl {
         let expanded = (!references.is_empty()).then(|| Zeroizing::new(references.expand(place.to_owned())));
         let place = expanded.as_ref().map_or(place, |text| text.as_str());
         if let Some(host) = host {
-            self.host = host::check(trim(host)).map_err(|error| bad_host(error.cause()))?;
+            self.host = self.checked_host(host)?;
             // In front of the colon nothing need stand; several are an IPv6 address.
             let port = match split_port(place) {
                 (_, Some(port)) => port,
@@ -177,7 +302,7 @@ impl RawUrl {
             };
         } else {
             let (host, port) = split_port(place);
-            self.host = host::check(trim(host)).map_err(|error| bad_host(error.cause()))?;
+            self.host = self.checked_host(host)?;
             // Digits of other scripts are read too, but not without one of ours.
             self.port = match port {
                 Some(port) if port.contains(|c: char| c.is_ascii_digit()) => Some(port_number(port)?),
@@ -185,7 +310,7 @@ impl RawUrl {
                 None => None,
             };
         }
-        // `?port=` overrides; one that is no number only unsets it.
+        // `?port=` overrides; one that is not a number only unsets it.
         if let Some((port, from_config)) = self.query.remove("port") {
             self.port = match python_int(&port) {
                 Some(_) => Some(port_number(&port)?),
@@ -196,6 +321,14 @@ impl RawUrl {
         Ok(())
     }
 
+    fn checked_host(&self, written: &str) -> Result<String, Diagnostic> {
+        match host::check(trim(written)) {
+            Ok(host) => Ok(host),
+            Err(_) if self.loose_host => Ok(percent::decode(trim(written))),
+            Err(error) => Err(bad_host(error.cause())),
+        }
+    }
+
     fn read_query(&mut self, query: &str, references: &References) -> Result<(), Diagnostic> {
         for pair in query.split(['&', ';']).filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -203,18 +336,18 @@ impl RawUrl {
             let first = chars.next();
             let rest = chars.as_str().replace('+', " ");
             let key: String = first.into_iter().collect::<String>() + &rest;
-            let key = trim(&percent::decode(&key)).to_lowercase();
-            if key.is_empty() || key.starts_with(['+', '-', ':']) {
+            let key = percent::decode(&key);
+            let value = references.expand(trim(&percent::decode(value)).to_owned());
+            if Mark::of(&key).is_some() {
+                self.add_pair(&key, &value)?;
                 continue;
             }
-            let value = references.expand(trim(&percent::decode(value)).to_owned());
-            self.query.read(key, value);
-            if self.query.len() > PARAMETERS {
-                return Err(Diagnostic::error(
-                    "the URL has more than 1,000 parameters",
-                    "write only those that are needed",
-                ));
+            let key = trim(&key).to_lowercase();
+            if key.is_empty() || Mark::of(&key).is_some() {
+                continue;
             }
+            self.query.read(key, value);
+            self.within_bounds()?;
         }
         Ok(())
     }
@@ -258,7 +391,8 @@ pub(crate) fn targets<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<Strin
     distinct(items.into_iter().flat_map(|item| item.split(separates)))
 }
 
-/// The same for JIDs: brackets around an IPv6 address behind an `@` do not separate (D33).
+/// Splits path segments and `to=` values into JIDs: brackets around an IPv6 address behind an `@` do not separate
+/// (D33).
 pub(crate) fn jid_targets<'a>(items: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     distinct(items.into_iter().flat_map(jid_words))
 }
@@ -355,7 +489,7 @@ fn brackets_hold_ipv6(authority: &str) -> bool {
 fn bad_host(cause: &str) -> Diagnostic {
     Diagnostic::error(
         cause,
-        "check the part between `@` and the first `/`; `: @ / ? #` inside a password are written %3A %40 %2F %3F %23",
+        "check the part between `@` and the first `/`; in a password, write `: @ / ? #` as %3A %40 %2F %3F %23",
     )
     .key("host")
 }
@@ -381,8 +515,8 @@ fn split_port(place: &str) -> (&str, Option<&str>) {
 fn no_number() -> Diagnostic {
     Diagnostic::error(
         "the port is not a number",
-        "write a number from 1 to 65535 after the host, or nothing; if a password stands there, `: @ / ? # %` inside it \
-         are written %3A %40 %2F %3F %23 %25, or it is read with ?password_file=PATH",
+        "write a number from 1 to 65535 after the host, or nothing; in a password, write `: @ / ? # %` as \
+         %3A %40 %2F %3F %23 %25, or use ?password_file=PATH",
     )
     .key("port")
 }

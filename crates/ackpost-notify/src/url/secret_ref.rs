@@ -70,8 +70,13 @@ impl References {
         if self.values.is_empty() || !text.contains(OPEN) {
             return text;
         }
+        self.expand_with(&text, str::to_owned)
+    }
+
+    /// Puts the values back, each changed on its way.
+    pub(crate) fn expand_with(&self, text: &str, change: impl Fn(&str) -> String) -> String {
         let mut out = String::with_capacity(text.len());
-        let mut rest = text.as_str();
+        let mut rest = text;
         while let Some(at) = rest.find(OPEN) {
             out.push_str(&rest[..at]);
             let body = &rest[at + OPEN.len_utf8()..];
@@ -80,7 +85,7 @@ impl References {
                 Some((self.values.get(index)?, end))
             });
             if let Some((value, end)) = value {
-                out.push_str(value);
+                out.push_str(&Zeroizing::new(change(value)));
                 rest = &body[end + CLOSE.len_utf8()..];
             } else {
                 out.push(OPEN);

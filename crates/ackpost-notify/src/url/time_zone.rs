@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// The IANA name for what was written: a full name in any case, or one without its region (`toronto`).
-pub(crate) fn find(text: &str) -> Option<String> {
+pub fn find(text: &str) -> Option<String> {
     static NAMES: OnceLock<BTreeMap<String, String>> = OnceLock::new();
     let wanted = text.trim().to_lowercase();
     if matches!(

@@ -1,9 +1,14 @@
-//! XMPP, against Prosody.
+//! Tests of sending over XMPP, against real servers.
 
-use ackpost_notify::{Attachment, Confirmation, Message, Options, Outcome, Status};
-use ackpost_testkit::{Prosody, Receiver, ServerOptions, XmppServer};
+use ackpost_notify::{
+    Asset, Attachment, Confirmation, ConnectionOptions, ConnectionPool, Message, Outcome, Status,
+};
+use ackpost_testkit::{
+    Ejabberd, FakeXmpp, FakeXmppMode, Prosody, Receiver, Relay, RelayOptions, ServerOptions, XmppEvent,
+    XmppServer,
+};
 
-use super::{notifier, unique};
+use super::{List, list_over, new_list, unique};
 
 fn url(server: &XmppServer, targets: &str, query: &str) -> String {
     let ca = server.ca.display();
@@ -19,10 +24,10 @@ async fn a_person_and_a_room_over_one_connection() {
     let server = &Prosody::start(ServerOptions::default());
     let room = server.room("open");
     let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[&room]);
-    let mut list = notifier(Options::default());
+    let mut list = new_list();
     // Two URLs of one account.
-    list.add(&url(server, "bob", "")).expect("a URL");
-    list.add(&url(server, &format!("%23{room}"), "")).expect("a URL");
+    list.add(&url(server, "bob", ""));
+    list.add(&url(server, &format!("%23{room}"), ""));
     let before = server.log_text().matches("Authenticated as alice").count();
     let text = unique("both");
     let report = list.notify(Message::new(&text).title("Title")).await;
@@ -55,9 +60,8 @@ async fn a_person_and_a_room_over_one_connection() {
 async fn a_subject_html_and_a_kept_session() {
     let server = Prosody::shared();
     let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
-    let mut list = notifier(Options::default());
-    list.add(&url(server, "bob", "&subject=yes&format=html&keepalive=yes"))
-        .expect("a URL");
+    let mut list = new_list();
+    list.add(&url(server, "bob", "&subject=yes&format=html&keepalive=yes"));
     let word = unique("bold").replace(' ', "-");
     let message = Message::new(format!("<p>a <b>{word}</b></p>"))
         .title("Head")
@@ -76,9 +80,9 @@ async fn a_subject_html_and_a_kept_session() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_are_final_and_name_a_remedy() {
     let server = Prosody::shared();
-    let mut list = notifier(Options::default());
+    let mut list = new_list();
     let wrong = url(server, "bob", "&retry=3&wait=0").replace("alicepass", "wrong");
-    list.add(&wrong).expect("a URL");
+    list.add(&wrong);
     let report = list.notify(Message::new("x")).await;
     assert_eq!(report.status, Status::Failure);
     let target = &report.targets[0];
@@ -90,25 +94,23 @@ async fn refusals_are_final_and_name_a_remedy() {
     assert!(!target.outcome.remedy().expect("a remedy").is_empty());
     assert!(!format!("{report:?}").contains("wrong@") && !format!("{report:?}").contains(":wrong"));
 
-    let mut list = notifier(Options::default());
-    list.add(&url(server, &format!("%23{}", server.room("typo-room")), ""))
-        .expect("a URL");
+    let mut list = new_list();
+    list.add(&url(server, &format!("%23{}", server.room("typo-room")), ""));
     let report = list.notify(Message::new("x")).await;
     assert_eq!(
         report.targets[0].outcome.word(),
         "refused",
-        "a room made by a typo is no delivery: {report:?}"
+        "a room made by a typo is not a delivery: {report:?}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_is_uploaded_once_for_all_targets() {
     let server = Prosody::shared();
-    let mut list = notifier(Options::default());
+    let mut list = new_list();
     list.add(
         &url(server, &format!("bob/%23{}", server.room("open")), "&verify=no").replace("&ca_file", "&x"),
-    )
-    .expect("a URL");
+    );
     let report = list
         .notify(Message::new(unique("file")).attach(Attachment::bytes("a.txt", "hello")))
         .await;
@@ -119,7 +121,7 @@ async fn a_file_is_uploaded_once_for_all_targets() {
 }
 
 /// Sends one text and wants it delivered.
-async fn deliver(list: &ackpost_notify::Notifier, text: &str) -> String {
+async fn deliver(list: &List, text: &str) -> String {
     let report = list.notify(Message::new(text)).await;
     match &report.targets[0].outcome {
         Outcome::Delivered { id: Some(id), .. } => id.clone(),
@@ -127,19 +129,22 @@ async fn deliver(list: &ackpost_notify::Notifier, text: &str) -> String {
     }
 }
 
+/// Returns the id of the message that a received one replaces.
+fn replaced_by(receiver: &mut Receiver, text: &str) -> Option<String> {
+    let stanza = receiver.wait_body(text);
+    let replace = stanza.child("replace")?;
+    Some(replace.attr("id").to_owned())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replace_corrects_the_first_message_under_its_key() {
     let server = Prosody::shared();
     let state = tempfile::tempdir().expect("a temporary folder");
-    let options = || {
-        let mut options = Options::default();
-        options.courier.state_folder = Some(state.path().to_owned());
-        options
-    };
-    let mut disk = notifier(options());
-    disk.add(&url(server, "bob", "&replace=disk")).expect("a URL");
-    let mut other = notifier(options());
-    other.add(&url(server, "bob", "&replace=other")).expect("a URL");
+    let options = || ConnectionOptions::default().with_state_folder(Some(state.path().to_owned()));
+    let mut disk = list_over(options());
+    disk.add(&url(server, "bob", "&replace=disk"));
+    let mut other = list_over(options());
+    other.add(&url(server, "bob", "&replace=other"));
     let texts = ["first", "second", "third", "elsewhere"].map(unique);
     let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
     let first = deliver(&disk, &texts[0]).await;
@@ -148,12 +153,7 @@ async fn replace_corrects_the_first_message_under_its_key() {
     }
     deliver(&other, &texts[3]).await;
     tokio::task::spawn_blocking(move || {
-        let replaced = texts.map(|text| {
-            let stanza = bob.wait_body(&text);
-            stanza
-                .child("replace")
-                .map(|replace| replace.attr("id").to_owned())
-        });
+        let replaced = texts.map(|text| replaced_by(&mut bob, &text));
         // XEP-0308: always the first one's id.
         assert_eq!(replaced, [None, Some(first.clone()), Some(first), None]);
     })
@@ -170,6 +170,30 @@ async fn replace_corrects_the_first_message_under_its_key() {
     }
 }
 
+/// A correction names the first version of a message: after `edit=` under a key, that is the edited message.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replace_after_an_edit_corrects_the_edited_message() {
+    let server = Prosody::shared();
+    let state = tempfile::tempdir().expect("a temporary folder");
+    let sender = |query: &str| {
+        let mut list =
+            list_over(ConnectionOptions::default().with_state_folder(Some(state.path().to_owned())));
+        list.add(&url(server, "bob", query));
+        list
+    };
+    let texts = ["first", "edited", "replaced"].map(unique);
+    let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
+    let first = deliver(&sender(""), &texts[0]).await;
+    deliver(&sender(&format!("&edit={first}&replace=disk")), &texts[1]).await;
+    deliver(&sender("&replace=disk"), &texts[2]).await;
+    tokio::task::spawn_blocking(move || {
+        let replaced = texts.map(|text| replaced_by(&mut bob, &text));
+        assert_eq!(replaced, [None, Some(first.clone()), Some(first)]);
+    })
+    .await
+    .expect("the receiver");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_room_password_in_both_places() {
     let server = Prosody::shared();
@@ -181,8 +205,8 @@ async fn a_room_password_in_both_places() {
         (format!("%23{room}:nope"), "&room_password=roompass", false),
         (format!("%23{room}"), "", false),
     ] {
-        let mut list = notifier(Options::default());
-        list.add(&url(server, &target, query)).expect("a URL");
+        let mut list = new_list();
+        list.add(&url(server, &target, query));
         let report = list.notify(Message::new(unique("secret"))).await;
         let outcome = &report.targets[0].outcome;
         assert_eq!(
@@ -199,9 +223,9 @@ async fn without_a_receipt_a_message_is_unconfirmed_and_not_sent_again() {
     let server = Prosody::shared();
     let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
     for kept in ["", "&keepalive=yes"] {
-        let mut list = notifier(Options::default());
+        let mut list = new_list();
         let url = url(server, "bob", &format!("&confirm=receipt&retry=3&wait=0{kept}"));
-        list.add(&url.replace("rto=10", "rto=1")).expect("a URL");
+        list.add(&url.replace("rto=10", "rto=1"));
         let text = unique("receipt");
         let report = list.notify(Message::new(&text)).await;
         assert_eq!(report.status, Status::Failure, "{report:?}");
@@ -238,6 +262,65 @@ async fn without_a_receipt_a_message_is_unconfirmed_and_not_sent_again() {
     }
 }
 
+/// `retry=` after an attempt whose answers were lost: the message had arrived. The archive shows that, so it is not sent
+/// again; without an archive it is sent once more, and the outcome says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_in_doubt_looks_into_the_archive_first() {
+    let without_archive = || ServerOptions {
+        without_archive: true,
+        ..ServerOptions::default()
+    };
+    let bare = [
+        Prosody::start(without_archive()),
+        Ejabberd::start(without_archive()),
+    ];
+    for (server, has_archive) in [
+        (Prosody::shared(), true),
+        (Ejabberd::shared(), true),
+        (&bare[0], false),
+        (&bare[1], false),
+    ] {
+        let relay = Relay::to_port(
+            server.port,
+            RelayOptions {
+                mute_once_said: Some("<message"),
+                ..RelayOptions::default()
+            },
+        );
+        let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
+        let mut list = new_list();
+        list.add(&format!(
+            "xmpp://alice:alicepass@localhost:{}/bob?xmpp=127.0.0.1&mode=none&rto=2&retry=3&wait=0",
+            relay.port()
+        ));
+        let text = unique("retried");
+        let report = list.notify(Message::new(&text)).await;
+        let target = &report.targets[0];
+        assert_eq!(target.attempts, 2, "{}: {target:?}", server.version);
+        assert_eq!(report.status, Status::Success, "{}: {target:?}", server.version);
+        let notes = target.notes.concat();
+        let ids = tokio::task::spawn_blocking(move || {
+            let is_it = |stanza: &ackpost_testkit::Element| stanza.child_text("body") == Some(&*text);
+            let mut ids = vec![bob.wait_body(&text).attr("id").to_owned()];
+            while let Some(again) = bob.wait(std::time::Duration::from_millis(500), is_it) {
+                ids.push(again.attr("id").to_owned());
+            }
+            ids
+        })
+        .await
+        .expect("the receiver");
+        let word = target.outcome.word();
+        if has_archive {
+            assert_eq!((ids.len(), word), (1, "handed-over"), "{}", server.version);
+            assert!(notes.contains("archive contains an earlier attempt"), "{notes}");
+        } else {
+            assert_eq!((ids.len(), word), (2, "delivered"), "{}", server.version);
+            assert_eq!(ids[0], ids[1], "clients can recognise the repeat");
+            assert!(notes.contains("sent twice under the same id"), "{notes}");
+        }
+    }
+}
+
 /// The reference sends 40,000 bytes to the same server; larger texts are cut as the wire counts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_texts_go_whole_or_in_pieces_that_fit() {
@@ -250,9 +333,8 @@ async fn long_texts_go_whole_or_in_pieces_that_fit() {
         ("<", 40_000, "truncate", 0),
     ] {
         let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
-        let mut list = notifier(Options::default());
-        list.add(&url(server, "bob", &format!("&overflow={overflow}")))
-            .expect("a URL");
+        let mut list = new_list();
+        list.add(&url(server, "bob", &format!("&overflow={overflow}")));
         let text = unit.repeat(count);
         let report = list.notify(Message::new(&text)).await;
         assert_eq!(report.status, Status::Success, "{report:?}");
@@ -283,8 +365,8 @@ async fn long_texts_go_whole_or_in_pieces_that_fit() {
         assert_eq!(got, pieces, "{overflow}");
     }
     // Nothing larger than the server takes is written; the error names the limit.
-    let mut list = notifier(Options::default());
-    list.add(&url(server, "bob", "")).expect("a URL");
+    let mut list = new_list();
+    list.add(&url(server, "bob", ""));
     let report = list.notify(Message::new("<".repeat(70_000))).await;
     let Outcome::Refused { reason, .. } = &report.targets[0].outcome else {
         panic!("{report:?}");
@@ -292,24 +374,74 @@ async fn long_texts_go_whole_or_in_pieces_that_fit() {
     assert!(reason.ends_with("the server takes at most 262144"), "{reason}");
 }
 
+/// A subject holds 250 characters: the outcome says that the rest of a title is missing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_title_that_is_too_long_for_a_subject_is_noted() {
+    let server = Prosody::shared();
+    let cut = |report: &ackpost_notify::Report| {
+        let notes = &report.targets[0].notes;
+        notes
+            .iter()
+            .filter(|note| note.contains("the title is longer"))
+            .count()
+    };
+    for (overflow, body, pieces) in [
+        ("upstream", "short".to_owned(), 1),
+        ("truncate", "short".to_owned(), 1),
+        ("split", "short".to_owned(), 1),
+        ("split", "<".repeat(40_000), 3),
+    ] {
+        let mut bob = Receiver::join(server.port, &server.domain, "bob", "bobpass", &[]);
+        let mut list = new_list();
+        list.add(&url(server, "bob", &format!("&subject=yes&overflow={overflow}")));
+        let tag = unique("title").replace(' ', "-");
+        let title = format!("{tag}{}", "ж".repeat(251 - tag.len()));
+        let report = list.notify(Message::new(&body).title(&title)).await;
+        assert_eq!(report.status, Status::Success, "{report:?}");
+        assert_eq!(cut(&report), usize::from(overflow != "upstream"), "{report:?}");
+        let subjects = tokio::task::spawn_blocking(move || -> Vec<String> {
+            let subject = |stanza: &ackpost_testkit::Element| stanza.child_text("subject").map(str::to_owned);
+            let is_it = |stanza: &ackpost_testkit::Element| {
+                subject(stanza).is_some_and(|subject| subject.starts_with(&tag))
+            };
+            (0..pieces)
+                .filter_map(|_| bob.wait(std::time::Duration::from_secs(20), is_it))
+                .filter_map(|stanza| subject(&stanza))
+                .collect()
+        })
+        .await
+        .expect("the receiver");
+        let whole = overflow == "upstream";
+        let shown: Vec<String> = match pieces {
+            1 if whole => vec![title],
+            1 => vec![title.chars().take(250).collect()],
+            _ => (1..=pieces)
+                .map(|n| format!("{} [{n}/{pieces}]", title.chars().take(244).collect::<String>()))
+                .collect(),
+        };
+        assert_eq!(subjects, shown, "{overflow}");
+        // One that fits is not noted.
+        let report = list.notify(Message::new("short").title(&shown[0])).await;
+        assert_eq!(cut(&report), 0, "{report:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unused_session_ends_and_another_account_takes_its_place() {
     // One of its own: the shared one is logged in to by other tests as well.
     let server = &Prosody::start(ServerOptions::default());
-    let mut options = Options::default();
-    options.courier.resident = true;
-    options.courier.kept_sessions = 1;
-    options.courier.session_idle = std::time::Duration::from_secs(2);
-    let courier =
-        ackpost_notify::ConnectionPool::new(options.courier.clone(), ackpost_notify::Asset::default());
-    let mut list = notifier(options);
-    list.add(&url(server, "bob", "")).expect("a URL");
+    let mut list = list_over(
+        ConnectionOptions::default()
+            .with_resident(true)
+            .with_kept_sessions(1)
+            .with_session_idle(std::time::Duration::from_secs(2)),
+    );
+    let pool = ConnectionPool::new(list.connections.clone(), Asset::default());
+    list.add(&url(server, "bob", ""));
     let logins = || server.log_text().matches("Authenticated as alice").count();
-    let send = async |list: &ackpost_notify::Notifier, text: &str| {
+    let send = async |list: &List, text: &str| {
         let message = Message::new(unique(text));
-        let report = list
-            .notify_with(&courier, message, &ackpost_notify::TagFilter::All)
-            .await;
+        let report = list.notify_with(&pool, message).await;
         assert_eq!(report.status, Status::Success, "{report:?}");
     };
     for text in ["one", "two"] {
@@ -320,9 +452,46 @@ async fn an_unused_session_ends_and_another_account_takes_its_place() {
     send(&list, "three").await;
     assert_eq!(logins(), 2, "closed while nothing was sent");
     // Only one may be kept, and both are in use at the same time.
-    list.add(&url(server, "carol", "&name=other")).expect("a URL");
+    list.add(&url(server, "carol", "&name=other"));
     for _ in 0..3 {
         send(&list, "both").await;
     }
-    courier.close().await;
+    pool.close().await;
+}
+
+/// The login takes longer than the time limit of the message.
+#[tokio::test]
+async fn a_message_that_nobody_waits_for_is_not_sent_after_the_login() {
+    for kept in ["", "&keepalive=yes"] {
+        let server = FakeXmpp::start(FakeXmppMode::Plain);
+        let options = RelayOptions {
+            delay: std::time::Duration::from_millis(150),
+            ..RelayOptions::default()
+        };
+        let relay = Relay::to_port(server.port(), options);
+        let mut list = new_list();
+        list.add(&format!(
+            "xmpp://user:pass@localhost:{}/%23room%40rooms.localhost?xmpp=127.0.0.1&mode=none&confirm=room{kept}",
+            relay.port()
+        ));
+        let pool = ConnectionPool::new(list.connections.clone(), Asset::default());
+        let mut first_rules = list.rules.clone();
+        first_rules.service_limit = Some(std::time::Duration::from_millis(400));
+        let message = Message::new("given up");
+        let report = list.run(&message).send(&first_rules, &pool, &message).await;
+        assert_eq!(report.status, Status::Timeout, "{kept}: {report:?}");
+        let message = Message::new("sent");
+        let report = list.run(&message).send(&list.rules, &pool, &message).await;
+        assert_eq!(report.status, Status::Success, "{kept}: {report:?}");
+        pool.close().await;
+        let bodies: Vec<String> = server
+            .events()
+            .into_iter()
+            .filter_map(|event| match event {
+                XmppEvent::Message { body, .. } => Some(body),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(bodies, ["sent"], "{kept}");
+    }
 }

@@ -1,4 +1,4 @@
-//! What follows from an error: whether to try again, when, and what a person can do.
+//! Consequences of an error: whether and when to try again, and what a person can do.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Step, XmppError};
 
 impl XmppError {
-    /// Takes out what the other side wrote, so that the error can be shown to somebody who must not read its answers.
+    /// Removes the text that the other side wrote, so that people who must not read it can see the error.
     #[must_use]
     pub fn without_answer(mut self) -> Self {
         match &mut self {
@@ -30,20 +30,27 @@ impl XmppError {
             | Self::RemovedFromRoom { text, .. }
             | Self::JoinRefused { text, .. }
             | Self::UploadRefused { text, .. } => *text = None,
+            Self::Unconfirmed { cause }
+            | Self::PartFailed { cause, .. }
+            | Self::GaveUp { last: cause, .. } => {
+                **cause = cause.as_ref().clone().without_answer();
+            }
             Self::NotXmpp { reason } => "it cannot be read".clone_into(reason),
+            #[cfg(feature = "omemo")]
+            Self::Encryption(cause) => cause.hide_answer(),
             _ => {}
         }
         self
     }
 
-    /// Whether the same attempt would end the same way until somebody changes something.
+    /// Returns true if the same attempt would end the same way until somebody changes something.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::DnsFailed { .. }
             | Self::ConnectionRefused { .. }
             | Self::Unreachable { .. }
             | Self::ConnectTimeout { .. }
-            | Self::Silent { .. }
+            | Self::AnswerTimeout { .. }
             | Self::TooSlow { .. }
             | Self::TlsFailed { .. }
             | Self::StartTlsRefused
@@ -62,7 +69,9 @@ impl XmppError {
             | Self::UploadFailed { .. }
             | Self::GaveUp { .. }
             | Self::SessionClosed => false,
-            Self::Unconfirmed { cause } => cause.is_permanent(),
+            Self::Unconfirmed { cause } | Self::PartFailed { cause, .. } => cause.is_permanent(),
+            #[cfg(feature = "omemo")]
+            Self::Encryption(cause) => cause.is_permanent(),
             Self::StreamError { condition, .. } => !matches!(
                 condition.as_str(),
                 "connection-timeout"
@@ -86,9 +95,10 @@ impl XmppError {
         }
     }
 
-    /// Whether a session that was online once gives up. What the account and the login are refused for
-    /// does not pass by waiting; a server that cannot be found, shows a wrong certificate or does not
-    /// know its domain is mostly being repaired.
+    /// Returns true if a session that was online once gives up.
+    ///
+    /// Waiting does not help against a refused account or login. A server that cannot be found, shows a wrong
+    /// certificate or does not know its domain is usually being repaired.
     pub(crate) fn ends_session(&self) -> bool {
         match self {
             Self::WrongPassword { .. }
@@ -110,7 +120,7 @@ impl XmppError {
         }
     }
 
-    /// How long to wait before trying again; `None` when that is pointless.
+    /// Returns the time to wait before trying again; `None` when that is pointless.
     pub fn retry_after(&self) -> Option<Duration> {
         if self.is_permanent() {
             return None;
@@ -120,22 +130,23 @@ impl XmppError {
             Self::ShuttingDown { .. } | Self::ConnectionRefused { .. } => 5,
             Self::RemoteServerNotFound { .. } | Self::RemoteServerTimeout { .. } => 60,
             Self::NoSuchUser { .. } => 300,
-            Self::Unconfirmed { cause } => return cause.retry_after(),
+            Self::Unconfirmed { cause } | Self::PartFailed { cause, .. } => return cause.retry_after(),
             Self::StreamError { .. } | Self::Bounced { .. } | Self::UploadRefused { .. } => 30,
             _ => 10,
         }))
     }
 
-    /// Whether the message may have arrived although it was not confirmed.
+    /// Returns true if the message may have arrived although it was not confirmed.
     pub fn may_have_arrived(&self) -> bool {
         match self {
             Self::CutUnconfirmed
             | Self::Unconfirmed { .. }
+            | Self::PartFailed { .. }
             | Self::JoinUnanswered { .. }
             | Self::NoEcho { .. }
             | Self::NoReceipt { .. }
             | Self::InDoubt { .. }
-            | Self::Silent {
+            | Self::AnswerTimeout {
                 step: Step::Confirming,
                 ..
             } => true,
@@ -160,11 +171,11 @@ impl XmppError {
         )
     }
 
-    /// The same failure, when bytes of the message had been written before.
+    /// Returns the failure for a message of which bytes had been written before.
     pub(crate) fn after_writing(self) -> Self {
         match self {
             Self::ConnectionLost { .. } => Self::CutUnconfirmed,
-            Self::Silent { after, .. } | Self::TooSlow { after, .. } => Self::Silent {
+            Self::AnswerTimeout { after, .. } | Self::TooSlow { after, .. } => Self::AnswerTimeout {
                 step: Step::Confirming,
                 after,
             },
@@ -175,7 +186,7 @@ impl XmppError {
         }
     }
 
-    /// What a person can do about it.
+    /// Returns the remedy: a sentence that tells a person what to do.
     #[expect(clippy::too_many_lines, reason = "one table: each cause beside its remedy")]
     pub fn remedy(&self) -> Cow<'static, str> {
         let text = match self {
@@ -194,30 +205,30 @@ impl XmppError {
             Self::ConnectTimeout { .. } => {
                 "check host, port and firewall, or allow more time with cto=SECONDS"
             }
-            Self::Silent {
+            Self::AnswerTimeout {
                 step: Step::Opening | Step::StartTls,
                 ..
             } => {
                 "check that the port is an XMPP port and that mode= fits it, or allow more time with rto=SECONDS"
             }
-            Self::Silent {
+            Self::AnswerTimeout {
                 step: Step::Features, ..
             } => {
-                "the server hangs in the middle of opening the stream: look into its log, or allow more time with rto=SECONDS"
+                "the server stopped while opening the stream: look into its log, or allow more time with rto=SECONDS"
             }
             Self::TooSlow { .. } => {
                 "the server or the line is extremely slow; allow more time with rto=SECONDS"
             }
-            Self::Silent { step: Step::Tls, .. } => {
+            Self::AnswerTimeout { step: Step::Tls, .. } => {
                 "check that the port fits mode=: 5223 is mostly tls, 5222 starttls"
             }
-            Self::Silent {
+            Self::AnswerTimeout {
                 step: Step::Confirming,
                 ..
             } => {
                 "the message may have arrived; look before you send it again, or allow more time with rto=SECONDS"
             }
-            Self::Silent { .. } => "the server is slow; allow more time with rto=SECONDS",
+            Self::AnswerTimeout { .. } => "the server is slow; allow more time with rto=SECONDS",
             Self::PortExpectsTls => {
                 "use mode=tls for this port, or the STARTTLS port of the server (mostly 5222)"
             }
@@ -274,13 +285,13 @@ impl XmppError {
                 "somebody may stand between you and the server; if the server is just old or behind a TLS relay of your own, use scramplus=no"
             }
             Self::ServerNotProven { .. } => {
-                "do not log in there: it is not the server that keeps this account, or it is broken"
+                "do not log in there: it is not the server of this account, or it has a fault"
             }
             Self::Downgraded => {
                 "somebody between you and the server tampers with the login; check the certificate, and do not use verify=no"
             }
             Self::Iterations { .. } => "set the password anew on the server, with a usual iteration count",
-            Self::LoginProtocol { .. } => "the server is broken or not what it seems; try another client",
+            Self::LoginProtocol { .. } => "the server has a fault or is not genuine; try another client",
             Self::PasswordCharacters => "choose a password without control and private characters",
             Self::BindRefused { .. } => {
                 "leave out the resource of the address, and end sessions that are not needed"
@@ -367,6 +378,14 @@ impl XmppError {
             Self::Unconfirmed { cause } => {
                 return Cow::Owned(format!("it may have arrived; {}", cause.remedy()));
             }
+            Self::PartFailed { cause, .. } => {
+                return Cow::Owned(format!(
+                    "other parts arrived or may have; look at the recipient before you send it again; {}",
+                    cause.remedy()
+                ));
+            }
+            #[cfg(feature = "omemo")]
+            Self::Encryption(cause) => return cause.remedy(),
             Self::SessionClosed => "send it again in a new session",
         };
         Cow::Borrowed(text)

@@ -9,25 +9,28 @@ use super::{
 use crate::error::{Step, XmppError};
 use crate::features::{Features, Sasl2};
 use crate::id;
-use crate::memory::{FastToken, Remembered};
 use crate::ns;
-use crate::sasl::{self, Choice, FastLogin, Kind, Offer};
+use crate::sasl::{self, Choice, FastLogin, MechanismKind, Offer};
 use crate::stream::shorten;
+use crate::token_store::{FastToken, SavedLogin};
 use crate::xml::Element;
 
 impl Attempt<'_> {
-    /// Logs in with what an earlier login left, before the server has said what it offers.
-    /// `None` when what is remembered does not fit this connection; nothing was sent then.
-    pub(super) async fn by_memory(&mut self, remembered: &Remembered) -> Result<Option<Done>, XmppError> {
+    /// Logs in with the data of an earlier login, before the server has announced its features. Returns `None` if that
+    /// data does not fit this connection; nothing was sent then.
+    pub(super) async fn by_token_store(
+        &mut self,
+        remembered: &SavedLogin,
+    ) -> Result<Option<Done>, XmppError> {
         if let Some(token) = &remembered.token
             && !self.binding_rejected
             && let Some(login) = FastLogin::new(&token.mechanism, &token.secret, &self.link.bindings)
         {
-            self.tried_memory = true;
+            self.tried_saved = true;
             tracing::debug!(mechanism = %token.mechanism, "logging in by token");
             let choice = Choice {
                 mechanism: token.mechanism.clone(),
-                kind: Kind::Plain,
+                kind: MechanismKind::Plain,
                 gs2: String::new(),
                 binding: Vec::new(),
                 binding_kind: None,
@@ -53,10 +56,10 @@ impl Attempt<'_> {
         let Ok(choice) = self.choose(&offer) else {
             return Ok(None);
         };
-        let Kind::Scram(_) = choice.kind else {
+        let MechanismKind::Scram(_) = choice.kind else {
             return Ok(None);
         };
-        // Whether the server offers -PLUS is not known now: claim nothing.
+        // It is not known yet whether the server offers -PLUS: claim nothing.
         let choice = if choice.binding_kind.is_none() {
             Choice {
                 gs2: "n,,".to_owned(),
@@ -65,7 +68,7 @@ impl Attempt<'_> {
         } else {
             choice
         };
-        self.tried_memory = true;
+        self.tried_saved = true;
         tracing::debug!(mechanism = %choice.mechanism, binding = choice.binding_kind, "logging in as remembered");
         let (exchange, first) = self.begin(&choice)?;
         let request = self.authenticate(&choice, &first, Some(remembered), None, false);
@@ -79,7 +82,7 @@ impl Attempt<'_> {
         let choice = self.choose(&offer.offer)?;
         tracing::debug!(mechanism = %choice.mechanism, binding = choice.binding_kind, "logging in (SASL2)");
         let (exchange, first) = self.begin(&choice)?;
-        let remembered = self.account.memory.is_some().then(|| Remembered {
+        let remembered = self.account.token_store.is_some().then(|| SavedLogin {
             user_agent: self
                 .remembered
                 .as_ref()
@@ -101,7 +104,7 @@ impl Attempt<'_> {
         &self,
         choice: &Choice,
         first: &[u8],
-        remembered: Option<&Remembered>,
+        remembered: Option<&SavedLogin>,
         token_for: Option<&str>,
         by_token: bool,
     ) -> String {
@@ -147,7 +150,7 @@ impl Attempt<'_> {
         mut exchange: Exchange<'_>,
         choice: &Choice,
         offered: Option<(&Sasl2, Option<&'static str>)>,
-        remembered: Option<&Remembered>,
+        remembered: Option<&SavedLogin>,
     ) -> Result<Done, XmppError> {
         let limit = self.account.answer_timeout;
         let mut early_limit = EARLY_STANZA_MAX_BYTES;
@@ -254,8 +257,8 @@ impl Attempt<'_> {
     }
 
     /// Stores what makes the next login quicker.
-    fn remember(&self, success: &Element, remembered: Option<&Remembered>, token_for: Option<&'static str>) {
-        let (Some(memory), Some(remembered)) = (&self.account.memory, remembered) else {
+    fn remember(&self, success: &Element, remembered: Option<&SavedLogin>, token_for: Option<&'static str>) {
+        let (Some(store), Some(remembered)) = (&self.account.token_store, remembered) else {
             return;
         };
         let mut next = remembered.clone();
@@ -271,9 +274,9 @@ impl Attempt<'_> {
                 secret: secret.to_owned().into(),
                 expiry: token.get("expiry").map(ToOwned::to_owned),
             });
-            memory.store(next);
+            store.store(next);
         } else if token_for.is_some() || remembered.token.is_none() {
-            memory.store(next);
+            store.store(next);
         }
     }
 }

@@ -1,13 +1,12 @@
-//! Which mechanism is used. The rules stand in one place, so that none can be forgotten:
-//! SCRAM before PLAIN, bound before unbound, strongest hash first, never a binding the server did
-//! not list (XEP-0440), the GS2 flag that tells the truth (RFC 5802 section 6).
+//! Choice of the SASL mechanism. All rules are in this module: SCRAM before PLAIN, bound before unbound, strongest hash
+//! first, never a binding the server did not list (XEP-0440), the GS2 flag that tells the truth (RFC 5802 section 6).
 
 use super::Hash;
 use crate::account::{ChannelBinding, Plain};
 use crate::error::XmppError;
 use crate::tls::Bindings;
 
-/// What a server offers.
+/// The mechanisms that a server offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) mechanisms: Vec<String>,
@@ -15,10 +14,10 @@ pub(crate) struct Offer {
     pub(crate) bindings: Option<Vec<String>>,
 }
 
-/// What decides besides the offer.
+/// Facts that decide besides the offer.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a fact of its own about the connection"
+    reason = "each is its own fact about the connection"
 )]
 pub(crate) struct Rules<'a> {
     pub(crate) policy: ChannelBinding,
@@ -33,7 +32,7 @@ pub(crate) struct Rules<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MechanismKind {
     Scram(Hash),
     Plain,
 }
@@ -42,7 +41,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
     pub(crate) mechanism: String,
-    pub(crate) kind: Kind,
+    pub(crate) kind: MechanismKind,
     pub(crate) gs2: String,
     pub(crate) binding: Vec<u8>,
     pub(crate) binding_kind: Option<&'static str>,
@@ -69,7 +68,7 @@ pub(crate) fn choose(offer: &Offer, rules: &Rules<'_>) -> Result<Choice, XmppErr
     if let (Some((kind, data)), Some(hash)) = (binding, strongest(true)) {
         return Ok(Choice {
             mechanism: hash.mechanism(true).to_owned(),
-            kind: Kind::Scram(hash),
+            kind: MechanismKind::Scram(hash),
             gs2: format!("p={kind},,"),
             binding: data.to_vec(),
             binding_kind: Some(kind),
@@ -81,13 +80,13 @@ pub(crate) fn choose(offer: &Offer, rules: &Rules<'_>) -> Result<Choice, XmppErr
         });
     }
     if let Some(hash) = strongest(false) {
-        // `y` says "I could have bound, but you did not offer it". Where the server did offer it
-        // but we chose not to, or could not, that would be a lie that servers punish.
+        // `y` says "I could have bound, but you did not offer it". If the server did offer it but we
+        // chose not to bind, or could not, `y` would be false, and servers refuse such a login.
         let could = may_bind && rules.bindings.any();
         let gs2 = if could && !plus_offered { "y,," } else { "n,," };
         return Ok(Choice {
             mechanism: hash.mechanism(false).to_owned(),
-            kind: Kind::Scram(hash),
+            kind: MechanismKind::Scram(hash),
             gs2: gs2.to_owned(),
             binding: Vec::new(),
             binding_kind: None,
@@ -109,7 +108,7 @@ pub(crate) fn choose(offer: &Offer, rules: &Rules<'_>) -> Result<Choice, XmppErr
         }
         return Ok(Choice {
             mechanism: "PLAIN".to_owned(),
-            kind: Kind::Plain,
+            kind: MechanismKind::Plain,
             gs2: String::new(),
             binding: Vec::new(),
             binding_kind: None,

@@ -36,7 +36,7 @@ impl<'a> FastLogin<'a> {
         message
     }
 
-    /// Whether the server's message proves that it knows the token too.
+    /// Returns true if the server's message proves that it knows the token too.
     pub(crate) fn check(&self, message: &[u8]) -> bool {
         bool::from(message.ct_eq(&self.keyed(b"Responder")))
     }

@@ -9,11 +9,12 @@ use zeroize::Zeroizing;
 use super::{Choice, Hash, Offer, prepare};
 use crate::error::XmppError;
 
-/// Fewer rounds make a stolen exchange easy to guess from (RFC 5802 section 5.1 says 4096 at least).
+/// Minimum number of rounds: fewer make it easy to guess the password from a stolen exchange (RFC 5802 section 5.1 says
+/// 4096 at least).
 pub(crate) const MIN_ITERATIONS: u32 = 4096;
-/// More rounds than this only keep us busy: about a second of work.
+/// Maximum number of rounds: more only cost time (this number takes about a second).
 pub(crate) const MAX_ITERATIONS: u32 = 1_000_000;
-/// No server message of SCRAM is longer.
+/// Maximum length of a server message of SCRAM.
 const MESSAGE_MAX_BYTES: usize = 8192;
 
 /// An exchange that has begun.
@@ -26,17 +27,17 @@ pub(crate) struct Scram {
     first_bare: String,
 }
 
-/// What the server asks for in its first message.
+/// The request in the server's first message.
 pub(crate) struct Challenge {
     pub(crate) iterations: u32,
     pub(crate) salt: Vec<u8>,
     nonce: String,
     message: String,
-    /// The hash of what the server believes to have offered (XEP-0474).
+    /// The hash of the offer, as the server reports it (XEP-0474).
     offer_hash: Option<Vec<u8>>,
 }
 
-/// What the server's last message must hold.
+/// The proof that the server's last message must hold.
 pub(crate) struct Proof {
     hash: Hash,
     signature: Zeroizing<Vec<u8>>,
@@ -109,7 +110,7 @@ impl Scram {
         })
     }
 
-    /// XEP-0474: what the server says it offered must be what arrived here.
+    /// XEP-0474: the offer that the server reports must equal the offer that arrived here.
     pub(crate) fn check_offer(&self, challenge: &Challenge, offer: &Offer) -> Result<(), XmppError> {
         let Some(theirs) = &challenge.offer_hash else {
             return Ok(());
@@ -130,7 +131,7 @@ impl Scram {
         }
     }
 
-    /// Our last message, and what the server must answer.
+    /// Our last message, and the answer that the server must give.
     pub(crate) fn answer(&self, challenge: &Challenge, salted: &[u8]) -> (Zeroizing<String>, Proof) {
         let hash = self.hash;
         let mut bound = self.gs2.clone().into_bytes();
@@ -160,7 +161,7 @@ impl Scram {
     }
 }
 
-/// The slow part. Runs on a thread of its own when it takes long enough to notice.
+/// The slow part. Runs on its own thread when it takes long enough to notice.
 pub(crate) async fn salted_password(
     hash: Hash,
     password: &SecretString,
@@ -180,7 +181,7 @@ pub(crate) async fn salted_password(
 }
 
 impl Proof {
-    /// Whether the server's last message proves that it knows the password too.
+    /// Returns true if the server's last message proves that it knows the password too.
     pub(crate) fn check(&self, message: &[u8]) -> bool {
         let _ = self.hash;
         let Ok(message) = std::str::from_utf8(message) else {
@@ -201,13 +202,13 @@ impl Proof {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Kind;
+    use super::super::MechanismKind;
     use super::*;
 
     fn choice(hash: Hash, gs2: &str, binding: &[u8]) -> Choice {
         Choice {
             mechanism: hash.mechanism(!binding.is_empty()).to_owned(),
-            kind: Kind::Scram(hash),
+            kind: MechanismKind::Scram(hash),
             gs2: gs2.to_owned(),
             binding: binding.to_vec(),
             binding_kind: None,

@@ -1,8 +1,12 @@
 //! The task behind a kept session: the only owner of its connection.
 
-mod between;
+mod about;
+#[cfg(feature = "omemo")]
+mod encrypted;
 mod incoming;
 mod live;
+mod pending;
+mod reconnect;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,43 +16,42 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::archive::Archives;
+use super::command::{Closing, Command};
+use super::event::Event;
+#[cfg(feature = "omemo")]
+use super::occupants::Occupants;
+use super::options::SessionOptions;
+use super::outlet::Outlet;
 use super::sm::Resumable;
-use super::{Event, SessionOptions};
-use crate::asked::Asked;
+use super::stored::StoredMessages;
+use crate::addressee::Addressee;
 use crate::connect::Connector;
-use crate::courier::{DeliveryTracker, Ending, Key};
+use crate::delivery::{BARRIER_EVERY, DeliveryTracker, Ending, Key};
 use crate::error::{Step, XmppError};
 use crate::id;
+use crate::jid::Jid;
 use crate::login::Online;
+use crate::message::{Note, Outcome, RoomTarget};
 use crate::ns;
-use crate::oneshot::SEAL_EVERY;
 use crate::stanza::Part;
 use crate::xml::{Element, Incoming};
-use crate::{Jid, Outcome, RoomTarget};
 use live::Live;
+use pending::{Pending, ReplyTo};
 
 /// The pause before the first new attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// A session that stood this long starts its pauses anew.
 const STABLE_AFTER: Duration = Duration::from_secs(30);
-/// No more messages than this are on their way at once.
+/// Longest wait for the server's end of the stream when a session is closed. ejabberd takes 100 ms.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+/// Maximum number of messages that are on their way at once.
 const IN_FLIGHT_MAX: usize = 2_000;
 
-pub(super) enum Command {
-    Send(Vec<(Part, oneshot::Sender<Outcome>)>),
-    Ask {
-        to: String,
-        payload: Element,
-        reply: oneshot::Sender<Result<Element, XmppError>>,
-    },
-    Join(RoomTarget),
-    Close(oneshot::Sender<()>),
-}
+/// Maximum number of stanzas that the server has not acknowledged, or not even read. Nobody may make us keep answers for a
+/// server that does not take them.
+const WAITING_MAX: usize = IN_FLIGHT_MAX + 8_000;
 
-/// Whom to tell that the session is closed, if it was closed by name and not just dropped.
-type Closing = Option<oneshot::Sender<()>>;
-
-/// How the time on one connection ended.
+/// The end of the time on one connection.
 enum End {
     Closed(Closing),
     Broken(XmppError),
@@ -59,30 +62,31 @@ struct Waiting {
     give_up: Instant,
 }
 
-/// A question put for somebody else.
-struct Pending {
-    asked: Asked,
-    reply: oneshot::Sender<Result<Element, XmppError>>,
-    until: Instant,
-}
-
 pub(super) struct Actor {
     connector: Arc<Connector>,
     options: SessionOptions,
     commands: mpsc::Receiver<Command>,
-    events: mpsc::Sender<Event>,
-    lagged: u64,
-    courier: DeliveryTracker,
+    events: Outlet,
+    tracker: DeliveryTracker,
     next_key: Key,
     waiting: HashMap<Key, Waiting>,
     asked: HashMap<String, Pending>,
     archives: Archives,
+    stored: StoredMessages,
     sm: Option<Resumable>,
     own: Jid,
     was_online: bool,
+    /// Time of the latest login.
+    online_since: Instant,
     /// The largest stanza in bytes that the server announced (XEP-0478).
     max_bytes: Option<usize>,
     last_error: Option<XmppError>,
+    /// Notes about the latest login, which every delivered message carries.
+    login_notes: Vec<Note>,
+    /// The caller that opened the session, until it is logged in and has sent its presence.
+    ready: Option<oneshot::Sender<Result<Jid, XmppError>>>,
+    #[cfg(feature = "omemo")]
+    occupants: Occupants,
 }
 
 impl Actor {
@@ -90,42 +94,50 @@ impl Actor {
         connector: Arc<Connector>,
         options: SessionOptions,
         commands: mpsc::Receiver<Command>,
-        events: mpsc::Sender<Event>,
+        events: Outlet,
     ) -> Self {
         let mut archives = Archives::default();
         for (archive, after) in &options.catch_up {
             archives.follow(archive, after.clone(), stamp(SystemTime::now()));
         }
-        let mut courier = DeliveryTracker::new(&connector.account);
-        courier.keep_ended();
+        for (archive, since) in &options.catch_up_since {
+            archives.follow_since(archive, since.clone());
+        }
+        let mut tracker = DeliveryTracker::new(&connector.account);
+        tracker.keep_ended();
         Self {
-            courier,
+            tracker,
             own: connector.account.jid.clone(),
             connector,
             options,
             commands,
             events,
-            lagged: 0,
             next_key: 0,
             waiting: HashMap::new(),
             asked: HashMap::new(),
             archives,
+            stored: StoredMessages::default(),
             sm: None,
             was_online: false,
+            online_since: Instant::now(),
             max_bytes: None,
             last_error: None,
+            login_notes: Vec::new(),
+            ready: None,
+            #[cfg(feature = "omemo")]
+            occupants: Occupants::default(),
         }
     }
 
-    /// Runs until the session is closed or refused for good.
+    /// Runs until the session is closed or permanently refused.
     pub(super) async fn run(mut self, ready: oneshot::Sender<Result<Jid, XmppError>>) {
-        let mut ready = Some(ready);
+        self.ready = Some(ready);
         let mut pause = FIRST_PAUSE;
         let ended = loop {
             match self.connect().await {
                 Err(End::Closed(done)) => break (None, done),
                 Err(End::Broken(error)) => {
-                    if let Some(ready) = ready.take() {
+                    if let Some(ready) = self.ready.take() {
                         let _ = ready.send(Err(error));
                         return;
                     }
@@ -135,7 +147,7 @@ impl Actor {
                     if let Some(done) = self.rest(error, pause).await {
                         break (None, done);
                     }
-                    pause = (pause * 2).min(self.options.longest_pause);
+                    pause = (pause * 2).min(self.options.max_backoff);
                 }
                 Ok(mut online) => {
                     if online.resumed.is_some() {
@@ -143,11 +155,10 @@ impl Actor {
                         online.jid = self.own.clone();
                     }
                     self.own = online.jid.clone();
-                    if let Some(ready) = ready.take() {
-                        let _ = ready.send(Ok(online.jid.clone()));
-                    }
                     let began = Instant::now();
-                    match self.live(online).await {
+                    let end = self.live(online).await;
+                    self.is_ready();
+                    match end {
                         End::Closed(done) => break (None, done),
                         End::Broken(error) => {
                             if began.elapsed() > STABLE_AFTER {
@@ -160,7 +171,7 @@ impl Actor {
                             if let Some(done) = self.rest(error, pause).await {
                                 break (None, done);
                             }
-                            pause = (pause * 2).min(self.options.longest_pause);
+                            pause = (pause * 2).min(self.options.max_backoff);
                         }
                     }
                 }
@@ -172,7 +183,7 @@ impl Actor {
 
     fn finish(mut self, reason: Option<XmppError>, done: Option<oneshot::Sender<()>>) {
         let error = reason.clone().unwrap_or(XmppError::SessionClosed);
-        self.courier.fail_all(&error);
+        self.tracker.fail_all(&error);
         self.report();
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
@@ -185,7 +196,13 @@ impl Actor {
                 Command::Ask { reply, .. } => {
                     let _ = reply.send(Err(error.clone()));
                 }
-                Command::Join(_) => {}
+                #[cfg(feature = "omemo")]
+                Command::Question { reply, .. } => {
+                    let _ = reply.send(Err(error.clone()));
+                }
+                #[cfg(feature = "omemo")]
+                Command::SendUnconfirmed(_) => {}
+                Command::Join(_) | Command::Leave(_) => {}
                 Command::Close(done) => {
                     let _ = done.send(());
                 }
@@ -197,26 +214,36 @@ impl Actor {
         }
     }
 
-    fn accept(&mut self, part: Part, reply: oneshot::Sender<Outcome>) {
-        // The server would end the session, and take every other message with it.
-        if let Err(error) = crate::stanza::fits(part.xml.len(), self.max_bytes) {
-            let _ = reply.send(Outcome::failed(error));
-            return;
+    /// Takes the parts of one message. If one of them is too large, none is sent: the server would end the session, and
+    /// take every other message with it.
+    fn accept_all(&mut self, parts: Vec<(Part, oneshot::Sender<Outcome>)>) {
+        let largest = parts.iter().map(|(part, _)| part.xml.len()).max();
+        let fits = crate::stanza::fits(largest.unwrap_or_default(), self.max_bytes);
+        for (part, reply) in parts {
+            match &fits {
+                Ok(()) => self.accept(part, reply),
+                Err(error) => {
+                    let _ = reply.send(Outcome::failed(error.clone()));
+                }
+            }
         }
+    }
+
+    fn accept(&mut self, part: Part, reply: oneshot::Sender<Outcome>) {
         self.next_key += 1;
         let key = self.next_key;
         self.waiting.insert(
             key,
             Waiting {
                 reply,
-                give_up: Instant::now() + self.options.patience,
+                give_up: Instant::now() + self.options.send_timeout,
             },
         );
-        self.courier.add(key, part);
+        self.tracker.add(key, part);
     }
 
     fn keep_room(&mut self, room: RoomTarget) {
-        self.courier.visit(&room);
+        self.tracker.join_room(&room);
         if !self
             .options
             .rooms
@@ -224,6 +251,21 @@ impl Actor {
             .any(|kept| kept.room.same_bare(&room.room))
         {
             self.options.rooms.push(room);
+        }
+    }
+
+    /// Stays out of a room from now on.
+    fn leave_room(&mut self, room: &Jid) {
+        self.options.rooms.retain(|kept| !kept.room.same_bare(room));
+        self.tracker.leave(&room.to_bare());
+        self.archives.again(&room.to_bare());
+    }
+
+    /// Rooms that threw us out or did not let us in are events.
+    fn tell_lost_rooms(&mut self) {
+        for (room, reason) in self.tracker.take_lost_rooms() {
+            self.archives.again(&room);
+            self.emit(Event::RoomLost { room, reason });
         }
     }
 
@@ -240,62 +282,65 @@ impl Actor {
             .filter(|(_, waiting)| waiting.give_up <= now)
             .map(|(&key, _)| key)
             .collect();
-        let last = self.last_error.clone().unwrap_or(XmppError::Silent {
+        let last = self.last_error.clone().unwrap_or(XmppError::AnswerTimeout {
             step: Step::Confirming,
-            after: self.options.patience,
+            after: self.options.send_timeout,
         });
         for key in over {
             let error = XmppError::GaveUp {
-                after: self.options.patience,
+                after: self.options.send_timeout,
                 last: Box::new(last.clone()),
-                written: self.courier.was_taken(key),
+                written: self.tracker.was_taken(key),
             };
-            self.courier.cancel(key, error);
+            self.tracker.cancel(key, error);
         }
         self.report();
     }
 
     /// Hands the ended messages to those who wait for them.
     fn report(&mut self) {
-        for (key, outcome) in self.courier.take_settled() {
+        for (key, mut outcome) in self.tracker.take_settled() {
+            if let Outcome::Delivered(proof) = &mut outcome {
+                proof.notes.extend_from_slice(&self.login_notes);
+            }
             if let Some(waiting) = self.waiting.remove(&key) {
                 let _ = waiting.reply.send(outcome);
             }
         }
     }
 
-    fn emit(&mut self, event: Event) {
-        if self.lagged > 0 && self.events.try_send(Event::Lagged(self.lagged)).is_ok() {
-            self.lagged = 0;
-        }
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
-            self.lagged += 1;
-        }
+    /// Returns false if there was no place for the event.
+    fn emit(&mut self, event: Event) -> bool {
+        self.events.emit(event)
     }
 
     // --- on a connection ---
 
     async fn live(&mut self, online: Online) -> End {
         self.max_bytes = online.max_bytes.or(self.max_bytes);
+        self.login_notes = online.notes();
         let mut live = Live::new(
             online.stream,
             self.connector.account.answer_timeout,
             self.options.ping_after,
         );
-        self.courier.note_login(live.stream.line());
-        self.courier.logged_in();
+        self.tracker.note_login(live.stream.line());
+        self.tracker.logged_in();
         self.begin(&mut live, online.resumed, online.resumable_as, &online.jid);
         let end = self.work(&mut live).await;
         let ending = match &end {
-            End::Broken(XmppError::ConnectionLost { .. }) if !live.closed => Ending::Cut,
-            End::Broken(XmppError::Silent { .. }) => Ending::Cut,
-            _ => Ending::Said,
+            End::Broken(XmppError::ShuttingDown { .. }) | End::Closed(_) => Ending::Said,
+            End::Broken(_) if live.closed => Ending::Said,
+            End::Broken(_) => Ending::Cut,
         };
         // A server may go on holding the connection for seconds after its last word.
-        self.courier.cut(live.last_heard, ending);
+        self.tracker.cut(live.last_heard, ending);
         if let End::Closed(_) = end {
-            live.stream.close(Duration::from_secs(1)).await;
-            self.sm = None;
+            if let Some(sm) = self.sm.take() {
+                // The acknowledgement keeps the server from sending the handled stanzas again to the next session.
+                live.stream.queue(&sm.acknowledgement());
+            }
+            live.stream.close_and_wait(CLOSE_WAIT).await;
         }
         end
     }
@@ -307,38 +352,61 @@ impl Actor {
             for stanza in sm.unacked() {
                 live.stream.queue(stanza);
             }
-            self.courier.touch();
+            self.tracker.touch();
             true
         } else {
             self.sm = resumable_as.map(Resumable::new);
             if self.options.presence {
-                self.say(live, "<presence/>");
-                let enable = Element::new("enable", ns::CARBONS);
-                let iq = Element::new("iq", ns::CLIENT)
-                    .attr("type", "set")
-                    .attr("id", format!("carbons-{}", id::short()))
-                    .child(enable);
-                self.say(live, &iq.to_xml());
+                let server = live.stream.line().kind;
+                match self.stored.logged_in(&self.own, server, Instant::now()) {
+                    Some(question) => self.write(live, &question.to_xml()),
+                    None => self.appear(live),
+                }
             }
-            self.courier.start_over();
+            self.tracker.start_over();
             for room in self.options.rooms.clone() {
-                self.courier.visit(&room);
+                self.tracker.join_room(&room);
             }
             let first = !std::mem::replace(&mut self.was_online, true);
             if let Some(question) = self.archives.catch_up(&self.own.clone(), first) {
-                self.say(live, &question.to_xml());
+                self.write(live, &question.to_xml());
             }
             false
         };
+        self.online_since = Instant::now();
         self.emit(Event::Online {
             jid: jid.clone(),
             resumed: was_resumed,
         });
+        if !self.options.presence || was_resumed {
+            self.is_ready();
+        }
+    }
+
+    /// Tells the caller that opened the session that the first login is done.
+    fn is_ready(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            let _ = ready.send(Ok(self.own.clone()));
+        }
+    }
+
+    /// Appears online, and asks for copies of messages to other resources.
+    fn appear(&mut self, live: &mut Live) {
+        let presence = self.presence();
+        self.write(live, &presence);
+        let enable = Element::new("enable", ns::CARBONS);
+        let iq = Element::new("iq", ns::CLIENT)
+            .attr("type", "set")
+            .attr("id", format!("carbons-{}", id::short()))
+            .child(enable);
+        self.write(live, &iq.to_xml());
+        self.is_ready();
     }
 
     /// Queues a stanza and counts it.
-    fn say(&mut self, live: &mut Live, stanza: &str) {
+    fn write(&mut self, live: &mut Live, stanza: &str) {
         live.stream.queue(stanza);
+        live.unwritten += 1;
         if let Some(sm) = &mut self.sm {
             sm.sent(stanza);
             live.unasked = true;
@@ -347,8 +415,8 @@ impl Actor {
 
     async fn work(&mut self, live: &mut Live) -> End {
         loop {
-            for stanza in self.courier.take_out() {
-                self.say(live, &stanza);
+            for stanza in self.tracker.take_out() {
+                self.write(live, &stanza);
             }
             if live.unasked && self.sm.is_some() {
                 live.unasked = false;
@@ -358,7 +426,17 @@ impl Actor {
                 let _ = futures_util::poll!(std::pin::pin!(live.stream.flush()));
             }
             if live.stream.is_flushed() {
-                self.courier.flushed();
+                live.unwritten = 0;
+                self.tracker.flushed();
+            }
+            let unacknowledged = self.sm.as_ref().map_or(0, Resumable::waiting);
+            if unacknowledged.max(live.unwritten) > WAITING_MAX {
+                // They would be too many again if the session was resumed.
+                self.sm = None;
+                return End::Broken(XmppError::AnswerTimeout {
+                    step: Step::Writing,
+                    after: live.limit,
+                });
             }
             self.report();
             let deadline = self.deadline(live);
@@ -395,54 +473,77 @@ impl Actor {
 
     fn deadline(&self, live: &Live) -> Instant {
         [
-            self.courier.deadline(),
+            self.tracker.deadline(),
             self.next_give_up(),
             self.asked.values().map(|pending| pending.until).min(),
+            self.stored.due(),
         ]
         .into_iter()
         .flatten()
-        .fold(live.ping_due(), Instant::min)
+        .fold(live.ping_due().min(live.rooms_due), Instant::min)
     }
 
     fn obey(&mut self, live: &mut Live, command: Option<Command>) -> Option<End> {
         let mut next = command;
-        let mut unsealed = 0;
-        // Whatever waits goes out together, with one question behind it.
+        let mut without_barrier = 0;
+        // All waiting stanzas go out together, with one question behind them.
         loop {
             match next {
                 None => return Some(End::Closed(None)),
                 Some(Command::Close(done)) => return Some(End::Closed(Some(done))),
                 Some(Command::Send(parts)) => {
-                    for (part, reply) in parts {
-                        self.accept(part, reply);
-                        unsealed += 1;
-                    }
+                    without_barrier += parts.len();
+                    self.accept_all(parts);
                 }
                 Some(Command::Join(room)) => self.keep_room(room),
-                Some(Command::Ask { to, payload, reply }) => {
+                Some(Command::Leave(room)) => self.leave_room(&room),
+                Some(Command::Ask {
+                    kind,
+                    to,
+                    payload,
+                    reply,
+                }) => {
                     let id = format!("a-{}", id::short());
                     let pending = Pending {
-                        asked: Asked::new(&to, &self.own),
-                        reply,
+                        asked: Addressee::new(&to, &self.own),
+                        reply: ReplyTo::One(reply),
                         until: Instant::now() + live.limit,
                     };
                     let iq = Element::new("iq", ns::CLIENT)
-                        .attr("type", "get")
+                        .attr("type", kind)
                         .attr("to", to)
                         .attr("id", id.clone())
                         .child(payload);
                     self.asked.insert(id, pending);
-                    self.say(live, &iq.to_xml());
+                    self.write(live, &iq.to_xml());
                 }
+                #[cfg(feature = "omemo")]
+                Some(Command::Question { question, reply }) => {
+                    let id = format!("a-{}", id::short());
+                    let iq = question.iq(&id).to_xml();
+                    let pending = Pending {
+                        asked: Addressee::new(&question.to, &self.own),
+                        reply: ReplyTo::WithArchive {
+                            reply,
+                            query: question.archive,
+                            archived: Vec::new(),
+                        },
+                        until: Instant::now() + live.limit,
+                    };
+                    self.asked.insert(id, pending);
+                    self.write(live, &iq);
+                }
+                #[cfg(feature = "omemo")]
+                Some(Command::SendUnconfirmed(stanza)) => self.write(live, &stanza),
             }
-            if unsealed >= SEAL_EVERY || self.waiting.len() >= IN_FLIGHT_MAX {
+            if without_barrier >= BARRIER_EVERY || self.waiting.len() >= IN_FLIGHT_MAX {
                 break;
             }
             next = match self.commands.try_recv() {
                 Ok(command) => Some(command),
                 Err(mpsc::error::TryRecvError::Empty) => break,
                 Err(mpsc::error::TryRecvError::Disconnected) => {
-                    // Nobody can send any more; what was sent is still carried out.
+                    // Nobody can send commands any more; the earlier ones are still carried out.
                     if self.waiting.is_empty() {
                         return Some(End::Closed(None));
                     }
@@ -450,8 +551,8 @@ impl Actor {
                 }
             };
         }
-        if unsealed > 0 {
-            self.courier.seal();
+        if without_barrier > 0 {
+            self.tracker.add_barrier();
         }
         None
     }
@@ -459,15 +560,15 @@ impl Actor {
     /// Some time is over: a message's, an answer's, or it is time for a ping.
     fn tick(&mut self, live: &mut Live) -> Option<End> {
         let now = Instant::now();
-        if self.courier.deadline().is_some_and(|deadline| deadline <= now) {
-            if live.last_heard + live.limit <= now && self.courier.is_owed_an_answer() {
+        if self.tracker.deadline().is_some_and(|deadline| deadline <= now) {
+            if live.last_heard + live.limit <= now && self.tracker.is_owed_an_answer() {
                 // Nothing at all came: it is the connection, not the message.
-                return Some(End::Broken(XmppError::Silent {
+                return Some(End::Broken(XmppError::AnswerTimeout {
                     step: Step::Confirming,
                     after: live.limit,
                 }));
             }
-            self.courier.tick();
+            self.tracker.tick();
             self.report();
         }
         let late: Vec<String> = self
@@ -478,16 +579,22 @@ impl Actor {
             .collect();
         for id in late {
             if let Some(pending) = self.asked.remove(&id) {
-                let _ = pending.reply.send(Err(XmppError::Silent {
+                pending.reply.send(Err(XmppError::AnswerTimeout {
                     step: Step::Query,
                     after: live.limit,
                 }));
             }
         }
         self.give_up();
+        if self.stored.releases_presence(now) {
+            self.appear(live);
+        }
+        if let Some(question) = self.stored.ask(&self.own, now) {
+            self.write(live, &question.to_xml());
+        }
         if live.ping_due() <= now {
             if live.pinged.is_some() {
-                return Some(End::Broken(XmppError::Silent {
+                return Some(End::Broken(XmppError::AnswerTimeout {
                     step: Step::Query,
                     after: live.limit,
                 }));
@@ -498,18 +605,24 @@ impl Actor {
                 .attr("to", self.own.domain())
                 .attr("id", format!("alive-{}", id::short()))
                 .child(Element::new("ping", ns::PING));
-            self.say(live, &ping.to_xml());
+            self.write(live, &ping.to_xml());
+        }
+        if live.rooms_due <= now {
+            live.rooms_due = now + live.ping_after;
             self.look_after_rooms(live);
         }
         None
     }
 
-    /// XEP-0410: are we still in our rooms? And those we were thrown out of are tried again.
+    /// XEP-0410: are we still in our rooms? And those we were thrown out of are tried again. A room that said something
+    /// lately still knows us. Whether the line is busy says nothing: it may be another room that talks.
     fn look_after_rooms(&mut self, live: &mut Live) {
+        let heard = std::mem::take(&mut live.heard_rooms);
+        live.self_pings.clear();
         let inside: Vec<(Jid, String)> = self
-            .courier
+            .tracker
             .rooms()
-            .filter(|(_, view)| view.inside)
+            .filter(|(jid, view)| view.inside && !heard.contains(*jid))
             .map(|(jid, view)| (jid.clone(), view.nick))
             .collect();
         for (room, nick) in inside {
@@ -523,10 +636,10 @@ impl Actor {
                 .attr("id", id.clone())
                 .child(Element::new("ping", ns::PING));
             live.self_pings.insert(id, occupant);
-            self.say(live, &ping.to_xml());
+            self.write(live, &ping.to_xml());
         }
         for room in self.options.rooms.clone() {
-            self.courier.visit(&room);
+            self.tracker.join_room(&room);
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 
-/// What was sent and not yet acknowledged, and what was received.
+/// Stanzas that were sent and not yet acknowledged, and the number of those received.
 #[derive(Debug, Default)]
 pub(super) struct Resumable {
     pub(super) id: String,
     unacked: VecDeque<String>,
-    /// How many of our stanzas the server has acknowledged, modulo 2³².
+    /// Number of our stanzas that the server has acknowledged, modulo 2³².
     acked: u32,
-    /// How many of the server's stanzas we have handled, modulo 2³².
+    /// Number of the server's stanzas that we have handled, modulo 2³².
     pub(super) handled: u32,
 }
 
@@ -28,18 +28,28 @@ impl Resumable {
     /// `<a h='…'/>`: that many were handled since the session began.
     pub(super) fn acknowledged(&mut self, handled: u32) {
         let fresh = usize::try_from(handled.wrapping_sub(self.acked)).unwrap_or(usize::MAX);
-        // A count beyond what was sent is nonsense; ignoring it loses nothing.
+        // A count above the number of sent stanzas is wrong; ignoring it loses nothing.
         if fresh <= self.unacked.len() {
             self.unacked.drain(..fresh);
             self.acked = handled;
         }
     }
 
+    /// Returns the number of stanzas that the server has not acknowledged.
+    pub(super) fn waiting(&self) -> usize {
+        self.unacked.len()
+    }
+
+    /// Tells the server how many of its stanzas were handled.
+    pub(super) fn acknowledgement(&self) -> String {
+        format!("<a xmlns='urn:xmpp:sm:3' h='{}'/>", self.handled)
+    }
+
     pub(super) fn received(&mut self) {
         self.handled = self.handled.wrapping_add(1);
     }
 
-    /// What has to be said again after a resumption.
+    /// Returns the stanzas that have to be sent again after a resumption.
     pub(super) fn unacked(&self) -> impl Iterator<Item = &str> {
         self.unacked.iter().map(String::as_str)
     }

@@ -26,8 +26,8 @@ pub enum Step {
     Pongs,
     /// The same, with what the function makes of the questions.
     Answers(Box<dyn Fn(&str) -> String + Send + Sync>),
-    /// The same, but this long after each answer behind a message the message comes back, whatever is said
-    /// meanwhile. Only in clear text. How long it really took, in microseconds, is put into the number.
+    /// The same, but this long after each answer behind a message, the message comes back, even if more stanzas arrive
+    /// meanwhile. Only in clear text. The number receives the real time in microseconds.
     Bounces(Duration, Arc<AtomicU64>),
     /// Closes the connection at once.
     Close,
@@ -123,7 +123,7 @@ impl Fake {
         Self { port, heard }
     }
 
-    /// What each connection said, in clear.
+    /// Returns the bytes that each connection sent, decrypted.
     pub fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
     }
@@ -275,7 +275,7 @@ pub fn to_fake(fake: &Fake, mode: Mode) -> Account {
         .answer_timeout(LIMIT)
 }
 
-/// What a message to a person comes to on this fake; never takes longer than a few limits.
+/// Returns the outcome of a message to a person on this fake; never takes longer than a few limits.
 pub fn ends(fake: &Fake, mode: Mode) -> Outcome {
     ends_for(&to_fake(fake, mode), user("bob@localhost"))
 }

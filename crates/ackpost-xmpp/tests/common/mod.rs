@@ -1,4 +1,4 @@
-//! What the tests against real servers share.
+//! Shared parts of the tests against real servers.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -87,7 +87,7 @@ pub fn unique(what: &str) -> String {
     )
 }
 
-/// Sends one message and returns what came of it.
+/// Sends one message and returns the result.
 pub fn send_one(account: &Account, message: Outgoing) -> Outcome {
     let mut outcomes = block_on(ackpost_xmpp::send(account, vec![message]));
     assert_eq!(outcomes.len(), 1);

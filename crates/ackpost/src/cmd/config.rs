@@ -1,6 +1,7 @@
 //! `ackpost config check`: every entry, tag and group of configuration files, and every problem.
 
-use ackpost_notify::{Diagnostic, Notifier, Options};
+use ackpost_apprise::{Notifier, Options, TagFilter, foreign_words};
+use ackpost_notify::{Diagnostic, Foreign};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -8,7 +9,7 @@ use crate::cmd::identity;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::output;
-use crate::usage::refuse_value;
+use crate::usage::{BadValue, refuse_value};
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
@@ -18,7 +19,7 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List every entry, tag and problem of configuration files; exit code 0 only when they are clean
+    /// List every entry, tag and problem of configuration files; exit code 0 only without problems
     Check(CheckArgs),
 }
 
@@ -27,10 +28,10 @@ struct CheckArgs {
     /// Maximum depth of includes
     #[arg(short = 'R', long, value_name = "INTEGER", default_value_t = 1)]
     recursion_depth: u32,
-    /// Show URLs with their secrets
+    /// Show URLs with their secrets and with every default
     #[arg(long)]
     show_secrets: bool,
-    /// Files, file:// or http(s):// addresses; without any, the default files
+    /// Files, or file:// and http(s):// addresses (default: the default configuration files)
     #[arg(value_name = "FILE")]
     files: Vec<String>,
 }
@@ -41,20 +42,18 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
     if files.is_empty() {
         let env = ackpost_notify::Environment::system();
         files.extend(
-            ackpost_notify::config::default_paths(&env)
+            ackpost_apprise::config::default_paths(&env)
                 .iter()
                 .map(|p| p.to_string_lossy().into_owned()),
         );
     }
     if files.is_empty() {
-        return refuse_value(context, "There is no configuration file to check.");
+        return refuse_value(context, BadValue::no_configuration());
     }
-    let mut options = Options {
-        recursion: args.recursion_depth,
-        ..Options::default()
-    };
+    let mut options = Options::default().with_recursion(args.recursion_depth);
     // As `send` reads it: a join link without a seed means the stored identity.
     options.context.identity = identity::default_seed();
+    options.context.services = context.services;
     let mut notifier = Notifier::with_options(options);
     context.runtime().block_on(async {
         for file in &files {
@@ -62,11 +61,6 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
         }
     });
     let problems = notifier.problems().to_vec();
-    // Who may read a file is no fault of what stands in it.
-    let (remarks, problems): (Vec<_>, Vec<_>) = problems
-        .into_iter()
-        .partition(|p| !p.is_error() && p.file.is_some() && p.line.is_none() && p.key.is_none());
-    output::problems(&remarks, context);
     if context.json {
         print_json(&notifier, &problems, args.show_secrets);
     } else {
@@ -77,6 +71,15 @@ pub(crate) fn run(args: &ConfigArgs, context: Context) -> Exit {
             } else {
                 output::warning(&problem.to_string());
             }
+        }
+        let counts = notifier.settle_foreign(Foreign::Apprise, &TagFilter::All);
+        if !counts.is_empty() {
+            let way = match notifier.asset().foreign.unwrap_or_default() {
+                Foreign::Apprise => "through Apprise",
+                Foreign::Skip => "skipped",
+                Foreign::Fail => "not delivered",
+            };
+            output::line(&format!("{} ({way})", foreign_words(&counts)));
         }
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         output::line(&format!(
@@ -124,7 +127,7 @@ fn print(notifier: &Notifier, secrets: bool) {
         let url = if secrets {
             entry.expose_url()
         } else {
-            entry.masked_url()
+            entry.short_url()
         };
         output::line(&format!("{place}{url}"));
         if !entry.tags.is_empty() {

@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use ackpost_notify::{Message, Notifier};
+use ackpost_apprise::Notifier;
+use ackpost_notify::Message;
 use clap::Args;
 use session_protocol::Identity;
 use sogs_client::{ListOptions, RoomToken, ServerKey};
@@ -61,17 +62,17 @@ async fn show(keep: bool, folder: &Path, context: Context) -> Done {
         operation,
     };
     admin::perform(folder, request).await.map_err(failed)?;
-    steps.done(
-        "room",
-        &format!("a community server is made, with the room {ROOM}"),
-    );
+    steps.done("room", &format!("made a community server with the room {ROOM}"));
 
     let running = start(folder).await?;
     let (url, key) = (
         running.url().trim_end_matches('/').to_owned(),
         running.public_key().to_string(),
     );
-    steps.done("server", &format!("it listens on {url}, its key is {key}"));
+    steps.done(
+        "server",
+        &format!("the server listens on {url}; its key is {key}"),
+    );
 
     let sender = fresh_identity()?;
     let said = format!("Hello from ackpost {}.", env!("CARGO_PKG_VERSION"));
@@ -84,7 +85,7 @@ async fn show(keep: bool, folder: &Path, context: Context) -> Done {
         running.shutdown().await;
         steps.done(
             "end",
-            "the server has stopped and its folder is removed; `ackpost demo --keep` leaves it running",
+            "stopped the server and removed its folder; `ackpost demo --keep` keeps it running",
         );
         return Ok(Exit::Success);
     }
@@ -96,13 +97,13 @@ async fn show(keep: bool, folder: &Path, context: Context) -> Done {
     Ok(Exit::Success)
 }
 
-/// The server, with a database of its own and a free port.
+/// The server, with its own database and a free port.
 async fn start(folder: &Path) -> Result<Running, Failure> {
     let config = Config::load(folder).map_err(|e| Failure::new(e.to_string(), "report this as a bug"))?;
     sogs_server::Server::start(config).await.map_err(|e| {
         Failure::new(
             format!("the community server does not start: {e}"),
-            "see that the temporary folder is writable",
+            "make the temporary folder writable",
         )
     })
 }
@@ -135,19 +136,23 @@ async fn send(
     let ackpost_notify::Outcome::Delivered { id: Some(id), .. } = &target.outcome else {
         return Err(Failure::new(
             "the message was not delivered",
-            "the line above says why",
+            "the line above shows the cause",
         ));
     };
-    steps.done("sent", &format!("the server has taken the message: id {id}"));
-    id.parse()
-        .map_err(|_| Failure::new("the server gave an id that is no number", "report this as a bug"))
+    steps.done("sent", &format!("the server accepted the message: id {id}"));
+    id.parse().map_err(|_| {
+        Failure::new(
+            "the server gave an id that is not a number",
+            "report this as a bug",
+        )
+    })
 }
 
 /// Reads the message as somebody else, who trusts nothing but the server's key.
 async fn read_back(url: &str, key: &str, id: u64, said: &str, steps: &mut Steps) -> Result<(), Failure> {
     let bug = |what: &str| Failure::new(what.to_owned(), "report this as a bug");
-    let key: ServerKey = key.parse().map_err(|_| bug("the server's key is no key"))?;
-    let room: RoomToken = ROOM.parse().map_err(|_| bug("the room's token is no token"))?;
+    let key: ServerKey = key.parse().map_err(|_| bug("the server's key is not valid"))?;
+    let room: RoomToken = ROOM.parse().map_err(|_| bug("the room's token is not valid"))?;
     let failed = |e: sogs_client::SogsError| Failure::new(e.to_string(), e.remedy());
     let reader = sogs_client::Server::builder(url, key)
         .identity(fresh_identity()?)
@@ -164,7 +169,7 @@ async fn read_back(url: &str, key: &str, id: u64, said: &str, steps: &mut Steps)
         .ok_or_else(|| bug("the message is not in the room"))?;
     let body = message.body().unwrap_or_default();
     if !body.ends_with(said) {
-        return Err(bug("the message in the room is another one"));
+        return Err(bug("the message in the room differs"));
     }
     steps.done(
         "read",
@@ -177,7 +182,7 @@ async fn read_back(url: &str, key: &str, id: u64, said: &str, steps: &mut Steps)
     let name = message.display_name().unwrap_or_default();
     steps.done(
         "verified",
-        &format!("its signature verifies under {author}, the blinded id of {name:?}"),
+        &format!("the signature of the message verifies under {author}, the blinded id of {name:?}"),
     );
     Ok(())
 }
@@ -186,7 +191,7 @@ fn fresh_identity() -> Result<Identity, Failure> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|e| {
         Failure::new(
-            format!("the system gives no random numbers: {e}"),
+            format!("cannot get random numbers from the system: {e}"),
             "try again later",
         )
     })?;
@@ -224,7 +229,7 @@ impl Folder {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|e| {
             Failure::new(
-                format!("the system gives no random numbers: {e}"),
+                format!("cannot get random numbers from the system: {e}"),
                 "try again later",
             )
         })?;

@@ -2,16 +2,16 @@
 
 use std::fmt::Write as _;
 
-use ackpost_notify::{ADDRESS_PARAMETERS, COMMON_PARAMETERS, Details, Notifier, Param, QUEUE_PARAMETERS};
+use ackpost_notify::{ADDRESS_PARAMETERS, COMMON_PARAMETERS, Param, QUEUE_PARAMETERS, ServiceKind, Services};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
-use crate::context::Context;
+use crate::context::{Context, Invocation};
 use crate::exit::Exit;
 use crate::output;
 
-/// Topics of the command. A URL schema names its service.
+/// Topics of the command with the services of `ackpost`. A URL schema names its service.
 const NAMES: [&str; 7] = ["sogs", "xmpp", "outbox", "xmpps", "session", "sessions", "common"];
 
 #[derive(Debug, Args)]
@@ -33,22 +33,50 @@ const SHARED: [Section; 3] = [
 pub(crate) fn run(args: &DetailsArgs, context: Context) -> Exit {
     match &args.service {
         None => print(context),
-        Some(service) => print_parameters(&sections(service), context),
+        Some(service) => {
+            if let Some(kind) =
+                find(service, context.services).filter(|kind| !kind.notice.is_empty() && !context.json)
+            {
+                output::line(&format!("{}\n", kind.notice));
+            }
+            print_parameters(&sections(service, context.services), context);
+        }
     }
     Exit::Success
 }
 
-fn find(name: &str) -> Option<Details> {
-    Notifier::details().into_iter().find(|row| {
-        row.service == name || row.protocols.contains(&name) || row.secure_protocols.contains(&name)
+/// Lets the command take the names of further services that a program brings.
+pub(crate) fn with_names(tree: clap::Command, services: Services) -> clap::Command {
+    let further = |name: &&'static str| !NAMES.contains(name);
+    let foreign = services.foreign().map(|foreign| foreign.kind.name);
+    let names = services
+        .iter()
+        .flat_map(|kind| kind.schemas().chain([kind.name]))
+        .chain(foreign);
+    let mut more: Vec<&'static str> = names.filter(further).collect();
+    if more.is_empty() {
+        return tree;
+    }
+    more.extend(NAMES);
+    more.sort_unstable();
+    more.dedup();
+    tree.mut_subcommand("details", |details| {
+        details.mut_arg("service", |arg| arg.value_parser(PossibleValuesParser::new(more)))
     })
 }
 
-fn sections(name: &str) -> Vec<Section> {
-    match (name, find(name)) {
+fn find(name: &str, services: Services) -> Option<&'static ServiceKind> {
+    let foreign = services.foreign().map(|foreign| foreign.kind);
+    (services.named(name))
+        .or_else(|| services.find(name))
+        .or_else(|| foreign.filter(|kind| kind.name == name))
+}
+
+fn sections(name: &str, services: Services) -> Vec<Section> {
+    match (name, find(name, services)) {
         ("common", _) => vec![SHARED[0]],
         ("outbox", _) => vec![SHARED[1]],
-        (_, row) => (row.map(|row| (row.service_name, row.parameters)).into_iter())
+        (_, row) => (row.map(|kind| (kind.title, kind.parameters)).into_iter())
             .chain(SHARED)
             .collect(),
     }
@@ -97,38 +125,54 @@ fn parameter_json(section: &str, param: &Param) -> Value {
 /// The list, in Apprise's layout.
 pub(crate) fn print(context: Context) {
     if context.json {
-        let services: Vec<_> = Notifier::details()
+        let services: Vec<_> = context
+            .services
             .iter()
-            .map(|row| {
+            .map(|kind| {
                 json!({
-                    "service": row.service,
-                    "title": row.service_name,
-                    "protocols": row.protocols,
-                    "secure_protocols": row.secure_protocols,
-                    "templates": templates(row.service),
-                    "parameters": row.parameters.iter().map(|param| param.name).collect::<Vec<_>>(),
-                    "setup": row.setup_url,
+                    "service": kind.name,
+                    "title": kind.title,
+                    "protocols": kind.plain_schemas,
+                    "secure_protocols": kind.secure_schemas,
+                    "templates": kind.url_forms,
+                    "parameters": kind.parameters.iter().map(|param| param.name).collect::<Vec<_>>(),
+                    "setup": kind.setup_url,
+                    "notice": Some(kind.notice).filter(|text| !text.is_empty()),
                 })
             })
             .collect();
         output::json_document(&services);
         return;
     }
-    for row in Notifier::details() {
-        let schemas = [row.protocols, row.secure_protocols].concat().join(", ");
-        output::line(&format!("+ {:<30} | Schema(s): {schemas}", row.service_name));
-        for template in templates(row.service) {
+    for kind in context.services.iter() {
+        let schemas = kind.schemas().collect::<Vec<_>>().join(", ");
+        output::line(&format!("+ {:<30} | Schema(s): {schemas}", kind.title));
+        for template in kind.url_forms {
             output::line(&format!("   - {template}"));
         }
+        output::line("");
+    }
+    // Under its name the list is Apprise's own, in which these services stand.
+    if let Some(foreign) = context
+        .services
+        .foreign()
+        .filter(|_| context.name == Invocation::Ackpost)
+    {
+        let count = foreign.schemas.len();
+        output::line(&format!("+ {:<30} | {count} schemas", foreign.kind.title));
+        output::line(&format!("   - {}", foreign.kind.setup_url));
         output::line("");
     }
 }
 
 /// Returns the reference page of all parameters as Markdown.
-pub(crate) fn page() -> String {
+pub(crate) fn page(services: Services) -> String {
     let mut page = String::from(PAGE_HEAD);
-    let services = Notifier::details();
-    let own = services.iter().map(|row| (row.service_name, row.parameters));
+    let foreign = services.foreign().map(|foreign| foreign.kind);
+    let own = services
+        .iter()
+        .chain(foreign)
+        .map(|kind| (kind.title, kind.parameters));
     for (heading, params) in own.chain(SHARED) {
         let _ = write!(
             page,
@@ -191,19 +235,3 @@ const CONFIRMATION: &str = "
 
 [Decision 0004](../adr/0004-what-a-confirmation-proves.md) describes the proof on each server and the races that remain.
 ";
-
-/// The forms of a URL. `{targets}` are room tokens, or users and `#rooms`.
-fn templates(service: &str) -> &'static [&'static str] {
-    match service {
-        "sogs" => &[
-            "{schema}://{key}:{seed}@{host}/{targets}",
-            "{schema}://{key}:{seed}@{host}:{port}/{targets}",
-        ],
-        _ => &[
-            "{schema}://{user}:{password}@{host}",
-            "{schema}://{user}:{password}@{host}:{port}",
-            "{schema}://{user}:{password}@{host}/{targets}",
-            "{schema}://{user}:{password}@{host}:{port}/{targets}",
-        ],
-    }
-}

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ackpost_notify::outbox::{Outbox, ServiceTransport};
-use ackpost_notify::{Asset, ConnectionOptions, ConnectionPool, Options};
+use ackpost_apprise::Options;
+use ackpost_doctor::{CheckStatus, Diagnosis, Walk};
+use ackpost_notify::{Asset, ConnectionOptions, ConnectionPool, Environment};
+use ackpost_outbox::{Outbox, ServiceTransport};
 use ackpost_platform::{private_file, service};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -16,10 +18,13 @@ use crate::cmd::outbox::place::{self, PlaceArgs};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
-use ackpost_gateway::{Access, Config, DEFAULT_TEXT, GatewayError};
+use ackpost_gateway::{Access, Config, DEFAULT_TEXT, GatewayError, Listening};
 
-/// Most XMPP sessions that are kept, as long as the limit of file descriptors allows as many.
+/// Maximum number of XMPP sessions that are kept, as long as the limit of file descriptors allows as many.
 const KEPT_SESSIONS: usize = 64;
+
+/// Subject of a diagnosis, in place of a URL.
+pub(crate) const ANSWERS: &str = "answers to alerts";
 
 /// `gateway`.
 #[derive(Debug, Args)]
@@ -32,13 +37,13 @@ pub(crate) struct GatewayArgs {
 
 #[derive(Debug, Subcommand)]
 enum GatewayCommand {
-    /// Take messages over HTTP, store them and deliver them, until SIGTERM (SIGHUP reads everything again)
+    /// Accept messages over HTTP, store and deliver them, until SIGTERM (SIGHUP reloads the configuration)
     Run(RunArgs),
     /// Print a configuration file that explains every option
     Config,
     /// Check the configuration and list its problems
     Check,
-    /// Make, list and remove access tokens
+    /// Create, list and revoke access tokens
     Token(token::TokenArgs),
 }
 
@@ -74,26 +79,58 @@ pub(crate) fn run(args: &GatewayArgs, context: Context) -> Done {
         }
         GatewayCommand::Check => {
             let (config, file) = args.file.load()?;
-            let place = file.map_or_else(|| "the defaults".to_owned(), |file| file.display().to_string());
+            let file = file.map(|file| file.display().to_string());
             for (key, file) in &config.keys {
                 if !file.is_file() {
                     return Err(Failure::new(
                         format!("the file of key {key} is missing: {}", file.display()),
-                        "write it, or take the key out",
+                        "write the file, or remove the key from the configuration",
                     ));
                 }
             }
-            output::line(&format!("{place}: good; listens on {}", list(&config.listen)));
+            if context.json {
+                let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+                let keys: Vec<&String> = config.keys.keys().collect();
+                output::json(&json!({ "file": file, "listen": listen, "keys": keys }));
+            } else {
+                output::line(&format!(
+                    "{}: no problems; listens on {}",
+                    file.as_deref().unwrap_or("the defaults"),
+                    list(&config.listen)
+                ));
+            }
             Ok(Exit::Success)
         }
         GatewayCommand::Token(token) => token::run(token, &args.file, context),
     }
 }
 
+/// The findings of the doctor about answers to alerts.
+pub(crate) async fn diagnosis(config: &Path) -> Result<Diagnosis, Failure> {
+    let file = FileArgs {
+        config: Some(config.to_owned()),
+        folder: None,
+    };
+    let (config, _) = file.load()?;
+    let mut walk = Walk::new(ANSWERS);
+    for fact in ackpost_gateway::answers(&config).await {
+        let status = if fact.remedy.is_none() {
+            CheckStatus::Ok
+        } else {
+            CheckStatus::Fail
+        };
+        let step = walk.add(fact.step, status, fact.seen, fact.remedy);
+        step.target = fact.name;
+        step.elapsed = fact.elapsed;
+    }
+    Ok(walk.end())
+}
+
 impl FileArgs {
     /// The configuration, and the file it came from.
     fn load(&self) -> Result<(Config, Option<PathBuf>), Failure> {
-        let env = |name: &str| std::env::var(name).ok();
+        let system = Environment::system();
+        let env = |name: &str| system.var(name);
         let file = self.config.clone().or_else(default_file);
         let mut config = match &file {
             Some(path) => Config::load(path, &env).map_err(|error| failure(&GatewayError::Config(error)))?,
@@ -106,11 +143,44 @@ impl FileArgs {
     }
 }
 
+/// Names of the tokens, for completion.
+pub(crate) fn token_names() -> Vec<String> {
+    let file = FileArgs {
+        config: None,
+        folder: None,
+    };
+    let tokens = file
+        .load()
+        .ok()
+        .and_then(|(config, _)| ackpost_gateway::Tokens::open(&config.folder.join("tokens.toml")).ok());
+    tokens
+        .map(|tokens| {
+            tokens
+                .list()
+                .into_iter()
+                .map(|grant| grant.name.clone())
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
 fn default_file() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".config/ackpost/gateway.toml"));
-    home.into_iter()
-        .chain([PathBuf::from("/etc/ackpost/gateway.toml")])
-        .find(|path| path.is_file())
+    let home = std::env::home_dir().map(|home| home.join(".config/ackpost/gateway.toml"));
+    if let Some(file) = home.filter(|path| path.is_file()) {
+        return Some(file);
+    }
+    let service = PathBuf::from("/etc/ackpost/gateway.toml");
+    match std::fs::File::open(&service) {
+        Ok(_) => Some(service),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            output::remark(&format!(
+                "{} belongs to the service and was not used; run the command as root to administer the service",
+                service.display()
+            ));
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 fn failure(error: &GatewayError) -> Failure {
@@ -131,39 +201,52 @@ fn start(args: &RunArgs, named: &FileArgs, context: Context) -> Done {
         config.listen.clone_from(&args.listen);
     }
     let shows_secrets = config.access == Access::Open;
-    let announce = |addresses: &[SocketAddr], open: bool| {
+    let announce = |addresses: &Listening, open: bool| {
         if context.json {
-            let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-            output::json(&json!({"listening": texts, "open": open}));
+            let texts = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let mut said = json!({"listening": texts(&addresses.http), "open": open});
+            if !addresses.smtp.is_empty() {
+                said["smtp"] = json!(texts(&addresses.smtp));
+            }
+            output::json(&said);
         } else {
             let access = if shows_secrets {
-                "open: whoever can connect may do everything, reading secrets too"
+                "open: everybody who can connect may do everything, including reading secrets"
             } else if open {
                 "open to this machine, no token needed; secrets are not shown without one"
             } else {
                 "tokens needed"
             };
-            output::note(&format!("listening on {} ({access})", list(addresses)));
+            output::note(&format!("listening on {} ({access})", list(&addresses.http)));
+            if !addresses.smtp.is_empty() {
+                let mail: Vec<String> = addresses.smtp.iter().map(ToString::to_string).collect();
+                output::note(&format!("mail by SMTP on {}", mail.join(", ")));
+            }
         }
     };
     context.server_runtime().block_on(async {
         make_folder(&config.folder)?;
         let settings = args.place.clone().or(config.outbox.as_deref()).config(true)?;
         // A resident process: XMPP sessions and connections are kept between messages.
-        let options = ConnectionOptions {
-            resident: true,
-            kept_sessions: bounded_http::descriptors::kept(KEPT_SESSIONS),
-            state_folder: Some(config.folder.clone()),
-            ..ConnectionOptions::default()
-        };
-        let courier = ConnectionPool::new(options, Asset::default());
-        let carrier = Arc::new(ServiceTransport::new(courier.clone()));
-        let outbox = place::opening(&settings.clone(), Outbox::open(settings, carrier))
+        let options = ConnectionOptions::default()
+            .with_resident(true)
+            .with_kept_sessions(bounded_http::descriptors::kept(KEPT_SESSIONS))
+            .with_state_folder(Some(config.folder.clone()));
+        let pool = ConnectionPool::new(options, Asset::default());
+        let transport = Arc::new(ServiceTransport::new(pool.clone(), context.services));
+        let outbox = place::opening(&settings.clone(), Outbox::open(settings, transport))
             .await
             .map_err(|error| place::failure(&error))?;
-        let ended =
-            ackpost_gateway::run(config, file.as_deref(), outbox.clone(), of_the_operator, announce).await;
-        courier.close().await;
+        let ended = ackpost_gateway::run(
+            config,
+            file.as_deref(),
+            outbox.clone(),
+            of_the_operator,
+            context.services,
+            announce,
+        )
+        .await;
+        pool.close().await;
         outbox.close().await;
         ended.map_err(|error| failure(&error))
     })?;

@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ackpost_notify::Services;
 use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
+use crate::complete;
 use crate::exit::{Done, Exit, Failure};
+use crate::help;
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -18,37 +21,33 @@ pub(crate) struct GenerateArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Completions for a shell, on standard output
+    /// Print completions for a shell
     Completions {
         /// The shell
         shell: Shell,
     },
-    /// The man page on standard output, or one page for each command in a folder
+    /// Print the man page, or write one page for each command into a folder
     Man {
         /// Write ackpost.1, ackpost-send.1 … into this folder
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
-    /// The reference of all commands as Markdown, on standard output
+    /// Print the reference of all commands as Markdown
     Reference,
-    /// The reference of all URL parameters as Markdown, on standard output
+    /// Print the reference of all URL parameters as Markdown
     Parameters,
 }
 
 /// `tree` is the whole clap tree.
-pub(crate) fn run(args: &GenerateArgs, mut tree: clap::Command) -> Done {
+pub(crate) fn run(args: &GenerateArgs, mut tree: clap::Command, services: Services) -> Done {
     match &args.what {
         What::Completions { shell } => {
-            let mut text = Vec::new();
-            clap_complete::generate(*shell, &mut tree, "ackpost", &mut text);
+            let text = complete::script(&shell.to_string()).unwrap_or_default();
             output::raw(&text);
         }
         What::Man { dir: None } => {
-            let mut text = Vec::new();
-            clap_mangen::Man::new(tree)
-                .render(&mut text)
-                .expect("writing to memory");
-            output::raw(&text);
+            tree.build();
+            output::raw(&help::man_page(&tree, "").expect("writing to memory"));
         }
         What::Man { dir: Some(dir) } => {
             let failed = |e: std::io::Error| {
@@ -59,10 +58,11 @@ pub(crate) fn run(args: &GenerateArgs, mut tree: clap::Command) -> Done {
             };
             fs::create_dir_all(dir).map_err(failed)?;
             tree.build();
-            man_pages(&tree, "ackpost", dir).map_err(failed)?;
+            man_pages(&tree, "", dir).map_err(failed)?;
         }
-        What::Parameters => output::raw(super::details::page().as_bytes()),
+        What::Parameters => output::raw(super::details::page(services).as_bytes()),
         What::Reference => {
+            let mut tree = help::compact(tree);
             tree.build();
             let mut text = String::from(
                 "# Command reference\n\nWritten by `ackpost generate reference`; do not edit.\n",
@@ -74,17 +74,14 @@ pub(crate) fn run(args: &GenerateArgs, mut tree: clap::Command) -> Done {
     Ok(Exit::Success)
 }
 
-fn man_pages(command: &clap::Command, name: &str, dir: &Path) -> std::io::Result<()> {
-    let mut text = Vec::new();
-    // The page's name has dashes, and clap wants a name that lives as long as the program.
-    let page: &'static str = Box::leak(name.replace(' ', "-").into_boxed_str());
-    clap_mangen::Man::new(command.clone().name(page).display_name(page).bin_name(name)).render(&mut text)?;
-    fs::write(dir.join(format!("{page}.1")), text)?;
+fn man_pages(command: &clap::Command, path: &str, dir: &Path) -> std::io::Result<()> {
+    let name = format!("ackpost {path}").trim().replace(' ', "-");
+    fs::write(dir.join(format!("{name}.1")), help::man_page(command, path)?)?;
     for sub in command
         .get_subcommands()
         .filter(|s| !s.is_hide_set() && s.get_name() != "help")
     {
-        man_pages(sub, &format!("{name} {}", sub.get_name()), dir)?;
+        man_pages(sub, format!("{path} {}", sub.get_name()).trim(), dir)?;
     }
     Ok(())
 }

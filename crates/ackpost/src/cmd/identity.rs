@@ -12,8 +12,8 @@ use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
 
-/// What a secret among the arguments earns.
-const ON_THE_COMMAND_LINE: &str = "a seed or phrase on the command line can be seen by everybody on this machine; use \
+/// Error for a secret among the arguments.
+const ON_THE_COMMAND_LINE: &str = "everybody on this machine can see a seed or phrase on the command line; use \
                                    {env:NAME}, {file:PATH}, or - for standard input";
 
 /// Session accounts to write and read with.
@@ -25,7 +25,7 @@ pub(crate) struct IdentityArgs {
 
 #[derive(Debug, Subcommand)]
 enum IdentityCommand {
-    /// Make a new account and store it
+    /// Create an account and store it
     New(NameArgs),
     /// Show the Session ID of a stored account, and its id on a server
     Show(ShowArgs),
@@ -33,7 +33,7 @@ enum IdentityCommand {
     List,
     /// Store an account from a recovery phrase or seed on standard input
     Import(ImportArgs),
-    /// Print the recovery phrase: whoever has it is this account
+    /// Print the recovery phrase, which gives full control of the account
     Phrase(NameArgs),
 }
 
@@ -62,7 +62,7 @@ struct ImportArgs {
     /// Further words: of a phrase that does not belong here
     #[arg(hide = true)]
     words: Vec<String>,
-    /// Where the phrase or seed comes from: {env:NAME} or {file:PATH} instead of standard input
+    /// Read the phrase or seed from {env:NAME} or {file:PATH} instead of standard input
     #[arg(long, value_name = "REFERENCE")]
     from: Option<String>,
 }
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &IdentityArgs, context: Context) -> Done {
             let mut entropy = Zeroizing::new([0; 16]);
             getrandom::fill(&mut *entropy).map_err(|e| {
                 Failure::new(
-                    format!("the system gives no random numbers: {e}"),
+                    format!("cannot get random numbers from the system: {e}"),
                     "try again later",
                 )
             })?;
@@ -134,7 +134,7 @@ fn stored(name: &str, identity: &Identity, context: Context) -> Done {
         output::json(&json!({ "name": name, "session_id": id, "file": path }));
     } else {
         output::line(&id);
-        output::note(&format!("stored as {name:?} in {}", path.display()));
+        output::note(&format!("stored as `{name}` in {}", path.display()));
         output::note(&format!(
             "write its recovery phrase down: `ackpost identity phrase {name}`"
         ));
@@ -171,7 +171,13 @@ fn show(args: &ShowArgs, context: Context) -> Done {
 }
 
 fn list(context: Context) -> Done {
-    for name in store::names()? {
+    let names = store::names()?;
+    if names.is_empty() {
+        output::none("identities", context);
+    } else {
+        output::heading(&format!("{:<66}  NAME", "SESSION ID"), context);
+    }
+    for name in names {
         // One unreadable file does not hide the others.
         match store::load(&name) {
             Ok(Some(identity)) if context.json => {
@@ -196,7 +202,7 @@ fn shown_path(name: &str) -> String {
 fn stored_or_failure(name: &str) -> Result<Identity, Failure> {
     store::load(name)?.ok_or_else(|| {
         Failure::new(
-            format!("there is no stored identity {name:?}"),
+            format!("identity `{name}` is not stored"),
             "make one with `ackpost identity new`, or import one with `ackpost identity import`",
         )
     })
@@ -223,12 +229,21 @@ impl IdentityChoice {
 
     /// The identity to use, for commands that cannot do without.
     pub(crate) fn require(&self) -> Result<Identity, Failure> {
-        self.load()?.ok_or_else(|| {
-            Failure::new(
+        if let Some(identity) = self.load()? {
+            return Ok(identity);
+        }
+        Err(match &store::names().unwrap_or_default()[..] {
+            [] => Failure::new(
                 "this needs an identity",
-                "make one with `ackpost identity new`, import one with `ackpost identity import`, or name one with \
-                 --identity",
-            )
+                "make one with `ackpost identity new`, or import one with `ackpost identity import`",
+            ),
+            names => Failure::new(
+                format!("no identity is stored as `{}`, and none is named", store::DEFAULT),
+                format!(
+                    "name one with --identity ({}), or make the default one with `ackpost identity new`",
+                    names.join(", ")
+                ),
+            ),
         })
     }
 }
@@ -236,10 +251,10 @@ impl IdentityChoice {
 /// The seed of the stored default identity, for URLs and join links that name none; `None` if there is none.
 pub(crate) fn default_seed() -> Option<SecretString> {
     let identity = store::load(store::DEFAULT).ok().flatten()?;
-    Some(SecretString::from(hex::encode(identity.expose_seed())))
+    Some(SecretString::from(identity.expose_seed_hex().as_str()))
 }
 
-/// What `{env:NAME}` or `{file:PATH}` stands for; `None` for other text.
+/// Returns the text that `{env:NAME}` or `{file:PATH}` refers to; `None` for other text.
 fn resolve(text: &str) -> Result<Option<Zeroizing<String>>, Failure> {
     let inner = |kind: &str| text.strip_prefix(kind).and_then(|rest| rest.strip_suffix('}'));
     if let Some(name) = inner("{env:") {

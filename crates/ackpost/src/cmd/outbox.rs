@@ -6,8 +6,8 @@ mod show;
 
 use std::time::Duration;
 
-use ackpost_notify::Options;
-use ackpost_notify::outbox::{
+use ackpost_apprise::Options;
+use ackpost_outbox::{
     Alarm, Filter, FlushSettings, Outbox, OutboxId, RuleError, Selection, State, Stats, Summary,
     WorkerSettings, parse_span,
 };
@@ -40,22 +40,24 @@ enum OutboxCommand {
     List(ListArgs),
     /// Show one message and its history
     Show {
-        /// Its id
+        /// Id of the message
         id: OutboxId,
     },
     /// Retry dead messages with a new time to live, and waiting messages at once
     Retry(SelectArgs),
     /// Drop messages that are not delivered
     Drop(SelectArgs),
-    /// Deliver now what can be delivered. Exit code 0: everything was delivered, 1: something waits, was given up or
-    /// arrived only in part; the reasons are printed
+    /// Deliver due messages now and print why others wait. Exit code 0: everything was delivered, 1: a message waits,
+    /// is dead or arrived only in part
     Flush(FlushArgs),
-    /// Deliver until SIGTERM
+    /// Run the worker: deliver and retry messages until SIGTERM
     Run(RunArgs),
     /// Count messages by state, service and target
     Stats,
-    /// Show what happened, oldest first
+    /// Show the log of the outbox, oldest first
     Log(LogArgs),
+    /// Show the answers to alerts from a chat, newest first
+    Acts(ActsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -63,10 +65,10 @@ struct ListArgs {
     /// Only messages in this state: collecting, waiting, sending, delivered, partial, dead or dropped; may be repeated
     #[arg(long, value_name = "STATE")]
     state: Vec<State>,
-    /// Only targets with this text in them
+    /// Only recipients that contain this text
     #[arg(long, value_name = "TEXT")]
     target: Option<String>,
-    /// At most this many
+    /// Maximum number of results
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
     /// Only messages older than this one (for the next page)
@@ -77,12 +79,12 @@ struct ListArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct SelectArgs {
-    /// These messages
+    /// Ids of the messages
     ids: Vec<OutboxId>,
-    /// Every message that was given up
+    /// Every dead message
     #[arg(long)]
     dead: bool,
-    /// Every message that waits
+    /// Every waiting message
     #[arg(long)]
     waiting: bool,
 }
@@ -92,7 +94,7 @@ struct FlushArgs {
     /// Stop after this time
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span)]
     deadline: Duration,
-    /// Go on with targets that fail, pause after pause, until the deadline
+    /// Retry failing recipients until the deadline
     #[arg(long)]
     retries: bool,
     #[command(flatten)]
@@ -103,7 +105,7 @@ struct FlushArgs {
 struct RunArgs {
     #[command(flatten)]
     worker: WorkerArgs,
-    /// Tell somebody when a target has failed for this long or a message was given up; needs --config or --alarm-url
+    /// Send an alarm when a recipient has failed for this long or a message is dead; needs --config or --alarm-url
     #[arg(long, value_name = "TIME", value_parser = span)]
     alarm_after: Option<Duration>,
     /// Recipient of the alarm
@@ -132,7 +134,17 @@ struct LogArgs {
     /// Only lines after this number
     #[arg(long, value_name = "NUMBER")]
     since: Option<i64>,
-    /// At most this many; without --since the latest
+    /// Maximum number of results; without --since the latest
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+#[derive(Debug, Args)]
+struct ActsArgs {
+    /// Only lines before this number (for the next page)
+    #[arg(long, value_name = "NUMBER")]
+    before: Option<i64>,
+    /// Maximum number of results, at most 1000
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
 }
@@ -144,11 +156,11 @@ pub(crate) fn run(args: &OutboxArgs, context: Context) -> Done {
         _ => context.runtime(),
     };
     runtime.block_on(async {
-        // A worker waits for what others store; everything else is about what is there already.
+        // A worker waits for messages that others store; all other commands are about existing messages.
         let found = if matches!(args.command, OutboxCommand::Run(_)) {
-            Some(args.place.open().await?)
+            Some(args.place.open(context.services).await?)
         } else {
-            args.place.open_existing().await?
+            args.place.open_existing(context.services).await?
         };
         let Some(outbox) = found else {
             args.place.absent()?;
@@ -160,7 +172,7 @@ pub(crate) fn run(args: &OutboxArgs, context: Context) -> Done {
     })
 }
 
-/// What a command says where nothing was ever stored.
+/// Prints the result of a command if nothing was ever stored.
 fn empty(command: &OutboxCommand, context: Context) -> Done {
     match command {
         OutboxCommand::Show { id } => return Err(unknown(id)),
@@ -168,31 +180,69 @@ fn empty(command: &OutboxCommand, context: Context) -> Done {
         OutboxCommand::Drop(args) => return Ok(changes("dropped", 0, args, context)),
         OutboxCommand::Flush(_) if context.json => output::json(&Summary::default()),
         OutboxCommand::Stats if context.json => show::stats(&Stats::default(), &[], context),
-        _ if context.json => {}
-        _ => output::note("nothing stored"),
+        OutboxCommand::Log(_) => output::none("events", context),
+        OutboxCommand::Acts(_) => output::none("acts", context),
+        _ => output::none("messages", context),
+    }
+    Ok(Exit::Success)
+}
+
+/// Prints the messages that wait, newest first, as `mailq` does.
+pub(crate) async fn print_waiting(place: &PlaceArgs, context: Context) -> Done {
+    const MOST: usize = 1_000;
+    let entries = match place.open_existing(context.services).await? {
+        None => Vec::new(),
+        Some(outbox) => {
+            let filter = Filter::default()
+                .with_states(vec![State::Waiting, State::Collecting, State::Sending])
+                .with_limit(MOST + 1);
+            let entries = outbox.list(&filter).await;
+            outbox.close().await;
+            entries.map_err(|error| failure(&error))?
+        }
+    };
+    if entries.is_empty() {
+        // Scripts that watch mail servers look for these words.
+        if !context.json {
+            output::line("Mail queue is empty");
+        }
+        return Ok(Exit::Success);
+    }
+    show::headings(context);
+    for entry in entries.iter().take(MOST) {
+        show::row(entry, context);
+    }
+    if entries.len() > MOST {
+        output::note(&format!(
+            "more than {MOST} messages wait; `ackpost outbox stats` counts them"
+        ));
     }
     Ok(Exit::Success)
 }
 
 fn unknown(id: &OutboxId) -> Failure {
-    Failure::new(format!("there is no message {id}"), "see `ackpost outbox list`")
+    Failure::new(
+        format!("message {id} does not exist"),
+        "see `ackpost outbox list`",
+    )
 }
 
 async fn act(command: &OutboxCommand, outbox: &Outbox, context: Context) -> Done {
     match command {
         OutboxCommand::List(args) => {
-            let filter = Filter {
-                states: args.state.clone(),
-                target: args.target.clone(),
-                limit: args.limit,
-                before: args.before.clone(),
-            };
+            let filter = Filter::default()
+                .with_states(args.state.clone())
+                .with_target(args.target.clone())
+                .with_limit(args.limit)
+                .with_before(args.before.clone());
             let entries = outbox.list(&filter).await.map_err(|error| failure(&error))?;
+            if entries.is_empty() {
+                output::none("messages", context);
+            } else {
+                show::headings(context);
+            }
             for entry in &entries {
                 show::row(entry, context);
-            }
-            if entries.is_empty() && !context.json {
-                output::note("no messages match");
             }
         }
         OutboxCommand::Show { id } => {
@@ -228,8 +278,23 @@ async fn act(command: &OutboxCommand, outbox: &Outbox, context: Context) -> Done
                 .log(args.since, args.limit)
                 .await
                 .map_err(|error| failure(&error))?;
+            if events.is_empty() {
+                output::none("events", context);
+            }
             for event in &events {
                 show::event(event, context);
+            }
+        }
+        OutboxCommand::Acts(args) => {
+            let acts = outbox
+                .acts(args.before, args.limit)
+                .await
+                .map_err(|error| failure(&error))?;
+            if acts.is_empty() {
+                output::none("acts", context);
+            }
+            for act in &acts {
+                show::act(act, context);
             }
         }
     }
@@ -246,7 +311,7 @@ impl SelectArgs {
     }
 }
 
-/// Says how many; ids that nothing could be done about are a failure.
+/// Prints the number of changed messages; an id that could not be changed is a failure.
 fn changes(word: &str, changed: u64, args: &SelectArgs, context: Context) -> Exit {
     if context.json {
         output::json(&json!({ word: changed }));
@@ -264,11 +329,9 @@ fn changes(word: &str, changed: u64, args: &SelectArgs, context: Context) -> Exi
 
 impl WorkerArgs {
     fn settings(&self) -> WorkerSettings {
-        WorkerSettings {
-            lanes_at_once: self.lanes.clamp(1, 1000),
-            lease: self.lease,
-            ..WorkerSettings::default()
-        }
+        WorkerSettings::default()
+            .with_lanes_at_once(self.lanes.clamp(1, 1000))
+            .with_lease(self.lease)
     }
 }
 
@@ -277,17 +340,15 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
     parse_span("time", text).map_err(|error| words(&error))
 }
 
-/// What is wrong with a rule, and how to write it.
+/// Returns the error in a rule and its remedy.
 fn words(error: &RuleError) -> String {
     format!("{}; {}", error.cause, error.remedy)
 }
 
 async fn flush(args: &FlushArgs, outbox: &Outbox, context: Context) -> Done {
-    let settings = FlushSettings {
-        deadline: args.deadline,
-        retries: args.retries,
-        ..FlushSettings::default()
-    };
+    let settings = FlushSettings::default()
+        .with_deadline(args.deadline)
+        .with_retries(args.retries);
     let done = outbox
         .flush(args.worker.settings(), settings)
         .await
@@ -319,14 +380,12 @@ async fn failed(done: &Summary, outbox: &Outbox) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a flush left: why, and when it is tried next.
+/// Reports the entries that a flush left, each with its reason and the time of the next attempt.
 async fn left(done: &Summary, outbox: &Outbox) -> Result<(), Failure> {
     const SHOWN: usize = 10;
-    let filter = Filter {
-        states: vec![State::Waiting, State::Collecting, State::Sending],
-        limit: SHOWN,
-        ..Filter::default()
-    };
+    let filter = Filter::default()
+        .with_states(vec![State::Waiting, State::Collecting, State::Sending])
+        .with_limit(SHOWN);
     let entries = outbox.list(&filter).await.map_err(|error| failure(&error))?;
     for entry in &entries {
         output::note(&show::left(entry));
@@ -372,6 +431,7 @@ async fn alarm(args: &RunArgs, context: Context) -> Result<Option<Alarm>, Failur
         urls: &args.alarm_url,
         configs: &args.config,
         tags: &args.tag,
+        foreign: None,
     };
     let loaded = sources::load(Options::default(), &wanted, context).await;
     output::problems(&loaded.problems(), context);
@@ -382,7 +442,7 @@ async fn alarm(args: &RunArgs, context: Context) -> Result<Option<Alarm>, Failur
         .collect();
     if services.is_empty() {
         return Err(Failure::usage(
-            "--alarm-after has nobody to tell",
+            "--alarm-after has no recipient",
             "give --alarm-url or --config",
         ));
     }
@@ -403,10 +463,10 @@ fn summary(done: &Summary, context: Context) {
             refused,
             expired,
             remaining,
-            failed: _,
+            ..
         } = done;
         output::note(&format!(
-            "{delivered} delivered, {partial} partial, {} put off, {refused} refused, {expired} out of time, {remaining} left",
+            "{delivered} delivered, {partial} partial, {} deferred, {refused} refused, {expired} expired, {remaining} left",
             output::count(*deferred, "attempt")
         ));
     }

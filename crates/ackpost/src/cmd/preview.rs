@@ -2,7 +2,8 @@
 
 use std::io::IsTerminal as _;
 
-use ackpost_notify::{Diagnostic, Options, ParamValue, Parameter, Planned, Shown};
+use ackpost_apprise::{Options, Planned};
+use ackpost_notify::{Diagnostic, ParamValue, Parameter, Shown};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -14,7 +15,7 @@ use crate::output;
 use crate::sources::{self, Wanted};
 use crate::usage::refuse_value;
 
-/// What would be sent, and where the services come from: the flags of `send`.
+/// The flags of `send` for message and services.
 #[derive(Debug, Args)]
 pub(crate) struct PreviewArgs {
     #[command(flatten)]
@@ -30,23 +31,27 @@ pub(crate) struct PreviewArgs {
 }
 
 pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
-    let settings = args
-        .content
-        .check(context)
-        .and_then(|checked| Ok((checked, args.sources.recursion()?, args.sources.templates()?)));
-    let (checked, recursion, templates) = match settings {
+    let settings = args.content.check().and_then(|checked| {
+        let sources = &args.sources;
+        Ok((
+            checked,
+            sources.recursion()?,
+            sources.templates()?,
+            sources.foreign()?,
+        ))
+    });
+    let (checked, recursion, templates, foreign) = match settings {
         Ok(settings) => settings,
-        Err(text) => return refuse_value(context, &text),
+        Err(value) => return refuse_value(context, value),
     };
-    let options = Options {
-        template_values: templates.into_iter().collect(),
-        recursion,
-        ..Options::default()
-    };
+    let options = Options::default()
+        .with_template_values(templates.into_iter().collect())
+        .with_recursion(recursion);
     let wanted = Wanted {
         urls: &args.urls,
         configs: &args.sources.config,
         tags: &args.sources.tag,
+        foreign,
     };
     let loaded = context
         .runtime()
@@ -76,7 +81,7 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
     }
     if loaded.notifier.is_empty() && !failed.iter().any(Diagnostic::is_error) {
         failed.push(Diagnostic::error(
-            "there is no service to send to",
+            "no service is given",
             "give a URL or a configuration file",
         ));
     }
@@ -85,8 +90,8 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
     let lost: Vec<&Diagnostic> = loaded
         .notifier
         .iter()
-        .filter_map(ackpost_notify::Entry::service)
-        .flat_map(ackpost_notify::Service::warnings)
+        .filter_map(ackpost_apprise::Entry::service)
+        .flat_map(ackpost_notify::ServiceUrl::warnings)
         .collect();
     let valid = errors.iter().all(|error| {
         lost.iter()
@@ -100,6 +105,9 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
         }));
     } else {
         output::problems(&failed, context);
+        if let Some(line) = loaded.foreign_line() {
+            output::note_own(context, &line);
+        }
         for planned in &plan.services {
             print(planned, &files, args.show_secrets);
         }
@@ -107,7 +115,7 @@ pub(crate) fn run(args: &PreviewArgs, context: Context) -> Exit {
     if valid { Exit::Success } else { Exit::Failure }
 }
 
-/// The files that go along, as lines for people, and what is wrong with the others.
+/// Returns the attached files as lines for people, and the problems of the others.
 fn attachments(message: &ackpost_notify::Message) -> (Vec<String>, Vec<Diagnostic>) {
     let limit = ackpost_notify::ConnectionOptions::default().attachment_bytes;
     let mut lines = Vec::with_capacity(message.attachments.len());
@@ -122,7 +130,7 @@ fn attachments(message: &ackpost_notify::Message) -> (Vec<String>, Vec<Diagnosti
     (lines, problems)
 }
 
-/// What each part is on the wire. All targets of a URL are sent the same texts.
+/// Returns each part as it is sent. All targets of a URL are sent the same texts.
 fn shown(planned: &Planned<'_>) -> Vec<Shown> {
     let Ok(prepared) = &planned.prepared else {
         return Vec::new();
@@ -190,7 +198,13 @@ fn param_json(parameter: &Parameter) -> Value {
 
 fn print(planned: &Planned<'_>, files: &[String], secrets: bool) {
     let service = &planned.service;
-    output::line(&format!("{}  {}", service.name(), url(planned, secrets)));
+    // The list below has every parameter with its value: the URL shows what is not a default.
+    let url = if secrets {
+        service.expose_url()
+    } else {
+        service.short_url()
+    };
+    output::line(&format!("{}  {url}", service.name()));
     output::line(&format!("  uid         {}", service.url_id(8)));
     let tags = planned.entry.tag_names();
     if !tags.is_empty() {

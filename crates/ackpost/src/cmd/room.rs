@@ -1,7 +1,8 @@
 //! `ackpost room …`: everything one can do in a Session community, from the command line.
 
 mod act;
-mod files;
+pub(crate) mod files;
+pub(crate) mod finder;
 mod held;
 mod moderate;
 pub(crate) mod place;
@@ -12,8 +13,8 @@ pub(crate) mod show;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use session_protocol::SessionId;
 
+use super::people::{FileArgs, PeopleArgs};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::input;
@@ -28,7 +29,7 @@ pub(crate) struct RoomArgs {
 
 #[derive(Debug, Subcommand)]
 enum RoomCommand {
-    /// Show name, description, counters, pins and rights of rooms
+    /// Show name, description, counters, pins and permissions of rooms
     Info(LinksArgs),
     /// List the rooms of a server
     List(LinkArgs),
@@ -36,11 +37,11 @@ enum RoomCommand {
     Read(ReadArgs),
     /// Post a message
     Post(PostArgs),
-    /// Change the text or name of one's own message; files, reply and everything else stay
+    /// Change the text or name of your own message; files, reply and everything else stay
     Edit(EditArgs),
     /// Delete messages, or all messages of somebody
     Delete(DeleteArgs),
-    /// React to a message, or look at and remove reactions
+    /// React to a message, list its reactions or remove them
     React(ReactArgs),
     /// Pin a message, or unpin it
     Pin(PinArgs),
@@ -48,7 +49,7 @@ enum RoomCommand {
     Upload(UploadArgs),
     /// Download a file
     Download(DownloadArgs),
-    /// List admins, moderators and everybody with rights of their own
+    /// List admins, moderators and people with individual permissions
     Members(LinkArgs),
     /// Ban people
     Ban(BanArgs),
@@ -56,24 +57,19 @@ enum RoomCommand {
     Unban(UnbanArgs),
     /// List, appoint and dismiss moderators and admins
     Mods(ModsArgs),
-    /// Look at held posts, and decide about them (for moderators)
+    /// List held posts and decide about them (for moderators)
     #[command(subcommand)]
     Held(held::HeldCommand),
     /// Report a message to the moderators
-    #[command(after_help = "Example: `ackpost room report lobby 1234 'insults people'`")]
     Report(held::ReportArgs),
-    /// Look at reported messages, and decide about them (for moderators)
+    /// List reported messages and decide about them (for moderators)
     #[command(subcommand)]
     Reports(held::ReportsCommand),
-    /// Show and change people's rights
+    /// Show and change the permissions of people
     Permissions(PermissionsArgs),
-    /// Show and change name, description, image and default rights
+    /// Show and change name, description, image and default permissions
     Settings(SettingsArgs),
     /// Save a join link under a short name
-    #[command(
-        after_help = "Example: `ackpost room save lobby 'https://host/lobby?public_key=…'`, then `ackpost room \
-                            read lobby` and `ackpost -b Hello sessions://lobby`."
-    )]
     Save(SaveArgs),
     /// List the saved communities
     Saved,
@@ -123,7 +119,7 @@ struct ReadArgs {
     /// Join links (https://host/room?public_key=…), saved names, or sessions:// URLs
     #[arg(value_name = "LINK", required = true)]
     links: Vec<String>,
-    /// How many messages
+    /// Maximum number of messages
     #[arg(short = 'n', long, value_name = "COUNT", default_value = "20", value_parser = clap::value_parser!(u32).range(1..=256))]
     limit: u32,
     /// Only this message
@@ -132,20 +128,20 @@ struct ReadArgs {
     /// Messages before this one
     #[arg(long, value_name = "ID", conflicts_with = "since")]
     before: Option<u64>,
-    /// What changed after this sequence number: messages, edits, deletions, reactions
+    /// Show the changes after this sequence number: messages, edits, deletions, reactions
     #[arg(long, value_name = "SEQNO")]
     since: Option<i64>,
     #[command(flatten)]
     way: Way,
 }
 
-/// What is said.
+/// Text of a message.
 #[derive(Debug, Args)]
 struct TextArgs {
-    /// The message; from standard input when left out
+    /// Text of the message (default: standard input)
     #[arg(short, long, value_name = "TEXT")]
     body: Option<String>,
-    /// Name to be shown under
+    /// Display name of the author
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
@@ -160,13 +156,14 @@ struct PostArgs {
     /// Answer this message
     #[arg(long, value_name = "ID")]
     reply_to: Option<u64>,
-    /// Attach a file; can be given several times
+    /// Attach a file; may be repeated
     #[arg(short, long = "attach", value_name = "FILE", action = clap::ArgAction::Append)]
     attach: Vec<PathBuf>,
-    /// Only this person will see it (for moderators)
-    #[arg(long, value_name = "SESSION_ID", value_parser = parse_id)]
-    whisper: Option<SessionId>,
-    /// Only moderators will see it (for moderators)
+    /// Show the message to this person only (for moderators): a session id, a short id (15e5…b6fe), a display name, or the number
+    /// of a message
+    #[arg(long, value_name = "WHO")]
+    whisper: Option<String>,
+    /// Show the message to moderators only (for moderators)
     #[arg(long)]
     whisper_mods: bool,
     #[command(flatten)]
@@ -180,13 +177,13 @@ struct EditArgs {
     link: String,
     /// Number of the message
     id: u64,
-    /// The new text; from standard input when left out, unless --name is given
+    /// The new text (default: standard input, unless --name is given)
     #[arg(short, long, value_name = "TEXT")]
     body: Option<String>,
-    /// The new name to be shown under
+    /// New display name of the author
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Replace the message whole: its files, reply, previews and name go
+    /// Replace the whole message: it loses its files, reply, previews and name
     #[arg(long, requires = "body")]
     whole: bool,
     #[command(flatten)]
@@ -199,13 +196,15 @@ struct DeleteArgs {
     #[arg(value_name = "LINK")]
     link: String,
     /// Numbers of the messages
-    #[arg(value_name = "ID", required_unless_present = "all_of")]
+    #[arg(value_name = "ID", required_unless_present_any = ["all_of", "file"], conflicts_with_all = ["all_of", "file"])]
     ids: Vec<u64>,
-    /// All messages of this person instead
-    #[arg(long, value_name = "SESSION_ID", value_parser = parse_id, conflicts_with = "ids")]
-    all_of: Option<SessionId>,
-    /// In all rooms of the server where we may
-    #[arg(long, requires = "all_of")]
+    /// Delete all messages of this person: an id, a short id (15e5…b6fe), a display name, or the number of a message. May be repeated
+    #[arg(long, value_name = "WHO", action = clap::ArgAction::Append)]
+    all_of: Vec<String>,
+    #[command(flatten)]
+    file: FileArgs,
+    /// In all rooms where this account may do so
+    #[arg(long, conflicts_with = "ids")]
     everywhere: bool,
     #[command(flatten)]
     way: Way,
@@ -218,16 +217,16 @@ struct ReactArgs {
     link: String,
     /// Number of the message
     id: u64,
-    /// The emoji; with --clear it may be left out, for all
+    /// Emoji; with --clear, optional (default: all)
     #[arg(required_unless_present = "clear")]
     emoji: Option<String>,
-    /// Take the reaction back
+    /// Remove your reaction
     #[arg(long, conflicts_with_all = ["clear", "who"])]
     remove: bool,
     /// Remove everybody's reactions (for moderators)
     #[arg(long, conflicts_with = "who")]
     clear: bool,
-    /// List who reacted
+    /// List the people who reacted
     #[arg(long)]
     who: bool,
     #[command(flatten)]
@@ -257,7 +256,7 @@ struct UploadArgs {
     /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
-    /// Files
+    /// Files to upload
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -271,17 +270,17 @@ struct DownloadArgs {
     link: String,
     /// Number of the file
     file: u64,
-    /// Where to; - for standard output. Without it the file's own name in the current folder
+    /// File to write; - for standard output. Without it, the name of the file in the current folder
     #[arg(short, long, value_name = "PATH")]
     output: Option<PathBuf>,
     #[command(flatten)]
     way: Way,
 }
 
-/// Where it holds.
+/// Rooms to which an action applies.
 #[derive(Debug, Args)]
 struct ScopeArgs {
-    /// In every room where we may
+    /// In all rooms where this account may do so
     #[arg(long, conflicts_with = "global")]
     all_rooms: bool,
     /// On the whole server
@@ -294,10 +293,9 @@ struct BanArgs {
     /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
-    /// Who
-    #[arg(value_name = "SESSION_ID", required = true, value_parser = parse_id)]
-    users: Vec<SessionId>,
-    /// For how long: 30m, 12h, 7d. For ever when left out
+    #[command(flatten)]
+    people: PeopleArgs,
+    /// Time of the ban: 30m, 12h, 7d (default: permanent)
     #[arg(long = "for", value_name = "TIME", value_parser = parse_time)]
     time: Option<std::time::Duration>,
     /// Delete their messages too
@@ -314,9 +312,8 @@ struct UnbanArgs {
     /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
-    /// Who
-    #[arg(value_name = "SESSION_ID", required = true, value_parser = parse_id)]
-    users: Vec<SessionId>,
+    #[command(flatten)]
+    people: PeopleArgs,
     #[command(flatten)]
     scope: ScopeArgs,
     #[command(flatten)]
@@ -328,12 +325,13 @@ struct ModsArgs {
     /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
-    /// Make this person a moderator; can be given several times
-    #[arg(long, value_name = "SESSION_ID", value_parser = parse_id, action = clap::ArgAction::Append)]
-    add: Vec<SessionId>,
-    /// Take the role away from this person; can be given several times
-    #[arg(long, value_name = "SESSION_ID", value_parser = parse_id, action = clap::ArgAction::Append)]
-    remove: Vec<SessionId>,
+    /// Make this person a moderator: a session id, a short id (15e5…b6fe), a display name, or the number of a message; may be
+    /// repeated
+    #[arg(long, value_name = "WHO", action = clap::ArgAction::Append)]
+    add: Vec<String>,
+    /// Remove the role of this person; may be repeated
+    #[arg(long, value_name = "WHO", action = clap::ArgAction::Append)]
+    remove: Vec<String>,
     /// With --add: an admin. With --remove: an admin becomes a moderator
     #[arg(long)]
     admin: bool,
@@ -354,22 +352,24 @@ struct PermissionsArgs {
     /// Join link, saved name, or sessions:// URL
     #[arg(value_name = "LINK")]
     link: String,
-    /// Whose; everybody's when left out
-    #[arg(value_name = "SESSION_ID", value_parser = parse_id)]
-    user: Option<SessionId>,
-    /// Rights to give: any of r(ead) w(rite) u(pload) a(ccess)
-    #[arg(long, value_name = "RIGHTS", value_parser = parse_rights, requires = "user")]
+    /// People: session ids (05…, 15…, 25…), short ids (15e5…b6fe), display names, or numbers of their messages; without any, the permissions of all people
+    #[arg(value_name = "WHO")]
+    who: Vec<String>,
+    #[command(flatten)]
+    file: FileArgs,
+    /// Permissions to give: any of r(ead) w(rite) u(pload) a(ccess)
+    #[arg(long, value_name = "RIGHTS", value_parser = parse_rights)]
     allow: Option<Rights>,
-    /// Rights to take away
-    #[arg(long, value_name = "RIGHTS", value_parser = parse_rights, requires = "user")]
+    /// Permissions to remove
+    #[arg(long, value_name = "RIGHTS", value_parser = parse_rights)]
     deny: Option<Rights>,
-    /// Rights to set back to the room's default
-    #[arg(long, value_name = "RIGHTS", value_parser = parse_rights, requires = "user")]
+    /// Permissions to reset to the room's default
+    #[arg(long, value_name = "RIGHTS", value_parser = parse_rights)]
     reset: Option<Rights>,
-    /// Do so later: 30m, 12h, 7d from now
+    /// Make the change later: 30m, 12h, 7d from now
     #[arg(long = "in", value_name = "TIME", value_parser = parse_time, conflicts_with = "reset")]
     later: Option<std::time::Duration>,
-    /// Show what is scheduled
+    /// Show scheduled changes
     #[arg(long, conflicts_with_all = ["allow", "deny", "reset"])]
     scheduled: bool,
     #[command(flatten)]
@@ -400,16 +400,16 @@ struct SettingsArgs {
     /// New image: a picture to upload
     #[arg(long, value_name = "FILE")]
     image: Option<PathBuf>,
-    /// Whether everybody may read
+    /// Let everybody read
     #[arg(long, value_name = "BOOL")]
     default_read: Option<bool>,
-    /// Whether the room exists for those who may not read
+    /// Show the room to people who may not read it
     #[arg(long, value_name = "BOOL")]
     default_access: Option<bool>,
-    /// Whether everybody may post
+    /// Let everybody post
     #[arg(long, value_name = "BOOL")]
     default_write: Option<bool>,
-    /// Whether everybody may upload files
+    /// Let everybody upload files
     #[arg(long, value_name = "BOOL")]
     default_upload: Option<bool>,
     #[command(flatten)]
@@ -455,16 +455,10 @@ fn all_of(worked: usize, failed: usize) -> Exit {
     }
 }
 
-pub(crate) fn parse_id(text: &str) -> Result<SessionId, String> {
-    text.trim_start_matches('@')
-        .parse()
-        .map_err(|e: session_protocol::IdError| e.to_string())
-}
-
 fn parse_time(text: &str) -> Result<std::time::Duration, String> {
     let span = ackpost_platform::span::parse(text).map_err(|error| error.to_string())?;
     if span.as_secs() > 1_000_000_000 {
-        return Err("that is more than thirty years".to_owned());
+        return Err("it is more than thirty years".to_owned());
     }
     Ok(span)
 }
@@ -477,7 +471,7 @@ fn parse_rights(text: &str) -> Result<Rights, String> {
             'w' => rights.write = true,
             'u' => rights.upload = true,
             'a' => rights.access = true,
-            _ => return Err(format!("{c:?} is none of r, w, u, a")),
+            _ => return Err(format!("`{c}` is not one of r, w, u, a")),
         }
     }
     Ok(rights)

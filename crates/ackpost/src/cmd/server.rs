@@ -7,17 +7,21 @@ mod act;
 mod config;
 mod content;
 mod data;
+mod json;
+mod list;
 mod logging;
 mod people;
+mod reload;
 mod rooms;
 mod rules;
 mod serve;
+mod successor;
 mod which;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use sogs_server::admin::{Operation, Place};
+use sogs_server::admin::{Operation, RoomScope};
 
 use crate::context::Context;
 use crate::exit::{Done, Failure};
@@ -25,62 +29,62 @@ use crate::exit::{Done, Failure};
 /// Commands of the community server.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServerCommand {
-    /// Make a community server in a folder: configuration, key, database
+    /// Create a community server in a folder: configuration, key, database
     Init(serve::InitArgs),
-    /// Run the community server of a folder until it is told to stop
+    /// Run the community server of a folder until SIGTERM
     Run(serve::RunArgs),
-    /// Say whether the server runs, and its numbers
+    /// Show whether the server runs, and its counts
     Status(At),
-    /// Make the running server read its configuration and rules again
+    /// Reload the configuration and rules of the running server
     Reload(At),
     /// Check or print the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Copy database, files, key and configuration into a folder, also while the server runs
+    /// Back up database, files, key and configuration into a folder, also while the server runs
     Backup(data::BackupArgs),
-    /// Make a community server out of a backup
+    /// Create a community server from a backup
     Restore(data::RestoreArgs),
     /// Check database, files and message signatures
     Verify(data::VerifyArgs),
-    /// Take over a pysogs or bunsogs community
+    /// Import a pysogs or bunsogs community
     Import(data::ImportArgs),
     /// Copy the community to another database, from SQLite to PostgreSQL or back
     Migrate(data::MigrateArgs),
-    /// Give the stopped server another key: its links change, rooms and messages stay
+    /// Replace the key of the stopped server: join links change, rooms and messages stay
     NewKey(data::NewKeyArgs),
-    /// Rooms
+    /// List, add, change and delete rooms
     #[command(subcommand)]
     Room(rooms::RoomCommand),
-    /// People and their permissions
+    /// List people and set their permissions
     #[command(subcommand)]
     User(people::UserCommand),
-    /// Moderators and admins
+    /// List, appoint and dismiss moderators and admins
     #[command(subcommand)]
     Mod(people::ModCommand),
-    /// Bans
+    /// List, add and lift bans
     #[command(subcommand)]
     Ban(people::BanCommand),
-    /// Messages, and posts that wait for approval
+    /// List, delete and pin messages, and decide about held posts
     #[command(subcommand)]
     Message(content::MessageCommand),
-    /// Moderation from the app: the moderators' room
+    /// Open or close the moderators' room, for moderation from the app
     #[command(subcommand)]
     Moderation(rooms::ModerationCommand),
-    /// Files
+    /// List, keep, delete and move files
     #[command(subcommand)]
     File(content::FileCommand),
-    /// Filters: words, patterns, alphabets, links, attachments
+    /// List, add, remove and test filters for words, patterns, alphabets, links and attachments
     #[command(subcommand)]
     Filter(rules::FilterCommand),
-    /// Rules of rooms and of the server
+    /// List, set and clear rules of rooms and of the server
     #[command(subcommand)]
     Settings(rules::SettingsCommand),
-    /// Raid mode: new identities read only
+    /// Switch raid mode on and off: new accounts can only read
     #[command(subcommand)]
     Raid(rules::RaidCommand),
-    /// The audit log, newest first
+    /// Show the audit log, newest first
     Log(rules::LogArgs),
-    /// Take back something of the audit log
+    /// Revert entries of the audit log
     Undo(rules::UndoArgs),
 }
 
@@ -90,16 +94,16 @@ pub(crate) struct At {
     /// Folder of the server
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
-    /// Say what would happen, and change nothing
+    /// Show what would happen, without changing anything
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
-/// Where something holds.
+/// Rooms to which something applies.
 #[derive(Debug, Args)]
 #[group(id = "place", required = true, multiple = false)]
 pub(crate) struct PlaceArgs {
-    /// In this room; can be given several times
+    /// In this room; may be repeated
     #[arg(long = "room", value_name = "TOKEN", action = clap::ArgAction::Append)]
     rooms: Vec<String>,
     /// In every room that exists now
@@ -111,13 +115,13 @@ pub(crate) struct PlaceArgs {
 }
 
 impl PlaceArgs {
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> RoomScope {
         if self.global {
-            Place::Global
+            RoomScope::Global
         } else if self.all_rooms {
-            Place::EveryRoom
+            RoomScope::EveryRoom
         } else {
-            Place::Rooms(self.rooms.clone())
+            RoomScope::Rooms(self.rooms.clone())
         }
     }
 }
@@ -158,14 +162,14 @@ pub(crate) fn run(command: &ServerCommand, context: Context) -> Done {
     }
 }
 
-/// What a command asks of the server of a folder.
-pub(crate) type Asked<'a> = Result<(&'a At, Operation), Failure>;
+/// Folder of a server, and the operation that a command asks of it.
+pub(crate) type ParsedOperation<'a> = Result<(&'a At, Operation), Failure>;
 
 /// Reads a time of more than nothing, in seconds.
 pub(crate) fn span(text: &str) -> Result<f64, String> {
     let span = ackpost_platform::span::parse(text).map_err(|error| error.to_string())?;
     if span.is_zero() || span.as_secs() > 1_000_000_000 {
-        return Err("a time is more than nothing and at most thirty years".to_owned());
+        return Err("a time must be above 0 and at most thirty years".to_owned());
     }
     Ok(span.as_secs_f64())
 }

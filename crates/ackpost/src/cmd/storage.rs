@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use ackpost_notify::{Options, TagFilter};
+use ackpost_apprise::{Options, TagFilter};
 use clap::Args;
 
 use super::send::{SendArgs, columns, cut};
-use crate::context::{Context, Name};
+use crate::context::{Context, Invocation};
 use crate::exit::Exit;
 use crate::output;
 use crate::sources::{self, Wanted};
-use crate::usage::refuse_value;
+use crate::usage::{BadValue, refuse_value};
 
 /// Every flag of `send` is accepted; the words are an action, ids and URLs.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ Usage: ackpost storage [OPTIONS] [ACTION] [UID]... [URL]...
 Arguments:
   [ACTION]  list (the default), prune, clear or clean; its beginning is enough
   [UID]...  Show only services whose id begins with this
-  [URL]...  ServiceTransport whose ids are listed; without any, those of the configuration
+  [URL]...  Services whose ids are listed (default: those of the configuration)
 
 Options:
   -c, --config <PATH>             Read services from this configuration (may be repeated)
@@ -42,9 +42,12 @@ Options:
   -v, --verbose                   Say more; repeat for more still
   -h, --help                      Print help
 
-Every other option of `ackpost send` is accepted and has no effect here.";
+Every other option of `ackpost send` is accepted and has no effect here.
 
-/// What Apprise can do with its storage.
+Examples:
+  ackpost storage list";
+
+/// Actions of Apprise's storage command.
 const ACTIONS: [&str; 4] = ["list", "prune", "clear", "clean"];
 
 pub(crate) fn run(args: &StorageArgs, context: Context) -> Exit {
@@ -72,7 +75,9 @@ pub(crate) fn run(args: &StorageArgs, context: Context) -> Exit {
         Some(Err(word)) => {
             return refuse_value(
                 context,
-                &format!("The storage action '{word}' is not one of list, prune, clear, clean."),
+                BadValue::the(&format!(
+                    "storage action '{word}' is not one of list, prune, clear, clean"
+                )),
             );
         }
     };
@@ -80,7 +85,7 @@ pub(crate) fn run(args: &StorageArgs, context: Context) -> Exit {
     if let Some(word) = others.iter().find(|word| !is_id(word)) {
         return refuse_value(
             context,
-            &format!("The storage id '{word}' is not a hexadecimal number."),
+            BadValue::the(&format!("storage id '{word}' is not a hexadecimal number")),
         );
     }
     ids.extend(others.iter().map(|id| id.to_lowercase()));
@@ -100,6 +105,7 @@ fn list(args: &StorageArgs, urls: &[String], ids: &[String], uid_length: usize, 
         urls,
         configs: &args.send.sources.config,
         tags: &args.send.sources.tag,
+        foreign: None,
     };
     let loaded = context
         .runtime()
@@ -123,7 +129,7 @@ fn list(args: &StorageArgs, urls: &[String], ids: &[String], uid_length: usize, 
             order.push(id.clone());
         }
         let (urls, tags) = found.entry(id).or_default();
-        urls.push(if context.name == Name::Apprise {
+        urls.push(if context.name == Invocation::Apprise {
             service.apprise_masked_url()
         } else {
             service.masked_url()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-/// What it answers.
+/// Answers of the fake server.
 #[derive(Clone, Debug)]
 pub(crate) struct Answers {
     pub(crate) capabilities: (u16, String),

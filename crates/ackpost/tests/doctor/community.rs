@@ -159,7 +159,7 @@ fn certificates_wrong_in_one_way_each() {
 }
 
 #[test]
-fn servers_that_are_no_community() {
+fn servers_that_are_not_a_community() {
     let with = |change: fn(&mut Answers)| {
         let mut answers = Answers::default();
         change(&mut answers);
@@ -198,7 +198,7 @@ fn servers_that_are_no_community() {
         }
     });
     let report = fails_at("http", &at(port, "lobby?encrypt=no&rto=2&cto=2"));
-    assert!(report.to_string().contains("speaks no HTTP"), "{report}");
+    assert!(report.to_string().contains("does not speak HTTP"), "{report}");
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn operators_see_whether_their_link_leads_there() {
 }
 
 #[test]
-fn what_a_real_server_forbids() {
+fn rooms_and_bans_of_a_real_server() {
     let community = Community::start("lobby");
     let allow_writing = |allowed: &str| {
         let edit = ["server", "room", "edit", "--dir", "community", "lobby"];

@@ -1,9 +1,41 @@
 //! XMPP on the other server: a real ejabberd.
 
-use ackpost_testkit::Ejabberd;
+use ackpost_testkit::{Ejabberd, Prosody, XmppServer};
 
 use crate::accounts::{alice, room};
 use crate::examined::{fails_at, is_free};
+
+/// A crash of such a server loses messages that it has confirmed (measured in ADR 0004): the operator is told before.
+#[test]
+fn a_server_that_answers_before_it_stores_is_named() {
+    let login = |url: &str| {
+        let found = is_free(&[url]);
+        let steps = found["steps"].as_array().expect("the steps").clone();
+        let login = steps
+            .iter()
+            .find(|step| step["name"] == "login")
+            .expect("a login");
+        login["seen"].as_str().expect("words").to_owned()
+    };
+    let sentence = "the server is ejabberd, which answers before it stores: a crash can lose messages it has just \
+                    confirmed, only confirm=receipt proves more";
+    for mode in ["starttls", "tls"] {
+        let query = format!("mode={mode}");
+        let port = |server: &XmppServer| {
+            if mode == "tls" {
+                server.tls_port
+            } else {
+                server.port
+            }
+        };
+        let ejabberd = Ejabberd::shared();
+        let said = login(&alice(ejabberd, port(ejabberd), &query));
+        assert!(said.ends_with(&format!("; {sentence}")), "{said}");
+        let prosody = Prosody::shared();
+        let said = login(&alice(prosody, port(prosody), &query));
+        assert!(said.ends_with("; the server is Prosody"), "{said}");
+    }
+}
 
 #[test]
 fn the_way_to_ejabberd_and_what_bars_it() {

@@ -1,4 +1,4 @@
-//! What the doctor said.
+//! Output of the doctor.
 
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ pub(crate) fn fails_with(step: &str, args: &[&str]) -> Value {
     report
 }
 
-/// Nothing stands in the way: exit code 0.
+/// Nothing is in the way: exit code 0.
 pub(crate) fn is_free(args: &[&str]) -> Value {
     let Examined { code, report } = examine(args);
     assert_eq!(code, 0, "{report:#}");

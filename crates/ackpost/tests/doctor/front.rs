@@ -1,4 +1,4 @@
-//! What stands between a client and a server.
+//! Proxies between a client and a server.
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};

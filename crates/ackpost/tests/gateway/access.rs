@@ -153,6 +153,82 @@ fn twelve_tokens_made_at_once_all_work() {
     }
 }
 
+/// Two processes of the program at a time: one removes a token while the other adds one.
+#[test]
+fn a_token_removed_beside_an_addition_stays_invalid() {
+    const ROUNDS: usize = 200;
+    let config = "access = \"tokens\"\n[limits]\nguess_rate = \"100000/1s\"\n";
+    let gateway = Gateway::with(Program::new(), config);
+    let run = |words: &[&str]| {
+        let args = [&["gateway", "token", "--config", "gateway.toml"], words].concat();
+        let ran = gateway.program.run(&args);
+        assert_eq!(ran.code, 0, "{words:?}: {}", ran.all());
+        ran.stdout.trim().to_owned()
+    };
+    let is_valid = |token: &str| {
+        let headers = [("Authorization", format!("Bearer {token}"))];
+        let headers = [(headers[0].0, headers[0].1.as_str())];
+        let status = gateway
+            .request("POST", "/notify/none", &headers, b"body=x")
+            .status;
+        assert!([204, 401].contains(&status), "{status}");
+        status == 204
+    };
+    let name = |round: usize| format!("t{round}");
+    let mut removed = Vec::new();
+    let mut token = run(&["add", &name(0)]);
+    for round in 0..ROUNDS {
+        assert!(is_valid(&token), "round {round}: the token was added");
+        let next = std::thread::scope(|scope| {
+            scope.spawn(|| run(&["remove", &name(round)]));
+            run(&["add", &name(round + 1)])
+        });
+        removed.push(std::mem::replace(&mut token, next));
+        assert!(!is_valid(&removed[round]), "round {round}: the token was removed");
+    }
+    assert!(is_valid(&token));
+    for (round, token) in removed.iter().enumerate() {
+        assert!(!is_valid(token), "the token of round {round} came back");
+    }
+    let listed = run(&["list"]);
+    assert!(listed.contains(&name(ROUNDS)), "{listed}");
+    assert_eq!(
+        listed.lines().filter(|line| line.contains("t1")).count(),
+        0,
+        "{listed}"
+    );
+}
+
+/// Behind a trusted proxy each client has its own count of wrong tokens, by the last address that no trusted proxy has.
+/// Nobody else chooses the address that counts.
+#[test]
+fn wrong_tokens_are_counted_by_the_address_that_a_trusted_proxy_names() {
+    let limits = "[limits]\nguess_rate = \"3/10m\"\n";
+    for (trusted, own_count) in [("\"127.0.0.1\", \"10.0.0.0/8\"", true), ("\"10.0.0.0/8\"", false)] {
+        let config = format!("access = \"tokens\"\ntrusted_proxies = [{trusted}]\n{limits}");
+        let gateway = Gateway::with(Program::new(), &config);
+        let token = gateway.token(&["ci", "--allow", "outbox"]);
+        let status = |forwarded: &str, token: &str| {
+            let bearer = format!("Bearer {token}");
+            let headers = [("Authorization", bearer.as_str()), ("X-Forwarded-For", forwarded)];
+            gateway.request("GET", "/outbox", &headers, b"").status
+        };
+        let wrong = "ackp_00000000_wrong";
+        // Addresses that the client itself wrote in front change nothing.
+        let guesses = [
+            "192.0.2.1",
+            "198.51.100.7, 192.0.2.1",
+            "198.51.100.8, 192.0.2.1, 10.0.0.2",
+            "198.51.100.9, 192.0.2.1",
+        ];
+        let seen = guesses.map(|forwarded| status(forwarded, wrong));
+        assert_eq!(seen[3], 429, "{trusted}: {seen:?}");
+        assert_eq!(status("192.0.2.1", &token), 200, "{trusted}: a right token");
+        let other = status("192.0.2.2", wrong);
+        assert_eq!(other, if own_count { 401 } else { 429 }, "{trusted}");
+    }
+}
+
 #[test]
 fn guessing_tokens_is_braked() {
     let gateway = Gateway::with(Program::new(), "[limits]\nguess_rate = \"5/10m\"\n");

@@ -140,7 +140,7 @@ fn the_documented_examples_give_the_documented_codes() {
     let answer = gateway.request("GET", "/status", &[("Accept", "application/json")], b"");
     assert_eq!(answer.json()["status"]["details"], json!(["OK"]));
     let answer = gateway.get("/details");
-    assert_eq!(answer.json()["schemas"].as_array().map(Vec::len), Some(2));
+    assert_eq!(answer.json()["schemas"].as_array().map(Vec::len), Some(8));
     assert_eq!(gateway.get("/nowhere").status, 404);
     assert_eq!(gateway.get("/notify/abc123").status, 405);
 }
@@ -242,6 +242,38 @@ fn a_refusal_is_told_and_a_dead_target_holds_nobody_up() {
     assert_eq!(gateway.get("/healthz").status, 200);
 }
 
+/// A masked URL has the parameters that somebody wrote, and no defaults that nobody asked for.
+#[test]
+fn masked_urls_have_no_defaults() {
+    let gateway = Gateway::start();
+    let url = |room: &str| format!("session://{SERVER_KEY}:{SEED}@127.0.0.1:1/{room}");
+    let urls = json!({"urls": [url("lobby"), url("hall?overflow=split&retry=0")]});
+    assert_eq!(gateway.json("/add/ops", &urls).status, 200);
+    let body = gateway.get("/json/urls/ops").body;
+    let shown: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let shown: Vec<&str> = (shown["urls"].as_array().expect("a list").iter())
+        .filter_map(|one| one["url"].as_str())
+        .collect();
+    assert_eq!(shown.len(), 2, "{body}");
+    assert!(shown[0].ends_with("@127.0.0.1:1/lobby"), "{shown:?}");
+    assert!(
+        shown[1].ends_with("@127.0.0.1:1/hall?overflow=split"),
+        "{shown:?}"
+    );
+    let page = gateway.get("/ui/keys/ops").body;
+    assert!(
+        page.contains("127.0.0.1:1/lobby<") && !page.contains("optional=no"),
+        "{page}"
+    );
+    assert_eq!(gateway.json("/notify/ops", &json!({"body": "later"})).status, 200);
+    for path in ["/outbox", "/ui/outbox"] {
+        let answer = gateway.get(path);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.body.contains("lobby"), "{path}: {}", answer.body);
+        assert!(!answer.body.contains("optional="), "{path}: {}", answer.body);
+    }
+}
+
 #[test]
 fn secrets_are_masked_unless_somebody_may_configure() {
     let gateway = Gateway::start();
@@ -283,32 +315,14 @@ fn secrets_are_masked_unless_somebody_may_configure() {
     assert_eq!(open.json("/add/ops", &json!({"urls": [url]})).status, 200);
     assert!(open.get("/get/ops").body.contains(SEED));
     assert!(open.get("/json/urls/ops?privacy=0").body.contains(SEED));
-    assert!(open.log().contains("read the secrets"), "{}", open.log());
+    assert!(open.log().contains("read their secrets"), "{}", open.log());
     let locked = Gateway::with(Program::new(), "config_lock = true\n");
     assert_eq!(locked.json("/add/ops", &json!({"urls": [url]})).status, 403);
     assert_eq!(locked.get("/get/ops").status, 403);
     assert_eq!(locked.form("/del/ops", "").status, 403);
 }
 
-/// What stands in the room, read by somebody else.
+/// Returns the texts in the room, read by somebody else.
 pub(crate) fn room_texts(community: &Community) -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let server = sogs_client::Server::builder(&community.url, community.key.parse().expect("a key"))
-            .identity(sogs_client::Identity::from_seed([7; 32]))
-            .build()
-            .expect("a server");
-        let room = server.room(&"lobby".parse().expect("a token"));
-        let messages = room
-            .recent(sogs_client::ListOptions::limit(100))
-            .await
-            .expect("readable");
-        messages
-            .iter()
-            .filter_map(|message| message.body().map(str::to_owned))
-            .collect()
-    })
+    community.texts("lobby")
 }

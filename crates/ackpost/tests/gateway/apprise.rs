@@ -1,50 +1,19 @@
 //! A client nobody here wrote: the Python `apprise` of PyPI.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ackpost_notify::APPRISE_VERSION as VERSION;
+use ackpost_apprise::APPRISE_VERSION as VERSION;
 use serde_json::json;
 
 use crate::api::room_texts;
 use crate::process::Gateway;
-use crate::support::Program;
 use crate::support::community::Community;
-
-/// `apprise` in a virtual environment that is made once and kept beside the build (`ACKPOST_TEST_APPRISE` names a
-/// ready one).
-fn apprise() -> PathBuf {
-    if let Some(ready) = std::env::var_os("ACKPOST_TEST_APPRISE") {
-        return ready.into();
-    }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("apprise-{VERSION}"));
-    let program = folder.join("bin/apprise");
-    if !program.exists() {
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&folder).status();
-        assert!(
-            made.is_ok_and(|status| status.success()),
-            "python3 with venv is needed (Debian: python3-venv)"
-        );
-        let installed = Command::new(folder.join("bin/pip"))
-            .args([
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                &format!("apprise=={VERSION}"),
-            ])
-            .status();
-        assert!(
-            installed.is_ok_and(|status| status.success()),
-            "apprise {VERSION} could not be installed from PyPI"
-        );
-    }
-    program
-}
+use crate::support::{Program, apprise};
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one environment, several calls")]
 fn the_apprise_command_posts_and_the_messages_arrive() {
-    let apprise = apprise();
+    let apprise = apprise::installed(VERSION);
     let community = Community::start("lobby");
     let gateway = Gateway::with(Program::new(), "access = \"open\"\n");
     let config = format!("ops={}/lobby", community.server_url());
@@ -110,7 +79,7 @@ fn the_apprise_command_posts_and_the_messages_arrive() {
         &format!("--config=http://127.0.0.1:{port}/get/ops"),
     ]);
     assert_eq!(code, Some(0), "{said}");
-    // What fails here fails there.
+    // A delivery that fails at the gateway fails in Apprise too.
     let (code, said) = run(&[
         "-vv",
         "-b",

@@ -56,7 +56,7 @@ fn a_login_token_is_of_no_use_with_another_password() {
         let answer = send(&gateway, &url(&server, "WRONG", query));
         assert_eq!(answer.json()["status"], "refused", "{query}: {answer:?}");
     }
-    // What the wrong ones did changes nothing for the right one, and nothing of it is in the state folder.
+    // The wrong ones change nothing for the right one, and leave nothing in the state folder.
     let answer = send(&gateway, &right);
     assert_eq!(answer.json()["status"], "delivered", "{answer:?}");
     let folder = gateway.program.home().join(".local/state/ackpost/gateway");
@@ -156,6 +156,65 @@ fn silent_targets_leave_room_for_the_messages_of_others() {
         );
         std::thread::sleep(Duration::from_millis(500));
     }
+}
+
+fn rooms(port: u16, count: usize) -> String {
+    let rooms: Vec<String> = (0..count).map(|number| format!("r{number}")).collect();
+    let (key, seed) = (crate::support::SERVER_KEY, crate::support::SEED);
+    format!("session://{key}:{seed}@127.0.0.1:{port}/{}", rooms.join("/"))
+}
+
+/// Answer and database of a message to 2,000 targets of one URL. They wait for a server that never answers.
+#[test]
+fn two_thousand_targets_of_one_url_cost_little() {
+    const LIMIT: usize = 2_000_000;
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("bound").port();
+    for accept in ["application/json", "text/plain"] {
+        let mut gateway = Gateway::with(Program::new(), "drain = \"1s\"\n");
+        let body = json!({"urls": rooms(port, 2_000), "body": "the disk of db1 is full"});
+        let headers = [("Content-Type", "application/json"), ("Accept", accept)];
+        let answer = gateway.request("POST", "/notify", &headers, body.to_string().as_bytes());
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let named = answer.body.matches("/r1999").count();
+        assert!(
+            named > 0 && answer.body.len() < LIMIT,
+            "{named}, {} bytes",
+            answer.body.len()
+        );
+        if accept == "application/json" {
+            assert_eq!(answer.json()["outbox"].as_array().map(Vec::len), Some(2_000));
+        }
+        gateway.stop();
+        let folder = gateway.program.home().join(".local/state/ackpost");
+        let files = std::fs::read_dir(folder)
+            .expect("a folder")
+            .map(|file| file.expect("a file"));
+        let database = files.filter(|file| file.file_name().to_string_lossy().starts_with("outbox.db"));
+        let size: u64 = database.map(|file| file.metadata().expect("a file").len()).sum();
+        assert!(
+            size > 100_000 && size < LIMIT as u64,
+            "the database has {size} bytes"
+        );
+    }
+}
+
+/// One message may have 5,000 targets. One more is the client's mistake, and says nothing about the outbox.
+#[test]
+fn a_message_has_at_most_5000_targets() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("bound").port();
+    let gateway = Gateway::start();
+    let send = |count: usize| gateway.json("/notify", &json!({"urls": rooms(port, count), "body": "x"}));
+    let answer = send(5_001);
+    assert_eq!(answer.status, 400, "{answer:?}");
+    let told = "the message has 5001 targets; at most 5000 are allowed";
+    assert!(answer.body.contains(told), "{answer:?}");
+    assert_eq!(gateway.get("/healthz").status, 200);
+    assert_eq!(gateway.get("/outbox").json().as_array().map(Vec::len), Some(0));
+    let answer = send(5_000);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["outbox"].as_array().map(Vec::len), Some(5_000));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a resident process is for: sessions and connections that are kept, and somebody who is told of trouble.
+//! Advantages of a resident process: sessions and connections that are kept, and alarms.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::process::{Gateway, dead_url};
 use crate::support::community::Community;
 use crate::support::{Program, SEED, SERVER_KEY};
 
-/// Waits until it is so.
+/// Waits until the condition is true.
 fn until(gateway: &Gateway, what: &str, done: &dyn Fn() -> bool) {
     let limit = Instant::now() + Duration::from_secs(60);
     while !done() {
@@ -139,12 +139,12 @@ fn trouble_is_told_through_another_target() {
         200
     );
     until(&gateway, "a silent target is told", &|| {
-        told("has not taken anything for") == 1
+        told("has accepted nothing for") == 1
     });
     // Each trouble once.
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(
-        (told("was given up for"), told("has not taken anything for")),
+        (told("was given up for"), told("has accepted nothing for")),
         (1, 1)
     );
     assert!(
@@ -204,13 +204,7 @@ fn the_keys_come_from_the_credential_store() {
     let mut gateway = Gateway::with(program, "");
     assert_eq!(gateway.json("/add/k", &json!({"urls": dead_url()})).status, 200);
     assert_eq!(gateway.json("/notify/k", &json!({"body": "x"})).status, 200);
-    gateway.signal("TERM");
-    assert_eq!(
-        gateway.wait(Duration::from_secs(40)),
-        Some(0),
-        "{}",
-        gateway.log()
-    );
+    gateway.stop();
     let state = gateway.program.home().join(".local/state/ackpost");
     for key in ["gateway/gateway.key", "outbox.key"] {
         assert!(
@@ -277,13 +271,7 @@ fn the_outbox_may_be_in_postgresql() {
         !stored.contains(SEED) && !stored.contains("later"),
         "sealed at rest"
     );
-    gateway.signal("TERM");
-    assert_eq!(
-        gateway.wait(Duration::from_secs(40)),
-        Some(0),
-        "{}",
-        gateway.log()
-    );
+    gateway.stop();
     let ran = gateway
         .program
         .run(&["outbox", "--outbox", database.url(), "list"]);

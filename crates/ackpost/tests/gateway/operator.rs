@@ -1,4 +1,4 @@
-//! What belongs to the operator: files of keys, the stored identity, the folder, the list of tokens.
+//! Things that belong to the operator: files of keys, the stored identity, the folder, the list of tokens.
 
 use serde_json::json;
 
@@ -36,7 +36,7 @@ fn join_links_of_the_operator_mean_the_stored_identity() {
 }
 
 #[test]
-fn what_does_not_load_is_told_without_the_folder() {
+fn files_that_do_not_load_are_reported_without_the_folder() {
     let community = Community::start("lobby");
     let good = format!("{}/lobby", community.server_url());
     let program = Program::new().file("ops.yml", &format!("urls:\n  - {good}\n  - bogus://h.org\n"));
@@ -121,7 +121,8 @@ fn the_folder_may_be_said_anywhere_and_expired_tokens_are_marked() {
         found.unwrap_or_else(|| panic!("{name}: {}", ran.stdout))
     };
     assert!(
-        line("old ").ends_with("  expired 2001-09-09T01:46:40Z"),
+        // The time is local, with the name of the zone.
+        line("old ").contains("  expired 2001-09-0") && !line("old ").ends_with('Z'),
         "{}",
         ran.stdout
     );
@@ -149,7 +150,7 @@ fn the_commands_of_the_guide_keep_urls_whole() {
     let guide = crate::support::root().join("docs/guide/gateway.md");
     let guide = std::fs::read_to_string(guide).expect("the guide");
     let gateway = Gateway::start();
-    // What a form would damage: %40, & and +.
+    // A form would damage these characters: %40, & and +.
     let url = format!("{}?format=markdown&name=a%2Bb%40c&ttl=2h", dead_url());
     let mut ran = 0;
     for line in guide.lines().filter(|line| line.starts_with("curl ")) {
@@ -169,7 +170,7 @@ fn the_commands_of_the_guide_keep_urls_whole() {
         assert!(done.status.success(), "{line}: {done:?}");
         ran += 1;
     }
-    assert_eq!(ran, 3);
+    assert_eq!(ran, 7);
     let token = gateway.token(&["all", "--allow", "configure"]);
     let bearer = format!("Bearer {token}");
     let saved = gateway.request("POST", "/get/ops", &[("Authorization", &bearer)], b"");

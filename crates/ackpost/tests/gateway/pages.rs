@@ -30,11 +30,32 @@ fn the_pages_work_in_chromium() {
         200
     );
     let token = gateway.token(&[
-        "pages", "--allow", "notify", "--allow", "read", "--allow", "outbox",
+        "pages",
+        "--allow",
+        "notify",
+        "--allow",
+        "read",
+        "--allow",
+        "outbox",
+        "--allow",
+        "configure",
     ]);
+    let axe = Command::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/servers/install-axe.sh"
+    ))
+    .output()
+    .expect("a shell");
+    assert!(axe.status.success(), "{}", String::from_utf8_lossy(&axe.stderr));
+    let axe = String::from_utf8_lossy(&axe.stdout).trim().to_owned();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/pages.mjs");
     let output = Command::new("node")
-        .args([script, &format!("http://127.0.0.1:{}", gateway.port), &token])
+        .args([
+            script,
+            &format!("http://127.0.0.1:{}", gateway.port),
+            &token,
+            &axe,
+        ])
         .output()
         .expect("node is needed (Debian: nodejs), and chromium");
     let said = format!(
@@ -49,6 +70,72 @@ fn the_pages_work_in_chromium() {
             .as_deref()
             .is_some_and(|text| text.contains("from a browser"))
     }));
+}
+
+/// A message may hold secrets: its text is for those who logged in, and is gone once the message is.
+#[test]
+fn the_outbox_shows_texts_to_those_who_logged_in() {
+    let gateway = Gateway::start();
+    assert_eq!(
+        gateway
+            .json(
+                "/add/ops",
+                &json!({"config": format!("dead={}\n", dead_url()), "format": "text"})
+            )
+            .status,
+        200
+    );
+    let bodies = [
+        json!({"title": "Disk", "body": "full <b>on</b> db1", "tag": "dead"}),
+        json!({"body": "first line\nsecond line", "tag": "dead"}),
+    ];
+    for body in &bodies {
+        assert_eq!(gateway.json("/notify/ops", body).status, 200);
+    }
+    let list = gateway.get("/outbox?state=waiting").json();
+    let ids: Vec<&str> = (list.as_array().expect("a list").iter())
+        .filter_map(|entry| entry["id"].as_str())
+        .collect();
+    let one = |id: &str| format!("/ui/outbox/{id}");
+    for path in ["/ui/outbox".to_owned(), one(ids[0]), one(ids[1])] {
+        let page = gateway.get(&path).body;
+        // The first attempt may still be under way.
+        assert!(page.contains("waiting") || page.contains("sending"), "{page}");
+        for text in ["Disk", "db1", "first line"] {
+            assert!(!page.contains(text), "{path}: {page}");
+        }
+    }
+    let token = gateway.token(&["pages", "--allow", "outbox"]);
+    // Before the login, no link leads anywhere.
+    let page = gateway.get("/ui/login").body;
+    assert!(page.contains("Log in") && !page.contains("<nav"), "{page}");
+    let bearer = format!("Bearer {token}");
+    let with = |path: &str| {
+        gateway
+            .request("GET", path, &[("Authorization", &bearer)], b"")
+            .body
+    };
+    let page = with("/ui/outbox");
+    assert!(page.contains("<nav"), "{page}");
+    assert!(page.contains(">Disk<") && page.contains(">first line<"), "{page}");
+    assert!(!page.contains("second line"), "{page}");
+    // The newest comes first.
+    let page = with(&one(ids[0]));
+    assert!(page.contains("first line\nsecond line"), "{page}");
+    let page = with(&one(ids[1]));
+    assert!(
+        page.contains(">Disk<") && page.contains("full &lt;b&gt;on&lt;/b&gt; db1"),
+        "{page}"
+    );
+    let dropped = gateway.request(
+        "POST",
+        &format!("/outbox/{}/drop", ids[1]),
+        &[("Authorization", &bearer)],
+        b"",
+    );
+    assert_eq!(dropped.status, 200, "{dropped:?}");
+    let page = with(&one(ids[1]));
+    assert!(page.contains("not kept") && !page.contains("db1"), "{page}");
 }
 
 #[test]

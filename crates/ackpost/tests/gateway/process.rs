@@ -16,6 +16,9 @@ pub(crate) struct Gateway {
     pub(crate) program: Program,
     child: Child,
     pub(crate) port: u16,
+    /// Ports of SMTP: with STARTTLS, and with TLS at once; 0 if there is none.
+    pub(crate) smtp: u16,
+    pub(crate) smtps: u16,
 }
 
 /// The arguments of a gateway on a free port.
@@ -93,7 +96,18 @@ impl Gateway {
             .next()
             .and_then(|port| port.parse().ok())
             .expect("a port");
-        Self { program, child, port }
+        let mail = |at: usize| {
+            let address = said["smtp"][at].as_str().and_then(|text| text.rsplit(':').next());
+            address.and_then(|port| port.parse().ok()).unwrap_or(0)
+        };
+        let (smtp, smtps) = (mail(0), mail(1));
+        Self {
+            program,
+            child,
+            port,
+            smtp,
+            smtps,
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -106,6 +120,13 @@ impl Gateway {
 
     pub(crate) fn signal(&self, name: &str) {
         crate::support::process::signal(self.pid(), &format!("-{name}"));
+    }
+
+    /// Stops it in order.
+    pub(crate) fn stop(&mut self) {
+        self.signal("TERM");
+        let code = self.wait(Duration::from_secs(40));
+        assert_eq!(code, Some(0), "{}", self.log());
     }
 
     /// Waits for the end; the exit code.
@@ -123,7 +144,7 @@ impl Gateway {
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
         stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
+            .set_read_timeout(Some(Duration::from_secs(180)))
             .expect("a timeout");
         stream
     }

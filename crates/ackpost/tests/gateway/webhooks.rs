@@ -37,6 +37,15 @@ fn other_programs_are_understood() {
     assert_eq!(answer.status, 200, "{answer:?}");
     let commits = json!({"repo": {"name": "ackpost"}, "commits": ["one", "two"]});
     assert_eq!(gateway.json("/hook/deploy?wait=20", &commits).status, 200);
+    // The program is recognised by its shape, and a form may hold the JSON in one field.
+    let down = json!({"heartbeat": {"status": 0, "msg": "timeout"}, "monitor": {"name": "shop"}, "msg": "x"});
+    let answer = gateway.json("/hook/auto/ops+ops?wait=20", &down);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer = gateway.form(
+        "/hook/uptimekuma/ops?wait=20",
+        "data=%7B%22msg%22%3A%22a+test+of+Kuma%22%7D",
+    );
+    assert_eq!(answer.status, 200, "{answer:?}");
     let numbers: Vec<u32> = (0..3_000).collect();
     let answer = gateway.json("/hook/bomb", &json!({"a": numbers}));
     assert_eq!(
@@ -50,6 +59,8 @@ fn other_programs_are_understood() {
         "disk is full",
         "hot",
         "it is done",
+        "🔴 shop: down\r\ntimeout",
+        "a test of Kuma",
         "ACKPOST\r\n* one\n* two",
     ] {
         assert!(texts.iter().any(|text| text.contains(part)), "{part}: {texts:?}");
@@ -154,4 +165,58 @@ fn text_is_passed_on_as_it_is() {
         2,
         "{got:?}"
     );
+}
+
+/// GitHub signs the bytes of its request with a shared secret. A key with a secret takes nothing else.
+#[test]
+fn a_key_with_a_secret_takes_signed_webhooks_only() {
+    let fake = FakeSogs::start(SERVER_KEY);
+    let url = format!(
+        "session://{SERVER_KEY}:{SEED}@127.0.0.1:{}/lobby?encrypt=no",
+        fake.port()
+    );
+    let program = Program::new()
+        .file("ops.conf", &format!("{url}\n"))
+        .secret_file("webhook.secret", "s3cret-of-the-hook\n");
+    let config = "[keys]\nforge = \"ops.conf\"\n[signatures]\nforge = \"webhook.secret\"\n[smtp]\nlisten = \
+                  \"127.0.0.1:0\"\n[hooks.deploy]\nkey = \"forge\"\n";
+    let gateway = Gateway::with(program, config);
+    let json = r#"{"zen":"Keep it logically awesome.","hook_id":1,"repository":{"full_name":"jane/site"},"sender":{"login":"jane"}}"#;
+    let form = "payload=%7B%22zen%22%3A%22Keep+it+logically+awesome.%22%2C%22hook_id%22%3A1%2C%22repository%22%3A%7B%22full_name\
+                %22%3A%22jane%2Fsite%22%7D%2C%22sender%22%3A%7B%22login%22%3A%22jane%22%7D%7D";
+    // Made with Python's hmac.
+    let of_json = "sha256=1c90557571e7433d044904113a68215347992076e36868273ce670373662761b";
+    let of_form = "sha256=429b6e94ee95be052413230e4eec27d5c89dd501ec3242618b9286d9849bf2ee";
+    let post = |path: &str, kind: &str, signature: Option<&str>, body: &str| {
+        let mut headers = vec![("Content-Type", kind), ("X-GitHub-Event", "ping")];
+        headers.extend(signature.map(|signature| ("X-Hub-Signature-256", signature)));
+        gateway.request("POST", path, &headers, body.as_bytes())
+    };
+    let forged = json.replace("jane", "evil");
+    let (as_json, as_form) = ("application/json", "application/x-www-form-urlencoded");
+    for (path, kind, signature, body, status) in [
+        ("/hook/github/forge?wait=20", as_json, Some(of_json), json, 200),
+        ("/hook/auto/forge?wait=20", as_form, Some(of_form), form, 200),
+        ("/hook/deploy?wait=20", as_json, Some(of_json), json, 200),
+        ("/hook/github/forge", as_json, None, json, 401),
+        ("/hook/github/forge", as_json, Some(of_form), json, 401),
+        ("/hook/github/forge", as_json, Some(of_json), forged.as_str(), 401),
+        ("/hook/json/forge", as_json, Some("sha256=00"), json, 401),
+        ("/hook/deploy", as_json, None, json, 401),
+        ("/notify/forge", as_json, Some(of_json), r#"{"body": "x"}"#, 401),
+        ("/compat/text/forge", "text/plain", None, "x", 401),
+    ] {
+        let answer = post(path, kind, signature, body);
+        assert_eq!(answer.status, status, "{path}: {answer:?} {}", gateway.log());
+    }
+    let mut client = crate::smtp::Client::open(&gateway);
+    assert!(client.mail("forge@x", b"").starts_with("550 5.7.1"));
+    let texts: Vec<String> = fake.posts().into_iter().filter_map(|post| post.text).collect();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    assert!(texts[0].contains("jane/site: webhook connected"), "{texts:?}");
+    assert!(!gateway.log().contains("s3cret"));
+    // Without its file nothing is taken.
+    std::fs::remove_file(gateway.program.home().join("webhook.secret")).expect("removed");
+    let answer = post("/hook/github/forge", as_json, Some(of_json), json);
+    assert_eq!(answer.status, 500, "{answer:?}");
 }

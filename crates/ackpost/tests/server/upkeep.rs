@@ -80,13 +80,21 @@ fn a_reload_changes_the_level_of_the_log() {
 fn join_links_that_lead_nowhere_are_warned_about() {
     let folder = tempfile::tempdir().expect("folder");
     for (place, words, problem) in [
-        ("plain", &[][..], Some("leads to this machine only")),
-        ("any", &["--listen", "0.0.0.0:8080"], Some("which is no address")),
-        ("any6", &["--listen", "[::]:8080"], Some("which is no address")),
+        ("plain", &[][..], Some("works on this machine only")),
+        (
+            "any",
+            &["--listen", "0.0.0.0:8080"],
+            Some("which is not an address"),
+        ),
+        (
+            "any6",
+            &["--listen", "[::]:8080"],
+            Some("which is not an address"),
+        ),
         (
             "local",
             &["--base-url", "http://localhost:8080"],
-            Some("leads to this machine only"),
+            Some("works on this machine only"),
         ),
         ("public", &["--base-url", "https://sogs.example"], None),
         ("address", &["--base-url", "http://203.0.113.9:8080"], None),

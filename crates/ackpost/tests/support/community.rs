@@ -55,6 +55,27 @@ impl Community {
             self.url.trim_start_matches("http://")
         )
     }
+
+    /// Returns the texts in a room, read by somebody else.
+    pub(crate) fn texts(&self, room: &str) -> Vec<String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            let server = sogs_client::Server::builder(&self.url, self.key.parse().expect("a key"))
+                .identity(sogs_client::Identity::from_seed([7; 32]))
+                .build()
+                .expect("a server");
+            let messages = server
+                .room(&room.parse().expect("a token"))
+                .recent(sogs_client::ListOptions::limit(100))
+                .await
+                .expect("readable");
+            let texts = messages.iter().filter_map(|message| message.body());
+            texts.map(str::to_owned).collect()
+        })
+    }
 }
 
 /// Runs the server; what it says when it listens.

@@ -353,7 +353,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(name in "[a-z]{1,8}", value in "[^\u{0}-\u{8}\u{b}\u{c}\u{e}-\u{1f}\u{fffe}\u{ffff}]*", text: String) {
+        fn written_elements_are_read_back(name in "[a-z]{1,8}", value in "[^\u{0}-\u{8}\u{b}\u{c}\u{e}-\u{1f}\u{fffe}\u{ffff}]*", text: String) {
             let clean: String = text.chars().filter(|&c| c >= ' ' && c != '\u{fffe}' && c != '\u{ffff}').collect();
             let mut element = Element::new(name, "urn:x").with_attribute("a", value);
             if !clean.is_empty() {

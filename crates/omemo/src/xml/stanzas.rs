@@ -9,9 +9,10 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::Element;
 use crate::bundle::{Bundle, Device, DeviceList, Label, MAX_DEVICES, MAX_PREKEYS, PreKey};
+use crate::encrypted::{Encrypted, EncryptedKey, MAX_KEYS, RecipientKey};
 use crate::error::Error;
-use crate::keys::{IdentityKey, key_from_wire, key_to_wire};
-use crate::message::{Encrypted, EncryptedKey, MAX_KEYS, RecipientKey};
+use crate::identity_key::IdentityKey;
+use crate::keys::{key_from_wire, key_to_wire};
 use crate::version::{DeviceId, Version, decimal};
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -1,4 +1,4 @@
-//! Which nodes to believe in: a list that several nodes agree on, and random choices from it.
+//! The nodes to trust: a list that several nodes agree on, and random choices from it.
 
 use std::collections::HashMap;
 
@@ -6,9 +6,9 @@ use rand_core::CryptoRng;
 
 use super::nodes::{Node, NodeList};
 
-/// From how many nodes a list is asked for; libsession asks as many.
+/// Number of nodes that are asked for a list; libsession asks as many.
 pub const SOURCES: usize = 3;
-/// How many of the sources must name a node; libsession asks for as many.
+/// Number of the sources that must name a node; libsession requires as many.
 pub const PRESENCE: usize = 2;
 
 /// The lists have too few nodes in common.
@@ -17,9 +17,9 @@ pub const PRESENCE: usize = 2;
     "the lists have {in_common} nodes in common, {needed} are needed; ask other nodes, or a seed if it happens again"
 )]
 pub struct Disagreement {
-    /// How many nodes enough lists name.
+    /// Number of nodes that enough lists name.
     pub in_common: usize,
-    /// How many would have done.
+    /// Number of nodes that are needed.
     pub needed: usize,
 }
 

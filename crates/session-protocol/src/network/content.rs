@@ -1,11 +1,10 @@
-//! The content of a direct message: what a room's content holds, and what only makes sense between two accounts.
+//! The content of a direct message: the content of a post, and parts that only make sense between two accounts.
 
 use prost::Message as _;
 
-use super::message::{MAX_DATA_LEN_BYTES, MessageError};
-use crate::content::{ContentError, DataMessage, Profile, check_repeated};
+use crate::content::{DataMessage, Profile};
 
-/// What is padded, signed and sealed. Unknown fields are skipped.
+/// Content of a direct message, which is padded, signed and sealed. Unknown fields are skipped.
 ///
 /// The message itself is that of [`crate::content`]; in direct messages its `timestamp` equals `sig_timestamp`.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -25,18 +24,18 @@ pub struct DirectContent {
     /// The other side accepted our message request.
     #[prost(message, optional, tag = "10")]
     pub request_response: Option<MessageRequestResponse>,
-    /// When the expiration timer starts: 0 unknown, 1 after reading, 2 after sending.
+    /// Start of the expiration timer: 0 unknown, 1 after reading, 2 after sending.
     #[prost(int32, optional, tag = "12")]
     pub expiration_type: Option<i32>,
-    /// After how many seconds the message disappears.
+    /// Time after which the message disappears, seconds.
     #[prost(uint32, optional, tag = "13")]
     pub expiration_timer_secs: Option<u32>,
-    /// When it was signed, milliseconds since 1970. Apps drop the message if this differs from the envelope's time.
+    /// Time of signing, milliseconds since 1970. Apps drop the message if this differs from the envelope's time.
     #[prost(uint64, optional, tag = "15")]
     pub sig_timestamp: Option<u64>,
 }
 
-/// Which messages arrived or were read.
+/// Times of messages that were delivered or read.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ReceiptMessage {
     /// 0 delivered, 1 read.
@@ -47,10 +46,10 @@ pub struct ReceiptMessage {
     pub timestamps: Vec<u64>,
 }
 
-/// Whether somebody writes.
+/// Notice that the other side started or stopped writing.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TypingMessage {
-    /// Milliseconds since 1970.
+    /// Time of the notice, milliseconds since 1970.
     #[prost(uint64, optional, tag = "1")]
     pub timestamp: Option<u64>,
     /// 0 started, 1 stopped.
@@ -71,31 +70,31 @@ pub struct UnsendRequest {
 
 /// The answer to a first message from an unknown account.
 #[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
 pub struct MessageRequestResponse {
-    /// Whether the request was accepted.
+    /// True if the request was accepted.
     #[prost(bool, required, tag = "1")]
     pub is_approved: bool,
     /// Key of the profile picture.
     #[prost(bytes = "vec", optional, tag = "2")]
     pub profile_key: Option<Vec<u8>>,
-    /// Who the accepting side says to be.
+    /// Profile of the accepting side, as it claims it.
     #[prost(message, optional, tag = "3")]
     pub profile: Option<Profile>,
+}
+
+impl core::fmt::Debug for MessageRequestResponse {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("MessageRequestResponse")
+            .field("is_approved", &self.is_approved)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DirectContent {
     /// The bytes of this content, not padded.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.encode_to_vec()
-    }
-
-    /// Reads content of at most [`MAX_DATA_LEN_BYTES`] in memory proportional to its length.
-    pub fn decode_bounded(bytes: &[u8]) -> Result<Self, MessageError> {
-        if bytes.len() > MAX_DATA_LEN_BYTES {
-            return Err(MessageError::TooLong(bytes.len()));
-        }
-        check_repeated(bytes)?;
-        Ok(Self::decode(bytes).map_err(ContentError::from)?)
     }
 
     /// The text, if there is any.
@@ -116,5 +115,84 @@ impl DirectContent {
             .display_name
             .as_deref()
             .filter(|name| !name.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::{AttachmentPointer, Invitation, Preview, Quote, QuotedAttachment, Reaction};
+    use crate::id::{Prefix, SessionId};
+    use crate::network::message::OpenedMessage;
+
+    #[test]
+    fn debug_forms_show_no_text_no_name_and_no_key() {
+        let secret = || Some("a secret".to_owned());
+        let key = || Some(vec![77; 32]);
+        let profile = || {
+            Some(Profile {
+                display_name: secret(),
+                profile_picture: secret(),
+                last_update_seconds: Some(1),
+            })
+        };
+        let pointer = AttachmentPointer {
+            key: key(),
+            digest: key(),
+            file_name: secret(),
+            caption: secret(),
+            url: secret(),
+            ..AttachmentPointer::default()
+        };
+        let content = DirectContent {
+            data_message: Some(DataMessage {
+                body: secret(),
+                attachments: vec![pointer],
+                profile_key: key(),
+                quote: Some(Quote {
+                    author: secret(),
+                    attachments: vec![QuotedAttachment {
+                        file_name: secret(),
+                        ..QuotedAttachment::default()
+                    }],
+                    ..Quote::default()
+                }),
+                previews: vec![Preview {
+                    title: secret(),
+                    ..Preview::default()
+                }],
+                reaction: Some(Reaction {
+                    emoji: secret(),
+                    ..Reaction::default()
+                }),
+                profile: profile(),
+                invitation: Some(Invitation {
+                    url: secret(),
+                    name: secret(),
+                }),
+                sync_target: secret(),
+                ..DataMessage::default()
+            }),
+            request_response: Some(MessageRequestResponse {
+                is_approved: true,
+                profile_key: key(),
+                profile: profile(),
+            }),
+            ..DirectContent::default()
+        };
+        let data = content.data_message.clone().expect("a message");
+        let opened = OpenedMessage {
+            sender: SessionId::new(Prefix::Account, [5; 32]),
+            sender_ed25519: [6; 32],
+            timestamp_ms: 7,
+            content,
+        };
+        for shown in [
+            format!("{opened:?}"),
+            format!("{:?} {:?} {:?}", data.attachments, data.quote, data.previews),
+            format!("{:?} {:?} {:?}", data.reaction, data.profile, data.invitation),
+        ] {
+            assert!(!shown.contains("secret") && !shown.contains("77"), "{shown}");
+        }
     }
 }

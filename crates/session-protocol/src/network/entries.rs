@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 /// The elements of a JSON list, not yet parsed; at most `MAX` are kept.
 pub(super) struct Entries<'a, const MAX: usize> {
     pub(super) kept: Vec<&'a RawValue>,
-    /// Whether the list has more than `MAX` elements.
+    /// True if the list has more than `MAX` elements.
     pub(super) too_many: bool,
 }
 

@@ -15,7 +15,7 @@ pub enum PathFault {
     /// A hop does not know the node behind it.
     #[error("a hop does not know the next node; do without that node until the list is refreshed")]
     NextNodeUnknown([u8; 32]),
-    /// A node has other keys than the list says.
+    /// A node has other keys than those in the list.
     #[error("a node cannot open its layer; refresh the list of nodes")]
     StaleKey,
     /// A node was busy, away or too slow.
@@ -30,7 +30,7 @@ pub enum PathFault {
 }
 
 impl PathFault {
-    /// The fault behind an answer whose status is not 200. `None` for 200.
+    /// Returns the fault for an answer whose status is not 200; `None` for 200.
     pub fn of(status: u16, text: &str) -> Option<Self> {
         let text = text.get(..MAX_TEXT_LEN_BYTES).unwrap_or(text).trim_ascii();
         Some(match status {
@@ -69,11 +69,11 @@ pub enum NodeFault {
 }
 
 impl NodeFault {
-    /// The fault behind a reply whose status is not 200. `None` for 200.
+    /// Returns the fault for a reply whose status is not 200; `None` for 200.
     pub fn of(reply: &Reply) -> Option<Self> {
         Some(match reply.status {
             200 => return None,
-            // A node that names no usable swarm is of no help; another one may be.
+            // A node that has no usable swarm is of no help; another one may be.
             421 => match NodeList::from_swarm_json(&reply.body) {
                 Ok(swarm) if !swarm.nodes().is_empty() => Self::OtherSwarm(swarm),
                 _ => Self::Temporary(421),
@@ -86,7 +86,7 @@ impl NodeFault {
     }
 }
 
-/// Whether a body is a JSON object with the member `swarm`.
+/// Returns true if a body is a JSON object with the member `swarm`.
 fn is_about_swarm(body: &str) -> bool {
     #[derive(serde::Deserialize)]
     struct Answer {
@@ -139,7 +139,7 @@ mod tests {
         let member = node(1, [10, 0, 0, 1]);
         let swarm = serde_json::json!({"swarm": "7", "snodes": [{
             "ip": "10.0.0.1", "port_https": member.port,
-            "pubkey_ed25519": hex::encode(member.ed25519), "pubkey_x25519": hex::encode(member.x25519),
+            "pubkey_ed25519": hex::encode(member.ed25519), "pubkey_x25519": hex::encode(member.x25519().unwrap()),
         }]});
         let Some(NodeFault::OtherSwarm(list)) = of(421, &swarm.to_string()) else {
             panic!("another swarm");

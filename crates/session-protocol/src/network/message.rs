@@ -1,4 +1,4 @@
-//! A direct message as it lies in a mailbox: sealed, signed, and wrapped twice.
+//! A direct message as stored in a mailbox: sealed, signed, and wrapped twice.
 //!
 //! From the inside out: the padded content M; `M ‖ A ‖ signature`, where A is the sender's Ed25519 key and the
 //! signature covers `M ‖ A ‖ R` with the recipient's X25519 key R; a sealed box to R; the protobuf `Envelope`; the
@@ -13,24 +13,24 @@ use zeroize::Zeroizing;
 use super::content::DirectContent;
 use super::sealed_box;
 use super::wire::{Envelope, REQUEST, SESSION_MESSAGE, WrappedRequest, Wrapper};
-use crate::content::{ContentError, DataMessage, Profile};
+use crate::content::{ContentError, DataMessage, Profile, check_repeated};
 use crate::id::{Prefix, SessionId};
 use crate::keys::{self, Identity, SIGNATURE_LEN_BYTES, Signature};
 use crate::padding::{Padding, unpad};
 
 /// Longest message that a node stores, bytes.
 pub const MAX_DATA_LEN_BYTES: usize = 76_800;
-/// What stands behind the content inside the sealed box: the sender's key and the signature; bytes.
+/// Bytes after the content inside the sealed box: the sender's key and the signature.
 const SIGNED_OVERHEAD_LEN_BYTES: usize = 32 + SIGNATURE_LEN_BYTES;
 
-/// Why a direct message cannot be made or read.
+/// Reason why a direct message cannot be made or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageError {
-    /// The recipient's id is not a `05` id, or its key is no usable one.
+    /// The recipient's id is not a `05` id, or its key is not usable.
     #[error("the recipient is not an account; give its Session ID, which starts with 05")]
     NotAnAccount,
-    /// More than [`MAX_DATA_LEN_BYTES`].
+    /// The message is longer than [`MAX_DATA_LEN_BYTES`].
     #[error("the message has {0} bytes, nodes store at most {MAX_DATA_LEN_BYTES}; split the text")]
     TooLong(usize),
     /// Content to be sent has no time of signing, or two different ones.
@@ -41,7 +41,7 @@ pub enum MessageError {
         "the message is written in version 2 of Session's protocol, only version 1 can be read; update this program"
     )]
     ProtocolV2,
-    /// Written in a version that nobody announced.
+    /// The message has an unknown version.
     #[error(
         "the message is written in version {0} of Session's protocol, only version 1 can be read; update this program"
     )]
@@ -52,7 +52,7 @@ pub enum MessageError {
     /// An envelope for something else, such as a group.
     #[error("the envelope has type {0}, a direct message has type 6; ignore it")]
     OtherType(u32),
-    /// The sealed box is for somebody else, or was changed.
+    /// The sealed box is for another recipient, or was changed.
     #[error("the message cannot be decrypted: it is for another account, or was changed; ignore it")]
     Decryption,
     /// The signature inside is not the sender's for this recipient.
@@ -63,6 +63,20 @@ pub enum MessageError {
     /// The signed time and the envelope's time differ. Apps drop such a message.
     #[error("the envelope gives another time than the signed content; ignore the changed message")]
     TimeMismatch,
+    /// The message was signed longer ago than any node keeps a message, so a node gives it again.
+    #[error("the message was signed longer ago than nodes keep messages; ignore the repeated message")]
+    TooOld,
+    /// The message was signed more than a day in the future.
+    #[error(
+        "the message was signed more than a day in the future; ignore it, or check the clock of this system"
+    )]
+    FarAhead,
+    /// The mailbox got more messages than its reader can remember, and this one is older than those, or dated ahead. It may
+    /// have been read before.
+    #[error(
+        "the mailbox got more messages than can be remembered, and this one is older, or dated ahead; ask the sender to send it again"
+    )]
+    Crowded,
     /// The content cannot be read.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -91,18 +105,26 @@ impl WireVersion {
     }
 }
 
-/// A text as apps send it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A text as apps send it. Its debug form shows neither text nor name.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TextMessage<'a> {
     /// The text; apps show at most 2000 code points ([`crate::content::MAX_BODY_CODE_POINTS`]).
     pub body: &'a str,
     /// The sender's name. The recipient's list of requests shows it.
     pub sender_name: &'a str,
-    /// When that name changed last, seconds since 1970. A constant for one name.
+    /// Time of that name's last change, seconds since 1970. A constant for one name.
     pub name_changed_secs: u64,
-    /// When the text is sent by the network's clock, milliseconds since 1970. Apps drop a message whose time equals
+    /// Time of sending by the network's clock, milliseconds since 1970. Apps drop a message whose time equals
     /// that of another message they have, so use no value twice.
     pub timestamp_ms: u64,
+}
+
+impl core::fmt::Debug for TextMessage<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TextMessage")
+            .field("timestamp_ms", &self.timestamp_ms)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TextMessage<'_> {
@@ -167,8 +189,28 @@ pub struct OpenedMessage {
     pub sender_ed25519: [u8; 32],
     /// The envelope's time, milliseconds since 1970. It is signed only if the content repeats it.
     pub timestamp_ms: u64,
-    /// What the sender wrote.
+    /// Content that the sender signed.
     pub content: DirectContent,
+}
+
+impl OpenedMessage {
+    /// Returns the time that the sender signed, milliseconds since 1970. `None` if the content has none: then everybody who
+    /// has the bytes can give them another time.
+    pub fn signed_timestamp_ms(&self) -> Option<u64> {
+        let of_data = || self.content.data_message.as_ref()?.timestamp;
+        self.content.sig_timestamp.or_else(of_data)
+    }
+}
+
+impl DirectContent {
+    /// Reads content of at most [`MAX_DATA_LEN_BYTES`] in memory proportional to its length.
+    pub fn decode_bounded(bytes: &[u8]) -> Result<Self, MessageError> {
+        if bytes.len() > MAX_DATA_LEN_BYTES {
+            return Err(MessageError::TooLong(bytes.len()));
+        }
+        check_repeated(bytes)?;
+        Ok(Self::decode(bytes).map_err(ContentError::from)?)
+    }
 }
 
 /// Opens bytes from a mailbox with the recipient's keys.
@@ -286,7 +328,7 @@ fn unwrap(data: &[u8]) -> Result<(u64, Vec<u8>), MessageError> {
     if let Some(source) = envelope.source.filter(|source| !source.is_empty())
         && !(source.len() == 66 && source.iter().all(u8::is_ascii_hexdigit))
     {
-        return Err(Malformed("the envelope's source is no Session ID"));
+        return Err(Malformed("the envelope's source is not a Session ID"));
     }
     if envelope
         .pro_signature
@@ -436,7 +478,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn envelopes_that_are_no_direct_message_are_refused() {
+    fn envelopes_that_are_not_a_direct_message_are_refused() {
         let envelope = |change: fn(&mut Envelope)| {
             let mut envelope = Envelope {
                 kind: Some(6),

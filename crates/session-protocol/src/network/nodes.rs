@@ -1,4 +1,4 @@
-//! Service nodes, and which of them keep whose mailbox.
+//! Service nodes, and the assignment of mailboxes to them.
 
 use core::fmt;
 use std::collections::HashSet;
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::entries::Entries;
 use crate::encoding::array_from_hex;
-use crate::id::{Prefix, SessionId};
+use crate::id::{IdError, Prefix, SessionId};
 use crate::keys;
 use crate::onion::path::Hop;
 
@@ -19,18 +19,18 @@ pub const MAX_NODES: usize = 10_000;
 /// Length of one node in the binary list, bytes.
 pub const BINARY_NODE_LEN_BYTES: usize = 51;
 
-/// Why an answer is no list of nodes.
+/// Reason why an answer is not a valid list of nodes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodesError {
-    /// Longer than [`MAX_LIST_LEN_BYTES`].
+    /// The list is longer than [`MAX_LIST_LEN_BYTES`].
     #[error("the list of nodes has more than {MAX_LIST_LEN_BYTES} bytes; ask another node")]
     TooLong,
     /// More than [`MAX_NODES`] nodes.
     #[error("the list has more than {MAX_NODES} nodes; ask another node")]
     TooMany,
     /// Neither JSON nor the binary list, as expected.
-    #[error("the answer is no list of nodes; ask another node")]
+    #[error("the answer is not a list of nodes; ask another node")]
     Malformed,
 }
 
@@ -42,7 +42,7 @@ impl SwarmId {
     /// The number of nodes that belong to no swarm.
     pub const NONE: Self = Self(u64::MAX);
 
-    /// The swarm of an account among `swarms`, which may stand in any order and repeat themselves. `None` if there
+    /// The swarm of an account among `swarms`, which may be in any order and repeat themselves. `None` if there
     /// is no swarm, or the id is not that of an account or a group.
     ///
     /// The swarm whose number is nearest to the account's position, in a circle of 2^64; of two that are equally
@@ -90,42 +90,53 @@ fn position(id: &SessionId) -> u64 {
 }
 
 /// A service node.
+///
+/// Requests are sealed to the X25519 key that follows from `ed25519` ([`Node::x25519`]). It is computed at each use and kept
+/// nowhere, so that no list, fresh or saved, can name another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Node {
-    /// Its address.
+    /// Address of the node.
     pub ip: Ipv4Addr,
-    /// Its HTTPS port.
+    /// HTTPS port of the node.
     pub port: u16,
     /// Its name in the network, and the key of its receipts.
     pub ed25519: [u8; 32],
-    /// The key that requests are sealed to: always the one that follows from `ed25519`.
-    pub x25519: [u8; 32],
     /// Its swarm; [`SwarmId::NONE`] if it has none.
     pub swarm: SwarmId,
 }
 
 impl Node {
-    /// A node from its parts. `None` if it cannot be reached or its key is no usable one.
-    fn new(ip: Ipv4Addr, port: u16, ed25519: [u8; 32], swarm: SwarmId) -> Option<Self> {
+    /// Creates a node from its parts, with its X25519 key. Returns `None` if it cannot be reached or its key is not usable.
+    fn new(ip: Ipv4Addr, port: u16, ed25519: [u8; 32], swarm: SwarmId) -> Option<(Self, [u8; 32])> {
         if ip.is_unspecified() || port == 0 {
             return None;
         }
-        let x25519 = keys::x25519_from_ed25519(&ed25519).ok()?;
-        Some(Self {
+        let node = Self {
             ip,
             port,
             ed25519,
-            x25519,
             swarm,
-        })
+        };
+        Some((node, node.x25519().ok()?))
     }
 
-    /// This node as a hop of an onion request.
-    pub fn as_hop(&self) -> Hop {
-        Hop {
-            x25519: self.x25519,
+    /// Computes the key that requests to this node are sealed to.
+    ///
+    /// # Errors
+    /// [`IdError`] if the Ed25519 key is not a usable point.
+    pub fn x25519(&self) -> Result<[u8; 32], IdError> {
+        keys::x25519_from_ed25519(&self.ed25519)
+    }
+
+    /// Returns this node as a hop of an onion request.
+    ///
+    /// # Errors
+    /// [`IdError`] if the Ed25519 key is not a usable point.
+    pub fn as_hop(&self) -> Result<Hop, IdError> {
+        Ok(Hop {
+            x25519: self.x25519()?,
             ed25519: self.ed25519,
-        }
+        })
     }
 }
 
@@ -136,7 +147,7 @@ pub struct NodeList {
     dropped: usize,
 }
 
-/// The fields of a node in a seed's or a node's list. Everything is optional, so that one bad entry costs itself alone.
+/// The fields of a node in a list. Everything is optional, so that a bad entry does not affect the others.
 #[derive(Deserialize)]
 struct State {
     public_ip: Option<String>,
@@ -184,13 +195,13 @@ impl NodeList {
             .ok_or(NodesError::Malformed)?;
         Self::from_entries(&states, |entry| {
             let state: State = serde_json::from_str(entry).ok()?;
-            let node = Node::new(
+            let (node, key) = Node::new(
                 state.public_ip?.parse().ok()?,
                 state.storage_port?,
                 array_from_hex(&state.pubkey_ed25519?)?,
                 SwarmId(state.swarm_id?),
             )?;
-            names_its_key(&node, &state.pubkey_x25519?)
+            (array_from_hex(&state.pubkey_x25519?)? == key).then_some(node)
         })
     }
 
@@ -216,6 +227,7 @@ impl NodeList {
                     *ed25519,
                     SwarmId(u64::from_be_bytes(*swarm)),
                 )
+                .map(|(node, _)| node)
             }),
         )
     }
@@ -237,13 +249,13 @@ impl NodeList {
             .map_err(|_| NodesError::Malformed)?;
         Self::from_entries(&answer.snodes, |entry| {
             let state: SwarmNode = serde_json::from_str(entry).ok()?;
-            let node = Node::new(
+            let (node, key) = Node::new(
                 state.ip?.parse().ok()?,
                 state.port_https?,
                 array_from_hex(&state.pubkey_ed25519?)?,
                 swarm,
             )?;
-            names_its_key(&node, &state.pubkey_x25519?)
+            (array_from_hex(&state.pubkey_x25519?)? == key).then_some(node)
         })
     }
 
@@ -286,7 +298,7 @@ impl NodeList {
         &self.nodes
     }
 
-    /// How many entries of the list were not usable.
+    /// Number of entries of the list that were not usable.
     pub fn dropped(&self) -> usize {
         self.dropped
     }
@@ -302,10 +314,6 @@ impl NodeList {
             .collect();
         Some((swarm, members))
     }
-}
-
-fn names_its_key(node: &Node, x25519: &str) -> Option<Node> {
-    (array_from_hex(x25519)? == node.x25519).then_some(*node)
 }
 
 #[cfg(test)]

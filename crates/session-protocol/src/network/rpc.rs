@@ -19,11 +19,11 @@ use crate::keys::ServerSecret;
 use crate::onion::path::{self, Hop, Peeled};
 use crate::onion::{self, Cipher, OnionError, ReplyKey, Sealed};
 
-/// Where nodes take sealed calls: the path of a POST.
+/// Path of a POST with a sealed call to a node.
 pub use crate::onion::path::HOP_PATH;
-/// Where nodes take calls that are not sealed: the path of a POST.
+/// Path of a POST with an unsealed call to a node.
 pub const PLAIN_PATH: &str = "/storage_rpc/v1";
-/// Where seeds take calls: the path of a POST.
+/// Path of a POST with a call to a seed.
 pub const SEED_PATH: &str = "/json_rpc";
 /// Hops between a client and a node in Session's apps.
 pub const HOPS: usize = 3;
@@ -110,7 +110,10 @@ impl Call {
             return Err(OnionError::Malformed("a call goes through at most 8 hops"));
         }
         let plaintext = innermost(self.to_json().as_bytes(), false)?;
-        let sealed = Sealed::new(&plaintext, &ServerKey::from_bytes(node.x25519), cipher, rng)?;
+        let key = node
+            .x25519()
+            .map_err(|_| OnionError::Malformed("the node has an unusable key"))?;
+        let sealed = Sealed::new(&plaintext, &ServerKey::from_bytes(key), cipher, rng)?;
         let body = path::wrap_to_node(&sealed, &node.ed25519, hops, cipher, rng)?;
         Ok(SealedCall {
             body,
@@ -151,7 +154,7 @@ fn innermost(call: &[u8], embed_json: bool) -> Result<Vec<u8>, OnionError> {
     Ok(onion::frame(call, &meta))
 }
 
-/// What a node finds in a POST to [`HOP_PATH`].
+/// Content of a POST to [`HOP_PATH`], as the node reads it.
 #[derive(Debug)]
 pub enum Received {
     /// The node is a hop and passes something on.
@@ -165,7 +168,7 @@ pub enum Received {
 pub struct ReceivedCall {
     /// The JSON of the call, not yet parsed.
     pub json: Vec<u8>,
-    /// Whether the answer's body shall be JSON in place instead of a string.
+    /// True if the answer's body is to be embedded as JSON instead of as a string.
     pub embed_json: bool,
     /// The key to seal the answer with.
     pub reply: ReplyKey,
@@ -212,7 +215,7 @@ impl Reply {
         if text.len() > MAX_REPLY_LEN_BYTES {
             return Err(OnionError::Malformed("the answer is longer than 24 MiB"));
         }
-        let sealed = from_b64(text.trim_ascii()).ok_or(OnionError::Malformed("the answer is no base64"))?;
+        let sealed = from_b64(text.trim_ascii()).ok_or(OnionError::NotBase64)?;
         let plaintext = key.open(&sealed)?;
         let answer: Answer = serde_json::from_slice(&plaintext)
             .map_err(|_| OnionError::Malformed("the answer has no status and body"))?;

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::keys::shared_secret;
 
-/// What a sealed box adds to its content: the one-time key and the tag; bytes.
+/// Bytes that a sealed box adds to its content: the one-time key and the tag.
 pub(super) const OVERHEAD_LEN_BYTES: usize = 32 + 16;
 
 /// Seals `plaintext` to `recipient` with a one-time secret, which must never be used twice. `None` if the

@@ -30,23 +30,23 @@ pub const MAX_ANSWER_LEN_BYTES: usize = 16 * 1024 * 1024;
 /// Most messages that are read of one answer.
 pub const MAX_MESSAGES: usize = 100_000;
 
-/// Why a call to a mailbox cannot be made, or its answer not be read.
+/// Reason why a call to a mailbox cannot be made, or its answer cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
     /// An id that has no mailbox.
     #[error("only accounts (05) and groups (03) have a mailbox; give such an id")]
     NoMailbox,
-    /// More than [`MAX_DATA_LEN_BYTES`], or nothing at all.
+    /// The message is longer than [`MAX_DATA_LEN_BYTES`], or empty.
     #[error("the message has {0} bytes, nodes store 1 to {MAX_DATA_LEN_BYTES}; split the text")]
     DataLength(usize),
-    /// Not between [`MIN_TTL_MS`] and [`MAX_TTL_MS`].
+    /// The time to live is not between [`MIN_TTL_MS`] and [`MAX_TTL_MS`].
     #[error("nodes keep a message between 10 seconds and 14 days; choose a time within")]
     Ttl,
     /// No hash, or more than [`MAX_HASHES`].
     #[error("a call names 1 to {MAX_HASHES} messages; make several calls")]
     HashCount,
-    /// Not 32 bytes in base64 without padding.
+    /// The hash is not 32 bytes in base64 without padding.
     #[error("a message hash is 43 characters of base64")]
     NotAHash,
     /// The answer is too long, or not what this method answers.
@@ -120,7 +120,7 @@ impl fmt::Debug for MessageHash {
     }
 }
 
-/// A message to be stored. Nobody signs it: whoever knows an id may write to it.
+/// A message to be stored. It is not signed: everybody who knows an id may write to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Store<'a> {
     mailbox: SessionId,
@@ -175,7 +175,7 @@ impl<'a> Store<'a> {
     }
 }
 
-/// How [`OwnerCall::Expire`] may change the time at which messages disappear.
+/// Permitted change of the expiry time in [`OwnerCall::Expire`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExpiryChange {
     /// Set it, earlier or later.
@@ -196,7 +196,7 @@ impl ExpiryChange {
     }
 }
 
-/// What only the owner of a mailbox may ask: signed with the account's Ed25519 key.
+/// Calls that only the owner of a mailbox may make: signed with the account's Ed25519 key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnerCall<'a> {
     /// Messages behind `last_hash`; [`RetrieveAnswer::from_json`] reads the answer.
@@ -212,25 +212,35 @@ pub enum OwnerCall<'a> {
     },
     /// Deletes messages.
     Delete {
-        /// Which.
+        /// Hashes of the messages.
         hashes: &'a [MessageHash],
     },
     /// Changes when messages disappear.
     Expire {
-        /// In which direction.
+        /// Permitted direction of the change.
         change: ExpiryChange,
         /// The new time, milliseconds since 1970.
         expiry_ms: u64,
-        /// Which messages.
+        /// Hashes of the messages.
         hashes: &'a [MessageHash],
     },
     /// Asks when messages disappear.
     Expiries {
         /// The network's time, milliseconds since 1970, within 60 seconds of the node's.
         timestamp_ms: u64,
-        /// Which messages.
+        /// Hashes of the messages.
         hashes: &'a [MessageHash],
     },
+}
+
+/// Asks for the messages of a namespace that everybody may read, such as [`Namespace::V2_KEYS`]: without a signature.
+/// [`RetrieveAnswer::from_json`] reads the answer.
+pub fn retrieve_public(mailbox: &SessionId, namespace: Namespace) -> Call {
+    let mut params = Map::new();
+    params.insert("pubkey".to_owned(), mailbox.to_string().into());
+    params.insert("namespace".to_owned(), namespace.0.into());
+    params.insert("last_hash".to_owned(), "".into());
+    Call::new("retrieve", params)
 }
 
 impl OwnerCall<'_> {
@@ -315,9 +325,9 @@ impl OwnerCall<'_> {
 pub struct StoredMessage {
     /// Its hash. It was checked: it is the one of these bytes in this mailbox.
     pub hash: MessageHash,
-    /// When its sender says to have stored it, milliseconds since 1970. Not signed.
+    /// Time at which its sender claims to have stored it, milliseconds since 1970. Not signed.
     pub timestamp_ms: u64,
-    /// When it disappears, milliseconds since 1970.
+    /// Time at which it disappears, milliseconds since 1970.
     pub expiration_ms: u64,
     /// The bytes, for [`super::message::open`].
     pub data: Vec<u8>,
@@ -330,9 +340,9 @@ pub struct RetrieveAnswer {
     pub messages: Vec<StoredMessage>,
     /// The hash of the last message, readable or not: the `last_hash` of the next call to the same node.
     pub last_hash: Option<MessageHash>,
-    /// How many messages could not be read, or had a hash that is not theirs.
+    /// Number of messages that could not be read, or whose hash did not match.
     pub dropped: usize,
-    /// Whether the mailbox has more messages behind these.
+    /// True if the mailbox has more messages after these.
     pub more: bool,
 }
 
@@ -349,8 +359,8 @@ impl RetrieveAnswer {
         if text.len() > MAX_ANSWER_LEN_BYTES {
             return Err(StorageError::Malformed("it is longer than 16 MiB"));
         }
-        let answer: Answer =
-            serde_json::from_str(text).map_err(|_| StorageError::Malformed("it is no list of messages"))?;
+        let answer: Answer = serde_json::from_str(text)
+            .map_err(|_| StorageError::Malformed("it is not a list of messages"))?;
         if answer.messages.too_many {
             return Err(StorageError::Malformed("it has more than 100000 messages"));
         }

@@ -29,7 +29,7 @@ pub(super) struct WrappedRequest {
     pub(super) request_id: Option<u64>,
 }
 
-/// What surrounds the sealed box.
+/// Envelope of the sealed box.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Envelope {
     #[prost(uint32, optional, tag = "1")]

@@ -23,7 +23,7 @@ pub struct Hop {
     pub ed25519: [u8; 32],
 }
 
-/// Where the last hop posts.
+/// Address to which the last hop posts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     /// Host name or address.
@@ -87,7 +87,7 @@ fn add_layers<R: CryptoRng + ?Sized>(
     Ok(body)
 }
 
-/// What a hop finds under its layer.
+/// Content of a layer, as its hop reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peeled {
     /// Pass `body` on to the hop with this Ed25519 key.
@@ -99,7 +99,7 @@ pub enum Peeled {
     },
     /// Post `body` to a server.
     Deliver {
-        /// Where.
+        /// Address of the server.
         destination: Destination,
         /// The body to post.
         body: Vec<u8>,
@@ -119,7 +119,7 @@ pub(crate) fn peel_plaintext(inner: Vec<u8>) -> Result<Peeled, OnionError> {
         let ed25519 = next
             .as_str()
             .and_then(encoding::key_from_text)
-            .ok_or(OnionError::Malformed("the destination is no key"))?;
+            .ok_or(OnionError::Malformed("the destination is not a valid key"))?;
         return Ok(Peeled::Forward {
             ed25519,
             body: frame(blob, &Value::Object(fields)),
@@ -133,7 +133,7 @@ pub(crate) fn peel_plaintext(inner: Vec<u8>) -> Result<Peeled, OnionError> {
         Some(port) => port
             .as_u64()
             .and_then(|port| u16::try_from(port).ok())
-            .ok_or(OnionError::Malformed("the port is no port"))?,
+            .ok_or(OnionError::Malformed("the port is not valid"))?,
     };
     let destination = Destination {
         host: text("host").ok_or(OnionError::Malformed("neither a destination nor a host"))?,

@@ -56,7 +56,7 @@ impl Request {
         let text = |key: &str| fields.get(key).and_then(Value::as_str).map(str::to_owned);
         let method = text("method").ok_or(OnionError::Malformed("no method"))?;
         if method.is_empty() || !method.bytes().all(|b| b.is_ascii_alphabetic()) {
-            return Err(OnionError::Malformed("the method is no word"));
+            return Err(OnionError::Malformed("the method is not a valid word"));
         }
         Ok(Self {
             method,
@@ -65,7 +65,7 @@ impl Request {
             body: match fields.get("body") {
                 None | Some(Value::Null) => String::new(),
                 Some(Value::String(text)) => text.clone(),
-                Some(_) => return Err(OnionError::Malformed("the body is no text")),
+                Some(_) => return Err(OnionError::Malformed("the body is not text")),
             },
         })
     }
@@ -99,5 +99,5 @@ pub fn seal_reply<R: CryptoRng + ?Sized>(status: u16, body: &[u8], key: &ReplyKe
 /// Opens a reply: the raw body. A body `{"status_code":N}` is how failures look; nothing tells them apart from a
 /// body that happens to look the same.
 pub fn open_reply(sealed: &[u8], key: &ReplyKey) -> Result<Vec<u8>, OnionError> {
-    key.open(&from_b64(sealed).ok_or(OnionError::Malformed("the reply is no base64"))?)
+    key.open(&from_b64(sealed).ok_or(OnionError::Malformed("the reply is not base64"))?)
 }

@@ -51,7 +51,7 @@ impl Request {
             return Err(OnionError::Malformed("the endpoint does not start with a slash"));
         }
         if method.is_empty() || !method.bytes().all(|b| b.is_ascii_alphabetic()) {
-            return Err(OnionError::Malformed("the method is no word"));
+            return Err(OnionError::Malformed("the method is not a valid word"));
         }
         let headers = headers_from_json(fields.get("headers"))?;
         Ok(Self {

@@ -1,4 +1,4 @@
-//! What the example bots share: arguments, the end, and a folder to remember things in.
+//! Code that the example bots share: arguments, shutdown, and a folder for their state.
 #![allow(dead_code, unreachable_pub, reason = "each example uses its own part")]
 
 use std::path::{Path, PathBuf};

@@ -1,21 +1,22 @@
-//! What a handler sees and can do.
+//! Context of a handler: the event that it handles and the actions that it can take.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use ackpost_bot::{Recollection, Role};
+use serde_json::Value;
 use session_protocol::SessionId;
 
-use super::command::{self, Role};
 use super::pending::{Queues, Waiting};
 use super::{BotError, Outcome};
+use crate::call_types::Posted;
 use crate::error::SogsError;
 use crate::post::Post;
-use crate::room::{Posted, Room};
+use crate::room::Room;
 use crate::server::Server;
 use crate::types::{DirectMessage, Message, Reactions};
 
-/// One thing that happened, and the means to answer it. Cheap to clone.
+/// One event, and the means to answer it. Cheap to clone.
 #[derive(Clone)]
 pub struct Context {
     server: Server,
@@ -30,7 +31,7 @@ pub struct Context {
     pub(super) role: Role,
     line: String,
     args: Vec<String>,
-    data: Arc<Mutex<Map<String, Value>>>,
+    data: Recollection,
     queues: Arc<Queues>,
     pub(super) waiting: Arc<Waiting>,
 }
@@ -42,7 +43,7 @@ impl Context {
         name: Option<String>,
         message: Option<Arc<Message>>,
         role: Role,
-        data: Arc<Mutex<Map<String, Value>>>,
+        data: Recollection,
         queues: Arc<Queues>,
     ) -> Self {
         Self {
@@ -64,7 +65,7 @@ impl Context {
         }
     }
 
-    /// The same context with a sign of its own for waiting.
+    /// The same context with its own sign for waiting.
     pub(super) fn for_one_run(&self) -> Self {
         Self {
             waiting: Arc::default(),
@@ -72,17 +73,21 @@ impl Context {
         }
     }
 
-    pub(super) fn set_line(&mut self, line: &str) {
-        line.clone_into(&mut self.line);
-        self.args = command::arguments(line);
+    /// The same context with the line behind the name of a command.
+    pub(super) fn with_line(&self, line: String, args: Vec<String>) -> Self {
+        Self {
+            line,
+            args,
+            ..self.clone()
+        }
     }
 
-    /// The server.
+    /// Returns the server.
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// The room; `None` for direct messages.
+    /// Returns the room; `None` for direct messages.
     pub fn room(&self) -> Option<&Room> {
         self.room.as_ref()
     }
@@ -102,12 +107,12 @@ impl Context {
         self.message_id
     }
 
-    /// Who did it, as the server knows them.
+    /// Author of the event, under the id that the server knows.
     pub fn author(&self) -> Option<&SessionId> {
         self.author.as_ref()
     }
 
-    /// The real id (`05`) of who wrote a direct message.
+    /// The real id (`05`) of the author of a direct message.
     pub fn real_author(&self) -> Option<&SessionId> {
         self.real_author.as_ref()
     }
@@ -141,7 +146,7 @@ impl Context {
         }
     }
 
-    /// What follows the command's name, as it was written.
+    /// Text after the command's name, as it was written.
     pub fn rest(&self) -> &str {
         &self.line
     }
@@ -151,15 +156,9 @@ impl Context {
         &self.args
     }
 
-    /// One argument, read as a `T`; a missing or wrong one is told to the caller.
+    /// Parses one argument as a `T`. If it is missing or wrong, the error tells the caller.
     pub fn arg<T: std::str::FromStr>(&self, index: usize) -> Result<T, BotError> {
-        let text = self
-            .args
-            .get(index)
-            .ok_or_else(|| BotError::Say(format!("Argument {} is missing.", index + 1)))?;
-        text.trim_start_matches('@')
-            .parse()
-            .map_err(|_| BotError::Say(format!("I do not understand “{text}”.")))
+        ackpost_bot::argument(&self.args, index).map_err(BotError::Say)
     }
 
     /// Answers where the question was asked: in the room as a reply, or as a direct message.
@@ -193,19 +192,22 @@ impl Context {
         self.post(Post::text(text)).await
     }
 
-    /// Posts in the room under the bot's name, waiting where the server limits the rate.
+    /// Posts in the room under the bot's name, waiting where the server limits the rate. If the answer of the server is lost,
+    /// it looks whether the message is there.
     pub async fn post(&self, post: Post) -> Result<Posted, SogsError> {
         let room = self
             .room
             .as_ref()
-            .ok_or_else(|| SogsError::invalid("there is no room here to post in"))?;
+            .ok_or_else(|| SogsError::invalid("no room to post in"))?;
         let post = match &self.name {
             Some(name) => post.name(name.clone()),
             None => post,
         };
         let posted = self
             .queues
-            .send(Some(room.token()), &self.waiting, || room.post(post.clone()))
+            .send(Some(room.token()), &self.waiting, || {
+                room.post_or_find(post.clone())
+            })
             .await?;
         if let Some(withheld) = posted.withheld {
             tracing::warn!(room = %room.token(), id = posted.id, "{}", withheld.reason());
@@ -217,7 +219,7 @@ impl Context {
     pub async fn whisper(&self, text: impl Into<String>) -> Result<Posted, SogsError> {
         let author = self
             .author
-            .ok_or_else(|| SogsError::invalid("there is nobody to whisper to"))?;
+            .ok_or_else(|| SogsError::invalid("nobody to whisper to"))?;
         self.post(Post::text(text).whisper_to(author)).await
     }
 
@@ -225,7 +227,7 @@ impl Context {
     pub async fn direct(&self, text: &str) -> Outcome {
         let author = self
             .author
-            .ok_or_else(|| SogsError::invalid("there is nobody to write to"))?;
+            .ok_or_else(|| SogsError::invalid("nobody to write to"))?;
         Ok(self.send_direct(&author, text).await?)
     }
 
@@ -245,37 +247,25 @@ impl Context {
     /// Bans the author from the room (for bots that are moderators); `timeout` lifts the ban again.
     pub async fn ban(&self, timeout: Option<Duration>) -> Outcome {
         let (room, _) = self.here()?;
-        let author = self
-            .author
-            .ok_or_else(|| SogsError::invalid("there is nobody to ban"))?;
+        let author = self.author.ok_or_else(|| SogsError::invalid("nobody to ban"))?;
         Ok(room.ban(&author, timeout).await?)
     }
 
     fn here(&self) -> Result<(&Room, u64), SogsError> {
         match (&self.room, self.message_id) {
             (Some(room), Some(id)) => Ok((room, id)),
-            _ => Err(SogsError::invalid("there is no message in a room here")),
+            _ => Err(SogsError::invalid("this is not a message in a room")),
         }
     }
 
     /// A value the bot remembers.
     pub fn recall(&self, key: &str) -> Option<Value> {
-        self.data
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned()
+        self.data.recall(key)
     }
 
     /// Remembers a value; it is in the store before the next event is dealt with. `Value::Null` forgets it.
     pub fn remember(&self, key: impl Into<String>, value: impl Into<Value>) {
-        let (key, value) = (key.into(), value.into());
-        let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        if value.is_null() {
-            data.shift_remove(&key);
-        } else {
-            data.insert(key, value);
-        }
+        self.data.remember(key, value);
     }
 }
 

@@ -90,7 +90,7 @@ impl Queues {
 pub(super) struct Pending(FuturesUnordered<HandlerFuture>);
 
 impl Pending {
-    /// Runs a handler until it ends or waits for a rate limit; then it goes on in the background.
+    /// Runs a handler until it ends or waits for a rate limit; then it continues in the background.
     pub(super) async fn run(&mut self, mut run: HandlerFuture, waiting: &Waiting) -> Outcome {
         tokio::select! {
             biased;

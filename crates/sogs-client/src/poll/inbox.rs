@@ -1,10 +1,10 @@
 //! The inbox as a part of the poll.
 
 use super::{Event, Poll, Step};
+use crate::call_types::MAX_LIMIT;
 use crate::calls::{self, DirectBox};
 use crate::differences::Difference;
 use crate::error::SogsError;
-use crate::room::MAX_LIMIT;
 use crate::types::InboxItem;
 
 impl Poll {
@@ -32,11 +32,13 @@ impl Poll {
         };
         match items {
             Ok(items) => {
-                let more = self.is_full(&items);
+                let known = self.cursor.inbox.unwrap_or(0);
+                // A server that gives the same items again is not asked without a pause.
+                let more = self.is_full(&items) && items.iter().any(|item| item.id > known);
                 if std::mem::take(&mut self.inbox_lost) {
                     self.queue.push_back((Step::Nothing, Event::InboxBack));
                 }
-                self.direct(items)?;
+                self.direct(items, more)?;
                 Ok(more)
             }
             Err(error) => {
@@ -61,12 +63,12 @@ impl Poll {
         (!self.server.differs(Difference::NoInboxLimit)).then_some(MAX_LIMIT)
     }
 
-    fn direct(&mut self, items: Vec<InboxItem>) -> Result<(), SogsError> {
+    fn direct(&mut self, items: Vec<InboxItem>, more: bool) -> Result<(), SogsError> {
         let known = self.cursor.inbox.unwrap_or(0);
         if !self.inbox_primed {
-            // What is there already is passed over page by page: there is no call for the last number alone.
+            // Existing messages are skipped page by page: there is no call for the last number alone.
             self.cursor.inbox = Some(items.iter().map(|item| item.id).max().unwrap_or(0).max(known));
-            self.inbox_primed = !self.is_full(&items);
+            self.inbox_primed = !more;
             return Ok(());
         }
         let inbox = self.server.inbox();

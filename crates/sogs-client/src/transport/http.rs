@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ackpost_tls::{CertificateProblem, TlsError, Verify};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
 use hyper_util::client::proxy::matcher::Matcher;
@@ -14,29 +15,29 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Response};
 use url::Url;
 
-use super::tls::{self, Verify};
 use crate::error::{Cause, SogsError};
 
 /// Piece of a body after which progress is reported, bytes.
 const PROGRESS_STEP_BYTES: usize = 16 * 1024;
 /// A body from this length on may still be on its way when the system has taken all of it, bytes.
 const LARGE_BODY_BYTES: usize = 128 * 1024;
-/// How much longer the answer to a large body is awaited: what the system holds (some MB) over half a megabit a second.
+/// Additional timeout for the answer to a large body: time to send the system's buffer (some MB) at half a megabit a
+/// second.
 const LARGE_BODY_PATIENCE: Duration = Duration::from_mins(1);
 
-/// Told how many bytes of how many have gone out or come in.
+/// Callback for progress: bytes sent or received so far, and their total.
 pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
 /// Limits of every exchange.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
-    /// For the connection to stand.
+    /// Timeout for the connection to be established.
     pub(crate) connect: Duration,
-    /// Between any two reads.
+    /// Timeout between two reads.
     pub(crate) read: Duration,
-    /// For a whole exchange, which may move a file.
+    /// Timeout for a whole exchange, which may transfer a file.
     pub(crate) total: Duration,
-    /// For a whole call that moves no file, with everything that belongs to it: redirects, a second attempt.
+    /// Timeout for a whole call that transfers no file, including redirects and a second attempt.
     pub(crate) call: Duration,
     /// Longest answer, bytes.
     pub(crate) answer_bytes: usize,
@@ -45,11 +46,11 @@ pub(crate) struct Limits {
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     client: Client,
-    /// The same with more patience; made when the first large body goes out.
+    /// The same client with a longer timeout; created when the first large body is sent.
     patient: Arc<OnceLock<Client>>,
     settings: Settings,
     limits: Limits,
-    /// What the client takes from the environment, to name the proxy when it fails.
+    /// Proxy settings of the environment, to name the proxy when it fails.
     proxies: Option<Arc<Matcher>>,
 }
 
@@ -75,7 +76,7 @@ pub(crate) struct HttpResponse {
     pub(crate) location: Option<Url>,
 }
 
-/// What every client of one server has in common.
+/// Settings that all clients of one server share.
 #[derive(Debug, Clone)]
 struct Settings {
     tls: rustls::ClientConfig,
@@ -92,7 +93,7 @@ struct Checked(AddressRule);
 
 /// Every address of a name is forbidden.
 #[derive(Debug, thiserror::Error)]
-#[error("the host has no address that this connection may go to")]
+#[error("the host has no allowed address")]
 struct NotAllowed;
 
 impl Resolve for Checked {
@@ -143,7 +144,7 @@ impl Http {
     ) -> Result<Self, SogsError> {
         let settings = Settings {
             address_rule,
-            tls: tls::config(verify, needs_tls)?,
+            tls: tls_settings(verify, needs_tls)?,
             user_agent: user_agent.to_owned(),
             use_proxies,
         };
@@ -195,7 +196,7 @@ impl Http {
     pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, SogsError> {
         self.check_literal(&request.url)?;
         let method = Method::from_bytes(request.method.as_bytes())
-            .map_err(|_| SogsError::invalid("the method is not a word"))?;
+            .map_err(|_| SogsError::invalid("the method is not a valid word"))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &request.headers {
             let name = HeaderName::from_bytes(name.as_bytes())
@@ -304,6 +305,23 @@ fn reporting(
     })
 }
 
+/// Returns the TLS settings. For plain http nothing is trusted and nothing is loaded, which keeps the start fast.
+fn tls_settings(verify: &Verify, needed: bool) -> Result<rustls::ClientConfig, SogsError> {
+    let settings = if needed || matches!(verify, Verify::Config(_)) {
+        verify.client_config()
+    } else {
+        ackpost_tls::without_certificates()
+    };
+    settings.map_err(|error| match error {
+        TlsError::Authorities(reason) => {
+            SogsError::invalid(format!("the authorities cannot be used: {reason}"))
+        }
+        other => SogsError::new(Cause::Tls {
+            detail: other.to_string(),
+        }),
+    })
+}
+
 /// Finds the cause in what the HTTP client reports. `phase` is what a timeout interrupted, unless it tells itself;
 /// `proxy` is the proxy that the connection was made to, if there is one.
 fn classify(error: &reqwest::Error, phase: &'static str, proxy: Option<String>) -> SogsError {
@@ -323,7 +341,7 @@ fn classify(error: &reqwest::Error, phase: &'static str, proxy: Option<String>) 
         source = cause.source();
     }
     let cause = match (tls, kind) {
-        // Where there is a proxy, it is the one that does not answer.
+        // If a proxy is set, the proxy is the one that does not answer.
         (None, _) if error.is_connect() && proxy.is_some() => Cause::Proxy {
             detail: match (proxy, kind) {
                 (Some(proxy), Some(io::ErrorKind::ConnectionRefused)) => format!("nobody listens on {proxy}"),
@@ -333,7 +351,8 @@ fn classify(error: &reqwest::Error, phase: &'static str, proxy: Option<String>) 
         _ if forbidden => Cause::AddressNotAllowed,
         (Some(rustls::Error::InvalidMessage(_)), _) => Cause::NotTls,
         (Some(error), _) => Cause::Tls {
-            detail: tls::explain(error),
+            detail: CertificateProblem::of(error)
+                .map_or_else(|| error.to_string(), |problem| problem.to_string()),
         },
         _ if error.is_dns() => Cause::Dns,
         _ if error.is_timeout() => Cause::Timeout {
@@ -363,7 +382,9 @@ fn inside(io: &io::Error) -> Option<&rustls::Error> {
     }
 }
 
-/// Whether what came is no HTTP at all: another protocol has the port. The HTTP library names it by its text alone.
+/// Returns true if the answer is not HTTP at all, because another protocol uses the port.
+///
+/// The HTTP library distinguishes this case only by its text.
 fn is_no_http(detail: &str) -> bool {
     detail.starts_with("invalid HTTP ") || detail == "message head is too large"
 }

@@ -10,13 +10,13 @@ use session_protocol::dm::DmError;
 pub struct InboxReceipt {
     /// Number of the item.
     pub id: u64,
-    /// When it came, unix seconds.
+    /// Time of posting, unix seconds.
     pub posted_at: f64,
-    /// When the server drops it, unix seconds.
+    /// Time at which the server drops it, unix seconds.
     pub expires_at: f64,
-    /// Our blinded id.
+    /// Blinded id of the sender, which is ours.
     pub sender: SessionId,
-    /// Whose inbox it is in.
+    /// Account whose inbox has the message.
     pub recipient: SessionId,
 }
 
@@ -25,9 +25,9 @@ pub struct InboxReceipt {
 pub struct InboxItem {
     /// Number of the item.
     pub id: u64,
-    /// When it came, unix seconds.
+    /// Time of posting, unix seconds.
     pub posted_at: f64,
-    /// When the server drops it, unix seconds.
+    /// Time at which the server drops it, unix seconds.
     pub expires_at: f64,
     /// Blinded id of the sender.
     pub sender: SessionId,

@@ -13,33 +13,33 @@ use super::{flag, is_false, opt_flag};
 /// Reactions to a message, by emoji.
 pub type Reactions = BTreeMap<String, Reaction>;
 
-/// One emoji's reactions.
+/// Reactions with one emoji.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reaction {
     /// Order of first use, from 0.
     pub index: u64,
-    /// How many people.
+    /// Number of people who reacted with it.
     pub count: u64,
     /// The first few of them, as many as were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reactors: Option<Vec<SessionId>>,
-    /// Whether we are one of them.
+    /// True if we are one of them.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub you: bool,
 }
 
-/// A row of a message list as it stands in the JSON.
+/// A row of a message list as in the JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RawRow {
     /// Number of the message on the server.
     pub id: u64,
-    /// Who posted it.
+    /// Author of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
-    /// When, unix seconds.
+    /// Time of posting, unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub posted: Option<f64>,
-    /// When it was edited or deleted, unix seconds.
+    /// Time of the edit or deletion, unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edited: Option<f64>,
     /// The room's sequence number of its last change.
@@ -50,28 +50,28 @@ pub struct RawRow {
     /// Signature in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
-    /// Set on tombstones.
+    /// True for tombstones.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub deleted: Option<bool>,
-    /// Set on whispers.
+    /// True for whispers.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub whisper: Option<bool>,
-    /// Whether moderators see the whisper.
+    /// True if moderators see the whisper.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub whisper_mods: Option<bool>,
-    /// Who it is whispered to.
+    /// Recipient of the whisper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whisper_to: Option<SessionId>,
     /// Set in the answer to a post that was silently filtered.
@@ -81,7 +81,7 @@ pub struct RawRow {
         deserialize_with = "opt_flag"
     )]
     pub filtered: Option<bool>,
-    /// Reactions.
+    /// Reactions to the message, by emoji.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reactions: Option<Reactions>,
 }
@@ -94,7 +94,7 @@ pub enum Row {
     Message(Box<Message>),
     /// A message was deleted.
     Deleted(Tombstone),
-    /// Nothing but the reactions of a message changed.
+    /// Only the reactions of a message changed.
     Reactions(ReactionRow),
 }
 
@@ -118,16 +118,16 @@ impl Row {
     }
 }
 
-/// What is left of a deleted message.
+/// Remaining data of a deleted message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tombstone {
     /// Number of the message.
     pub id: u64,
-    /// Who had posted it, where the server tells.
+    /// Author of the message, if the server names one.
     pub author: Option<SessionId>,
-    /// When it was posted, unix seconds.
+    /// Time of posting, unix seconds.
     pub posted: Option<f64>,
-    /// When it was deleted, unix seconds.
+    /// Time of the deletion, unix seconds.
     pub deleted_at: Option<f64>,
     /// The room's sequence number of the deletion.
     pub seqno: i64,
@@ -144,7 +144,7 @@ pub struct ReactionRow {
     pub reactions: Reactions,
 }
 
-/// Why a message's content must not be taken for its author's word.
+/// Reason why a message's content must not be attributed to its author.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MessageProblem {
@@ -152,51 +152,51 @@ pub enum MessageProblem {
     #[error("the signature does not belong to the author")]
     BadSignature,
     /// Posts of this kind of author cannot be verified.
-    #[error("the author's id is of a kind that signs no posts")]
+    #[error("ids of this kind cannot sign posts")]
     Unverifiable,
-    /// The content is no message that we can read.
+    /// The content is not a message that we can read.
     #[error("the content cannot be read: {0}")]
     Undecodable(String),
 }
 
-/// A message, checked.
+/// A message whose content and signature were checked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// Number of the message on the server.
     pub id: u64,
-    /// Who posted it, as the server says; the signature proves it if [`Message::problem`] is `None`.
+    /// Author according to the server; the signature proves it if [`Message::problem`] is `None`.
     pub author: SessionId,
-    /// When it was posted, unix seconds of the server's clock.
+    /// Time of posting, unix seconds of the server's clock.
     pub posted: f64,
-    /// When it was edited, unix seconds.
+    /// Time of the edit, unix seconds.
     pub edited: Option<f64>,
     /// The room's sequence number of its last change.
     pub seqno: i64,
     /// The padded bytes that were signed.
     pub data: Vec<u8>,
-    /// The signature as it came; 64 bytes if it is one at all.
+    /// The signature as it was received; 64 bytes if it is well-formed.
     pub signature: Vec<u8>,
     /// Set on messages that only some people see.
     pub whisper: bool,
-    /// Whether moderators see the whisper.
+    /// True if moderators see the whisper.
     pub whisper_mods: bool,
-    /// Who it is whispered to.
+    /// Recipient of the whisper.
     pub whisper_to: Option<SessionId>,
-    /// In the answer to a post: the server took it and will show it to nobody.
+    /// Set in the answer to a post that the server accepts but shows to nobody.
     pub filtered: bool,
-    /// Its reactions.
+    /// Reactions to the message, by emoji.
     pub reactions: Reactions,
     content: Option<Content>,
     problem: Option<MessageProblem>,
 }
 
 impl Message {
-    /// What is wrong with the message, if anything is.
+    /// Returns the problem of the message, if there is one.
     pub fn problem(&self) -> Option<&MessageProblem> {
         self.problem.as_ref()
     }
 
-    /// Whether the content is its author's word: decoded, and the signature fits.
+    /// Returns true if the author wrote the content: it is decoded, and the signature fits.
     pub fn is_authentic(&self) -> bool {
         self.problem.is_none()
     }
@@ -249,8 +249,8 @@ pub enum RowError {
     /// No author or time on a message.
     #[error("a message without author or time")]
     Incomplete,
-    /// The author is no id.
-    #[error("a message whose author is no id: {0}")]
+    /// The author is not an id.
+    #[error("a message whose author is not an id: {0}")]
     Author(#[from] IdError),
 }
 

@@ -9,18 +9,18 @@ use super::{flag, is_false, list, opt_flag};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the wire has them")]
 pub struct RoomInfo {
-    /// Its token.
+    /// Token of the room.
     pub token: RoomToken,
-    /// Its name.
+    /// Name of the room.
     pub name: String,
-    /// What it is about.
+    /// Description of the room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Counts changes of name, description, image, pins and moderators.
     pub info_updates: i64,
     /// Counts posts, edits, deletions and reactions.
     pub message_sequence: i64,
-    /// When it was made, unix seconds.
+    /// Time of creation, unix seconds.
     pub created: f64,
     /// People seen in the last `active_users_cutoff` seconds.
     pub active_users: u64,
@@ -44,49 +44,49 @@ pub struct RoomInfo {
     /// Hidden admins; shown to moderators only.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "list")]
     pub hidden_admins: Vec<SessionId>,
-    /// Whether we are a moderator here (admins are).
+    /// True if we are a moderator here (admins are).
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub moderator: bool,
-    /// Whether we are an admin here.
+    /// True if we are an admin here.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub admin: bool,
-    /// Whether we moderate the whole server.
+    /// True if we moderate the whole server.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub global_moderator: bool,
-    /// Whether we administrate the whole server.
+    /// True if we administrate the whole server.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub global_admin: bool,
-    /// Whether we may read.
+    /// True if we may read.
     #[serde(default, deserialize_with = "flag")]
     pub read: bool,
-    /// Whether we may post.
+    /// True if we may post.
     #[serde(default, deserialize_with = "flag")]
     pub write: bool,
-    /// Whether we may upload files.
+    /// True if we may upload files.
     #[serde(default, deserialize_with = "flag")]
     pub upload: bool,
-    /// Whether everybody may read; shown to moderators only, as are the next three.
+    /// True if everybody may read; shown to moderators only, as are the next three.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub default_read: Option<bool>,
-    /// Whether the room exists for those who may not read.
+    /// True if people without permission to read can see that the room exists.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub default_accessible: Option<bool>,
-    /// Whether everybody may post.
+    /// True if everybody may post.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub default_write: Option<bool>,
-    /// Whether everybody may upload files.
+    /// True if everybody may upload files.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -98,80 +98,80 @@ pub struct RoomInfo {
 /// A pinned message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Pin {
-    /// The message's number.
+    /// Number of the message.
     pub id: u64,
-    /// When it was pinned, unix seconds.
+    /// Time of pinning, unix seconds.
     pub pinned_at: f64,
-    /// Who pinned it.
+    /// Moderator or admin who pinned it.
     pub pinned_by: SessionId,
 }
 
-/// What changes often: `GET /room/T/pollInfo/N`.
+/// Data of a room that changes often: `GET /room/T/pollInfo/N`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the wire has them")]
 pub struct PollInfo {
     /// The room's token.
     pub token: RoomToken,
-    /// People seen lately.
+    /// Number of people seen lately.
     pub active_users: u64,
-    /// Whether we may read.
+    /// True if we may read.
     #[serde(default, deserialize_with = "flag")]
     pub read: bool,
-    /// Whether we may post.
+    /// True if we may post.
     #[serde(default, deserialize_with = "flag")]
     pub write: bool,
-    /// Whether we may upload files.
+    /// True if we may upload files.
     #[serde(default, deserialize_with = "flag")]
     pub upload: bool,
-    /// Whether we are a moderator here.
+    /// True if we are a moderator here.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub moderator: bool,
-    /// Whether we are an admin here.
+    /// True if we are an admin here.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub admin: bool,
-    /// Whether we moderate the whole server.
+    /// True if we moderate the whole server.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub global_moderator: bool,
-    /// Whether we administrate the whole server.
+    /// True if we administrate the whole server.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub global_admin: bool,
-    /// As in [`RoomInfo::default_read`].
+    /// Same as [`RoomInfo::default_read`].
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub default_read: Option<bool>,
-    /// As in [`RoomInfo::default_accessible`].
+    /// Same as [`RoomInfo::default_accessible`].
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub default_accessible: Option<bool>,
-    /// As in [`RoomInfo::default_write`].
+    /// Same as [`RoomInfo::default_write`].
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub default_write: Option<bool>,
-    /// As in [`RoomInfo::default_upload`].
+    /// Same as [`RoomInfo::default_upload`].
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub default_upload: Option<bool>,
-    /// The whole room, when its `info_updates` differs from the N that was asked with.
+    /// The whole room, if its `info_updates` differs from the requested N.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<RoomInfo>,
 }
 
-/// Answer to an unpin: of one message whether it was pinned, of all how many were.
+/// Answer to an unpin of one message or of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unpinned {
-    /// How many messages were unpinned.
+    /// Number of messages that were unpinned.
     #[serde(deserialize_with = "count")]
     pub unpinned: u64,
     /// The room's `info_updates` after it.

@@ -7,48 +7,48 @@ use session_protocol::{RoomToken, SessionId};
 
 use super::{flag, is_false, opt_flag};
 
-/// What differs for one user from the room's defaults: `GET /room/T/permissions[/SID]`.
+/// Permissions of one user that differ from the room's defaults: `GET /room/T/permissions[/SID]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the wire has them")]
 pub struct Permissions {
-    /// May read.
+    /// True if the user may read.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub read: Option<bool>,
-    /// May post.
+    /// True if the user may post.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub write: Option<bool>,
-    /// May upload files.
+    /// True if the user may upload files.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub upload: Option<bool>,
-    /// Sees the room at all.
+    /// True if the user can see that the room exists.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "opt_flag"
     )]
     pub accessible: Option<bool>,
-    /// Is banned from the room.
+    /// True if the user is banned from the room.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub banned: bool,
-    /// Moderates the room.
+    /// True if the user moderates the room.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub moderator: bool,
-    /// Administrates the room.
+    /// True if the user administrates the room.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub admin: bool,
-    /// Does so without being shown.
+    /// True if the role is not shown to others.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "flag")]
     pub hidden: bool,
 }
@@ -56,9 +56,9 @@ pub struct Permissions {
 /// A change that the server will make: `GET /room/T/futurePermissions`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FuturePermission {
-    /// When, unix seconds.
+    /// Time of the change, unix seconds.
     pub at: f64,
-    /// Whose, in lists over all users.
+    /// The user, in lists over all users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
     /// New permission to read.
@@ -95,9 +95,9 @@ pub struct FuturePermission {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Scheduled {
-    /// By user.
+    /// Changes grouped by user.
     ByUser(BTreeMap<SessionId, Vec<FuturePermission>>),
-    /// One list.
+    /// Changes of all users in one list.
     List(Vec<FuturePermission>),
 }
 
@@ -134,19 +134,19 @@ pub struct PermissionChange {
     pub unschedule: Option<bool>,
 }
 
-/// Where a ban or a role counts.
+/// Scope of a ban or a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
-    /// In these rooms.
+    /// The rooms with these tokens.
     Rooms(Vec<RoomToken>),
-    /// In every room where we have the right.
+    /// Every room where we have the right.
     AllRooms,
-    /// On the whole server.
+    /// The whole server.
     Global,
 }
 
 impl Scope {
-    /// One room.
+    /// Returns the scope of one room.
     pub fn room(token: &RoomToken) -> Self {
         Self::Rooms(vec![token.clone()])
     }
@@ -174,18 +174,18 @@ pub struct RoleChange {
     pub moderator: Option<bool>,
     /// Make (or no longer) an admin; `true` makes a moderator too, `false` alone demotes to moderator.
     pub admin: Option<bool>,
-    /// Whether others see it. The server's default: in rooms yes, globally no.
+    /// True if others see the role. The server's default: in rooms yes, globally no.
     pub visible: Option<bool>,
 }
 
 impl RoleChange {
-    /// Make a moderator.
+    /// Makes the user a moderator.
     pub const MODERATOR: Self = Self {
         moderator: Some(true),
         admin: None,
         visible: None,
     };
-    /// Make an admin.
+    /// Makes the user an admin.
     pub const ADMIN: Self = Self {
         moderator: None,
         admin: Some(true),
@@ -202,14 +202,14 @@ impl RoleChange {
 /// The new `info_updates` of a room that was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InfoUpdates {
-    /// Its counter now.
+    /// New value of the room's counter.
     pub info_updates: i64,
 }
 
 /// The new `info_updates` of all rooms whose moderators changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModeratorsChanged {
-    /// By room.
+    /// New counter of each room.
     #[serde(default)]
     pub info_updates: BTreeMap<RoomToken, i64>,
 }
@@ -235,24 +235,24 @@ pub struct Unreacted {
 /// Answer to a moderator's removal of reactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReactionsRemoved {
-    /// How many.
+    /// Number of reactions that were removed.
     pub removed: u64,
     /// The room's sequence number now.
     pub seqno: i64,
 }
 
-/// How many items were deleted.
+/// Answer to a deletion of several items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
-    /// Count.
+    /// Number of items that were deleted.
     pub deleted: u64,
 }
 
 /// Messages of a user that were deleted in all rooms.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedEverywhere {
-    /// In all rooms together.
+    /// Number of messages deleted in all rooms.
     pub total: u64,
-    /// By room.
+    /// Number of messages deleted in each room.
     pub rooms: BTreeMap<RoomToken, u64>,
 }

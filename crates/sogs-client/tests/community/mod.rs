@@ -14,11 +14,11 @@ use session_protocol::onion::path::{self, HOP_PATH, Hop, Peeled};
 use session_protocol::{Identity, RoomToken, ServerSecret};
 use sogs_client::{Encrypt, OnionPath, Room, Server, ServerBuilder, Verify};
 use sogs_server::admin::{
-    AdminRequest, Answer, InitOptions, Operation, PermissionChange, Place, init, perform,
+    AdminRequest, Answer, InitOptions, Operation, PermissionChange, RoomScope, init, perform,
 };
 use sogs_server::{Config, Running};
 
-/// How requests get to the server.
+/// Transport of requests to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     Direct,
@@ -26,10 +26,10 @@ pub enum Way {
     ThreeHops,
 }
 
-/// All of them.
+/// All transports.
 pub const WAYS: [Way; 3] = [Way::Direct, Way::Sealed, Way::ThreeHops];
 
-/// Where the server keeps everything.
+/// Database of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Database {
     Sqlite,
@@ -38,7 +38,7 @@ pub enum Database {
 
 pub struct Community {
     folder: tempfile::TempDir,
-    /// Gone with this.
+    /// Dropped together with the community.
     database: Option<ackpost_testkit::Database>,
     running: Option<Running>,
     hops: OnionPath,
@@ -97,7 +97,7 @@ impl Community {
         community
             .act(Operation::ModAdd {
                 user,
-                place: Place::Global,
+                place: RoomScope::Global,
                 admin: true,
                 visible: Some(true),
             })
@@ -113,6 +113,23 @@ impl Community {
 
     pub async fn act(&self, operation: Operation) {
         self.ask(operation).await;
+    }
+
+    /// Bans a person, or ends the ban.
+    pub async fn ban(&self, who: &Identity, place: &RoomScope, on: bool) {
+        let (user, place) = (who.session_id().to_string(), place.clone());
+        let (seconds, delete_posts) = (None, false);
+        self.act(if on {
+            Operation::BanAdd {
+                user,
+                place,
+                seconds,
+                delete_posts,
+            }
+        } else {
+            Operation::BanRemove { user, place }
+        })
+        .await;
     }
 
     /// Does an operation and gives its answer.
@@ -180,9 +197,20 @@ impl Community {
 
     /// Stops and starts the server on the same port.
     pub async fn restart(&mut self) {
+        let address = self.interrupt().await;
+        self.resume(address).await;
+    }
+
+    /// Stops the server for a while; returns its address.
+    pub async fn interrupt(&mut self) -> std::net::SocketAddr {
         let running = self.running.take().expect("it runs");
         let address = running.local_addr();
         running.shutdown().await;
+        address
+    }
+
+    /// Starts the server at the address that it had.
+    pub async fn resume(&mut self, address: std::net::SocketAddr) {
         let dir = self.folder.path().join("server");
         let mut config = Config::load(&dir).expect("configuration");
         config.net.listen = address;
@@ -193,10 +221,61 @@ impl Community {
         );
     }
 
-    /// Stops the server for good.
+    /// Stops the server, copies its folder, and starts it again.
+    pub async fn back_up(&mut self) {
+        let address = self.interrupt().await;
+        copy(
+            &self.folder.path().join("server"),
+            &self.folder.path().join("copy"),
+        );
+        self.resume(address).await;
+    }
+
+    /// Puts the copied folder in the place of the present one.
+    pub async fn restore(&mut self) {
+        let address = self.interrupt().await;
+        let (dir, saved) = (self.folder.path().join("server"), self.folder.path().join("copy"));
+        std::fs::remove_dir_all(&dir).expect("the folder is removed");
+        std::fs::rename(saved, dir).expect("the copy takes its place");
+        self.resume(address).await;
+    }
+
+    /// Stops the server, gives the community another key, and starts it on the same port.
+    pub async fn restart_with_another_key(&mut self) {
+        let running = self.running.take().expect("it runs");
+        let address = running.local_addr();
+        running.shutdown().await;
+        let dir = self.folder.path().join("server");
+        sogs_server::admin::new_key(&dir, "test", false)
+            .await
+            .expect("another key");
+        let mut config = Config::load(&dir).expect("configuration");
+        config.net.listen = address;
+        let running = sogs_server::Server::start(config)
+            .await
+            .expect("the server starts again");
+        self.key = running.public_key();
+        self.running = Some(running);
+    }
+
+    /// Stops the server permanently.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.shutdown().await;
+        }
+    }
+}
+
+/// Copies the files of a folder, and those of the folders in it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a list") {
+        let entry = entry.expect("an entry");
+        let (kind, place) = (entry.file_type().expect("a type"), to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy(&entry.path(), &place);
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), place).expect("a copy");
         }
     }
 }
@@ -274,7 +353,7 @@ async fn hops(count: u8) -> OnionPath {
     }
 }
 
-/// What a hop does: opens its layer, posts what is inside to where it says, and gives the answer back as it is.
+/// Acts as a hop: opens its layer, posts the content to the next address, and returns the answer unchanged.
 async fn pass_on(State(hop): State<Arc<HopState>>, body: Bytes) -> (StatusCode, Bytes) {
     let (url, body) = match path::peel(&body, &hop.secret) {
         Ok(Peeled::Forward { ed25519, body }) => {

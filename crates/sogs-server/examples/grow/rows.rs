@@ -160,7 +160,7 @@ async fn posts(conn: &mut SqliteConnection, messages: i64) -> Done {
             "x".repeat(usize::try_from(n % 700).unwrap_or(0))
         );
         let data = match n % 97 {
-            // Nothing but padding, and bytes that are no text.
+            // Nothing but padding, and bytes that are not text.
             0 => Vec::new(),
             1 => vec![0xff, 0x00, 0x80, 0xfe],
             _ => text.into_bytes(),

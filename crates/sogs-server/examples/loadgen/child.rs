@@ -49,8 +49,20 @@ pub(crate) fn serve(dir: &Path, database: Option<&str>) {
 
 impl Child {
     pub(crate) fn start(dir: &Path, database: Option<&str>) -> Self {
+        Self::run(Command::new(std::env::current_exe().unwrap()), dir, database)
+    }
+
+    /// Starts it under limits that a shell sets.
+    pub(crate) fn start_limited(dir: &Path, database: Option<&str>, limits: &str) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", &format!("{limits} && exec \"$0\" \"$@\"")])
+            .arg(std::env::current_exe().unwrap());
+        Self::run(command, dir, database)
+    }
+
+    fn run(mut command: Command, dir: &Path, database: Option<&str>) -> Self {
         let begin = Instant::now();
-        let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .arg("serve")
             .arg(dir)
@@ -119,6 +131,16 @@ pub(crate) fn fill(args: &[String]) {
 
 /// Rooms `room0`…, messages spread over them, and users besides those who will ask.
 pub(crate) fn fill_dir(dir: &Path, database: Option<&str>, rooms: i64, messages: i64, users: i64) {
+    fill_with(dir, database, (rooms, messages, users), &|_| vec![b'm'; 60]);
+}
+
+/// The same with contents of messages.
+pub(crate) fn fill_with(
+    dir: &Path,
+    database: Option<&str>,
+    (rooms, messages, users): (i64, i64, i64),
+    content: &dyn Fn(i64) -> Vec<u8>,
+) {
     let config = config(dir, database);
     // A database without the key of its community does not start.
     if !config.key_path().exists() {
@@ -171,7 +193,7 @@ pub(crate) fn fill_dir(dir: &Path, database: Option<&str>, rooms: i64, messages:
                 user_id: authors[usize::try_from(n).unwrap() % authors.len()],
                 posted_as: None,
                 now: now - 86_400.0 + n as f64 * 0.01,
-                data: vec![b'm'; 60].into(),
+                data: content(n).into(),
                 data_size: 160,
                 signature: vec![7; 64].into(),
                 filtered: false,
@@ -191,11 +213,22 @@ pub(crate) fn fill_dir(dir: &Path, database: Option<&str>, rooms: i64, messages:
     });
 }
 
-/// Runs so many at a time.
+/// Runs at most `at_once` futures at a time.
 async fn futures<T>(all: impl Iterator<Item = impl Future<Output = T>>, at_once: usize) -> Vec<T> {
     use futures_util::StreamExt as _;
     futures_util::stream::iter(all)
         .buffer_unordered(at_once)
         .collect()
         .await
+}
+
+/// A page of the server, as text.
+pub(crate) fn page(server: &Child, path: &str) -> String {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(server.addr).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: loadgen\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::child::Child;
 
-/// What a run came to.
+/// Result of a run.
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) done: usize,
@@ -69,7 +69,9 @@ impl Report {
     }
 }
 
-/// Sends the requests over so many connections until they or the time run out. A status outside of 2xx is a failure.
+/// Sends the requests over these connections until the requests or the time run out.
+///
+/// A status outside of 2xx is a failure.
 pub(crate) fn drive(server: &Child, requests: &[Vec<u8>], connections: usize, seconds: f64) -> Report {
     drive_paced(server, requests, connections, seconds, Duration::ZERO)
 }

@@ -1,4 +1,4 @@
-//! How the cost grows with messages, rooms and users: a table, and a plot as SVG.
+//! Growth of the cost with messages, rooms and users: a table, and a plot as SVG.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

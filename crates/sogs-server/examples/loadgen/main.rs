@@ -2,9 +2,11 @@
 //! beforehand, and prints requests per second, latency, the server's CPU time per request and its memory.
 //!
 //! ```sh
-//! cargo run --release -p sogs-server --example loadgen -- run [--seconds 3] [--database postgres://…]
+//! cargo run --release -p sogs-server --example loadgen -- run [--seconds 3] [--database postgres://…] [--only "first post"]
 //! cargo run --release -p sogs-server --example loadgen -- growth [--plot docs/growth.svg]
 //! cargo run --release -p sogs-server --example loadgen -- raid
+//! cargo run --release -p sogs-server --example loadgen -- batches
+//! cargo run --release -p sogs-server --example loadgen -- search [1000000]
 //! ```
 #![allow(
     clippy::unwrap_used,
@@ -18,11 +20,13 @@
     reason = "statistics"
 )]
 
+mod batches;
 mod child;
 mod drive;
 mod growth;
 mod raid;
 mod requests;
+mod search;
 
 use std::path::PathBuf;
 
@@ -43,6 +47,8 @@ fn main() {
         Some("fill") => child::fill(&args[1..]),
         Some("growth") => growth::run(option(&args, "--plot").map(PathBuf::from)),
         Some("raid") => raid::run(),
+        Some("batches") => batches::run(option(&args, "--database").as_deref()),
+        Some("search") => search::run(args.get(1).map_or(1_000_000, |text| text.parse().unwrap())),
         _ => standard(
             option(&args, "--seconds")
                 .and_then(|text| text.parse().ok())
@@ -50,6 +56,25 @@ fn main() {
             option(&args, "--database").as_deref(),
             option(&args, "--only").as_deref(),
         ),
+    }
+}
+
+/// Posts of people who have no row in the database: the first request of all, and the first post of those who have read.
+fn first_posts(server: &Child) {
+    for (connections, from) in [(1, 100_000), (32, 200_000)] {
+        let strangers = Workshop::with_people(server, from, 2000);
+        let report = drive(server, &strangers.posts(2000, 0), connections, 60.0);
+        println!("{}", report.line("post, first request", connections));
+        let readers = Workshop::with_people(server, from + 50_000, 2000);
+        let warm = drive(server, &readers.capabilities(2000), 8, 60.0);
+        assert_eq!(
+            (warm.done, warm.failed),
+            (2000, 0),
+            "warming up: {}",
+            warm.example
+        );
+        let report = drive(server, &readers.posts(2000, 0), connections, 60.0);
+        println!("{}", report.line("post, first after reading", connections));
     }
 }
 
@@ -69,17 +94,24 @@ fn standard(seconds: f64, database: Option<&str>, only: Option<&str>) {
     );
     println!("{}", Report::header());
     let workshop = Workshop::new(&server);
-    // Every user is known before the measuring begins.
-    let warm = drive(&server, &workshop.capabilities(4000), 8, 60.0);
-    assert_eq!(warm.failed, 0, "warming up: {}", warm.example);
     let wanted = |name: &str| only.is_none_or(|only| name.contains(only));
+    // Every person has a row before the measuring begins.
+    for requests in [workshop.capabilities(4000), workshop.posts(4000, 0)] {
+        let warm = drive(&server, &requests, 8, 120.0);
+        assert_eq!(
+            (warm.done, warm.failed),
+            (4000, 0),
+            "warming up: {}",
+            warm.example
+        );
+    }
     for connections in [1, 32] {
         let scale = if connections == 1 { 0.5 } else { 1.0 };
         let count = |per_second: f64| (per_second * seconds * scale) as usize;
         for (name, list) in [
             (
                 "post",
-                wanted("post").then(|| workshop.posts(count(6000.0).min(9900), connections)),
+                wanted("post").then(|| workshop.posts(count(6000.0).min(8000), connections)),
             ),
             (
                 "recent (100 messages)",
@@ -98,6 +130,10 @@ fn standard(seconds: f64, database: Option<&str>, only: Option<&str>) {
             let report = drive(&server, &list, connections, seconds);
             println!("{}", report.line(name, connections));
         }
+    }
+    // Last, because the new people would be in the figures of the others.
+    if wanted("first post") {
+        first_posts(&server);
     }
     println!(
         "\nmemory at the end {:.1} MB, at most {:.1} MB",

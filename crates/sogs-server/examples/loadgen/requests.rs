@@ -36,7 +36,7 @@ pub(crate) struct Workshop {
     people: Vec<Signer>,
 }
 
-/// How many people there are.
+/// Number of people.
 const PEOPLE: u64 = 4000;
 
 impl Workshop {

@@ -1,22 +1,22 @@
-//! What moderators do in their apps, as the log keeps it so that it can be undone.
+//! Acts of moderators in their apps, logged so that they can be undone.
 //!
-//! Each function looks at what is about to change. `None` means that it cannot be kept, which is logged: an act of a
+//! Each function reads what is about to change. `None` means that it cannot be kept, which is logged: an act of a
 //! moderator does not fail because its undo does.
 
 use serde_json::Value;
 
-use super::archive::{self, Keeper};
 use super::gone::{self, Extent, Gone};
+use super::keeper::{self, Keeper};
 use super::operation::AdminError;
 use super::people;
-use super::undo::Undo;
+use super::undo_entry::Undo;
 use crate::store::{Id, RoomRow};
 
 fn kept(plan: Result<Undo, AdminError>) -> Option<Value> {
     match plan.map(|plan| serde_json::to_value(plan).ok()) {
         Ok(value) => value,
         Err(error) => {
-            tracing::warn!(%error, "an act of a moderator is done, but it cannot be undone");
+            tracing::warn!(%error, "a moderator's action succeeded, but cannot be undone");
             None
         }
     }
@@ -56,7 +56,7 @@ pub(crate) async fn pin(keeper: Keeper<'_>, room_id: Id, message_id: Id) -> Opti
         let pins = keeper.store.pins_of(vec![message_id]).await?;
         let files = keeper.store.files_of_messages(vec![message_id]).await?;
         for file in &files {
-            archive::keep(keeper, &file.content).await?;
+            keeper::keep(keeper, &file.content).await?;
         }
         Ok(Undo::Pin {
             room_id,
@@ -83,10 +83,10 @@ pub(crate) async fn rights(
     places: Vec<Option<&RoomRow>>,
 ) -> Vec<Option<Value>> {
     let look = async {
-        let bans = keeper.store.bans().await?;
+        let bans = keeper.store.bans_of(user_id).await?;
         match keeper.store.user_by_id(user_id).await? {
             Some(person) => Ok((bans, person)),
-            None => Err(AdminError::failed("the person is gone")),
+            None => Err(AdminError::failed("the person no longer exists")),
         }
     };
     let looked = look.await;
@@ -107,7 +107,7 @@ pub(crate) async fn rights(
 pub(crate) async fn permissions(keeper: Keeper<'_>, user_id: Id, room_id: Id) -> Option<Value> {
     let look = async {
         let Some(person) = keeper.store.user_by_id(user_id).await? else {
-            return Err(AdminError::failed("the person is gone"));
+            return Err(AdminError::failed("the person no longer exists"));
         };
         people::permissions_before(keeper.store, room_id, &person).await
     };
@@ -127,7 +127,7 @@ pub(crate) async fn room_edit(keeper: Keeper<'_>, room: &RoomRow) -> Option<Valu
             None => None,
         };
         if let Some(file) = &image_file {
-            archive::keep(keeper, &file.content).await?;
+            keeper::keep(keeper, &file.content).await?;
         }
         Ok(Undo::RoomEdit {
             room_id: room.id,

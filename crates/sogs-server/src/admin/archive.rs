@@ -1,26 +1,20 @@
-//! What an undo of something large needs: whole rooms and file contents, kept beside the database for a while.
+//! Archives for the undo of large changes: whole rooms and file contents, kept beside the database for a while.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{BufRead as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::BufRead as _;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures_util::TryStreamExt as _;
 
-use super::exec::{Admin, Done, OperationContext};
+use super::context::{Admin, Done, OperationContext};
+use super::keeper::{FOLDER, KEEP_DAYS, bring_back, bring_back_missing};
 use super::operation::{AdminError, Answer};
-use crate::contents::{BlobStore, ContentError, Kept, hash_of};
+use crate::contents::Kept;
 use crate::import::bulk::{Conn, Kind, RowValues, Table, Value};
 use crate::import::{ImportError, backup as backups, tables};
-use crate::store::{DynStore, FileRow, Id, RoomRow};
+use crate::store::Id;
 
-/// Folder in the folder of the server.
-const FOLDER: &str = "undo";
-/// What the names of backups in it begin with.
-const REPLACED: &str = "replaced-";
-/// How long things are kept for an undo, in days.
-pub(crate) const KEEP_DAYS: f64 = 30.0;
 /// The longest line of an archive, in bytes.
 const MAX_LINE: usize = 256 << 20;
 
@@ -33,21 +27,8 @@ impl From<ImportError> for AdminError {
     }
 }
 
-impl From<ContentError> for AdminError {
-    fn from(error: ContentError) -> Self {
-        Self {
-            remedy: "check the storage that [files] names, then try again".to_owned(),
-            ..Self::failed(error)
-        }
-    }
-}
-
-fn file_error(path: &Path) -> impl FnOnce(std::io::Error) -> AdminError {
-    move |error| AdminError::failed(format!("{}: {error}", path.display()))
-}
-
 /// Tables of a room in the order of writing, each with the condition that selects its rows (`{}` = the room's id).
-const OF_A_ROOM: &[(Table, &str)] = &[
+pub(super) const OF_A_ROOM: &[(Table, &str)] = &[
     (tables::ROOMS, "WHERE id = {}"),
     (tables::MESSAGES, "WHERE room_id = {} ORDER BY id"),
     (
@@ -71,8 +52,12 @@ const OF_A_ROOM: &[(Table, &str)] = &[
     (tables::HELD, "WHERE room_id = {}"),
 ];
 
+/// Name of the lines of an archive that say which message is the notice of which case. The cases themselves stay when the
+/// room goes, and lose their notices.
+pub(super) const NOTICES: &str = "notices";
+
 /// The id that each person is shown under.
-async fn people_of(conn: &mut Conn) -> Result<HashMap<Id, String>, AdminError> {
+pub(super) async fn people_of(conn: &mut Conn) -> Result<HashMap<Id, String>, AdminError> {
     let (id, name) = (tables::USERS.at("id"), tables::USERS.at("session_id"));
     let rows = conn.read_all(&tables::USERS, "").await?;
     Ok(rows
@@ -81,8 +66,9 @@ async fn people_of(conn: &mut Conn) -> Result<HashMap<Id, String>, AdminError> {
         .collect())
 }
 
-/// A row of a message with the id that signed it: people may be shown under another one when the room comes back.
-fn signed(row: &RowValues, table: &Table, people: &HashMap<Id, String>) -> RowValues {
+/// Returns a row of a message with the id that signed it. People may be shown under another id when the room is
+/// restored.
+pub(super) fn signed(row: &RowValues, table: &Table, people: &HashMap<Id, String>) -> RowValues {
     let mut row = row.clone();
     if table.name == tables::MESSAGES.name {
         let (author, name) = (table.at("user_id"), table.at("posted_as"));
@@ -104,7 +90,7 @@ async fn joined(conn: &mut Conn) -> Result<HashMap<Id, (Id, String)>, AdminError
         .collect())
 }
 
-/// A row that means people as they are now.
+/// Returns a row that refers to people as they are now.
 fn present(mut row: RowValues, table: &Table, joined: &HashMap<Id, (Id, String)>) -> RowValues {
     for (at, (column, _)) in table.columns.iter().enumerate() {
         if !matches!(*column, "user_id" | "whisper_to" | "pinned_by" | "uploader_id") {
@@ -124,7 +110,7 @@ fn present(mut row: RowValues, table: &Table, joined: &HashMap<Id, (Id, String)>
     row
 }
 
-/// Whether a row that says the same of the same person came back already, under another of their ids.
+/// Returns true if an equal row of the same person was restored already under another of their ids.
 fn comes_twice(row: &RowValues, table: &Table, seen: &mut HashSet<(&'static str, Id, Id)>) -> bool {
     let first = match table.name {
         "user_reactions" => "reaction_id",
@@ -137,11 +123,11 @@ fn comes_twice(row: &RowValues, table: &Table, seen: &mut HashSet<(&'static str,
     !seen.insert((table.name, first, user))
 }
 
-fn condition(text: &str, room_id: Id) -> String {
+pub(super) fn condition(text: &str, room_id: Id) -> String {
     text.replace("{}", &room_id.to_string())
 }
 
-/// How many rows of each table belong to a room.
+/// Counts the rows of each table that belong to a room.
 pub(super) async fn room_counts(admin: &Admin, room_id: Id) -> Result<Vec<(&'static str, u64)>, AdminError> {
     let mut conn = Conn::open(&admin.database).await?;
     let mut counts = Vec::with_capacity(OF_A_ROOM.len());
@@ -156,66 +142,105 @@ pub(super) async fn room_counts(admin: &Admin, room_id: Id) -> Result<Vec<(&'sta
     Ok(counts)
 }
 
-/// Writes everything of a room into an archive; its name.
-pub(super) async fn save_room(admin: &Admin, room: &RoomRow, now: f64) -> Result<String, AdminError> {
-    let folder = admin.folder.join(FOLDER);
-    std::fs::create_dir_all(&folder).map_err(file_error(&folder))?;
-    let name = format!("room-{}-{}-{now:.0}.jsonl", room.id, room.token);
-    let path = folder.join(&name);
-    let file = std::fs::File::create(&path).map_err(file_error(&path))?;
-    let mut out = std::io::BufWriter::new(file);
-    let mut conn = Conn::open(&admin.database).await?;
-    conn.begin(false).await?;
-    let people = people_of(&mut conn).await?;
-    for (table, rest) in OF_A_ROOM {
-        let content = table.name == tables::FILES.name;
-        let rest = condition(rest, room.id);
-        let mut chunks = conn.chunks(table, &rest).await?;
-        while let Some(rows) = chunks.try_next().await? {
-            for row in &rows {
-                let row = &signed(row, table, &people);
-                if content && let Some(content) = row[table.at("content")].text() {
-                    keep(admin.keeper(), content).await?;
-                }
-                let line = serde_json::json!([table.name, to_json(row)]);
-                writeln!(out, "{line}").map_err(file_error(&path))?;
-            }
-        }
-    }
-    // The rules of a room have no reference to it, so they do not go with its row.
-    conn.commit().await?;
-    out.flush().map_err(file_error(&path))?;
-    out.get_ref().sync_all().map_err(file_error(&path))?;
-    for table in [&tables::SETTINGS, &tables::RAIDS] {
-        conn.run(format!("DELETE FROM {} WHERE room_id = {}", table.name, room.id))
-            .await?;
-    }
-    conn.close().await?;
-    Ok(name)
-}
-
-/// Puts an archived room back, with all ids as they were.
+/// Restores an archived room, with all ids as they were.
 pub(super) async fn restore_room(act: &OperationContext<'_>, name: &str) -> Result<Vec<String>, AdminError> {
     let path = act
         .admin
         .folder
         .join(FOLDER)
         .join(Path::new(name).file_name().unwrap_or_default());
-    let file = std::fs::File::open(&path).map_err(|error| {
-        AdminError::not_found(
-            format!("the archive {} cannot be read: {error}", path.display()),
-            format!("archives are kept for {KEEP_DAYS} days on the machine where the room was deleted"),
-        )
-    })?;
-    let mut conn = Conn::open(&act.admin.database).await?;
+    let open = || {
+        let file = std::fs::File::open(&path).map_err(|error| {
+            AdminError::not_found(
+                format!("the archive {} cannot be read: {error}", path.display()),
+                format!("the machine where the room was deleted keeps archives for {KEEP_DAYS} days"),
+            )
+        })?;
+        Ok::<_, AdminError>(std::io::BufReader::new(file))
+    };
+    let mut brought = Brought::default();
+    let outcome = async {
+        // Before the transaction: everybody who writes would wait while files are copied.
+        bring_contents(act.admin, open()?, &mut brought).await?;
+        write_room(act.admin, open()?, &brought).await
+    };
+    match outcome.await {
+        Ok(rows) => {
+            act.admin.store.announce().await?;
+            Ok(vec![format!("{rows} rows restored")])
+        }
+        Err(error) => {
+            let names: Vec<String> = brought.into_values().flatten().collect();
+            if let Err(error) = act.admin.contents().remove_unused(&act.admin.store, &names).await {
+                tracing::warn!(%error, "files of a room that did not come back are removed later");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The name of each file's content that was brought back, by the id of the file; `None` if the content is gone.
+type Brought = HashMap<Id, Option<String>>;
+
+/// Brings the contents of an archived room back.
+async fn bring_contents(
+    admin: &Admin,
+    mut lines: impl std::io::BufRead,
+    brought: &mut Brought,
+) -> Result<(), AdminError> {
+    while let Some((table, values)) = next_line(&mut lines)? {
+        if table == tables::ROOMS.name {
+            refuse_taken_token(admin, &from_json(&tables::ROOMS, &values)?).await?;
+        } else if table == tables::FILES.name {
+            let row = from_json(&tables::FILES, &values)?;
+            let content = row[tables::FILES.at("content")].text().unwrap_or_default();
+            let name = bring_back(admin.keeper(), content).await?;
+            brought.insert(row[0].int().unwrap_or(0), name);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the next line of an archive: the name of a table and the values of a row.
+fn next_line(
+    lines: &mut impl std::io::BufRead,
+) -> Result<Option<(String, Vec<serde_json::Value>)>, AdminError> {
+    let mut text = String::new();
+    let size = std::io::Read::take(lines, MAX_LINE as u64)
+        .read_line(&mut text)
+        .map_err(AdminError::failed)?;
+    if size == 0 {
+        return Ok(None);
+    }
+    serde_json::from_str(&text).map(Some).map_err(AdminError::failed)
+}
+
+async fn refuse_taken_token(admin: &Admin, room: &RowValues) -> Result<(), AdminError> {
+    let key = room[tables::ROOMS.at("token_key")].text().unwrap_or_default();
+    if admin.store.room_by_token(key.to_owned()).await?.is_none() {
+        return Ok(());
+    }
+    Err(AdminError::conflict(
+        format!("room `{key}` exists again"),
+        "delete that one first: a token belongs to one room",
+    ))
+}
+
+/// Writes the rows of an archived room in one transaction. Returns their number.
+async fn write_room(
+    admin: &Admin,
+    lines: impl std::io::BufRead,
+    brought: &Brought,
+) -> Result<u64, AdminError> {
+    let mut conn = Conn::open(&admin.database).await?;
+    // A cleanup beside this one removes no content whose row is about to be written.
+    let _held = admin.contents().hold().await;
     conn.begin(true).await?;
-    let outcome = write_archive(act.admin, &mut conn, std::io::BufReader::new(file)).await;
-    match outcome {
+    match write_archive(admin, &mut conn, lines, brought).await {
         Ok(rows) => {
             conn.commit().await?;
             conn.close().await?;
-            act.admin.store.announce().await?;
-            Ok(vec![format!("{rows} rows are back")])
+            Ok(rows)
         }
         Err(error) => {
             conn.rollback().await?;
@@ -228,21 +253,16 @@ async fn write_archive(
     admin: &Admin,
     conn: &mut Conn,
     mut lines: impl std::io::BufRead,
+    brought: &Brought,
 ) -> Result<u64, AdminError> {
     let joined = joined(conn).await?;
     let mut seen = HashSet::new();
     let mut written = 0;
-    let mut text = String::new();
-    loop {
-        text.clear();
-        let size = std::io::Read::take(&mut lines, MAX_LINE as u64)
-            .read_line(&mut text)
-            .map_err(AdminError::failed)?;
-        if size == 0 {
-            return Ok(written);
+    while let Some((table, values)) = next_line(&mut lines)? {
+        if table == NOTICES {
+            link_notice(conn, &values).await?;
+            continue;
         }
-        let (table, values): (String, Vec<serde_json::Value>) =
-            serde_json::from_str(&text).map_err(AdminError::failed)?;
         let Some((table, _)) = OF_A_ROOM.iter().find(|(known, _)| known.name == table) else {
             continue;
         };
@@ -251,37 +271,53 @@ async fn write_archive(
             continue;
         }
         if table.name == tables::ROOMS.name {
-            let key = row[table.at("token_key")].text().unwrap_or_default().to_owned();
-            if admin.store.room_by_token(key.clone()).await?.is_some() {
-                return Err(AdminError::conflict(
-                    format!("there is a room '{key}' again"),
-                    "rename or delete that one first: a token belongs to one room",
-                ));
-            }
+            refuse_taken_token(admin, &row).await?;
         }
         if table.name == tables::FILES.name {
-            let place = table.at("content");
-            let Some(content) = bring_back(admin.keeper(), row[place].text().unwrap_or_default()).await?
-            else {
+            let (id, place) = (row[0].int().unwrap_or(0), table.at("content"));
+            let Some(mut content) = brought.get(&id).cloned().flatten() else {
                 continue;
             };
+            // Only a name that it had before can have been removed meanwhile: the cleanup knew it.
+            if row[place].text() == Some(content.as_str()) {
+                match bring_back_missing(admin.keeper(), &content).await? {
+                    Some(again) => content = again,
+                    None => continue,
+                }
+            }
             row[place] = Value::Text(content);
             // The row stays without its room until the next cleanup.
-            let id = row[0].int().unwrap_or(0);
             conn.run(format!("DELETE FROM files WHERE id = {id} AND room_id IS NULL"))
                 .await?;
         }
         conn.write(table, std::slice::from_ref(&row)).await?;
         written += 1;
     }
+    Ok(written)
 }
 
-fn to_json(row: &RowValues) -> Vec<serde_json::Value> {
+/// Makes a restored message the notice of its case again, unless the case got another notice meanwhile.
+async fn link_notice(conn: &mut Conn, values: &[serde_json::Value]) -> Result<(), AdminError> {
+    let [case, notice] = values else {
+        return Err(AdminError::failed("a notice in the archive is damaged"));
+    };
+    let (Some(case), Some(notice)) = (case.as_i64(), notice.as_i64()) else {
+        return Err(AdminError::failed("a notice in the archive is damaged"));
+    };
+    conn.run(format!(
+        "UPDATE cases SET notice_id = {notice}, shown = 0 WHERE id = {case} AND notice_id IS NULL \
+         AND EXISTS (SELECT 1 FROM messages WHERE id = {notice})"
+    ))
+    .await?;
+    Ok(())
+}
+
+pub(super) fn to_json(row: &RowValues) -> Vec<serde_json::Value> {
     row.iter()
         .map(|value| match value {
             Value::Null => serde_json::Value::Null,
             Value::Int(number) => (*number).into(),
-            // Bits, so that a time comes back as exactly the same number.
+            // Times are written as bits, so that they are restored exactly.
             Value::Real(number) => number.to_bits().into(),
             Value::Text(text) => text.as_str().into(),
             Value::Blob(bytes) => STANDARD.encode(bytes).into(),
@@ -291,17 +327,19 @@ fn to_json(row: &RowValues) -> Vec<serde_json::Value> {
 }
 
 fn from_json(table: &Table, values: &[serde_json::Value]) -> Result<RowValues, AdminError> {
-    let broken = || AdminError::failed(format!("a row of {} in the archive is broken", table.name));
+    let broken = || AdminError::failed(format!("a row of {} in the archive is damaged", table.name));
     if !(table.oldest_width()..=table.columns.len()).contains(&values.len()) {
         return Err(broken());
     }
-    // What came after the archive was written is absent from its rows.
-    let absent = std::iter::repeat(&serde_json::Value::Null);
-    values
+    table
+        .columns
         .iter()
-        .chain(absent)
-        .zip(table.columns)
-        .map(|(value, (_, kind))| {
+        .enumerate()
+        .map(|(at, (column, kind))| {
+            // Columns that were added after the archive was written are absent from its rows.
+            let Some(value) = values.get(at) else {
+                return Ok(table.value_before(column));
+            };
             if value.is_null() {
                 return Ok(Value::Null);
             }
@@ -320,113 +358,12 @@ fn from_json(table: &Table, values: &[serde_json::Value]) -> Result<RowValues, A
         .collect()
 }
 
-/// Where contents of files are, and where they are kept for an undo.
-#[derive(Clone, Copy)]
-pub(crate) struct Keeper<'a> {
-    pub(crate) store: &'a DynStore,
-    /// Folder of the server.
-    pub(crate) folder: &'a Path,
-    pub(crate) contents: &'a BlobStore,
-}
-
-fn kept_path(keeper: Keeper<'_>, content: &str) -> Option<PathBuf> {
-    // Anything but the name of a content is kept from becoming a path.
-    hash_of(content).map(|_| keeper.folder.join(FOLDER).join("files").join(content))
-}
-
-/// Keeps a file's content for an undo; nothing happens when it is gone already.
-pub(super) async fn keep(keeper: Keeper<'_>, content: &str) -> Result<(), AdminError> {
-    let Some(to) = kept_path(keeper, content).filter(|to| !to.exists()) else {
-        return Ok(());
-    };
-    let folder = to.parent().unwrap_or(keeper.folder);
-    std::fs::create_dir_all(folder).map_err(file_error(folder))?;
-    let kept = match keeper.contents.folder_path(content) {
-        Some(from) if !from.exists() => return Ok(()),
-        Some(from) => return link_or_copy(&from, &to),
-        None => keeper.contents.fetch(content, &to).await,
-    };
-    match kept {
-        // A damaged content is not worth keeping; deleting it must be possible.
-        Ok(()) | Err(ContentError::Missing | ContentError::Damaged(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Makes sure that a file's content is in its place, and returns its name there; nothing when it is nowhere any more.
-async fn bring_back(keeper: Keeper<'_>, content: &str) -> Result<Option<String>, AdminError> {
-    let contents = keeper.contents;
-    match kept_path(keeper, content).filter(|from| from.exists()) {
-        Some(from) => Ok(Some(contents.bring_back(content, &from).await?)),
-        None => Ok(contents.exists(content).await?.then(|| content.to_owned())),
-    }
-}
-
-/// Puts the content of a deleted file back; the row as it has to be written, or nothing when the content is gone.
-pub(super) async fn bring_file(keeper: Keeper<'_>, mut file: FileRow) -> Result<Option<FileRow>, AdminError> {
-    let Some(content) = bring_back(keeper, &file.content).await? else {
-        return Ok(None);
-    };
-    file.content = content;
-    Ok(Some(file))
-}
-
-fn link_or_copy(from: &Path, to: &Path) -> Result<(), AdminError> {
-    // Contents never change, so two names may share one; across file systems it is copied.
-    match std::fs::hard_link(from, to) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(_) => std::fs::copy(from, to).map(drop).map_err(file_error(to)),
-    }
-}
-
-/// Where a whole community goes that an import replaces.
-pub(crate) fn replaced_folder(folder: &Path, now: f64) -> PathBuf {
-    folder.join(FOLDER).join(format!("{REPLACED}{now:.0}"))
-}
-
-/// Removes what is older than [`KEEP_DAYS`]; how many files went. For the hourly job of the server.
-pub(crate) fn clean(folder: &Path, now: std::time::SystemTime) -> u64 {
-    let limit = std::time::Duration::from_secs_f64(KEEP_DAYS * 86_400.0);
-    let mut gone = 0;
-    for folder in [folder.join(FOLDER), folder.join(FOLDER).join("files")] {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let old = entry.metadata().is_ok_and(|metadata| {
-                // A hard link has the age of its content: the time it was linked is that of the last status change,
-                // which this platform does not offer everywhere; the older of the two errs on keeping less.
-                metadata.is_file()
-                    && metadata
-                        .modified()
-                        .is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > limit))
-            });
-            if old && std::fs::remove_file(entry.path()).is_ok() {
-                gone += 1;
-            }
-        }
-    }
-    for entry in std::fs::read_dir(folder.join(FOLDER))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        let old = entry.file_name().to_string_lossy().starts_with(REPLACED)
-            && entry
-                .metadata()
-                .and_then(|metadata| metadata.modified())
-                .is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > limit));
-        if old && std::fs::remove_dir_all(entry.path()).is_ok() {
-            gone += 1;
-        }
-    }
-    gone
-}
-
 /// Writes a backup.
 pub(super) async fn backup(act: &OperationContext<'_>, to: &Path) -> Done {
     if !to.is_absolute() {
         return Err(AdminError::usage(
             "the folder of a backup must be an absolute path",
-            "the command makes it one",
+            "write the path from `/` on",
         ));
     }
     if act.dry_run {
@@ -441,7 +378,7 @@ pub(super) async fn backup(act: &OperationContext<'_>, to: &Path) -> Done {
             vec![format!("{total} rows to {}", to.display())],
         ));
     }
-    let source = backups::Source {
+    let source = backups::BackupSource {
         folder: &act.admin.folder,
         files: act.admin.contents(),
         database: &act.admin.database,

@@ -1,11 +1,13 @@
-//! Decisions about held posts and reported messages: the one place where they are permitted and made, whether they
-//! come from a command, from the API or from the moderators' room.
+//! Decisions about held posts and reported messages.
+//!
+//! Decisions are permitted and made here alone, whether they come from a command, from the API or from the
+//! moderators' room.
 
-use super::archive::Keeper;
 use super::gone::Gone;
+use super::keeper::Keeper;
 use super::operation::AdminError;
 use super::people;
-use super::undo::Undo;
+use super::undo_entry::Undo;
 use crate::cache::User;
 use crate::model::verdict::Verdict;
 use crate::store::cases::{Case, CaseKind, Decide, Decided, Deed};
@@ -32,27 +34,27 @@ impl Judge<'_> {
 
 /// Decision to make.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Question<'a> {
+pub(crate) struct DecisionRequest<'a> {
     pub(crate) kind: CaseKind,
     pub(crate) message_id: Id,
     pub(crate) room: &'a RoomRow,
     pub(crate) verdict: Verdict,
     /// By a reaction or reply in the moderators' room.
     pub(crate) in_room: bool,
-    /// Unix seconds.
+    /// Time of the decision, Unix seconds.
     pub(crate) now: f64,
 }
 
 /// Result of a decision.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Done.
+    /// The decision was carried out.
     Done(Box<Settled>),
-    /// It was decided before.
+    /// The case was decided before.
     Already(Box<Case>),
     /// There is nothing to decide.
     Nothing,
-    /// This moderator may not decide so, with the reason.
+    /// The moderator may not decide this, with the reason.
     Forbidden(&'static str),
 }
 
@@ -63,7 +65,7 @@ pub(crate) struct Settled {
     pub(crate) log: Id,
     /// Entry of the log.
     pub(crate) entry: LogEntry,
-    /// The author.
+    /// Author of the post.
     pub(crate) author: UserFull,
     /// The held post that is shown now.
     pub(crate) shown: Option<HeldRow>,
@@ -104,9 +106,9 @@ pub(crate) fn permit(
 pub(crate) async fn decide(
     keeper: Keeper<'_>,
     judge: Judge<'_>,
-    question: Question<'_>,
+    question: DecisionRequest<'_>,
 ) -> Result<Outcome, AdminError> {
-    let Question {
+    let DecisionRequest {
         kind,
         message_id,
         room,
@@ -174,7 +176,7 @@ pub(crate) async fn decide(
     })
 }
 
-/// Changes of a decision, and the plan that takes them back.
+/// Changes of a decision, and the plan that undoes them.
 struct Plan {
     deed: Deed,
     permissions: Option<(Id, PermissionPatch)>,
@@ -183,7 +185,7 @@ struct Plan {
 
 async fn plan(
     keeper: Keeper<'_>,
-    question: &Question<'_>,
+    question: &DecisionRequest<'_>,
     author: &UserFull,
     held: Option<&HeldRow>,
 ) -> Result<Plan, AdminError> {
@@ -218,7 +220,7 @@ async fn plan(
             messages.sort_unstable();
             messages.dedup();
             let gone = Gone::look(keeper, messages.clone(), false).await?;
-            let bans = store.bans().await?;
+            let bans = store.bans_of(author.user.id).await?;
             let rights = people::rights(author, Some(std::slice::from_ref(room)), &bans);
             let undo = Undo::Several {
                 parts: vec![Undo::Rights {
@@ -251,7 +253,7 @@ async fn already(
 }
 
 /// Deletes messages of a room; a ban keeps the author from it.
-fn erase(messages: &[Id], author: &UserFull, question: &Question<'_>) -> Deed {
+fn erase(messages: &[Id], author: &UserFull, question: &DecisionRequest<'_>) -> Deed {
     let room_id = question.room.id;
     let (bans, until) = match question.verdict {
         Verdict::Ban(seconds) => (
@@ -272,7 +274,7 @@ fn erase(messages: &[Id], author: &UserFull, question: &Question<'_>) -> Deed {
 fn action(kind: CaseKind, verdict: Verdict) -> &'static str {
     match (kind, verdict) {
         (_, Verdict::Ban(_)) => "ban",
-        (CaseKind::Held, Verdict::Reject) => "refuse",
+        (CaseKind::Held, Verdict::Reject) => "reject",
         (CaseKind::Held, _) => "approve",
         (_, Verdict::Reject) => "report_delete",
         _ => "report_keep",
@@ -286,7 +288,7 @@ fn detail(kind: CaseKind, verdict: Verdict, message_id: Id) -> String {
     };
     match verdict {
         Verdict::Approve if kind == CaseKind::Held => format!("message {message_id}"),
-        Verdict::Trust => format!("message {message_id}; the author writes without approval from now on"),
+        Verdict::Trust => format!("message {message_id}; the author's posts no longer need approval"),
         Verdict::Approve => format!("reported message {message_id} stays"),
         Verdict::Reject | Verdict::Ban(None) => format!("{what} {message_id}"),
         Verdict::Ban(Some(seconds)) => format!("{what} {message_id}, for {seconds} seconds"),

@@ -1,27 +1,75 @@
-//! What one command takes away, with everything that goes along, and its way back.
+//! Everything that one command removes, including what is removed along with it, and how it is restored.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::{self, Keeper};
-use super::exec::count;
+use super::keeper::{self, Keeper};
 use super::operation::AdminError;
+use super::words::{count, time};
 use crate::store::operation::{Erase, KeptBan, KeptLetter, KeptReaction, Returning};
 use crate::store::{FileRow, Id, RoomRow};
 
 /// A pin as it was: room, message, who pinned it, when.
 pub(super) type KeptPin = (Id, Id, Id, f64);
-/// A post that waited for approval: room, message, why, since when.
+/// A post that waited for approval: room, message, reason, and the time since when it waited.
 type KeptHeld = (Id, Id, String, f64);
 
-/// Most direct messages that one command takes away, and the bytes of their bodies.
+/// Maximum number of direct messages that one command removes, and of the bytes of their bodies.
 const MAX_LETTERS: usize = 50_000;
 const MAX_LETTER_BYTES: usize = 32 << 20;
-/// Messages that one command deletes at most: more is a job for `retention_days` or a ban.
+/// Maximum number of messages that one command deletes: more is a job for `retention_days` or a ban.
 pub(super) const MAX_DELETED: usize = 100_000;
 
-/// What a deletion takes along, as the audit log keeps it.
+/// Lifetime of files that come back. A file whose time is over, or nearly so, would be gone in seconds: it gets the whole
+/// time of a new file.
+#[derive(Debug)]
+pub(super) struct Lifetime {
+    now: f64,
+    /// Time at which a file of now expires; `None` = never.
+    whole: Option<f64>,
+    extended: u64,
+}
+
+impl Lifetime {
+    /// Lifetime of files by `[files] expiry_days`.
+    pub(super) fn new(now: f64, expiry_days: f64) -> Self {
+        Self {
+            now,
+            whole: (expiry_days > 0.0).then_some(now + expiry_days * 86_400.0),
+            extended: 0,
+        }
+    }
+
+    /// Time at which a file expires that was to expire at `former`. A file that was deleted already stays so.
+    pub(super) fn of(&mut self, former: Option<f64>) -> Option<f64> {
+        match former {
+            Some(at) if at > 0.0 && at < self.now + 86_400.0 && self.whole.is_none_or(|whole| whole > at) => {
+                self.extended += 1;
+                self.whole
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn of_file(&mut self, file: FileRow) -> FileRow {
+        FileRow {
+            expiry: self.of(file.expiry),
+            ..file
+        }
+    }
+
+    /// Says which files stay longer than they would have.
+    pub(super) fn line(&self) -> Option<String> {
+        let files = count(self.extended, "file");
+        (self.extended > 0).then(|| match self.whole {
+            Some(at) => format!("{files} would have expired by now: kept until {}", time(at)),
+            None => format!("{files} would have expired by now: kept permanently"),
+        })
+    }
+}
+
+/// Everything that a deletion removes, as the audit log keeps it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Gone {
@@ -38,7 +86,7 @@ pub(crate) struct Gone {
     pub(super) bans: Vec<KeptBan>,
 }
 
-/// Which acts of people: rooms (`None` = all, direct messages included), and the span of time.
+/// Extent of acts: rooms (`None` = all, direct messages included), and the span of time.
 #[derive(Debug, Clone)]
 pub(super) struct Extent {
     pub(super) rooms: Option<Vec<Id>>,
@@ -61,7 +109,7 @@ impl Extent {
     }
 }
 
-/// What people did in an extent: as it is kept for the undo, and as the store takes it away.
+/// Acts of people in an extent: as they are kept for the undo, and as the store removes them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Trace {
     pub(super) gone: Gone,
@@ -70,7 +118,7 @@ pub(super) struct Trace {
     pub(super) files: u64,
     /// Reactions that these people gave.
     pub(super) given: u64,
-    /// How many posts each person has there.
+    /// Number of posts of each person in the extent.
     pub(super) posts: std::collections::HashMap<Id, u64>,
 }
 
@@ -99,7 +147,7 @@ pub(super) async fn trace(
     files.retain(|file| !known.contains(&file.id) && file.room_id.is_none_or(|room| extent.has(room)));
     for file in &files {
         if !dry_run {
-            archive::keep(keeper, &file.content).await?;
+            keeper::keep(keeper, &file.content).await?;
         }
     }
     trace.erase.files = files.iter().map(|file| file.id).collect();
@@ -125,7 +173,7 @@ pub(super) async fn trace(
                 format!(
                     "these are more than {MAX_LETTERS} direct messages or {MAX_LETTER_BYTES} bytes of them"
                 ),
-                "take a shorter span of time with --since and --until",
+                "choose a shorter time with --since and --until",
             ));
         }
         trace.erase.letters = letters
@@ -142,7 +190,7 @@ pub(super) fn too_many(messages: usize) -> Result<(), AdminError> {
     if messages > MAX_DELETED {
         return Err(AdminError::usage(
             format!("these are {messages} messages; one command deletes at most {MAX_DELETED}"),
-            "take a shorter span of time or fewer rooms",
+            "choose a shorter time or fewer rooms",
         ));
     }
     Ok(())
@@ -155,6 +203,21 @@ impl Gone {
             files: vec![file],
             ..Self::default()
         }
+    }
+
+    /// Returns true if nothing is to be restored.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The messages whose pins come back.
+    pub(super) fn pinned(&self) -> impl Iterator<Item = Id> + '_ {
+        self.pins.iter().map(|pin| pin.1)
+    }
+
+    /// Keeps the pins of messages of which this is true.
+    pub(super) fn retain_pins(&mut self, mut keep: impl FnMut(Id) -> bool) {
+        self.pins.retain(|pin| keep(pin.1));
     }
 
     /// Reactions alone.
@@ -173,7 +236,7 @@ impl Gone {
         }
     }
 
-    /// Looks at messages before they are deleted, and keeps the contents of their files unless it is only tried.
+    /// Reads messages before they are deleted, and keeps the contents of their files except in a dry run.
     pub(crate) async fn look(
         keeper: Keeper<'_>,
         messages: Vec<Id>,
@@ -192,7 +255,7 @@ impl Gone {
             });
         }
         for file in &files {
-            archive::keep(keeper, &file.content).await?;
+            keeper::keep(keeper, &file.content).await?;
         }
         let held = store.held_among(messages.clone()).await?;
         Ok(Self {
@@ -208,11 +271,16 @@ impl Gone {
         })
     }
 
-    /// Brings everything back that can be, in one transaction; what came, in words.
-    pub(super) async fn restore(&self, keeper: Keeper<'_>) -> Result<Vec<String>, AdminError> {
+    /// Restores everything that can be restored, in one transaction; returns the results in words.
+    pub(super) async fn restore(
+        &self,
+        keeper: Keeper<'_>,
+        lifetime: &mut Lifetime,
+    ) -> Result<Vec<String>, AdminError> {
         let mut files = Vec::with_capacity(self.files.len());
         for file in &self.files {
-            files.extend(archive::bring_file(keeper, file.clone()).await?);
+            let file = keeper::bring_file(keeper, file.clone()).await?;
+            files.extend(file.map(|file| lifetime.of_file(file)));
         }
         let brought = keeper
             .store

@@ -1,19 +1,19 @@
 //! Messages and files: listing, deleting, approving.
 
-use super::archive;
-use super::decide::{self, Judge, Outcome, Question};
-use super::exec::{Done, OperationContext, count, one_token, place_words, time};
+use super::context::{Done, OperationContext};
+use super::decide::{self, DecisionRequest, Judge, Outcome};
 use super::gone::{self, Extent, Gone, too_many};
 use super::names;
-use super::operation::{AdminError, Answer, Place};
-use super::undo::Undo;
+use super::operation::{AdminError, Answer, RoomScope};
+use super::undo_entry::Undo;
+use super::words::{count, one_token, place_words, time};
 use crate::guard::inspect;
 use crate::model::verdict::Verdict;
 use crate::store::Id;
 use crate::store::cases::CaseKind;
 use crate::store::operation::{Erase, MessageQuery, PlainMessage};
 
-/// Messages looked at in one go when searching.
+/// Messages read at a time when searching.
 const PAGE: i64 = 500;
 
 fn shown(message: &PlainMessage) -> (String, &'static str) {
@@ -30,19 +30,17 @@ fn shown(message: &PlainMessage) -> (String, &'static str) {
     (text, mark)
 }
 
+/// Returns the beginning of a text on one line.
 fn one_line(text: &str) -> String {
-    let mut line: String = text
-        .chars()
-        .take(120)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let begin: String = text.chars().take(120).collect();
+    let mut line = ackpost_platform::text::one_line(&begin);
     if text.chars().nth(120).is_some() {
         line.push('…');
     }
     line
 }
 
-/// Which messages of a room are listed; what is `None` does not matter.
+/// Selection of messages of a room; `None` sets no limit.
 pub(super) struct Chosen {
     pub(super) since: Option<f64>,
     pub(super) until: Option<f64>,
@@ -81,7 +79,7 @@ pub(super) async fn list(
         .iter()
         .map(|message| message.session_id.clone())
         .collect();
-    let known = names::by_id(act, people).await?;
+    let known = names::by_id(&act.admin.store, &act.admin.key, people).await?;
     let mut lines = Vec::with_capacity(messages.len());
     let mut data = Vec::with_capacity(messages.len());
     for message in &messages {
@@ -109,7 +107,8 @@ pub(super) async fn list(
     ))
 }
 
-/// Deletes messages with everything that goes along and writes the log, in one transaction; how many.
+/// Deletes messages with everything that belongs to them and writes the log, in one transaction; returns their
+/// number.
 async fn delete_some(
     act: &OperationContext<'_>,
     found: &[(Id, Id)],
@@ -140,7 +139,7 @@ async fn delete_some(
     Ok((erased.messages.len() as u64, erased.log))
 }
 
-/// What became of messages, or would without `--dry-run`.
+/// Returns the words that report deleted messages; with `--dry-run`, those that would be deleted.
 fn deleted(act: &OperationContext<'_>) -> &'static str {
     if act.dry_run {
         " would be deleted"
@@ -226,7 +225,7 @@ pub(super) async fn delete(
 pub(super) async fn delete_all(
     act: &OperationContext<'_>,
     user: &str,
-    place: &Place,
+    place: &RoomScope,
     reactions: bool,
     (since, until): (Option<f64>, Option<f64>),
 ) -> Done {
@@ -279,15 +278,15 @@ pub(super) async fn delete_all(
 
 pub(super) async fn delete_containing(
     act: &OperationContext<'_>,
-    place: &Place,
+    place: &RoomScope,
     text: &str,
     (since, until): (Option<f64>, Option<f64>),
 ) -> Done {
     let phrase = text.to_lowercase();
     if phrase.trim().chars().count() < 3 {
         return Err(AdminError::usage(
-            "a phrase has at least three characters",
-            "write more of it: a short one is in every second message",
+            "the phrase must have at least three characters",
+            "write a longer phrase: a short one matches too many messages",
         ));
     }
     let rooms = match act.rooms(place).await? {
@@ -385,7 +384,7 @@ pub(super) async fn decide(act: &OperationContext<'_>, id: Id, verdict: Verdict)
     let mut undo = None;
     if !act.dry_run {
         let room = act.room(&row.token).await?;
-        let question = Question {
+        let question = DecisionRequest {
             kind: CaseKind::Held,
             message_id: id,
             room: &room,
@@ -397,7 +396,7 @@ pub(super) async fn decide(act: &OperationContext<'_>, id: Id, verdict: Verdict)
             Outcome::Done(settled) => {
                 undo = Some(settled.log);
                 if let Some(guard) = &act.admin.guard {
-                    guard.tell_settled(&settled);
+                    guard.tell_settled(&settled.entry, settled.shown.as_ref());
                 }
             }
             Outcome::Already(_) | Outcome::Nothing | Outcome::Forbidden(_) => return Err(gone()),
@@ -405,7 +404,7 @@ pub(super) async fn decide(act: &OperationContext<'_>, id: Id, verdict: Verdict)
     }
     let what = match verdict {
         Verdict::Approve | Verdict::Trust => format!("is shown in {}", row.token),
-        Verdict::Reject | Verdict::Ban(_) => "is refused".to_owned(),
+        Verdict::Reject | Verdict::Ban(_) => "is rejected".to_owned(),
     };
     let data = serde_json::json!({ "id": id, "room": row.token, "session_id": row.session_id });
     let lines = vec![format!("message {id} of {} {what}", row.session_id)];
@@ -428,7 +427,7 @@ pub(super) async fn files(act: &OperationContext<'_>, room: &str, limit: u32) ->
     for row in &rows {
         let until = row
             .expiry
-            .map_or_else(|| "for good".to_owned(), |at| format!("until {}", time(at)));
+            .map_or_else(|| "permanently".to_owned(), |at| format!("until {}", time(at)));
         let name = row.filename.as_deref().unwrap_or("-");
         lines.push(format!(
             "{:>8}  {:>10} bytes  {}  {until}  {}",
@@ -450,7 +449,7 @@ pub(super) async fn files(act: &OperationContext<'_>, room: &str, limit: u32) ->
 pub(super) async fn file_delete(act: &OperationContext<'_>, id: i64) -> Done {
     let Some(file) = act.admin.store.any_file(id).await? else {
         return Err(AdminError::not_found(
-            format!("there is no file {id}"),
+            format!("file {id} does not exist"),
             "`ackpost server file list` shows the numbers",
         ));
     };
@@ -458,17 +457,14 @@ pub(super) async fn file_delete(act: &OperationContext<'_>, id: i64) -> Done {
     let detail = format!("{} ({} bytes)", one_line(&name), file.size);
     let mut undo = None;
     if !act.dry_run {
-        archive::keep(act.admin.keeper(), &file.content).await?;
-        act.admin.store.set_file_expiry(id, Some(0.0)).await?;
+        super::keeper::keep(act.admin.keeper(), &file.content).await?;
+        let plan = Undo::File { file };
+        let entry = act.entry("file_delete", None, &id.to_string(), detail.clone(), Some(&plan));
+        let deleted = act.admin.store.set_file_expiry(id, Some(0.0));
         undo = act
-            .log(
-                "file_delete",
-                None,
-                &id.to_string(),
-                detail.clone(),
-                Some(Undo::File { file }),
-            )
-            .await?;
+            .logged(deleted, move |is_gone| is_gone.then(|| entry.clone()))
+            .await?
+            .1;
     }
     Ok(Answer {
         changed: 1,

@@ -1,11 +1,12 @@
-//! The moderators' room: opening, closing, and how much waits there.
+//! The moderators' room: opening it, closing it, and the number of waiting cases.
 
 use session_protocol::RoomToken;
 
-use super::exec::{Done, OperationContext, count};
+use super::context::{Done, OperationContext};
 use super::operation::{AdminError, Answer};
 use super::rooms;
-use super::undo::Undo;
+use super::undo_entry::Undo;
+use super::words::count;
 use crate::store::{Id, NewRoom, RoomDefaults, RoomPatch, RoomRow};
 
 const NOBODY: RoomDefaults = RoomDefaults {
@@ -20,7 +21,7 @@ async fn current(act: &OperationContext<'_>) -> Result<Option<RoomRow>, AdminErr
     Ok(rooms.into_iter().find(|room| room.for_moderators))
 }
 
-/// Makes the room; nobody but moderators is let in.
+/// Makes the room, which only moderators can enter.
 async fn make(act: &OperationContext<'_>, token: &str) -> Result<Id, AdminError> {
     let new = NewRoom {
         token: token.to_owned(),
@@ -33,7 +34,7 @@ async fn make(act: &OperationContext<'_>, token: &str) -> Result<Id, AdminError>
         .store
         .create_room(new)
         .await?
-        .ok_or_else(|| AdminError::conflict(format!("there is a room '{token}' already"), "try again"))
+        .ok_or_else(|| AdminError::conflict(format!("room `{token}` already exists"), "try again"))
 }
 
 /// Takes all permissions of members from a former moderators' room: they had no effect while it was one.
@@ -53,7 +54,7 @@ async fn close(act: &OperationContext<'_>, room_id: Id) -> Result<(), AdminError
 pub(super) async fn on(act: &OperationContext<'_>, token: &str) -> Done {
     RoomToken::new(token).map_err(|error| {
         AdminError::usage(
-            format!("'{token}' is no room token: {error}"),
+            format!("`{token}` is not a valid room token: {error}"),
             "a token has letters, digits, _ and -, at most 64",
         )
     })?;
@@ -62,13 +63,13 @@ pub(super) async fn on(act: &OperationContext<'_>, token: &str) -> Done {
     if let Some(room) = &room {
         if room.for_moderators {
             return Err(AdminError::conflict(
-                format!("'{token}' is the moderators' room already"),
+                format!("`{token}` is the moderators' room already"),
                 "`ackpost server moderation status` shows what waits there",
             ));
         }
         if room.defaults.read || room.defaults.accessible || room.defaults.write {
             return Err(AdminError::conflict(
-                format!("members use the room '{token}'"),
+                format!("members use the room `{token}`"),
                 "name a room that does not exist yet; `on` makes it",
             ));
         }
@@ -81,20 +82,14 @@ pub(super) async fn on(act: &OperationContext<'_>, token: &str) -> Done {
             let made = make(act, token).await?;
             (made, Some(made))
         };
-        act.admin.store.set_moderators_room(Some(room_id)).await?;
         let plan = Undo::ModeratorsRoom {
             before: before.map(|room| room.id),
             made,
         };
-        undo = act
-            .log(
-                "moderation_on",
-                Some(token),
-                token,
-                "moderators' room".to_owned(),
-                Some(plan),
-            )
-            .await?;
+        let detail = "moderators' room".to_owned();
+        let entry = act.entry("moderation_on", Some(token), token, detail, Some(&plan));
+        let set = act.admin.store.set_moderators_room(Some(room_id));
+        undo = act.logged(set, move |()| Some(entry.clone())).await?.1;
     }
     let link = rooms::link(act, token);
     let lines = vec![
@@ -112,28 +107,22 @@ pub(super) async fn on(act: &OperationContext<'_>, token: &str) -> Done {
 pub(super) async fn off(act: &OperationContext<'_>) -> Done {
     let Some(room) = current(act).await? else {
         return Err(AdminError::not_found(
-            "there is no moderators' room",
+            "no moderators' room is set",
             "`ackpost server moderation on` opens one",
         ));
     };
     let mut undo = None;
     if !act.dry_run {
-        act.admin.store.set_moderators_room(None).await?;
-        close(act, room.id).await?;
         let plan = Undo::ModeratorsRoom {
             before: Some(room.id),
             made: None,
         };
         let token = &room.token;
-        undo = act
-            .log(
-                "moderation_off",
-                Some(token),
-                token,
-                "moderators' room".to_owned(),
-                Some(plan),
-            )
-            .await?;
+        let detail = "moderators' room".to_owned();
+        let entry = act.entry("moderation_off", Some(token), token, detail, Some(&plan));
+        let set = act.admin.store.set_moderators_room(None);
+        undo = act.logged(set, move |()| Some(entry.clone())).await?.1;
+        close(act, room.id).await?;
     }
     let lines = vec![format!(
         "the room {} is no longer the moderators' room; nothing appears there, and only moderators of the server see it",
@@ -171,12 +160,16 @@ pub(super) async fn back(
     Ok(lines)
 }
 
-/// Shows the moderators' room and how much waits.
+/// Shows the moderators' room and the number of waiting cases.
 pub(super) async fn status(act: &OperationContext<'_>) -> Done {
     let room = current(act).await?;
     let waits = act.admin.store.moderation().await?;
     let link = room.as_ref().and_then(|room| rooms::link(act, &room.token));
-    let account = act.admin.live.as_ref().map(|live| live.account());
+    let account = act
+        .admin
+        .live
+        .as_ref()
+        .map(|_| act.admin.account.id().to_string());
     let shown = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let token = room.as_ref().map(|room| room.token.clone());
     let held = u64::try_from(waits.held).unwrap_or_default();

@@ -1,17 +1,24 @@
 //! People by what is shown of them: display names, short ids, and the numbers of their messages.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
-use super::exec::OperationContext;
+use session_protocol::blind::Blinder;
+use session_protocol::person::{self, PersonRef, ShortId};
+use session_protocol::{ServerKey, SessionId};
+
 use super::operation::AdminError;
+use crate::account;
 use crate::guard::inspect;
 use crate::store::operation::PeopleQuery;
-use crate::store::{Id, UserFull};
+use crate::store::{DynStore, Id, UserFull};
 
-/// People looked at in one go while searching for a name.
+/// People read at a time while searching for a name.
 const PAGE: i64 = 1_000;
-/// The most people looked at, the most recently active first.
+/// Maximum number of people searched, the most recently active first.
 const MAX_SEARCHED: i64 = 100_000;
+/// People whose earlier posts are read at a time.
+const NAMELESS: usize = 64;
 /// Candidates named when a text fits several people.
 const MAX_NAMED: usize = 10;
 /// Most people that one command takes.
@@ -24,85 +31,110 @@ pub(super) fn name_in(data: &[u8]) -> String {
     name.trim().to_owned()
 }
 
-/// Display names of people by database id, from the latest post of each.
-pub(super) async fn by_number(
-    act: &OperationContext<'_>,
-    users: Vec<Id>,
-) -> Result<HashMap<Id, String>, AdminError> {
-    let posts = act.admin.store.latest_posts(users).await?;
-    Ok(posts
-        .into_iter()
-        .map(|(id, data)| (id, name_in(&data)))
-        .filter(|(_, name)| !name.is_empty())
-        .collect())
+/// Display names of people by database id, from the latest post of each that has a name.
+pub(super) async fn by_number(store: &DynStore, users: Vec<Id>) -> Result<HashMap<Id, String>, AdminError> {
+    let posts = store.latest_posts(users).await?;
+    let mut names = HashMap::new();
+    let mut nameless = Vec::new();
+    for (id, data) in posts {
+        let name = name_in(&data);
+        if name.is_empty() {
+            nameless.push(id);
+        } else {
+            names.insert(id, name);
+        }
+    }
+    // A person of that name stays one although the latest post, such as one from a script, has none.
+    for part in nameless.chunks(NAMELESS) {
+        for (id, data) in store.earlier_posts(part.to_vec()).await? {
+            if let Entry::Vacant(unknown) = names.entry(id) {
+                let name = name_in(&data);
+                if !name.is_empty() {
+                    unknown.insert(name);
+                }
+            }
+        }
+    }
+    Ok(names)
 }
 
-/// Display names of people by shown id.
+/// Display names of people by the ids under which they are or were shown.
 pub(super) async fn by_id(
-    act: &OperationContext<'_>,
+    store: &DynStore,
+    server: &ServerKey,
     mut wanted: Vec<String>,
 ) -> Result<HashMap<String, String>, AdminError> {
     wanted.sort_unstable();
     wanted.dedup();
-    let known = act.admin.store.ids_of(wanted).await?;
-    let mut names = by_number(act, known.iter().map(|(id, _)| *id).collect()).await?;
+    let mut known = store.ids_of(wanted.clone()).await?;
+    let shown: HashSet<&str> = known.iter().map(|(_, session_id)| session_id.as_str()).collect();
+    wanted.retain(|id| !shown.contains(id.as_str()));
+    known.extend(by_former_id(store, server, wanted).await?);
+    let names = by_number(store, known.iter().map(|(id, _)| *id).collect()).await?;
     Ok(known
         .into_iter()
-        .filter_map(|(id, session_id)| Some((session_id, names.remove(&id)?)))
+        .filter_map(|(id, session_id)| Some((session_id, names.get(&id)?.clone())))
         .collect())
 }
 
-/// Head and tail of a short id such as `15e5…b6fe`, as apps and pages show it; `...` and `..` mean the same.
-fn short(text: &str) -> Option<(String, String)> {
-    let (head, tail) = text
-        .split_once('…')
-        .or_else(|| text.split_once("..."))
-        .or_else(|| text.split_once(".."))?;
-    let hex = |part: &str| part.len() <= 66 && part.chars().all(|c| c.is_ascii_hexdigit());
-    let fits = head.len() >= 2 && hex(head) && hex(tail) && head.len() + tail.len() >= 4;
-    fits.then(|| (head.to_ascii_lowercase(), tail.to_ascii_lowercase()))
+/// Returns the people who were shown under these ids before.
+async fn by_former_id(
+    store: &DynStore,
+    server: &ServerKey,
+    wanted: Vec<String>,
+) -> Result<Vec<(Id, String)>, AdminError> {
+    let blinder = Blinder::new(server);
+    let keys: Vec<(String, String)> = wanted
+        .into_iter()
+        .filter_map(|text| Some((account::key(&blinder, &text.parse::<SessionId>().ok()?), text)))
+        .collect();
+    let known = store
+        .known_keys(keys.iter().map(|(key, _)| key.clone()).collect())
+        .await?;
+    let people: HashMap<String, Id> = known.into_iter().map(|row| (row.key, row.user_id)).collect();
+    Ok(keys
+        .into_iter()
+        .filter_map(|(key, text)| Some((*people.get(&key)?, text)))
+        .collect())
 }
 
-/// The number of a message: `123` or `#123`.
-fn number(text: &str) -> Option<Id> {
-    let digits = text.strip_prefix('#').unwrap_or(text);
-    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().ok()).flatten()
-}
-
-/// The one person that a text other than a whole id means.
-pub(super) async fn find(act: &OperationContext<'_>, text: &str) -> Result<UserFull, AdminError> {
-    let store = &act.admin.store;
-    let found = if let Some((head, tail)) = short(text) {
-        store.users_like(head, tail, 1_000).await?
-    } else if let Some(id) = number(text) {
-        let Some(author) = store.author_of(id).await? else {
-            return Err(AdminError::not_found(
-                format!("there is no message {id}"),
-                "`ackpost server message list` shows the numbers; `name:TEXT` means somebody of that name",
-            ));
-        };
-        vec![(author, String::new())]
-    } else {
-        named(act, text.strip_prefix("name:").unwrap_or(text)).await?
+/// Finds the one person meant by a text that is not a whole id.
+pub(super) async fn find(store: &DynStore, text: &str, person: PersonRef) -> Result<UserFull, AdminError> {
+    let found = match person {
+        PersonRef::Id(id) => store.ids_of(vec![id.to_string()]).await?,
+        PersonRef::Short(ShortId { head, tail }) => store.users_like(head, tail, 1_000).await?,
+        PersonRef::Message(id) => {
+            let author = match Id::try_from(id) {
+                Ok(id) => store.author_of(id).await?,
+                Err(_) => None,
+            };
+            let Some(author) = author else {
+                return Err(AdminError::not_found(
+                    format!("message {id} does not exist"),
+                    "`ackpost server message list` shows the numbers; `name:TEXT` means somebody of that name",
+                ));
+            };
+            vec![(author, String::new())]
+        }
+        PersonRef::Name(name) => named(store, &name).await?,
     };
     let [(id, _)] = found[..] else {
-        return Err(several(act, text, found).await);
+        return Err(several(store, text, found).await);
     };
     store
         .user_by_id(id)
         .await?
-        .ok_or_else(|| AdminError::not_found(format!("`{text}` is gone"), "list the people again"))
+        .ok_or_else(|| AdminError::not_found(format!("`{text}` no longer exists"), "list the people again"))
 }
 
-/// Everybody whose latest post shows this name, without regard to case.
-async fn named(act: &OperationContext<'_>, name: &str) -> Result<Vec<(Id, String)>, AdminError> {
+/// Returns everybody whose latest post with a name shows this one, without regard to case.
+async fn named(store: &DynStore, name: &str) -> Result<Vec<(Id, String)>, AdminError> {
     let wanted = name.trim().to_lowercase();
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
     let found = search(
-        act,
+        store,
         PeopleQuery::all(),
         |known| known.to_lowercase() == wanted,
         MAX_NAMED + 1,
@@ -116,7 +148,7 @@ async fn named(act: &OperationContext<'_>, name: &str) -> Result<Vec<(Id, String
 
 /// People whose name fits, the most recently active first, with their names.
 pub(super) async fn search(
-    act: &OperationContext<'_>,
+    store: &DynStore,
     mut query: PeopleQuery,
     fits: impl Fn(&str) -> bool,
     limit: usize,
@@ -124,10 +156,10 @@ pub(super) async fn search(
     let mut found = Vec::new();
     query.limit = PAGE;
     while query.skip < MAX_SEARCHED && found.len() < limit {
-        let page = act.admin.store.people(query.clone()).await?;
+        let page = store.people(query.clone()).await?;
         let last = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
         query.skip += PAGE;
-        let mut names = by_number(act, page.iter().map(|row| row.id).collect()).await?;
+        let mut names = by_number(store, page.iter().map(|row| row.id).collect()).await?;
         for row in page {
             if let Some(name) = names.remove(&row.id).filter(|name| fits(name)) {
                 found.push((row, name));
@@ -141,8 +173,8 @@ pub(super) async fn search(
     Ok(found)
 }
 
-/// The error for a text that fits nobody, or several people, whom it names.
-async fn several(act: &OperationContext<'_>, text: &str, found: Vec<(Id, String)>) -> AdminError {
+/// Returns the error for a text that fits nobody, or several people, whom it names.
+async fn several(store: &DynStore, text: &str, found: Vec<(Id, String)>) -> AdminError {
     if found.is_empty() {
         return AdminError::not_found(
             format!("nobody is known as `{text}`"),
@@ -150,7 +182,7 @@ async fn several(act: &OperationContext<'_>, text: &str, found: Vec<(Id, String)
              `ackpost server user list` shows people",
         );
     }
-    let names = by_number(act, found.iter().map(|(id, _)| *id).take(MAX_NAMED).collect())
+    let names = by_number(store, found.iter().map(|(id, _)| *id).take(MAX_NAMED).collect())
         .await
         .unwrap_or_default();
     let list: Vec<String> = found
@@ -168,54 +200,20 @@ async fn several(act: &OperationContext<'_>, text: &str, found: Vec<(Id, String)
     )
 }
 
-/// The texts for people in an operation: one, or several on lines of their own; empty lines and `#` comments are left out.
+/// The texts for people in an operation: one, or several on their own lines, with comments.
 pub(super) fn texts(user: &str) -> Result<Vec<&str>, AdminError> {
-    let comment = |line: &str| line.starts_with('#') && number(line).is_none();
-    let all: Vec<&str> = user
-        .lines()
-        .map(|line| line.split_once("  #").map_or(line, |(id, _)| id).trim())
-        .filter(|line| !line.is_empty() && !comment(line))
-        .collect();
+    let all: Vec<&str> = person::lines(user).collect();
     if all.is_empty() {
         return Err(AdminError::usage(
-            "nobody is named",
+            "no person is given",
             "give an id, a short id, a display name or the number of a message",
         ));
     }
     if all.len() > MAX_PEOPLE {
         return Err(AdminError::usage(
-            format!("{} people are named", all.len()),
+            format!("{} people are given", all.len()),
             format!("one command takes at most {MAX_PEOPLE}"),
         ));
     }
     Ok(all)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn short_ids_and_numbers_are_told_from_names() {
-        let parts = |head: &str, tail: &str| Some((head.to_owned(), tail.to_owned()));
-        assert_eq!(short("15e5…b6fe"), parts("15e5", "b6fe"));
-        assert_eq!(short("15E5...B6FE"), parts("15e5", "b6fe"));
-        assert_eq!(short("15e5..b6fe"), parts("15e5", "b6fe"));
-        assert_eq!(short("15e5ab…"), parts("15e5ab", ""));
-        for name in ["Bob…", "…", "15…", "15%…b6fe", "Bob", "a..z"] {
-            assert_eq!(short(name), None, "{name}");
-        }
-        assert_eq!(
-            (number("12"), number("#12"), number("12a"), number("#")),
-            (Some(12), Some(12), None, None)
-        );
-        assert_eq!(number("99999999999999999999999"), None);
-    }
-
-    #[test]
-    fn files_of_ids_have_comments() {
-        let list = texts("15aa…bbbb\n# raiders\n\n  Bob  # seen on Monday\n#12\n").expect("texts");
-        assert_eq!(list, ["15aa…bbbb", "Bob", "#12"]);
-        assert!(texts("\n# nobody\n").is_err());
-    }
 }

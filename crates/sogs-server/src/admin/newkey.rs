@@ -1,25 +1,27 @@
-//! Another key for a community whose key was stolen or lost. Rooms and messages stay; links and people's ids change.
+//! A new key for a community whose key was stolen or lost.
+//!
+//! Rooms and messages stay; links and people's ids change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::exec::{OperationContext, unix_now};
+use super::context::OperationContext;
 use super::operation::AdminError;
-use super::socket::SOCKET;
-use super::undo::Undo;
+use super::undo_entry::Undo;
+use crate::clock::unix_now;
 use crate::config::Config;
 use crate::key::{load_key, load_or_create_key};
 use crate::store;
 use crate::store::operation::LogEntry;
 
-/// What another key changes.
+/// Result of giving the server another key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NewKey {
     /// The former public key, if the database or the key file knows it.
     pub former: Option<String>,
-    /// Where the former key file is kept.
+    /// Path at which the former key file is kept.
     pub kept: Option<PathBuf>,
     /// The public key now; none when it was only tried.
     pub public_key: Option<String>,
@@ -41,7 +43,7 @@ fn renamed(from: &Path, to: &Path) -> Result<(), AdminError> {
 pub async fn new_key(folder: &Path, actor: &str, dry_run: bool) -> Result<NewKey, AdminError> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     let config = Config::load(&folder)?;
-    if tokio::net::UnixStream::connect(folder.join(SOCKET)).await.is_ok() {
+    if super::socket::is_served(&folder).await {
         return Err(running());
     }
     config.check_database()?;
@@ -83,7 +85,7 @@ async fn change(
         renamed(&path, kept)?;
     } else if path.exists() {
         return Err(AdminError::conflict(
-            format!("{} is there and is no key", path.display()),
+            format!("{} exists and does not hold a key", path.display()),
             "move it out of the way first",
         ));
     }
@@ -109,7 +111,7 @@ async fn change(
     Ok(report)
 }
 
-/// Puts a former key back; what is so now, in words.
+/// Restores a former key; returns the new state in words.
 pub(super) async fn back(act: &OperationContext<'_>, former: &str) -> Result<String, AdminError> {
     if act.admin.live.is_some() {
         return Err(running());

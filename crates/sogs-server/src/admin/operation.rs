@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::answer::{AdminError, AdminErrorKind, Answer};
 use crate::model::filter::{FilterAction, FilterKind};
 
-/// Where something holds: in named rooms, in all rooms that exist, or for the whole server.
+/// Scope of an operation: named rooms, all rooms that exist, or the whole server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
+pub enum RoomScope {
     /// In these rooms, by token.
     Rooms(Vec<String>),
     /// In every room that exists now.
@@ -16,26 +17,26 @@ pub enum Place {
     Global,
 }
 
-/// What a room lets everybody do; `None` leaves it as it is.
+/// Permissions that a room gives to everybody; `None` leaves one as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PermissionChange {
-    /// Reading messages.
+    /// Permission to read messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read: Option<bool>,
-    /// Seeing that the room exists, without reading.
+    /// Permission to see that the room exists, without reading.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accessible: Option<bool>,
-    /// Posting.
+    /// Permission to post.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write: Option<bool>,
-    /// Uploading files (needs posting too).
+    /// Permission to upload files (needs posting too).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upload: Option<bool>,
 }
 
 impl PermissionChange {
-    /// Whether it changes nothing.
+    /// Returns true if nothing changes.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
@@ -45,11 +46,11 @@ impl PermissionChange {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 pub enum Operation {
-    /// Whether the server runs, and its numbers.
+    /// Reports that the server runs, and its numbers.
     Status,
     /// Reads the configuration and all rules again.
     Reload,
-    /// All rooms.
+    /// Lists all rooms.
     RoomList,
     /// One room with its rules.
     RoomShow {
@@ -63,7 +64,7 @@ pub enum Operation {
         /// Name; the token when absent.
         #[serde(default)]
         name: Option<String>,
-        /// What the room is about.
+        /// Description of the room.
         #[serde(default)]
         description: Option<String>,
         /// Default permissions that differ from "everything allowed".
@@ -99,10 +100,10 @@ pub enum Operation {
     },
     /// People, most recently active first.
     UserList {
-        /// Only people who posted in this room or were active in it.
+        /// Limits the list to people who posted in this room or were active in it.
         #[serde(default)]
         room: Option<String>,
-        /// At most this many.
+        /// Maximum number of results.
         #[serde(default = "default_limit")]
         limit: u32,
         /// First seen not before this time (Unix seconds).
@@ -111,7 +112,7 @@ pub enum Operation {
         /// First seen before this time (Unix seconds).
         #[serde(default)]
         until: Option<f64>,
-        /// Only people whose display name contains this text (case does not matter).
+        /// Limits the list to people whose display name contains this text (case does not matter).
         #[serde(default)]
         name: Option<String>,
     },
@@ -131,7 +132,7 @@ pub enum Operation {
         /// Permissions to set.
         #[serde(default)]
         permissions: PermissionChange,
-        /// Back to the defaults of the room first.
+        /// Resets the person to the defaults of the room first.
         #[serde(default)]
         clear: bool,
     },
@@ -141,12 +142,12 @@ pub enum Operation {
     ModAdd {
         /// Session id.
         user: String,
-        /// Where.
-        place: Place,
+        /// Rooms or server in which the person moderates.
+        place: RoomScope,
         /// Admin rather than moderator.
         #[serde(default)]
         admin: bool,
-        /// Listed for everybody; rooms: yes, global: no, unless said.
+        /// True if the person is listed for everybody; by default yes in rooms and no for the whole server.
         #[serde(default)]
         visible: Option<bool>,
     },
@@ -154,18 +155,18 @@ pub enum Operation {
     ModRemove {
         /// Session id.
         user: String,
-        /// Where.
-        place: Place,
+        /// Rooms or server in which the person loses the rights.
+        place: RoomScope,
     },
-    /// All bans, and when timed ones end.
+    /// Lists all bans, with the end of timed ones.
     BanList,
     /// Bans people.
     BanAdd {
         /// People, one a line.
         user: String,
-        /// Where.
-        place: Place,
-        /// Seconds until it ends; for good when absent.
+        /// Rooms or server from which the people are banned.
+        place: RoomScope,
+        /// Seconds until it ends; permanent when absent.
         #[serde(default)]
         seconds: Option<f64>,
         /// Deletes the posts of these people there as well, and their reactions.
@@ -176,20 +177,20 @@ pub enum Operation {
     BanRemove {
         /// People, one a line.
         user: String,
-        /// Where.
-        place: Place,
+        /// Rooms or server whose bans are lifted.
+        place: RoomScope,
     },
-    /// Recent messages of a room, newest first.
+    /// Lists recent messages of a room, newest first.
     MessageList {
         /// Token of the room.
         room: String,
-        /// At most this many.
+        /// Maximum number of messages.
         #[serde(default = "default_limit")]
         limit: u32,
-        /// Only messages with a smaller number.
+        /// Limits the list to messages with a smaller number.
         #[serde(default)]
         before: Option<i64>,
-        /// Only messages of this person.
+        /// Limits the list to messages of this person.
         #[serde(default)]
         user: Option<String>,
         /// Posted not before this time (Unix seconds).
@@ -198,7 +199,7 @@ pub enum Operation {
         /// Posted before this time (Unix seconds).
         #[serde(default)]
         until: Option<f64>,
-        /// Only messages with numbers from the first to the second, both included.
+        /// Limits the list to messages with numbers from the first to the second, both included.
         #[serde(default)]
         ids: Option<(i64, i64)>,
     },
@@ -209,7 +210,7 @@ pub enum Operation {
         /// Numbers of the messages; each must be there.
         #[serde(default)]
         ids: Vec<i64>,
-        /// Ranges of numbers, both ends included, with whatever is there.
+        /// Ranges of numbers, both ends included; numbers without a message are skipped.
         #[serde(default)]
         ranges: Vec<(i64, i64)>,
     },
@@ -217,8 +218,8 @@ pub enum Operation {
     MessageDeleteAll {
         /// People, one a line.
         user: String,
-        /// Where; `Global` and `EveryRoom` mean the same.
-        place: Place,
+        /// Rooms to delete from; `Global` and `EveryRoom` mean the same.
+        place: RoomScope,
         /// Removes their reactions too.
         #[serde(default)]
         reactions: bool,
@@ -231,8 +232,8 @@ pub enum Operation {
     },
     /// Deletes messages whose text has a phrase (case does not matter).
     MessageDeleteContaining {
-        /// Where; `Global` and `EveryRoom` mean the same.
-        place: Place,
+        /// Rooms to delete from; `Global` and `EveryRoom` mean the same.
+        place: RoomScope,
         /// The phrase, at least three characters.
         text: String,
         /// Posted not before this time (Unix seconds).
@@ -242,9 +243,9 @@ pub enum Operation {
         #[serde(default)]
         until: Option<f64>,
     },
-    /// Posts that wait for approval.
+    /// Held posts.
     HeldList {
-        /// Only of this room.
+        /// Limits the list to this room.
         #[serde(default)]
         room: Option<String>,
     },
@@ -254,7 +255,8 @@ pub enum Operation {
         id: i64,
     },
     /// Deletes a held post.
-    HeldRefuse {
+    #[serde(alias = "held_refuse")]
+    HeldReject {
         /// Number of the message.
         id: i64,
     },
@@ -266,7 +268,7 @@ pub enum Operation {
     },
     /// Closes the moderators' room; it stays, for moderators of the server.
     ModerationOff,
-    /// The moderators' room, the account that posts there, and how much waits.
+    /// Shows the moderators' room, the account that posts there, and the number of waiting cases.
     ModerationStatus,
     /// Pins a message.
     MessagePin {
@@ -283,16 +285,16 @@ pub enum Operation {
         #[serde(default)]
         id: Option<i64>,
     },
-    /// Keeps the files of messages for good.
+    /// Keeps the files of messages permanently.
     FileKeep {
-        /// Where; `Global` and `EveryRoom` mean the same.
-        place: Place,
+        /// Rooms concerned; `Global` and `EveryRoom` mean the same.
+        place: RoomScope,
     },
     /// Files of a room, newest first.
     FileList {
         /// Token of the room.
         room: String,
-        /// At most this many.
+        /// Maximum number of files.
         #[serde(default = "default_limit")]
         limit: u32,
     },
@@ -301,19 +303,19 @@ pub enum Operation {
         /// Number of the file.
         id: i64,
     },
-    /// All filters.
+    /// Lists all filters.
     FilterList,
     /// Adds a filter.
     FilterAdd {
         /// Token of the room; every room when absent.
         #[serde(default)]
         room: Option<String>,
-        /// What it looks for.
+        /// Kind of the filter.
         kind: FilterKind,
         /// List or pattern.
         #[serde(default)]
         pattern: String,
-        /// What happens.
+        /// Action when the filter matches.
         action: FilterAction,
         /// Text of a refusal.
         #[serde(default)]
@@ -324,7 +326,7 @@ pub enum Operation {
         /// Number of the filter.
         id: i64,
     },
-    /// Says which filters of a room a text would meet.
+    /// Shows which filters of a room match a text.
     FilterTest {
         /// Token of the room; only filters of every room when absent.
         #[serde(default)]
@@ -332,9 +334,9 @@ pub enum Operation {
         /// The text of a message.
         text: String,
     },
-    /// Rules that are set.
+    /// Lists the rules that are set.
     SettingList {
-        /// Of this room only.
+        /// Limits the list to this room.
         #[serde(default)]
         room: Option<String>,
     },
@@ -345,11 +347,11 @@ pub enum Operation {
         room: Option<String>,
         /// Name of the rule.
         name: String,
-        /// Its value; absent clears it.
+        /// Value of the rule; the rule is cleared when absent.
         #[serde(default)]
         value: Option<String>,
     },
-    /// Where raid mode is on.
+    /// Lists the rooms in which raid mode is on.
     RaidList,
     /// Switches raid mode on.
     RaidOn {
@@ -359,7 +361,7 @@ pub enum Operation {
         /// Seconds until it ends; until `off` when absent.
         #[serde(default)]
         seconds: Option<f64>,
-        /// Identities first seen within so many seconds before now read only as well.
+        /// Number of seconds: identities first seen within this time may only read, too.
         #[serde(default)]
         reach_back: f64,
     },
@@ -377,7 +379,7 @@ pub enum Operation {
         /// Bans these accounts from the server, or from the room that is named.
         #[serde(default)]
         ban: bool,
-        /// Seconds until the bans end; for good when absent.
+        /// Seconds until the bans end; permanent when absent.
         #[serde(default)]
         seconds: Option<f64>,
     },
@@ -387,48 +389,48 @@ pub enum Operation {
         #[serde(default)]
         room: Option<String>,
     },
-    /// What was done, newest first.
+    /// Lists the entries of the audit log, newest first.
     LogList {
-        /// At most this many.
+        /// Maximum number of entries.
         #[serde(default = "default_limit")]
         limit: u32,
-        /// Only of this room.
+        /// Limits the list to this room.
         #[serde(default)]
         room: Option<String>,
-        /// Only by this actor.
+        /// Limits the list to this actor.
         #[serde(default)]
         actor: Option<String>,
-        /// Only of or about this session id or thing.
+        /// Limits the list to entries of or about this session id or object.
         #[serde(default)]
         target: Option<String>,
-        /// Not before this time (Unix seconds).
+        /// Limits the list to entries from this time on (Unix seconds).
         #[serde(default)]
         since: Option<f64>,
-        /// Before this time (Unix seconds).
+        /// Limits the list to entries before this time (Unix seconds).
         #[serde(default)]
         until: Option<f64>,
     },
-    /// Takes back something of the log.
+    /// Undoes an entry of the log.
     Undo {
         /// Number in the log; the latest that can be undone when absent.
         #[serde(default)]
         id: Option<i64>,
     },
-    /// Takes back several entries of the log, the latest first. What cannot be undone is named and left.
+    /// Undoes several entries of the log, the latest first. Entries that cannot be undone are named and skipped.
     UndoMany {
         /// Ranges of numbers, both ends included; all numbers when empty.
         #[serde(default)]
         ranges: Vec<(i64, i64)>,
-        /// Only what this actor did: a person, `operator:NAME` or `server`.
+        /// Limits the undo to acts of this actor: a person, `operator:NAME` or `server`.
         #[serde(default)]
         actor: Option<String>,
-        /// Only in this room.
+        /// Limits the undo to this room.
         #[serde(default)]
         room: Option<String>,
-        /// Not before this time (Unix seconds).
+        /// Limits the undo to entries from this time on (Unix seconds).
         #[serde(default)]
         since: Option<f64>,
-        /// Before this time (Unix seconds).
+        /// Limits the undo to entries before this time (Unix seconds).
         #[serde(default)]
         until: Option<f64>,
     },
@@ -448,7 +450,7 @@ fn default_limit() -> u32 {
 }
 
 impl Operation {
-    /// Whether it only looks.
+    /// Returns true if the operation only reads.
     pub fn is_read_only(&self) -> bool {
         matches!(
             self,
@@ -472,107 +474,17 @@ impl Operation {
     }
 }
 
-/// A request over the socket: an operation, who asks, and whether it is only tried.
+/// A request over the socket: an operation, its author, and whether it is a dry run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdminRequest {
     /// Name of the person at the terminal, for the log.
     #[serde(default)]
     pub actor: String,
-    /// Says what would happen, and changes nothing.
+    /// True for a dry run: the server reports what would happen and changes nothing.
     #[serde(default)]
     pub dry_run: bool,
-    /// What to do.
+    /// Operation to carry out.
     pub operation: Operation,
-}
-
-/// What came of an operation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Answer {
-    /// The result for programs.
-    pub data: serde_json::Value,
-    /// The same for people, one line each.
-    pub lines: Vec<String>,
-    /// Rows that were (or with `dry_run` would be) changed.
-    #[serde(default)]
-    pub changed: u64,
-    /// Number in the log by which it can be undone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub undo: Option<i64>,
-}
-
-impl Answer {
-    /// An answer that only shows something.
-    pub fn show(data: impl Serialize, lines: Vec<String>) -> Self {
-        Self {
-            data: serde_json::to_value(data).unwrap_or_default(),
-            lines,
-            ..Self::default()
-        }
-    }
-}
-
-/// Why an operation was not done: cause, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{cause}")]
-pub struct AdminError {
-    /// Kind of the failure.
-    pub kind: AdminErrorKind,
-    /// What is wrong.
-    pub cause: String,
-    /// Remedy, as an imperative.
-    pub remedy: String,
-}
-
-/// Kinds of failures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AdminErrorKind {
-    /// The request makes no sense.
-    Usage,
-    /// There is no such room, person, message, file, filter or log entry.
-    NotFound,
-    /// It would break a rule, such as banning a moderator.
-    Conflict,
-    /// The database or the disk failed.
-    Failed,
-}
-
-impl AdminError {
-    /// A request that makes no sense.
-    pub fn usage(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            kind: AdminErrorKind::Usage,
-            cause: cause.into(),
-            remedy: remedy.into(),
-        }
-    }
-
-    /// Something that is not there.
-    pub fn not_found(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            kind: AdminErrorKind::NotFound,
-            cause: cause.into(),
-            remedy: remedy.into(),
-        }
-    }
-
-    /// Something that a rule forbids.
-    pub fn conflict(cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            kind: AdminErrorKind::Conflict,
-            cause: cause.into(),
-            remedy: remedy.into(),
-        }
-    }
-
-    /// A failure of database or disk.
-    pub fn failed(cause: impl std::fmt::Display) -> Self {
-        Self {
-            kind: AdminErrorKind::Failed,
-            cause: cause.to_string(),
-            remedy: "look at the server's log and the free space of its folder, then try again".to_owned(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -589,7 +501,7 @@ mod tests {
             request.operation,
             Operation::ModAdd {
                 user: "05aa".into(),
-                place: Place::Global,
+                place: RoomScope::Global,
                 admin: true,
                 visible: None
             }

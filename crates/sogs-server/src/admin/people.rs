@@ -1,11 +1,12 @@
-//! People: their permissions, moderator rights and bans.
+//! People: their permissions, and taking rights and bans from them.
 
-use super::exec::{Done, OperationContext, count, one_token, place_of, place_words, time};
-use super::gone::{self, Extent, Gone, Trace};
+use super::context::{Done, OperationContext};
+use super::gone::Gone;
 use super::names;
-use super::operation::{AdminError, Answer, PermissionChange, Place};
-use super::undo::{KeptFuture, Rights, Undo};
-use crate::store::operation::{BanRow, Erase, PeopleQuery};
+use super::operation::{AdminError, Answer, PermissionChange, RoomScope};
+use super::undo_entry::{KeptFuture, Rights, Undo};
+use super::words::{count, one_token, place_of, place_words, time};
+use crate::store::operation::{BanRow, PeopleQuery};
 use crate::store::{DynStore, Id, ModChange, PermissionPatch, RoomRow, UserFull};
 
 fn yes(value: Option<bool>) -> &'static str {
@@ -41,13 +42,19 @@ pub(super) async fn list(
         skip: 0,
         limit: i64::from(limit),
     };
-    let people = if let Some(name) = name {
+    let mut people = if let Some(name) = name {
         let wanted = name.to_lowercase();
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        names::search(act, query, |known| known.to_lowercase().contains(&wanted), most).await?
+        names::search(
+            &act.admin.store,
+            query,
+            |known| known.to_lowercase().contains(&wanted),
+            most,
+        )
+        .await?
     } else {
         let rows = act.admin.store.people(query).await?;
-        let mut known = names::by_number(act, rows.iter().map(|row| row.id).collect()).await?;
+        let mut known = names::by_number(&act.admin.store, rows.iter().map(|row| row.id).collect()).await?;
         rows.into_iter()
             .map(|row| {
                 let name = known.remove(&row.id).unwrap_or_default();
@@ -55,6 +62,8 @@ pub(super) async fn list(
             })
             .collect()
     };
+    // The account of the moderators' room is the server's own, not a person.
+    people.retain(|(row, _)| !act.admin.is_own_account(&row.session_id));
     let mut lines = Vec::with_capacity(people.len());
     let mut data = Vec::with_capacity(people.len());
     for (row, name) in &people {
@@ -71,7 +80,7 @@ pub(super) async fn list(
 }
 
 /// A row of a list with the display name of its person; `null` when none is known.
-fn with_name(row: &impl serde::Serialize, name: &str) -> serde_json::Value {
+pub(super) fn with_name(row: &impl serde::Serialize, name: &str) -> serde_json::Value {
     let mut value = serde_json::to_value(row).unwrap_or_default();
     if let Some(object) = value.as_object_mut() {
         object.insert(
@@ -86,7 +95,9 @@ pub(super) async fn show(act: &OperationContext<'_>, user: &str) -> Done {
     let person = act.known(user).await?;
     let rooms = act.admin.store.rooms().await?;
     let user = &person.user;
-    let name = names::by_number(act, vec![user.id]).await?.remove(&user.id);
+    let name = names::by_number(&act.admin.store, vec![user.id])
+        .await?
+        .remove(&user.id);
     let mut lines = vec![
         format!("session id   {}", user.session_id),
         format!("name         {}", name.as_deref().unwrap_or("-")),
@@ -134,8 +145,8 @@ pub(super) async fn permissions(
 ) -> Done {
     if change.is_empty() && !clear {
         return Err(AdminError::usage(
-            "nothing is to be changed",
-            "name a permission, or say --clear",
+            "no change is given",
+            "name a permission, or give --clear",
         ));
     }
     let room = act.room(room).await?;
@@ -159,30 +170,28 @@ pub(super) async fn permissions(
     .map(|(name, value)| format!("{name} {}", yes(*value)))
     .collect();
     let detail = words.join(", ");
-    let mut parts = Vec::new();
+    let mut undo = None;
     if !act.dry_run {
-        for (_, person) in &people {
-            let Some(person) = person else { continue };
+        let mut parts = Vec::new();
+        for person in people.iter().filter_map(|(_, person)| person.as_ref()) {
             parts.push(permissions_before(&act.admin.store, room.id, person).await?);
-            act.admin
-                .store
-                .set_permissions(room.id, person.user.id, patch)
-                .await?;
         }
-    }
-    let undo = if parts.is_empty() {
-        None
-    } else {
         let plan = Undo::several(parts);
-        act.log(
+        let target = who(&people);
+        let mut entry = Some(act.entry(
             "permissions",
             Some(&room.token),
-            &who(&people),
+            &target,
             detail.clone(),
-            Some(plan),
-        )
-        .await?
-    };
+            Some(&plan),
+        ));
+        // The entry for all goes with the first: no change is without one.
+        for person in people.iter().filter_map(|(_, person)| person.as_ref()) {
+            let set = act.admin.store.set_permissions(room.id, person.user.id, patch);
+            let entry = entry.take();
+            undo = undo.or(act.logged(set, move |()| entry.clone()).await?.1);
+        }
+    }
     let lines = people
         .iter()
         .map(|(shown, _)| format!("{shown} in {}: {detail}", room.token))
@@ -197,19 +206,19 @@ pub(super) async fn permissions(
     })
 }
 
-/// People for the log: the id of one, or how many.
-fn who(people: &[(String, Option<UserFull>)]) -> String {
+/// Describes people for the log: the id of one, or their number.
+pub(super) fn who(people: &[(String, Option<UserFull>)]) -> String {
     match people {
         [(shown, _)] => shown.clone(),
         _ => format!("{} people", people.len()),
     }
 }
 
-fn ids(people: &[(String, Option<UserFull>)]) -> Vec<&str> {
+pub(super) fn ids(people: &[(String, Option<UserFull>)]) -> Vec<&str> {
     people.iter().map(|(shown, _)| shown.as_str()).collect()
 }
 
-/// The permissions of a person in a room as they are, to be put back.
+/// Returns the current permissions of a person in a room, to restore them later.
 pub(super) async fn permissions_before(
     store: &DynStore,
     room_id: Id,
@@ -227,7 +236,7 @@ pub(super) async fn permissions_before(
     })
 }
 
-/// What is scheduled for a person in a room, bans apart.
+/// Returns the changes of permissions scheduled for a person in a room, without bans.
 async fn scheduled(store: &DynStore, room_id: Id, user_id: Id) -> Result<Vec<KeptFuture>, AdminError> {
     let rows = store.futures(room_id, Some(user_id)).await?;
     Ok(rows
@@ -242,7 +251,12 @@ pub(super) async fn mods(act: &OperationContext<'_>) -> Done {
     let system = format!("ff{}", act.admin.key);
     let mut mods = act.admin.store.moderators().await?;
     mods.retain(|row| row.session_id != system);
-    let known = names::by_id(act, mods.iter().map(|row| row.session_id.clone()).collect()).await?;
+    let known = names::by_id(
+        &act.admin.store,
+        &act.admin.key,
+        mods.iter().map(|row| row.session_id.clone()).collect(),
+    )
+    .await?;
     let name = |id: &str| known.get(id).map_or("", String::as_str);
     let lines = mods
         .iter()
@@ -308,7 +322,7 @@ fn named(person: Option<&UserFull>, text: &str) -> String {
 pub(super) async fn mod_add(
     act: &OperationContext<'_>,
     user: &str,
-    place: &Place,
+    place: &RoomScope,
     admin: bool,
     visible: Option<bool>,
 ) -> Done {
@@ -323,30 +337,30 @@ pub(super) async fn mod_add(
     );
     let mut undo = None;
     if let (false, Some(person)) = (act.dry_run, &person) {
-        let before = rights(person, rooms.as_deref(), &act.admin.store.bans().await?);
+        let bans = act.admin.store.bans_of(person.user.id).await?;
+        let before = rights(person, rooms.as_deref(), &bans);
         let change = ModChange::Appoint {
             admin: Some(admin),
             visible,
         };
-        act.admin
-            .store
-            .set_moderator(person.user.id, place_of(rooms.as_deref()), change)
-            .await?;
         let plan = Undo::Rights {
             user_id: person.user.id,
             rights: before,
             gone: Gone::default(),
         };
         let target = &person.user.session_id;
-        undo = act
-            .log(
-                "mod_add",
-                one_token(rooms.as_deref()),
-                target,
-                detail.clone(),
-                Some(plan),
-            )
-            .await?;
+        let entry = act.entry(
+            "mod_add",
+            one_token(rooms.as_deref()),
+            target,
+            detail.clone(),
+            Some(&plan),
+        );
+        let set = act
+            .admin
+            .store
+            .set_moderator(person.user.id, place_of(rooms.as_deref()), change);
+        undo = act.logged(set, move |_| Some(entry.clone())).await?.1;
     }
     let shown = named(person.as_ref(), user);
     let data = serde_json::json!({ "session_id": shown, "admin": admin, "visible": visible, "global": rooms.is_none(), "rooms": tokens(rooms.as_deref()) });
@@ -357,7 +371,7 @@ pub(super) async fn mod_add(
     })
 }
 
-fn tokens(rooms: Option<&[RoomRow]>) -> Vec<&str> {
+pub(super) fn tokens(rooms: Option<&[RoomRow]>) -> Vec<&str> {
     rooms
         .unwrap_or_default()
         .iter()
@@ -365,7 +379,7 @@ fn tokens(rooms: Option<&[RoomRow]>) -> Vec<&str> {
         .collect()
 }
 
-/// What can be taken from a person by its own command.
+/// Kinds of entries that a command removes from a person: moderation rights or bans.
 #[derive(Debug, Clone, Copy)]
 enum Taken {
     Moderation,
@@ -373,29 +387,37 @@ enum Taken {
 }
 
 impl Taken {
+    /// The action of the audit log, and its detail.
+    fn logged_as(self, place: &str) -> (&'static str, String) {
+        match self {
+            Self::Moderation => ("mod_remove", format!("no moderator of {place} any more")),
+            Self::Ban => ("unban", format!("may return to {place}")),
+        }
+    }
+
     fn is_not_there(self, shown: &str, place: &str) -> AdminError {
         match self {
             Self::Moderation => AdminError::not_found(
-                format!("{shown} is no moderator of {place}"),
-                "`ackpost server mod list` names them",
+                format!("{shown} is not a moderator of {place}"),
+                "`ackpost server mod list` lists them",
             ),
             Self::Ban => AdminError::not_found(
                 format!("{shown} is not banned from {place}"),
-                "`ackpost server ban list` names the bans",
+                "`ackpost server ban list` lists the bans",
             ),
         }
     }
 }
 
-pub(super) async fn mod_remove(act: &OperationContext<'_>, user: &str, place: &Place) -> Done {
+pub(super) async fn mod_remove(act: &OperationContext<'_>, user: &str, place: &RoomScope) -> Done {
     take(act, user, place, Taken::Moderation).await
 }
 
-pub(super) async fn unban(act: &OperationContext<'_>, user: &str, place: &Place) -> Done {
+pub(super) async fn unban(act: &OperationContext<'_>, user: &str, place: &RoomScope) -> Done {
     take(act, user, place, Taken::Ban).await
 }
 
-async fn take(act: &OperationContext<'_>, user: &str, place: &Place, what: Taken) -> Done {
+async fn take(act: &OperationContext<'_>, user: &str, place: &RoomScope, what: Taken) -> Done {
     let rooms = act.rooms(place).await?;
     let rooms = rooms.as_deref();
     let words = place_words(rooms);
@@ -417,10 +439,7 @@ async fn take(act: &OperationContext<'_>, user: &str, place: &Place, what: Taken
     if let (true, Some(shown)) = (people.is_empty(), not.first()) {
         return Err(what.is_not_there(shown, &words));
     }
-    let (action, detail) = match what {
-        Taken::Moderation => ("mod_remove", format!("no moderator of {words} any more")),
-        Taken::Ban => ("unban", format!("may return to {words}")),
-    };
+    let (action, detail) = what.logged_as(&words);
     let shown: Vec<String> = people
         .iter()
         .map(|(person, _)| person.user.session_id.clone())
@@ -429,27 +448,36 @@ async fn take(act: &OperationContext<'_>, user: &str, place: &Place, what: Taken
     let mut undo = None;
     if !act.dry_run {
         let store = &act.admin.store;
-        let mut parts = Vec::with_capacity(people.len());
-        for (person, before) in people {
-            let (id, place) = (person.user.id, place_of(rooms));
-            match what {
-                Taken::Moderation => drop(store.set_moderator(id, place, ModChange::Dismiss).await?),
-                Taken::Ban => store.unban(id, place).await?,
-            }
-            parts.push(Undo::Rights {
-                user_id: id,
+        let ids: Vec<Id> = people.iter().map(|(person, _)| person.user.id).collect();
+        let parts = people
+            .into_iter()
+            .map(|(person, before)| Undo::Rights {
+                user_id: person.user.id,
                 rights: before,
                 gone: Gone::default(),
-            });
-        }
+            })
+            .collect();
         let target = match &shown[..] {
             [one] => one.clone(),
             _ => count(changed, "person").replace("persons", "people"),
         };
         let plan = Undo::several(parts);
-        undo = act
-            .log(action, one_token(rooms), &target, detail.clone(), Some(plan))
-            .await?;
+        let mut entry = Some(act.entry(action, one_token(rooms), &target, detail.clone(), Some(&plan)));
+        // The entry for all goes with the first: no change is without one.
+        for id in ids {
+            let (place, entry) = (place_of(rooms), entry.take());
+            let number = match what {
+                Taken::Moderation => {
+                    let set = store.set_moderator(id, place, ModChange::Dismiss);
+                    act.logged(set, move |_| entry.clone()).await?.1
+                }
+                Taken::Ban => {
+                    let set = store.unban(id, place);
+                    act.logged(set, move |()| entry.clone()).await?.1
+                }
+            };
+            undo = undo.or(number);
+        }
     }
     let mut lines: Vec<String> = shown
         .iter()
@@ -457,7 +485,7 @@ async fn take(act: &OperationContext<'_>, user: &str, place: &Place, what: Taken
         .collect();
     lines.extend(
         not.iter()
-            .map(|shown| format!("{shown} left as it is: nothing to take")),
+            .map(|shown| format!("{shown} unchanged: nothing to remove")),
     );
     let data = serde_json::json!({
         "session_id": shown.first(), "people": shown, "global": rooms.is_none(), "rooms": tokens(rooms),
@@ -475,141 +503,4 @@ fn sentence(what: Taken, detail: &str) -> String {
         Taken::Moderation => format!("is {detail}"),
         Taken::Ban => detail.to_owned(),
     }
-}
-
-pub(super) async fn bans(act: &OperationContext<'_>) -> Done {
-    let bans = act.admin.store.bans().await?;
-    let known = names::by_id(act, bans.iter().map(|ban| ban.session_id.clone()).collect()).await?;
-    let name = |id: &str| known.get(id).map_or("", String::as_str);
-    let lines = bans
-        .iter()
-        .map(|ban| {
-            let until = ban
-                .until
-                .map_or_else(|| "for good".to_owned(), |at| format!("until {}", time(at)));
-            format!(
-                "{}  {}  {until}  {}",
-                ban.session_id,
-                ban.room.as_deref().unwrap_or("the whole server"),
-                name(&ban.session_id)
-            )
-            .trim_end()
-            .to_owned()
-        })
-        .collect();
-    let data: Vec<_> = bans
-        .iter()
-        .map(|ban| with_name(ban, name(&ban.session_id)))
-        .collect();
-    Ok(Answer::show(serde_json::json!({ "bans": data }), lines))
-}
-
-/// What people posted, uploaded and reacted in rooms, or in all of them.
-async fn everything(
-    act: &OperationContext<'_>,
-    people: &[Id],
-    rooms: Option<&[RoomRow]>,
-) -> Result<Trace, AdminError> {
-    let everywhere;
-    let of = if let Some(rooms) = rooms {
-        rooms
-    } else {
-        everywhere = act.admin.store.rooms().await?;
-        &everywhere
-    };
-    gone::trace(act.admin.keeper(), people, &Extent::rooms(of), true, act.dry_run).await
-}
-
-/// Refuses a ban that ends at once or later than a time can say.
-fn check_length(seconds: Option<f64>) -> Result<(), AdminError> {
-    if seconds.is_some_and(|seconds| !(seconds > 0.0 && seconds <= 1e9)) {
-        return Err(AdminError::usage(
-            "a ban lasts between a second and thirty years",
-            "give another span, or none for a ban for good",
-        ));
-    }
-    Ok(())
-}
-
-pub(super) async fn ban(
-    act: &OperationContext<'_>,
-    user: &str,
-    place: &Place,
-    seconds: Option<f64>,
-    delete_posts: bool,
-) -> Done {
-    check_length(seconds)?;
-    let rooms = act.rooms(place).await?;
-    let people = act.several(user, true).await?;
-    let until = seconds.map(|seconds| act.now + seconds);
-    let mut detail = format!(
-        "banned from {}{}",
-        place_words(rooms.as_deref()),
-        until.map_or_else(String::new, |at| format!(" until {}", time(at)))
-    );
-    let known: Vec<Id> = people
-        .iter()
-        .filter_map(|(_, person)| Some(person.as_ref()?.user.id))
-        .collect();
-    let mut trace = Trace::default();
-    if delete_posts {
-        trace = everything(act, &known, rooms.as_deref()).await?;
-        detail.push_str(", deleted ");
-        detail.push_str(&count(trace.gone.messages.len() as u64, "post"));
-        detail.push_str(" and ");
-        detail.push_str(&count(trace.erase.reactions.len() as u64, "reaction"));
-    }
-    let deleted = trace.gone.messages.len() as u64;
-    let mut undo = None;
-    if !act.dry_run {
-        let bans = act.admin.store.bans().await?;
-        let mut parts = Vec::with_capacity(people.len());
-        for (_, person) in &people {
-            let Some(person) = person else { continue };
-            parts.push(Undo::Rights {
-                user_id: person.user.id,
-                rights: rights(person, rooms.as_deref(), &bans),
-                gone: Gone::default(),
-            });
-        }
-        let places: Vec<Option<Id>> = match rooms.as_deref() {
-            Some(rooms) => rooms.iter().map(|room| Some(room.id)).collect(),
-            None => vec![None],
-        };
-        let plan = Undo::Several {
-            parts,
-            gone: trace.gone,
-        };
-        let entry = act.entry(
-            "ban",
-            one_token(rooms.as_deref()),
-            &who(&people),
-            detail.clone(),
-            Some(&plan),
-        );
-        let erase = Erase {
-            now: act.now,
-            bans: known
-                .iter()
-                .flat_map(|user| places.iter().map(|room| (*user, *room)))
-                .collect(),
-            until,
-            log: Some(entry),
-            ..trace.erase
-        };
-        undo = act.erase(erase).await?.log;
-    }
-    let data = serde_json::json!({
-        "session_id": people[0].0, "people": ids(&people), "global": rooms.is_none(),
-        "rooms": tokens(rooms.as_deref()), "until": until, "deleted": deleted,
-    });
-    let lines = people
-        .iter()
-        .map(|(shown, _)| format!("{shown} {detail}"))
-        .collect();
-    Ok(Answer {
-        changed: people.len() as u64 + deleted,
-        undo,
-        ..Answer::show(data, lines)
-    })
 }

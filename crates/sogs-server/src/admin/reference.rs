@@ -15,7 +15,7 @@ struct OptionDoc {
     section: String,
     name: String,
     text: String,
-    /// Whether a running server takes a change over at SIGHUP.
+    /// True if a running server takes a change over at SIGHUP.
     reloadable: bool,
 }
 
@@ -64,8 +64,8 @@ fn toml_of(config: &Config) -> toml::Table {
 pub fn commented_config(config: &Config) -> String {
     let (own, defaults) = (toml_of(config), toml_of(&Config::default()));
     let mut text = String::from(
-        "# Configuration of an Ackpost community server. Options that are commented out have the value shown.\n\
-         # Those marked (reload) are taken over by a running server at SIGHUP or `ackpost server reload`,\n\
+        "# Configuration of an Ackpost community server. Commented options show their default.\n\
+         # Those marked (reload) apply to a running server after SIGHUP or `ackpost server reload`,\n\
          # the others when it starts. `ackpost server config check` checks the file.\n",
     );
     let mut last = String::new();
@@ -111,9 +111,9 @@ pub fn commented_config(config: &Config) -> String {
     text
 }
 
-/// What a reload makes of a configuration file.
+/// Result of merging a reloaded configuration file.
 pub(crate) struct Merged {
-    /// What changed, and what waits for a restart.
+    /// Changes that took effect, and changes that wait for a restart.
     pub(crate) lines: Vec<String>,
     /// The configuration from now on.
     pub(crate) config: Config,
@@ -166,16 +166,16 @@ pub(crate) fn merge_reloadable(old: &Config, at_start: &Config, new: &Config) ->
     Ok(Merged { lines, config })
 }
 
-const PLUGIN_EXAMPLE: &str = "\n# Programs that hear events and may decide about posts; one table each.\n\
+const PLUGIN_EXAMPLE: &str = "\n# Programs that receive events and may decide about posts; one table each.\n\
     #[[plugins]]\n\
     #name = \"words\"\n\
     # Program and arguments; no shell is involved.\n\
     #command = [\"/usr/local/bin/words\", \"--strict\"]\n\
-    # Whether it is asked before a post is stored.\n\
+    # Ask it before storing a post.\n\
     #decide = true\n\
-    # Kinds of events it hears: posted, edited, deleted, reacted, joined, moderated, raid; empty = all.\n\
+    # Kinds of events that it receives: posted, edited, deleted, reacted, joined, moderated, raid; empty = all.\n\
     #events = [\"posted\"]\n\
-    # Milliseconds an answer may take, and what holds after that or while it is away: accept, hold, hide or reject.\n\
+    # Time for an answer in milliseconds, and the decision after that or while it is away: accept, hold, hide or reject.\n\
     #deadline_ms = 250\n\
     #default = \"accept\"\n";
 
@@ -201,9 +201,9 @@ pub fn config_reference() -> String {
     let mut page = String::from(
         "# Community server: configuration reference\n\n\
          This page is printed by `ackpost server config reference`; do not edit it by hand.\n\n\
-         `DIR/server.toml` says how the server runs. Options that are absent have their default. Options with ✓ are taken\n\
-         over by a running server at SIGHUP or `ackpost server reload`; the others need a restart. `ackpost server config\n\
-         check --dir DIR` checks the file and names what is wrong by line.\n",
+         `DIR/server.toml` configures the server. Missing options have their default. Options with ✓ apply to a running server\n\
+         after SIGHUP or `ackpost server reload`; the others need a restart. `ackpost server config check --dir DIR` checks\n\
+         the file and lists its problems by line.\n",
     );
     let mut last = String::new();
     for option in options() {
@@ -228,11 +228,11 @@ pub fn config_reference() -> String {
         );
     }
     page.push_str(
-        "\n## [[plugins]]\n\nOne table for each program that hears events or decides about posts; see the guide on plugins.\n\n```toml\n",
+        "\n## [[plugins]]\n\nOne table for each program that receives events or decides about posts; see [plugins](../guide/community-server-plugins.md).\n\n```toml\n",
     );
     page.push_str(PLUGIN_EXAMPLE.trim_start());
     page.push_str(
-        "```\n\n# Rules\n\nRules live in the database and hold at once, for one room (`--room TOKEN`) or for all rooms:\n\
+        "```\n\n# Rules\n\nThe database stores the rules. They apply immediately, to one room (`--room TOKEN`) or to all rooms:\n\
          `ackpost server settings set NAME VALUE [--room TOKEN] --dir DIR`, `settings clear`, `settings list`.\n\n\
          | rule | value | default | where | meaning |\n|---|---|---|---|---|\n",
     );

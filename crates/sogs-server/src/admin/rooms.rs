@@ -4,11 +4,13 @@ use base64::Engine as _;
 use session_protocol::RoomToken;
 use session_protocol::link::JoinLink;
 
-use super::archive;
-use super::exec::{Done, OperationContext, count};
+use super::context::{Done, OperationContext};
 use super::operation::{AdminError, Answer, PermissionChange};
-use super::undo::Undo;
+use super::undo_entry::Undo;
+use super::words::{changes, count};
+use super::{archive, removal};
 use crate::model::rules::RULES;
+use crate::store::operation::LogEntry;
 use crate::store::{FileRow, Id, NewFile, NewRoom, RoomDefaults, RoomPatch, RoomPatched, RoomRow};
 
 /// The longest name of a room, in bytes.
@@ -18,7 +20,7 @@ const MAX_DESCRIPTION: usize = 10_000;
 /// The largest room picture, in bytes.
 const MAX_IMAGE: usize = 10_000_000;
 
-/// What `room edit` changes.
+/// Changes of `room edit`.
 pub(super) struct Edit {
     pub(super) name: Option<String>,
     pub(super) description: Option<String>,
@@ -154,7 +156,7 @@ pub(super) async fn add(
 ) -> Done {
     RoomToken::new(token.as_str()).map_err(|error| {
         AdminError::usage(
-            format!("'{token}' is no room token: {error}"),
+            format!("`{token}` is not a valid room token: {error}"),
             "a token has letters, digits, _ and -, at most 64",
         )
     })?;
@@ -162,8 +164,8 @@ pub(super) async fn add(
     checked(Some(&name), description.as_deref())?;
     let taken = || {
         AdminError::conflict(
-            format!("there is a room '{token}' already"),
-            "choose another token, or `room edit` the one there is",
+            format!("room `{token}` already exists"),
+            "choose another token, or change the room with `room edit`",
         )
     };
     if act.admin.store.room_by_token(token.clone()).await?.is_some() {
@@ -185,16 +187,17 @@ pub(super) async fn add(
             defaults,
             now: act.now,
         };
-        let room_id = act.admin.store.create_room(new).await?.ok_or_else(taken)?;
-        undo = act
-            .log(
-                "room_add",
-                Some(&token),
-                &token,
-                name.clone(),
-                Some(Undo::RoomAdd { room_id }),
-            )
-            .await?;
+        let entry = act.entry("room_add", Some(&token), &token, name.clone(), None);
+        let made = act.logged(act.admin.store.create_room(new), move |made: &Option<Id>| {
+            let undo = made.and_then(|room_id| serde_json::to_value(Undo::RoomAdd { room_id }).ok())?;
+            Some(LogEntry {
+                undo: Some(undo),
+                ..entry.clone()
+            })
+        });
+        let (made, number) = made.await?;
+        made.ok_or_else(taken)?;
+        undo = number;
     }
     let link = link(act, &token);
     let lines = vec![format!("room {token} ({name})"), link.clone().unwrap_or_default()];
@@ -208,10 +211,6 @@ pub(super) async fn add(
     })
 }
 
-#[expect(
-    clippy::too_many_lines,
-    reason = "one change with everything it touches, in order"
-)]
 pub(super) async fn edit(act: &OperationContext<'_>, token: &str, edit: Edit) -> Done {
     let room = act.room(token).await?;
     checked(edit.name.as_deref(), edit.description.as_deref())?;
@@ -221,7 +220,7 @@ pub(super) async fn edit(act: &OperationContext<'_>, token: &str, edit: Edit) ->
         && edit.image.is_none()
     {
         return Err(AdminError::usage(
-            "nothing is to be changed",
+            "no change is given",
             "name what to change; see `ackpost server room edit --help`",
         ));
     }
@@ -241,7 +240,7 @@ pub(super) async fn edit(act: &OperationContext<'_>, token: &str, edit: Edit) ->
         image: room.image_id,
         image_file: old_image,
     };
-    let mut patch = RoomPatch {
+    let patch = RoomPatch {
         name: edit.name,
         description: edit
             .description
@@ -256,32 +255,16 @@ pub(super) async fn edit(act: &OperationContext<'_>, token: &str, edit: Edit) ->
     let mut undo_id = None;
     if !act.dry_run {
         if let Some(old) = &undo.image_content() {
-            archive::keep(act.admin.keeper(), old).await?;
+            super::keeper::keep(act.admin.keeper(), old).await?;
         }
-        patch.image = match image {
-            None => None,
-            Some(None) => Some(None),
-            Some(Some(bytes)) => Some(Some(store_image(act, room.id, &bytes).await?)),
-        };
-        match act.admin.store.patch_room(room.id, patch).await? {
-            RoomPatched::Done(_) => {}
-            RoomPatched::NoRoom => {
-                return Err(AdminError::not_found(
-                    "the room is gone",
-                    "`ackpost server room list` names the rooms",
-                ));
-            }
-            RoomPatched::NoFile => return Err(AdminError::failed("the picture was not stored")),
-        }
-        undo_id = act
-            .log(
-                "room_edit",
-                Some(&room.token),
-                &room.token,
-                detail.clone(),
-                Some(undo),
-            )
-            .await?;
+        let entry = act.entry(
+            "room_edit",
+            Some(&room.token),
+            &room.token,
+            detail.clone(),
+            Some(&undo),
+        );
+        undo_id = apply(act, room.id, patch, image, entry).await?;
     }
     let lines = vec![format!("room {}: {detail}", room.token)];
     Ok(Answer {
@@ -294,36 +277,34 @@ pub(super) async fn edit(act: &OperationContext<'_>, token: &str, edit: Edit) ->
     })
 }
 
-/// The changes of a room in words.
-pub(super) fn changes(patch: &RoomPatch, image: bool) -> String {
-    let mut parts = Vec::new();
-    if let Some(name) = &patch.name {
-        parts.push(format!("name = {name}"));
+/// Stores the new picture, if there is one, and changes the room; the number of the entry.
+#[expect(
+    clippy::option_option,
+    reason = "the outer one says whether the picture changes, the inner one whether there is one"
+)]
+async fn apply(
+    act: &OperationContext<'_>,
+    room_id: Id,
+    mut patch: RoomPatch,
+    image: Option<Option<Vec<u8>>>,
+    entry: LogEntry,
+) -> Result<Option<Id>, AdminError> {
+    patch.image = match image {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(bytes)) => Some(Some(store_image(act, room_id, &bytes).await?)),
+    };
+    let patched = act.admin.store.patch_room(room_id, patch);
+    let entry = move |patched: &RoomPatched| matches!(patched, RoomPatched::Done(_)).then(|| entry.clone());
+    let (patched, undo) = act.logged(patched, entry).await?;
+    match patched {
+        RoomPatched::Done(_) => Ok(undo),
+        RoomPatched::NoRoom => Err(AdminError::not_found(
+            "the room no longer exists",
+            "`ackpost server room list` lists the rooms",
+        )),
+        RoomPatched::NoFile => Err(AdminError::failed("the picture was not stored")),
     }
-    if let Some(description) = &patch.description {
-        parts.push(
-            if description.is_some() {
-                "description"
-            } else {
-                "no description"
-            }
-            .to_owned(),
-        );
-    }
-    for (value, what) in [
-        (patch.read, "read"),
-        (patch.accessible, "accessible"),
-        (patch.write, "write"),
-        (patch.upload, "upload"),
-    ] {
-        if let Some(value) = value {
-            parts.push(format!("{what} = {}", if value { "yes" } else { "no" }));
-        }
-    }
-    if image {
-        parts.push("picture".to_owned());
-    }
-    parts.join(", ")
 }
 
 /// `None` removes the picture.
@@ -347,8 +328,8 @@ fn decode_image(text: &str) -> Result<Option<Vec<u8>>, AdminError> {
     }
     if crate::web::picture_type(&bytes).is_none() {
         return Err(AdminError::usage(
-            "the picture is of no kind that apps and browsers show",
-            "take a PNG, JPEG, GIF or WebP file",
+            "apps and browsers do not show pictures of this kind",
+            "use a PNG, JPEG, GIF or WebP file",
         ));
     }
     Ok(Some(bytes))
@@ -394,7 +375,7 @@ pub(super) async fn restore_image(
     }
     if image.is_some() {
         let there = match file {
-            Some(file) => match archive::bring_file(act.admin.keeper(), file).await? {
+            Some(file) => match super::keeper::bring_file(act.admin.keeper(), file).await? {
                 Some(file) => act.admin.store.put_file(file).await?,
                 None => false,
             },
@@ -423,17 +404,7 @@ pub(super) async fn delete(act: &OperationContext<'_>, token: &str) -> Done {
         .map_or(0, |(_, rows)| *rows);
     let mut undo = None;
     if !act.dry_run {
-        let archive = archive::save_room(act.admin, &room, act.now).await?;
-        act.admin.store.delete_room(room.id).await?;
-        undo = act
-            .log(
-                "room_delete",
-                Some(&room.token),
-                &room.token,
-                count(messages, "message"),
-                Some(Undo::RoomDelete { archive }),
-            )
-            .await?;
+        undo = Some(removal::remove_room(act, &room, count(messages, "message")).await?);
         act.rules_changed().await?;
     }
     let lines = vec![format!("room {} with {}", room.token, count(messages, "message"))];

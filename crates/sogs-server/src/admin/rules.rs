@@ -1,14 +1,14 @@
-//! Filters, rules, raid mode, and the log.
+//! Filters, rules and raid mode.
 
-use super::exec::{Done, OperationContext, time};
-use super::names;
+use super::context::{Done, OperationContext};
 use super::operation::{AdminError, Answer};
-use super::undo::{Undo, filter_words};
+use super::undo_entry::{Undo, filter_words};
+use super::words::time;
 use crate::model::filter::{CompiledFilter, Filter, FilterAction, FilterKind, Inspected};
 use crate::model::raid::Raid;
 use crate::model::rules::{Rules, check_scope};
 use crate::plugin::PluginEvent;
-use crate::store::operation::LogQuery;
+use crate::store::operation::LogEntry;
 use crate::store::{Id, RoomRow};
 
 fn token_of(rooms: &[RoomRow], room: Option<Id>) -> Option<String> {
@@ -67,18 +67,17 @@ pub(super) async fn filter_add(
     let token = room.as_ref().map(|room| room.token.as_str());
     let (mut undo, mut id) = (None, None);
     if !act.dry_run {
-        let number = act.admin.store.add_filter(filter).await?;
-        undo = act
-            .log(
-                "filter_add",
-                token,
-                &number.to_string(),
-                words.clone(),
-                Some(Undo::FilterAdd { id: number }),
-            )
-            .await?;
+        let entry = act.entry("filter_add", token, "", words.clone(), None);
+        let added = act.logged(act.admin.store.add_filter(filter), move |number: &Id| {
+            let undo = serde_json::to_value(Undo::FilterAdd { id: *number }).ok();
+            Some(LogEntry {
+                undo,
+                ..entry.clone().target(number.to_string())
+            })
+        });
+        let (number, entry) = added.await?;
         act.rules_changed().await?;
-        id = Some(number);
+        (undo, id) = (entry, Some(number));
     }
     let place = token.unwrap_or("every room");
     let data = serde_json::json!({ "id": id, "room": token, "kind": kind, "action": action });
@@ -105,23 +104,20 @@ pub(super) async fn filter_remove(act: &OperationContext<'_>, id: i64) -> Done {
         .find(|filter| filter.id == id)
         .ok_or_else(|| {
             AdminError::not_found(
-                format!("there is no filter {id}"),
+                format!("filter {id} does not exist"),
                 "`ackpost server filter list` shows the numbers",
             )
         })?;
     let words = filter_words(filter.kind, filter.action, &filter.pattern);
     let mut undo = None;
     if !act.dry_run {
-        act.admin.store.remove_filter(id).await?;
+        let plan = Undo::FilterRemove { filter };
+        let entry = act.entry("filter_remove", None, &id.to_string(), words.clone(), Some(&plan));
+        let removed = act.admin.store.remove_filter(id);
         undo = act
-            .log(
-                "filter_remove",
-                None,
-                &id.to_string(),
-                words.clone(),
-                Some(Undo::FilterRemove { filter }),
-            )
-            .await?;
+            .logged(removed, move |is_gone| is_gone.then(|| entry.clone()))
+            .await?
+            .1;
         act.rules_changed().await?;
     }
     Ok(Answer {
@@ -156,7 +152,7 @@ pub(super) async fn filter_test(act: &OperationContext<'_>, room: Option<&str>, 
         }
     }
     if lines.is_empty() {
-        lines.push("no filter minds".to_owned());
+        lines.push("no filter matches".to_owned());
     }
     Ok(Answer::show(serde_json::json!({ "hits": hits }), lines))
 }
@@ -216,9 +212,9 @@ async fn losses(
     let older = u64::try_from(older).unwrap_or(0);
     Ok((older > 0).then(|| {
         format!(
-            "{} with their files are older and are removed for good within minutes; pinned messages stay, and \
+            "{} will be permanently removed within minutes, with all files; pinned messages stay, and \
              `ackpost server settings clear retention_days` stops it",
-            super::exec::count(older, "message")
+            super::words::count(older, "message")
         )
     }))
 }
@@ -233,7 +229,7 @@ pub(super) async fn setting_set(
     let usage = |error: crate::model::rules::RuleError| {
         AdminError::usage(
             error.to_string(),
-            "`ackpost server settings names` explains them all",
+            "`ackpost server settings names` explains all settings",
         )
     };
     let doc = check_scope(name, room.is_some()).map_err(usage)?;
@@ -255,18 +251,17 @@ pub(super) async fn setting_set(
     let losses = losses(act, room.as_ref(), name, value.as_deref()).await?;
     let mut undo = None;
     if !act.dry_run {
-        act.admin
-            .store
-            .set_setting(room_id, name.to_owned(), value.clone())
-            .await?;
         let plan = Undo::Setting {
             room_id,
             name: name.to_owned(),
             value: before,
         };
-        undo = act
-            .log("setting", token, name, detail.clone(), Some(plan))
-            .await?;
+        let entry = act.entry("setting", token, name, detail.clone(), Some(&plan));
+        let set = act
+            .admin
+            .store
+            .set_setting(room_id, name.to_owned(), value.clone());
+        undo = act.logged(set, move |()| Some(entry.clone())).await?.1;
         act.rules_changed().await?;
     }
     let data = serde_json::json!({ "room": token, "name": name, "value": value });
@@ -318,7 +313,7 @@ pub(super) async fn raid_on(
     let valid = |span: f64| (0.0..=1e9).contains(&span);
     if seconds.is_some_and(|seconds| !valid(seconds) || seconds == 0.0) || !valid(reach_back) {
         return Err(AdminError::usage(
-            "a span of time is between a second and thirty years",
+            "a time must be from one second to thirty years",
             "give another one",
         ));
     }
@@ -340,19 +335,18 @@ pub(super) async fn raid_on(
     };
     let place = token.unwrap_or("the whole server");
     let line = format!(
-        "raid mode is on in {place}: identities first seen since {} read only",
+        "raid mode is on in {place}: identities first seen since {} may only read",
         time(raid.since)
     );
     let mut undo = None;
     if !act.dry_run {
-        act.admin.store.set_raid(room_id, Some(raid.clone())).await?;
         let plan = match before {
             Some(raid) => Undo::RaidOff { room_id, raid },
             None => Undo::RaidOn { room_id },
         };
-        undo = act
-            .log("raid_on", token, place, String::new(), Some(plan))
-            .await?;
+        let entry = act.entry("raid_on", token, place, String::new(), Some(&plan));
+        let set = act.admin.store.set_raid(room_id, Some(raid.clone()));
+        undo = act.logged(set, move |()| Some(entry.clone())).await?.1;
         act.rules_changed().await?;
         tell(act, token, true);
     }
@@ -379,24 +373,18 @@ pub(super) async fn raid_off(act: &OperationContext<'_>, room: Option<&str>) -> 
     else {
         return Err(AdminError::not_found(
             format!("raid mode is not on in {place}"),
-            "`ackpost server raid status` says where it is",
+            "`ackpost server raid status` lists the rooms",
         ));
     };
     let mut undo = None;
     if !act.dry_run {
-        act.admin.store.set_raid(room_id, None).await?;
-        undo = act
-            .log(
-                "raid_off",
-                token,
-                place,
-                String::new(),
-                Some(Undo::RaidOff {
-                    room_id,
-                    raid: row.raid,
-                }),
-            )
-            .await?;
+        let plan = Undo::RaidOff {
+            room_id,
+            raid: row.raid,
+        };
+        let entry = act.entry("raid_off", token, place, String::new(), Some(&plan));
+        let set = act.admin.store.set_raid(room_id, None);
+        undo = act.logged(set, move |()| Some(entry.clone())).await?.1;
         act.rules_changed().await?;
         tell(act, token, false);
     }
@@ -416,59 +404,4 @@ fn tell(act: &OperationContext<'_>, room: Option<&str>, on: bool) {
             reason: format!("by {}", act.actor),
         });
     }
-}
-
-pub(super) async fn log(act: &OperationContext<'_>, mut query: LogQuery) -> Done {
-    query.actor = known_actor(act, query.actor).await?;
-    let rows = act.admin.store.log(query).await?;
-    let mut people = Vec::new();
-    for row in &rows {
-        people.push(row.actor.clone());
-        people.extend(row.target.clone());
-    }
-    people.retain(|text| text.len() == 66);
-    let known = names::by_id(act, people).await?;
-    let named = |id: &str| match known.get(id) {
-        Some(name) => format!("{id} ({name})"),
-        None => id.to_owned(),
-    };
-    let mut lines = Vec::with_capacity(rows.len());
-    let mut data = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let note = match (row.undone_at, &row.undo) {
-            (Some(at), _) => format!("  [undone {}]", time(at)),
-            (None, Some(_)) => "  [can be undone]".to_owned(),
-            (None, None) => String::new(),
-        };
-        lines.push(format!(
-            "{:>6}  {}  {}  {}  {}  {}  {}{note}",
-            row.id,
-            time(row.at),
-            named(&row.actor),
-            row.action,
-            row.room.as_deref().unwrap_or("-"),
-            named(row.target.as_deref().unwrap_or("-")),
-            row.detail
-        ));
-        let mut value = serde_json::to_value(row).unwrap_or_default();
-        if let Some(object) = value.as_object_mut() {
-            object.insert("actor_name".to_owned(), known.get(&row.actor).cloned().into());
-            let target = row.target.as_ref().and_then(|target| known.get(target));
-            object.insert("target_name".to_owned(), target.cloned().into());
-        }
-        data.push(value);
-    }
-    Ok(Answer::show(serde_json::json!({ "log": data }), lines))
-}
-
-/// An actor as the log writes it: `operator:NAME` and `server` as they are, people by their shown id.
-pub(super) async fn known_actor(
-    act: &OperationContext<'_>,
-    actor: Option<String>,
-) -> Result<Option<String>, AdminError> {
-    let Some(actor) = actor else { return Ok(None) };
-    if actor == "server" || actor == "operator" || actor.starts_with("operator:") {
-        return Ok(Some(actor));
-    }
-    Ok(Some(act.known(&actor).await?.user.session_id))
 }

@@ -7,17 +7,19 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::exec::{Admin, Live};
+use super::context::{Admin, RunningServer};
 use super::operation::AdminError;
 use super::reference::Merged;
 use super::socket::{SOCKET, bind_private, serve};
-use crate::app::{App, LogLevel, unix_now};
+use crate::app::{App, LogLevel};
+use crate::clock::unix_now;
 use crate::config::Config;
 use crate::contents::BlobStore;
+use crate::store::DynStore;
 
 struct LiveApp(Arc<App>);
 
-impl Live for LiveApp {
+impl RunningServer for LiveApp {
     fn status(&self) -> serde_json::Value {
         let app = &self.0;
         let counters = &app.counters;
@@ -45,10 +47,6 @@ impl Live for LiveApp {
 
     fn base_url(&self) -> String {
         self.0.base_url()
-    }
-
-    fn account(&self) -> String {
-        self.0.moderation.account.id().to_string()
     }
 
     fn config(&self) -> Arc<Config> {
@@ -103,7 +101,7 @@ async fn read_again(app: &Arc<App>, dry_run: bool) -> Result<Vec<String>, AdminE
     Ok(lines)
 }
 
-/// Says what a new lifetime of files does not change.
+/// Explains what a new lifetime of files does not change.
 async fn kept_files(app: &App, old: &Config, new: &Config) -> Result<Vec<String>, AdminError> {
     let days = |config: &Config| Some(config.files.expiry_days).filter(|days| *days > 0.0);
     let (before, after) = (days(old), days(new));
@@ -120,7 +118,7 @@ async fn kept_files(app: &App, old: &Config, new: &Config) -> Result<Vec<String>
         Vec::new()
     } else {
         vec![format!(
-            "the new lifetime is for files posted from now on; {count} older ones still expire when they were to: \
+            "the new lifetime applies to new files; {count} older ones expire as before: \
              `ackpost server file keep --all-rooms` keeps them"
         )]
     })
@@ -140,12 +138,13 @@ pub(crate) async fn start(
         database: config.database_url(),
         configured_url: app.base_url(),
         key: app.public_key(),
+        account: app.moderation.account.clone(),
         require_blind: config.users.require_blind_keys,
         guard: Some(Arc::clone(&app.guard)),
         live: Some(Arc::new(LiveApp(Arc::clone(app)))),
     };
     let path = config.dir.join(SOCKET);
-    let cleaner = clean_archives(config.dir.clone(), stop.clone());
+    let cleaner = clean_kept(config.dir.clone(), Arc::clone(&app.store), stop.clone());
     Ok(vec![
         tokio::spawn(async move {
             serve(listener, Arc::new(admin), stop).await;
@@ -156,8 +155,9 @@ pub(crate) async fn start(
     ])
 }
 
-/// Once an hour, what was kept for an undo and is too old goes.
-async fn clean_archives(folder: std::path::PathBuf, mut stop: watch::Receiver<bool>) {
+/// Removes, once an hour, data that was kept for an undo and is too old: files, archives, and the rows' own data in the
+/// audit log.
+async fn clean_kept(folder: std::path::PathBuf, store: DynStore, mut stop: watch::Receiver<bool>) {
     let mut hours = tokio::time::interval(std::time::Duration::from_secs(3600));
     loop {
         tokio::select! {
@@ -166,11 +166,20 @@ async fn clean_archives(folder: std::path::PathBuf, mut stop: watch::Receiver<bo
         }
         let folder = folder.clone();
         let gone =
-            tokio::task::spawn_blocking(move || super::archive::clean(&folder, std::time::SystemTime::now()))
+            tokio::task::spawn_blocking(move || super::keeper::clean(&folder, std::time::SystemTime::now()))
                 .await
                 .unwrap_or(0);
         if gone > 0 {
             tracing::info!(gone, "kept for an undo until now");
+        }
+        let before = unix_now() - super::keeper::KEEP_DAYS * 86_400.0;
+        match store.forget_undo(before).await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(
+                entries,
+                "the time for an undo of entries of the audit log is over"
+            ),
+            Err(error) => tracing::warn!(%error, "old data for an undo was not removed; it is tried again"),
         }
     }
 }

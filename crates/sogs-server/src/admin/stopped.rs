@@ -1,18 +1,19 @@
-//! Operations on a server from outside: asked over its socket when it runs, done on its database when it does not.
+//! Operations on a server from outside: over its socket if it runs, on its database otherwise.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ackpost_platform::private_file;
 use session_protocol::ServerKey;
 
-use super::exec::Admin;
+use super::context::Admin;
 use super::operation::{AdminError, AdminRequest, Answer};
+use super::private::{private_folder, write_private};
 use super::reference::commented_config;
-use super::socket::{Asked, ask};
+use super::socket::{SocketReply, ask};
 use crate::config::{CONFIG_FILE, Config, ConfigError};
 use crate::contents::BlobStore;
 use crate::key::{KeyCheck, KeyError, load_key};
+use crate::moderation::Account;
 use crate::store;
 
 impl From<ConfigError> for AdminError {
@@ -22,8 +23,10 @@ impl From<ConfigError> for AdminError {
             ConfigError::Key { .. } | ConfigError::KeyMissing { .. } | ConfigError::KeyDiffers { .. } => {
                 "restore the key from a backup: without it every join link breaks"
             }
-            ConfigError::DatabaseMissing { .. } => return Self::conflict(error.to_string(), error.remedy()),
-            _ => "`ackpost server config check` says more",
+            ConfigError::DatabaseMissing { .. } | ConfigError::DatabaseEmpty { .. } => {
+                return Self::conflict(error.to_string(), error.remedy());
+            }
+            _ => "run `ackpost server config check` for details",
         };
         // A mistake in the file is shown with its line, and the line ends.
         Self::usage(error.to_string().trim_end(), remedy)
@@ -39,34 +42,36 @@ impl From<KeyError> for AdminError {
     }
 }
 
-/// Does one operation on the server of a folder, whether it runs or not.
+/// Carries out one operation on the server of a folder, whether it runs or not.
 pub async fn perform(folder: &Path, request: AdminRequest) -> Result<Answer, AdminError> {
     holds_server(folder)?;
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
     match ask(&folder, &request).await {
-        Ok(Asked::Answered(answer)) => answer,
-        Ok(Asked::Stopped) => directly(&folder, request).await,
+        Ok(SocketReply::Answered(answer)) => answer,
+        Ok(SocketReply::Stopped) => directly(&folder, request).await,
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(AdminError::conflict(
             format!("the local socket of the server cannot be opened: {error}"),
             "run the command as the user that runs the server, or as root",
         )),
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => Err(AdminError::conflict(
             error.to_string(),
-            "its process is stopped (`kill -CONT` lets it go on) or stuck (restart it); what was asked for may still be \
-             done when it goes on",
+            "its process is stopped (continue it with `kill -CONT`) or stuck (restart it); the command may still be \
+             executed when it continues",
         )),
         Err(error) => Err(AdminError::failed(error)),
     }
 }
 
-/// A folder that may not be entered is told from one without a server.
+/// Checks that a folder holds a server.
+///
+/// A folder that may not be entered gets another error than one without a server.
 fn holds_server(folder: &Path) -> Result<(), AdminError> {
     use std::io::ErrorKind::{NotADirectory, NotFound};
     match std::fs::metadata(folder.join(CONFIG_FILE)) {
         Ok(_) => Ok(()),
         Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Err(AdminError::usage(
             format!(
-                "{} holds no server: there is no {CONFIG_FILE} in it",
+                "{} does not contain a server: it has no {CONFIG_FILE}",
                 folder.display()
             ),
             "name the folder of a server with --dir, or make one with `ackpost server init DIR`",
@@ -75,10 +80,7 @@ fn holds_server(folder: &Path) -> Result<(), AdminError> {
             let cause = error.to_string().to_lowercase();
             let cause = cause.split(" (os error").next().unwrap_or_default();
             Err(AdminError::conflict(
-                format!(
-                    "{CONFIG_FILE} in {} cannot be looked at: {cause}",
-                    folder.display()
-                ),
+                format!("cannot read {CONFIG_FILE} in {}: {cause}", folder.display()),
                 "run the command as the user that runs the server, or as root",
             ))
         }
@@ -87,17 +89,26 @@ fn holds_server(folder: &Path) -> Result<(), AdminError> {
 
 async fn directly(folder: &Path, request: AdminRequest) -> Result<Answer, AdminError> {
     let config = Config::load(folder)?;
-    let key = load_key(&config.key_path())?.public();
+    // A command makes no key: without one, the folder is no server that could be operated on.
+    load_key(&config.key_path())?;
+    let check = KeyCheck::before_opening(&config)?;
     config.check_database()?;
     let store = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
-    crate::account::settle(&store, &key).await?;
+    let secret = match check.claim(&store).await {
+        Ok(secret) => secret,
+        Err(error) => {
+            store.close().await?;
+            return Err(error.into());
+        }
+    };
     let admin = Admin {
         store: Arc::clone(&store),
         folder: folder.to_path_buf(),
         stored: BlobStore::of(&config)?,
         database: config.database_url(),
         configured_url: base_url(&config),
-        key,
+        key: secret.public(),
+        account: Account::new(&secret),
         require_blind: config.users.require_blind_keys,
         guard: None,
         live: None,
@@ -116,7 +127,8 @@ fn base_url(config: &Config) -> String {
     }
 }
 
-/// Says why the join links of a configuration lead nobody outside to the server, if that is so.
+/// Returns the reason why the join links of a configuration would not lead people outside to the server, if they
+/// would not.
 pub fn link_problem(config: &Config) -> Option<String> {
     let url = base_url(config);
     let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
@@ -127,29 +139,29 @@ pub fn link_problem(config: &Config) -> Option<String> {
     };
     let is_local = match host.parse::<std::net::IpAddr>() {
         Ok(address) if address.is_unspecified() => {
-            return Some(format!("join links name {url}, which is no address"));
+            return Some(format!("join links contain {url}, which is not an address"));
         }
         Ok(address) => address.is_loopback(),
         Err(_) => host.eq_ignore_ascii_case("localhost"),
     };
-    is_local.then(|| format!("join links name {url}, which leads to this machine only"))
+    is_local.then(|| format!("join links contain {url}, which works on this machine only"))
 }
 
-/// What `init` may be told; everything else is edited in the configuration.
+/// Options of `init`; everything else is edited in the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct InitOptions {
     /// Public address.
     pub base_url: Option<String>,
-    /// Where to listen.
+    /// Address to listen on.
     pub listen: Option<std::net::SocketAddr>,
-    /// Where the database is.
+    /// Path or URL of the database.
     pub database: Option<String>,
 }
 
-/// What `init` made.
+/// Result of `init`.
 #[derive(Debug, Clone)]
 pub struct Initialised {
-    /// Why join links would not lead people outside to the server, if they would not.
+    /// Reason why join links would not lead people outside to the server; `None` if they would.
     pub link_problem: Option<String>,
     /// The configuration file.
     pub config: PathBuf,
@@ -157,7 +169,7 @@ pub struct Initialised {
     pub key_file: PathBuf,
     /// Public key of the server.
     pub public_key: ServerKey,
-    /// Where the database is, without a password.
+    /// Path or URL of the database, without a password.
     pub database: String,
 }
 
@@ -167,7 +179,7 @@ pub async fn init(folder: &Path, options: &InitOptions) -> Result<Initialised, A
     let path = folder.join(CONFIG_FILE);
     if path.exists() {
         return Err(AdminError::conflict(
-            format!("{} holds a server already", folder.display()),
+            format!("{} already contains a server", folder.display()),
             "start it with `ackpost server run`, or choose another folder",
         ));
     }
@@ -183,7 +195,7 @@ pub async fn init(folder: &Path, options: &InitOptions) -> Result<Initialised, A
     }
     config
         .check()
-        .map_err(|error| AdminError::usage(error.to_string(), "correct the words of the command"))?;
+        .map_err(|error| AdminError::usage(error.to_string(), "correct the command line"))?;
     private_folder(folder)?;
     let key_file = config.key_path();
     let key = KeyCheck::before_opening(&config)?;
@@ -191,7 +203,7 @@ pub async fn init(folder: &Path, options: &InitOptions) -> Result<Initialised, A
     let claimed = key.claim(&store).await;
     store.close().await?;
     let public_key = claimed?.public();
-    // Last, so that a folder with a configuration has everything else.
+    // The configuration is written last, so that a folder with one has everything else.
     write_private(&path, commented_config(&config).as_bytes())?;
     Ok(Initialised {
         link_problem: link_problem(&config),
@@ -200,28 +212,6 @@ pub async fn init(folder: &Path, options: &InitOptions) -> Result<Initialised, A
         public_key,
         database: crate::database_url::without_password(&config.database_url()),
     })
-}
-
-/// Makes a folder that only its owner can enter, unless it is there.
-pub(crate) fn private_folder(folder: &Path) -> Result<(), AdminError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    if folder.is_dir() {
-        return Ok(());
-    }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| AdminError {
-            remedy: "check the path, its permissions and the free space".to_owned(),
-            ..AdminError::failed(format!("{}: {error}", folder.display()))
-        })
-}
-
-/// Writes a file that only its owner can read (it may hold the password of a database).
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AdminError> {
-    private_file::replace(path, bytes)
-        .map_err(|error| AdminError::failed(format!("{}: {error}", path.display())))
 }
 
 #[cfg(test)]
@@ -233,16 +223,16 @@ mod tests {
     fn a_folder_without_a_server_is_told_from_one_that_cannot_be_looked_into() {
         let folder = tempfile::tempdir().expect("a folder");
         let error = holds_server(folder.path()).expect_err("it is empty");
-        assert!(error.cause.contains("holds no server"), "{}", error.cause);
+        assert!(
+            error.cause.contains("does not contain a server"),
+            "{}",
+            error.cause
+        );
         // Permissions do not stop root; a link to itself stops everybody in the same place.
         let config = folder.path().join(CONFIG_FILE);
         std::os::unix::fs::symlink(&config, &config).expect("a link");
         let error = holds_server(folder.path()).expect_err("it leads nowhere");
         assert_eq!(error.kind, AdminErrorKind::Conflict);
-        assert!(
-            error.cause.contains("cannot be looked at: too many levels"),
-            "{}",
-            error.cause
-        );
+        assert!(error.cause.contains(": too many levels"), "{}", error.cause);
     }
 }

@@ -1,19 +1,20 @@
-//! After a raid: everything that accounts first seen since a time wrote goes at once, and comes back at once.
+//! Sweep after a raid: removes everything that accounts first seen since a time wrote; one undo restores it.
 
-use super::exec::{Done, OperationContext, count, time};
+use super::context::{Done, OperationContext};
 use super::gone::{self, Extent};
 use super::names;
 use super::operation::{AdminError, Answer};
-use super::undo::Undo;
+use super::undo_entry::Undo;
+use super::words::{count, time};
 use crate::store::Id;
 use crate::store::operation::{Erase, KeptBan, Newcomer};
 
 /// The most accounts of one sweep.
 const MAX_ACCOUNTS: usize = 50_000;
-/// Accounts that the answer names, those with most posts first.
+/// Number of accounts that the answer names, those with most posts first.
 const SHOWN: usize = 20;
 
-/// Whose traces go, and whether they are banned.
+/// Accounts whose posts are removed, and whether they are banned.
 pub(super) struct Wave {
     /// First seen at or after this time (Unix seconds).
     pub(super) since: f64,
@@ -100,14 +101,14 @@ fn checked(act: &OperationContext<'_>, wave: &Wave) -> Result<(), AdminError> {
     let valid = |seconds: f64| seconds > 0.0 && seconds <= 1e9;
     if wave.seconds.is_some_and(|seconds| !valid(seconds) || !wave.ban) {
         return Err(AdminError::usage(
-            "a span of a ban is between a second and thirty years, and goes with --ban",
-            "give another span, or none for a ban for good",
+            "the time of a ban must be from one second to thirty years, together with --ban",
+            "give another time, or none for a permanent ban",
         ));
     }
     if !(wave.since > 0.0 && wave.since <= act.now) {
         return Err(AdminError::usage(
-            "the raid begins in the future",
-            "give the time of its begin as a span before now (2h) or as 2026-11-29T18:00:00Z",
+            "the time is in the future",
+            "write the time as a length before now (2h) or as 2026-11-29T18:00:00Z",
         ));
     }
     Ok(())
@@ -115,22 +116,24 @@ fn checked(act: &OperationContext<'_>, wave: &Wave) -> Result<(), AdminError> {
 
 /// The accounts of a wave.
 async fn accounts(act: &OperationContext<'_>, wave: &Wave) -> Result<Vec<Newcomer>, AdminError> {
-    let most = i64::try_from(MAX_ACCOUNTS + 1).unwrap_or(i64::MAX);
-    let newcomers = act
+    let most = i64::try_from(MAX_ACCOUNTS + 2).unwrap_or(i64::MAX);
+    let mut newcomers = act
         .admin
         .store
         .newcomers(wave.since, wave.until.unwrap_or(f64::MAX), most)
         .await?;
+    // Its notices are not posts of a raid, however new it is.
+    newcomers.retain(|row| !act.admin.is_own_account(&row.session_id));
     if newcomers.len() > MAX_ACCOUNTS {
         return Err(AdminError::usage(
             format!("more than {MAX_ACCOUNTS} accounts were first seen since then"),
-            "take a shorter span of time with --since and --until",
+            "choose a shorter time with --since and --until",
         ));
     }
     Ok(newcomers)
 }
 
-/// Who is banned from the whole server, or from this room, already.
+/// Returns the people who are already banned from the whole server or from this room.
 async fn banned_there(
     act: &OperationContext<'_>,
     token: Option<&str>,
@@ -146,7 +149,7 @@ async fn banned_there(
         .collect())
 }
 
-/// The accounts with most posts, for a look before anything is done.
+/// Names the accounts with most posts, for a check before anything is done.
 async fn most_active(
     act: &OperationContext<'_>,
     newcomers: &[Newcomer],
@@ -156,7 +159,7 @@ async fn most_active(
     let mut order: Vec<&Newcomer> = newcomers.iter().collect();
     order.sort_by_key(|row| (std::cmp::Reverse(number(row)), row.id));
     order.truncate(SHOWN);
-    let names = names::by_number(act, order.iter().map(|row| row.id).collect()).await?;
+    let names = names::by_number(&act.admin.store, order.iter().map(|row| row.id).collect()).await?;
     let mut lines: Vec<String> = order
         .iter()
         .map(|row| {

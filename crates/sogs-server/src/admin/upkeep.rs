@@ -1,10 +1,10 @@
 //! Upkeep of rooms: pins, the lifetime of files, and changes of all rooms at once.
 
-use super::archive;
-use super::exec::{Done, OperationContext, count, one_token, place_words, time};
+use super::context::{Done, OperationContext};
 use super::gone::Gone;
-use super::operation::{AdminError, Answer, PermissionChange, Place};
-use super::undo::Undo;
+use super::operation::{AdminError, Answer, PermissionChange, RoomScope};
+use super::undo_entry::Undo;
+use super::words::{count, one_token, place_words, time};
 use crate::store::{Id, Pinned, RoomPatch, RoomRow};
 
 /// The server's own appearance as a user, who pins and uploads for operators.
@@ -22,7 +22,7 @@ pub(super) async fn system_user(act: &OperationContext<'_>) -> Result<Id, AdminE
 pub(super) async fn edit_every(act: &OperationContext<'_>, permissions: PermissionChange) -> Done {
     if permissions.is_empty() {
         return Err(AdminError::usage(
-            "nothing is to be changed",
+            "no change is given",
             "name a permission: --read, --write, --upload or --accessible",
         ));
     }
@@ -48,7 +48,7 @@ pub(super) async fn edit_every(act: &OperationContext<'_>, permissions: Permissi
         upload: permissions.upload,
         ..RoomPatch::default()
     };
-    let words = super::rooms::changes(&patch, false);
+    let words = super::words::changes(&patch, false);
     let detail = format!(
         "{} of {}: {words}",
         count(rooms.len() as u64, "room"),
@@ -57,7 +57,6 @@ pub(super) async fn edit_every(act: &OperationContext<'_>, permissions: Permissi
     let mut undo = None;
     if !act.dry_run && !rooms.is_empty() {
         let ids = rooms.iter().map(|room| room.id).collect();
-        act.admin.store.patch_rooms(ids, patch).await?;
         let plan = Undo::RoomsEdit {
             rooms: rooms
                 .iter()
@@ -67,19 +66,19 @@ pub(super) async fn edit_every(act: &OperationContext<'_>, permissions: Permissi
                 })
                 .collect(),
         };
-        undo = act
-            .log(
-                "room_edit",
-                one_token(Some(&rooms)),
-                "all rooms",
-                words.clone(),
-                Some(plan),
-            )
-            .await?;
+        let entry = act.entry(
+            "room_edit",
+            one_token(Some(&rooms)),
+            "all rooms",
+            words.clone(),
+            Some(&plan),
+        );
+        let changed = act.admin.store.patch_rooms(ids, patch);
+        undo = act.logged(changed, move |()| Some(entry.clone())).await?.1;
     }
     let tokens: Vec<&str> = rooms.iter().map(|room| room.token.as_str()).collect();
     let lines = if rooms.is_empty() {
-        vec!["every room is like that already".to_owned()]
+        vec!["every room already has these permissions".to_owned()]
     } else {
         vec![detail]
     };
@@ -90,8 +89,8 @@ pub(super) async fn edit_every(act: &OperationContext<'_>, permissions: Permissi
     })
 }
 
-/// Keeps files that are attached to messages for good.
-pub(super) async fn keep_files(act: &OperationContext<'_>, place: &Place) -> Done {
+/// Keeps files that are attached to messages permanently.
+pub(super) async fn keep_files(act: &OperationContext<'_>, place: &RoomScope) -> Done {
     let rooms = act.rooms(place).await?;
     let mut files = Vec::new();
     match &rooms {
@@ -103,27 +102,26 @@ pub(super) async fn keep_files(act: &OperationContext<'_>, place: &Place) -> Don
         }
     }
     let detail = format!(
-        "{} of {} kept for good",
+        "{} of {} kept permanently",
         count(files.len() as u64, "file"),
         place_words(rooms.as_deref())
     );
     let mut undo = None;
     if !act.dry_run && !files.is_empty() {
         let kept = files.iter().map(|(id, _)| (*id, None)).collect();
-        act.admin.store.set_files_expiry(kept).await?;
         let plan = Undo::FilesExpiry {
             files: files.iter().map(|(id, at)| (*id, Some(*at))).collect(),
         };
         let target = files.len().to_string();
-        undo = act
-            .log(
-                "file_keep",
-                one_token(rooms.as_deref()),
-                &target,
-                detail.clone(),
-                Some(plan),
-            )
-            .await?;
+        let entry = act.entry(
+            "file_keep",
+            one_token(rooms.as_deref()),
+            &target,
+            detail.clone(),
+            Some(&plan),
+        );
+        let changed = act.admin.store.set_files_expiry(kept);
+        undo = act.logged(changed, move |_| Some(entry.clone())).await?.1;
     }
     Ok(Answer {
         changed: files.len() as u64,
@@ -142,14 +140,8 @@ pub(super) async fn pin(act: &OperationContext<'_>, room: &str, id: Id) -> Done 
     let mut undo = None;
     if !act.dry_run {
         let user = system_user(act).await?;
-        if store.pin(room.id, id, user, act.now).await? == Pinned::NoMessage {
-            return Err(AdminError::not_found(
-                format!("there is no message {id} in '{}' that can be pinned", room.token),
-                "whispers, hidden and deleted messages cannot; `ackpost server message list` shows the others",
-            ));
-        }
         for file in &files {
-            archive::keep(act.admin.keeper(), &file.content).await?;
+            super::keeper::keep(act.admin.keeper(), &file.content).await?;
         }
         let plan = Undo::Pin {
             room_id: room.id,
@@ -157,15 +149,22 @@ pub(super) async fn pin(act: &OperationContext<'_>, room: &str, id: Id) -> Done 
             before: before.first().map(|(_, _, user_id, at)| (*user_id, *at)),
             files,
         };
-        undo = act
-            .log(
-                "pin",
-                Some(&room.token),
-                &id.to_string(),
-                String::new(),
-                Some(plan),
-            )
-            .await?;
+        let target = id.to_string();
+        let entry = act.entry("pin", Some(&room.token), &target, String::new(), Some(&plan));
+        let pinned = act.logged(store.pin(room.id, id, user, act.now), move |pinned| {
+            (*pinned != Pinned::NoMessage).then(|| entry.clone())
+        });
+        let (pinned, number) = pinned.await?;
+        if pinned == Pinned::NoMessage {
+            return Err(AdminError::not_found(
+                format!(
+                    "message {id} of `{}` does not exist or cannot be pinned",
+                    room.token
+                ),
+                "whispers, hidden and deleted messages cannot; `ackpost server message list` shows the others",
+            ));
+        }
+        undo = number;
     }
     Ok(Answer {
         changed: 1,
@@ -191,8 +190,8 @@ pub(super) async fn unpin(act: &OperationContext<'_>, room: &str, id: Option<Id>
     if pinned.is_empty() {
         return Err(AdminError::not_found(
             match id {
-                Some(id) => format!("message {id} of '{}' is not pinned", room.token),
-                None => format!("no message of '{}' is pinned", room.token),
+                Some(id) => format!("message {id} of `{}` is not pinned", room.token),
+                None => format!("no message of `{}` is pinned", room.token),
             },
             "`ackpost server room show` names the pinned messages",
         ));
@@ -215,14 +214,13 @@ pub(super) async fn unpin(act: &OperationContext<'_>, room: &str, id: Option<Id>
     }
     let mut undo = None;
     if !act.dry_run {
-        store.unpin(room.id, id, expire).await?;
         let target = id.map_or_else(|| "all".to_owned(), |id| id.to_string());
         let plan = Undo::Messages {
             gone: Gone::pins(pins),
         };
-        undo = act
-            .log("unpin", Some(&room.token), &target, String::new(), Some(plan))
-            .await?;
+        let entry = act.entry("unpin", Some(&room.token), &target, String::new(), Some(&plan));
+        let unpinned = store.unpin(room.id, id, expire);
+        undo = act.logged(unpinned, move |_| Some(entry.clone())).await?.1;
     }
     Ok(Answer {
         changed: pinned.len() as u64,

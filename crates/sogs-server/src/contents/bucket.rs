@@ -5,10 +5,12 @@
 //! one streamed request, which the store keeps whole or not at all. Signatures are in the query of the address: no
 //! message of an error may hold an address.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ackpost_tls::{CertificateProblem, Verify};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bounded_http::{MemoryBudget, MemoryPermit, OutOfMemory};
@@ -16,16 +18,14 @@ use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response};
 use rusty_s3::actions::ListObjectsV2;
-use rusty_s3::{Credentials, S3Action, UrlStyle};
+use rusty_s3::{Credentials, S3Action};
 use tokio_util::io::ReaderStream;
-use url::{Host, Url};
 
+use super::bucket_address::{address, is_loopback};
 use super::credentials::CredentialSource;
 use super::error::ContentError;
-use crate::config::{Config, ConfigError, Files};
+use crate::config::{Config, ConfigError};
 
-/// Largest upload in bytes; S3 takes larger objects in several parts only.
-const MAX_OBJECT: u64 = 5_000_000_000;
 /// Attempts of one call, with growing pauses between them.
 const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(150);
@@ -33,11 +33,15 @@ const PAUSE: Duration = Duration::from_millis(150);
 const UPLOAD_KIB: u32 = 512;
 /// Bytes of an answer in XML that are read.
 const MAX_ANSWER: usize = 4 << 20;
+/// Bytes of a file with authorities that are read; the list of a system has about 220,000.
+const MAX_AUTHORITIES: u64 = 1 << 20;
 /// Objects on a page of a list.
 const PAGE: usize = 1000;
-/// How long an address is valid.
+/// Time for which a signed address is valid.
 const VALID: Duration = Duration::from_secs(600);
-/// Time to connect.
+/// Header that names the object to copy.
+const COPY_SOURCE: &str = "x-amz-copy-source";
+/// Time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// A bucket, and what is needed to ask it. Nothing is read or connected before the first call.
@@ -46,11 +50,25 @@ pub(crate) struct Bucket {
     address: rusty_s3::Bucket,
     prefix: String,
     credentials: CredentialSource,
+    /// File with the authorities that its certificate may be signed by, unless the system names them.
+    authorities: Option<PathBuf>,
     timeout: Duration,
     client: OnceLock<Client>,
     /// Memory for transfers, in KiB.
     budget: Arc<MemoryBudget>,
     upload_kib: u32,
+    counters: BucketCounters,
+}
+
+/// Numbers of a bucket since the process started.
+#[derive(Debug, Default)]
+pub(crate) struct BucketCounters {
+    /// Requests to the store, attempts counted one by one.
+    pub(crate) requests: AtomicU64,
+    /// Requests that the store refused, did not answer in time or could not answer; missing objects are not counted.
+    pub(crate) failed: AtomicU64,
+    /// Time between requests and the end of their answers, in milliseconds, summed.
+    pub(crate) milliseconds: AtomicU64,
 }
 
 /// An object of a list.
@@ -58,7 +76,7 @@ pub(crate) struct Bucket {
 pub(crate) struct Listed {
     /// Its name, without the prefix of a bucket.
     pub(crate) name: String,
-    /// When it was stored; unknown if the store's time cannot be read.
+    /// Time at which it was stored; `None` if the store's time cannot be read.
     pub(crate) modified: Option<std::time::SystemTime>,
 }
 
@@ -70,109 +88,13 @@ pub(super) struct Measured<'a> {
     pub(super) md5: [u8; 16],
 }
 
-fn wrong(option: &'static str, message: &str) -> ConfigError {
-    ConfigError::Value {
-        option,
-        message: message.to_owned(),
-    }
-}
-
-fn endpoint(files: &Files) -> Result<Url, ConfigError> {
-    let option = "files.s3_endpoint";
-    let text = if files.s3_endpoint.is_empty() {
-        format!("https://s3.{}.amazonaws.com", files.s3_region)
-    } else {
-        files.s3_endpoint.clone()
-    };
-    let url = Url::parse(&text).map_err(|_| wrong(option, "is a URL such as https://s3.example.org"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(wrong(option, "starts with https:// or http:// and has a host"));
-    }
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-        return Err(wrong(
-            option,
-            "holds no user, password or query; keys belong in files.s3_credentials_file",
-        ));
-    }
-    if url.scheme() == "http" && !is_loopback(&url) && !files.s3_allow_http {
-        return Err(wrong(
-            option,
-            "starts with https:// for another machine; set files.s3_allow_http = true on a network that you trust",
-        ));
-    }
-    Ok(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
-}
-
-fn address(files: &Files) -> Result<rusty_s3::Bucket, ConfigError> {
-    let plain = |text: &str, more: &[u8]| {
-        text.bytes()
-            .all(|c| c.is_ascii_alphanumeric() || b"-._".contains(&c) || more.contains(&c))
-    };
-    let name = &files.s3_bucket;
-    if !(3..=63).contains(&name.len()) || !plain(name, b"") || name.starts_with('.') {
-        return Err(wrong(
-            "files.s3_bucket",
-            "is the name of a bucket: 3 to 63 letters, digits, dots and hyphens",
-        ));
-    }
-    if files.s3_region.is_empty() || files.s3_region.len() > 63 || !plain(&files.s3_region, b"") {
-        return Err(wrong(
-            "files.s3_region",
-            "is the name of a region such as us-east-1",
-        ));
-    }
-    let prefix = &files.s3_prefix;
-    let odd = |part: &str| part.is_empty() || part == "." || part == "..";
-    let whole = prefix.strip_suffix('/').unwrap_or(prefix);
-    if prefix.len() > 200 || !plain(prefix, b"/") || (!prefix.is_empty() && whole.split('/').any(odd)) {
-        return Err(wrong(
-            "files.s3_prefix",
-            "is empty or like community/: at most 200 letters, digits, dots, hyphens, and single slashes inside",
-        ));
-    }
-    if files.max_size > MAX_OBJECT {
-        return Err(wrong(
-            "files.max_size",
-            "is at most 5000000000 with files.storage = \"s3\"",
-        ));
-    }
-    if files.s3_timeout_seconds < 0.1 {
-        return Err(wrong("files.s3_timeout_seconds", "is at least 0.1"));
-    }
-    let style = if files.s3_path_style {
-        UrlStyle::Path
-    } else {
-        UrlStyle::VirtualHost
-    };
-    rusty_s3::Bucket::new(endpoint(files)?, style, name.clone(), files.s3_region.clone()).map_err(|_| {
-        wrong(
-            "files.s3_path_style",
-            "is true for this address: the bucket cannot be part of its host name",
-        )
-    })
-}
-
-/// Refuses options of `[files]` that name no usable bucket.
-pub(crate) fn check(files: &Files) -> Result<(), ConfigError> {
-    address(files).map(drop)
-}
-
-/// An answer that is not the one that was asked for.
+/// Failure of a request to the store.
 enum Failed {
-    /// Trying again may help.
+    /// A failure that a retry may fix.
     Passing(String),
-    /// The time is over.
+    /// The time limit has passed.
     Late,
-    /// The store said no.
+    /// The store refused the request.
     Refused(StatusCode, String),
 }
 
@@ -185,11 +107,19 @@ impl Bucket {
             address: address(files)?,
             prefix: files.s3_prefix.clone(),
             credentials: CredentialSource::new(config),
+            authorities: (!files.s3_ca_file.as_os_str().is_empty())
+                .then(|| config.dir.join(&files.s3_ca_file)),
             timeout: Duration::from_secs_f64(files.s3_timeout_seconds.clamp(0.1, 86_400.0)),
             client: OnceLock::new(),
             budget,
             upload_kib: UPLOAD_KIB.min(free / 4).max(1),
+            counters: BucketCounters::default(),
         })
+    }
+
+    /// Returns the counters since the process started.
+    pub(crate) fn counters(&self) -> &BucketCounters {
+        &self.counters
     }
 
     /// Bucket, host and prefix, for messages.
@@ -208,36 +138,50 @@ impl Bucket {
         )
     }
 
-    /// Refuses a configuration whose keys cannot be read.
-    pub(crate) async fn check_credentials(&self) -> Result<(), ContentError> {
-        self.credentials.get().await.map(drop)
+    /// Refuses a configuration whose keys or authorities cannot be read.
+    pub(crate) async fn check(&self) -> Result<(), ContentError> {
+        self.credentials.get().await?;
+        self.client().await.map(drop)
     }
 
     fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    fn client(&self) -> Result<&Client, ContentError> {
+    /// Returns the settings of TLS, with the authorities that are accepted.
+    async fn tls(&self) -> Result<ackpost_tls::ClientConfig, ContentError> {
+        let failed =
+            |error: &dyn std::fmt::Display| ContentError::Store(format!("TLS cannot be set up: {error}"));
+        if self.address.base_url().scheme() != "https" {
+            return ackpost_tls::without_certificates().map_err(|error| failed(&error));
+        }
+        let Some(path) = &self.authorities else {
+            return Verify::Platform.client_config().map_err(|error| failed(&error));
+        };
+        let failed = |cause: &dyn std::fmt::Display| {
+            ContentError::Store(format!(
+                "the authorities of its certificate cannot be read from {} (files.s3_ca_file): {cause}",
+                path.display()
+            ))
+        };
+        let file = tokio::fs::metadata(path).await.map_err(|error| failed(&error))?;
+        if file.len() > MAX_AUTHORITIES {
+            return Err(failed(&format_args!(
+                "it has {} bytes, more than {MAX_AUTHORITIES}",
+                file.len()
+            )));
+        }
+        let pem = tokio::fs::read(path).await.map_err(|error| failed(&error))?;
+        Verify::Authorities(pem.into())
+            .client_config()
+            .map_err(|error| failed(&error))
+    }
+
+    async fn client(&self) -> Result<&Client, ContentError> {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let failed =
-            |error: &dyn std::fmt::Display| ContentError::Store(format!("TLS cannot be set up: {error}"));
-        let provider = rustls::crypto::CryptoProvider::get_default()
-            .cloned()
-            .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| failed(&error))?;
-        let tls = if self.address.base_url().scheme() == "https" {
-            use rustls_platform_verifier::BuilderVerifierExt as _;
-            tls.with_platform_verifier()
-                .map_err(|error| failed(&error))?
-                .with_no_client_auth()
-        } else {
-            tls.with_root_certificates(rustls::RootCertStore::empty())
-                .with_no_client_auth()
-        };
+        let tls = self.tls().await?;
         let mut builder = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
@@ -250,11 +194,13 @@ impl Bucket {
         if is_loopback(self.address.base_url()) {
             builder = builder.no_proxy();
         }
-        let client = builder.build().map_err(|error| failed(&error.without_url()))?;
+        let client = builder
+            .build()
+            .map_err(|error| ContentError::Store(format!("TLS cannot be set up: {}", error.without_url())))?;
         Ok(self.client.get_or_init(|| client))
     }
 
-    /// Takes memory for a transfer, or reports that others have it.
+    /// Reserves memory for a transfer, or reports that others use it.
     async fn memory(&self, kib: u32) -> Result<MemoryPermit, ContentError> {
         let mut permit = self.budget.permit(0);
         match permit.cover(kib.max(1) as usize * 1024).await {
@@ -265,35 +211,37 @@ impl Bucket {
 
     /// Asks until there is an answer that the call accepts. 404 is [`ContentError::Missing`].
     async fn ask(&self, call: &Call<'_>) -> Result<Got, ContentError> {
-        let client = self.client()?;
+        let client = self.client().await?;
         let mut attempt = 0;
         loop {
             let credentials = self.credentials.get().await?;
             let request = self.request(client, &credentials, call).await?;
-            let failed = match request.timeout(call.timeout(self.timeout)).send().await {
-                Ok(response) if response.status().is_success() => {
-                    match Got::read(response, call.answer_bytes())
-                        .await
-                        .and_then(|got| call.accepts(got))
-                    {
-                        Ok(got) => return Ok(got),
-                        Err(cause) => Failed::Passing(cause),
-                    }
-                }
-                Ok(response) => refusal(response).await,
-                Err(error) if error.is_timeout() => Failed::Late,
-                Err(error) => Failed::Passing(cause(error)),
+            let started = Instant::now();
+            let outcome = match request.timeout(call.timeout(self.timeout)).send().await {
+                Ok(response) if response.status().is_success() => Got::read(response, call.answer_bytes())
+                    .await
+                    .and_then(|got| call.accepts(got))
+                    .map_err(Failed::Passing),
+                Ok(response) => Err(refusal(response).await),
+                Err(error) if error.is_timeout() => Err(Failed::Late),
+                Err(error) => Err(Failed::Passing(cause(error))),
             };
-            attempt += 1;
-            match failed {
-                Failed::Refused(StatusCode::NOT_FOUND, code) if code != "NoSuchBucket" => {
+            self.counters.count(started);
+            let failed = match outcome {
+                Ok(got) => return Ok(got),
+                Err(Failed::Refused(StatusCode::NOT_FOUND, code)) if code != "NoSuchBucket" => {
                     return Err(ContentError::Missing);
                 }
+                Err(failed) => failed,
+            };
+            self.counters.failed.fetch_add(1, Ordering::Relaxed);
+            attempt += 1;
+            match failed {
                 Failed::Passing(_) if attempt < ATTEMPTS => {
                     tokio::time::sleep(PAUSE * attempt * attempt).await;
                 }
                 Failed::Passing(cause) => return Err(self.failed(&cause)),
-                // One that is slow would only get slower.
+                // A slow store would only get slower by retries.
                 Failed::Late => return Err(self.failed("it does not answer in time")),
                 Failed::Refused(status, code) => {
                     self.credentials.forget();
@@ -303,7 +251,7 @@ impl Bucket {
         }
     }
 
-    /// A signed request.
+    /// Builds a signed request.
     async fn request(
         &self,
         client: &Client,
@@ -332,13 +280,21 @@ impl Bucket {
             Call::Part { key, from, length } => {
                 let request = client.request(Method::GET, bucket.get_object(credentials, key).sign(VALID));
                 match length {
-                    // A range of nothing is an error.
+                    // A range request for an empty object is an error.
                     0 => request,
                     _ => request.header(
                         header::RANGE,
                         format!("bytes={from}-{}", from.saturating_add(length - 1)),
                     ),
                 }
+            }
+            Call::Copy { key, source } => {
+                let mut action = bucket.put_object(credentials, key);
+                action.headers_mut().insert(COPY_SOURCE, source.to_owned());
+                client
+                    .request(Method::PUT, action.sign(VALID))
+                    .header(COPY_SOURCE, source)
+                    .header(header::CONTENT_LENGTH, 0)
             }
             Call::Size { key } => {
                 client.request(Method::HEAD, bucket.head_object(credentials, key).sign(VALID))
@@ -364,7 +320,7 @@ impl Bucket {
         ContentError::Store(format!("{}: {cause}", self.shown()))
     }
 
-    /// Stores a file under a name. The store checks the MD5 before it says that it has it.
+    /// Stores a file under a name. The store checks the MD5 before it confirms.
     pub(super) async fn put(&self, name: &str, file: Measured<'_>) -> Result<(), ContentError> {
         let _memory = self.memory(self.upload_kib).await?;
         let put = Call::Put {
@@ -373,9 +329,18 @@ impl Bucket {
         };
         match self.ask(&put).await {
             Ok(_) => Ok(()),
-            Err(ContentError::Missing) => Err(self.failed("there is no such bucket")),
+            Err(ContentError::Missing) => Err(self.failed("the bucket does not exist")),
             Err(error) => Err(error),
         }
+    }
+
+    /// Copies an object within the bucket.
+    pub(super) async fn copy(&self, from: &str, to: &str) -> Result<(), ContentError> {
+        let copy = Call::Copy {
+            key: &self.key(to),
+            source: &source_of(self.address.name(), &self.key(from)),
+        };
+        self.ask(&copy).await.map(drop)
     }
 
     /// Reads `length` bytes from `from` on; with them the size of the whole object.
@@ -402,7 +367,7 @@ impl Bucket {
         Ok(self.ask(&Call::Size { key }).await?.size.unwrap_or(0))
     }
 
-    /// Removes an object; one that is not there is removed already.
+    /// Removes an object; a missing object counts as removed.
     pub(super) async fn remove(&self, name: &str) -> Result<(), ContentError> {
         let key = &self.key(name);
         match self.ask(&Call::Remove { key }).await {
@@ -417,7 +382,7 @@ impl Bucket {
         next: Option<&str>,
     ) -> Result<(Vec<Listed>, Option<String>), ContentError> {
         let got = match self.ask(&Call::List { next }).await {
-            Err(ContentError::Missing) => Err(self.failed("there is no such bucket")),
+            Err(ContentError::Missing) => Err(self.failed("the bucket does not exist")),
             other => other,
         }?;
         let page = ListObjectsV2::parse_response(&String::from_utf8_lossy(&got.bytes))
@@ -435,17 +400,37 @@ impl Bucket {
     }
 }
 
+/// The value that names the object to copy: bucket and key, escaped.
+fn source_of(bucket: &str, key: &str) -> String {
+    const KEPT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
+        .remove(b'/')
+        .remove(b'-')
+        .remove(b'_')
+        .remove(b'.')
+        .remove(b'~');
+    format!("{bucket}/{}", percent_encoding::utf8_percent_encode(key, KEPT))
+}
+
 /// One request to the store.
 enum Call<'a> {
     Put { key: &'a str, file: Measured<'a> },
     Part { key: &'a str, from: u64, length: u64 },
     Size { key: &'a str },
+    Copy { key: &'a str, source: &'a str },
     Remove { key: &'a str },
     List { next: Option<&'a str> },
 }
 
+impl BucketCounters {
+    fn count(&self, started: Instant) {
+        let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.milliseconds.fetch_add(took, Ordering::Relaxed);
+    }
+}
+
 impl Call<'_> {
-    /// Time for the whole exchange.
+    /// Returns the time limit for the whole exchange.
     fn timeout(&self, each: Duration) -> Duration {
         match self {
             Self::Put { file, .. } => each + Duration::from_secs(file.size / (64 * 1024)),
@@ -475,6 +460,10 @@ impl Call<'_> {
                     return Err("it ignores `Range`".to_owned());
                 }
             }
+            // A copy that fails on the way has the status of a success.
+            Self::Copy { .. } if String::from_utf8_lossy(&got.bytes).contains("<Error>") => {
+                return Err("it could not copy the object".to_owned());
+            }
             Self::Size { .. } if got.size.is_none() => {
                 return Err("its answer has no `Content-Length`".to_owned());
             }
@@ -486,7 +475,7 @@ impl Call<'_> {
 
 /// An answer of the store.
 struct Got {
-    /// It is a part of an object.
+    /// True if this is a part of an object.
     partial: bool,
     /// Bytes of the whole object.
     size: Option<u64>,
@@ -515,7 +504,7 @@ impl AsRef<[u8]> for Part {
     }
 }
 
-/// Reads a body of at most so many bytes.
+/// Reads a body of at most `limit` bytes.
 async fn body(mut response: Response, limit: usize) -> Result<Bytes, String> {
     let mut all = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(cause)? {
@@ -559,12 +548,20 @@ async fn refusal(response: Response) -> Failed {
     Failed::Refused(status, code)
 }
 
-/// Why a request failed, without the address, whose query holds a signature.
+/// Reason why a request failed, without the address, whose query holds a signature.
 fn cause(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "it does not answer in time".to_owned();
     }
     let error = error.without_url();
+    if let Some(problem) = CertificateProblem::behind(&error) {
+        return match problem {
+            CertificateProblem::Untrusted | CertificateProblem::IsAuthority => {
+                format!("{problem}; name the file of its authority in files.s3_ca_file")
+            }
+            other => other.to_string(),
+        };
+    }
     let mut text = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(inner) = source {
@@ -572,75 +569,4 @@ fn cause(error: reqwest::Error) -> String {
         source = inner.source();
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn files(change: impl FnOnce(&mut Files)) -> Files {
-        let mut files = Files {
-            s3_bucket: "my-files".to_owned(),
-            ..Files::default()
-        };
-        change(&mut files);
-        files
-    }
-
-    #[test]
-    fn addresses_are_checked_before_anything_is_sent() {
-        let shown = |files: &Files| address(files).map(|bucket| bucket.base_url().to_string());
-        assert_eq!(
-            shown(&files(|_| ())).expect("Amazon S3"),
-            "https://s3.us-east-1.amazonaws.com/my-files/"
-        );
-        let hosted = files(|files| files.s3_path_style = false);
-        assert_eq!(
-            shown(&hosted).expect("Amazon S3"),
-            "https://my-files.s3.us-east-1.amazonaws.com/"
-        );
-        for good in [
-            "http://127.0.0.1:9000",
-            "http://localhost",
-            "http://[::1]:1",
-            "https://s3.example.org/x",
-        ] {
-            check(&files(|files| files.s3_endpoint = good.to_owned())).expect(good);
-        }
-        for bad in [
-            "http://s3.example.org",
-            "http://localhost.example.org",
-            "https://key:secret@s3.example.org",
-            "https://s3.example.org/?x=1",
-            "ftp://s3.example.org",
-            "s3.example.org",
-        ] {
-            let error = check(&files(|files| files.s3_endpoint = bad.to_owned())).expect_err(bad);
-            assert!(error.to_string().starts_with("files.s3_endpoint: "), "{error}");
-        }
-        check(&files(|files| {
-            files.s3_endpoint = "http://s3.example.org".to_owned();
-            files.s3_allow_http = true;
-        }))
-        .expect("allowed by the operator");
-        for prefix in [
-            "/",
-            "a//b",
-            "../x/",
-            "a/./b",
-            "a/..",
-            "a b",
-            "ä/",
-            &"x".repeat(201),
-        ] {
-            check(&files(|files| files.s3_prefix = prefix.to_owned())).expect_err(prefix);
-        }
-        for prefix in ["", "community/", "a/b", "a."] {
-            check(&files(|files| files.s3_prefix = prefix.to_owned())).expect(prefix);
-        }
-        for bucket in ["", "ab", "a/b", "a?b", ".ab", &"x".repeat(64)] {
-            check(&files(|files| files.s3_bucket = bucket.to_owned())).expect_err(bucket);
-        }
-        check(&files(|files| files.max_size = MAX_OBJECT + 1)).expect_err("too large for one request");
-    }
 }

@@ -9,12 +9,12 @@ use rusty_s3::Credentials;
 use super::error::ContentError;
 use crate::config::Config;
 
-/// How long keys are used before they are read again, so that new ones hold without a restart.
+/// Time after which keys are read again, so that new ones take effect without a restart.
 const FRESH: Duration = Duration::from_secs(60);
 /// Largest file of keys.
 const MAX_FILE: u64 = 64 * 1024;
 
-/// The place of the keys, and the keys that were read last. Prints neither.
+/// Source of the keys, and the keys that were read last. Neither is printed.
 pub(super) struct CredentialSource {
     file: Option<PathBuf>,
     last: Mutex<Option<(Instant, Arc<Credentials>)>>,
@@ -51,7 +51,7 @@ impl CredentialSource {
         Ok(credentials)
     }
 
-    /// The store refused: the next call reads the keys again.
+    /// Notes that the store refused: the next call reads the keys again.
     pub(super) fn forget(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -60,7 +60,7 @@ impl CredentialSource {
         let Some(path) = &self.file else {
             return Credentials::from_env().ok_or_else(|| {
                 ContentError::Store(
-                    "there are no keys for it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
+                    "no access keys are set: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
                      files.s3_credentials_file"
                         .to_owned(),
                 )

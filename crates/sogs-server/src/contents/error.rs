@@ -2,20 +2,20 @@
 
 use std::io;
 
-/// Why a content was not stored, read or removed.
+/// Reason why a content was not stored, read or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
     /// There is no such content.
     #[error("the content is missing")]
     Missing,
-    /// The content is not what its name and size say.
+    /// The content does not match its name and size.
     #[error("the content is damaged: {0}")]
     Damaged(String),
     /// The folder of files cannot be used.
     #[error("the folder of files cannot be used: {0}; check free space and permissions")]
     Disk(#[from] io::Error),
     /// The S3-compatible store does not do it now.
-    #[error("the store of files does not answer as it should: {0}")]
+    #[error("the file store failed: {0}")]
     Store(String),
     /// The place belongs to another community, whose contents nobody else may remove.
     #[error(
@@ -27,19 +27,33 @@ pub enum ContentError {
         /// Public key of that community, in hexadecimal.
         community: String,
     },
-    /// A place that should be empty is not.
+    /// Most files have no row in the database, so that the database may be another one than theirs.
+    #[error(
+        "{lost} of {} files in {place} are unknown to the database, so that none is removed; check that `[database] url` \
+         names the database of this community, and restore its backup otherwise",
+        lost + known
+    )]
+    Unknown {
+        /// The folder or bucket.
+        place: String,
+        /// Files without a row.
+        lost: u64,
+        /// Files with a row.
+        known: u64,
+    },
+    /// A folder or bucket that should be empty is not.
     #[error("{0} holds files already; choose another bucket or prefix, or remove them")]
     NotEmpty(String),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] crate::store::StoreError),
     /// Others use the memory for transfers.
-    #[error("the memory for transfers of files is in use")]
+    #[error("no memory is free for file transfers")]
     Busy,
 }
 
 impl ContentError {
-    /// Whether the request may work later, without anything having changed here.
+    /// Returns true if the request may work later, without any change on this side.
     pub(crate) fn is_passing(&self) -> bool {
         matches!(self, Self::Disk(_) | Self::Store(_) | Self::Busy)
     }

@@ -1,4 +1,4 @@
-//! Names of contents: the BLAKE2b-256 of the bytes in hexadecimal, where needed with a suffix of its own.
+//! Names of contents: the BLAKE2b-256 of the bytes in hexadecimal, where needed with its own suffix.
 //!
 //! In a folder that one process works on, equal contents are stored once, under their hash alone. Where several
 //! processes work on the same contents, one of them could remove a content in the moment in which another finds it and

@@ -10,7 +10,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::bucket::Measured;
-use super::{BlobStore, ContentError, Place, hash_of, place};
+use super::{BlobStore, ContentError, Location, hash_of, place};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -20,7 +20,7 @@ const CHUNK: usize = 256 * 1024;
 pub(crate) struct Checked {
     /// Bytes that are stored.
     pub(crate) size: u64,
-    /// Whether they were read and have the hash of the name; unknown if only the size was asked for.
+    /// True if the bytes were read and have the hash of the name; `None` if only the size was asked for.
     pub(crate) hash: Option<bool>,
 }
 
@@ -94,7 +94,7 @@ impl BlobStore {
     pub(crate) async fn put_file(&self, name: &str, file: &Path) -> Result<(), ContentError> {
         let (size, md5) = measure(name, file).await?;
         match &self.place {
-            Place::Bucket(bucket) => {
+            Location::Bucket(bucket) => {
                 bucket
                     .put(
                         name,
@@ -106,7 +106,7 @@ impl BlobStore {
                     )
                     .await
             }
-            Place::Folder(root) => {
+            Location::Folder(root) => {
                 tokio::fs::create_dir_all(&self.spools).await?;
                 let scratch = Scratch(self.spools.join(format!("{name}.part")));
                 tokio::fs::copy(file, &scratch.0).await?;
@@ -130,7 +130,7 @@ impl BlobStore {
     /// whether it had to be copied.
     pub(crate) async fn copy_to(&self, name: &str, to: &Self) -> Result<(u64, bool), ContentError> {
         let size = self.size(name).await?;
-        match to.look_at(name, matches!(to.place, Place::Folder(_))).await {
+        match to.look_at(name, matches!(to.place, Location::Folder(_))).await {
             Ok(there) if there.size == size && there.hash != Some(false) => return Ok((size, false)),
             // A copy that was interrupted or damaged gives way.
             Ok(_) => to.remove(name).await?,
@@ -138,8 +138,8 @@ impl BlobStore {
             Err(error) => return Err(error),
         }
         match (&self.place, &to.place) {
-            (Place::Folder(root), _) => to.put_file(name, &Self::path_in(root, name)).await?,
-            (Place::Bucket(_), Place::Folder(root)) => {
+            (Location::Folder(root), _) => to.put_file(name, &Self::path_in(root, name)).await?,
+            (Location::Bucket(_), Location::Folder(root)) => {
                 let target = Self::path_in(root, name);
                 self.fetch(name, &target).await?;
                 File::open(target.parent().unwrap_or(root))
@@ -147,13 +147,13 @@ impl BlobStore {
                     .sync_all()
                     .await?;
             }
-            (Place::Bucket(_), Place::Bucket(_)) => {
+            (Location::Bucket(_), Location::Bucket(_)) => {
                 let scratch = Scratch(to.spools.join(name));
                 self.fetch(name, &scratch.0).await?;
                 to.put_file(name, &scratch.0).await?;
             }
         }
-        // What the other side says it has, not what was sent.
+        // Compares the size that the target reports, not the size that was sent.
         match to.size(name).await? {
             found if found == size => Ok((size, true)),
             found => Err(ContentError::Damaged(format!(

@@ -11,10 +11,10 @@ use crate::store::{DynStore, Id, StoreResult};
 /// The rules of one room, with those of the server behind them.
 #[derive(Debug)]
 pub struct RoomBook {
-    /// What is set for the room, else for the server.
+    /// Rules that are set for the room, or else for the server.
     pub rules: Rules,
     /// The limits these rules mean.
-    pub limits: Limits,
+    pub limits: Arc<Limits>,
     /// Filters of every room and of this one, by number.
     pub filters: Vec<Arc<CompiledFilter>>,
     /// Raid mode of this room.
@@ -24,7 +24,7 @@ pub struct RoomBook {
 impl RoomBook {
     fn new(rules: Rules, filters: Vec<Arc<CompiledFilter>>, raid: Option<RaidRow>) -> Self {
         Self {
-            limits: rules.limits(),
+            limits: Arc::new(rules.limits()),
             rules,
             filters,
             raid,
@@ -43,7 +43,7 @@ impl RoomBook {
 /// The rules of all rooms.
 #[derive(Debug)]
 pub struct RuleSet {
-    /// What is set for the whole server.
+    /// Rules that are set for the whole server.
     pub server: Rules,
     /// Raid mode of the whole server.
     pub raid_everywhere: Option<RaidRow>,
@@ -119,7 +119,7 @@ impl RuleSet {
         self.rooms.get(&room_id).unwrap_or(&self.others)
     }
 
-    /// Rooms whose old messages are removed: room id and days; id 0 stands for all rooms not named.
+    /// Rooms whose old messages are removed: room id and days; the second value applies to all rooms not named.
     pub fn retention(&self) -> (HashMap<Id, f64>, f64) {
         let days = |rules: &Rules| rules.retention_days.unwrap_or(0.0);
         (

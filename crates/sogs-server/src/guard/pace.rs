@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(take(1, 100.0), Ok(()));
         assert_eq!(take(1, 110.0), Ok(()));
         assert_eq!(take(1, 130.0), Err(31));
-        assert_eq!(take(2, 130.0), Ok(()), "another person has a limit of their own");
+        assert_eq!(take(2, 130.0), Ok(()), "another person has their own limit");
         assert_eq!(
             pace.take(1, 1, Paced::Reaction, &[window(2, 60.0)], 130.0),
             Ok(())
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn every_window_must_have_room_and_none_is_no_limit() {
+    fn every_window_must_have_room_and_none_means_unlimited() {
         let pace = Pace::default();
         let both = [window(3, 10.0), window(1, 60.0)];
         assert_eq!(pace.take(1, 1, Paced::Edit, &both, 100.0), Ok(()));

@@ -1,4 +1,4 @@
-//! Who is asking: the four headers become a verified user, or one row of the table of refusals.
+//! Authentication: the four headers become a verified user, or one row of the table of refusals.
 
 use std::sync::Arc;
 
@@ -7,16 +7,17 @@ use session_protocol::auth::{self, AuthError, RawHeaders, Request, Unverified, V
 
 use super::reply::Refusal;
 use super::request::{Body, Req};
-use crate::app::{App, unix_now};
+use crate::app::App;
 use crate::cache::User;
-use crate::nonce::Seen;
+use crate::clock::unix_now;
+use crate::nonce::NonceCheck;
 use crate::store::NonceRow;
 
 /// A user whose signature was checked. There is no other way to get one.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) user: Arc<User>,
-    /// What this request used up.
+    /// Nonce that this request used up.
     pub(crate) nonce: NonceRow,
 }
 
@@ -48,7 +49,7 @@ fn raw(headers: &HeaderMap) -> RawHeaders<'_> {
     }
 }
 
-/// The checks that need no body: everything but the signature.
+/// Makes the checks that need no body: all except the signature.
 pub(crate) async fn claim(app: &App, headers: &HeaderMap) -> Result<Option<Unverified>, Refusal> {
     let now = whole(unix_now());
     let require = app.config().users.require_blind_keys;
@@ -58,16 +59,16 @@ pub(crate) async fn claim(app: &App, headers: &HeaderMap) -> Result<Option<Unver
     let Some(claim) = parsed.map_err(refusal)? else {
         return Ok(None);
     };
-    // Whoever is banned is told so before anything is spent on the signature.
+    // The server refuses a banned person before it spends time on the signature.
     let known = app.user(&claim.claimed_id()).await?;
     if let Some(user) = known.filter(|user| user.row.banned) {
         return Err(banned(app, &user).await?);
     }
     let stamp = i64::try_from(claim.timestamp()).unwrap_or(i64::MAX);
     match app.nonces.peek(claim.nonce(), stamp, now) {
-        Seen::New => {}
-        Seen::Used => return Err(Refusal::text(425, NONCE_REUSED)),
-        Seen::TooFar => return Err(refusal(AuthError::TimestampTooFar)),
+        NonceCheck::New => {}
+        NonceCheck::Used => return Err(Refusal::text(425, NONCE_REUSED)),
+        NonceCheck::TooFar => return Err(refusal(AuthError::TimestampTooFar)),
     }
     if app.may_be_former(stamp) && app.store.nonce_used(*claim.nonce()).await? {
         return Err(Refusal::text(425, NONCE_REUSED));
@@ -78,8 +79,8 @@ pub(crate) async fn claim(app: &App, headers: &HeaderMap) -> Result<Option<Unver
 /// The whole check of a request.
 pub(crate) async fn authenticate(app: &App, req: &Req) -> Result<Option<Caller>, Refusal> {
     let Some(claim) = claim(app, &req.headers).await? else {
-        if let Some(turnstile) = &app.turnstile {
-            turnstile.pass(None).await?;
+        if let Some(nonce_gate) = &app.nonce_gate {
+            nonce_gate.pass(None).await?;
         }
         return Ok(None);
     };
@@ -111,12 +112,12 @@ async fn admit(app: &App, verified: &Verified) -> Result<Caller, Refusal> {
         stamp,
     };
     match app.nonces.take(&nonce.nonce, stamp, whole(now)) {
-        Seen::New => {}
-        Seen::Used => return Err(Refusal::text(425, NONCE_REUSED)),
-        Seen::TooFar => return Err(refusal(AuthError::TimestampTooFar)),
+        NonceCheck::New => {}
+        NonceCheck::Used => return Err(Refusal::text(425, NONCE_REUSED)),
+        NonceCheck::TooFar => return Err(refusal(AuthError::TimestampTooFar)),
     }
-    if let Some(turnstile) = &app.turnstile
-        && !turnstile.pass(Some(nonce)).await?
+    if let Some(nonce_gate) = &app.nonce_gate
+        && !nonce_gate.pass(Some(nonce)).await?
     {
         return Err(Refusal::text(425, NONCE_REUSED));
     }
@@ -132,7 +133,7 @@ async fn admit(app: &App, verified: &Verified) -> Result<Caller, Refusal> {
     Ok(Caller { user, nonce })
 }
 
-/// What somebody who is banned from the whole server is told.
+/// Returns the refusal for a person who is banned from the whole server.
 pub(crate) async fn banned(app: &App, user: &User) -> Result<Refusal, Refusal> {
     Ok(Refusal::banned(app.store.ban_end(user.row.id, None).await?))
 }

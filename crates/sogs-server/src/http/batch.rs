@@ -1,9 +1,10 @@
-//! Several requests in one: each goes through the same router as if it had come alone.
+//! Batches: each request in one goes through the same router as if it had come alone.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bounded_http::{MemoryPermit, OutOfMemory};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -13,14 +14,19 @@ use session_protocol::SessionId;
 use session_protocol::encoding::{b64, from_b64};
 
 use super::auth::banned;
+use super::context::{HandlerResult, RequestContext, RequestOrigin};
 use super::memory::{SMALL_ANSWER, SMALL_BODY};
-use super::reply::{Refusal, Reply};
+use super::reply::{Refusal, Reply, ReplyBody};
 use super::request::{Body, Req};
-use super::route::{Answer, RequestContext, RequestOrigin, dispatch, is_success};
+use super::route::dispatch;
 use crate::cache::User;
 
-/// Bytes of all answers of one batch; what would exceed it is answered 413 in its place.
-const MAX_ANSWER: usize = 32 << 20;
+/// Bytes that the answer to a request that changes something has beside what the request sent.
+const SMALL_REPLY: usize = 16 * 1024;
+/// Subrequests of one outermost request that may find the server busy: each may have waited some seconds for memory.
+const MOST_BUSY: usize = 3;
+/// Bytes of an answer that are encoded at a time; a multiple of 3.
+const PIECE: usize = 48 * 1024;
 
 /// Maximum number of headers of one subrequest.
 const MAX_HEADERS: usize = 64;
@@ -31,7 +37,7 @@ struct Sub<'a> {
     path: String,
     #[serde(default)]
     headers: Headers,
-    /// Present even when it is `null`.
+    /// `Some` even if the value is `null`.
     #[serde(default, borrow, deserialize_with = "present")]
     json: Option<&'a RawValue>,
     #[serde(default)]
@@ -160,7 +166,7 @@ impl<'de> Visitor<'de> for Requests {
 }
 
 /// `POST /batch` and, with `in_order`, `POST /sequence`, which stops after the first failure.
-pub(crate) async fn batch(cx: &RequestContext<'_>, in_order: bool) -> Answer {
+pub(crate) async fn batch(cx: &RequestContext<'_>, in_order: bool) -> HandlerResult {
     let config = cx.app.config();
     if cx.way.depth >= config.limits.batch_depth {
         return Err(Refusal::page(400));
@@ -169,7 +175,7 @@ pub(crate) async fn batch(cx: &RequestContext<'_>, in_order: bool) -> Answer {
     let mut copies = cx.app.memory.permit(SMALL_BODY);
     copies.cover(cx.req.bytes().len()).await?;
     let most = cx.way.allowance.load(Ordering::Acquire);
-    // All are read before any runs: one malformed request spoils the whole.
+    // All requests are read before any runs: one malformed request spoils the whole batch.
     let requests: Vec<Req> = cx.req.json_seed(Requests { most })?;
     let spent = cx
         .way
@@ -180,47 +186,146 @@ pub(crate) async fn batch(cx: &RequestContext<'_>, in_order: bool) -> Answer {
     if spent.is_err() {
         return Err(Refusal::page(400));
     }
-    let way = RequestOrigin {
-        depth: cx.way.depth + 1,
-        ..cx.way.clone()
+    let mut answers = Answers {
+        out: b"[".to_vec(),
+        room: cx.way.answer_room,
+        stopped: None,
+        share: cx.app.memory.permit(SMALL_ANSWER),
     };
-    let mut share = cx.app.memory.permit(SMALL_ANSWER);
-    let mut out: Vec<u8> = b"[".to_vec();
-    for (place, request) in requests.iter().enumerate() {
-        // Whatever an earlier one changed about the caller holds for the next.
+    for request in &requests {
+        let status = answers.add(cx, request).await?;
+        if in_order && !status.is_success() {
+            break;
+        }
+    }
+    let Answers { mut out, share, .. } = answers;
+    out.push(b']');
+    Ok(Reply::raw_json(share.hold(out)))
+}
+
+/// The answers of a batch so far.
+struct Answers {
+    out: Vec<u8>,
+    /// Bytes that all answers may have.
+    room: usize,
+    /// Reason why nothing is carried out any more, once an answer did not fit or the server was busy too often.
+    stopped: Option<Refusal>,
+    share: MemoryPermit,
+}
+
+impl Answers {
+    /// Carries out a request, if its answer will have room, and adds the answer; its status.
+    ///
+    /// A request that changes something is never carried out without room for its answer: nobody is told that it failed
+    /// although it did not.
+    async fn add(&mut self, cx: &RequestContext<'_>, request: &Req) -> Result<StatusCode, Refusal> {
+        if cx.way.busy.load(Ordering::Relaxed) >= MOST_BUSY {
+            self.stopped.get_or_insert_with(|| Refusal::from(OutOfMemory));
+        }
+        if let Some(refusal) = self.stopped.clone() {
+            return Ok(self.refuse(refusal));
+        }
+        let changes = request.method != Method::GET;
+        if changes {
+            let most = request.bytes().len().saturating_add(SMALL_REPLY);
+            if let Err(refusal) = self.make_room(most).await {
+                let status = self.refuse(refusal);
+                note_busy(cx, status);
+                return Ok(status);
+            }
+        }
+        // Changes that an earlier request made to the caller apply to the next.
         let caller = match &cx.caller {
             Some(user) => Some(again(cx, user).await?),
             None => None,
+        };
+        let way = RequestOrigin {
+            depth: cx.way.depth + 1,
+            answer_room: self.room.saturating_sub(self.out.len()),
+            ..cx.way.clone()
         };
         let reply = if let Some(user) = caller.as_ref().filter(|user| user.row.banned) {
             Reply::from(banned(cx.app, user).await?)
         } else {
             Box::pin(dispatch(cx.app, request, caller, &way)).await
         };
-        let (mut status, mut headers, mut body) = reply.into_bytes(cx.app).await;
-        // Files grow by a third in base64.
-        let length = out.len() + body.len() / 3 * 4;
-        let refusal = if length > MAX_ANSWER {
-            Some(Refusal::page(413))
-        } else {
-            share.cover(length).await.err().map(Refusal::from)
-        };
-        if let Some(refusal) = refusal {
-            (status, headers, body) = Reply::from(refusal).into_bytes(cx.app).await;
+        // A file is read only if there is room for it.
+        let size = encoded_size(&reply);
+        if !changes && let Err(refusal) = self.make_room(size).await {
+            let status = self.refuse(refusal);
+            note_busy(cx, status);
+            return Ok(status);
         }
-        if place > 0 {
-            out.push(b',');
+        if changes {
+            // Only a batch inside has a large answer. It holds memory of its own and is told in any case, because its
+            // requests were carried out.
+            let _ = self.share.cover(self.out.len().saturating_add(size)).await;
         }
-        write_answer(&mut out, status, &headers, &body);
-        if in_order && !is_success(status) {
-            break;
+        let (status, headers, body) = reply.into_bytes(&cx.app.memory).await;
+        note_busy(cx, status);
+        if size > PIECE {
+            self.out.reserve_exact(size.min(self.room));
         }
+        self.write(status, &headers, &body);
+        Ok(status)
     }
-    out.push(b']');
-    Ok(Reply::raw_json(share.hold(out)))
+
+    /// Takes memory for an answer of so many bytes.
+    async fn make_room(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let length = self.out.len().saturating_add(bytes);
+        if length > self.room {
+            self.stopped = Some(not_carried_out());
+            return Err(not_carried_out());
+        }
+        self.share.cover(length).await.map_err(Refusal::from)
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> StatusCode {
+        let reply = Reply::from(refusal);
+        let body = match reply.body {
+            ReplyBody::Bytes(bytes) => bytes,
+            ReplyBody::File(_) => Bytes::new(),
+        };
+        self.write(reply.status, &reply.headers, &body);
+        reply.status
+    }
+
+    fn write(&mut self, status: StatusCode, headers: &[(HeaderName, HeaderValue)], body: &[u8]) {
+        if self.out.len() > 1 {
+            self.out.push(b',');
+        }
+        write_answer(&mut self.out, status, headers, body);
+    }
 }
 
-/// The caller as they are now. An id that its account does not admit any more is answered like one that never was.
+fn note_busy(cx: &RequestContext<'_>, status: StatusCode) {
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        cx.way.busy.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Bytes that a body takes in the answer: JSON stays, everything else grows by a third in base64.
+fn encoded_size(reply: &Reply) -> usize {
+    let is_json = |(name, value): &(HeaderName, HeaderValue)| {
+        name == header::CONTENT_TYPE && value.as_bytes() == b"application/json"
+    };
+    if reply.headers.iter().any(is_json) {
+        reply.size()
+    } else {
+        (reply.size() / 3 + 1).saturating_mul(4)
+    }
+}
+
+fn not_carried_out() -> Refusal {
+    Refusal::text(
+        413,
+        "Not carried out: the answers to this batch are too large; send this request again in another batch",
+    )
+}
+
+/// Returns the caller as they are now.
+///
+/// An id that its account no longer admits is answered like an unknown one.
 async fn again(cx: &RequestContext<'_>, user: &User) -> Result<Arc<User>, Refusal> {
     let id: SessionId = user.name.parse().map_err(|_| Refusal::unauthenticated())?;
     let now = cx.app.visitor(&id, cx.now).await?;
@@ -249,7 +354,9 @@ fn write_answer(out: &mut Vec<u8>, status: StatusCode, headers: &[(HeaderName, H
         out.extend_from_slice(body);
     } else {
         out.push(b'"');
-        out.extend_from_slice(b64(body).as_bytes());
+        for piece in body.chunks(PIECE) {
+            out.extend_from_slice(b64(piece).as_bytes());
+        }
         out.push(b'"');
     }
     out.push(b'}');

@@ -1,4 +1,4 @@
-//! Connects the listener to the router: the address of the client, and the reading of bodies.
+//! Connection of the listener to the router: the address of the client, and the reading of bodies.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,20 +16,23 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::claim;
+use super::context::{RequestOrigin, visible_room};
 use super::memory::SMALL_BODY;
 use super::reply::{Refusal, Reply, ReplyBody};
 use super::request::{Body, Req};
-use super::route::{RequestOrigin, serve, visible_room};
+use super::route::serve;
 use super::routes::files::{disk, may_upload, too_large};
-use crate::app::{App, unix_now};
+use crate::app::App;
 use crate::arrivals::Sender;
+use crate::clock::unix_now;
 use crate::config::Storage;
 use crate::contents::Opened;
 
-/// What is thrown away of a refused body before the connection is closed, and for how long.
+/// Maximum number of bytes read and discarded from a refused body before the connection is closed, and the time
+/// limit.
 const READ_AWAY_BYTES: usize = 64 * 1024 * 1024;
 const READ_AWAY_FOR: Duration = Duration::from_secs(5);
-/// Uploads above this go to the disk as they arrive, and of larger bodies the claims are checked first.
+/// Size in bytes above which uploads go to the disk as they arrive; of larger bodies the claims are checked first.
 const SPOOL_FROM: u64 = 256 * 1024;
 /// Accepts connections until stopped.
 pub(crate) fn listen(app: Arc<App>, listener: TcpListener) -> bounded_http::Running {
@@ -89,7 +92,7 @@ async fn answer(
                 read_away(body);
             }
             let mut reply = Reply::from(refusal);
-            // What is left of the body would be taken for the next request.
+            // The server would take the rest of the body for the next request.
             reply
                 .headers
                 .push((header::CONNECTION, http::HeaderValue::from_static("close")));
@@ -113,7 +116,7 @@ fn is_upload(req: &Req) -> bool {
     req.method == Method::POST && req.path.starts_with("/room/") && req.path.ends_with("/file")
 }
 
-/// The time a body may take: more for a longer one.
+/// Returns the time a body may take: more for a longer one.
 fn allowed_until(deadline: Instant, received: usize) -> Instant {
     deadline + Duration::from_secs((received / (64 * 1024)) as u64)
 }
@@ -172,8 +175,8 @@ async fn collect(
     Ok(first.unwrap_or_else(|| all.freeze()))
 }
 
-/// Throws away what is still coming of a refused body, while the refusal is on its way. A sender that writes to a closed
-/// connection sees that it broke, not the answer that waits for it, and would try again.
+/// Reads and discards the rest of a refused body while the refusal is sent. A sender that writes to a closed
+/// connection sees a broken connection instead of the refusal, and would try again.
 fn read_away(mut body: ReceivingBody<Incoming>) {
     tokio::spawn(tokio::time::timeout(READ_AWAY_FOR, async move {
         let mut left = READ_AWAY_BYTES;

@@ -6,12 +6,13 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use session_protocol::onion::{v3, v4};
 
+use super::context::{HandlerResult, RequestContext, RequestOrigin};
 use super::memory::SMALL_ANSWER;
 use super::reply::{Refusal, Reply, ReplyBody};
 use super::request::{Body, Req};
-use super::route::{Answer, RequestContext, RequestOrigin, serve};
+use super::route::serve;
 
-/// Randomness of the operating system, which gives it without fail once it is up.
+/// Randomness of the operating system, which is always available once the system is up.
 fn system_rng() -> rand_core::UnwrapErr<getrandom::SysRng> {
     rand_core::UnwrapErr(getrandom::SysRng)
 }
@@ -55,7 +56,7 @@ async fn carry_out(
 }
 
 /// `POST /oxen/v4/lsrpc`
-pub(crate) async fn v4(cx: &RequestContext<'_>) -> Answer {
+pub(crate) async fn v4(cx: &RequestContext<'_>) -> HandlerResult {
     let (request, key) = v4::Request::open(cx.req.bytes(), &cx.app.secret).map_err(unreadable)?;
     let reply = carry_out(
         cx,
@@ -65,8 +66,8 @@ pub(crate) async fn v4(cx: &RequestContext<'_>) -> Answer {
         request.body.unwrap_or_default(),
     )
     .await;
-    let (status, headers, body) = reply.into_bytes(cx.app).await;
-    // What is sealed exists twice for a moment.
+    let (status, headers, body) = reply.into_bytes(&cx.app.memory).await;
+    // The sealed body exists twice for a moment.
     let mut share = cx.app.memory.permit(SMALL_ANSWER);
     share.cover(body.len() * 2).await?;
     let response = v4::Response {
@@ -93,7 +94,7 @@ pub(crate) async fn v4(cx: &RequestContext<'_>) -> Answer {
 }
 
 /// `POST /oxen/v3/lsrpc` and `/loki/v3/lsrpc`
-pub(crate) async fn v3(cx: &RequestContext<'_>) -> Answer {
+pub(crate) async fn v3(cx: &RequestContext<'_>) -> HandlerResult {
     let (request, key) = v3::Request::open(cx.req.bytes(), &cx.app.secret).map_err(unreadable)?;
     let reply = carry_out(
         cx,
@@ -103,7 +104,7 @@ pub(crate) async fn v3(cx: &RequestContext<'_>) -> Answer {
         request.body.into_bytes(),
     )
     .await;
-    let (status, _, body) = reply.into_bytes(cx.app).await;
+    let (status, _, body) = reply.into_bytes(&cx.app.memory).await;
     let mut share = cx.app.memory.permit(SMALL_ANSWER);
     share.cover(body.len() * 2).await?;
     let sealed = v3::seal_reply(status.as_u16(), &body, &key, &mut system_rng());

@@ -23,13 +23,13 @@ pub(crate) fn padded(data: &[u8], size: i64) -> Vec<u8> {
     out
 }
 
-/// What a viewer sees in reactions.
+/// Reactions as a viewer sees them.
 pub(crate) struct ReactionView<'a> {
     /// Reactions by message, in the order of first use.
     pub(crate) by_message: HashMap<Id, Vec<&'a ReactionRow>>,
     /// Reaction ids that are the viewer's own.
     pub(crate) own: Vec<Id>,
-    /// How many reactors are named; 0 leaves the list out.
+    /// Number of reactors that are named; 0 leaves the list out.
     pub(crate) named: usize,
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn cutoff(days: f64) -> Value {
     }
 }
 
-/// The room object for somebody with these rights; keys sorted.
+/// Renders a room for a person with these rights; keys sorted.
 pub(crate) fn room(room: &Room, rights: &Rights, active_days: f64) -> Value {
     let row = &room.full.room;
     let mut out = Map::new();

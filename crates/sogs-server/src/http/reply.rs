@@ -1,11 +1,13 @@
 //! Answers, and the one table of refusals.
 
+use std::sync::Arc;
+
+use bounded_http::{MemoryBudget, OutOfMemory};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::memory::SMALL_ANSWER;
-use crate::app::App;
 use crate::contents::{ContentError, Opened};
 use crate::store::StoreError;
 
@@ -13,7 +15,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
-/// When a client may try again what does not work now.
+/// Seconds after which a client may retry a request that fails now.
 const RETRY_SECONDS: u64 = 5;
 
 /// The body of an answer.
@@ -25,7 +27,7 @@ pub(crate) enum ReplyBody {
     File(Opened),
 }
 
-/// An answer.
+/// Answer to a request.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -47,7 +49,7 @@ impl Reply {
         Self::bytes(StatusCode::OK, JSON, body)
     }
 
-    /// JSON of a value.
+    /// Answer with a value as JSON.
     pub(crate) fn json(value: &impl Serialize) -> Self {
         Self::raw_json(serde_json::to_vec(value).unwrap_or_default())
     }
@@ -67,13 +69,24 @@ impl Reply {
         }
     }
 
+    /// Size of the body, bytes.
+    pub(crate) fn size(&self) -> usize {
+        match &self.body {
+            ReplyBody::Bytes(bytes) => bytes.len(),
+            ReplyBody::File(content) => usize::try_from(content.remaining()).unwrap_or(usize::MAX),
+        }
+    }
+
     /// The whole body in memory; a file is read, as far as there is memory for it.
-    pub(crate) async fn into_bytes(self, app: &App) -> (StatusCode, Vec<(HeaderName, HeaderValue)>, Bytes) {
+    pub(crate) async fn into_bytes(
+        self,
+        memory: &Arc<MemoryBudget>,
+    ) -> (StatusCode, Vec<(HeaderName, HeaderValue)>, Bytes) {
         let content = match self.body {
             ReplyBody::Bytes(bytes) => return (self.status, self.headers, bytes),
             ReplyBody::File(content) => content,
         };
-        let mut share = app.memory.permit(SMALL_ANSWER);
+        let mut share = memory.permit(SMALL_ANSWER);
         let size = usize::try_from(content.remaining()).unwrap_or(usize::MAX);
         let refusal = match share.cover(size).await {
             Ok(()) => match content.read().await {
@@ -96,7 +109,7 @@ impl Reply {
 /// Seconds after which an upload may be tried again when too many are arriving.
 const UPLOADS_WAIT: u64 = 30;
 
-/// Why a request gets no answer: status and body are those of the reference.
+/// Reason why a request is refused: status and body are those of the reference.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Refusal {
     status: u16,
@@ -110,7 +123,7 @@ pub(crate) struct Refusal {
 struct Ban {
     /// `room` or `server`.
     place: &'static str,
-    /// When it ends by itself, in Unix seconds.
+    /// Time at which the ban ends by itself, in Unix seconds.
     until: Option<f64>,
 }
 
@@ -150,17 +163,17 @@ impl Refusal {
         }
     }
 
-    /// There is no such thing, or not for the caller.
+    /// Refusal if the thing does not exist, or not for the caller.
     pub(crate) const fn not_found() -> Self {
         Self::page(404)
     }
 
-    /// Needs authentication.
+    /// Refusal of a request that needs authentication.
     pub(crate) fn unauthenticated() -> Self {
         Self::text(401, "X-SOGS-* request authentication required")
     }
 
-    /// A right is missing, found out while doing it.
+    /// Refusal if a right is missing, as found while acting.
     pub(crate) const fn permission_denied() -> Self {
         Self {
             status: 403,
@@ -170,7 +183,7 @@ impl Refusal {
         }
     }
 
-    /// Too many posts; the next one may come after so many seconds.
+    /// Refusal of too many posts; the next one may come after `wait` seconds.
     pub(crate) const fn rate_limited(wait: u64) -> Self {
         Self {
             status: 429,
@@ -210,7 +223,7 @@ impl Refusal {
         }
     }
 
-    /// Too many uploads are arriving at the moment.
+    /// Refusal if too many uploads are arriving at the moment.
     pub(crate) fn uploads_busy() -> Self {
         Self {
             retry_after: Some(UPLOADS_WAIT),
@@ -221,7 +234,7 @@ impl Refusal {
         }
     }
 
-    /// Something that is needed does not work now.
+    /// Refusal if something that is needed does not work now.
     pub(crate) fn unavailable(text: &'static str) -> Self {
         Self {
             retry_after: Some(RETRY_SECONDS),
@@ -234,7 +247,7 @@ impl Refusal {
         match (&self.body, self.status) {
             (RefusalBody::Text(text), _) => format!("{text}."),
             (RefusalBody::Sentence(text), _) => format!("{text}."),
-            (RefusalBody::Page, 404) => "There is no such message.".to_owned(),
+            (RefusalBody::Page, 404) => "This message does not exist.".to_owned(),
             (RefusalBody::Page, _) => "That is not possible.".to_owned(),
         }
     }
@@ -245,7 +258,13 @@ impl Refusal {
     }
 }
 
-/// Why a file cannot be stored or sent now. The log has the cause.
+impl From<OutOfMemory> for Refusal {
+    fn from(_: OutOfMemory) -> Self {
+        Self::text(503, "The server is busy; please try again later")
+    }
+}
+
+/// Refusal if a file cannot be stored or sent now. The log has the cause.
 impl From<ContentError> for Refusal {
     fn from(error: ContentError) -> Self {
         if let ContentError::Database(error) = error {
@@ -260,8 +279,23 @@ impl From<ContentError> for Refusal {
     }
 }
 
+/// Seconds after which a caller can look whether a change was kept whose outcome is unknown.
+const LOOK_SECONDS: u64 = 10;
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
+        // Neither done nor refused. 500 and 503 say that nothing was kept, and clients repeat a request after them; after
+        // 504 they look first.
+        if matches!(error, StoreError::Uncertain(_)) {
+            tracing::error!(%error, "the outcome of a request is unknown");
+            return Self {
+                retry_after: Some(LOOK_SECONDS),
+                ..Self::text(
+                    504,
+                    "The database did not confirm the change, which may be kept all the same; look before you try again",
+                )
+            };
+        }
         let Some(wait) = error.retry_after() else {
             tracing::error!(%error, "the store refused");
             return Self::page(500);
@@ -344,6 +378,39 @@ fn page(status: StatusCode) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_without_confirmation_is_neither_done_nor_refused() {
+        let reply = Reply::from(Refusal::from(StoreError::Uncertain("connection closed".into())));
+        assert_eq!(
+            reply.status,
+            StatusCode::GATEWAY_TIMEOUT,
+            "500 and 503 say: not kept"
+        );
+        assert!(
+            reply
+                .headers
+                .contains(&(header::RETRY_AFTER, HeaderValue::from(LOOK_SECONDS))),
+            "{:?}",
+            reply.headers
+        );
+        let ReplyBody::Bytes(body) = reply.body else {
+            panic!("in memory")
+        };
+        let text = std::str::from_utf8(&body).expect("text");
+        assert!(
+            text.contains("did not confirm") && text.contains("look before"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("refused") && !text.contains("not available"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("connection closed"),
+            "no details of the database: {text}"
+        );
+    }
 
     #[test]
     fn the_page_of_404_is_the_known_one() {

@@ -1,7 +1,6 @@
-//! A request as handlers see it: the same from the network, out of an onion, and out of a batch.
+//! A request as handlers see it: the same from the network, from an onion, and from a batch.
 
 use std::marker::PhantomData;
-use std::path::PathBuf;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, header};
@@ -9,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::{DeserializeOwned, DeserializeSeed};
 
 use super::reply::Refusal;
-use crate::arrivals::Arriving;
+use crate::contents::StagedUpload;
 
 /// Bodies up to this size may hold any number of values: 64 KiB become 2 MiB at most.
 const FEW_VALUES_BYTES: usize = 64 * 1024;
@@ -23,28 +22,6 @@ pub(crate) enum Body {
     Memory(Bytes),
     /// On disk, counted and hashed while it arrived.
     Spooled(StagedUpload),
-}
-
-/// An upload on disk; the file goes when this is dropped without being kept.
-#[derive(Debug)]
-pub(crate) struct StagedUpload {
-    pub(crate) path: PathBuf,
-    pub(crate) size: u64,
-    /// BLAKE2b-64, which the request's signature covers.
-    pub(crate) auth_hash: [u8; 64],
-    /// BLAKE2b-32 in hexadecimal, the content's name.
-    pub(crate) content: String,
-    /// MD5, which a store of files checks; zeros where files are kept in a folder.
-    pub(crate) md5: [u8; 16],
-    /// What it takes of the disk meanwhile.
-    pub(crate) share: Arriving,
-}
-
-impl Drop for StagedUpload {
-    fn drop(&mut self) {
-        // Moved away when it was kept.
-        let _ = std::fs::remove_file(&self.path);
-    }
 }
 
 /// A request.
@@ -77,7 +54,7 @@ impl Req {
         }
     }
 
-    /// What the signature covers of the target: the decoded path and the query as sent.
+    /// Returns the part of the target that the signature covers: the decoded path, and the query as sent.
     pub(crate) fn signed_target(&self) -> String {
         if self.query.is_empty() {
             self.path.clone()
@@ -99,7 +76,7 @@ impl Req {
         }
     }
 
-    /// The body as JSON. A body that says it is something else is none.
+    /// The body as JSON. A body of another declared type is refused.
     ///
     /// Reading makes up to 32 bytes of each byte of JSON, so a large body with many values is refused before that.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {

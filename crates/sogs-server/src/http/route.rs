@@ -1,132 +1,27 @@
 //! The one router: requests from the network, from onions and from batches all come through here.
+//!
+//! `batch` and `onion` call it for the requests that they contain: this circle is a real recursion, bounded by
+//! [`RequestOrigin`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
-use http::{Method, StatusCode, header};
+use http::{Method, header};
 use session_protocol::SessionId;
 
 use super::auth::{Caller, authenticate};
+use super::context::{HandlerResult, RequestContext, RequestOrigin};
 use super::reply::{Refusal, Reply};
 use super::request::{Req, path_int};
 use super::routes::{
-    files, general, inbox, legacy, messages, moderation, permissions, pins, reactions, rooms, users,
+    deletion, files, general, inbox, legacy, messages, moderation, permissions, pins, reactions, rooms, users,
 };
 use super::{batch, onion};
-use crate::app::{App, unix_now};
-use crate::cache::{Room, User};
-use crate::model::permission::Rights;
-use crate::store::operation::LogEntry;
+use crate::app::App;
+use crate::cache::User;
+use crate::clock::unix_now;
 use crate::store::with_nonce;
-
-/// How a request came here.
-#[derive(Debug, Clone)]
-pub(crate) struct RequestOrigin {
-    /// Through an onion: another onion inside is refused.
-    pub(crate) onion: bool,
-    /// How many batches it is inside of.
-    pub(crate) depth: usize,
-    /// Subrequests that may still be made on behalf of the outermost request.
-    pub(crate) allowance: Arc<AtomicUsize>,
-}
-
-impl RequestOrigin {
-    /// Straight from the network.
-    pub(crate) fn direct(app: &App) -> Self {
-        Self {
-            onion: false,
-            depth: 0,
-            allowance: Arc::new(AtomicUsize::new(app.config().limits.batch_requests)),
-        }
-    }
-}
-
-/// What a handler works with.
-pub(crate) struct RequestContext<'a> {
-    pub(crate) app: &'a Arc<App>,
-    pub(crate) req: &'a Req,
-    pub(crate) caller: Option<Arc<User>>,
-    pub(crate) way: &'a RequestOrigin,
-    /// Unix seconds.
-    pub(crate) now: f64,
-}
-
-/// Result of a handler.
-pub(crate) type Answer = Result<Reply, Refusal>;
-
-impl RequestContext<'_> {
-    /// The caller, or 401.
-    pub(crate) fn user(&self) -> Result<&Arc<User>, Refusal> {
-        self.caller.as_ref().ok_or_else(Refusal::unauthenticated)
-    }
-
-    /// The caller with a row in the database, made now if there was none; or 401.
-    pub(crate) async fn member(&self) -> Result<Arc<User>, Refusal> {
-        let user = self.user()?;
-        if user.is_known() {
-            return Ok(Arc::clone(user));
-        }
-        let id: SessionId = user.name.parse().map_err(|_| Refusal::unauthenticated())?;
-        Ok(self.app.enter(&id, self.now).await?)
-    }
-
-    /// Returns the room of a path with the caller's rights in it. A room that is hidden from the caller is
-    /// answered like one that does not exist; a caller who is banned from a room they could see is told so.
-    pub(crate) async fn room(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
-        visible_room(self.app, token, self.caller.as_deref()).await
-    }
-
-    /// A room whose messages the caller may read.
-    pub(crate) async fn readable(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
-        let found = self.room(token).await;
-        let (room, rights) = found.map_err(|refusal| refusal.ban_as(cannot_read()))?;
-        may_read(&rights)?;
-        Ok((room, rights))
-    }
-
-    /// A room that the caller moderates.
-    pub(crate) async fn moderated(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
-        let refusal = || Refusal::text(403, "This endpoint requires moderator room permissions");
-        let found = self.room(token).await;
-        let (room, rights) = found.map_err(|other| other.ban_as(refusal()))?;
-        self.user()?;
-        if !rights.moderator {
-            return Err(refusal());
-        }
-        Ok((room, rights))
-    }
-
-    /// A room that the caller administers.
-    pub(crate) async fn administered(&self, token: &str) -> Result<(Arc<Room>, Rights), Refusal> {
-        let refusal = || Refusal::text(403, "This endpoint requires admin room permissions");
-        let found = self.room(token).await;
-        let (room, rights) = found.map_err(|other| other.ban_as(refusal()))?;
-        self.user()?;
-        if !rights.admin {
-            return Err(refusal());
-        }
-        Ok((room, rights))
-    }
-
-    /// Writes a moderator's act into the audit log, with what takes it back.
-    pub(crate) async fn audit(
-        &self,
-        action: &str,
-        room: Option<&str>,
-        target: &str,
-        detail: &str,
-        undo: Option<serde_json::Value>,
-    ) -> Result<(), Refusal> {
-        let actor = self.user()?.row.session_id.clone();
-        let mut entry = LogEntry::new(actor, action, self.now)
-            .target(target)
-            .detail(detail);
-        entry.room = room.map(str::to_owned);
-        entry.undo = undo;
-        Ok(self.app.guard.audit(entry).await?)
-    }
-}
 
 /// An id in a path: 66 hexadecimal digits that begin with a kind of user.
 fn path_id(segment: &str) -> Option<SessionId> {
@@ -177,38 +72,6 @@ pub(crate) async fn dispatch(
     reply
 }
 
-/// Returns a room that exists for this caller, with their rights; else 404, or 403 with the end of their ban.
-pub(crate) async fn visible_room(
-    app: &App,
-    token: &str,
-    caller: Option<&User>,
-) -> Result<(Arc<Room>, Rights), Refusal> {
-    let room = app.room(token).await?.ok_or(Refusal::not_found())?;
-    let rights = room.rights(caller);
-    if rights.visible() {
-        return Ok((room, rights));
-    }
-    match caller.filter(|user| rights.banned && room.is_visible_without_ban(user)) {
-        Some(user) => {
-            let until = app.store.ban_end(user.row.id, Some(room.id())).await?;
-            Err(Refusal::banned_from_room(until))
-        }
-        None => Err(Refusal::not_found()),
-    }
-}
-
-/// 403 for those who may not read.
-pub(crate) fn may_read(rights: &Rights) -> Result<(), Refusal> {
-    if rights.read {
-        return Ok(());
-    }
-    Err(cannot_read())
-}
-
-fn cannot_read() -> Refusal {
-    Refusal::text(403, "This endpoint requires room message 'read' permission")
-}
-
 /// 405 for a path that has other methods.
 fn no_route(methods: &'static str) -> Reply {
     let mut reply = Reply::from(Refusal::page(405));
@@ -218,16 +81,16 @@ fn no_route(methods: &'static str) -> Reply {
     reply
 }
 
-/// First segments of what is no page for browsers.
+/// First path segments that are not pages for browsers.
 const API: [&str; 9] = [
     "ackpost", "rooms", "room", "user", "inbox", "outbox", "batch", "sequence", "legacy",
 ];
 
-async fn route(cx: &RequestContext<'_>) -> Answer {
+async fn route(cx: &RequestContext<'_>) -> HandlerResult {
     let Some(path) = cx.req.path.strip_prefix('/') else {
         return Err(Refusal::not_found());
     };
-    // An emoji may contain slashes as far as the path is concerned: it is the rest.
+    // An emoji in a path may contain slashes, so it is the rest of the path.
     let parts: Vec<&str> = path.split('/').collect();
     let method = if cx.req.method == Method::HEAD {
         &Method::GET
@@ -247,7 +110,7 @@ async fn route(cx: &RequestContext<'_>) -> Answer {
         (["sequence"], &Method::POST) => batch::batch(cx, true).await,
         (["rooms"], &Method::GET) => rooms::list(cx).await,
         (["rooms", "all", id], &Method::DELETE) => match path_id(id) {
-            Some(id) => messages::delete_everywhere(cx, &id).await,
+            Some(id) => deletion::delete_everywhere(cx, &id).await,
             None => Err(Refusal::not_found()),
         },
         (["room", token, rest @ ..], _) => room_route(cx, token, rest, method).await,
@@ -283,7 +146,7 @@ async fn route(cx: &RequestContext<'_>) -> Answer {
     }
 }
 
-async fn room_route(cx: &RequestContext<'_>, token: &str, rest: &[&str], method: &Method) -> Answer {
+async fn room_route(cx: &RequestContext<'_>, token: &str, rest: &[&str], method: &Method) -> HandlerResult {
     let number = |segment: &str| path_int(segment).ok_or(Refusal::not_found());
     let person = |segment: &str| path_id(segment).ok_or(Refusal::not_found());
     match (rest, method) {
@@ -297,7 +160,7 @@ async fn room_route(cx: &RequestContext<'_>, token: &str, rest: &[&str], method:
         (["message", id], &Method::GET) => messages::single(cx, token, number(id)?).await,
         (["message", id], &Method::PUT) => messages::edit(cx, token, number(id)?).await,
         (["message", id], &Method::DELETE) => messages::delete(cx, token, number(id)?).await,
-        (["all", id], &Method::DELETE) => messages::delete_all(cx, token, &person(id)?).await,
+        (["all", id], &Method::DELETE) => deletion::delete_all(cx, token, &person(id)?).await,
         (["pin", id], &Method::POST) => pins::pin(cx, token, number(id)?).await,
         (["unpin", "all"], &Method::POST) => pins::unpin(cx, token, None).await,
         (["unpin", id], &Method::POST) => pins::unpin(cx, token, Some(number(id)?)).await,
@@ -353,18 +216,13 @@ fn methods(rest: &[&str]) -> &'static str {
     }
 }
 
-/// Pages for browsers, if they are switched on; else nothing is there.
-async fn other(cx: &RequestContext<'_>) -> Answer {
+/// Routes pages for browsers if they are switched on; otherwise nothing is found.
+async fn other(cx: &RequestContext<'_>) -> HandlerResult {
     if cx.way.onion || cx.way.depth > 0 || !matches!(cx.req.method, Method::GET | Method::HEAD) {
         return Err(Refusal::not_found());
     }
-    match crate::web::respond(cx.app, cx.req).await {
+    match Box::pin(crate::web::respond(cx.app, cx.req)).await {
         Some(page) => Ok(page),
         None => Err(Refusal::not_found()),
     }
-}
-
-/// Whether a status ends a sequence.
-pub(crate) fn is_success(status: StatusCode) -> bool {
-    status.is_success()
 }

@@ -1,5 +1,6 @@
 //! One file per resource.
 
+pub(crate) mod deletion;
 pub(crate) mod files;
 pub(crate) mod general;
 pub(crate) mod inbox;

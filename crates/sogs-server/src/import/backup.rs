@@ -4,35 +4,33 @@
 //! too, so that a backup can be restored anywhere.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::bulk::Conn;
-use super::copy::copy_all;
+use super::copy::{copy_all, new_database};
 use super::tables::{ALL, FILES};
 use super::{ImportError, file_error};
 use crate::config::{CONFIG_FILE, Config, KEY_FILE, Storage};
 use crate::contents::{BlobStore, ContentError, hash_of};
-use crate::store::{self, StoreOptions};
 
 const DATABASE: &str = "community.db";
 const UPLOADS: &str = "uploads";
 const MANIFEST: &str = "backup.json";
 
-/// What a backup is made of.
-pub(crate) struct Source<'a> {
+/// Parts from which a backup is made.
+pub(crate) struct BackupSource<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) files: &'a BlobStore,
     pub(crate) database: &'a str,
 }
 
-/// What a backup holds, and how to tell that it is whole.
+/// Contents of a backup, with the data by which its completeness is checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of this layout.
     pub version: u32,
-    /// When it was made.
+    /// Time at which it was made.
     pub created: String,
     /// The server's public key.
     pub public_key: String,
@@ -44,10 +42,10 @@ pub struct Manifest {
     pub files: u64,
 }
 
-/// What was written.
+/// Report of a backup that was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BackupReport {
-    /// Where.
+    /// Folder of the backup.
     pub to: PathBuf,
     /// Rows of all tables.
     pub rows: u64,
@@ -76,18 +74,6 @@ pub(crate) fn empty_folder(path: &Path) -> Result<(), ImportError> {
     }
 }
 
-/// Makes an empty database of the present version.
-pub(crate) async fn new_database(url: &str) -> Result<(), ImportError> {
-    let options = StoreOptions {
-        url: url.to_owned(),
-        readers: 1,
-        migrate: true,
-    };
-    let store = store::open(&options, Arc::new(|_| {})).await?;
-    store.close().await?;
-    Ok(())
-}
-
 /// Writes one state of a database into a new SQLite file, without a log beside it.
 async fn copy_database(conn: &mut Conn, database: &Path) -> Result<(), ImportError> {
     if conn.is_postgres() {
@@ -98,7 +84,7 @@ async fn copy_database(conn: &mut Conn, database: &Path) -> Result<(), ImportErr
         copy_all(conn, &mut target).await?;
         target.commit().await?;
         conn.commit().await?;
-        // One file, without a log beside it.
+        // The backup is one file, without a log beside it.
         target.run("PRAGMA journal_mode = DELETE").await?;
         target.close().await?;
         let _ = std::fs::remove_file(database.with_file_name(format!("{DATABASE}.lock")));
@@ -115,7 +101,7 @@ async fn copy_database(conn: &mut Conn, database: &Path) -> Result<(), ImportErr
 }
 
 /// Writes a backup of a server, running or not.
-pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupReport, ImportError> {
+pub(crate) async fn backup(source: &BackupSource<'_>, to: &Path) -> Result<BackupReport, ImportError> {
     source.files.reach().await?;
     empty_folder(to)?;
     let database = to.join(DATABASE);
@@ -143,7 +129,8 @@ pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupRepor
     for content in &contents {
         match source.files.copy_to(content, &into).await {
             Ok(_) => files += 1,
-            // It expired while the backup was written, or is missing already: the row alone is no reason to fail.
+            // The content expired while the backup was written, or is missing already: the row alone must not fail
+            // the backup.
             Err(ContentError::Missing) => missing += 1,
             // A restore would refuse it.
             Err(ContentError::Damaged(_)) => damaged += 1,
@@ -169,12 +156,12 @@ pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupRepor
         version: 1,
         created: jiff::Timestamp::now().to_string(),
         public_key,
-        database_hash: hash_file(&database)?,
+        database_hash: off_thread(move || hash_file(&database)).await?,
         tables,
         files,
     };
     let text = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
-    // Last: a backup without it is one that was not finished.
+    // The manifest is written last: a backup without it was not finished.
     crate::admin::write_private(&to.join(MANIFEST), &text)
         .map_err(|error| ImportError::Target(error.cause))?;
     let rows = manifest.tables.iter().map(|(_, rows)| rows).sum();
@@ -189,6 +176,28 @@ pub(crate) async fn backup(source: &Source<'_>, to: &Path) -> Result<BackupRepor
 fn copy_private(from: &Path, to: &Path) -> Result<(), ImportError> {
     let bytes = zeroize::Zeroizing::new(std::fs::read(from).map_err(file_error(from))?);
     crate::admin::write_private(to, &bytes).map_err(|error| ImportError::Target(error.cause))
+}
+
+/// Runs what reads or writes much on a thread where nobody else waits for it.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImportError> + Send + 'static,
+) -> Result<T, ImportError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(ImportError::Target("the copy was broken off".to_owned())))
+}
+
+/// Copies a file that may be larger than the memory into a new one that only its owner can read.
+fn copy_large(from: &Path, to: &Path) -> Result<(), ImportError> {
+    // Made empty first, with its permissions; nothing of it is ever readable for others.
+    crate::admin::write_private(to, b"").map_err(|error| ImportError::Target(error.cause))?;
+    let mut source = std::fs::File::open(from).map_err(file_error(from))?;
+    let mut target = std::fs::File::options()
+        .write(true)
+        .open(to)
+        .map_err(file_error(to))?;
+    std::io::copy(&mut source, &mut target).map_err(file_error(to))?;
+    target.sync_all().map_err(file_error(to))
 }
 
 /// BLAKE2b-256 of a file, in hexadecimal.
@@ -209,12 +218,12 @@ fn hash_file(path: &Path) -> Result<String, ImportError> {
     }
 }
 
-/// Checks a backup: every part is there and is what was written.
+/// Checks that every part of a backup exists and is as it was written.
 pub fn check(from: &Path) -> Result<Manifest, ImportError> {
     let path = from.join(MANIFEST);
     let text = std::fs::read(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => ImportError::Backup(format!(
-            "{} is no backup, or one that was not finished: it has no {MANIFEST}",
+            "{} is not a complete backup: it has no {MANIFEST}",
             from.display()
         )),
         _ => ImportError::File {
@@ -226,7 +235,7 @@ pub fn check(from: &Path) -> Result<Manifest, ImportError> {
         .map_err(|error| ImportError::Backup(format!("{}: {error}", path.display())))?;
     if manifest.version != 1 {
         return Err(ImportError::Backup(format!(
-            "the backup has the layout {}, which this version does not know",
+            "the backup has the unknown layout {}",
             manifest.version
         )));
     }
@@ -236,13 +245,43 @@ pub fn check(from: &Path) -> Result<Manifest, ImportError> {
             "the database of the backup was changed or damaged".to_owned(),
         ));
     }
+    let files = backed_up(&from.join(UPLOADS))?.len() as u64;
+    if files < manifest.files {
+        return Err(ImportError::Backup(format!(
+            "the backup has {files} of the {} files that were put into it",
+            manifest.files
+        )));
+    }
     let key = crate::key::load_key(&from.join(KEY_FILE))?.public().to_string();
     if key != manifest.public_key {
-        return Err(ImportError::Differs(
-            "the key of the backup is another one".to_owned(),
-        ));
+        return Err(ImportError::Differs("the backup has another key".to_owned()));
     }
     Ok(manifest)
+}
+
+/// Checks that the files that the database of a backup names are in its folder, as many as were put there. A file that
+/// was missing or damaged when the backup was made is in neither number.
+async fn all_files_are_there(from: &Path, manifest: &Manifest) -> Result<(), ImportError> {
+    let there: std::collections::HashSet<String> = backed_up(&from.join(UPLOADS))?.into_iter().collect();
+    let mut database = Conn::read_file(&from.join(DATABASE)).await?;
+    let mut named = database
+        .texts(format!("SELECT DISTINCT content FROM {} ORDER BY 1", FILES.name))
+        .await?;
+    database.close().await?;
+    named.retain(|content| hash_of(content).is_some());
+    let total = named.len();
+    let missing: Vec<String> = named
+        .into_iter()
+        .filter(|content| !there.contains(content))
+        .collect();
+    let found = (total - missing.len()) as u64;
+    if found >= manifest.files {
+        return Ok(());
+    }
+    Err(ImportError::Backup(format!(
+        "the backup has {found} of the {} files that were put into it, and lacks for instance {}",
+        manifest.files, missing[0]
+    )))
 }
 
 /// Choices for a restore.
@@ -254,7 +293,7 @@ pub struct RestoreOptions<'a> {
     pub bucket: bool,
 }
 
-/// Makes a server in `folder` out of a backup; with `database` in that database instead of a file.
+/// Makes a server in `folder` from a backup; with `database`, in that database instead of a file.
 ///
 /// # Errors
 /// [`ImportError::Backup`] and [`ImportError::Differs`] if the backup is not whole; those of folder and database.
@@ -272,7 +311,9 @@ pub async fn restore_with(
     folder: &Path,
     options: RestoreOptions<'_>,
 ) -> Result<Manifest, ImportError> {
-    let manifest = check(from)?;
+    let source = from.to_path_buf();
+    let manifest = off_thread(move || check(&source)).await?;
+    all_files_are_there(from, &manifest).await?;
     let mut config = Config::load(from)?;
     config.dir = std::path::absolute(folder).map_err(file_error(folder))?;
     config.database.url = options.database.unwrap_or("sqlite:community.db").to_owned();
@@ -300,7 +341,8 @@ pub async fn restore_with(
         )
         .await?;
     } else {
-        copy_private(&from.join(DATABASE), &folder.join(DATABASE))?;
+        let (source, target) = (from.join(DATABASE), folder.join(DATABASE));
+        off_thread(move || copy_large(&source, &target)).await?;
     }
     for name in backed_up(&from.join(UPLOADS))? {
         let file = BlobStore::path_in(&from.join(UPLOADS), &name);

@@ -11,6 +11,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteConnection};
 
+use sogs_store::postgres::WRITE_LOCK;
+
 use super::ImportError;
 
 /// Rows that are held in memory at a time.
@@ -18,7 +20,7 @@ const CHUNK: usize = 500;
 /// Parameters of one INSERT: both databases have a bound (SQLite 32,766), and it costs time to prepare many.
 const PARAMETERS: usize = 3000;
 
-/// What a column holds.
+/// Kind of value in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Whole number.
@@ -37,7 +39,7 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Value {
-    /// Nothing.
+    /// No value (NULL).
     Null,
     /// Whole number.
     Int(i64),
@@ -93,22 +95,23 @@ pub(crate) type RowValues = Vec<Value>;
 /// A table and its columns.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Table {
-    /// Name.
+    /// Name of the table.
     pub(crate) name: &'static str,
     /// Columns and kinds.
     pub(crate) columns: &'static [(&'static str, Kind)],
-    /// Whether the first column is an automatic key whose counter must follow inserted values.
+    /// True if the first column is an automatic key whose counter must follow inserted values.
     pub(crate) automatic: bool,
 }
 
 /// Columns of ours that came later: table, column, and the value for rows from before, as SQL.
-const ADDED: [(&str, &str, &str); 6] = [
+const ADDED: [(&str, &str, &str); 7] = [
     ("users", "visited", "TRUE"),
     ("messages", "posted_as", "NULL"),
     ("inbox", "recipient_as", "NULL"),
     ("inbox", "sender_as", "NULL"),
     ("rooms", "for_moderators", "FALSE"),
     ("messages", "for_moderators_of", "NULL"),
+    ("files", "imported", "NULL"),
 ];
 
 impl Table {
@@ -120,7 +123,18 @@ impl Table {
             .map(|(.., value)| *value)
     }
 
-    /// How many columns rows of the oldest version have; those that came later are at the end and may be absent.
+    /// The value of a column for rows that are older than it.
+    pub(crate) fn value_before(&self, column: &str) -> Value {
+        match self.added(column) {
+            Some("TRUE") => Value::Bool(true),
+            Some("FALSE") => Value::Bool(false),
+            _ => Value::Null,
+        }
+    }
+
+    /// Returns the number of columns in rows of the oldest version.
+    ///
+    /// Columns that were added later are at the end and may be absent.
     pub(crate) fn oldest_width(&self) -> usize {
         let added = self.columns.iter().filter(|(name, _)| self.added(name).is_some());
         self.columns.len() - added.count()
@@ -137,9 +151,9 @@ impl Table {
 
 /// One connection to either database.
 pub(crate) enum Conn {
-    /// Embedded.
+    /// An embedded SQLite database.
     Sqlite(SqliteConnection),
-    /// A server.
+    /// A PostgreSQL server.
     Postgres(PgConnection),
 }
 
@@ -167,7 +181,7 @@ impl Conn {
         Ok(Self::Sqlite(options.connect().await?))
     }
 
-    /// Opens a database of our own by URL or path, for writing.
+    /// Opens our own database by URL or path, for writing.
     pub(crate) async fn open(url: &str) -> Result<Self, ImportError> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options: PgConnectOptions = url.parse()?;
@@ -183,7 +197,7 @@ impl Conn {
         Ok(Self::Sqlite(options.connect().await?))
     }
 
-    /// Opens a PostgreSQL database of somebody else for reading.
+    /// Opens a foreign PostgreSQL database for reading.
     pub(crate) async fn read_postgres(url: &str) -> Result<Self, ImportError> {
         let options: PgConnectOptions = url.parse()?;
         let mut conn = options.connect().await?;
@@ -197,7 +211,7 @@ impl Conn {
         matches!(self, Self::Postgres(_))
     }
 
-    /// Runs a statement; rows it touched. Only for text that is put together from constants.
+    /// Runs a statement and returns the number of affected rows. The text must be put together from constants.
     pub(crate) async fn run(&mut self, sql: impl Into<String>) -> Result<u64, ImportError> {
         let sql = sql.into();
         Ok(on!(self, conn => sqlx::query(AssertSqlSafe(sql)).execute(conn).await?.rows_affected()))
@@ -220,7 +234,7 @@ impl Conn {
         })
     }
 
-    /// How many rows a table has.
+    /// Returns the number of rows in a table.
     pub(crate) async fn count(&mut self, table: &str) -> Result<i64, ImportError> {
         self.number(format!("SELECT COUNT(*) FROM {}", quoted(table)))
             .await
@@ -239,22 +253,28 @@ impl Conn {
         self.texts(sql).await
     }
 
-    /// Begins a transaction that sees one state of the database throughout.
+    /// Begins a transaction that sees one state of the database throughout: a reader by a snapshot, a writer because no
+    /// other writer comes in between. A writer with a snapshot would fail when another one changed the same row.
     pub(crate) async fn begin(&mut self, write: bool) -> Result<(), ImportError> {
         let sql = match (self.is_postgres(), write) {
-            (true, _) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            (true, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
             (false, true) => "BEGIN IMMEDIATE",
-            (false, false) => "BEGIN",
+            (true, true) | (false, false) => "BEGIN",
         };
-        self.run(sql).await.map(|_| ())
+        self.run(sql).await?;
+        if write && self.is_postgres() {
+            self.run(format!("SELECT pg_advisory_xact_lock({WRITE_LOCK})"))
+                .await?;
+        }
+        Ok(())
     }
 
-    /// Keeps what the transaction did.
+    /// Commits the transaction.
     pub(crate) async fn commit(&mut self) -> Result<(), ImportError> {
         self.run("COMMIT").await.map(|_| ())
     }
 
-    /// Throws away what the transaction did.
+    /// Rolls the transaction back.
     pub(crate) async fn rollback(&mut self) -> Result<(), ImportError> {
         self.run("ROLLBACK").await.map(|_| ())
     }
@@ -370,7 +390,7 @@ impl Conn {
         Ok(())
     }
 
-    /// After rows came with their own keys: new ones must come after them.
+    /// Moves the counter past inserted keys, so that new rows come after them.
     pub(crate) async fn follow_keys(&mut self, table: &Table) -> Result<(), ImportError> {
         if !table.automatic || !self.is_postgres() {
             // SQLite's AUTOINCREMENT remembers the largest key by itself.
@@ -386,9 +406,10 @@ impl Conn {
     }
 }
 
-/// Text that every database takes: SQLite keeps whatever it is given, also bytes that are no text and zeros.
+/// Text that every database takes: SQLite keeps whatever it is given, also bytes that are not text and zeros. Both are
+/// replaced, not left out: `👍` and `👍\0` beside each other stay two reactions, and the rows that refer to them remain.
 fn clean(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace('\0', "")
+    String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
 }
 
 fn selected(name: &str, kind: Kind, postgres: bool) -> String {
@@ -399,5 +420,50 @@ fn selected(name: &str, kind: Kind, postgres: bool) -> String {
         (true, Kind::Real) => format!("CAST({name} AS DOUBLE PRECISION)"),
         (true, Kind::Text) => format!("CAST({name} AS TEXT)"),
         _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REACTIONS: Table = Table {
+        name: "reactions",
+        columns: &[
+            ("id", Kind::Int),
+            ("message_id", Kind::Int),
+            ("reaction", Kind::Text),
+        ],
+        automatic: true,
+    };
+
+    #[tokio::test]
+    async fn texts_that_differ_by_a_zero_byte_are_copied_as_two() {
+        let folder = tempfile::tempdir().expect("folder");
+        let table = "CREATE TABLE reactions (id INTEGER PRIMARY KEY, message_id BIGINT NOT NULL, reaction TEXT NOT NULL, \
+             UNIQUE (message_id, reaction))";
+        let mut ends = Vec::new();
+        for name in ["from.db", "to.db"] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, b"").expect("file");
+            let mut conn = Conn::open(path.to_str().expect("path")).await.expect("open");
+            conn.run(table).await.expect("table");
+            ends.push(conn);
+        }
+        let (mut to, mut from) = (ends.pop().expect("to"), ends.pop().expect("from"));
+        from.run(
+            "INSERT INTO reactions (message_id, reaction) VALUES (1, '👍'), (1, CAST(X'f09f918d00' AS TEXT)), \
+             (1, CAST(X'f09f918dff' AS TEXT) || 'x')",
+        )
+        .await
+        .expect("rows");
+        let rows = from.read_all(&REACTIONS, "ORDER BY id").await.expect("read");
+        to.write(&REACTIONS, &rows).await.expect("no two are alike");
+        assert_eq!(
+            to.texts("SELECT reaction FROM reactions ORDER BY id")
+                .await
+                .expect("texts"),
+            ["👍", "👍\u{fffd}", "👍\u{fffd}x"]
+        );
     }
 }

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::bulk::{RowValues, Table, Value};
 use super::foreign_tables as theirs;
 
-/// What rows may refer to, filled as the tables are read in order.
+/// Seconds for which an upload waits to be attached on the reference server.
+pub(crate) const REFERENCE_WAIT: f64 = 3600.0;
+
+/// Rows that other rows may refer to, filled as the tables are read in order.
 pub(super) struct Known {
     rooms: HashSet<i64>,
     users: HashSet<i64>,
@@ -14,11 +17,11 @@ pub(super) struct Known {
     reactions: HashSet<i64>,
     blinded: HashSet<String>,
     next_id: i64,
-    /// Seconds a direct message lives: for rows whose expiry makes no sense.
+    /// Lifetime of a direct message in seconds: for rows whose expiry is implausible.
     pub(super) dm_lifetime: f64,
     /// Rows left out, by reason.
     pub(super) skipped: BTreeMap<&'static str, u64>,
-    /// Direct messages whose expiry was put right.
+    /// Number of direct messages whose expiry was corrected.
     pub(super) mended: u64,
 }
 
@@ -113,7 +116,7 @@ impl Known {
         }
     }
 
-    /// A new table begins: automatic numbers start over.
+    /// Starts a new table: automatic numbers start over.
     pub(super) fn begin(&mut self) {
         self.next_id = 0;
     }
@@ -287,9 +290,12 @@ impl Known {
         let id = row.int("id")?;
         let room = row.int("room").filter(|room| self.rooms.contains(room));
         let uploader = row.int("uploader").filter(|user| self.users.contains(user));
-        let message = row
-            .int("message")
-            .filter(|message| self.messages.contains_key(message));
+        let named = row.int("message");
+        let message = named.filter(|message| self.messages.contains_key(message));
+        // The old API did not note the message. Uploads that wait for theirs live for an hour.
+        let life = row.real("expiry").zip(row.real("uploaded"));
+        let imported =
+            named.is_none() && life.is_none_or(|(expiry, uploaded)| expiry - uploaded > REFERENCE_WAIT + 1.0);
         let value = |id: Option<i64>| id.map_or(Value::Null, Value::Int);
         Some(vec![
             Value::Int(id),
@@ -301,6 +307,7 @@ impl Known {
             row.take("expiry"),
             row.take("filename"),
             Value::Text(content),
+            Value::Bool(imported),
         ])
     }
 
@@ -374,7 +381,8 @@ impl Known {
         if nonce.blob().map(<[u8]>::len) != Some(16) {
             return self.skip("nonces of another length");
         }
-        // Theirs end a day after they were used; ours are kept by the time that was signed, which is about that.
+        // The other program's nonces end a day after their use; ours are kept by the signed time, which is about the
+        // same.
         #[expect(clippy::cast_possible_truncation, reason = "Unix seconds")]
         let stamp = row.real("expiry").map_or(0, |expiry| (expiry - 86_400.0) as i64);
         Some(vec![nonce, Value::Int(stamp)])

@@ -1,12 +1,28 @@
-//! Copying our own tables from one database to another.
+//! Copies of our own tables from one database to another.
+
+use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 
 use super::ImportError;
 use super::bulk::{Conn, Table};
 use super::tables::ALL;
+use crate::store::{self, StoreOptions};
 
-/// Copies every table as it is; rows in all. Both connections must be in a transaction; the target must be empty.
+/// Makes an empty database of the present version.
+pub(crate) async fn new_database(url: &str) -> Result<(), ImportError> {
+    let options = StoreOptions {
+        url: url.to_owned(),
+        readers: 1,
+        migrate: true,
+    };
+    let store = store::open(&options, Arc::new(|_| {})).await?;
+    store.close().await?;
+    Ok(())
+}
+
+/// Copies every table as it is and returns the number of rows. Both connections must be in a transaction; the target
+/// must be empty.
 pub(super) async fn copy_all(
     from: &mut Conn,
     to: &mut Conn,

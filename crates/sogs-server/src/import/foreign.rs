@@ -1,10 +1,9 @@
-//! `import`: a pysogs or bunsogs community becomes one of ours, and its clients notice nothing.
+//! `import`: turns a pysogs or bunsogs community into one of this server, unnoticed by its clients.
 //!
 //! The source is only read, and nothing beside it is created. Everything is written in one transaction, which is
 //! kept only when the counts of all tables and a sample of messages agree with the source.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
@@ -13,50 +12,24 @@ use session_protocol::ServerKey;
 use super::bulk::{Conn, RowValues, Table};
 use super::convert::Known;
 use super::foreign_tables as theirs;
-use super::source::{Files, Source};
+use super::options::ImportOptions;
+use super::source::{Source, UploadImport};
 use super::target::{Target, rehearse};
-use super::verify::{BadMessages, Signatures};
+use super::verify::{BadMessages, Signatures, people_by_id};
 use super::{ImportError, settle, tables};
-
-/// Which program the community comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// The reference server.
-    Pysogs,
-    /// The server for Bun.
-    Bunsogs,
-}
-
-/// What to import, and where to.
-#[derive(Debug, Clone)]
-pub struct ImportOptions {
-    /// Which program made it.
-    pub origin: Origin,
-    /// Its folder: database, key, configuration, uploads.
-    pub source: PathBuf,
-    /// Folder of our server; made when there is none.
-    pub target: PathBuf,
-    /// Database of our server, when the folder is made; a file in the folder when absent.
-    pub database: Option<String>,
-    /// Reads and converts everything, and writes nothing.
-    pub dry_run: bool,
-    /// Throws away what was written in the target since an earlier import.
-    pub replace: bool,
-}
 
 /// Rows of one table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableCount {
     /// Name in the source.
     pub table: String,
-    /// Rows there.
+    /// Number of rows in the source.
     pub source: u64,
-    /// Rows copied (or with a dry run: that would be).
+    /// Number of rows copied (or, in a dry run, that would be).
     pub copied: u64,
 }
 
-/// What an import did.
+/// Report of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImportReport {
     /// Public key of the community: the same as before.
@@ -73,26 +46,8 @@ pub struct ImportReport {
     pub skipped: Vec<(String, u64)>,
     /// Remarks.
     pub notes: Vec<String>,
-    /// Whether nothing was written.
+    /// True if nothing was written.
     pub dry_run: bool,
-}
-
-/// Ids of people by database id. The users tables of all three programs begin alike.
-pub(super) async fn people_by_id(
-    conn: &mut Conn,
-    users: &Table,
-) -> Result<HashMap<i64, String>, ImportError> {
-    let (id, name) = (users.at("id"), users.at("session_id"));
-    let mut people = HashMap::new();
-    let mut chunks = conn.chunks(users, "").await?;
-    while let Some(rows) = chunks.try_next().await? {
-        people.extend(
-            rows.into_iter()
-                .filter_map(|row| Some((row[id].int()?, row[name].text()?.to_owned()))),
-        );
-    }
-    drop(chunks);
-    Ok(people)
 }
 
 /// Imports a community.
@@ -108,7 +63,7 @@ pub async fn import(options: &ImportOptions) -> Result<ImportReport, ImportError
     let mut known = Known::new(dm_lifetime);
     let mut notes = source.notes.clone();
     if options.dry_run {
-        let mut files = Files::new(&source, None);
+        let mut files = UploadImport::new(&source, None);
         let mut tables = Vec::new();
         for table in &theirs::ALL {
             tables.push(copy_table(&mut source.conn, None, table, &mut known, &mut files).await?);
@@ -144,7 +99,7 @@ fn report(
 ) -> ImportReport {
     if known.mended > 0 {
         notes.push(format!(
-            "{} direct messages had an expiry that makes no sense; they expire as configured",
+            "{} direct messages had an invalid expiry; they expire as configured",
             known.mended
         ));
     }
@@ -173,7 +128,7 @@ async fn write(
     notes: &mut Vec<String>,
 ) -> Result<(Vec<TableCount>, Signatures), ImportError> {
     target.prepare(replace).await?;
-    let mut files = Files::new(source, Some(target.contents()));
+    let mut files = UploadImport::new(source, Some(target.contents()));
     let mut tables = Vec::new();
     for table in &theirs::ALL {
         tables.push(copy_table(&mut source.conn, Some(&mut target.conn), table, known, &mut files).await?);
@@ -232,7 +187,7 @@ async fn copy_table(
     mut to: Option<&mut Conn>,
     table: &'static Table,
     known: &mut Known,
-    files: &mut Files,
+    files: &mut UploadImport,
 ) -> Result<TableCount, ImportError> {
     known.begin();
     let (mut rows, mut copied) = (0, 0);
@@ -287,7 +242,7 @@ async fn check_signatures(conn: &mut Conn) -> Result<Signatures, ImportError> {
     while let Some(rows) = chunks.try_next().await? {
         for row in &rows {
             let author = row[user].int().and_then(|id| people.get(&id));
-            // The columns that matter stand at the same places in both message tables.
+            // The columns used here have the same positions in both message tables.
             let is_good = author.is_some_and(|author| super::verify::signature_is_good(row, author));
             signatures.note(row[room].int(), row[0].int(), is_good);
         }
@@ -325,18 +280,8 @@ async fn compare(from: &mut Conn, to: &mut Conn) -> Result<u64, ImportError> {
     Ok(compared)
 }
 
-/// A value that stands for one that the source left out.
+/// Returns true if a value is the default for one that the source left out.
 fn is_default(ours: &super::bulk::Value, theirs: &super::bulk::Value) -> bool {
     use super::bulk::Value;
     *theirs == Value::Null && matches!(ours, Value::Int(0) | Value::Bool(false))
-}
-
-/// The folder of a path that may be a file.
-pub(super) fn folder_of(path: &Path) -> PathBuf {
-    if path.is_file() {
-        path.parent()
-            .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
-    } else {
-        path.to_path_buf()
-    }
 }

@@ -1,4 +1,4 @@
-//! Reading `sogs.ini` (pysogs) and `sogs.conf` (bunsogs) into the values that mean something here.
+//! Parsers of `sogs.ini` (pysogs) and `sogs.conf` (bunsogs), which return the values that apply here.
 
 use std::collections::BTreeMap;
 
@@ -89,13 +89,13 @@ pub struct ForeignFilter {
     pub alphabets: Option<String>,
     /// The word list file, for a word filter.
     pub words_file: Option<String>,
-    /// Accepted and shown to nobody, instead of refused.
+    /// True if a message is accepted and shown to nobody, instead of refused.
     pub silent: bool,
     /// Text of the refusal.
     pub reply: Option<String>,
 }
 
-/// What a foreign configuration says, in the units of our own configuration.
+/// Settings of a foreign configuration, in the units of our own configuration.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ForeignConfig {
     /// Path or URL of the database, as written.
@@ -108,7 +108,7 @@ pub struct ForeignConfig {
     pub base_url: Option<String>,
     /// Port to listen on.
     pub port: Option<u16>,
-    /// Whether blinded ids are required.
+    /// True if blinded ids are required.
     pub require_blind: Option<bool>,
     /// Days until an upload expires; 0 = never.
     pub file_expiry_days: Option<f64>,
@@ -122,11 +122,11 @@ pub struct ForeignConfig {
     pub dm_expiry_days: Option<f64>,
     /// Days that edited and deleted content is kept.
     pub history_days: Option<f64>,
-    /// Whether the index page is shown.
+    /// True if the index page is shown.
     pub show_index: Option<bool>,
-    /// Whether recent messages are shown on room pages.
+    /// True if recent messages are shown on room pages.
     pub show_recent: Option<bool>,
-    /// Whether filters apply to moderators.
+    /// True if filters apply to moderators.
     pub filter_moderators: Option<bool>,
     /// Filters, global ones first.
     pub filters: Vec<ForeignFilter>,
@@ -134,7 +134,7 @@ pub struct ForeignConfig {
     pub ignored: Vec<String>,
 }
 
-/// The meaning of a pysogs `sogs.ini`.
+/// Interprets a pysogs `sogs.ini`.
 pub fn pysogs(text: &str) -> ForeignConfig {
     let ini = Ini::parse(text);
     let owned = |section, key| ini.get(section, key).map(str::to_owned);
@@ -227,7 +227,7 @@ fn reply(ini: &Ini, room: Option<&str>, kinds: &[&str]) -> Option<String> {
         })
         .find_map(|section| ini.get(&section, "reply"))?;
     let first = text.lines().next().unwrap_or_default();
-    // Placeholders of the reference: mention, name and room have no place in a refusal.
+    // Placeholders of the reference (mention, name and room) do not apply to a refusal.
     Some(
         first
             .replace("\\@", "")
@@ -241,7 +241,7 @@ fn reply(ini: &Ini, room: Option<&str>, kinds: &[&str]) -> Option<String> {
     .filter(|text| !text.is_empty())
 }
 
-/// The meaning of a bunsogs `sogs.conf`: `key=value` lines without sections.
+/// Interprets a bunsogs `sogs.conf`: `key=value` lines without sections.
 pub fn bunsogs(text: &str) -> ForeignConfig {
     let ini = Ini::parse(text);
     let owned = |key| ini.get("", key).map(str::to_owned);

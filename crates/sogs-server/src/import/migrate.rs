@@ -1,21 +1,21 @@
-//! Moving a community to another database: from SQLite to PostgreSQL, or back.
+//! Move of a community to another database: from SQLite to PostgreSQL, or back.
 
 use std::path::Path;
 
 use serde::Serialize;
 
+use super::ImportError;
 use super::bulk::Conn;
-use super::copy::{copy_all, empty};
+use super::copy::{copy_all, empty, new_database};
 use super::tables::{COMMUNITY, FACTS};
-use super::{ImportError, backup};
 use crate::config::{CONFIG_FILE, Config};
 
-/// What was moved.
+/// Report of a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MigrateReport {
-    /// Where the community was.
+    /// Former database of the community.
     pub from: String,
-    /// Where it is now.
+    /// New database of the community.
     pub to: String,
     /// Rows of each table.
     pub tables: Vec<(&'static str, u64)>,
@@ -37,7 +37,7 @@ pub async fn migrate(folder: &Path, to: &str, dry_run: bool) -> Result<MigrateRe
         ));
     }
     // Taking the store's own lock shows that no server works on it.
-    backup::new_database(&from).await?;
+    new_database(&from).await?;
     let tables = if dry_run {
         let mut conn = Conn::open(&from).await?;
         let mut counts = Vec::new();
@@ -65,7 +65,7 @@ pub async fn migrate(folder: &Path, to: &str, dry_run: bool) -> Result<MigrateRe
 
 /// Copies all tables into another database, which must hold no community.
 pub(super) async fn copy_into(from: &str, to: &str) -> Result<Vec<(&'static str, u64)>, ImportError> {
-    backup::new_database(to).await?;
+    new_database(to).await?;
     let mut source = Conn::open(from).await?;
     let mut target = Conn::open(to).await?;
     source.begin(false).await?;
@@ -79,7 +79,7 @@ pub(super) async fn copy_into(from: &str, to: &str) -> Result<Vec<(&'static str,
                 )));
             }
         }
-        // Whoever made the empty database noted a key that no link names.
+        // The program that made the empty database noted a key in it that no link names.
         empty(&mut target, &[FACTS]).await?;
         copy_all(&mut source, &mut target).await
     }

@@ -21,9 +21,9 @@ const MAX_NAMED: usize = 20;
 /// Result of a move.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct MoveReport {
-    /// The former place.
+    /// Former storage.
     pub from: String,
-    /// The new place.
+    /// New storage.
     pub to: String,
     /// Files that were copied, or would be.
     pub copied: u64,
@@ -38,7 +38,7 @@ pub struct MoveReport {
 }
 
 impl MoveReport {
-    /// Whether the configuration names the new place, or would.
+    /// Returns true if the configuration names the new storage, or would with a real run.
     pub fn is_complete(&self) -> bool {
         self.damaged.is_empty()
     }
@@ -59,8 +59,7 @@ pub async fn move_files(folder: &Path, to: Storage, dry_run: bool) -> Result<Mov
             "the files are in storage `{to}` already"
         )));
     }
-    let socket = config.dir.join(crate::admin::SOCKET);
-    if tokio::net::UnixStream::connect(socket).await.is_ok() {
+    if crate::admin::is_served(&config.dir).await {
         return Err(ImportError::Target("the server of this folder runs".to_owned()));
     }
     let source = BlobStore::of(&config)?;

@@ -1,15 +1,15 @@
-//! What follows the tables: filters and rules of the other configuration, and pictures that are gone.
+//! Last steps of an import, after the tables: filters and rules of the other configuration, and missing pictures.
 
 use super::bulk::{Conn, Value};
-use super::foreign::Origin;
 use super::foreign_tables::{self as theirs, RATE_LIMITS};
 use super::ini::ForeignFilter;
-use super::source::{Files, Source};
+use super::options::Origin;
+use super::source::{Source, UploadImport};
 use super::tables::{FILTERS, SETTINGS};
 use super::{ImportError, file_error};
 use crate::model::filter::{CompiledFilter, Filter, FilterAction, FilterKind};
 
-/// Writes them into the target; remarks.
+/// Writes them into the target; returns remarks.
 pub(super) async fn apply(conn: &mut Conn, source: &mut Source) -> Result<Vec<String>, ImportError> {
     let mut notes = Vec::new();
     let gone = conn
@@ -45,7 +45,7 @@ pub(super) async fn apply(conn: &mut Conn, source: &mut Source) -> Result<Vec<St
             if let Some(posts) = row[1].int().filter(|posts| (1..=1_000_000).contains(posts)) {
                 set(room, "rate_posts", posts.to_string());
             }
-            // Its command line stores seconds, its own default milliseconds.
+            // The command line of the other program stores seconds; its own default is in milliseconds.
             if let Some(span) = row[2].real().filter(|span| *span > 0.0 && *span < 1e9) {
                 set(
                     room,
@@ -69,8 +69,8 @@ pub(super) async fn apply(conn: &mut Conn, source: &mut Source) -> Result<Vec<St
     Ok(notes)
 }
 
-/// Finds what [`apply`] would remark, and writes nothing.
-pub(super) async fn rehearse(source: &mut Source, files: &Files) -> Result<Vec<String>, ImportError> {
+/// Finds the remarks of [`apply`] and writes nothing.
+pub(super) async fn rehearse(source: &mut Source, files: &UploadImport) -> Result<Vec<String>, ImportError> {
     let mut notes = Vec::new();
     let gone = files.lost_pictures(&mut source.conn).await?;
     if gone > 0 {
@@ -130,7 +130,7 @@ fn filters(
                     .find(|(_, known)| *known == token.to_ascii_lowercase());
                 if found.is_none() {
                     notes.push(format!(
-                        "the configuration has a filter for the room {token}, which is not there"
+                        "the configuration has a filter for the room {token}, which does not exist"
                     ));
                 }
                 found.map(|(id, _)| Some(*id)).into_iter().collect()
@@ -187,7 +187,7 @@ fn pattern(
     };
     let path = source.folder.join(file);
     if !path.is_file() {
-        notes.push(format!("the word list {} is not there", path.display()));
+        notes.push(format!("the word list {} is missing", path.display()));
         return Ok(None);
     }
     Ok(Some((

@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use session_protocol::ServerSecret;
 
 use super::bulk::{Conn, RowValues};
-use super::foreign::{Origin, folder_of};
 use super::ini::{self, ForeignConfig};
+use super::options::{Origin, folder_of};
 use super::{ImportError, file_error, foreign_tables as theirs};
 use crate::contents::{BlobStore, content_name};
 
@@ -56,7 +56,7 @@ impl Source {
             }
             Ok(_) => parse(&std::fs::read_to_string(&file).map_err(file_error(&file))?),
             Err(_) => {
-                notes.push(format!("there is no {name}: the program's defaults are taken"));
+                notes.push(format!("{name} is missing, so the program's defaults apply"));
                 ForeignConfig::default()
             }
         };
@@ -80,7 +80,7 @@ impl Source {
         Ok(source)
     }
 
-    /// Whether the tables are those of a version that is known.
+    /// Checks that the tables are those of a known version.
     async fn check(&mut self) -> Result<(), ImportError> {
         for table in &theirs::ALL {
             let columns = self.conn.columns(table.name).await?;
@@ -92,7 +92,7 @@ impl Source {
                 .collect();
             if columns.is_empty() {
                 return Err(ImportError::Source(format!(
-                    "the database has no table {}: it is none of this program, or of a version before 0.3",
+                    "the database has no table {}: it belongs to another program, or to a version before 0.3",
                     table.name
                 )));
             }
@@ -112,7 +112,7 @@ impl Source {
         let name = self.config.key_file.as_deref().unwrap_or("key_x25519");
         let path = self.find(name).ok_or_else(|| {
             ImportError::Source(format!(
-                "{} is not there: without the key every join link would break",
+                "{} is missing: without the key, all join links would break",
                 self.folder.join(name).display()
             ))
         })?;
@@ -158,7 +158,10 @@ async fn open_database(
         .or_else(|| url.strip_prefix("sqlite:"))
         .unwrap_or(&url);
     let path = find(folder, name).ok_or_else(|| {
-        ImportError::Source(format!("there is no database {}", folder.join(name).display()))
+        ImportError::Source(format!(
+            "the database {} does not exist",
+            folder.join(name).display()
+        ))
     })?;
     let logs: Vec<&str> = ["-wal", "-journal"]
         .into_iter()
@@ -170,8 +173,7 @@ async fn open_database(
     // The other program was not stopped cleanly: its log holds the latest rows, or what to take back. SQLite would
     // write beside the database to read them, so a copy is read instead.
     notes.push(
-        "the other program runs or was not stopped cleanly; what it writes from now on is not imported"
-            .to_owned(),
+        "the other program runs or was not stopped cleanly; its later writes are not imported".to_owned(),
     );
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|error| ImportError::Source(error.to_string()))?;
@@ -193,8 +195,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The uploads of the source, and where they go.
-pub(super) struct Files {
+/// Uploads of the source, and the folder to which they are copied.
+pub(super) struct UploadImport {
     folder: PathBuf,
     uploads: PathBuf,
     /// Folder of our contents; nothing is written without.
@@ -205,7 +207,7 @@ pub(super) struct Files {
     found: std::collections::HashSet<i64>,
 }
 
-impl Files {
+impl UploadImport {
     pub(super) fn new(source: &Source, target: Option<&Path>) -> Self {
         let uploads = source
             .folder
@@ -245,7 +247,7 @@ impl Files {
         Ok(Some((content, i64::try_from(bytes.len()).unwrap_or(i64::MAX))))
     }
 
-    /// Where a file is: below the folder or the configured folder of uploads, and nowhere else.
+    /// Finds a file below the folder or the configured folder of uploads, and nowhere else.
     fn locate(&mut self, name: &str) -> Option<PathBuf> {
         let path = Path::new(name);
         if path.components().any(|part| part == Component::ParentDir) {
@@ -303,7 +305,7 @@ impl Files {
     }
 }
 
-/// Writes a content so that it is whole whenever it is there.
+/// Writes a content so that its file is complete as soon as it exists.
 fn write_durably(place: &Path, bytes: &[u8]) -> Result<(), ImportError> {
     use std::io::Write as _;
     let folder = place.parent().unwrap_or(place);

@@ -24,7 +24,7 @@ table!(REACTIONS, "reactions", true, "id" Int, "room_id" Int, "message_id" Int, 
 table!(USER_REACTIONS, "user_reactions", false, "reaction_id" Int, "user_id" Int, "at" Real);
 table!(PINS, "pinned_messages", false, "room_id" Int, "message_id" Int, "pinned_by" Int, "pinned_at" Real);
 table!(FILES, "files", true, "id" Int, "room_id" Int, "uploader_id" Int, "message_id" Int, "size" Int, "uploaded" Real, "expiry" Real,
-    "filename" Text, "content" Text);
+    "filename" Text, "content" Text, "imported" Bool);
 table!(ROOM_USERS, "room_users", false, "room_id" Int, "user_id" Int, "last_active" Real);
 table!(OVERRIDES, "permission_overrides", false, "room_id" Int, "user_id" Int, "banned" Bool, "can_read" Bool, "can_access" Bool,
     "can_write" Bool, "can_upload" Bool, "moderator" Bool, "admin" Bool, "visible_mod" Bool);
@@ -74,7 +74,7 @@ pub(crate) const ALL: [Table; 24] = [
     FACTS,
 ];
 
-/// What a copied community consists of: everything but the operator's own log and the note of the key.
+/// Tables of a copied community: all but the operator's own log and the note of the key.
 pub(crate) const COMMUNITY: &[Table] = {
     let (community, _) = ALL.split_at(22);
     community

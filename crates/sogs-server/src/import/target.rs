@@ -7,8 +7,8 @@ use session_protocol::ServerSecret;
 
 use super::bulk::{Conn, Value};
 use super::copy::empty;
-use super::foreign::{ImportOptions, Origin};
 use super::ini::ForeignConfig;
+use super::options::{ImportOptions, Origin};
 use super::tables::{COMMUNITY, FACTS, FILTERS, RAIDS, SETTINGS};
 use super::{ImportError, backup, file_error};
 use crate::config::{CONFIG_FILE, Config, Storage};
@@ -18,7 +18,7 @@ use crate::store::{self, DynStore};
 /// The word of the audit log for an import.
 const ACTION: &str = "import";
 
-/// What an import writes into.
+/// Target of an import.
 pub(super) struct Target {
     pub(super) conn: Conn,
     pub(super) notes: Vec<String>,
@@ -33,7 +33,8 @@ pub(super) struct Target {
     made: Option<PathBuf>,
 }
 
-/// The configuration that an import leads to, and remarks; refuses what can be refused before anything is written.
+/// Returns the configuration that an import leads to, and remarks. Refuses an import that can be refused before
+/// anything is written.
 async fn plan(
     options: &ImportOptions,
     foreign: &ForeignConfig,
@@ -52,10 +53,7 @@ async fn plan(
         config
     };
     config.dir.clone_from(&folder);
-    if tokio::net::UnixStream::connect(folder.join(crate::admin::SOCKET))
-        .await
-        .is_ok()
-    {
+    if crate::admin::is_served(&folder).await {
         return Err(ImportError::Target("the server of this folder runs".to_owned()));
     }
     let notes = adopt(&mut config, foreign);
@@ -70,7 +68,7 @@ async fn plan(
     Ok((config, notes))
 }
 
-/// Finds what an import would be refused for, and writes nothing; remarks.
+/// Finds the reasons for which an import would be refused, and writes nothing; returns remarks.
 pub(super) async fn rehearse(
     options: &ImportOptions,
     foreign: &ForeignConfig,
@@ -93,7 +91,7 @@ pub(super) async fn rehearse(
     Ok(notes)
 }
 
-/// Whether the folder gets another key; refused where that would break links.
+/// Returns true if the folder gets another key; refuses it if that would break links.
 async fn is_new_key(
     config: &Config,
     key: &ServerSecret,
@@ -105,7 +103,7 @@ async fn is_new_key(
     if is_new && there.is_some() {
         if conn.count("rooms").await? > 0 {
             return Err(ImportError::Target(
-                "the server in this folder has another key and rooms of its own".to_owned(),
+                "the server in this folder has another key and its own rooms".to_owned(),
             ));
         }
         notes.push("the key of the imported community replaces the one that `init` made".to_owned());
@@ -113,7 +111,7 @@ async fn is_new_key(
     Ok(is_new)
 }
 
-/// Refuses to throw away what people wrote; returns whether there is anything of an earlier import.
+/// Refuses to remove content that people wrote; returns whether there is content of an earlier import.
 async fn refuse_loss(conn: &mut Conn, replace: bool) -> Result<bool, ImportError> {
     let own = conn
         .number("SELECT (SELECT COUNT(*) FROM rooms) + (SELECT COUNT(*) FROM users) + (SELECT COUNT(*) FROM inbox)")
@@ -126,12 +124,13 @@ async fn refuse_loss(conn: &mut Conn, replace: bool) -> Result<bool, ImportError
         match last.first() {
             None => {
                 return Err(ImportError::Target(
-                    "this server has a community of its own; import into an empty folder, or say --replace to throw it away".to_owned(),
+                    "this server already has a community; import into an empty folder, or replace it with --replace".to_owned(),
                 ));
             }
             Some(detail) if !detail.ends_with(&mark) => {
                 return Err(ImportError::Target(
-                    "people have used this server since the last import; --replace throws away what they wrote here".to_owned(),
+                    "people have used this server since the last import; --replace discards their messages"
+                        .to_owned(),
                 ));
             }
             Some(_) => {}
@@ -155,7 +154,7 @@ impl Target {
         let folder = config.dir.clone();
         let opened = Self::open_planned(config, key, &mut notes).await;
         if opened.is_err() && is_new {
-            // Best effort: a folder that was made for nothing is not left behind.
+            // A folder that was made for nothing is removed as far as possible.
             let _ = std::fs::remove_dir_all(&folder);
         }
         opened.map(|target| Self {
@@ -171,6 +170,7 @@ impl Target {
         notes: &mut Vec<String>,
     ) -> Result<Self, ImportError> {
         let lock = store::open(&config.store_options(true), Arc::new(|_| {})).await?;
+        crate::key::settle_staged(&config.key_path(), lock.community_key().await?.as_deref())?;
         let mut conn = Conn::open(&config.database_url()).await?;
         conn.begin(true).await?;
         let new_key = is_new_key(&config, key, &mut conn, notes).await?;
@@ -206,23 +206,23 @@ impl Target {
         empty(&mut self.conn, COMMUNITY).await
     }
 
-    /// What `--replace` throws away is kept as a backup for a while.
+    /// Keeps a backup of the data that `--replace` removes.
     async fn keep_replaced(&mut self) -> Result<(), ImportError> {
         let folder = &self.config.dir;
         if !self.config.key_path().exists() || !folder.join(CONFIG_FILE).exists() {
             self.notes
-                .push("what the database held was not this folder's, so no backup of it was made".to_owned());
+                .push("the database held data of another folder, so no backup was made".to_owned());
             return Ok(());
         }
-        let to = crate::admin::replaced_folder(folder, crate::app::unix_now());
-        let source = backup::Source {
+        let to = crate::admin::replaced_folder(folder, crate::clock::unix_now());
+        let source = backup::BackupSource {
             folder,
             files: &BlobStore::of(&self.config)?,
             database: &self.config.database_url(),
         };
         backup::backup(&source, &to).await?;
         self.notes.push(format!(
-            "what was here is kept for a month: `ackpost server restore {} NEW_FOLDER` brings it back",
+            "the earlier data is kept for a month: `ackpost server restore {} NEW_FOLDER` restores it",
             to.display()
         ));
         Ok(())
@@ -250,24 +250,23 @@ impl Target {
             self.conn.follow_keys(&table).await?;
         }
         self.note_key().await?;
+        let key_path = self.config.key_path();
         if self.new_key {
-            let path = self.config.key_path();
-            if path.exists() {
-                std::fs::rename(&path, path.with_extension("replaced")).map_err(file_error(&path))?;
-            }
-            crate::key::write_key(&path, self.key.expose_bytes())?;
+            crate::key::stage_key(&key_path, self.key.expose_bytes())?;
         }
         let text = crate::admin::commented_config(&self.config);
         crate::admin::write_private(&self.config.dir.join(CONFIG_FILE), text.as_bytes())
             .map_err(|error| ImportError::Target(error.cause))?;
         self.conn.commit().await?;
+        // Not before: the present key stays the key of what the database holds, should it refuse.
+        crate::key::settle_staged(&key_path, Some(&self.key.public().to_string()))?;
         crate::account::settle(&self.lock, &self.key.public()).await?;
         self.note_import(source, origin).await?;
         self.lock.close().await?;
         Ok(())
     }
 
-    /// Notes the import in the log, with the numbers that tell whether the community was used since.
+    /// Writes the import into the log, with numbers that show whether the community was used since.
     async fn note_import(&mut self, source: &Path, origin: Origin) -> Result<(), ImportError> {
         self.conn.begin(true).await?;
         let mark = mark(&mut self.conn).await?;
@@ -275,13 +274,13 @@ impl Target {
         self.conn
             .run(format!(
                 "INSERT INTO audit_log (at, actor, action, detail) VALUES ({}, 'operator', '{ACTION}', '{detail}')",
-                crate::app::unix_now()
+                crate::clock::unix_now()
             ))
             .await?;
         self.conn.commit().await
     }
 
-    /// The database belongs to the community with this key from now on.
+    /// Records that the database belongs to the community with this key from now on.
     async fn note_key(&mut self) -> Result<(), ImportError> {
         empty(&mut self.conn, &[FACTS]).await?;
         let row = [
@@ -291,7 +290,7 @@ impl Target {
         self.conn.write(&FACTS, &[row.to_vec()]).await
     }
 
-    /// Throws away what was written.
+    /// Discards the transaction.
     pub(super) async fn abandon(&mut self) {
         // The connection is closed with the program in any case.
         let _ = self.conn.rollback().await;
@@ -317,7 +316,7 @@ async fn mark(conn: &mut Conn) -> Result<String, ImportError> {
     Ok(format!("[{}]", parts.join(" ")))
 }
 
-/// Takes over what the other configuration says, where ours still has its defaults.
+/// Adopts the settings of the other configuration where ours still has its defaults.
 #[expect(clippy::float_cmp, reason = "a default is one exact number")]
 fn adopt(config: &mut Config, foreign: &ForeignConfig) -> Vec<String> {
     let defaults = Config::default();

@@ -1,4 +1,4 @@
-//! Checking a community: the database itself, references, sequence numbers, files, and signatures.
+//! Check of a community: the database itself, references, sequence numbers, files, and signatures.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -14,16 +14,16 @@ use crate::config::{Config, ConfigError};
 use crate::contents::{BlobStore, ContentError};
 use crate::key::load_key;
 
-/// The most problems of one kind that are named.
+/// Maximum number of named problems of one kind.
 const MAX_NAMED: usize = 20;
 
-/// Files that are looked at together: most of the time goes by waiting for disk or store.
+/// Files checked at a time: most of the time is spent waiting for disk or store.
 const AT_A_TIME: usize = 8;
 
-/// What was looked at, and what is wrong.
+/// Report of a check: the number of checked items, and the problems found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
-    /// Messages that stand.
+    /// Messages with content; deleted ones are not counted.
     pub messages: u64,
     /// Messages whose signature was checked.
     pub signatures_checked: u64,
@@ -33,12 +33,12 @@ pub struct VerifyReport {
     pub bad_signatures: Vec<BadMessages>,
     /// File contents that were checked.
     pub files: u64,
-    /// What is wrong.
+    /// Problems found.
     pub problems: Vec<String>,
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
+    /// Returns true if no problem was found.
     pub fn is_good(&self) -> bool {
         self.problems.is_empty()
     }
@@ -55,7 +55,7 @@ pub(crate) fn padded(data: &[u8], size: i64) -> Vec<u8> {
     bytes
 }
 
-/// Whether apps would show this row of [`MESSAGES`] as a message of `author`.
+/// Returns true if apps would show this row of [`MESSAGES`] as a message of `author`.
 pub(super) fn signature_is_good(row: &RowValues, author: &str) -> bool {
     let value = |name| &row[MESSAGES.at(name)];
     is_signed(value("data"), value("data_size"), value("signature"), author)
@@ -80,7 +80,7 @@ fn is_signed(data: &Value, size: &Value, signature: &Value, author: &str) -> boo
 /// Extent of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifyOptions {
-    /// 1 checks every signature, 10 each tenth.
+    /// Interval of checked signatures: 1 checks every signature, 10 each tenth.
     pub every: u64,
     /// Compares only the sizes of files, without reading them.
     pub sizes_only: bool,
@@ -188,13 +188,13 @@ pub(super) async fn signatures_of(database: &Path) -> Result<VerifyReport, Impor
 /// Checks the community of a folder, with every byte of its files. `every` = 1 checks every signature, 10 each tenth.
 ///
 /// # Errors
-/// Those of configuration, database and storage. Damage is no error; it is in the report.
+/// Those of configuration, database and storage. Damage is not an error; it is in the report.
 pub async fn verify(folder: &Path, every: u64) -> Result<VerifyReport, ImportError> {
     let sizes_only = false;
     verify_with(folder, VerifyOptions { every, sizes_only }).await
 }
 
-/// Like [`verify`], to a chosen extent.
+/// Like [`verify`], with a chosen extent.
 ///
 /// # Errors
 /// As [`verify`].
@@ -216,10 +216,10 @@ pub async fn verify_with(folder: &Path, options: VerifyOptions) -> Result<Verify
     Ok(report)
 }
 
-/// Without its key a community is there, but nobody's link leads to it.
+/// Checks the key. Without its own key a community exists, but no link leads to it.
 async fn key(config: &Config, conn: &mut Conn, report: &mut VerifyReport) -> Result<(), ImportError> {
     let noted = if conn.columns(FACTS.name).await?.is_empty() {
-        // A database of an older version, which nobody has started since.
+        // The database is of an older version, and nobody has started it since.
         None
     } else {
         conn.texts("SELECT value FROM community WHERE name = 'public_key'")
@@ -264,14 +264,12 @@ async fn integrity(conn: &mut Conn, report: &mut VerifyReport) -> Result<(), Imp
         .texts("SELECT DISTINCT \"table\" FROM pragma_foreign_key_check")
         .await?
     {
-        report
-            .problems
-            .push(format!("{table} refers to rows that are not there"));
+        report.problems.push(format!("{table} refers to missing rows"));
     }
     Ok(())
 }
 
-/// Sequence numbers: none given twice, none beyond the room's counter.
+/// Checks that no sequence number is given twice or exceeds the room's counter.
 async fn sequences(conn: &mut Conn, report: &mut VerifyReport) -> Result<(), ImportError> {
     for token in conn
         .texts(
@@ -306,7 +304,7 @@ async fn sequences(conn: &mut Conn, report: &mut VerifyReport) -> Result<(), Imp
 
 /// Checks the signatures of messages, and of their former contents, which an undo brings back.
 async fn signatures(conn: &mut Conn, every: u64, report: &mut VerifyReport) -> Result<(), ImportError> {
-    let people = super::foreign::people_by_id(conn, &USERS).await?;
+    let people = people_by_id(conn, &USERS).await?;
     let rooms = rooms_by_id(conn, &ROOMS).await?;
     let room = MESSAGES.at("room_id");
     let mut seen = 0;
@@ -328,10 +326,10 @@ async fn signatures(conn: &mut Conn, every: u64, report: &mut VerifyReport) -> R
         (seen, signatures.checked, signatures.good());
     let former = former_signatures(conn, &people, &signatures).await?;
     for (signatures, what) in [
-        (&signatures, "the signature of their author is not good"),
+        (&signatures, "their signatures are not valid"),
         (
             &former,
-            "the signature of a former content, which an undo would bring back, is not good",
+            "the signature of an earlier content, which an undo would restore, is not valid",
         ),
     ] {
         report
@@ -435,4 +433,22 @@ async fn files(
             .push(format!("and {} files more", named - MAX_NAMED));
     }
     Ok(())
+}
+
+/// Ids of people by database id. The users tables of all three programs begin alike.
+pub(super) async fn people_by_id(
+    conn: &mut Conn,
+    users: &Table,
+) -> Result<HashMap<i64, String>, ImportError> {
+    let (id, name) = (users.at("id"), users.at("session_id"));
+    let mut people = HashMap::new();
+    let mut chunks = conn.chunks(users, "").await?;
+    while let Some(rows) = chunks.try_next().await? {
+        people.extend(
+            rows.into_iter()
+                .filter_map(|row| Some((row[id].int()?, row[name].text()?.to_owned()))),
+        );
+    }
+    drop(chunks);
+    Ok(people)
 }

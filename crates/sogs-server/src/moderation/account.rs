@@ -8,7 +8,7 @@ use session_protocol::padding::Padding;
 use session_protocol::{Identity, ServerKey, ServerSecret, SessionId, Signer};
 use zeroize::Zeroizing;
 
-use crate::app::unix_now;
+use crate::clock::unix_now;
 use crate::store::cases::OwnPost;
 
 /// The name that apps show.
@@ -16,6 +16,7 @@ const NAME: &str = "Moderation";
 
 /// The account of a server. Its seed follows from the server's key, so that all processes and every restored backup of a
 /// community have the same one, and there is no second secret to keep.
+#[derive(Clone)]
 pub(crate) struct Account {
     identity: Identity,
     key: ServerKey,

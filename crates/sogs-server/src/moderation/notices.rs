@@ -1,4 +1,4 @@
-//! The job that makes the moderators' room show what waits and what was decided.
+//! Job that posts to the moderators' room which cases wait and how they were decided.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +8,19 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{account_user, room, text};
-use crate::app::{App, unix_now};
+use crate::app::App;
 use crate::cache::{Room, User};
+use crate::clock::unix_now;
 use crate::store::StoreResult;
 use crate::store::cases::{CaseKind, Notice, ShowNotice, Shown};
 
-/// Longest time until something is seen that another process or a command did.
+/// Longest time until a change by another process or a command is noticed.
 const EVERY: Duration = Duration::from_secs(2);
 /// Shortest time between two rounds.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Shortest time between two changes of the notice that counts further posts, in seconds.
 const COUNT_EVERY: f64 = 10.0;
-/// Rows looked at in one go, and goes of one round.
+/// Rows read at a time, and number of times in one round.
 const ROWS: i64 = 64;
 const GOES: usize = 64;
 
@@ -103,11 +104,12 @@ async fn show(app: &App, room: &Room, user: &User, notice: &Notice) -> StoreResu
         None => Vec::new(),
     };
     let account = &app.moderation.account;
-    // Two posts at one time are one to apps.
+    // Apps take two posts with the same time for one, so the next post waits a moment.
     tokio::time::sleep(Duration::from_millis(10)).await;
     let post = account.post(text::notice(notice, &reports), files, None);
     let reply = text::reply(case).map(|text| {
-        let quote = notice.posted.map(|posted| quote(posted, &user.name));
+        let author = notice.signed_by.as_deref().unwrap_or(&user.name);
+        let quote = notice.posted.map(|posted| quote(posted, author));
         account.post(text, Vec::new(), quote)
     });
     let per_minute = app.guard.book().server.notices_per_minute.unwrap_or(PER_MINUTE);
@@ -127,7 +129,7 @@ async fn show(app: &App, room: &Room, user: &User, notice: &Notice) -> StoreResu
         .await
 }
 
-/// Notices of a minute where no rule says otherwise.
+/// Notices per minute, if no rule sets another number.
 const PER_MINUTE: u32 = 20;
 
 fn quote(posted: f64, author: &str) -> Quote {

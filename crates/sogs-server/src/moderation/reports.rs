@@ -10,13 +10,25 @@ use crate::guard::Newcomer;
 use crate::http::{Refusal, Viewer, visible_room};
 use crate::model::permission::Rights;
 use crate::model::verdict::{ReportCommand, reason_of};
-use crate::store::Id;
 use crate::store::cases::{Filed, NewReport};
+use crate::store::{Id, StoreResult};
 
-/// Messages that a member may report within an hour, where no rule says otherwise.
+/// Messages that a member may report within an hour, if no rule sets another number.
 const PER_HOUR: u32 = 10;
-/// Direct messages that somebody may send to the account within an hour.
+/// Maximum number of direct messages that a person may send to the account within an hour.
 const LETTERS_PER_HOUR: i64 = 60;
+
+/// Reports of one member that are taken within an hour.
+fn per_hour(app: &App) -> u32 {
+    app.guard.book().server.reports_per_hour.unwrap_or(PER_HOUR)
+}
+
+/// Returns true if members can report messages of this room: moderators have a room where reports appear, and no rule
+/// says otherwise.
+pub(crate) async fn takes_reports(app: &App, of: &Room) -> StoreResult<bool> {
+    let is_off = app.guard.book().room(of.id()).rules.reports == Some(false);
+    Ok(!is_off && per_hour(app) > 0 && !of.is_for_moderators() && room(app).await?.is_some())
+}
 
 /// Notes that a member reports a message: the answer for the member, and how many reported it.
 ///
@@ -30,11 +42,9 @@ pub(crate) async fn file(
     reason: &str,
     now: f64,
 ) -> Result<(String, i64), Refusal> {
-    let rules = &app.guard.book().room(room_of_message.id()).rules.clone();
-    let per_hour = app.guard.book().server.reports_per_hour.unwrap_or(PER_HOUR);
-    let open = rules.reports != Some(false) && per_hour > 0;
-    if !open || room_of_message.is_for_moderators() || room(app).await?.is_none() {
-        return Err(Refusal::text(403, "This community takes no reports here"));
+    let per_hour = per_hour(app);
+    if !takes_reports(app, room_of_message).await? {
+        return Err(Refusal::text(403, "This community does not accept reports here"));
     }
     if !rights.read {
         return Err(Refusal::permission_denied());
@@ -104,10 +114,6 @@ pub(crate) async fn by_reply(
     data: &[u8],
     now: f64,
 ) -> Result<Option<String>, Refusal> {
-    // Before anything is decoded: nearly every post is something else.
-    if !has_command(data) {
-        return Ok(None);
-    }
     let Some(message) = Content::decode_bounded(data)
         .ok()
         .and_then(|content| content.data_message)
@@ -120,6 +126,18 @@ pub(crate) async fn by_reply(
     };
     if in_room.is_for_moderators() || room(app).await?.is_none() {
         return Ok(None);
+    }
+    // In raid mode newcomers write nothing, a report included.
+    let who = Newcomer {
+        room_id: in_room.id(),
+        token: in_room.token(),
+        user_id: member.row.id,
+        first_seen: member.row.created,
+        rights,
+        now,
+    };
+    if let Some(why) = app.guard.before_report(who) {
+        return Err(Refusal::text(403, why));
     }
     let target = match (command.message_id, &message.quote) {
         (Some(id), _) => Some(id),
@@ -139,9 +157,20 @@ pub(crate) async fn by_reply(
     Ok(Some(answer))
 }
 
-fn has_command(data: &[u8]) -> bool {
-    data.windows(7)
-        .any(|bytes| bytes.eq_ignore_ascii_case(b"/report"))
+/// Returns true if the content of a post may be a report.
+pub(crate) fn has_command(data: &[u8]) -> bool {
+    const NAME: &[u8] = b"report";
+    let mut rest = data;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'/') {
+        rest = &rest[at + 1..];
+        if rest
+            .get(..NAME.len())
+            .is_some_and(|name| name.eq_ignore_ascii_case(NAME))
+        {
+            return true;
+        }
+    }
+    false
 }
 
 /// A direct message to the server's own account: `report 1234 they insult people`. The answer comes as a whisper in the

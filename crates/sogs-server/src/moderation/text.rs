@@ -38,8 +38,7 @@ fn clean(text: &str, most: usize) -> String {
                 c
             }
         })
-        .filter(|c| *c == '\n' || !c.is_control())
-        .filter(|c| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+        .filter(|c| *c == '\n' || !ackpost_platform::text::misleads(*c))
         .take(most)
         .collect();
     if text.chars().nth(most).is_some() {
@@ -111,11 +110,11 @@ fn decision(case: &Case) -> String {
     let what = match (case.state.as_str(), case.kind) {
         ("approved" | "trusted", CaseKind::Report) => "the message stays",
         ("approved", _) => "approved",
-        ("trusted", _) => "approved; the author writes without approval from now on",
+        ("trusted", _) => "approved; the author's posts no longer need approval",
         ("rejected", CaseKind::Report) => "the message is deleted",
         ("rejected", _) => "rejected",
         ("banned", _) => "deleted, and the author is banned from the room",
-        ("gone", _) => "settled in another way",
+        ("gone", _) => "already settled",
         _ => return String::new(),
     };
     let by = case.decided_by.as_deref().map(|by| format!(" by {}", actor(by)));
@@ -135,7 +134,7 @@ fn time(seconds: f64) -> String {
     )
 }
 
-/// Text for a moderator who decides second.
+/// Text for a moderator who decides after another one.
 pub(crate) fn already(case: &Case) -> String {
     let what = match case.kind {
         CaseKind::Report => "Reported message",
@@ -169,7 +168,7 @@ pub(super) fn reply(case: &Case) -> Option<String> {
 /// The text of a notice.
 pub(super) fn notice(notice: &Notice, reports: &[Report]) -> String {
     let case = &notice.case;
-    let room = notice.room.as_deref().unwrap_or("a room that is gone");
+    let room = notice.room.as_deref().unwrap_or("a deleted room");
     let author = short(&case.author);
     let mut lines = Vec::new();
     match case.kind {

@@ -6,26 +6,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::protocol::{Decision, FromPlugin, PluginEvent, Question, Verdict};
 
 /// Lines that may wait for a slow plugin.
 const QUEUE: usize = 256;
-/// Questions that may wait for one plugin.
+/// Questions that one plugin is asked at a time; further ones wait for their turn.
 const MAX_QUESTIONS: usize = 1024;
+/// Posts of one person that wait for a decision at a time: nobody alone makes the others wait.
+const OWN_QUESTIONS: u32 = 8;
 
 /// All connected plugins.
 #[derive(Debug, Default)]
 pub struct Hub {
     plugins: Mutex<Parties>,
     next_question: AtomicU64,
-    /// Whether any plugin decides: the fast path of a post without plugins is one load.
+    /// People whose posts wait for a decision, and how many of each.
+    askers: Mutex<HashMap<String, u32>>,
+    /// True if any plugin decides: the fast path of a post without plugins is one load.
     decides: AtomicBool,
     listens: AtomicBool,
 }
 
-/// Who is here, and who should be.
+/// Connected plugins, and configured ones that are missing.
 #[derive(Debug, Default)]
 struct Parties {
     present: Vec<Arc<Plugin>>,
@@ -33,22 +37,22 @@ struct Parties {
     away: Vec<Terms>,
 }
 
-/// How one connection behaves.
+/// Settings of one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Terms {
     pub(super) name: String,
-    /// Whether the configuration names it; a program at the socket comes and goes as it likes.
+    /// True if the configuration names the plugin; a program at the socket connects and leaves as it likes.
     pub(super) configured: bool,
     pub(super) decide: bool,
     /// Kinds of events; empty = all.
     pub(super) events: Vec<String>,
-    /// How long an answer may take.
+    /// Time limit for an answer.
     pub(super) deadline: Duration,
-    /// What holds when no answer comes in time.
+    /// Decision when no answer arrives in time.
     pub(super) otherwise: Decision,
 }
 
-/// Who waits for an answer: the decision and the text of a refusal.
+/// Channel to the waiting post: the decision and the text of a refusal.
 type Asker = oneshot::Sender<(Decision, Option<String>)>;
 
 #[derive(Debug)]
@@ -56,23 +60,24 @@ pub(super) struct Plugin {
     terms: Terms,
     lines: mpsc::Sender<String>,
     questions: Mutex<HashMap<u64, Asker>>,
+    places: Semaphore,
     lost: AtomicU64,
     asked: AtomicU64,
     late: AtomicU64,
 }
 
-/// What `status` says about one plugin.
+/// Status of one plugin, as `status` shows it.
 #[derive(Debug, Clone, Serialize)]
 pub struct PluginStatus {
     /// Name of the plugin.
     pub name: String,
-    /// Whether it decides about posts.
+    /// True if it decides about posts.
     pub decides: bool,
-    /// Questions put to it.
+    /// Questions sent to the plugin.
     pub asked: u64,
-    /// Questions it did not answer in time.
+    /// Questions that it did not answer in time.
     pub late: u64,
-    /// Events it was too slow for.
+    /// Events lost because it was too slow.
     pub lost: u64,
 }
 
@@ -81,7 +86,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Hub {
-    /// Nobody connected yet.
+    /// Creates a hub without connections.
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
@@ -93,6 +98,7 @@ impl Hub {
             terms,
             lines,
             questions: Mutex::default(),
+            places: Semaphore::new(MAX_QUESTIONS),
             lost: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             late: AtomicU64::new(0),
@@ -114,6 +120,7 @@ impl Hub {
         }
         self.note_roles(&all);
         drop(all);
+        plugin.places.close();
         lock(&plugin.questions).clear();
     }
 
@@ -130,12 +137,12 @@ impl Hub {
         self.listens.store(!all.present.is_empty(), Ordering::Release);
     }
 
-    /// Whether anybody decides about posts.
+    /// Returns true if any plugin decides about posts.
     pub fn decides(&self) -> bool {
         self.decides.load(Ordering::Acquire)
     }
 
-    /// Whether anybody listens: events need not be built otherwise.
+    /// Returns true if any plugin listens to events; otherwise they need not be built.
     pub fn listens(&self) -> bool {
         self.listens.load(Ordering::Acquire)
     }
@@ -158,6 +165,15 @@ impl Hub {
 
     /// Asks every deciding plugin at once; the strictest decision holds. Takes no longer than the longest deadline.
     pub async fn ask(&self, mut question: Question) -> Verdict {
+        let Some(_own) = OwnQuestion::begin(&self.askers, &question.session_id) else {
+            return Verdict {
+                decision: Decision::Reject,
+                text: Some(
+                    "Too many of your messages wait for a decision; please try again later".to_owned(),
+                ),
+                plugin: String::new(),
+            };
+        };
         let mut strictest = Verdict::default();
         let deciding: Vec<_> = {
             let all = lock(&self.plugins);
@@ -208,6 +224,39 @@ impl Hub {
     }
 }
 
+/// One of the questions of a person, until it is decided.
+struct OwnQuestion<'a> {
+    askers: &'a Mutex<HashMap<String, u32>>,
+    id: String,
+}
+
+impl<'a> OwnQuestion<'a> {
+    /// `None` if too many questions of the person wait.
+    fn begin(askers: &'a Mutex<HashMap<String, u32>>, id: &str) -> Option<Self> {
+        let mut all = lock(askers);
+        let count = all.entry(id.to_owned()).or_default();
+        if *count == OWN_QUESTIONS {
+            return None;
+        }
+        *count += 1;
+        drop(all);
+        let id = id.to_owned();
+        Some(Self { askers, id })
+    }
+}
+
+impl Drop for OwnQuestion<'_> {
+    fn drop(&mut self) {
+        let mut all = lock(self.askers);
+        if let Some(count) = all.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.id);
+            }
+        }
+    }
+}
+
 impl Parties {
     fn expect(&mut self, terms: Terms) {
         if terms.decide && terms.otherwise != Decision::Accept {
@@ -226,30 +275,27 @@ impl Plugin {
         false
     }
 
-    /// How many events were lost so far.
+    /// Returns the number of events lost so far.
     pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 
-    async fn answer_to(self: Arc<Self>, number: u64, line: String) -> Verdict {
+    /// Asks when it is this question's turn; `None` when the plugin leaves before it answers.
+    async fn answer(&self, number: u64, line: String) -> Option<(Decision, Option<String>)> {
+        let _place = self.places.acquire().await.ok()?;
         let (sender, receiver) = oneshot::channel();
-        let room = {
-            let mut questions = lock(&self.questions);
-            let room = questions.len() < MAX_QUESTIONS;
-            if room {
-                questions.insert(number, sender);
-            }
-            room
-        };
+        lock(&self.questions).insert(number, sender);
+        // Events may fill the queue: a question waits, so that they do not decide about a post.
+        self.lines.send(line).await.ok()?;
+        receiver.await.ok()
+    }
+
+    async fn answer_to(self: Arc<Self>, number: u64, line: String) -> Verdict {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let answered = if room && self.send(line) {
-            tokio::time::timeout(self.terms.deadline, receiver)
-                .await
-                .ok()
-                .and_then(Result::ok)
-        } else {
-            None
-        };
+        let answered = tokio::time::timeout(self.terms.deadline, self.answer(number, line))
+            .await
+            .ok()
+            .flatten();
         lock(&self.questions).remove(&number);
         let (decision, text) = answered.unwrap_or_else(|| {
             self.late.fetch_add(1, Ordering::Relaxed);
@@ -275,6 +321,8 @@ impl Plugin {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt as _;
+
     use super::*;
 
     fn terms(name: &str, otherwise: Decision) -> Terms {
@@ -356,6 +404,64 @@ mod tests {
         assert_eq!(verdict.decision, Decision::Accept, "it is asked now");
         hub.leave(&here);
         assert_eq!(hub.ask(question()).await.decision, Decision::Reject, "gone again");
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_one_person_and_a_full_queue_do_not_decide_for_others() {
+        let hub = Hub::new();
+        let slow = Terms {
+            deadline: Duration::from_secs(10),
+            ..terms("slow", Decision::Accept)
+        };
+        let (plugin, mut lines) = hub.join(slow);
+        // A queue full of events, and a thousand posts of one person that nobody has answered yet.
+        for id in 0..300 {
+            hub.tell(&PluginEvent::Posted {
+                room: "t".into(),
+                id,
+                session_id: "15".into(),
+                posted: 0.0,
+                text: "x".into(),
+                files: 0,
+                hidden: false,
+            });
+        }
+        let mut flood = futures_util::stream::FuturesUnordered::new();
+        for _ in 0..2000 {
+            let hub = Arc::clone(&hub);
+            flood.push(async move { hub.ask(question()).await.decision });
+        }
+        let refused = async {
+            for _ in 0..2000 - OWN_QUESTIONS {
+                assert_eq!(flood.next().await, Some(Decision::Reject), "over the limit");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), refused)
+            .await
+            .expect("at once");
+        let other = Question {
+            session_id: "15other".into(),
+            ..question()
+        };
+        let answer = async {
+            while let Some(line) = lines.recv().await {
+                let Ok(asked) = serde_json::from_str::<Question>(&line) else {
+                    continue;
+                };
+                let decision = if asked.session_id == "15other" {
+                    "hide"
+                } else {
+                    "accept"
+                };
+                let line = format!(r#"{{"answer":{},"decision":"{decision}"}}"#, asked.ask);
+                plugin.hear(serde_json::from_str(&line).expect("json"));
+                if decision == "hide" {
+                    break;
+                }
+            }
+        };
+        let (verdict, ()) = tokio::join!(hub.ask(other), answer);
+        assert_eq!(verdict.decision, Decision::Hide, "the plugin decides");
     }
 
     #[tokio::test]

@@ -20,9 +20,9 @@ use crate::admin::stopped;
 pub const SOCKET: &str = "plugin.sock";
 /// Connections over the socket at a time.
 const MAX_CONNECTIONS: usize = 16;
-/// How long a connection may take to say hello.
+/// Time within which a connection must send its hello.
 const HELLO: Duration = Duration::from_secs(10);
-/// How long a write to a plugin may take before the connection is given up.
+/// Time limit for a write to a plugin; after that, the connection is closed.
 const WRITE: Duration = Duration::from_secs(10);
 
 /// A `[[plugin]]` of the configuration: a child process of the server.
@@ -33,7 +33,7 @@ pub struct PluginConfig {
     pub name: String,
     /// Program and arguments; no shell is involved.
     pub command: Vec<String>,
-    /// Whether it is asked before a post is stored.
+    /// True if the plugin is asked before a post is stored.
     #[serde(default)]
     pub decide: bool,
     /// Kinds of events it hears; empty = all.
@@ -42,7 +42,7 @@ pub struct PluginConfig {
     /// Milliseconds an answer may take.
     #[serde(default = "default_deadline")]
     pub deadline_ms: u64,
-    /// What holds when no answer comes in time, and while the program is not running.
+    /// Decision when no answer arrives in time, and while the program is not running.
     #[serde(default)]
     pub default: Decision,
 }

@@ -1,4 +1,4 @@
-//! What is said between the server and a plugin: one JSON object a line, in both directions.
+//! Protocol between the server and a plugin: one JSON object a line, in both directions.
 //!
 //! | direction | line | meaning |
 //! |---|---|---|
@@ -6,7 +6,7 @@
 //! | server → plugin | `{"event":"posted", …}` | something happened; no answer is expected |
 //! | server → plugin | `{"ask":17, …}` | may this post go through? |
 //! | plugin → server | `{"answer":17,"decision":"accept"}` | `accept`, `reject` (with `text`), `hide` or `hold` |
-//! | server → plugin | `{"lost":3}` | so many events did not fit the plugin's queue |
+//! | server → plugin | `{"lost":3}` | number of events that did not fit the plugin's queue |
 
 use serde::{Deserialize, Serialize};
 
@@ -23,15 +23,15 @@ pub enum PluginEvent {
         room: String,
         /// Number of the message.
         id: i64,
-        /// Who posted it.
+        /// Author of the message.
         session_id: String,
-        /// When, Unix seconds.
+        /// Time of the post, Unix seconds.
         posted: f64,
-        /// Its text.
+        /// Text of the message.
         text: String,
-        /// How many files hang on it.
+        /// Number of attached files.
         files: usize,
-        /// Whether it is shown to nobody.
+        /// True if the message is shown to nobody.
         hidden: bool,
     },
     /// A message was changed by its author.
@@ -57,9 +57,9 @@ pub enum PluginEvent {
     },
     /// The server met an identity for the first time.
     Joined {
-        /// Who.
+        /// Identity that the server met.
         session_id: String,
-        /// When, Unix seconds.
+        /// Time of the meeting, Unix seconds.
         at: f64,
     },
     /// A moderator or the operator did something (the audit log's action names).
@@ -67,9 +67,9 @@ pub enum PluginEvent {
         /// Room token; absent for the whole server.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         room: Option<String>,
-        /// What was done.
+        /// Action, by its name in the audit log.
         action: String,
-        /// To whom or what.
+        /// Person or thing that the action concerned.
         target: String,
     },
     /// Raid mode went on or off.
@@ -77,9 +77,9 @@ pub enum PluginEvent {
         /// Room token; absent for the whole server.
         #[serde(skip_serializing_if = "Option::is_none", default)]
         room: Option<String>,
-        /// Whether it is on now.
+        /// True if raid mode is on now.
         on: bool,
-        /// Why.
+        /// Reason for the change.
         reason: String,
     },
 }
@@ -106,11 +106,11 @@ pub struct Question {
     pub ask: u64,
     /// Room token.
     pub room: String,
-    /// Who wants to post.
+    /// Author of the post.
     pub session_id: String,
     /// When this server first saw the person, Unix seconds.
     pub first_seen: f64,
-    /// Whether the person moderates the room.
+    /// True if the person moderates the room.
     pub moderator: bool,
     /// The text; empty when the message has none.
     pub text: String,
@@ -122,7 +122,7 @@ pub struct Question {
     pub size: usize,
 }
 
-/// What a plugin decides.
+/// Decision of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
@@ -173,7 +173,7 @@ pub struct Verdict {
     pub decision: Decision,
     /// For the poster, when it is a refusal.
     pub text: Option<String>,
-    /// Which plugin said so; empty when none did.
+    /// Name of the plugin that decided; empty when none did.
     pub plugin: String,
 }
 

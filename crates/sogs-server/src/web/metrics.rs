@@ -1,4 +1,4 @@
-//! `/healthz` and `/metrics` on a listener of their own, so that they are not on the internet by accident.
+//! `/healthz` and `/metrics` on their own listener, so that they are not on the internet by accident.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use tokio::task::JoinHandle;
 use crate::app::App;
 use crate::store::operation::Totals;
 
-/// How long counted rows are shown again before they are counted anew.
+/// Time for which counted rows are shown before they are counted again.
 const COUNTED_FOR: Duration = Duration::from_secs(30);
-/// How long the database may take before it counts as not well.
+/// Time after which a database that has not answered counts as unhealthy.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Metrics {
@@ -27,7 +27,7 @@ struct Metrics {
     totals: Mutex<Option<(Instant, Totals)>>,
 }
 
-/// Listens for `/healthz` and `/metrics`, if the configuration says where.
+/// Listens for `/healthz` and `/metrics`, if the configuration gives an address.
 pub(crate) async fn start_metrics(
     app: &Arc<App>,
     stop: watch::Receiver<bool>,
@@ -162,24 +162,59 @@ fn render(app: &App, totals: Option<Totals>) -> String {
         );
     }
     if let Some(totals) = totals {
-        for (name, help, value) in [
-            ("rooms", "Rooms.", totals.rooms),
-            ("users", "People ever seen.", totals.users),
-            ("messages", "Messages that stand.", totals.messages),
-            ("files", "Files.", totals.files),
-            ("file_bytes", "Bytes of all files.", totals.file_bytes),
-            (
-                "direct_messages",
-                "Direct messages that wait.",
-                totals.direct_messages,
-            ),
-            ("held_messages", "Posts that wait for approval.", totals.held),
-        ] {
-            one(&mut text, name, "gauge", help, value);
-        }
+        counted_rows(&mut text, &totals);
     }
+    bucket(&mut text, app);
     plugins(&mut text, app);
     text
+}
+
+/// Numbers of rows in the database.
+fn counted_rows(text: &mut String, totals: &Totals) {
+    for (name, help, value) in [
+        ("rooms", "Rooms.", totals.rooms),
+        ("users", "People ever seen.", totals.users),
+        ("messages", "Messages, without deleted ones.", totals.messages),
+        ("files", "Files.", totals.files),
+        ("file_bytes", "Bytes of all files.", totals.file_bytes),
+        (
+            "direct_messages",
+            "Waiting direct messages.",
+            totals.direct_messages,
+        ),
+        ("held_messages", "Held posts.", totals.held),
+    ] {
+        one(text, name, "gauge", help, value);
+    }
+}
+
+/// Numbers of the store of files, if files are in a bucket.
+fn bucket(text: &mut String, app: &App) {
+    let Some(counters) = app.contents.bucket_counters() else {
+        return;
+    };
+    for (name, help, value) in [
+        (
+            "bucket_requests_total",
+            "Requests to the S3-compatible store, attempts counted one by one.",
+            &counters.requests,
+        ),
+        (
+            "bucket_failed_total",
+            "Requests that the store refused or did not answer in time.",
+            &counters.failed,
+        ),
+    ] {
+        one(text, name, "counter", help, value.load(Relaxed));
+    }
+    let milliseconds = Duration::from_millis(counters.milliseconds.load(Relaxed));
+    one(
+        text,
+        "bucket_seconds_total",
+        "counter",
+        "Time between requests to the store and the end of their answers, summed.",
+        milliseconds.as_secs_f64(),
+    );
 }
 
 fn plugins(text: &mut String, app: &App) {
@@ -191,7 +226,7 @@ fn plugins(text: &mut String, app: &App) {
     for (name, help, pick) in [
         (
             "plugin_questions_total",
-            "Questions put to a plugin.",
+            "Questions to a plugin.",
             (|s| s.asked) as fn(&crate::plugin::PluginStatus) -> u64,
         ),
         (
@@ -199,9 +234,11 @@ fn plugins(text: &mut String, app: &App) {
             "Questions a plugin did not answer in time.",
             |s| s.late,
         ),
-        ("plugin_lost_total", "Events a plugin was too slow for.", |s| {
-            s.lost
-        }),
+        (
+            "plugin_lost_total",
+            "Events lost because a plugin was too slow.",
+            |s| s.lost,
+        ),
     ] {
         let _ = write!(
             text,

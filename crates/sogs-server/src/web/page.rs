@@ -1,8 +1,7 @@
-//! The pages themselves: plain values in, HTML out. No script is needed.
+//! HTML of the pages, made from plain values. No script is needed.
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::room_page::copy_script;
 use super::text;
 
 /// The server, as every page names it.
@@ -12,7 +11,7 @@ pub struct Site {
     pub title: String,
     /// Address of the pages, without a slash at the end.
     pub base_url: String,
-    /// Whether there is a list of rooms to go back to.
+    /// True if there is a list of rooms to go back to.
     pub index: bool,
 }
 
@@ -23,9 +22,9 @@ pub struct RoomCard {
     pub token: String,
     /// Name of the room.
     pub name: String,
-    /// What the room is about; may have several lines.
+    /// Description of the room; may have several lines.
     pub description: Option<String>,
-    /// Whether there is a picture at `/r/TOKEN/image`.
+    /// True if there is a picture at `/r/TOKEN/image`.
     pub picture: bool,
     /// People active within the last days.
     pub active_users: i64,
@@ -38,13 +37,13 @@ pub struct PageFile {
     pub id: Option<i64>,
     /// Name, or kind if it has none.
     pub name: String,
-    /// Bytes.
+    /// Size in bytes.
     pub size: Option<u64>,
     /// Width and height of the small version, if there is one.
     pub small: Option<(i64, i64)>,
 }
 
-/// The message that another one is a reply to.
+/// Message to which another one replies.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// A message that everybody may see.
@@ -55,14 +54,14 @@ pub enum Reply {
         author: String,
         /// Its first words.
         text: String,
-        /// Whether it is on the same page.
+        /// True if it is on the same page.
         is_here: bool,
     },
-    /// It was deleted.
+    /// The message was deleted.
     Deleted,
-    /// Not everybody may see it.
+    /// Not everybody may see the message.
     Hidden,
-    /// It is not in the room (any more).
+    /// The message is not in the room (any more).
     Missing,
 }
 
@@ -75,17 +74,17 @@ pub struct PageMessage {
     pub name: Option<String>,
     /// The poster's id, cut by [`text::short_id`].
     pub who: String,
-    /// When it was posted, Unix seconds.
+    /// Time of the post, Unix seconds.
     pub posted: f64,
-    /// Whether it was edited.
+    /// True if it was edited.
     pub edited: bool,
     /// The text; `None` when the message has none (or could not be read).
     pub body: Option<String>,
     /// The message that it is a reply to.
     pub reply: Option<Reply>,
-    /// What is attached.
+    /// Attached files.
     pub files: Vec<PageFile>,
-    /// Reactions and how often.
+    /// Reactions and the number of times each was given.
     pub reactions: Vec<(String, i64)>,
 }
 
@@ -98,7 +97,7 @@ pub struct PinnedMessage {
     pub author: String,
     /// Its first words.
     pub text: String,
-    /// Whether it is on the same page.
+    /// True if it is on the same page.
     pub is_here: bool,
 }
 
@@ -107,37 +106,37 @@ pub struct PinnedMessage {
 pub struct Listing {
     /// Pinned messages, the latest pin first.
     pub pins: Vec<PinnedMessage>,
-    /// Newest first.
+    /// Messages, newest first.
     pub list: Vec<PageMessage>,
-    /// Whether these are the newest messages of the room.
+    /// True if these are the newest messages of the room.
     pub is_newest: bool,
-    /// There are newer ones, with numbers above this.
+    /// Newer messages have numbers above this; `None` if there are none.
     pub newer: Option<i64>,
-    /// There are older ones, with numbers below this.
+    /// Older messages have numbers below this; `None` if there are none.
     pub older: Option<i64>,
 }
 
 /// Results of a search.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// The search.
+    /// Text of the search.
     pub query: String,
-    /// Newest first.
+    /// Messages found, newest first.
     pub list: Vec<PageMessage>,
-    /// There are more, with numbers below this.
+    /// Further results have numbers below this; `None` if there are none.
     pub more: Option<i64>,
-    /// Whether the search has no word that could be found.
+    /// True if the search has no word that could be found.
     pub is_empty_query: bool,
-    /// Whether the database gave up.
+    /// True if the database gave up because the search took too long.
     pub took_too_long: bool,
-    /// Whether the index is being built, so that messages are missing.
+    /// True if the index is being built, so that messages are missing.
     pub is_indexing: bool,
 }
 
-/// What a room page shows of the messages.
+/// Messages that a room page shows.
 #[derive(Debug, Clone)]
 pub enum RoomView {
-    /// Nothing: this room shows no messages to browsers.
+    /// No messages: this room shows none to browsers.
     Info,
     /// Messages.
     Messages(Listing),
@@ -154,13 +153,15 @@ pub struct RoomPage {
     pub room: RoomCard,
     /// The link that apps take.
     pub join_link: String,
-    /// Whether there is a search.
+    /// True if the room has a search.
     pub search: bool,
+    /// The account that takes reports as direct messages, where members can report.
+    pub reports_to: Option<String>,
     /// The messages.
     pub view: RoomView,
 }
 
-/// What stands in the head of a page beside its title.
+/// Contents of the head of a page, without its title.
 #[derive(Default)]
 pub(super) struct Head<'a> {
     pub(super) description: &'a str,
@@ -171,7 +172,7 @@ pub(super) struct Head<'a> {
     /// Paths of the pages before and after this one.
     pub(super) newer: Option<String>,
     pub(super) older: Option<String>,
-    /// Whether the page has a button that copies.
+    /// True if the page has a button that copies.
     pub(super) copies: bool,
 }
 
@@ -251,7 +252,7 @@ pub fn index(site: &Site, rooms: &[RoomCard]) -> Markup {
         title => title,
     };
     let head = Head {
-        description: "Session communities on this server",
+        description: "Rooms of this Session community server",
         path: Some("/".to_owned()),
         ..Head::default()
     };
@@ -288,23 +289,23 @@ pub fn index(site: &Site, rooms: &[RoomCard]) -> Markup {
     )
 }
 
-/// What a browser sees instead of a page that is not there.
+/// Page for a browser that asks for one that does not exist.
 pub fn missing(site: &Site) -> Markup {
     frame(
         site,
         "Not found",
         &Head {
-            description: "There is no such page",
+            description: "This page does not exist",
             ..Head::default()
         },
         &html! {
             h1 { "Not found" }
-            p { "There is no room at this address, or it is not shown to browsers." }
+            p { "This address has no room, or the room is not shown to browsers." }
         },
     )
 }
 
-/// What a browser sees when there are too many searches.
+/// Page for a browser when too many searches are running.
 pub fn busy(site: &Site) -> Markup {
     frame(
         site,
@@ -344,3 +345,26 @@ pub const ICON: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 
 
 /// The style sheet of the pages.
 pub const STYLE: &str = include_str!("style.css");
+
+/// The script that shows the button which copies the join link.
+pub(super) const COPY: &str = include_str!("copy.js");
+/// Hash of [`COPY`], the only script that the pages let run.
+pub(super) const COPY_HASH: &str = "sha256-Z2x/cYCcBfMDnNjlSn6qtb9Gpi0PrUhvBrNF6Wi5uNM=";
+
+fn copy_script() -> Markup {
+    html! { script defer src="/static/copy.js" integrity=(COPY_HASH) {} }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+
+    use super::*;
+
+    #[test]
+    fn the_hash_is_that_of_the_script() {
+        let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(COPY));
+        assert_eq!(COPY_HASH, format!("sha256-{hash}"));
+    }
+}

@@ -7,11 +7,16 @@ use session_protocol::SessionId;
 use session_protocol::content::{AttachmentPointer, Content, DataMessage, Quote};
 
 use super::page::{Listing, PageFile, PageMessage, PinnedMessage, Reply, RoomView};
+use super::replies::ReplyKey;
 use super::text;
-use crate::app::{App, unix_now};
+use crate::app::App;
 use crate::cache::Room;
+use crate::clock::unix_now;
 use crate::http::clean_file_name as clean;
-use crate::store::{Candidate, FileRow, Id, MessageRow, ReactionRow, StoreResult, Thumbnail, Visible};
+use crate::http::response_cache::Stamp;
+use crate::store::{
+    Candidate, FileRow, Id, MessageRow, Portion, ReactionRow, StoreResult, Thumbnail, Visible,
+};
 
 /// Messages of a page.
 pub(super) const MESSAGES: i64 = 50;
@@ -22,7 +27,14 @@ const CLOCKS: f64 = 600.0;
 /// Files of one message that are shown.
 const FILES: usize = 32;
 
-/// Part of a room that is asked for.
+/// Content of a page that needs no share of the common budget of memory, in bytes.
+pub(super) const FEW_BYTES: usize = 256 * 1024;
+/// Content of a page at most, in bytes: a page of longer messages shows fewer of them.
+pub(super) const MANY_BYTES: usize = 2 << 20;
+/// Bytes of memory for each byte of content: messages as stored and as decoded, those to which they reply, and pins.
+pub(super) const COPIES: usize = 4;
+
+/// Requested part of a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     /// The newest messages.
@@ -56,13 +68,13 @@ impl Read {
             .filter(|name| !name.trim().is_empty())
     }
 
-    /// Name or short id.
+    /// Returns the author's name or short id.
     fn author(&self) -> String {
         self.name()
             .unwrap_or_else(|| text::short_id(&self.row.session_id))
     }
 
-    /// The first words, or the kind of what is attached.
+    /// Returns the first words, or the kind of the attached file.
     fn excerpt(&self) -> String {
         let body = self.message.body.as_deref().unwrap_or_default();
         let words = text::excerpt(body);
@@ -81,7 +93,7 @@ impl Read {
     }
 }
 
-/// Whether a message with these times is the one that a reply names by a time in milliseconds.
+/// Returns true if a reply names a message with these times by a time in milliseconds.
 fn is_time(posted: f64, sent: Option<u64>, quoted: u64) -> bool {
     #[expect(
         clippy::cast_precision_loss,
@@ -92,15 +104,25 @@ fn is_time(posted: f64, sent: Option<u64>, quoted: u64) -> bool {
 }
 
 /// Reads a part of a room.
-pub(super) async fn messages(app: &Arc<App>, room: &Room, part: Part) -> StoreResult<RoomView> {
+///
+/// `None` if the content of its messages is larger than `most` and `most` is [`FEW_BYTES`].
+pub(super) async fn messages(
+    app: &Arc<App>,
+    room: &Room,
+    part: Part,
+    most: usize,
+) -> StoreResult<Option<RoomView>> {
     let store = &app.store;
     let (which, is_after) = match part {
         Part::Newest => (Visible::Before(Id::MAX), false),
         Part::Before(id) => (Visible::Before(id), false),
         Part::After(id) => (Visible::After(id), true),
     };
-    let mut rows = store.visible(room.id(), which, MESSAGES + 1).await?;
-    let has_more = rows.len() > usize::try_from(MESSAGES).unwrap_or(usize::MAX);
+    let Portion { mut rows, is_cut } = store.visible(room.id(), which, MESSAGES + 1, most).await?;
+    if is_cut && most == FEW_BYTES {
+        return Ok(None);
+    }
+    let has_more = is_cut || rows.len() > usize::try_from(MESSAGES).unwrap_or(usize::MAX);
     rows.truncate(usize::try_from(MESSAGES).unwrap_or(usize::MAX));
     if is_after {
         rows.reverse();
@@ -110,34 +132,38 @@ pub(super) async fn messages(app: &Arc<App>, room: &Room, part: Part) -> StoreRe
         (Part::After(_), Some(first), Some(last)) => (has_more.then_some(first), Some(last)),
         (Part::After(id), ..) => (None, id.checked_add(1)),
         (Part::Before(_), Some(first), last) => {
-            let above = store.visible(room.id(), Visible::After(first), 1).await?;
-            ((!above.is_empty()).then_some(first), last.filter(|_| has_more))
+            let above = store.visible(room.id(), Visible::After(first), 1, most).await?;
+            (
+                (!above.rows.is_empty()).then_some(first),
+                last.filter(|_| has_more),
+            )
         }
         (Part::Before(id), ..) => (id.checked_sub(1), None),
         (Part::Newest, _, last) => (None, last.filter(|_| has_more)),
     };
     let pins = if part == Part::Newest {
-        pinned(app, room).await?
+        pinned(app, room, most).await?
     } else {
-        Vec::new()
+        Some(Vec::new())
     };
+    let Some(pins) = pins else { return Ok(None) };
     let list = complete(app, room, rows).await?;
-    Ok(RoomView::Messages(Listing {
+    Ok(Some(RoomView::Messages(Listing {
         pins: pins.into_iter().map(|pin| place(pin, &list)).collect(),
         list,
         is_newest: part == Part::Newest,
         newer,
         older,
-    }))
+    })))
 }
 
-/// A pinned message that stands on the same page is linked there.
+/// Links a pinned message on the same page if it is listed there.
 fn place(mut pin: PinnedMessage, list: &[PageMessage]) -> PinnedMessage {
     pin.is_here = list.iter().any(|message| message.id == pin.id);
     pin
 }
 
-async fn pinned(app: &Arc<App>, room: &Room) -> StoreResult<Vec<PinnedMessage>> {
+async fn pinned(app: &Arc<App>, room: &Room, most: usize) -> StoreResult<Option<Vec<PinnedMessage>>> {
     let ids: Vec<Id> = room
         .full
         .pins
@@ -147,18 +173,21 @@ async fn pinned(app: &Arc<App>, room: &Room) -> StoreResult<Vec<PinnedMessage>> 
         .take(PINS)
         .collect();
     if ids.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
-    let rows = app
+    let Portion { rows, is_cut } = app
         .store
-        .visible(room.id(), Visible::These(ids.clone()), MESSAGES)
+        .visible(room.id(), Visible::These(ids.clone()), MESSAGES, most)
         .await?;
+    if is_cut && most == FEW_BYTES {
+        return Ok(None);
+    }
     let mut read: HashMap<Id, Read> = rows
         .into_iter()
         .filter_map(Read::of)
         .map(|one| (one.row.id, one))
         .collect();
-    Ok(ids
+    let pins = ids
         .into_iter()
         .filter_map(|id| read.remove(&id))
         .map(|one| PinnedMessage {
@@ -167,7 +196,8 @@ async fn pinned(app: &Arc<App>, room: &Room) -> StoreResult<Vec<PinnedMessage>> 
             text: one.excerpt(),
             is_here: false,
         })
-        .collect())
+        .collect();
+    Ok(Some(pins))
 }
 
 /// Messages with everything that belongs to them, in the order of the rows.
@@ -281,8 +311,7 @@ fn file(pointer: &AttachmentPointer, attached: &[&FileRow], small: &HashMap<Id, 
     }
 }
 
-/// Finds the message that a reply is to. Its text is taken from there, never from the reply, which might repeat what was
-/// deleted or hidden since, or what was never said.
+/// Finds the message that a reply is to, from memory if the room is as it was when that was found last.
 async fn reply(app: &Arc<App>, room: &Room, quote: &Quote, page: &[Read]) -> StoreResult<Reply> {
     let (Some(time), Some(author)) = (quote.id, quote.author.as_deref()) else {
         return Ok(Reply::Missing);
@@ -304,15 +333,24 @@ async fn reply(app: &Arc<App>, room: &Room, quote: &Quote, page: &[Read]) -> Sto
             is_here: true,
         });
     }
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "milliseconds since 1970 fit into 52 bits"
-    )]
-    let around = time as f64 / 1000.0;
-    let candidates = app
-        .store
-        .candidates(room.id(), user.row.id, around, CLOCKS)
-        .await?;
+    let key = ReplyKey {
+        room_id: room.id(),
+        user_id: user.row.id,
+        time,
+    };
+    let before = Stamp::of(room);
+    if let Some(reply) = app.replies.get(&key, before) {
+        return Ok(reply);
+    }
+    let reply = find_reply(app, room, user.row.id, time).await?;
+    app.replies.put(key, before, reply.clone());
+    Ok(reply)
+}
+
+/// Finds the message that a reply is to. Its text is taken from there, never from the reply, which might repeat what was
+/// deleted or hidden since, or what was never said.
+async fn find_reply(app: &Arc<App>, room: &Room, author: Id, time: u64) -> StoreResult<Reply> {
+    let candidates = app.store.candidates(room.id(), author, time, CLOCKS).await?;
     let Some(candidate) = meant(candidates, time) else {
         return Ok(Reply::Missing);
     };
@@ -324,9 +362,9 @@ async fn reply(app: &Arc<App>, room: &Room, quote: &Quote, page: &[Read]) -> Sto
     }
     let rows = app
         .store
-        .visible(room.id(), Visible::These(vec![candidate.id]), 1)
+        .visible(room.id(), Visible::These(vec![candidate.id]), 1, FEW_BYTES)
         .await?;
-    let Some(one) = rows.into_iter().find_map(Read::of) else {
+    let Some(one) = rows.rows.into_iter().find_map(Read::of) else {
         return Ok(Reply::Hidden);
     };
     Ok(Reply::To {

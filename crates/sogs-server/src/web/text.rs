@@ -137,7 +137,7 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
     out
 }
 
-/// Where the next address with something behind its scheme begins.
+/// Returns the position of the next link with something after its scheme.
 fn next_link(text: &str) -> Option<usize> {
     let mut from = 0;
     while let Some(found) = text[from..].find("http") {

@@ -3,7 +3,8 @@
 //! A picture is decoded only if its kind, its size and the memory that decoding takes are within limits; otherwise it has
 //! no small version. The small version is encoded anew, so it carries no metadata (camera, place, comments).
 
-use std::io::Cursor;
+use std::io::{BufRead, Cursor, Read, Seek, SeekFrom};
+use std::time::{Duration, Instant};
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
@@ -22,23 +23,75 @@ const MAX_MEMORY: u64 = 48 << 20;
 const SPARE_MEMORY: u64 = 32 << 20;
 /// Longest side that is decoded, in pixels.
 const MAX_SIDE: u32 = 20_000;
+/// Longest time that decoding may take.
+const MAX_TIME: Duration = Duration::from_secs(5);
+/// Pixels that a JPEG decodes over all its scans: 16 megapixels in 20 scans. Apps and cameras write about ten.
+const MAX_SCANNED: u64 = 20 * MAX_PIXELS;
 /// Quality of JPEG, in percent.
 const QUALITY: u8 = 80;
 
-/// A small version.
+/// Small version of a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Small {
     /// A JPEG, or a PNG if parts of the picture are transparent.
     pub(crate) bytes: Vec<u8>,
-    /// Pixels.
+    /// Width in pixels.
     pub(crate) width: u32,
-    /// Pixels.
+    /// Height in pixels.
     pub(crate) height: u32,
 }
+
+/// A picture in memory that cannot be read any more after a point in time: decoders read while they decode.
+struct Timed<'a> {
+    bytes: Cursor<&'a [u8]>,
+    until: Instant,
+}
+
+impl Timed<'_> {
+    fn check(&self) -> std::io::Result<()> {
+        if Instant::now() >= self.until {
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
+    }
+}
+
+impl Read for Timed<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.check()?;
+        self.bytes.read(out)
+    }
+}
+
+impl BufRead for Timed<'_> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        self.check()?;
+        // The picture is read in pieces, so that the time is checked while a decoder reads them.
+        let piece = self.bytes.fill_buf()?;
+        Ok(piece.get(..PIECE).unwrap_or(piece))
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.bytes.consume(bytes);
+    }
+}
+
+impl Seek for Timed<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.bytes.seek(to)
+    }
+}
+
+/// Bytes that a decoder gets at a time.
+const PIECE: usize = 64 * 1024;
 
 /// Returns the small version of a picture; `None` for what is not a picture of a known kind, cannot be decoded, or is
 /// beyond the limits.
 pub(crate) fn small(bytes: &[u8]) -> Option<Small> {
+    small_until(bytes, Instant::now() + MAX_TIME)
+}
+
+fn small_until(bytes: &[u8], until: Instant) -> Option<Small> {
     if bytes.len() as u64 > MAX_BYTES {
         return None;
     }
@@ -53,7 +106,11 @@ pub(crate) fn small(bytes: &[u8]) -> Option<Small> {
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_MEMORY);
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let bytes_in_time = Timed {
+        bytes: Cursor::new(bytes),
+        until,
+    };
+    let mut reader = ImageReader::with_format(bytes_in_time, format);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().ok()?;
     let (width, height) = decoder.dimensions();
@@ -61,12 +118,16 @@ pub(crate) fn small(bytes: &[u8]) -> Option<Small> {
     if pixels == 0 || pixels > MAX_PIXELS {
         return None;
     }
+    // The decoder of JPEG has all bytes from the start, so the time does not stop it; the number of scans does.
+    if format == ImageFormat::Jpeg && pixels.saturating_mul(scans(bytes)) > MAX_SCANNED {
+        return None;
+    }
     let per_pixel = decoder.total_bytes().div_ceil(pixels) + working_bytes(format, bytes);
     if pixels.saturating_mul(per_pixel) > MAX_MEMORY {
         return None;
     }
     if !is_available(pixels.saturating_mul(per_pixel) + SPARE_MEMORY) {
-        tracing::warn!("a picture has no small version: there is too little memory");
+        tracing::warn!("too little memory for the small version of a picture");
         return None;
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -80,7 +141,7 @@ pub(crate) fn small(bytes: &[u8]) -> Option<Small> {
     encode(&small)
 }
 
-/// Whether so much memory can be had. A decoder that finds none would end the process.
+/// Returns true if this many bytes of memory are available. A decoder that cannot allocate would end the process.
 fn is_available(bytes: u64) -> bool {
     let mut probe = Vec::<u8>::new();
     usize::try_from(bytes).is_ok_and(|bytes| probe.try_reserve_exact(bytes).is_ok())
@@ -96,7 +157,7 @@ fn working_bytes(format: ImageFormat, bytes: &[u8]) -> u64 {
     }
 }
 
-/// Whether a JPEG is progressive: then its coefficients are all in memory at once.
+/// Returns true if a JPEG is progressive: all of its coefficients are then in memory at once.
 fn is_progressive(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some(&[0xff, kind, high, low]) = bytes.get(at..at + 4) {
@@ -109,8 +170,13 @@ fn is_progressive(bytes: &[u8]) -> bool {
             _ => at += 2 + usize::from(u16::from_be_bytes([high, low])),
         }
     }
-    // Nothing is known: the larger amount.
+    // No start of a picture was found: the larger amount of memory is assumed.
     true
+}
+
+/// Scans of a JPEG: each goes over all pixels. A marker does not occur inside the data of a scan.
+fn scans(bytes: &[u8]) -> u64 {
+    bytes.windows(2).filter(|pair| *pair == [0xff, 0xda]).count() as u64
 }
 
 fn encode(small: &DynamicImage) -> Option<Small> {
@@ -216,6 +282,40 @@ mod tests {
         let mut cut = encoded(&gradient(500, 500), ImageFormat::Png);
         cut.truncate(cut.len() / 2);
         assert_eq!(small(&cut), None);
+    }
+
+    #[test]
+    fn decoding_ends_when_its_time_is_over() {
+        for format in [
+            ImageFormat::Png,
+            ImageFormat::Jpeg,
+            ImageFormat::Gif,
+            ImageFormat::WebP,
+        ] {
+            let picture = encoded(&gradient(960, 320), format);
+            assert_eq!(small_until(&picture, Instant::now()), None, "{format:?}");
+            assert!(small(&picture).is_some(), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_jpeg_of_very_many_scans_is_not_decoded() {
+        let picture = encoded(&gradient(2000, 2000), ImageFormat::Jpeg);
+        assert_eq!(scans(&picture), 1);
+        assert!(small(&picture).is_some());
+        let at = picture
+            .windows(2)
+            .position(|pair| pair == [0xff, 0xda])
+            .expect("a scan");
+        let mut many = picture.clone();
+        for _ in 0..100 {
+            many.splice(
+                many.len() - 2..many.len() - 2,
+                picture[at..picture.len() - 2].iter().copied(),
+            );
+        }
+        assert_eq!(scans(&many), 101);
+        assert_eq!(small(&many), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! What the pages need is made in the background: the search index, and the small versions of pictures.
+//! Background work for the pages: the search index and the small versions of pictures.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval_at};
@@ -11,12 +11,16 @@ use crate::app::App;
 use crate::contents::ContentError;
 use crate::store::{StoreResult, Thumbnail, Unseen};
 
-/// Between two looks at the queues.
+/// Time between two checks of the queues.
 const LOOK: Duration = Duration::from_secs(1);
-/// Messages of one transaction.
+/// Messages handled in one transaction.
 const MESSAGES: i64 = 200;
-/// Between two transactions, so that others get theirs.
+/// Shortest and longest pause between two transactions, so that others can write.
 const PAUSE: Duration = Duration::from_millis(15);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
+/// Pause for each moment that a transaction took. A transaction takes longer when others write as well: the index is
+/// behind then, and costs them a fifth of the time at most.
+const REST: u32 = 4;
 /// Files that are looked up together.
 const FILES: i64 = 8;
 
@@ -34,6 +38,11 @@ fn looks() -> tokio::time::Interval {
     looks
 }
 
+/// The pause after a transaction that took so long.
+fn pause(took: Duration) -> Duration {
+    (took * REST).clamp(PAUSE, MAX_PAUSE)
+}
+
 async fn index(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
     let mut looks = looks();
     loop {
@@ -45,6 +54,7 @@ async fn index(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
             continue;
         }
         loop {
+            let began = Instant::now();
             match app.store.index_messages(MESSAGES).await {
                 Ok(MESSAGES..) => {}
                 Ok(_) => break,
@@ -54,7 +64,7 @@ async fn index(app: Arc<App>, mut stopped: watch::Receiver<bool>) {
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
+                () = tokio::time::sleep(pause(began.elapsed())) => {}
                 _ = stopped.wait_for(|stop| *stop) => return,
             }
         }
@@ -149,7 +159,19 @@ async fn decode(app: &Arc<App>, file: &Unseen) -> Result<Option<Small>, ContentE
         return Err(std::io::Error::from(std::io::ErrorKind::ResourceBusy).into());
     }
     let bytes = share.hold(opened.read().await?);
-    // A decoder that panics is one that found no picture.
+    // If a decoder panics, the file counts as one without a picture.
     let made = tokio::task::spawn_blocking(move || thumbnail::small(&bytes)).await;
     Ok(made.ok().flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_index_leaves_most_of_the_time_to_others() {
+        assert_eq!(pause(Duration::from_millis(2)), PAUSE);
+        assert_eq!(pause(Duration::from_millis(30)), Duration::from_millis(120));
+        assert_eq!(pause(Duration::from_secs(60)), MAX_PAUSE);
+    }
 }

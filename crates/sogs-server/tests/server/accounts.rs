@@ -6,9 +6,11 @@ use session_protocol::{Identity, Prefix, SessionId};
 use sogs_server::store::{CleanupPlan, FuturePermission, ModChange, PermissionPatch, RoomPatch, Where};
 use sogs_server::{Config, Running};
 
-use crate::common::{Api, Body, Resp, make_admin, message, pairs, raw_http, room, sign, somebody, start};
+use crate::common::{
+    Api, Body, Resp, make_admin, message, on_both, pairs, raw_http, room, sign, somebody, start,
+};
 
-/// The ids by which somebody can be named, each made of one account.
+/// Ids by which a person can be named, each made from one account.
 const NAMES: [&str; 5] = [
     "05",
     "15",
@@ -16,16 +18,17 @@ const NAMES: [&str; 5] = [
     "25",
     "25 before the key of 15",
 ];
-/// What is done to the person.
-const ACTS: [&str; 6] = [
+/// Acts that concern the person.
+const ACTS: [&str; 7] = [
     "room ban",
     "global ban",
     "timed ban",
+    "timed global ban",
     "moderator",
     "no write",
     "admin",
 ];
-/// What the person did before.
+/// Requests that the person made before.
 const MOMENTS: [&str; 3] = ["nothing", "posted as 15", "posted as 25"];
 
 fn named(api: &Api, who: &Identity, name: &str) -> SessionId {
@@ -57,6 +60,11 @@ async fn act(running: &Running, id: &SessionId, room: i64, act: &str) {
             .ban(user, rooms(), Some(sogs_server::unix_now() + 3600.0))
             .await
             .unwrap(),
+        "timed global ban" => app
+            .store
+            .ban(user, Where::Global, Some(sogs_server::unix_now() + 3600.0))
+            .await
+            .unwrap(),
         "moderator" => drop(
             app.store
                 .set_moderator(user, rooms(), appoint(false))
@@ -79,7 +87,7 @@ async fn act(running: &Running, id: &SessionId, room: i64, act: &str) {
     }
 }
 
-/// What somebody who comes with an id meets.
+/// Checks the answers that a person with this id gets.
 async fn check(api: &Api, who: &Signer, act: &str, case: &str) {
     let info = api.get(Some(who), "/room/test").await;
     let read = api.get(Some(who), "/room/test/messages/recent").await.status;
@@ -90,7 +98,7 @@ async fn check(api: &Api, who: &Signer, act: &str, case: &str) {
     let met = (info.status, read, post);
     match act {
         "room ban" | "timed ban" => assert_eq!(met, (404, 403, 403), "{case}"),
-        "global ban" => assert_eq!(met, (403, 403, 403), "{case}"),
+        "global ban" | "timed global ban" => assert_eq!(met, (403, 403, 403), "{case}"),
         "no write" => assert_eq!(met, (200, 200, 403), "{case}"),
         act => {
             assert_eq!((info.status, read), (200, 200), "{case}");
@@ -102,11 +110,172 @@ async fn check(api: &Api, who: &Signer, act: &str, case: &str) {
 
 /// A request under an id that no app makes: signed by a key, sent with another prefix before it.
 async fn forged(api: &Api, who: &Signer, prefix: &str, path: &str) -> Resp {
-    let mut headers = sign(&api.key, who, "GET", path, &[]);
-    headers.pubkey.replace_range(..2, prefix);
-    raw_http(api.addr, "GET", path, &pairs(&headers), &[])
+    forged_as(api, who, |id| id.replace_range(..2, prefix), "GET", path, &[]).await
+}
+
+/// A request whose id was changed after it was signed.
+async fn forged_as(
+    api: &Api,
+    who: &Signer,
+    change: impl FnOnce(&mut String),
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Resp {
+    let mut headers = sign(&api.key, who, method, path, body);
+    change(&mut headers.pubkey);
+    let mut headers = pairs(&headers);
+    headers.push(("content-type".into(), "application/json".into()));
+    raw_http(api.addr, method, path, &headers, body).await.unwrap()
+}
+
+/// Posts until the limit of a new room is reached, each time under the next of these ids; then none of them posts.
+async fn share_one_limit(api: &Api, ids: &[&Signer], case: &str) {
+    for n in 0..5 {
+        let got = api
+            .post(Some(ids[n % ids.len()]), "/room/test/message", &message("x"))
+            .await;
+        assert_eq!(got.status, 201, "{case}, post {n}: {}", got.text());
+    }
+    for id in ids {
+        let got = api.post(Some(id), "/room/test/message", &message("x")).await;
+        assert_eq!(got.status, 429, "{case}, as {id:?}: {}", got.text());
+    }
+    // Ids that no app makes give no further posts: the other sign, and a prefix that is not that of the key.
+    let body = message("x").to_string();
+    for id in ids {
+        let prefixes = ["05", "15", "25"].map(|prefix| (format!("{prefix} before the key"), prefix));
+        for (name, prefix) in &prefixes {
+            if id.shown_id().to_string().starts_with(prefix) {
+                continue;
+            }
+            let change = |text: &mut String| text.replace_range(..2, prefix);
+            let got = forged_as(api, id, change, "POST", "/room/test/message", body.as_bytes()).await;
+            assert!((400..500).contains(&got.status), "{case}, {name}: {}", got.text());
+        }
+        let other_sign = |text: &mut String| {
+            let digit = u8::from_str_radix(&text[64..65], 16).unwrap() ^ 8;
+            text.replace_range(64..65, &format!("{digit:x}"));
+        };
+        let got = forged_as(api, id, other_sign, "POST", "/room/test/message", body.as_bytes()).await;
+        assert!(
+            (400..500).contains(&got.status),
+            "{case}, other sign: {}",
+            got.text()
+        );
+    }
+}
+
+/// Returns true if a page has a whisper.
+async fn whispers(api: &Api, who: &Signer) -> usize {
+    let page = api
+        .get(Some(who), "/room/test/messages/recent?limit=256")
         .await
-        .unwrap()
+        .expect(200)
+        .json();
+    let all = page.as_array().unwrap();
+    all.iter().filter(|row| row.get("whisper").is_some()).count()
+}
+
+/// Rate limit, ownership and whispers, under every name, for people who never came and for people who did.
+async fn limits_posts_and_whispers_are_the_persons(mut config: Config) {
+    let running = start(config.clone()).await;
+    room(&running, "test").await;
+    let api = Api::of(&running);
+    let boss = somebody();
+    make_admin(&running, &boss).await;
+    let boss = Signer::blind15(&boss, &api.key);
+    let mut people = Vec::new();
+    for name in NAMES {
+        for moment in MOMENTS {
+            let who = somebody();
+            let case = format!("by {name}, who did: {moment}");
+            let (blind15, blind25) = (Signer::blind15(&who, &api.key), Signer::blind25(&who, &api.key));
+            let ids = if moment == "posted as 25" {
+                [&blind25, &blind15]
+            } else {
+                [&blind15, &blind25]
+            };
+            if moment != "nothing" {
+                api.post(Some(ids[0]), "/room/test/message", &message("first"))
+                    .await
+                    .expect(201);
+            }
+            let id = named(&api, &who, name);
+            let mut whisper = message("psst");
+            whisper["whisper_to"] = json!(id.to_string());
+            if moment == "nothing" {
+                // As on the reference server, nobody whispers to somebody who never came, whatever the name.
+                api.post(Some(&boss), "/room/test/message", &whisper)
+                    .await
+                    .expect(404);
+                api.post(Some(ids[0]), "/room/test/message", &message("first"))
+                    .await
+                    .expect(201);
+            }
+            let sent = api.post(Some(&boss), "/room/test/message", &whisper).await;
+            assert_eq!(sent.status, 201, "{case}: {}", sent.text());
+            for signer in ids {
+                assert_eq!(whispers(&api, signer).await, 1, "{case}, read as {signer:?}");
+            }
+            people.push((who, name, case));
+        }
+    }
+    // Their posts can be deleted under any name. The limit is one for all their ids.
+    for (who, name, case) in &people {
+        let id = named(&api, who, name);
+        let gone = api.delete(Some(&boss), &format!("/room/test/all/{id}")).await;
+        assert_eq!(gone.status, 200, "{case}: {}", gone.text());
+        let page = api.get(None, "/room/test/messages/recent?limit=256").await.json();
+        let own = [
+            who.session_id(),
+            who.blind15(&api.key).id(),
+            who.blind25(&api.key).id(),
+        ];
+        let left = page.as_array().unwrap().iter().filter(|row| {
+            let author = row["session_id"].as_str().unwrap();
+            own.iter().any(|id| id.to_string() == author)
+        });
+        assert_eq!(left.count(), 0, "{case}");
+    }
+    let fresh = somebody();
+    let (blind15, blind25) = (
+        Signer::blind15(&fresh, &api.key),
+        Signer::blind25(&fresh, &api.key),
+    );
+    share_one_limit(&api, &[&blind25, &blind15], "never seen").await;
+    running.shutdown().await;
+    for require in [false, true] {
+        config.users.require_blind_keys = require;
+        let running = start(config.clone()).await;
+        let api = Api::of(&running);
+        for known in [false, true] {
+            let who = somebody();
+            let account = Signer::account(&who);
+            let (blind15, blind25) = (Signer::blind15(&who, &api.key), Signer::blind25(&who, &api.key));
+            if known {
+                api.get(Some(&blind15), "/room/test").await.expect(200);
+            }
+            let ids = [&blind25, &account, &blind15];
+            let ids = if require { &[&blind25, &blind15][..] } else { &ids };
+            share_one_limit(&api, ids, &format!("blinding: {require}, known: {known}")).await;
+        }
+        // Whispers from before the switch are still read under every id.
+        for (who, _, case) in &people {
+            let mut ids = vec![Signer::blind15(who, &api.key), Signer::blind25(who, &api.key)];
+            if !require {
+                ids.push(Signer::account(who));
+            }
+            for signer in &ids {
+                assert_eq!(
+                    whispers(&api, signer).await,
+                    1,
+                    "{case}, blinding: {require}, {signer:?}"
+                );
+            }
+        }
+        running.shutdown().await;
+    }
 }
 
 async fn every_id_is_the_same_person(mut config: Config) {
@@ -161,7 +330,7 @@ async fn every_id_is_the_same_person(mut config: Config) {
     }
 }
 
-async fn what_a_person_did_is_theirs_under_every_id(mut config: Config) {
+async fn acts_of_a_person_are_theirs_under_every_id(mut config: Config) {
     let running = start(config.clone()).await;
     room(&running, "test").await;
     let api = Api::of(&running);
@@ -320,7 +489,7 @@ async fn readers_leave_no_row(config: Config) {
     running.shutdown().await;
 }
 
-async fn a_due_permission_that_the_room_grants_is_no_exception(config: Config) {
+async fn a_due_permission_that_the_room_grants_is_not_an_exception(config: Config) {
     let running = start(config).await;
     let (room, api) = (room(&running, "test").await, Api::of(&running));
     let who = somebody();
@@ -360,7 +529,7 @@ async fn a_due_permission_that_the_room_grants_is_no_exception(config: Config) {
         .expect(201);
     let own = app.store.user_by_id(user).await.unwrap().unwrap().overrides;
     assert_eq!((own[0].write, own[0].upload), (None, Some(false)));
-    // The person follows the room.
+    // The permissions of the person follow those of the room.
     let patch = RoomPatch {
         write: Some(false),
         ..RoomPatch::default()
@@ -415,31 +584,10 @@ async fn a_reading_request_cannot_be_sent_again_after_the_server_was_killed() {
     }
 }
 
-/// Every test, once per database.
-macro_rules! on_both {
-    ($($name:ident),+ $(,)?) => {
-        mod sqlite {
-            $( #[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                let dir = tempfile::tempdir().unwrap();
-                super::$name(crate::common::config(dir.path())).await;
-            } )+
-        }
-        mod postgresql {
-            $( #[tokio::test(flavor = "multi_thread")]
-            async fn $name() {
-                let dir = tempfile::tempdir().unwrap();
-                let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database()).await.unwrap();
-                let mut config = crate::common::config(dir.path());
-                config.database.url = database.url().to_owned();
-                super::$name(config).await;
-            } )+
-        }
-    };
-}
 on_both!(
+    limits_posts_and_whispers_are_the_persons,
     every_id_is_the_same_person,
-    what_a_person_did_is_theirs_under_every_id,
+    acts_of_a_person_are_theirs_under_every_id,
     readers_leave_no_row,
-    a_due_permission_that_the_room_grants_is_no_exception,
+    a_due_permission_that_the_room_grants_is_not_an_exception,
 );

@@ -41,7 +41,7 @@ const CASES: &[Case] = &[
         text: "Invalid authentication: X-SOGS-Pubkey is not a valid 66-hex digit id",
     },
     Case {
-        name: "a prefix that is no user's, before the point",
+        name: "a prefix that is not a user's, before the point",
         change: |h| h[0].1 = format!("05{}", "00".repeat(32)),
         status: 400,
         text: "Invalid authentication: X-SOGS-Pubkey must be 00- or 15- prefixed",

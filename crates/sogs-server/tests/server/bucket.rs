@@ -4,11 +4,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ackpost_testkit::{FakeS3, FakeS3Mode, ObjectStore};
+use serde_json::json;
 use session_protocol::ServerKey;
 use session_protocol::auth::Signer;
 use sogs_server::{Config, ContentError};
 
-use crate::common::{Api, Body, identity, in_bucket, message, room, shared_store, start};
+use crate::common::{
+    Api, Body, identity, in_bucket, make_admin, message, room, shared_store, somebody, start,
+};
 
 /// Objects below a folder of the store, without the note whose they are.
 pub(crate) fn objects(folder: &Path) -> Vec<String> {
@@ -22,7 +25,7 @@ pub(crate) fn objects(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The person who uploads: the files hang on no message, so nobody else may fetch them.
+/// Person who uploads: the files are attached to no message, so nobody else may fetch them.
 pub(crate) fn uploader(key: &ServerKey) -> Signer {
     Signer::blind15(&identity(690_000), key)
 }
@@ -92,7 +95,7 @@ async fn files_go_to_the_bucket_and_back_and_expire() {
     assert_eq!(
         objects(&folder).len(),
         files.len(),
-        "each upload has an object of its own"
+        "each upload has its own object"
     );
     let arriving = std::fs::read_dir(dir.path().join("uploads/tmp")).unwrap().count();
     assert_eq!(arriving, 0, "nothing stays on the disk");
@@ -108,12 +111,35 @@ async fn files_go_to_the_bucket_and_back_and_expire() {
     running.shutdown().await;
 }
 
+/// A number of `/metrics`.
+fn counted(metrics: std::net::SocketAddr, name: &str) -> f64 {
+    use std::io::{Read as _, Write as _};
+    let mut connection = std::net::TcpStream::connect(metrics).unwrap();
+    connection
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {metrics}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    let prefix = format!("ackpost_{name} ");
+    let line = answer.lines().find_map(|line| line.strip_prefix(&prefix));
+    line.unwrap_or_else(|| panic!("{name} in {answer}"))
+        .parse()
+        .unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_the_store_is_503_and_loses_nothing() {
     let mut store = tokio::task::spawn_blocking(ObjectStore::start).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let mut config = crate::common::config(dir.path());
     in_bucket(&mut config, &store);
+    let metrics = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    config.metrics.listen = Some(metrics);
     let running = start(config.clone()).await;
     room(&running, "r").await;
     let api = Api::of(&running);
@@ -121,7 +147,17 @@ async fn an_outage_of_the_store_is_503_and_loses_nothing() {
     let bytes = content(400_000);
     let id = upload(&api, &who, &bytes).await;
     let path = format!("/room/r/file/{id}");
+    let account = somebody();
+    make_admin(&running, &account).await;
+    let admin = Signer::blind15(&account, &api.key);
+    let picture = upload(&api, &admin, b"\x89PNG\r\n\x1a\nrest").await;
+    api.put(Some(&admin), "/room/r", &json!({ "image": picture }))
+        .await
+        .expect(200);
+    api.get(None, "/r/r/image").await.expect(200);
     store.kill();
+    // Not 404: browsers and caches would remember that there is no picture.
+    api.get(None, "/r/r/image").await.expect(503);
     for size in [1000, 400_000] {
         let got = api
             .call(Some(&who), "POST", "/room/r/file", Body::raw(&content(size), &[]))
@@ -135,7 +171,12 @@ async fn an_outage_of_the_store_is_503_and_loses_nothing() {
     api.post(Some(&who), "/room/r/message", &message("posts go on"))
         .await
         .expect(201);
-    // A start needs no store.
+    assert!(
+        counted(metrics, "bucket_requests_total") > counted(metrics, "bucket_failed_total"),
+        "the first upload was stored"
+    );
+    assert!(counted(metrics, "bucket_failed_total") >= 3.0);
+    // The server starts without the store.
     running.shutdown().await;
     let began = Instant::now();
     let running = start(config).await;

@@ -173,9 +173,10 @@ async fn two_processes_that_share_no_disk_pass_the_suite_while_one_is_killed() {
     let killer = tokio::spawn({
         let done = Arc::clone(&done);
         async move {
+            // Kills count until the suite ends: later ones disturb nothing.
             let (mut files, mut kills) = (Acknowledged::new(), 0_u64);
             let began = Instant::now();
-            while !(done.load(Ordering::SeqCst) && kills >= 5) && began.elapsed() < Duration::from_secs(240) {
+            while !done.load(Ordering::SeqCst) && began.elapsed() < Duration::from_secs(240) {
                 let dir = other.dir.clone();
                 let (mut child, addr, key) = tokio::task::spawn_blocking(move || spawn(&dir)).await.unwrap();
                 let stop = Arc::new(AtomicBool::new(false));
@@ -186,7 +187,7 @@ async fn two_processes_that_share_no_disk_pass_the_suite_while_one_is_killed() {
                 child.wait().unwrap();
                 stop.store(true, Ordering::SeqCst);
                 files.extend(load.await.unwrap().0);
-                kills += 1;
+                kills += u64::from(!done.load(Ordering::SeqCst));
             }
             (files, kills)
         }
@@ -196,7 +197,7 @@ async fn two_processes_that_share_no_disk_pass_the_suite_while_one_is_killed() {
     let (files, kills) = killer.await.unwrap();
     assert!(
         kills >= 5 && files.len() > 10,
-        "{kills} kills, {} files",
+        "{kills} kills while the suite ran, {} files",
         files.len()
     );
     // Each reads what the other one stored.

@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use ackpost_testkit::ObjectStore;
+use session_protocol::auth::Signer;
 use sogs_server::Config;
 use sogs_server::admin::{AdminRequest, Answer, Operation, perform};
-use sogs_server::config::Storage;
+use sogs_server::config::{KEY_FILE, Storage};
 use sogs_server::import::backup::{self, RestoreOptions};
 use sogs_server::import::move_files::move_files;
 use sogs_server::import::verify::{self, VerifyOptions};
 use sogs_server::import::{ImportOptions, Origin, import};
 
 use crate::bucket::{content, objects, upload, uploader};
-use crate::common::{Api, in_bucket, room, shared_store, start, write_config};
+use crate::common::{Api, in_bucket, make_admin, message, room, shared_store, somebody, start, write_config};
 
 type Files = Vec<(i64, Vec<u8>)>;
 
@@ -248,4 +249,52 @@ async fn an_import_into_a_bucket_says_what_to_do() {
     };
     let error = import(&options).await.expect_err("not into a bucket");
     assert!(error.to_string().contains("server file move --to s3"), "{error}");
+}
+
+/// A moderator deletes on one machine, and an operator undoes it on another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_in_an_app_is_undone_by_another_process_of_the_bucket() {
+    let store = shared_store().await;
+    let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database())
+        .await
+        .unwrap();
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut config = crate::common::config(here.path());
+    let bucket = store.folder(&in_bucket(&mut config, store));
+    database.url().clone_into(&mut config.database.url);
+    write_config(&config);
+    let first = start(config.clone()).await;
+    std::fs::copy(config.key_path(), there.path().join(KEY_FILE)).unwrap();
+    config.dir = there.path().to_path_buf();
+    write_config(&config);
+    let second = start(config).await;
+    room(&first, "r").await;
+    let admin = somebody();
+    make_admin(&first, &admin).await;
+    let (api, other) = (Api::of(&first), Api::of(&second));
+    let (admin, who) = (Signer::blind15(&admin, &api.key), uploader(&api.key));
+    let bytes = content(70_000);
+    let file = upload(&api, &who, &bytes).await;
+    let mut post = message("with a file");
+    post["files"] = serde_json::json!([file]);
+    let posted = api.post(Some(&who), "/room/r/message", &post).await.expect(201);
+    let path = format!("/room/r/message/{}", posted.json()["id"]);
+    api.delete(Some(&admin), &path).await.expect(200);
+    let began = std::time::Instant::now();
+    while !objects(&bucket).is_empty() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let undone = act(there.path(), Operation::Undo { id: None }).await;
+    assert!(
+        undone.lines.contains(&"1 of 1 file restored".to_owned()),
+        "{:?}",
+        undone.lines
+    );
+    for api in [&api, &other] {
+        let got = api.get(Some(&who), &format!("/room/r/file/{file}")).await;
+        assert!(got.expect(200).body == bytes);
+    }
+    first.shutdown().await;
+    second.shutdown().await;
 }

@@ -10,7 +10,7 @@ use session_protocol::auth::{AuthHeaders, Request, Signer};
 use session_protocol::encoding::{b64, from_b64};
 use session_protocol::onion::{Cipher, v4};
 use session_protocol::{Identity, ServerKey};
-use sogs_server::admin::{AdminRequest, Answer, Asked, Operation};
+use sogs_server::admin::{AdminRequest, Answer, Operation, SocketReply};
 use sogs_server::{Config, Running, Server};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -55,7 +55,7 @@ pub fn identity(n: u64) -> Identity {
 
 static NEXT: AtomicU64 = AtomicU64::new(1_000_000);
 
-/// An identity nobody else uses.
+/// Returns an identity that nobody else uses.
 pub fn somebody() -> Identity {
     identity(NEXT.fetch_add(1, Ordering::Relaxed))
 }
@@ -88,7 +88,7 @@ impl Resp {
     }
 }
 
-/// How a request reaches the server.
+/// Transport of a request: plain HTTP, onion requests or batches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
     Http,
@@ -147,7 +147,7 @@ pub struct Api {
     pub door: Door,
 }
 
-/// Percent-encodes what cannot stand in a request line.
+/// Percent-encodes characters that a request line cannot contain.
 pub fn encode_path(path: &str) -> String {
     path.bytes()
         .map(|b| {
@@ -390,7 +390,7 @@ pub fn config(dir: &Path) -> Config {
     config
 }
 
-/// Keeps the files of a configuration in a real S3-compatible store, below a prefix of its own, which is returned.
+/// Keeps the files of a configuration in a real S3-compatible store, below its own prefix, which is returned.
 pub fn in_bucket(config: &mut Config, store: &ackpost_testkit::ObjectStore) -> String {
     let files = &mut config.files;
     files.storage = sogs_server::config::Storage::S3;
@@ -401,7 +401,7 @@ pub fn in_bucket(config: &mut Config, store: &ackpost_testkit::ObjectStore) -> S
     files.s3_prefix.clone()
 }
 
-/// The store of the whole run.
+/// Store that all tests of a run share.
 pub async fn shared_store() -> &'static ackpost_testkit::ObjectStore {
     tokio::task::spawn_blocking(ackpost_testkit::ObjectStore::shared)
         .await
@@ -449,8 +449,8 @@ pub async fn operate(running: &Running, operation: Operation) -> Answer {
     };
     let dir = running.app().config().dir.clone();
     match sogs_server::admin::ask(&dir, &request).await.unwrap() {
-        Asked::Answered(answer) => answer.unwrap(),
-        Asked::Stopped => panic!("the server is stopped"),
+        SocketReply::Answered(answer) => answer.unwrap(),
+        SocketReply::Stopped => panic!("the server is stopped"),
     }
 }
 
@@ -492,3 +492,27 @@ pub fn padded(text: &str) -> Vec<u8> {
     data.resize(160, 0);
     data
 }
+
+/// Runs each of these functions, which take a configuration, as a test on SQLite and as one on PostgreSQL.
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $( #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                super::$name(crate::common::config(dir.path())).await;
+            } )+
+        }
+        mod postgresql {
+            $( #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let dir = tempfile::tempdir().unwrap();
+                let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database()).await.unwrap();
+                let mut config = crate::common::config(dir.path());
+                config.database.url = database.url().to_owned();
+                super::$name(config).await;
+            } )+
+        }
+    };
+}
+pub(crate) use on_both;

@@ -19,10 +19,10 @@ use crate::common::{Api, Body, Door, identity, message, pairs, raw_http, room, s
 /// The signal of a file that grows beyond the limit of the process.
 const SIGXFSZ: i32 = 25;
 const MARK: &str = "listening on ";
-/// How often the server is killed.
+/// Number of times that the server is killed.
 const KILLS: u64 = 50;
 
-/// Not a test by itself: the server that the test below kills, in a process of its own.
+/// Not a test by itself: the server that the test below kills, in its own process.
 #[test]
 #[ignore = "started by the crash test"]
 fn server_to_kill() {
@@ -42,11 +42,14 @@ fn server_to_kill() {
         }
         let running = start(config).await;
         println!("\n{MARK}{} {}", running.local_addr(), running.public_key());
-        // Ends by being killed, or when the test is gone.
-        tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))
-            .await
-            .unwrap()
-            .unwrap();
+        // Ends by being killed, or when the test is gone. Each line makes the clock wrong by so many seconds.
+        tokio::task::spawn_blocking(|| {
+            for line in std::io::stdin().lines() {
+                sogs_server::set_clock_wrong_by(line.unwrap().parse().unwrap());
+            }
+        })
+        .await
+        .unwrap();
     });
 }
 
@@ -54,7 +57,7 @@ pub(crate) fn spawn(dir: &Path) -> (Child, SocketAddr, ServerKey) {
     spawn_limited(dir, "true")
 }
 
-/// Starts it under limits that a shell sets.
+/// Starts the server under limits that a shell sets.
 #[expect(clippy::zombie_processes, reason = "the caller kills it and waits")]
 pub(crate) fn spawn_limited(dir: &Path, limits: &str) -> (Child, SocketAddr, ServerKey) {
     let mut child = Command::new("sh")
@@ -77,7 +80,7 @@ pub(crate) fn spawn_limited(dir: &Path, limits: &str) -> (Child, SocketAddr, Ser
     panic!("the server did not start");
 }
 
-/// Posts until told to stop; what was answered 201, by id.
+/// Posts until told to stop; returns the answers with 201, by id.
 async fn poster(
     addr: SocketAddr,
     key: ServerKey,
@@ -116,7 +119,7 @@ async fn poster(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_answered_survives_fifty_kills() {
+async fn answered_writes_survive_fifty_kills() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(crate::common::config(dir.path())).await;
     room(&running, "r").await;
@@ -145,7 +148,7 @@ async fn what_was_answered_survives_fifty_kills() {
             let id = serde_json::from_slice::<Value>(&got.body).ok()?["id"].as_i64()?;
             (got.status == 201).then_some((id, content, who))
         });
-        // At a moment that differs from round to round: so many answers later, and so many milliseconds.
+        // The moment differs from round to round: after a number of answers and a number of milliseconds.
         let answers = usize::try_from(round % 8).unwrap();
         let began = std::time::Instant::now();
         while count.load(Ordering::SeqCst) < answers && began.elapsed() < Duration::from_secs(20) {

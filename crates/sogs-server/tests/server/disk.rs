@@ -10,7 +10,7 @@ use session_protocol::encoding::b64;
 
 use crate::common::{Api, Body, Door, Resp, allow_large_messages, identity, message, room, start};
 
-/// What a client is told.
+/// Checks the answer that a client gets.
 pub(crate) fn assert_clear(refused: &Resp) {
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(refused.header("retry-after"), Some("5"));
@@ -22,7 +22,8 @@ async fn stored(api: &Api) -> Vec<Value> {
     list.as_array().unwrap().clone()
 }
 
-/// The same from a database whose connections were cut: whoever meets one of them is told to come again.
+/// Reads the same from a database whose connections were cut; retries while requests meet a cut connection and get
+/// 503.
 async fn stored_in_the_end(api: &Api) -> Vec<Value> {
     let began = Instant::now();
     loop {
@@ -38,7 +39,7 @@ async fn stored_in_the_end(api: &Api) -> Vec<Value> {
     }
 }
 
-/// What asks the server to store something, in each of the ways there are.
+/// Makes every kind of request that asks the server to store something.
 pub(crate) async fn writes(api: &Api, who: &Signer, id: &Value) -> Vec<Resp> {
     vec![
         api.post(Some(who), "/room/r/message", &message("stored?")).await,
@@ -196,13 +197,13 @@ async fn a_disk_that_takes_nothing_gives_503_and_recovers() {
     );
     assert!(last <= Some(6));
     drop(server);
-    // What was written is whole.
+    // Everything that was written is complete.
     let running = start(crate::common::config(dir.path())).await;
     assert_eq!(stored(&Api::of(&running)).await, all);
     running.shutdown().await;
 }
 
-/// A PostgreSQL that goes away, comes back read-only, and is well again.
+/// A PostgreSQL that goes away, returns read-only, and recovers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_server_that_is_away_or_read_only_gives_503_and_recovers() {
     let database = tokio::task::spawn_blocking(|| ackpost_testkit::Postgres::shared().database())
@@ -238,7 +239,7 @@ async fn a_database_server_that_is_away_or_read_only_gives_503_and_recovers() {
     sql(end_sessions.clone());
     becomes(&api, &who, 503).await;
     let before = stored_in_the_end(&api).await;
-    // From another database: this one takes no change any more.
+    // From another database: this one accepts no change any more.
     ackpost_testkit::Postgres::shared().sql(&format!(
         "ALTER DATABASE {} RESET default_transaction_read_only",
         database.name()

@@ -1,5 +1,5 @@
-//! What costs an attacker little must cost the server little: memory is bounded, and nothing is unpacked or decoded
-//! that need not be.
+//! Requests that cost an attacker little must cost the server little: memory is bounded, and the server unpacks or
+//! decodes nothing that it need not.
 
 use std::process::Child;
 use std::time::Duration;
@@ -22,8 +22,10 @@ fn peak_mb(child: &Child) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
-/// 600 MB of bodies are on their way at once; the budget for bodies (64 MB by default) bounds what is kept of them,
-/// and whoever waits too long for a share is sent away.
+/// 600 MB of bodies are on their way at once.
+///
+/// The budget for bodies (64 MB by default) limits how much of them is kept, and a request that waits too long for a
+/// share is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_is_bounded_while_large_bodies_arrive_on_many_connections() {
     let dir = tempfile::tempdir().unwrap();
@@ -77,7 +79,7 @@ async fn memory_is_bounded_while_large_bodies_arrive_on_many_connections() {
     child.wait().unwrap();
 }
 
-/// Onions whose shell is right and whose inside is not, and keys that belong to nobody.
+/// Onions with a valid shell and an invalid inside, and keys that belong to nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn onions_of_every_broken_kind_are_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -134,7 +136,7 @@ async fn onions_of_every_broken_kind_are_refused() {
     running.shutdown().await;
 }
 
-/// A picture that says it has 65,535 x 65,535 points (17 GB unpacked): the server never unpacks pictures.
+/// A picture that claims to have 65,535 x 65,535 points (17 GB unpacked): the server never unpacks pictures.
 fn picture_of_nothing() -> Vec<u8> {
     let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\xff\xff\0\0\xff\xff\x08\x06\0\0\0".to_vec();
     png.extend_from_slice(&[0; 4]);
@@ -173,7 +175,7 @@ async fn pictures_are_bytes_whatever_size_they_claim() {
     assert_eq!((page.status, &page.body), (200, &picture));
     assert_eq!(page.header("content-type"), Some("image/png"));
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
-    // What a browser would run is no picture.
+    // Content that a browser would run is not a picture.
     let script = Body::raw(
         b"<svg onload=alert(1) xmlns=\"http://www.w3.org/2000/svg\"/>",
         &[],
@@ -192,7 +194,7 @@ async fn pictures_are_bytes_whatever_size_they_claim() {
     running.shutdown().await;
 }
 
-/// Protobuf that nests or repeats to be expensive is read by nobody: not by the filters, not by the page.
+/// Neither the filters nor the page decode Protobuf that nests or repeats to be expensive.
 #[tokio::test(flavor = "multi_thread")]
 async fn protobuf_made_to_be_expensive_is_cheap() {
     let dir = tempfile::tempdir().unwrap();

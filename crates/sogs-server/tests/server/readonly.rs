@@ -14,7 +14,7 @@ use crate::common::{Api, Body, Door, identity, message, pairs, raw_http, room, s
 use crate::crash;
 use crate::disk::{assert_clear, becomes, writes};
 
-/// An answer that was on its way when the file system turned may still arrive for so long.
+/// Time for which an answer may still arrive that was on its way when the file system turned read-only.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// A folder on a file system in user space that turns read-only when a file appears, and back when it is gone.
@@ -122,7 +122,7 @@ impl Disk {
         run(Command::new("umount").arg(self.path()), &[0]);
     }
 
-    /// What the kernel does when it reads something from the disk that cannot be.
+    /// Triggers the reaction of the kernel to something on the disk that cannot be read.
     fn fail(&self) {
         let found = Command::new("findmnt")
             .args(["-n", "-o", "SOURCE"])
@@ -153,7 +153,7 @@ fn run(command: &mut Command, good: &[i32]) {
     );
 }
 
-/// What the load saw.
+/// Answers that the load got.
 #[derive(Default)]
 struct Seen {
     /// Id, sequence number, content and moment of each 201.
@@ -162,7 +162,7 @@ struct Seen {
     read: usize,
 }
 
-/// Posts again and again, every fifth time as somebody else, so that no rate limit is met.
+/// Posts repeatedly, every fifth time as another person, so that no rate limit is met.
 async fn post(api: Api, stop: Arc<AtomicBool>) -> Seen {
     let mut seen = Seen::default();
     let mut who = Signer::blind15(&somebody(), &api.key);
@@ -190,7 +190,7 @@ async fn post(api: Api, stop: Arc<AtomicBool>) -> Seen {
     seen
 }
 
-/// Reads again and again, as a member and as nobody: each time all is well.
+/// Reads repeatedly, as a member and without authentication: every request succeeds.
 async fn read(api: Api, file: Value, stop: Arc<AtomicBool>) -> Seen {
     let mut seen = Seen::default();
     let who = uploader(&api.key);
@@ -210,12 +210,12 @@ async fn read(api: Api, file: Value, stop: Arc<AtomicBool>) -> Seen {
     seen
 }
 
-/// The person whose file is read; it hangs on no message, so nobody else may.
+/// Person whose file is read: the file is attached to no message, so nobody else may fetch it.
 fn uploader(key: &ServerKey) -> Signer {
     Signer::blind15(&identity(71), key)
 }
 
-/// A community in this folder with a file in it, in a process of its own.
+/// A community in this folder with a file in it, in its own process.
 async fn community(dir: &Path) -> (Child, Api, Vec<u8>, i64) {
     let running = start(crate::common::config(dir)).await;
     room(&running, "r").await;
@@ -237,7 +237,7 @@ async fn community(dir: &Path) -> (Child, Api, Vec<u8>, i64) {
     (child, api, content, id)
 }
 
-/// Somebody and the id of a message of theirs.
+/// Returns a person and the id of one of their messages.
 async fn author(api: &Api) -> (Signer, Value) {
     let who = Signer::blind15(&identity(72), &api.key);
     let posted = api
@@ -252,7 +252,7 @@ async fn nothing_is_stored(api: &Api, who: &Signer, own: &Value) {
     for refused in writes(api, who, own).await {
         assert_clear(&refused);
     }
-    // Who comes for the first time would have to be noted.
+    // The server would have to note a person who comes for the first time.
     assert_clear(&api.get(Some(&somebody_new(api)), "/rooms").await);
 }
 

@@ -22,7 +22,7 @@ async fn messages_older_than_a_room_keeps_them_are_gone_and_polls_go_on() {
         operation: Operation::SettingSet {
             room: Some("short".into()),
             name: "retention_days".into(),
-            // Three seconds.
+            // The value is three seconds, in days.
             value: Some((3.0 / 86_400.0).to_string()),
         },
     };
@@ -86,7 +86,7 @@ async fn messages_older_than_a_room_keeps_them_are_gone_and_polls_go_on() {
     api.get(None, &format!("/room/short/message/{}", gone["id"]))
         .await
         .expect(404);
-    // Nobody is told of it: clients keep what they have, the sequence stays as it is and goes on from there.
+    // No client is notified: clients keep what they have, and the sequence goes on from where it was.
     assert_eq!(
         api.get(None, "/room/short").await.json()["message_sequence"],
         before

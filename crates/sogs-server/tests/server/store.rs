@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::store_operation::{
+    an_act_and_its_entries_are_kept_together_or_not_at_all, data_for_an_undo_goes_and_its_entry_stays,
+    many_messages_are_indexed_at_once_and_again_after_an_edit, open_reports_are_read_in_parts,
+};
 use crate::store_people::{people_find_their_rights_under_any_id, rows_of_one_person_are_joined};
 use sogs_server::store::{
-    ChangeSink, Changed, CleanupPlan, DynStore, FuturePermission, Mailbox, NewDm, NewFile, NewPost, NewRoom,
-    NonceRow, Page, Person, Pinned, PostEdit, PostWindow, Posted, Reacted, RoomDefaults, RoomPatch,
-    RoomPatched, Seen, StoreError, StoreOptions, Where, open,
+    ChangeSink, Changed, CleanupPlan, DynStore, FuturePermission, LastSeen, Mailbox, NewDm, NewFile, NewPost,
+    NewRoom, NonceRow, Page, Person, Pinned, PostEdit, PostWindow, Posted, Reacted, RoomDefaults, RoomPatch,
+    RoomPatched, StoreError, StoreOptions, Where, open,
 };
 
 const OPEN: RoomDefaults = RoomDefaults {
@@ -36,7 +40,7 @@ pub(crate) fn post(room_id: i64, user_id: i64, now: f64) -> NewPost {
     }
 }
 
-async fn open_url(url: &str) -> Result<DynStore, StoreError> {
+pub(crate) async fn open_url(url: &str) -> Result<DynStore, StoreError> {
     let sink: ChangeSink = Arc::new(|_| {});
     open(
         &StoreOptions {
@@ -82,6 +86,10 @@ stamped!(
     nonces_and_direct_messages,
     deleting_a_room_leaves_nothing_behind,
     old_messages_go_and_pinned_ones_stay,
+    open_reports_are_read_in_parts,
+    an_act_and_its_entries_are_kept_together_or_not_at_all,
+    data_for_an_undo_goes_and_its_entry_stays,
+    many_messages_are_indexed_at_once_and_again_after_an_edit,
 );
 
 pub(crate) async fn known(store: &DynStore, id: &str, now: f64) -> i64 {
@@ -452,7 +460,7 @@ async fn schedules_are_applied(store: DynStore) {
     );
     assert!(store.futures(room, None).await.unwrap().is_empty());
     // Activity is counted.
-    let seen = |user_id, at| Seen {
+    let seen = |user_id, at| LastSeen {
         user_id,
         room_id: Some(room),
         at,
@@ -462,7 +470,7 @@ async fn schedules_are_applied(store: DynStore) {
             seen(a, 300.0),
             seen(b, 10.0),
             seen(999, 300.0),
-            Seen {
+            LastSeen {
                 user_id: a,
                 room_id: None,
                 at: 300.0,
@@ -504,6 +512,8 @@ async fn nonces_and_direct_messages(store: DynStore) {
         .await
         .unwrap();
     assert!(!store.nonce_used([99; 16]).await.unwrap() && store.nonce_used([100; 16]).await.unwrap());
+    // A database of several processes stores the nonce of every request first; a write need not repeat it.
+    assert_eq!(store.pass(vec![row(200, 5)]).await.unwrap().fresh, [[200; 16]]);
     let (_, carried) = sogs_server::store::with_nonce(row(200, 5), store.delete_dms(a)).await;
     assert_eq!(carried, None, "a write takes the nonce along");
     assert!(store.nonce_used([200; 16]).await.unwrap());

@@ -117,7 +117,7 @@ pub(crate) async fn rows_of_one_person_are_joined(store: DynStore) {
     for (now, stands) in [(150.0, true), (250.0, false)] {
         store.cleanup(plan(now)).await.unwrap();
         let one = store.user_by_id(me).await.unwrap().unwrap();
-        assert!(one.user.banned, "for good");
+        assert!(one.user.banned, "permanently");
         assert_eq!(one.overrides[0].banned, stands, "the longer of two");
     }
     for former in [me, other] {
@@ -126,7 +126,7 @@ pub(crate) async fn rows_of_one_person_are_joined(store: DynStore) {
             one.user.id
         );
     }
-    // What was written keeps the id that signed it, and is this person's.
+    // A stored message keeps the id that signed it, and belongs to this person.
     let page = store.messages(room, Page::Recent, 10).await.unwrap();
     let mine = page.iter().find(|row| row.id == first).unwrap();
     assert_eq!((mine.session_id.as_str(), mine.user_id), ("25x", one.user.id));

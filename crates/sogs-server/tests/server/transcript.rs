@@ -6,7 +6,7 @@ use crate::common::{Api, Body, Resp, make_admin, message, pairs, raw_http, room,
 use serde_json::{Value, json};
 use session_protocol::auth::{Request, Signer};
 
-/// Ids of the transcript and what they are here.
+/// Ids of the transcript, with their ids in this run.
 #[derive(Default)]
 struct Names {
     ids: HashMap<String, String>,
@@ -243,7 +243,7 @@ fn check(label: &str, call: &Value, got: &Resp) {
     }
 }
 
-/// What happened between two calls of the transcript without being written down there.
+/// Repeats the events between two calls that the transcript does not contain.
 async fn unseen(at: usize, api: &Api, names: &Names, signer: &impl Fn(&str) -> Option<Signer>) {
     let admin = signer("admin");
     let user2 = signer("user2").unwrap().shown_id();

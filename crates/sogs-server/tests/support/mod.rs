@@ -1,4 +1,4 @@
-//! What the tests of whole servers share: a folder with a server, and signed requests to it.
+//! Shared parts of the tests of whole servers: a folder with a server, and signed requests to it.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -24,7 +24,7 @@ pub fn vectors() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../vectors/sogs")
 }
 
-/// An answer.
+/// Answer to a request.
 #[derive(Debug)]
 pub struct Got {
     pub status: StatusCode,
@@ -147,7 +147,7 @@ impl Community {
         request(self.address, &self.key, method, path, Some(who), None).await
     }
 
-    /// Posts a text; the answer.
+    /// Posts a text and returns the answer.
     pub async fn post(&self, room: &str, who: &Identity, text: &str) -> Got {
         let body = post_body(&self.key, who, text);
         self.request(
@@ -159,7 +159,7 @@ impl Community {
         .await
     }
 
-    /// Uploads a file; the answer.
+    /// Uploads a file and returns the answer.
     pub async fn upload(&self, room: &str, who: &Identity, name: &str, bytes: Vec<u8>) -> Got {
         let path = format!("/room/{room}/file");
         let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
@@ -176,7 +176,7 @@ impl Community {
         .await
     }
 
-    /// Posts a message with files; the answer.
+    /// Posts a message with files and returns the answer.
     pub async fn post_message(
         &self,
         room: &str,
@@ -201,7 +201,7 @@ impl Community {
             .await
     }
 
-    /// Texts of a room as somebody sees it, newest first.
+    /// Returns the texts of a room as a person sees it, newest first.
     pub async fn texts(&self, room: &str, who: Option<&Identity>) -> Vec<String> {
         let got = self.get(&format!("/room/{room}/messages/recent"), who).await;
         assert_eq!(got.status, 200, "{}", got.text());
@@ -257,7 +257,7 @@ pub fn shown(key: &ServerKey, who: &Identity) -> String {
     Signer::blind15(who, key).shown_id().to_string()
 }
 
-/// One request on a connection of its own.
+/// One request on its own connection.
 pub async fn request(
     address: std::net::SocketAddr,
     key: &ServerKey,
@@ -276,6 +276,20 @@ pub async fn request_with(
     method: Method,
     path: &str,
     who: Option<&Identity>,
+    body: Option<(&str, Vec<u8>)>,
+    further: &[(&str, &str)],
+) -> Got {
+    let signer = who.map(|who| Signer::blind15(who, key));
+    request_as(address, key, method, path, signer.as_ref(), body, further).await
+}
+
+/// The same under any id of a person.
+pub async fn request_as(
+    address: std::net::SocketAddr,
+    key: &ServerKey,
+    method: Method,
+    path: &str,
+    who: Option<&Signer>,
     body: Option<(&str, Vec<u8>)>,
     further: &[(&str, &str)],
 ) -> Got {
@@ -299,7 +313,7 @@ pub async fn request_with(
             path,
             body: &body,
         };
-        let headers = signed.sign(&Signer::blind15(who, key), key, &nonce, now_ms() / 1000);
+        let headers = signed.sign(who, key, &nonce, now_ms() / 1000);
         for (name, value) in headers.pairs() {
             builder = builder.header(name, value);
         }

@@ -132,7 +132,7 @@ impl Writer {
         }
     }
 
-    /// Nothing remains of a paragraph without text. A table goes on below the text with a head of its own.
+    /// Nothing remains of a paragraph without text. A table goes on below the text with its own head.
     fn end_loose(&mut self, start: usize, opened: u64) {
         if self.written == opened {
             self.pieces.truncate(start);

@@ -1,14 +1,14 @@
-//! What belongs to one connection.
+//! State of one connection.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Jid;
+use crate::jid::Jid;
 use crate::stream::Stream;
 
-/// A connection and what it was asked.
+/// A connection and its open questions.
 pub(super) struct Live {
     pub(super) stream: Stream,
     pub(super) limit: Duration,
@@ -18,6 +18,12 @@ pub(super) struct Live {
     /// Stanzas were sent that the server was not asked about.
     pub(super) unasked: bool,
     pub(super) self_pings: HashMap<String, Jid>,
+    /// Number of stanzas that were queued since everything was written last.
+    pub(super) unwritten: usize,
+    /// Time to look after the rooms.
+    pub(super) rooms_due: Instant,
+    /// The rooms that said something since the last look.
+    pub(super) heard_rooms: HashSet<Jid>,
     /// The server ended the stream in order.
     pub(super) closed: bool,
 }
@@ -32,6 +38,9 @@ impl Live {
             pinged: None,
             unasked: false,
             self_pings: HashMap::new(),
+            unwritten: 0,
+            rooms_due: Instant::now() + ping_after,
+            heard_rooms: HashSet::new(),
             closed: false,
         }
     }
@@ -41,7 +50,7 @@ impl Live {
         self.pinged = None;
     }
 
-    /// When the next ping is due, or when the one that was sent should have been answered.
+    /// Time when the next ping is due, or when the one that was sent should have been answered.
     pub(super) fn ping_due(&self) -> Instant {
         match self.pinged {
             Some(at) => at + self.limit,

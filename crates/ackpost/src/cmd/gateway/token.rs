@@ -1,6 +1,5 @@
 //! `ackpost gateway token`: who may use the gateway, and for what.
 
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -23,13 +22,13 @@ pub(super) struct TokenArgs {
 
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
-    /// Make a token and print it, this once
+    /// Create a token and print it once
     Add(AddArgs),
-    /// Show the tokens there are, without their secrets
+    /// List the tokens, without their secrets
     List,
-    /// Make a token void
+    /// Revoke a token
     Remove {
-        /// Its name
+        /// Name of the token
         name: String,
     },
 }
@@ -38,7 +37,7 @@ enum TokenCommand {
 struct AddArgs {
     /// Name of the token
     name: String,
-    /// A key it may use, `*` for every key, `ops-*` for those that begin so; may be repeated
+    /// Key that the token may use: `*` is every key, `ops-*` every key that starts with `ops-`; may be repeated
     #[arg(long = "key", value_name = "KEY", default_value = "*")]
     keys: Vec<String>,
     /// Reach only services with one of these tags; may be repeated
@@ -50,7 +49,7 @@ struct AddArgs {
     /// Rate limit of the token, such as 60/1m
     #[arg(long, value_name = "RATE", value_parser = str::parse::<Rate>)]
     rate: Option<Rate>,
-    /// How long it is valid, like 90d
+    /// Lifetime of the token, such as 90d
     #[arg(long, value_name = "TIME", value_parser = duration)]
     expires: Option<Duration>,
 }
@@ -66,9 +65,10 @@ fn permission() -> impl TypedValueParser<Value = Scope> {
 
 pub(super) fn run(args: &TokenArgs, file: &FileArgs, context: Context) -> Done {
     let (config, _) = file.load()?;
-    let tokens = Tokens::open(&config.folder.join("tokens.toml")).map_err(|error| failure(&error))?;
+    let path = config.folder.join("tokens.toml");
+    let tokens = Tokens::open(&path).map_err(|error| failure(&error))?;
     match &args.command {
-        TokenCommand::Add(args) => add(&tokens, args, context),
+        TokenCommand::Add(args) => add(&tokens, &path, args, context),
         TokenCommand::List => {
             list(&tokens, context);
             Ok(Exit::Success)
@@ -78,6 +78,9 @@ pub(super) fn run(args: &TokenArgs, file: &FileArgs, context: Context) -> Done {
             output::note(&format!(
                 "removed {name}; a running gateway refuses it from now on"
             ));
+            if context.json {
+                output::json(&json!({ "name": name }));
+            }
             Ok(Exit::Success)
         }
     }
@@ -87,12 +90,12 @@ fn failure(error: &TokenError) -> Failure {
     Failure::new(error.to_string(), "nothing was changed")
 }
 
-fn add(tokens: &Tokens, args: &AddArgs, context: Context) -> Done {
+fn add(tokens: &Tokens, file: &std::path::Path, args: &AddArgs, context: Context) -> Done {
     for key in &args.keys {
         let plain = key.strip_suffix('*').unwrap_or(key);
         if !plain.is_empty() && !Key::is_key(plain) {
             return Err(Failure::usage(
-                format!("`{key}` is no key"),
+                format!("`{key}` is not a valid key"),
                 "a key has letters, digits, - and _",
             ));
         }
@@ -101,7 +104,7 @@ fn add(tokens: &Tokens, args: &AddArgs, context: Context) -> Done {
     if name.is_empty() || name.chars().any(char::is_control) {
         return Err(Failure::usage(
             "the name of a token cannot be empty",
-            "give it the name of who uses it",
+            "name it after its user, such as `grafana`",
         ));
     }
     let mut allow = args.allow.clone();
@@ -122,48 +125,59 @@ fn add(tokens: &Tokens, args: &AddArgs, context: Context) -> Done {
         output::json(&json!({"name": name, "token": token.expose_secret()}));
     } else {
         output::line(token.expose_secret());
-        output::note("this is the only time it is shown; only its hash is kept");
+        output::note("the token is shown only once; only its hash is stored");
+        output::note(&format!(
+            "stored in {}; the gateway of this folder accepts it at once",
+            file.display()
+        ));
     }
     Ok(Exit::Success)
 }
 
 fn list(tokens: &Tokens, context: Context) {
     let now = SystemTime::now();
-    for grant in tokens.list() {
+    let grants = tokens.list();
+    if grants.is_empty() {
+        output::none("tokens", context);
+        return;
+    }
+    let mut rows = Vec::with_capacity(grants.len());
+    for grant in grants {
         let expired = grant.expired(now);
         let allow: Vec<&str> = grant.allow.iter().map(|scope| scope.as_str()).collect();
         if context.json {
             output::json(&json!({
                 "name": grant.name, "id": grant.id, "keys": grant.keys, "tags": grant.tags, "allow": allow,
-                "rate": grant.rate, "expires": grant.expires, "expired": expired,
+                "rate": grant.rate, "expires": grant.expires.and_then(moment).map(rfc3339), "expired": expired,
             }));
             continue;
         }
-        let mut line = format!(
-            "{}  {}  keys {}",
-            grant.name,
-            allow.join("+"),
-            grant.keys.join(",")
-        );
-        for (what, value) in [
-            ("tags", (!grant.tags.is_empty()).then(|| grant.tags.join(","))),
-            ("rate", grant.rate.clone()),
-            (
-                if expired { "expired" } else { "until" },
-                grant.expires.map(until),
-            ),
-        ] {
-            if let Some(value) = value {
-                let _ = write!(line, "  {what} {value}");
-            }
-        }
-        output::line(&line);
+        let limits = [
+            Some(format!("keys {}", grant.keys.join(","))),
+            (!grant.tags.is_empty()).then(|| format!("tags {}", grant.tags.join(","))),
+            grant.rate.as_ref().map(|rate| format!("rate {rate}")),
+            grant.expires.map(|at| {
+                let word = if expired { "expired" } else { "until" };
+                format!("{word} {}", until(at))
+            }),
+        ];
+        let limits: Vec<String> = limits.into_iter().flatten().collect();
+        rows.push(vec![grant.name.clone(), allow.join("+"), limits.join("  ")]);
+    }
+    if !context.json {
+        output::table(&["NAME", "PERMISSIONS", "LIMITS"], &rows, context);
     }
 }
 
+/// Returns a moment in Unix seconds; `None` for a time out of range.
+fn moment(seconds: u64) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok()
+}
+
+fn rfc3339(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
 fn until(seconds: u64) -> String {
-    let time = i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-    time.map_or_else(|| "never".to_owned(), |time| time.to_string())
+    moment(seconds).map_or_else(|| "never".to_owned(), output::local)
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{ErrorKind, IsTerminal as _, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use session_protocol::Identity;
@@ -31,9 +30,9 @@ pub(crate) fn in_configuration(name: &str) -> Result<PathBuf, Failure> {
     };
     set("XDG_CONFIG_HOME")
         .filter(|path| path.is_absolute())
-        .or_else(|| set("HOME").map(|home| home.join(".config")))
+        .or_else(|| std::env::home_dir().map(|home| home.join(".config")))
         .map(|config| config.join("ackpost").join(name))
-        .ok_or_else(|| Failure::new("there is no configuration folder", "set HOME or XDG_CONFIG_HOME"))
+        .ok_or_else(|| Failure::new("no configuration folder is known", "set HOME or XDG_CONFIG_HOME"))
 }
 
 /// The file of a stored identity.
@@ -46,7 +45,7 @@ pub(crate) fn path_of(name: &str) -> Result<PathBuf, Failure> {
     }
     if name.is_empty() || name.len() > 64 || name.starts_with('.') || !clean {
         return Err(Failure::usage(
-            format!("{name:?} is no name for an identity"),
+            format!("`{name}` is not a valid name for an identity"),
             "use up to 64 letters, digits, '-', '_' and '.'",
         ));
     }
@@ -72,12 +71,12 @@ pub(crate) fn names() -> Result<Vec<String>, Failure> {
 /// Stores an identity under a name that is free.
 pub(crate) fn save(name: &str, identity: &Identity) -> Result<PathBuf, Failure> {
     let path = path_of(name)?;
-    let mut text = Zeroizing::new(hex::encode(identity.expose_seed()));
+    let mut text = identity.expose_seed_hex();
     text.push('\n');
     // Whole, for its owner alone, and never over another one.
     private_file::create(&path, text.as_bytes()).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => Failure::new(
-            format!("there is an identity {name:?} already"),
+            format!("identity `{name}` already exists"),
             format!("choose another name, or move {} away", path.display()),
         ),
         _ => trouble(&path, &error),
@@ -99,11 +98,11 @@ pub(crate) fn load(name: &str) -> Result<Option<Identity>, Failure> {
     }
 }
 
-/// A secret where a name belongs. It is not shown: it stands in the process list already, and need not stand in a log.
+/// A secret where a name belongs. It is not shown: it is in the process list already, and need not be in a log.
 pub(super) fn secret_for_name() -> Failure {
     output::warning(super::ON_THE_COMMAND_LINE);
     Failure::usage(
-        "the name of an identity stands here, not its seed or phrase",
+        "this must be the name of an identity, not its seed or phrase",
         "give a name, and the phrase on standard input",
     )
 }
@@ -132,7 +131,7 @@ pub(crate) fn parse(text: &str, place: &str) -> Result<Identity, Failure> {
     })
 }
 
-/// What is no secret at all.
+/// Error for a text that is not a secret at all.
 fn neither(place: &str) -> Failure {
     Failure::new(
         format!("{place} holds neither a recovery phrase nor a seed"),
@@ -140,22 +139,19 @@ fn neither(place: &str) -> Failure {
     )
 }
 
-/// Why a file gave no text.
+/// Error for a file that gave no text.
 pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     match error.kind() {
         ErrorKind::InvalidData => neither(&path.display().to_string()),
         ErrorKind::NotFound => Failure::new(
-            format!("there is no file {}", path.display()),
+            format!("file {} does not exist", path.display()),
             "name a file that holds a recovery phrase or a seed",
         ),
         ErrorKind::IsADirectory => Failure::new(
             format!("{} is a folder", path.display()),
             "name a file that holds a recovery phrase or a seed",
         ),
-        _ => Failure::new(
-            format!("{}: {error}", path.display()),
-            "name a file that can be read",
-        ),
+        _ => Failure::new(format!("{}: {error}", path.display()), "name a readable file"),
     }
 }
 
@@ -187,7 +183,13 @@ pub(crate) fn read_stdin() -> Result<Zeroizing<String>, Failure> {
     Ok(text)
 }
 
+/// The rights of a file do not tell here who may read it.
+#[cfg(not(unix))]
+fn warn_if_open(_path: &Path) {}
+
+#[cfg(unix)]
 fn warn_if_open(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
     let others_read = fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0);
     if others_read {
         output::warning(&format!(

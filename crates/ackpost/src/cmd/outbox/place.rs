@@ -1,16 +1,17 @@
-//! Which outbox.
+//! Choice of the outbox.
 
 use std::io::{ErrorKind, IsTerminal as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use ackpost_notify::outbox::{Location, Outbox, OutboxConfig, OutboxError};
+use ackpost_notify::{Asset, ConnectionOptions, ConnectionPool, Environment, Services};
+use ackpost_outbox::{Location, Outbox, OutboxConfig, OutboxError, ServiceTransport};
 use clap::Args;
 
 use crate::exit::Failure;
 
-/// How long an outbox takes to open before a person is told that it is waited for.
+/// Time for opening an outbox after which a person is told about the wait.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Which outbox, for every command that has one.
@@ -20,13 +21,18 @@ pub(crate) struct PlaceArgs {
     /// The outbox: a file, or a postgres:// URL [default: $ACKPOST_OUTBOX, else outbox.db in the state folder]
     #[arg(long, value_name = "FILE|URL", id = "outbox_place", global = true)]
     outbox: Option<String>,
-    /// The file with the key of the outbox; made together with the outbox [default: $ACKPOST_OUTBOX_KEY, else beside the
+    /// Key file of the outbox; a new outbox creates it [default: $ACKPOST_OUTBOX_KEY, else beside the
     /// outbox, with PostgreSQL outbox.key in the state folder]
     #[arg(long, value_name = "FILE", global = true)]
     outbox_key: Option<PathBuf>,
 }
 
 impl PlaceArgs {
+    /// The one that other words than our own options name.
+    pub(crate) fn named_by(outbox: Option<String>, outbox_key: Option<PathBuf>) -> Self {
+        Self { outbox, outbox_key }
+    }
+
     /// The one a configuration names, unless the command line names one.
     pub(crate) fn or(mut self, configured: Option<&str>) -> Self {
         if self.outbox.is_none() {
@@ -36,15 +42,15 @@ impl PlaceArgs {
     }
 
     /// Opens it, and makes it when there is none.
-    pub(crate) async fn open(&self) -> Result<Outbox, Failure> {
+    pub(crate) async fn open(&self, services: Services) -> Result<Outbox, Failure> {
         let config = self.config(true)?;
-        opening(&config, Outbox::for_services(config.clone()))
+        opening(&config, with_state(config.clone(), services))
             .await
             .map_err(|error| failure(&error))
     }
 
     /// Opens it if it is there: no file, no outbox, and nothing is made.
-    pub(crate) async fn open_existing(&self) -> Result<Option<Outbox>, Failure> {
+    pub(crate) async fn open_existing(&self, services: Services) -> Result<Option<Outbox>, Failure> {
         let mut config = self.config(false)?;
         if let Location::Sqlite(file) = &config.location {
             match std::fs::metadata(file) {
@@ -63,30 +69,31 @@ impl PlaceArgs {
             // A database is there by itself; the first to use it may have to make the key.
             config = self.config(true)?;
         }
-        opening(&config, Outbox::for_services(config.clone()))
+        opening(&config, with_state(config.clone(), services))
             .await
             .map(Some)
             .map_err(|error| failure(&error))
     }
 
-    /// Where there is no outbox, for commands that need one: a place that somebody named must hold one, the usual
-    /// place is just empty.
+    /// Fails if a named outbox does not exist.
+    ///
+    /// For commands that need an outbox: without a name, a missing outbox just counts as empty.
     pub(crate) fn absent(&self) -> Result<(), Failure> {
         if self.named().is_none() {
             return Ok(());
         }
         Err(Failure::new(
-            format!("there is no outbox at {}", self.config(false)?.location.masked()),
+            format!("no outbox exists at {}", self.config(false)?.location.masked()),
             "check the name; `ackpost send --queue` makes an outbox",
         ))
     }
 
-    /// What the command line or the environment names.
+    /// Returns the outbox named on the command line or in the environment.
     fn named(&self) -> Option<String> {
         self.outbox.clone().or_else(|| variable("ACKPOST_OUTBOX"))
     }
 
-    /// How it is opened; `make` makes the folder.
+    /// Returns the configuration for opening it; `make` creates the folder.
     pub(crate) fn config(&self, make: bool) -> Result<OutboxConfig, Failure> {
         let key = self
             .outbox_key
@@ -132,6 +139,21 @@ pub(crate) async fn opening<T>(config: &OutboxConfig, open: impl Future<Output =
     open.await
 }
 
+/// Opens an outbox whose deliveries use what the commands keep in the state folder, such as OMEMO keys: a queued message
+/// must not be less protected than one that is sent at once.
+async fn with_state(config: OutboxConfig, services: Services) -> Result<Outbox, OutboxError> {
+    let options = ConnectionOptions::default()
+        .with_resident(true)
+        .with_state_folder(Some(own_state_folder()));
+    let pool = ConnectionPool::new(options, Asset::default());
+    Outbox::open(config, Arc::new(ServiceTransport::new(pool, services))).await
+}
+
+/// Returns the state folder by the environment of this process.
+pub(crate) fn own_state_folder() -> PathBuf {
+    state_folder(&variable)
+}
+
 /// `$STATE_DIRECTORY` (systemd), else `ackpost` in the state folder of the user.
 pub(crate) fn state_folder(variable: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     if let Some(folders) = variable("STATE_DIRECTORY") {
@@ -146,9 +168,9 @@ pub(crate) fn state_folder(variable: &dyn Fn(&str) -> Option<String>) -> PathBuf
     base.join("ackpost")
 }
 
-/// A variable of the environment that says something.
+/// A variable of the environment that says something. Without `HOME`, as below cron, the home folder is that of the user.
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    Environment::system().var(name).filter(|value| !value.is_empty())
 }
 
 fn parent(file: &Path) -> PathBuf {
@@ -159,14 +181,11 @@ fn parent(file: &Path) -> PathBuf {
 }
 
 /// Nobody else may look into a folder that we make; one that is there stays as it is.
-fn private_folder(folder: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+pub(crate) fn private_folder(folder: &Path) -> std::io::Result<()> {
+    ackpost_platform::private_file::create_folder(folder)
 }
 
-/// An error of the outbox, with what to do about it.
+/// Error for a failure of the outbox, with its remedy.
 pub(crate) fn failure(error: &OutboxError) -> Failure {
     Failure::new(error.to_string(), error.remedy())
 }

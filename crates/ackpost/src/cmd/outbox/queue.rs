@@ -1,37 +1,36 @@
-//! `send --queue`, and what every `send` does for messages that still wait.
+//! `send --queue`, and the work of every `send` for messages that still wait.
 
 use std::time::Duration;
 
-use ackpost_notify::outbox::{
+use ackpost_notify::{Asset, Diagnostic, Message, ServiceUrl};
+use ackpost_outbox::{
     AcceptOptions, Accepted, Dedup, FlushSettings, Outbox, OutboxId, QuietHours, RateLimit, RuleError, State,
     WorkerSettings,
 };
-use ackpost_notify::{Asset, Diagnostic, Message, Service};
 use clap::Args;
 
 use super::place::{PlaceArgs, failure};
-use crate::context::{Context, Name};
+use crate::context::{Context, Invocation};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::sources::Loaded;
 
-/// How long a `send` goes on with what waited before it.
+/// Maximum time for which a `send` goes on with messages that waited before its own.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Sending by way of the outbox.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = super::HEADING)]
 pub(crate) struct QueueArgs {
-    /// Store the message durably: exit code 0 means stored. What waits is then tried once, unless --no-drain; what does
-    /// not arrive goes on with `ackpost gateway run`, `ackpost outbox run`, `ackpost outbox flush` or the next `send`.
+    /// Store the message durably: exit code 0 means stored. Waiting messages are then tried once, unless --no-drain.
+    /// `ackpost gateway run`, `ackpost outbox run`, `ackpost outbox flush` and the next `send` make later attempts.
     /// In a URL: queue=yes
-    #[arg(long)]
+    #[arg(long, help_heading = "Sending")]
     pub(crate) queue: bool,
     /// Give up on a stored message after this time, such as 90s, 2h or 3d (default 24h). In a URL: ttl=
     #[arg(long, value_name = "TIME", requires = "queue", value_parser = super::span)]
     ttl: Option<Duration>,
-    /// Fold messages with the same key within a time (default 1h): KEY or KEY/10m; "auto" compares the text. In a URL:
-    /// dedup=
+    /// Send messages with the same key once within a time (default 1h): KEY or KEY/10m; "auto" compares the text. In a URL: dedup=
     #[arg(long, value_name = "KEY[/TIME]", requires = "queue", value_parser = rule(Dedup::parse))]
     dedup: Option<Dedup>,
     /// Collect messages for this time and send one that says how many. In a URL: digest=
@@ -51,22 +50,28 @@ pub(crate) struct QueueArgs {
 }
 
 impl QueueArgs {
-    /// What the flags say about the message.
-    fn options(&self) -> AcceptOptions {
-        AcceptOptions {
-            origin: None,
-            ttl: self.ttl,
-            digest: self.digest,
-            dedup: self.dedup.clone(),
-            budget: self.budget,
-            quiet: self.quiet_hours,
-            asset: None,
-            missing_files: Vec::new(),
+    /// Stores every message, as `--queue` does; `later` leaves the delivery to others.
+    pub(crate) fn always(place: PlaceArgs, later: bool) -> Self {
+        Self {
+            queue: true,
+            no_drain: later,
+            place,
+            ..Self::default()
         }
     }
 
+    /// Returns the options of the message from the flags.
+    fn options(&self) -> AcceptOptions {
+        AcceptOptions::default()
+            .with_ttl(self.ttl)
+            .with_digest(self.digest)
+            .with_dedup(self.dedup.clone())
+            .with_budget(self.budget)
+            .with_quiet(self.quiet_hours)
+    }
+
     /// True when a service is sent to by way of the outbox.
-    fn takes(&self, service: &Service) -> bool {
+    fn takes(&self, service: &ServiceUrl) -> bool {
         self.queue
             || service
                 .common()
@@ -80,7 +85,7 @@ impl QueueArgs {
         &self,
         loaded: &mut Loaded,
         message: &Message,
-    ) -> (Vec<Service>, Vec<Diagnostic>) {
+    ) -> (Vec<ServiceUrl>, Vec<Diagnostic>) {
         let mut taken = Vec::new();
         let mut problems = Vec::new();
         let mut indices = Vec::new();
@@ -113,16 +118,13 @@ impl QueueArgs {
     pub(crate) async fn store(
         &self,
         message: &Message,
-        services: &[Service],
+        services: &[ServiceUrl],
         asset: &Asset,
         context: Context,
     ) -> Result<(Exit, Vec<OutboxId>), Failure> {
-        let services: Vec<&Service> = services.iter().collect();
-        let options = AcceptOptions {
-            asset: Some(asset.clone()),
-            ..self.options()
-        };
-        let outbox = self.place.open().await?;
+        let services: Vec<&ServiceUrl> = services.iter().collect();
+        let options = self.options().with_asset(Some(asset.clone()));
+        let outbox = self.place.open(context.services).await?;
         let stored = outbox.accept(message, &services, &options).await;
         let shown = match &stored {
             Ok(accepted) => {
@@ -143,13 +145,13 @@ impl QueueArgs {
         shown
     }
 
-    /// Tries once what waits in the outbox, if there is one, and prints what came of the entries `own`, unless they were
-    /// delivered. Whatever comes of it, the exit code of the command that does it on the side stays.
+    /// Tries each waiting entry of the outbox once, if there is an outbox, and prints the result of the entries `own`,
+    /// unless they were delivered. The result does not change the exit code of the command.
     pub(crate) async fn drain(&self, own: &[OutboxId], context: Context) {
         if self.no_drain {
             return;
         }
-        match self.place.open_existing().await {
+        match self.place.open_existing(context.services).await {
             Ok(None) => {}
             Ok(Some(outbox)) => {
                 drain(&outbox, context).await;
@@ -176,13 +178,12 @@ fn is_yes(word: &str) -> bool {
 }
 
 async fn drain(outbox: &Outbox, context: Context) {
-    // Only what is due: somebody waits for this command to end.
-    let settings = FlushSettings {
-        deadline: DRAIN,
-        now: false,
-        wait: false,
-        retries: false,
-    };
+    // Only due entries are tried: somebody waits for this command to end.
+    let settings = FlushSettings::default()
+        .with_deadline(DRAIN)
+        .with_now(false)
+        .with_wait(false)
+        .with_retries(false);
     match outbox.flush(WorkerSettings::default(), settings).await {
         Ok(done) => {
             if done.delivered + done.partial + done.refused + done.expired > 0 {
@@ -209,7 +210,7 @@ async fn drain(outbox: &Outbox, context: Context) {
     }
 }
 
-/// Prints what the entries of this command wait for, or why they are not delivered.
+/// Prints the reason why the entries of this command wait or are not delivered.
 async fn tell(outbox: &Outbox, own: &[OutboxId], context: Context) {
     const SHOWN: usize = 10;
     let mut more = 0;
@@ -235,7 +236,7 @@ async fn tell(outbox: &Outbox, own: &[OutboxId], context: Context) {
 
 /// Prints a line about the outbox; under Apprise's name it goes to the log.
 fn say(text: &str, context: Context) {
-    if context.name == Name::Apprise {
+    if context.name == Invocation::Apprise {
         tracing::info!("{text}");
     } else {
         output::note_own(context, text);

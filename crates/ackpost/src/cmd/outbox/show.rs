@@ -1,13 +1,26 @@
-//! How entries, events and counts are shown.
+//! Output of entries, events and counts.
 
 use std::time::Duration;
 
 use ackpost_notify::Outcome;
-use ackpost_notify::outbox::{Entry, Event, LATENCY_MS, Lane, State, Stats, time_text};
+use ackpost_outbox::{Act, Entry, Event, LATENCY_MS, Lane, State, Stats};
 use serde_json::json;
 
 use crate::context::Context;
 use crate::output::{self, one_line as plain};
+
+/// A time in the zone of this machine.
+fn local(time: std::time::SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(|_| "out of range".to_owned(), output::local)
+}
+
+/// Headings of [`row`].
+pub(crate) fn headings(context: Context) {
+    output::heading(
+        &format!("{:<16}  {:<10}  {:<23}  TARGET", "ID", "STATE", "ACCEPTED"),
+        context,
+    );
+}
 
 /// One entry on one line.
 pub(crate) fn row(entry: &Entry, context: Context) {
@@ -19,7 +32,7 @@ pub(crate) fn row(entry: &Entry, context: Context) {
         "{}  {:<10}  {}  {}",
         entry.id,
         entry.state.as_str(),
-        time_text(entry.accepted_at),
+        local(entry.accepted_at),
         entry.target
     );
     if entry.pieces > 1 {
@@ -34,7 +47,40 @@ pub(crate) fn row(entry: &Entry, context: Context) {
     output::line(&text);
 }
 
-/// One entry that is not delivered: what it waits for, until when, and what came of the last attempt.
+/// Prints the act of a person about an alert, on one line.
+pub(crate) fn act(act: &Act, context: Context) {
+    if context.json {
+        output::json(act);
+        return;
+    }
+    let word = |name: &str| {
+        plain(
+            act.detail
+                .get(name)
+                .and_then(|value| value.as_str())
+                .unwrap_or_default(),
+        )
+    };
+    let mut text = format!(
+        "{:>6}  {}  {:<9}  {:<8}  {}  {}  {}",
+        act.number,
+        local(act.at),
+        plain(&act.kind),
+        act.result,
+        word("who"),
+        word("place"),
+        word("alert")
+    );
+    for (name, before) in [("text", "  "), ("ends_at", "  until ")] {
+        if act.detail.contains_key(name) {
+            text.push_str(before);
+            text.push_str(&word(name));
+        }
+    }
+    output::line(&text);
+}
+
+/// Returns the state of an undelivered entry: its reason to wait, the time, and the result of the last attempt.
 pub(crate) fn left(entry: &Entry) -> String {
     let word = if entry.state.is_final() {
         entry.state.as_str()
@@ -50,9 +96,9 @@ pub(crate) fn left(entry: &Entry) -> String {
         State::Waiting => text.push_str(&format!(
             "waits for {}, next attempt {}",
             entry.waits_for.as_str(),
-            time_text(entry.due_at)
+            local(entry.due_at)
         )),
-        State::Collecting => text.push_str(&format!("collects until {}", time_text(entry.due_at))),
+        State::Collecting => text.push_str(&format!("collects until {}", local(entry.due_at))),
         State::Partial => text.push_str(entry.outcome.as_ref().map_or("partial", Outcome::word)),
         State::Dead => {}
         state => text.push_str(state.as_str()),
@@ -87,18 +133,18 @@ pub(crate) fn whole(entry: &Entry, events: &[Event], context: Context) {
         ("target", plain(&entry.target)),
         ("url", plain(&entry.url)),
         ("state", entry.state.as_str().to_owned()),
-        ("accepted", time_text(entry.accepted_at)),
+        ("accepted", local(entry.accepted_at)),
     ];
     match entry.state {
         State::Waiting => {
             lines.push((
                 "waits for",
-                format!("{}, until {}", entry.waits_for.as_str(), time_text(entry.due_at)),
+                format!("{}, until {}", entry.waits_for.as_str(), local(entry.due_at)),
             ));
-            lines.push(("given up", time_text(entry.expires_at)));
+            lines.push(("given up", local(entry.expires_at)));
         }
-        State::Collecting => lines.push(("closes", time_text(entry.due_at))),
-        _ => lines.extend(entry.settled_at.map(|at| ("settled", time_text(at)))),
+        State::Collecting => lines.push(("closes", local(entry.due_at))),
+        _ => lines.extend(entry.settled_at.map(|at| ("settled", local(at)))),
     }
     lines.push(("attempts", entry.attempts.to_string()));
     if entry.pieces > 1 {
@@ -149,7 +195,7 @@ pub(crate) fn event(event: &Event, context: Context) {
     let mut text = format!(
         "{:>6}  {}  {entry:<16}  {}",
         event.number,
-        time_text(event.at),
+        local(event.at),
         event.kind
     );
     if !event.text.is_empty() {
@@ -158,7 +204,7 @@ pub(crate) fn event(event: &Event, context: Context) {
     output::line(&text);
 }
 
-/// Counts.
+/// Prints the counts.
 pub(crate) fn stats(stats: &Stats, lanes: &[Lane], context: Context) {
     if context.json {
         let mut value = serde_json::to_value(stats).expect("plain values have a JSON form");
@@ -185,8 +231,12 @@ pub(crate) fn stats(stats: &Stats, lanes: &[Lane], context: Context) {
         let mean = mean
             .map(|ms| format!(", {} on average", output::elapsed(Duration::from_millis(ms))))
             .unwrap_or_default();
+        let handed_over = match service.handed_over {
+            0 => String::new(),
+            count => format!(" ({count} of them handed over without proof)"),
+        };
         output::line(&format!(
-            "{:<10}  {} delivered{mean}, {}, {} partial, {} put off, {} refused, {} out of time, {} repeated in doubt, \
+            "{:<10}  {} delivered{handed_over}{mean}, {}, {} partial, {} deferred, {} refused, {} expired, {} repeated in doubt, \
              {} returned after delivery",
             service.service,
             service.delivered,

@@ -3,6 +3,7 @@
 use serde_json::json;
 use sogs_client::{Post, Posted, Withheld};
 
+use super::finder::Finder;
 use super::place::{Needs, Place, failed};
 use super::{DeleteArgs, EditArgs, PinArgs, PostArgs, ReactArgs, all_of, body_of, files, show};
 use crate::context::Context;
@@ -78,26 +79,13 @@ async fn post_one(
     for piece in attachments {
         post = post.file(files::upload_one(place, piece, context).await?);
     }
-    if let Some(user) = args.whisper {
-        post = post.whisper_to(user);
+    if let Some(who) = &args.whisper {
+        post = post.whisper_to(Finder::new(place).find(who).await?);
     }
     if args.whisper_mods {
         post = post.whisper_mods();
     }
-    let prepared = place.room.prepare(&post).await.map_err(failed)?;
-    match place.room.post_prepared(&prepared).await {
-        Ok(posted) => Ok(posted),
-        // The answer was lost: the message itself tells whether it is there.
-        Err(error) if error.is_ambiguous() => match place.room.find_own(&prepared).await {
-            Ok(Some(message)) => Ok(Posted {
-                id: message.id,
-                message: Some(Box::new(message)),
-                withheld: None,
-            }),
-            _ => Err(failed(error)),
-        },
-        Err(error) => Err(failed(error)),
-    }
+    place.room.post_or_find(post).await.map_err(failed)
 }
 
 /// The name to show: of the command line, of the URL, or none.
@@ -120,7 +108,7 @@ pub(super) async fn edit(args: &EditArgs, context: Context) -> Done {
     let edited = edited.map_err(failed)?;
     if edited.whole && !args.whole {
         output::remark(
-            "the server does not show the message, so it was replaced whole: files, name and reply of before are gone",
+            "the server does not show the message, so it was replaced completely: its files, name and reply are lost",
         );
     }
     let withheld = edited.withheld;
@@ -147,33 +135,8 @@ fn done(context: Context, place: &Place, id: u64, what: &str) {
 
 pub(super) async fn delete(args: &DeleteArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, Needs::Identity)?;
-    if let Some(user) = &args.all_of {
-        if args.everywhere {
-            let deleted = place
-                .room
-                .server()
-                .delete_everywhere(user)
-                .await
-                .map_err(failed)?;
-            if context.json {
-                output::json(&deleted);
-            } else {
-                let count = output::count(deleted.total, "message");
-                output::words(&format!("{count} of {} deleted", user.short()));
-            }
-        } else {
-            place.room.delete_all(user).await.map_err(failed)?;
-            if context.json {
-                output::json(&json!({ "room": place.shown, "user": user, "done": "deleted" }));
-            } else {
-                output::words(&format!(
-                    "{}  all messages of {} deleted",
-                    place.shown,
-                    user.short()
-                ));
-            }
-        }
-        return Ok(Exit::Success);
+    if args.ids.is_empty() {
+        return delete_all(args, &place, context).await;
     }
     let (mut worked, mut lost) = (0, 0);
     for &id in &args.ids {
@@ -191,6 +154,43 @@ pub(super) async fn delete(args: &DeleteArgs, context: Context) -> Done {
     Ok(all_of(worked, lost))
 }
 
+/// Deletes all messages of people.
+async fn delete_all(args: &DeleteArgs, place: &Place, context: Context) -> Done {
+    let people = Finder::new(place).list(&args.file.text(&args.all_of)?).await?;
+    let (mut worked, mut lost) = (0, 0);
+    for user in &people {
+        let done = if args.everywhere {
+            place.room.server().delete_everywhere(user).await.map(|deleted| {
+                let count = output::count(deleted.total, "message");
+                (json!(deleted), format!("{count} of {} deleted", user.short()))
+            })
+        } else {
+            place.room.delete_all(user).await.map(|()| {
+                let words = format!("{}  all messages of {} deleted", place.shown, user.short());
+                (
+                    json!({ "room": place.shown, "user": user, "done": "deleted" }),
+                    words,
+                )
+            })
+        };
+        match done {
+            Ok((value, words)) => {
+                worked += 1;
+                if context.json {
+                    output::json(&value);
+                } else {
+                    output::words(&words);
+                }
+            }
+            Err(error) => {
+                lost += 1;
+                failed(error).print();
+            }
+        }
+    }
+    Ok(all_of(worked, lost))
+}
+
 pub(super) async fn react(args: &ReactArgs, context: Context) -> Done {
     let needs = if args.who { Needs::Nothing } else { Needs::Identity };
     let place = args.way.place(&args.link, needs)?;
@@ -198,17 +198,21 @@ pub(super) async fn react(args: &ReactArgs, context: Context) -> Done {
     let emoji = args.emoji.as_deref().unwrap_or_default();
     if !(args.who || args.clear || args.remove || looks_like_emoji(emoji)) {
         return Err(Failure::usage(
-            format!("{emoji:?} is no emoji"),
+            format!("`{emoji}` is not an emoji"),
             "give the emoji itself, as in \u{1f44d}",
         ));
     }
     if args.who {
+        let mut rows = Vec::new();
         for (user, time) in room.reactors(args.id, emoji, None).await.map_err(failed)? {
             if context.json {
                 output::json(&json!({ "from": user, "time": show::utc_time(time) }));
             } else {
-                output::words(&format!("{}  {user}", show::local_time(time)));
+                rows.push(vec![show::local_time(time), user.to_string()]);
             }
+        }
+        if !context.json {
+            output::list("reactions", &["TIME", "PERSON"], &rows, context);
         }
         return Ok(Exit::Success);
     }
@@ -283,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_no_emoji() {
+    fn words_are_not_emoji() {
         for emoji in [
             "\u{1f44d}",
             "\u{2764}\u{fe0f}",

@@ -32,7 +32,7 @@ fn read(path: &Path) -> Result<Piece, Failure> {
     let bytes = ackpost_platform::read_limited(path, MAX_FILE_BYTES).map_err(|error| {
         let remedy = match error.kind() {
             std::io::ErrorKind::FileTooLarge => "send a smaller file: community servers take 6 to 10 MB",
-            _ => "name a file that can be read",
+            _ => "name a readable file",
         };
         Failure::new(format!("{}: {error}", path.display()), remedy)
     })?;
@@ -114,7 +114,7 @@ pub(super) async fn upload(args: &UploadArgs, context: Context) -> Done {
         }
     }
     if worked > 0 && !context.json {
-        output::note("a file that no message refers to is dropped after an hour");
+        output::note("the server removes a file after an hour if no message refers to it");
     }
     Ok(all_of(worked, lost))
 }
@@ -163,7 +163,7 @@ pub(super) async fn download(args: &DownloadArgs, context: Context) -> Done {
 }
 
 /// The uploader's name for the file, as a plain name in the current folder.
-fn local_name(name: Option<&str>, id: u64) -> PathBuf {
+pub(crate) fn local_name(name: Option<&str>, id: u64) -> PathBuf {
     let clean: String = name
         .unwrap_or_default()
         .chars()

@@ -16,10 +16,8 @@ pub(super) enum HeldCommand {
     /// List posts that wait for approval, oldest first
     List(ListArgs),
     /// Show held posts to everybody
-    #[command(after_help = "Example: `ackpost room held approve lobby 1234 1240 --trust`")]
     Approve(ApproveArgs),
     /// Delete held posts
-    #[command(after_help = "Example: `ackpost room held reject lobby 1234 --ban 2d`")]
     Reject(RejectArgs),
 }
 
@@ -28,8 +26,7 @@ pub(super) enum HeldCommand {
 pub(super) enum ReportsCommand {
     /// List reported messages that wait for a decision, oldest first
     List(ListArgs),
-    /// Decide about reported messages: they stay, unless --delete or --ban is given
-    #[command(after_help = "Example: `ackpost room reports close lobby 1234 --delete`")]
+    /// Close reports: the messages stay, unless --delete or --ban is given
     Close(CloseArgs),
 }
 
@@ -50,7 +47,7 @@ pub(super) struct ApproveArgs {
     /// Numbers of the posts
     #[arg(value_name = "ID", required = true)]
     ids: Vec<u64>,
-    /// The authors write without approval from now on
+    /// The authors' posts no longer need approval
     #[arg(long)]
     trust: bool,
     #[command(flatten)]
@@ -91,12 +88,12 @@ pub(super) struct CloseArgs {
 /// A ban that comes with the deletion.
 #[derive(Debug, Args)]
 pub(super) struct BanWords {
-    /// Delete, and ban the authors from the room: for good, or for a time such as 12h or 7d
+    /// Delete, and ban the authors from the room: permanently, or for a time such as 12h or 7d
     #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "", require_equals = false, value_parser = parse_ban)]
     ban: Option<BanTime>,
 }
 
-/// Length of a ban; nothing = for good.
+/// Length of a ban; without one, permanent.
 #[derive(Debug, Clone, Copy)]
 struct BanTime(Option<std::time::Duration>);
 
@@ -194,6 +191,7 @@ async fn decide(place: &Place, ids: &[u64], verdict: Verdict, is_held: bool, con
 
 async fn list_held(args: &ListArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, Needs::Identity)?;
+    let mut rows = Vec::new();
     for post in place.room.held().await.map_err(failed)? {
         if context.json {
             output::json(&json!({
@@ -206,23 +204,29 @@ async fn list_held(args: &ListArgs, context: Context) -> Done {
                 0 => String::new(),
                 files => format!("  [{}]", output::count(files, "file")),
             };
-            output::words(&format!(
-                "#{}  {}  {} {}  ({})  {}{files}",
-                post.id,
+            rows.push(vec![
+                format!("#{}", post.id),
                 show::local_time(post.at),
-                post.session_id.short(),
-                post.name,
-                post.reason,
-                output::one_line(&post.text)
-            ));
+                output::one_line(&format!("{} {}", post.session_id.short(), post.name)),
+                output::one_line(&post.reason),
+                format!("{}{files}", output::one_line(&post.text)),
+            ]);
         }
+    }
+    if !context.json {
+        let headings = ["NUMBER", "TIME", "AUTHOR", "REASON", "TEXT"];
+        output::list("held posts", &headings, &rows, context);
     }
     Ok(Exit::Success)
 }
 
 async fn list_reports(args: &ListArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, Needs::Identity)?;
-    for message in place.room.reports().await.map_err(failed)? {
+    let reported = place.room.reports().await.map_err(failed)?;
+    if reported.is_empty() {
+        output::none("reports", context);
+    }
+    for message in reported {
         if context.json {
             let reports: Vec<Value> = message
                 .reports

@@ -1,9 +1,11 @@
 //! People and their rights, and the room's settings.
 
 use serde_json::json;
-use sogs_client::types::{FuturePermission, PermissionChange, Permissions, Scheduled};
-use sogs_client::{RoleChange, RoomUpdate, Scope, SessionId, SogsError};
+use session_protocol::person;
+use sogs_client::types::{FuturePermission, PermissionChange, Permissions, RoomInfo, Scheduled};
+use sogs_client::{RoleChange, Room, RoomUpdate, Scope, SessionId, SogsError};
 
+use super::finder::Finder;
 use super::place::{Needs, Place, failed};
 use super::{
     BanArgs, LinkArgs, ModsArgs, PermissionsArgs, Rights, ScopeArgs, SettingsArgs, UnbanArgs, all_of, files,
@@ -35,7 +37,7 @@ impl ScopeArgs {
     }
 }
 
-/// Prints what became of each person, and gives the exit code of all.
+/// Prints the result for each person, and returns the exit code for all.
 fn people(
     results: Vec<(&SessionId, Result<(), SogsError>)>,
     what: &str,
@@ -67,7 +69,8 @@ pub(super) async fn ban(args: &BanArgs, context: Context) -> Done {
     let scope = args.scope.scope(&place);
     let server = place.room.server();
     let mut results = Vec::new();
-    for user in &args.users {
+    let users = Finder::new(&place).people(&args.people).await?;
+    for user in &users {
         let mut result = server.ban(user, &scope, args.time).await;
         if result.is_ok() && args.delete {
             let deleted = if args.scope.global || args.scope.all_rooms {
@@ -90,7 +93,8 @@ pub(super) async fn unban(args: &UnbanArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, Needs::Identity)?;
     let scope = args.scope.scope(&place);
     let mut results = Vec::new();
-    for user in &args.users {
+    let users = Finder::new(&place).people(&args.people).await?;
+    for user in &users {
         results.push((user, place.room.server().unban(user, &scope).await));
     }
     Ok(people(
@@ -131,11 +135,18 @@ pub(super) async fn mods(args: &ModsArgs, context: Context) -> Done {
     };
     let wherever = args.scope.shown(&place);
     let server = place.room.server();
+    let mut finder = Finder::new(&place);
+    let (mut appointed, mut dismissed) = (Vec::new(), Vec::new());
+    for (users, found) in [(&args.add, &mut appointed), (&args.remove, &mut dismissed)] {
+        if !users.is_empty() {
+            *found = finder.list(&users.join("\n")).await?;
+        }
+    }
     let mut exits = Vec::new();
     for (users, change, what) in [
-        (&args.add, add, if args.admin { "admin" } else { "moderator" }),
+        (&appointed, add, if args.admin { "admin" } else { "moderator" }),
         (
-            &args.remove,
+            &dismissed,
             remove,
             if args.admin {
                 "no longer admin"
@@ -159,8 +170,9 @@ pub(super) async fn mods(args: &ModsArgs, context: Context) -> Done {
     })
 }
 
-async fn list_mods(place: &Place, context: Context) -> Done {
-    let info = place.room.info().await.map_err(failed)?;
+/// Prints the moderators as JSON, or returns them as rows: person, role.
+fn mods_of(info: &RoomInfo, context: Context) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
     for (role, users, hidden) in [
         ("admin", &info.admins, false),
         ("admin", &info.hidden_admins, true),
@@ -171,9 +183,19 @@ async fn list_mods(place: &Place, context: Context) -> Done {
             if context.json {
                 output::json(&json!({ "user": user, "role": role, "hidden": hidden }));
             } else {
-                output::words(&format!("{user}  {role}{}", if hidden { ", hidden" } else { "" }));
+                let hidden = if hidden { ", hidden" } else { "" };
+                rows.push(vec![user.to_string(), format!("{role}{hidden}")]);
             }
         }
+    }
+    rows
+}
+
+async fn list_mods(place: &Place, context: Context) -> Done {
+    let info = place.room.info().await.map_err(failed)?;
+    let rows = mods_of(&info, context);
+    if !context.json {
+        output::list("moderators", &["PERSON", "ROLE"], &rows, context);
     }
     Ok(Exit::Success)
 }
@@ -181,20 +203,26 @@ async fn list_mods(place: &Place, context: Context) -> Done {
 pub(super) async fn members(args: &LinkArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, Needs::Nothing)?;
     let info = place.room.info().await.map_err(failed)?;
-    list_mods(&place, context).await?;
+    let mut rows = mods_of(&info, context);
     if info.moderator {
         for (user, permissions) in place.room.permissions().await.map_err(failed)? {
             if !permissions.moderator && !permissions.admin {
-                print_permissions(&user, permissions, context);
+                rows.extend(print_permissions(&user, permissions, context));
             }
         }
-    } else if !context.json {
-        output::note("people with rights of their own, and the banned, are shown to moderators only");
+    }
+    if !context.json {
+        let headings = ["PERSON", "ROLE OR PERMISSIONS"];
+        output::list("people with a role or permissions", &headings, &rows, context);
+        if !info.moderator {
+            output::note("only moderators see bans and the permissions of single people");
+        }
     }
     Ok(Exit::Success)
 }
 
-fn print_permissions(user: &SessionId, permissions: Permissions, context: Context) {
+/// Prints the permissions of a person as JSON, or returns them as a row: person, permissions.
+fn print_permissions(user: &SessionId, permissions: Permissions, context: Context) -> Option<Vec<String>> {
     if context.json {
         output::json(&json!({
             "user": user,
@@ -207,7 +235,7 @@ fn print_permissions(user: &SessionId, permissions: Permissions, context: Contex
             "admin": permissions.admin,
             "hidden": permissions.hidden,
         }));
-        return;
+        return None;
     }
     let mut words = Vec::new();
     for (right, word) in [
@@ -237,69 +265,118 @@ fn print_permissions(user: &SessionId, permissions: Permissions, context: Contex
     } else {
         words.join(", ")
     };
-    output::words(&format!("{user}  {words}"));
+    Some(vec![user.to_string(), words])
 }
 
 pub(super) async fn permissions(args: &PermissionsArgs, context: Context) -> Done {
     let place = args.way.place(&args.link, Needs::Identity)?;
+    let who = args.file.text(&args.who)?;
+    let mut shown = Shown::default();
+    if person::lines(&who).next().is_none() {
+        if args.allow.is_some() || args.deny.is_some() || args.reset.is_some() {
+            return Err(Failure::usage(
+                "no person is given",
+                "give an id, a short id, a display name or the number of a message",
+            ));
+        }
+        all_permissions(args, &place.room, &mut shown, context).await?;
+    } else {
+        for user in Finder::new(&place).list(&who).await? {
+            permissions_of(args, &place.room, &user, &mut shown, context).await?;
+        }
+    }
+    if context.json {
+        return Ok(Exit::Success);
+    }
+    if args.scheduled || !shown.scheduled.is_empty() {
+        let headings = ["TIME", "PERSON", "CHANGE"];
+        output::list("scheduled changes", &headings, &shown.scheduled, context);
+    } else {
+        output::list("permissions", &["PERSON", "PERMISSIONS"], &shown.rows, context);
+    }
+    Ok(Exit::Success)
+}
+
+/// Rows of `room permissions`.
+#[derive(Default)]
+struct Shown {
+    rows: Vec<Vec<String>>,
+    scheduled: Vec<Vec<String>>,
+}
+
+/// Changes or shows the permissions of one person.
+async fn permissions_of(
+    args: &PermissionsArgs,
+    room: &Room,
+    user: &SessionId,
+    shown: &mut Shown,
+    context: Context,
+) -> Result<(), Failure> {
     let changes = args.allow.is_some() || args.deny.is_some() || args.reset.is_some();
-    let room = &place.room;
-    match &args.user {
-        Some(user) if changes => {
-            let (allow, deny) = (args.allow.unwrap_or_default(), args.deny.unwrap_or_default());
-            if let Some(later) = args.later {
-                if allow.access || deny.access {
-                    return Err(Failure::usage("access cannot be scheduled", "leave the a out"));
-                }
-                let list = room
-                    .schedule_permissions(
-                        user,
-                        wanted(allow.read, deny.read),
-                        wanted(allow.write, deny.write),
-                        wanted(allow.upload, deny.upload),
-                        later,
-                    )
-                    .await
-                    .map_err(failed)?;
-                print_scheduled(user, &list, context);
-            } else {
-                let change = change(allow, deny, args.reset.unwrap_or_default());
-                print_permissions(
+    let (allow, deny) = (args.allow.unwrap_or_default(), args.deny.unwrap_or_default());
+    match args.later {
+        Some(later) if changes => {
+            if allow.access || deny.access {
+                return Err(Failure::usage("access cannot be scheduled", "leave out the a"));
+            }
+            let list = room
+                .schedule_permissions(
                     user,
-                    room.set_permissions(user, change).await.map_err(failed)?,
-                    context,
-                );
+                    wanted(allow.read, deny.read),
+                    wanted(allow.write, deny.write),
+                    wanted(allow.upload, deny.upload),
+                    later,
+                )
+                .await
+                .map_err(failed)?;
+            shown.scheduled.extend(print_scheduled(user, &list, context));
+        }
+        _ if changes => {
+            let change = change(allow, deny, args.reset.unwrap_or_default());
+            let permissions = room.set_permissions(user, change).await.map_err(failed)?;
+            shown.rows.extend(print_permissions(user, permissions, context));
+        }
+        _ if args.scheduled => {
+            let list = room.future_permissions_of(user).await.map_err(failed)?;
+            shown.scheduled.extend(print_scheduled(user, &list, context));
+        }
+        _ => {
+            let permissions = room.permissions_of(user).await.map_err(failed)?;
+            shown.rows.extend(print_permissions(user, permissions, context));
+        }
+    }
+    Ok(())
+}
+
+/// Shows the permissions of everybody who has their own.
+async fn all_permissions(
+    args: &PermissionsArgs,
+    room: &Room,
+    shown: &mut Shown,
+    context: Context,
+) -> Result<(), Failure> {
+    if !args.scheduled {
+        for (user, permissions) in room.permissions().await.map_err(failed)? {
+            shown.rows.extend(print_permissions(&user, permissions, context));
+        }
+        return Ok(());
+    }
+    match room.future_permissions().await.map_err(failed)? {
+        Scheduled::ByUser(users) => {
+            for (user, list) in &users {
+                shown.scheduled.extend(print_scheduled(user, list, context));
             }
         }
-        Some(user) if args.scheduled => {
-            print_scheduled(
-                user,
-                &room.future_permissions_of(user).await.map_err(failed)?,
-                context,
-            );
-        }
-        Some(user) => print_permissions(user, room.permissions_of(user).await.map_err(failed)?, context),
-        None if args.scheduled => match room.future_permissions().await.map_err(failed)? {
-            Scheduled::ByUser(users) => {
-                for (user, list) in &users {
-                    print_scheduled(user, list, context);
+        Scheduled::List(list) => {
+            for item in &list {
+                if let Some(user) = &item.session_id {
+                    let rows = print_scheduled(user, std::slice::from_ref(item), context);
+                    shown.scheduled.extend(rows);
                 }
-            }
-            Scheduled::List(list) => {
-                for item in &list {
-                    if let Some(user) = &item.session_id {
-                        print_scheduled(user, std::slice::from_ref(item), context);
-                    }
-                }
-            }
-        },
-        None => {
-            for (user, permissions) in room.permissions().await.map_err(failed)? {
-                print_permissions(&user, permissions, context);
             }
         }
     }
-    Ok(Exit::Success)
+    Ok(())
 }
 
 fn wanted(allow: bool, deny: bool) -> Option<bool> {
@@ -324,7 +401,9 @@ fn change(allow: Rights, deny: Rights, reset: Rights) -> PermissionChange {
     }
 }
 
-fn print_scheduled(user: &SessionId, list: &[FuturePermission], context: Context) {
+/// Prints scheduled changes as JSON, or returns them as rows: time, person, change.
+fn print_scheduled(user: &SessionId, list: &[FuturePermission], context: Context) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
     for item in list {
         if context.json {
             output::json(&json!({
@@ -346,12 +425,13 @@ fn print_scheduled(user: &SessionId, list: &[FuturePermission], context: Context
         if let Some(banned) = item.banned {
             words.push(if banned { "banned" } else { "no longer banned" }.to_owned());
         }
-        output::words(&format!(
-            "{}  {user}  {}",
+        rows.push(vec![
             show::local_time(item.at),
-            words.join(", ")
-        ));
+            user.to_string(),
+            words.join(", "),
+        ]);
     }
+    rows
 }
 
 pub(super) async fn settings(args: &SettingsArgs, context: Context) -> Done {

@@ -1,12 +1,11 @@
-//! What LINK means in the commands for communities: a join link or the name of a saved one with an identity, or a
+//! Meaning of LINK in the commands for communities: a join link or the name of a saved one with an identity, or a
 //! `session://` URL that has both.
 
 use std::path::PathBuf;
 
-use ackpost_notify::{ConnectionOptions, Service};
+use ackpost_notify::{ConnectionOptions, ServiceUrl};
 use ackpost_xmpp::Account;
 use clap::Args;
-use session_protocol::link::LinkError;
 use session_protocol::{JoinLink, RoomToken};
 use sogs_client::{Blinding, Encrypt, Room, Server, ServerBuilder, SogsError, Verify};
 
@@ -15,12 +14,12 @@ use crate::cmd::identity::{self, IdentityChoice};
 use crate::exit::Failure;
 use crate::output;
 
-/// How to get to a community.
+/// Options to reach a community.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Way {
     #[command(flatten)]
     pub(crate) identity: IdentityChoice,
-    /// Which id to use: auto (the default) asks the server
+    /// Id to use: auto (the default) asks the server
     #[arg(long, value_name = "WHEN", value_parser = ["auto", "yes", "no"], help_heading = "Connection")]
     blind: Option<String>,
     /// Seal requests to the server's key: auto (the default) does so over plain http
@@ -42,7 +41,7 @@ pub(crate) struct Way {
 /// Largest file of certificate authorities, bytes.
 const CA_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Whether a command can do without an identity.
+/// Need of a command for an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
     /// Reading may be anonymous.
@@ -82,7 +81,7 @@ impl Way {
         if matches!(scheme.as_deref(), Some("session" | "sessions" | "sogs")) {
             return self.places_of_url(&link);
         }
-        let parsed: JoinLink = link.parse().map_err(unusable_link)?;
+        let parsed: JoinLink = link.parse().map_err(saved::unusable_place)?;
         let server = self.server(&parsed, needs)?;
         let room = server.room(parsed.room());
         let shown = format!("{}/{}", parsed.base_url(), parsed.room());
@@ -119,7 +118,7 @@ impl Way {
         builder.build().map_err(failed)
     }
 
-    /// Sets what the options say; what they do not say stays.
+    /// Applies the options; everything else stays.
     fn apply(&self, mut builder: ServerBuilder) -> Result<ServerBuilder, Failure> {
         if let Some(blind) = &self.blind {
             builder = builder.blinding(match blind.as_str() {
@@ -136,7 +135,7 @@ impl Way {
             });
         }
         if let Some(authorities) = self.authorities()? {
-            builder = builder.verify(Verify::Authorities(authorities));
+            builder = builder.verify(Verify::Authorities(authorities.into()));
         } else if self.no_verify {
             builder = builder.verify(Verify::No);
         }
@@ -160,11 +159,11 @@ impl Way {
             })
     }
 
-    /// Sets what the options say about certificates for an XMPP account.
+    /// Applies the options about certificates to an XMPP account.
     pub(crate) fn trust(&self, account: Account) -> Result<Account, Failure> {
         Ok(match self.authorities()? {
-            Some(authorities) => account.verify(ackpost_xmpp::Verify::Authorities(authorities.into())),
-            None if self.no_verify => account.verify(ackpost_xmpp::Verify::No),
+            Some(authorities) => account.verify(Verify::Authorities(authorities.into())),
+            None if self.no_verify => account.verify(Verify::No),
             None => account,
         })
     }
@@ -173,16 +172,14 @@ impl Way {
         let refused = |problem: ackpost_notify::Diagnostic| {
             Failure::usage(problem.to_string(), "see `ackpost details` for the forms")
         };
-        let context = ackpost_notify::Context {
-            identity: identity::default_seed(),
-            communities: Some(saved::communities()),
-            ..ackpost_notify::Context::default()
-        };
-        let service = Service::parse(url, &context).map_err(refused)?;
+        let context = ackpost_notify::Context::default()
+            .with_identity(identity::default_seed())
+            .with_communities(Some(saved::communities()));
+        let service = ServiceUrl::parse(url, &context).map_err(refused)?;
         let has_seed = url.contains('@') || url.contains("seed=");
         if has_seed && !url.contains("{env:") && !url.contains("{file:") && !url.contains("seed_file=") {
             output::warning(
-                "the seed in the URL can be seen by everybody on this machine; write {env:NAME} or {file:PATH} in its place",
+                "everybody on this machine can see the seed in the URL; write {env:NAME} or {file:PATH} in its place",
             );
         }
         let mut parts = service
@@ -207,19 +204,6 @@ impl Way {
             })
             .collect())
     }
-}
-
-/// Text that is not a join link, as a command ends with it.
-pub(crate) fn unusable_link(error: LinkError) -> Failure {
-    let remedy = match error {
-        LinkError::Login => {
-            "remove what stands before the @: the identity comes from `ackpost identity` or --identity"
-        }
-        _ => {
-            "give a join link (https://host/room?public_key=…), the name of a saved community, or a sessions:// URL"
-        }
-    };
-    Failure::usage(error.to_string(), remedy)
 }
 
 /// A failed call, as a command ends with it.

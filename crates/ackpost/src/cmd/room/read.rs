@@ -17,10 +17,21 @@ pub(super) async fn info(args: &LinksArgs, context: Context) -> Done {
                 Ok(info) => {
                     worked += 1;
                     let link = place.room.join_link().to_string();
+                    // Other servers have no such call.
+                    let moderation = place.room.server().moderation().await.ok();
+                    let reports_to = moderation.filter(|moderation| moderation.reports);
+                    let account = reports_to.map(|moderation| moderation.account);
                     if context.json {
-                        output::json(&show::room_json(&info, Some(&link)));
+                        let mut value = show::room_json(&info, Some(&link));
+                        value["reports_to"] = serde_json::json!(account);
+                        output::json(&value);
                     } else {
-                        output::words(&show::room_text(&info, &link));
+                        let mut text = show::room_text(&info, &link);
+                        if let Some(account) = account {
+                            text.push_str("\n    reports    as direct messages to ");
+                            text.push_str(&account.to_string());
+                        }
+                        output::words(&text);
                     }
                 }
                 Err(error) => {
@@ -36,18 +47,18 @@ pub(super) async fn info(args: &LinksArgs, context: Context) -> Done {
 pub(super) async fn list(args: &LinkArgs, context: Context) -> Done {
     let place = args.way.places(&args.link, Needs::Nothing)?.remove(0);
     let server = place.room.server();
+    let mut rows = Vec::new();
     for info in server.rooms().await.map_err(failed)? {
         let link = JoinLink::new(server.base_url(), info.token.clone(), server.key());
         if context.json {
             output::json(&show::room_json(&info, Some(&link.to_string())));
         } else {
-            output::words(&format!(
-                "{:<20} {:>6} active  {}",
-                info.token,
-                info.active_users,
-                show::safe(&info.name)
-            ));
+            let name = output::one_line(&info.name);
+            rows.push(vec![info.token.to_string(), info.active_users.to_string(), name]);
         }
+    }
+    if !context.json {
+        output::list("rooms", &["ROOM", "ACTIVE", "NAME"], &rows, context);
     }
     Ok(Exit::Success)
 }
@@ -101,8 +112,8 @@ async fn read_one(place: &Place, args: &ReadArgs, context: Context, several: boo
         (None, Some(id)) => place.room.before(id, options).await.map_err(failed)?,
         (None, None) => place.room.recent(options).await.map_err(failed)?,
     };
-    if messages.is_empty() && !context.json {
-        output::note("no messages");
+    if messages.is_empty() {
+        output::none("messages", context);
     }
     for message in messages.iter().rev() {
         print(show::message_json(message), show::message_text(message));

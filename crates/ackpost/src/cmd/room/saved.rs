@@ -1,5 +1,5 @@
 //! Communities that the user saved under names: one file each in the configuration folder, readable by its owner alone.
-//! A file holds a join link, which is no secret: the server's key in it is public.
+//! A file holds a join link, which is not a secret: the server's key in it is public.
 
 use std::borrow::Cow;
 use std::fs;
@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 use session_protocol::JoinLink;
+use session_protocol::link::LinkError;
 
-use super::place::unusable_link;
 use super::{ForgetArgs, SaveArgs, all_of};
 use crate::cmd::identity::store::{in_configuration, looks_secret};
 use crate::context::Context;
@@ -28,7 +28,7 @@ pub(super) fn save(args: &SaveArgs, context: Context) -> Done {
     let scheme = scheme(&args.link);
     if matches!(scheme.as_deref(), Some("session" | "sessions" | "sogs")) {
         return Err(Failure::usage(
-            "a join link is saved, not a URL that holds a seed",
+            "only a join link can be saved, not a URL with a seed",
             "give the join link (https://host/room?public_key=…) and keep the identity with `ackpost identity`",
         ));
     }
@@ -45,7 +45,7 @@ pub(super) fn save(args: &SaveArgs, context: Context) -> Done {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             if load(&name)?.as_ref() != Some(&link) {
                 return Err(Failure::new(
-                    format!("there is a saved community `{name}` already"),
+                    format!("a community is already saved as `{name}`"),
                     "choose another name, or replace it with --replace",
                 ));
             }
@@ -62,8 +62,10 @@ pub(super) fn save(args: &SaveArgs, context: Context) -> Done {
 
 pub(super) fn list(context: Context) -> Done {
     let names = names()?;
-    if names.is_empty() && !context.json {
-        output::note("no communities are saved");
+    if names.is_empty() {
+        output::none("communities", context);
+    } else {
+        output::heading(&format!("{:<20}  JOIN LINK", "NAME"), context);
     }
     for name in names {
         let Some(link) = load(&name)? else { continue };
@@ -161,7 +163,7 @@ fn path_of(name: &str) -> Result<PathBuf, Failure> {
 }
 
 /// Names of the saved communities, sorted.
-fn names() -> Result<Vec<String>, Failure> {
+pub(crate) fn names() -> Result<Vec<String>, Failure> {
     let folder = in_configuration("communities")?;
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -203,7 +205,7 @@ fn unknown(name: &str) -> Failure {
         Some(close) => format!("did you mean `{close}`? `ackpost room saved` lists the names"),
         None => format!("save it with `ackpost room save {name} LINK`, or give the join link itself"),
     };
-    Failure::usage(format!("there is no saved community `{name}`"), remedy)
+    Failure::usage(format!("no community is saved as `{name}`"), remedy)
 }
 
 fn trouble(path: &std::path::Path, error: &std::io::Error) -> Failure {
@@ -211,4 +213,29 @@ fn trouble(path: &std::path::Path, error: &std::io::Error) -> Failure {
         format!("{}: {error}", path.display()),
         "check the permissions of the configuration folder",
     )
+}
+
+/// An argument that names no room, as a command ends with it. Its text may hold a secret and is not repeated.
+pub(crate) fn unusable_place(error: LinkError) -> Failure {
+    match error {
+        LinkError::NotALink => Failure::usage(
+            "an argument is neither a join link nor the name of a saved community",
+            "a join link looks like https://host/room?public_key=…; `ackpost room saved` lists the names; the text of a \
+             message goes after -b",
+        ),
+        other => unusable_link(other),
+    }
+}
+
+/// Text that is not a join link, as a command ends with it.
+pub(crate) fn unusable_link(error: LinkError) -> Failure {
+    let remedy = match error {
+        LinkError::Login => {
+            "remove the part before the @: the identity comes from `ackpost identity` or --identity"
+        }
+        _ => {
+            "give a join link (https://host/room?public_key=…), the name of a saved community, or a sessions:// URL"
+        }
+    };
+    Failure::usage(error.to_string(), remedy)
 }

@@ -3,26 +3,23 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use session_protocol::content::{AttachmentPointer, Content};
 use session_protocol::encoding::b64;
 use sogs_client::types::{Reactions, RoomInfo, Row};
 use sogs_client::{Message, SessionId};
 
-use crate::output;
+use crate::output::{self, one_line};
 
-/// Unix seconds as local time, to the second.
+/// Unix seconds as local time, to the second, with its zone.
 pub(crate) fn local_time(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "seconds since 1970")]
-    Timestamp::from_second(seconds as i64).map_or_else(
-        |_| "?".to_owned(),
-        |time| {
-            time.to_zoned(TimeZone::system())
-                .strftime("%Y-%m-%d %H:%M:%S")
-                .to_string()
-        },
-    )
+    Timestamp::from_second(seconds as i64).map_or_else(|_| "?".to_owned(), output::local)
+}
+
+/// Today in UTC: `2026-11-30`.
+pub(crate) fn utc_day() -> String {
+    Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
 /// Unix seconds as RFC 3339 in UTC, to the millisecond.
@@ -40,7 +37,7 @@ fn utc_time_ms(milliseconds: u64) -> String {
         .map_or_else(|| "?".to_owned(), |time| format!("{time:.3}"))
 }
 
-/// Text from others may not move the cursor, turn the direction or fake lines of ours. CR LF, which stands between a title and its body,
+/// Text from others may not move the cursor, turn the direction or fake lines of ours. CR LF, which is between a title and its body,
 /// is a line break.
 pub(crate) fn safe(text: &str) -> String {
     text.replace("\r\n", "\n")
@@ -203,7 +200,7 @@ fn number(value: f64) -> Value {
     }
 }
 
-/// A row of what changed, with `--json`.
+/// Returns the row of a change, for `--json`.
 pub(crate) fn row_json(row: &Row) -> Value {
     match row {
         Row::Message(message) => {
@@ -228,7 +225,7 @@ pub(crate) fn row_json(row: &Row) -> Value {
     }
 }
 
-/// Who wrote, for people.
+/// Returns the author, for people.
 pub(crate) fn who(name: Option<&str>, id: &SessionId) -> String {
     match name {
         Some(name) => format!("{} {}", safe(name).replace('\n', " "), id.short()),
@@ -312,11 +309,6 @@ pub(crate) fn content_text(text: &mut String, content: Option<&Content>) {
     }
 }
 
-/// Text of others that stands within a line.
-fn one_line(text: &str) -> String {
-    safe(&text.replace(['\r', '\n'], " "))
-}
-
 /// `👍 3  🎉 1`, in order of first use.
 pub(crate) fn reactions_text(reactions: &Reactions) -> String {
     let mut sorted: Vec<_> = reactions.iter().collect();
@@ -328,7 +320,7 @@ pub(crate) fn reactions_text(reactions: &Reactions) -> String {
         .join("  ")
 }
 
-/// A row of what changed, as a piece of a timeline.
+/// Returns the row of a change, as a part of a timeline.
 pub(crate) fn row_text(row: &Row) -> String {
     match row {
         Row::Message(message) => message_text(message),

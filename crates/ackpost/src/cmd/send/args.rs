@@ -1,18 +1,18 @@
-//! The flags of `send`, which are Apprise's, and what they may hold.
+//! The flags of `send`, which are Apprise's, and their allowed values.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ackpost_notify::{Format, Kind};
+use ackpost_notify::{Foreign, Format, Kind, Signs};
 use clap::Args;
 
 use crate::cmd::outbox::QueueArgs;
-use crate::context::{Context, Name};
+use crate::context::Context;
 use crate::exit::Exit;
-use crate::usage::refuse_value;
+use crate::usage::{BadValue, refuse_value};
 
-/// What is sent, where it comes from and how long it may take.
+/// Message, services and time limits.
 #[derive(Debug, Clone, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct SendArgs {
@@ -29,16 +29,19 @@ pub(crate) struct SendArgs {
     /// Send to one service after another instead of to all at once (-Da)
     #[arg(long, help_heading = "Sending")]
     pub(crate) disable_async: bool,
+    /// Count a message without proof of delivery as a failure
+    #[arg(long, help_heading = "Sending")]
+    pub(crate) require_proof: bool,
     /// Print only errors: nothing when everything was delivered
     #[arg(short, long, help_heading = "Sending")]
     pub(crate) quiet: bool,
-    /// Only list the services that would be notified
+    /// List the services, and send nothing
     #[arg(short, long, help_heading = "Sending")]
     pub(crate) dry_run: bool,
     /// List the supported services and the forms of their URLs
     #[arg(short = 'l', long, help_heading = "Sending")]
     pub(crate) details: bool,
-    /// Recipients: session://, sessions://, sogs://, xmpp:// or xmpps:// URLs, or Session join links
+    /// Recipients: URLs such as xmpps:// and sessions://, Session join links, URLs of Apprise
     #[arg(value_name = "URL", help_heading = "Arguments")]
     pub(crate) urls: Vec<String>,
 }
@@ -47,13 +50,13 @@ pub(crate) struct SendArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Message")]
 pub(crate) struct ContentArgs {
-    /// The message; without it, it is read from standard input
+    /// Text of the message (default: standard input)
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) body: Option<String>,
-    /// The title
+    /// Title of the message
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) title: Option<String>,
-    /// A file to send along: a path, file:// or http(s)://; may be repeated
+    /// File to attach: a path, file:// or http(s)://; may be repeated
     #[arg(short, long, value_name = "ATTACHMENT_URL")]
     pub(crate) attach: Vec<String>,
     /// Type of the message: info, success, warning or failure
@@ -68,28 +71,35 @@ pub(crate) struct ContentArgs {
     /// Format of the message: text, markdown or html (default: `body_format` of a configuration, else text)
     #[arg(short, long, value_name = "FORMAT")]
     input_format: Option<String>,
-    /// Read \n, \t, \u2713 and the like in title and body as the characters they name
+    /// Replace escapes such as \n, \t and \u2713 in title and body by their characters
     #[arg(short = 'e', long)]
     interpret_escapes: bool,
-    /// Turn :names: of emoji into emoji
+    /// Replace :names: of emoji by emoji
     #[arg(short = 'j', long)]
     interpret_emojis: bool,
+    /// Show the type by a sign before the title: "default" (success, warning, failure), or signs such as "failure=STOP,info=i";
+    /// ACKPOST_SIGNS does the same
+    #[arg(long, value_name = "SIGNS")]
+    signs: Option<String>,
 }
 
-/// Where the services come from.
+/// Sources of services.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Services")]
 pub(crate) struct SourceArgs {
-    /// A configuration file or http(s) address; may be repeated
+    /// Configuration file or http(s) address; may be repeated
     #[arg(short, long, value_name = "CONFIG_URL")]
     pub(crate) config: Vec<String>,
-    /// Only services with this tag; "a,b" wants both, a repeated -g either, "all" every service. Without it, services without tags
+    /// Only services with this tag (default: services without tags). "a,b" wants both, a repeated -g either, "all" every service
     #[arg(short = 'g', long, value_name = "TAG")]
     pub(crate) tag: Vec<String>,
     /// Maximum depth of includes in configuration files (default 1)
     #[arg(short = 'R', long, value_name = "INTEGER", allow_hyphen_values = true)]
     recursion_depth: Option<String>,
-    /// A value for ${NAME} in a YAML configuration; may be repeated (-tv)
+    /// Entries of other services such as Discord: hand them to an installed Apprise (default), skip them, or fail
+    #[arg(long, value_name = "apprise|skip|fail")]
+    foreign: Option<String>,
+    /// Value for ${NAME} in a YAML configuration; may be repeated (-tv)
     #[arg(long, value_name = "NAME=VALUE")]
     template_var: Vec<String>,
 }
@@ -110,13 +120,13 @@ struct LimitArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Accepted for scripts written for Apprise")]
 struct UnusedArgs {
-    /// Accepted; there are no Python plugins here
+    /// Accepted without effect: there are no Python plugins
     #[arg(short = 'P', long, value_name = "PATH")]
     plugin_path: Vec<String>,
-    /// Accepted; these services keep nothing on disk
+    /// Accepted without effect: these services keep nothing on disk
     #[arg(short = 'S', long, value_name = "PATH")]
     storage_path: Option<String>,
-    /// Accepted; these services keep nothing on disk (-SPD)
+    /// Accepted without effect: these services keep nothing on disk (-SPD)
     #[arg(long, value_name = "INTEGER", allow_hyphen_values = true)]
     storage_prune_days: Option<String>,
     /// Number of digits of the ids a dry run shows (default 8) (-SUL)
@@ -135,7 +145,9 @@ struct UnusedArgs {
 pub(crate) struct Checked {
     pub(crate) kind: Kind,
     pub(crate) input_format: Option<Format>,
+    pub(crate) signs: Option<Signs>,
     pub(crate) recursion: u32,
+    pub(crate) foreign: Option<Foreign>,
     pub(crate) templates: BTreeMap<String, String>,
     /// `None`: no limit.
     pub(crate) limit: Option<Duration>,
@@ -150,29 +162,33 @@ impl Checked {
         CheckedContent {
             kind: self.kind,
             input_format: self.input_format,
+            signs: self.signs.clone(),
         }
     }
 }
 
-/// Seconds one service may take when nothing is said.
+/// Time limit for one service by default.
 const SERVICE_LIMIT: Duration = Duration::from_mins(1);
 
 /// The content flags, checked (they are those of `preview` too).
 pub(crate) struct CheckedContent {
     pub(crate) kind: Kind,
-    /// What `-i` says.
+    /// Format given with `-i`.
     pub(crate) input_format: Option<Format>,
+    /// Signs of the types, if they are shown.
+    pub(crate) signs: Option<Signs>,
 }
 
 impl ContentArgs {
-    /// What of it is not accepted.
-    pub(crate) fn check(&self, context: Context) -> Result<CheckedContent, String> {
+    /// Checks the content flags.
+    pub(crate) fn check(&self) -> Result<CheckedContent, BadValue> {
         Ok(CheckedContent {
-            kind: word("--notification-type (-n)", &self.notification_type, context)?,
+            kind: word("--notification-type (-n)", &self.notification_type)?,
             input_format: match &self.input_format {
-                Some(format) => Some(word("--input-format (-i)", format, context)?),
+                Some(format) => Some(word("--input-format (-i)", format)?),
                 None => None,
             },
+            signs: signs(self.signs.as_deref()).map_err(BadValue::of_ours)?,
         })
     }
 
@@ -193,13 +209,29 @@ impl ContentArgs {
         for file in &self.attach {
             message = message.attach(ackpost_notify::Attachment::parse(file));
         }
+        if let Some(signs) = &checked.signs {
+            signs.add(&mut message);
+        }
         message
     }
 }
 
+/// The signs of an option, else of `ACKPOST_SIGNS`.
+pub(crate) fn signs(option: Option<&str>) -> Result<Option<Signs>, String> {
+    const VARIABLE: &str = "ACKPOST_SIGNS";
+    let variable = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
+    let (name, text) = match (option, &variable) {
+        (Some(text), _) => ("--signs", text),
+        (None, Some(text)) => (VARIABLE, text.as_str()),
+        (None, None) => return Ok(None),
+    };
+    let signs = text.parse().map_err(|cause| format!("{name}: {cause}"));
+    signs.map(Some)
+}
+
 impl SourceArgs {
-    /// How deep files may include others.
-    pub(crate) fn recursion(&self) -> Result<u32, String> {
+    /// Returns the depth to which files may include others.
+    pub(crate) fn recursion(&self) -> Result<u32, BadValue> {
         let Some(text) = &self.recursion_depth else {
             return Ok(1);
         };
@@ -208,22 +240,33 @@ impl SourceArgs {
         Ok(u32::try_from(depth.max(0)).unwrap_or(u32::MAX))
     }
 
+    /// Returns the rule for entries of other services; `None` leaves it to the configuration.
+    pub(crate) fn foreign(&self) -> Result<Option<Foreign>, BadValue> {
+        let read = |word: &String| {
+            word.parse::<Foreign>().map_err(|error| {
+                BadValue::the(&format!("--foreign value of {word} is not supported"))
+                    .with_remedy(&format!("write one of: {}", error.expected), true)
+            })
+        };
+        self.foreign.as_ref().map(read).transpose()
+    }
+
     /// The values for `${NAME}`.
-    pub(crate) fn templates(&self) -> Result<BTreeMap<String, String>, String> {
+    pub(crate) fn templates(&self) -> Result<BTreeMap<String, String>, BadValue> {
         let mut values = BTreeMap::new();
         for given in &self.template_var {
             let (name, value) = given.split_once('=').unwrap_or((given, ""));
             let name_is_word =
                 !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
             if !name_is_word || !given.contains('=') {
-                return Err(format!(
-                    "The --template-var (-tv) name '{name}' is not in the expected NAME=VALUE format."
-                ));
+                return Err(BadValue::the(&format!(
+                    "--template-var (-tv) name '{name}' is not in the expected NAME=VALUE format"
+                )));
             }
             if values.insert(name.to_uppercase(), value.to_owned()).is_some() {
-                return Err(format!(
-                    "The --template-var (-tv) name '{name}' was provided more than once."
-                ));
+                return Err(BadValue::the(&format!(
+                    "--template-var (-tv) name '{name}' was provided more than once"
+                )));
             }
         }
         Ok(values)
@@ -233,23 +276,24 @@ impl SourceArgs {
 impl SendArgs {
     /// The flags, checked; the exit code when one is not accepted (it has been said why).
     pub(crate) fn check(&self, context: Context) -> Result<Checked, Exit> {
-        self.try_check(false, context)
-            .map_err(|text| refuse_value(context, &text))
+        self.try_check(false)
+            .map_err(|value| refuse_value(context, value))
     }
 
     /// The same under `storage`, where the days count.
     pub(crate) fn check_for_storage(&self, context: Context) -> Result<Checked, Exit> {
-        self.try_check(true, context)
-            .map_err(|text| refuse_value(context, &text))
+        self.try_check(true).map_err(|value| refuse_value(context, value))
     }
 
-    fn try_check(&self, for_storage: bool, context: Context) -> Result<Checked, String> {
+    fn try_check(&self, for_storage: bool) -> Result<Checked, BadValue> {
         let uid_length = check_storage(&self.unused, for_storage)?;
-        let content = self.content.check(context)?;
+        let content = self.content.check()?;
         Ok(Checked {
             kind: content.kind,
+            signs: content.signs,
             input_format: content.input_format,
             recursion: self.sources.recursion()?,
+            foreign: self.sources.foreign()?,
             templates: self.sources.templates()?,
             limit: match &self.limits.limit {
                 None => None,
@@ -265,11 +309,13 @@ impl SendArgs {
 }
 
 /// Checks what concerns Apprise's storage, environment before flags; the number of digits of ids.
-fn check_storage(unused: &UnusedArgs, prune: bool) -> Result<usize, String> {
-    let from_environment = |variable: &str| -> Result<Option<i64>, String> {
+fn check_storage(unused: &UnusedArgs, prune: bool) -> Result<usize, BadValue> {
+    let from_environment = |variable: &str| -> Result<Option<i64>, BadValue> {
         match std::env::var(variable) {
             Ok(text) if !text.trim().is_empty() => python_int(&text).map(Some).ok_or_else(|| {
-                format!("The {variable} environment variable value of '{text}' is not a valid number.")
+                BadValue::the(&format!(
+                    "{variable} environment variable value of '{text}' is not a valid number"
+                ))
             }),
             _ => Ok(None),
         }
@@ -284,53 +330,45 @@ fn check_storage(unused: &UnusedArgs, prune: bool) -> Result<usize, String> {
             .iter()
             .any(|known| known.eq_ignore_ascii_case(mode.trim()))
     {
-        return Err(format!(
-            "The --storage-mode (-SM) value of {mode} is not supported."
-        ));
+        return Err(BadValue::the(&format!(
+            "--storage-mode (-SM) value of {mode} is not supported"
+        )));
     }
     if prune && days.is_some_and(|d| d < 0) {
-        return Err("The --storage-prune-days (-SPD) value can not be lower than zero (0).".to_owned());
+        return Err(BadValue::the(
+            "--storage-prune-days (-SPD) value can not be lower than zero (0)",
+        ));
     }
     match length {
-        Some(digits) if digits < 2 => {
-            Err("The --storage-uid-length (-SUL) value can not be lower than two (2).".to_owned())
-        }
+        Some(digits) if digits < 2 => Err(BadValue::the(
+            "--storage-uid-length (-SUL) value can not be lower than two (2)",
+        )),
         Some(digits) => Ok(usize::try_from(digits).unwrap_or(64).min(64)),
         None => Ok(8),
     }
 }
 
 /// One of a few words. Scripts written for Apprise find its own sentence and nothing more.
-fn word<T: FromStr<Err = ackpost_notify::UnknownWord>>(
-    flag: &str,
-    text: &str,
-    context: Context,
-) -> Result<T, String> {
+fn word<T: FromStr<Err = ackpost_notify::UnknownWord>>(flag: &str, text: &str) -> Result<T, BadValue> {
     text.parse().map_err(|error: ackpost_notify::UnknownWord| {
-        let cause = format!("The {flag} value of {text} is not supported.");
-        if context.name == Name::Apprise {
-            return cause;
-        }
-        format!("{cause} Write one of: {}.", error.expected)
+        BadValue::the(&format!("{flag} value of {text} is not supported"))
+            .with_remedy(&format!("write one of: {}", error.expected), false)
     })
 }
 
-fn integer(flag: &str, text: &str) -> Result<i64, String> {
-    python_int(text).ok_or_else(|| format!("Invalid value for '{flag}': '{text}' is not a valid integer."))
+fn integer(flag: &str, text: &str) -> Result<i64, BadValue> {
+    python_int(text).ok_or_else(|| BadValue::invalid(flag, text, ["a valid integer", "a whole number"]))
 }
 
 /// A time limit; 0 means none.
-fn seconds(flag: &str, text: &str) -> Result<Option<Duration>, String> {
+fn seconds(flag: &str, text: &str) -> Result<Option<Duration>, BadValue> {
     let compact = underscores(text.trim());
     let Some(number) = compact.and_then(|t| t.parse::<f64>().ok()) else {
-        return Err(format!(
-            "Invalid value for '{flag}': '{text}' is not a valid float."
-        ));
+        return Err(BadValue::invalid(flag, text, ["a valid float", "a number"]));
     };
     if number.is_nan() || number < 0.0 {
-        return Err(format!(
-            "Invalid value for '{flag}': '{text}' is not a number of seconds from 0 up."
-        ));
+        let wanted = "a number of seconds from 0 up";
+        return Err(BadValue::invalid(flag, text, [wanted, wanted]));
     }
     // More than the clock holds is as good as no limit.
     Ok(Duration::try_from_secs_f64(number)

@@ -1,8 +1,8 @@
 //! `--dry-run`: what would be notified, in Apprise's layout.
 
-use ackpost_notify::{Entry, EntryBody, Template, Values};
+use ackpost_apprise::{Entry, EntryBody, Template, Values};
 
-use crate::context::{Context, Name};
+use crate::context::{Context, Invocation};
 use crate::exit::Exit;
 use crate::output;
 use crate::sources::Loaded;
@@ -28,10 +28,11 @@ pub(super) fn print(loaded: &Loaded, uid_length: usize, context: Context) -> Exi
             unresolved += 1;
             output::problems(std::slice::from_ref(problem), context);
         }
-        let as_apprise = context.name == Name::Apprise;
+        let as_apprise = context.name == Invocation::Apprise;
         let (url, uid) = match &service {
             Ok(service) if as_apprise => (service.apprise_masked_url(), service.url_id(uid_length)),
-            Ok(service) => (service.masked_url(), service.url_id(uid_length)),
+            Ok(service) if context.json => (service.masked_url(), service.url_id(uid_length)),
+            Ok(service) => (service.short_url(), service.url_id(uid_length)),
             Err(_) => (
                 if as_apprise {
                     entry.apprise_masked_url()
@@ -58,6 +59,11 @@ pub(super) fn print(loaded: &Loaded, uid_length: usize, context: Context) -> Exi
         output::line(&format!(
             "{unresolved} of {listed} matched entries could not be resolved and would not be sent. Check the log for the reason."
         ));
+    }
+    if context.name == Invocation::Ackpost
+        && let Some(line) = loaded.foreign_line()
+    {
+        output::note(&line);
     }
     let problems = loaded.problems().iter().any(ackpost_notify::Diagnostic::is_error);
     match (listed, unresolved > 0 || problems) {

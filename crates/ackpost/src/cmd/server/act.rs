@@ -2,15 +2,19 @@
 
 use sogs_server::admin::{self, AdminErrorKind, AdminRequest, Answer, Operation};
 
-use super::At;
+use super::{At, json, list};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
 
 /// Does one operation and prints its answer.
 pub(crate) fn act(context: Context, at: &At, operation: Operation) -> Done {
+    let list = list::of(&operation);
     let answer = ask(context, at, operation)?;
-    print(context, at.dry_run, &answer);
+    match list {
+        Some(list) => list.print(&answer, context),
+        None => print(context, at.dry_run, &answer),
+    }
     Ok(Exit::Success)
 }
 
@@ -42,6 +46,7 @@ fn print(context: Context, dry_run: bool, answer: &Answer) {
                 object.insert("undo".to_owned(), id.into());
             }
         }
+        json::with_times(&mut document);
         output::json(&document);
         return;
     }
@@ -53,7 +58,7 @@ fn print(context: Context, dry_run: bool, answer: &Answer) {
         output::note("nothing was changed (dry run)");
     }
     if let Some(id) = answer.undo {
-        output::note(&format!("`ackpost server undo {id}` takes this back"));
+        output::note(&format!("to revert it: ackpost server undo {id}"));
     }
 }
 

@@ -15,9 +15,9 @@ use crate::output;
 pub(crate) enum ConfigCommand {
     /// Check the configuration of a server, and the key and folders it names
     Check(Dir),
-    /// Print the configuration in force, every option explained
+    /// Print the current configuration, with every option explained
     Show(Dir),
-    /// Print the reference of all options and rules, in Markdown
+    /// Print the reference of all options and rules as Markdown
     Reference,
 }
 
@@ -57,7 +57,7 @@ fn load(dir: &std::path::Path) -> Result<Config, Failure> {
 
 fn check(dir: &std::path::Path, context: Context) -> Done {
     let config = load(dir)?;
-    // What stops a server or endangers it, and what an operator may want so: only the first fails the check.
+    // Problems stop a server or endanger it; warnings may be intended. Only problems fail the check.
     let mut problems: Vec<(String, &str)> = Vec::new();
     let mut warnings = Vec::new();
     if let Err(error) = logging::check(&config) {
@@ -99,7 +99,7 @@ fn check(dir: &std::path::Path, context: Context) -> Done {
             output::warning(text);
         }
         if problems.is_empty() {
-            output::line("the configuration is good");
+            output::line("the configuration has no problems");
         }
     }
     Ok(if problems.is_empty() {
@@ -109,14 +109,14 @@ fn check(dir: &std::path::Path, context: Context) -> Done {
     })
 }
 
-/// Whether others than the owner may read a key: cause and remedy.
+/// Returns cause and remedy if others than the owner may read a key.
 pub(super) fn open_to_others(path: &std::path::Path) -> Option<(String, &'static str)> {
     use std::os::unix::fs::PermissionsExt as _;
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o077;
     (mode != 0).then(|| {
         (
             format!("others may read the key {}", path.display()),
-            "`chmod 600` it: whoever reads it can pretend to be this community",
+            "`chmod 600` it: everybody who reads it can impersonate this community",
         )
     })
 }

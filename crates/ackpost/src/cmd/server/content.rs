@@ -4,8 +4,9 @@ use clap::Subcommand;
 use sogs_server::admin::Operation;
 
 use super::act::act;
-use super::which::{PeopleArgs, WhenArgs, range};
-use super::{Asked, At, PlaceArgs};
+use super::which::{WhenArgs, range};
+use super::{At, ParsedOperation, PlaceArgs};
+use crate::cmd::people::PeopleArgs;
 use crate::context::Context;
 use crate::exit::Done;
 
@@ -19,7 +20,7 @@ pub(crate) enum MessageCommand {
         /// Token of the room
         #[arg(long, value_name = "TOKEN")]
         room: String,
-        /// At most so many
+        /// Maximum number of results
         #[arg(long, default_value_t = 50)]
         limit: u32,
         /// Only messages with a smaller number
@@ -87,7 +88,7 @@ pub(crate) enum MessageCommand {
         /// Token of the room
         #[arg(long, value_name = "TOKEN")]
         room: String,
-        /// Number of the message; all pinned messages when absent
+        /// Number of the message; without one, all pinned messages
         id: Option<i64>,
     },
     /// List posts that wait for approval
@@ -106,7 +107,8 @@ pub(crate) enum MessageCommand {
         id: i64,
     },
     /// Delete a held post
-    Refuse {
+    #[command(alias = "refuse")]
+    Reject {
         #[command(flatten)]
         at: At,
         /// Number of the message
@@ -124,11 +126,11 @@ pub(crate) enum FileCommand {
         /// Token of the room
         #[arg(long, value_name = "TOKEN")]
         room: String,
-        /// At most so many
+        /// Maximum number of results
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
-    /// Keep the files of messages for good, whatever `[files] expiry_days` was when they were posted
+    /// Keep the files of messages permanently, regardless of `[files] expiry_days`
     Keep {
         #[command(flatten)]
         at: At,
@@ -147,7 +149,7 @@ pub(crate) enum FileCommand {
 }
 
 impl MessageCommand {
-    pub(crate) fn operation(&self) -> Asked<'_> {
+    pub(crate) fn operation(&self) -> ParsedOperation<'_> {
         Ok(match self {
             Self::List {
                 at,
@@ -226,7 +228,7 @@ impl MessageCommand {
             ),
             Self::Held { at, room } => (at, Operation::HeldList { room: room.clone() }),
             Self::Approve { at, id } => (at, Operation::HeldApprove { id: *id }),
-            Self::Refuse { at, id } => (at, Operation::HeldRefuse { id: *id }),
+            Self::Reject { at, id } => (at, Operation::HeldReject { id: *id }),
         })
     }
 }

@@ -38,12 +38,12 @@ pub(crate) fn backup(args: &BackupArgs, context: Context) -> Done {
 pub(crate) struct RestoreArgs {
     /// Folder of the backup
     from: PathBuf,
-    /// Folder to make the server in; it must not exist or be empty
+    /// Folder for the new server; it must not exist or be empty
     dir: PathBuf,
     /// Restore into this database instead of a file in the folder
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// Put the files into the bucket that the backup's configuration names, not into the folder; it must hold none
+    /// Put the files into the empty bucket of the backup's configuration, not into the folder
     #[arg(long)]
     to_bucket: bool,
     /// Only check the backup
@@ -74,6 +74,7 @@ pub(crate) fn restore(args: &RestoreArgs, context: Context) -> Done {
         document["signatures_checked"] = checked.signatures_checked.into();
         document["signatures_good"] = checked.signatures_good.into();
         document["problems"] = checked.problems.clone().into();
+        super::json::with_times(&mut document);
         output::json(&document);
     } else {
         let rows: u64 = manifest.tables.iter().map(|(_, rows)| rows).sum();
@@ -82,19 +83,19 @@ pub(crate) fn restore(args: &RestoreArgs, context: Context) -> Done {
             manifest.created, manifest.files
         ));
         output::line(&format!(
-            "signatures  {} of {} are those of their authors",
+            "signatures  {} of {} are valid",
             checked.signatures_good, checked.signatures_checked
         ));
         for problem in &checked.problems {
             output::warning(problem);
         }
         output::note(match (args.dry_run, checked.is_good()) {
-            (true, true) => "the backup is whole; nothing was written (dry run)",
+            (true, true) => "the backup is complete; nothing was written (dry run)",
             (true, false) => {
-                "the backup is as it was written, but not all is well; nothing was written (dry run)"
+                "the backup is complete, but has the problems above; nothing was written (dry run)"
             }
             (false, true) => "the server can be started",
-            (false, false) => "the server is restored and can be started, but not all is well",
+            (false, false) => "the server is restored and can be started, but has the problems above",
         });
     }
     Ok(exit_of(checked.is_good()))
@@ -133,7 +134,7 @@ pub(crate) fn verify(args: &VerifyArgs, context: Context) -> Done {
     } else {
         output::line(&format!("messages    {}", report.messages));
         output::line(&format!(
-            "signatures  {} of {} are those of their authors",
+            "signatures  {} of {} are valid",
             report.signatures_good, report.signatures_checked
         ));
         output::line(&format!("files       {}", report.files));
@@ -141,7 +142,7 @@ pub(crate) fn verify(args: &VerifyArgs, context: Context) -> Done {
             output::warning(problem);
         }
         if report.is_good() {
-            output::line("nothing is wrong");
+            output::line("no problems");
         }
     }
     Ok(exit_of(report.is_good()))
@@ -159,21 +160,21 @@ pub(crate) enum OriginArg {
 /// Words of `server import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// Which program the community comes from
+    /// Program of the community
     #[arg(long, value_enum, value_name = "PROGRAM")]
     from: OriginArg,
     /// Folder of the other server (database, key file, uploads), or its configuration file
     source: PathBuf,
-    /// Folder of our server; made when there is none
+    /// Folder of the new server; created if it does not exist
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// Database, when the folder is made: postgres://USER:PASSWORD@HOST/NAME
+    /// Database of a new folder: postgres://USER:PASSWORD@HOST/NAME
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// Read and convert everything, and write nothing
+    /// Read and convert everything, without writing
     #[arg(long)]
     dry_run: bool,
-    /// Throw away what was written in our server since an earlier import
+    /// Discard messages in the new server since an earlier import
     #[arg(long)]
     replace: bool,
 }
@@ -214,13 +215,11 @@ pub(crate) fn import(args: &ImportArgs, context: Context) -> Done {
     }
     output::line(&format!("public key  {}", report.public_key));
     output::line(&format!(
-        "signatures  {} of {} checked are those of their authors",
+        "signatures  {} of {} checked are valid",
         report.signatures_good, report.signatures_checked
     ));
     for bad in &report.bad_signatures {
-        output::warning(
-            &bad.sentence("the signature of their author is not good, so that no app shows them"),
-        );
+        output::warning(&bad.sentence("their signatures are not valid, so apps do not show them"));
     }
     for (reason, rows) in &report.skipped {
         output::warning(&format!("{rows} left out: {reason}"));
@@ -249,7 +248,7 @@ fn shown(path: &Path) -> String {
 pub(crate) struct MigrateArgs {
     #[command(flatten)]
     at: At,
-    /// Database to move to: postgres://USER:PASSWORD@HOST/NAME or sqlite:PATH; it must hold no community
+    /// Target database without a community: postgres://USER:PASSWORD@HOST/NAME or sqlite:PATH
     #[arg(long, value_name = "URL")]
     to: String,
 }
@@ -370,7 +369,7 @@ pub(crate) fn new_key(args: &NewKeyArgs, context: Context) -> Done {
         output::line(&format!("former key file    {}", kept.display()));
     }
     output::note(&format!(
-        "every join link changes, and everybody comes back under another id: {} moderators and bans have to be named again",
+        "every join link changes, and everybody returns under another id; set these again: {} moderators and bans",
         changed.people_with_rights
     ));
     if args.at.dry_run {
@@ -378,7 +377,7 @@ pub(crate) fn new_key(args: &NewKeyArgs, context: Context) -> Done {
     }
     if let Some(id) = changed.undo {
         output::note(&format!(
-            "`ackpost server undo {id}` takes this back while the server is stopped"
+            "`ackpost server undo {id}` reverts this while the server is stopped"
         ));
     }
     Ok(Exit::Success)

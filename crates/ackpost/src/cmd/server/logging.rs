@@ -1,13 +1,11 @@
 //! Log lines of a running server: to standard error, as the configuration says, changeable while it runs.
 
-use std::io::{self, Write};
-
 use sogs_server::{Config, LogLevel};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
-use crate::output;
+use crate::log;
 
 /// Changes the level of the log later.
 pub(crate) struct Level(reload::Handle<EnvFilter, Registry>);
@@ -20,7 +18,7 @@ fn filter(config: &Config, verbosity: u8) -> Result<EnvFilter, String> {
         3 => "info,sogs_server=debug,ackpost=debug",
         _ => "debug,sogs_server=trace,ackpost=trace",
     };
-    // A word that is no level would pass as the name of a module.
+    // An unknown level would be taken for the name of a module.
     let unknown = level
         .split(',')
         .map(str::trim)
@@ -34,53 +32,17 @@ fn filter(config: &Config, verbosity: u8) -> Result<EnvFilter, String> {
 /// Words that stand for a level.
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// Writes log lines in which no words of others mislead: each write is one line.
-struct Legible<W> {
-    json: bool,
-    out: W,
-}
-
-impl<W: Write> Write for Legible<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(line);
-        let text = text.strip_suffix('\n').unwrap_or(&text);
-        let shown = if self.json {
-            output::harmless(text)
-        } else {
-            output::masked(text)
-        };
-        self.out.write_all(format!("{shown}\n").as_bytes())?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 /// Turns the log on.
 pub(crate) fn start(config: &Config, verbosity: u8) -> Result<Level, String> {
     let (layer, handle) = reload::Layer::new(filter(config, verbosity)?);
     let registry = tracing_subscriber::registry().with(layer);
-    let json = config.log.json;
-    let lines = fmt::layer()
-        .with_writer(move || Legible {
-            json,
-            out: io::stderr(),
-        })
-        .with_ansi(false)
-        .with_target(false);
     // A second start (in a test) keeps the first.
-    let _ = if json {
-        registry.with(lines.json()).try_init()
-    } else {
-        registry.with(lines).try_init()
-    };
+    let _ = registry.with(log::lines(config.log.json)).try_init();
     Ok(Level(handle))
 }
 
 impl Level {
-    /// Takes over a new `[log] level`, or with `dry_run` only says what would come of it.
+    /// Applies a new `[log] level`, or with `dry_run` only reports the result.
     pub(crate) fn follow(&self, level: &str, verbosity: u8, dry_run: bool) -> LogLevel {
         let mut config = Config::default();
         level.clone_into(&mut config.log.level);
@@ -98,7 +60,7 @@ impl Level {
     }
 }
 
-/// Whether the level of a configuration can be used.
+/// Checks that the log level of a configuration can be used.
 pub(crate) fn check(config: &Config) -> Result<(), String> {
     filter(config, 0).map(drop)
 }
@@ -126,29 +88,5 @@ mod tests {
         for bad in ["inof", "purple", "", "info,sogs_server", "info=purple"] {
             assert!(of(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn words_of_others_are_masked_in_the_log() {
-        let written = |json: bool, line: &str| {
-            let mut to = Legible {
-                json,
-                out: Vec::new(),
-            };
-            to.write_all(line.as_bytes()).expect("memory");
-            String::from_utf8(to.out).expect("UTF-8")
-        };
-        let text = "name=a\u{1b}[2J\u{9b}\u{202e}txt\nINFO faked\u{2028}\n";
-        assert_eq!(
-            written(false, text),
-            "name=a\\u{1b}[2J\\u{9b}\\u{202e}txt\\u{a}INFO faked\\u{2028}\n"
-        );
-        let value = serde_json::json!({ "name": text });
-        let line = written(true, &format!("{value}\n"));
-        assert!(!line.trim_end().chars().any(output::misleads), "{line}");
-        assert_eq!(
-            serde_json::from_str::<serde_json::Value>(&line).expect("JSON"),
-            value
-        );
     }
 }

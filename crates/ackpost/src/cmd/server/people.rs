@@ -4,8 +4,9 @@ use clap::{Args, Subcommand};
 use sogs_server::admin::Operation;
 
 use super::rooms::PermissionArgs;
-use super::which::{PeopleArgs, WhenArgs};
-use super::{Asked, At, PlaceArgs, span};
+use super::which::WhenArgs;
+use super::{At, ParsedOperation, PlaceArgs, span};
+use crate::cmd::people::PeopleArgs;
 
 /// Commands about people.
 #[derive(Debug, Subcommand)]
@@ -17,7 +18,7 @@ pub(crate) enum UserCommand {
         /// Only people active in this room
         #[arg(long, value_name = "TOKEN")]
         room: Option<String>,
-        /// At most so many
+        /// Maximum number of results
         #[arg(long, default_value_t = 50)]
         limit: u32,
         /// Only people whose display name contains this text
@@ -27,11 +28,11 @@ pub(crate) enum UserCommand {
         #[command(flatten)]
         when: WhenArgs,
     },
-    /// Show everything known of one person
+    /// Show all data about one person
     Show {
         #[command(flatten)]
         at: At,
-        /// A session id, a short id (15e5…b6fe), a display name, or the number of a message
+        /// Person: a session id, a short id (15e5…b6fe), a display name, or the number of a message
         #[arg(value_name = "WHO")]
         session_id: String,
     },
@@ -46,7 +47,7 @@ pub(crate) enum UserCommand {
         room: String,
         #[command(flatten)]
         permissions: PermissionArgs,
-        /// Back to the defaults of the room (before anything else is set)
+        /// Restore the defaults of the room (before other changes)
         #[arg(long)]
         clear: bool,
     },
@@ -57,13 +58,13 @@ pub(crate) enum UserCommand {
 pub(crate) enum ModCommand {
     /// List moderators and admins
     List(At),
-    /// Make somebody a moderator or admin
+    /// Appoint a moderator or admin
     Add(ModAddArgs),
-    /// Take moderator and admin rights away
+    /// Dismiss a moderator or admin
     Remove {
         #[command(flatten)]
         at: At,
-        /// A session id, a short id (15e5…b6fe), a display name, or the number of a message
+        /// Person: a session id, a short id (15e5…b6fe), a display name, or the number of a message
         #[arg(value_name = "WHO")]
         session_id: String,
         #[command(flatten)]
@@ -76,8 +77,7 @@ pub(crate) enum ModCommand {
 pub(crate) struct ModAddArgs {
     #[command(flatten)]
     at: At,
-    /// A session id (05…, 15… or 25…), which need not have been seen yet, a short id, a display name, or the number of
-    /// a message
+    /// Person: a session id (05…, 15… or 25…, also of a stranger), a short id, a display name, or the number of a message
     #[arg(value_name = "WHO")]
     session_id: String,
     #[command(flatten)]
@@ -106,7 +106,7 @@ pub(crate) enum BanCommand {
         people: PeopleArgs,
         #[command(flatten)]
         place: PlaceArgs,
-        /// End the ban after a span: 90s, 15m, 12h, 7d
+        /// End the ban after a time: 90s, 15m, 12h, 7d
         #[arg(long = "for", value_name = "SPAN", value_parser = span)]
         seconds: Option<f64>,
         /// Delete their posts and reactions there too
@@ -125,7 +125,7 @@ pub(crate) enum BanCommand {
 }
 
 impl UserCommand {
-    pub(crate) fn operation(&self) -> Asked<'_> {
+    pub(crate) fn operation(&self) -> ParsedOperation<'_> {
         Ok(match self {
             Self::List {
                 at,
@@ -173,7 +173,7 @@ impl ModCommand {
         clippy::unnecessary_wraps,
         reason = "every family of commands is asked the same way"
     )]
-    pub(crate) fn operation(&self) -> Asked<'_> {
+    pub(crate) fn operation(&self) -> ParsedOperation<'_> {
         Ok(match self {
             Self::List(at) => (at, Operation::ModList),
             Self::Add(args) => (
@@ -205,7 +205,7 @@ impl ModCommand {
 }
 
 impl BanCommand {
-    pub(crate) fn operation(&self) -> Asked<'_> {
+    pub(crate) fn operation(&self) -> ParsedOperation<'_> {
         Ok(match self {
             Self::List(at) => (at, Operation::BanList),
             Self::Add {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use sogs_server::admin::{Operation, PermissionChange};
 
-use super::{Asked, At};
+use super::{At, ParsedOperation};
 use crate::exit::Failure;
 
 /// The largest picture of a room, bytes.
@@ -39,16 +39,16 @@ pub(crate) enum RoomCommand {
 /// `yes`/`no` for each permission.
 #[derive(Debug, Args)]
 pub(crate) struct PermissionArgs {
-    /// May messages be read
+    /// Allow reading messages
     #[arg(long, value_name = "yes|no", value_parser = yes_no)]
     read: Option<bool>,
-    /// May the room be seen by those who may not read it
+    /// Show the room to people who may not read it
     #[arg(long, value_name = "yes|no", value_parser = yes_no)]
     accessible: Option<bool>,
-    /// May messages be posted
+    /// Allow posting messages
     #[arg(long, value_name = "yes|no", value_parser = yes_no)]
     write: Option<bool>,
-    /// May files be uploaded
+    /// Allow uploading files
     #[arg(long, value_name = "yes|no", value_parser = yes_no)]
     upload: Option<bool>,
 }
@@ -79,10 +79,10 @@ pub(crate) struct AddArgs {
     at: At,
     /// Token of the room: letters, digits, _ and -, at most 64
     token: String,
-    /// Name people see; the token when absent
+    /// Name of the room; without one, the token
     #[arg(long)]
     name: Option<String>,
-    /// What the room is about
+    /// Description of the room
     #[arg(long)]
     description: Option<String>,
     #[command(flatten)]
@@ -117,7 +117,7 @@ pub(crate) struct EditArgs {
 }
 
 impl RoomCommand {
-    pub(crate) fn operation(&self) -> Asked<'_> {
+    pub(crate) fn operation(&self) -> ParsedOperation<'_> {
         Ok(match self {
             Self::List(at) => (at, Operation::RoomList),
             Self::Show { at, token } => (at, Operation::RoomShow { room: token.clone() }),
@@ -167,7 +167,7 @@ impl EditArgs {
             ackpost_platform::read_limited(path, IMAGE_BYTES).map_err(|error| match error.kind() {
                 std::io::ErrorKind::FileTooLarge => Failure::usage(
                     format!("{} is larger than 10 MB", path.display()),
-                    "take a smaller picture",
+                    "use a smaller picture",
                 ),
                 _ => Failure::new(
                     format!("{} cannot be read: {error}", path.display()),
@@ -182,9 +182,6 @@ impl EditArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ModerationCommand {
     /// Open the moderators' room: held posts and reports appear there, and moderators decide by reaction or reply
-    #[command(
-        after_help = "Example: `ackpost server moderation on`, then join the room with the link that is printed."
-    )]
     On {
         #[command(flatten)]
         at: At,
@@ -192,9 +189,9 @@ pub(crate) enum ModerationCommand {
         #[arg(long, value_name = "TOKEN", default_value = "moderators")]
         room: String,
     },
-    /// Close the moderators' room: nothing appears there any more
+    /// Close the moderators' room: held posts and reports no longer appear there
     Off(At),
-    /// Show the moderators' room, the account that posts there, and how much waits
+    /// Show the moderators' room, its account, and the number of waiting posts and reports
     Status(At),
 }
 

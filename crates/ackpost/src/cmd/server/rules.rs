@@ -8,7 +8,7 @@ use sogs_server::model::filter::{FilterAction, FilterKind};
 use sogs_server::model::rules::RULES;
 
 use super::which::{WhenArgs, moment, range};
-use super::{Asked, At, span};
+use super::{At, ParsedOperation, span};
 use crate::context::Context;
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
@@ -16,7 +16,7 @@ use crate::output;
 /// The largest file that is read for a pattern, bytes.
 const PATTERN_FILE_BYTES: u64 = 1 << 20;
 
-/// What a filter looks for.
+/// Kind of a filter.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum KindArg {
     /// Words or phrases; * stands for any letters
@@ -48,7 +48,7 @@ impl From<KindArg> for FilterKind {
 pub(crate) enum FilterCommand {
     /// List all filters
     List(At),
-    /// Add a filter; it holds at once
+    /// Add a filter, which is active at once
     Add(FilterAddArgs),
     /// Remove a filter
     Remove {
@@ -57,7 +57,7 @@ pub(crate) enum FilterCommand {
         /// Number of the filter
         id: i64,
     },
-    /// Say which filters a text would meet
+    /// Show which filters match a text
     Test {
         #[command(flatten)]
         at: At,
@@ -74,19 +74,19 @@ pub(crate) enum FilterCommand {
 pub(crate) struct FilterAddArgs {
     #[command(flatten)]
     at: At,
-    /// What it looks for
+    /// Kind of the filter
     #[arg(value_enum)]
     kind: KindArg,
-    /// The list or pattern, in the form its kind wants
+    /// The list or pattern, in the form of its kind
     #[arg(default_value = "")]
     pattern: String,
     /// Read the list from a file, one entry a line
     #[arg(long, value_name = "FILE", conflicts_with = "pattern")]
     file: Option<PathBuf>,
-    /// Only in this room; everywhere when absent
+    /// Only in this room; without it, everywhere
     #[arg(long, value_name = "TOKEN")]
     room: Option<String>,
-    /// Accept the post and show it to nobody, instead of refusing it
+    /// Accept the post without showing it, instead of refusing it
     #[arg(long)]
     hide: bool,
     /// Text of the refusal
@@ -95,7 +95,7 @@ pub(crate) struct FilterAddArgs {
 }
 
 impl FilterCommand {
-    pub(crate) fn operation(&self) -> Asked<'_> {
+    pub(crate) fn operation(&self) -> ParsedOperation<'_> {
         Ok(match self {
             Self::List(at) => (at, Operation::FilterList),
             Self::Add(args) => (&args.at, args.operation()?),
@@ -153,7 +153,7 @@ pub(crate) enum SettingsCommand {
         #[arg(long, value_name = "TOKEN")]
         room: Option<String>,
     },
-    /// Name every rule there is, with unit, default and meaning
+    /// List every rule with its unit, default and meaning
     Names,
     /// Set a rule
     Set {
@@ -163,7 +163,7 @@ pub(crate) enum SettingsCommand {
         name: String,
         /// Its value
         value: String,
-        /// For this room only; for all rooms when absent
+        /// For this room only; without it, for all rooms
         #[arg(long, value_name = "TOKEN")]
         room: Option<String>,
     },
@@ -180,7 +180,7 @@ pub(crate) enum SettingsCommand {
 }
 
 impl SettingsCommand {
-    pub(crate) fn operation(&self) -> Asked<'_> {
+    pub(crate) fn operation(&self) -> ParsedOperation<'_> {
         Ok(match self {
             Self::List { at, room } => (at, Operation::SettingList { room: room.clone() }),
             Self::Set {
@@ -221,7 +221,11 @@ impl SettingsCommand {
 )]
 pub(crate) fn names(context: Context) -> Done {
     if context.json {
-        output::json(&RULES);
+        for rule in RULES {
+            output::json(&serde_json::json!({
+                "name": rule.name, "unit": rule.unit, "default": rule.default, "scope": rule.scope, "text": rule.text.trim(),
+            }));
+        }
         return Ok(Exit::Success);
     }
     for rule in RULES {
@@ -237,47 +241,47 @@ pub(crate) fn names(context: Context) -> Done {
 /// Commands about raid mode.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RaidCommand {
-    /// Say where raid mode is on
+    /// Show where raid mode is on
     Status(At),
-    /// From now on new identities read only
+    /// Switch raid mode on: new accounts can only read
     On {
         #[command(flatten)]
         at: At,
-        /// Only in this room; everywhere when absent
+        /// Only in this room; without it, everywhere
         #[arg(long, value_name = "TOKEN")]
         room: Option<String>,
-        /// End by itself after a span: 15m, 12h, 7d
+        /// End after a time: 15m, 12h, 7d
         #[arg(long = "for", value_name = "SPAN", value_parser = span)]
         seconds: Option<f64>,
-        /// Count identities first seen within this span before now as new, too
+        /// Also treat identities first seen within this time before now as new
         #[arg(long, value_name = "SPAN", value_parser = span)]
         reach_back: Option<f64>,
     },
-    /// Delete what accounts first seen since a time wrote: posts, reactions, files and direct messages
+    /// Delete posts, reactions, files and direct messages of all accounts first seen since a time
     Sweep {
         #[command(flatten)]
         at: At,
-        /// First seen from this time on: a span before now (15m, 2h) or a time (2026-11-29T18:00:00Z)
+        /// First seen from this time on: a length before now (15m, 2h) or a time (2026-11-29T18:00:00Z)
         #[arg(long, value_name = "TIME", value_parser = moment)]
         since: f64,
-        /// First seen before this time; now when absent
+        /// First seen before this time; without it, now
         #[arg(long, value_name = "TIME", value_parser = moment)]
         until: Option<f64>,
-        /// Only in this room, and no direct messages; everywhere when absent
+        /// Only in this room, without direct messages; by default everywhere
         #[arg(long, value_name = "TOKEN")]
         room: Option<String>,
-        /// Ban these accounts too, from the server or from the room that is named
+        /// Ban these accounts too, from the server or from the room of --room
         #[arg(long)]
         ban: bool,
-        /// End the bans after a span: 12h, 7d
+        /// End the bans after a time: 12h, 7d
         #[arg(long = "for", value_name = "SPAN", value_parser = span, requires = "ban")]
         seconds: Option<f64>,
     },
-    /// Everybody may write again
+    /// Switch raid mode off: everybody may write again
     Off {
         #[command(flatten)]
         at: At,
-        /// In this room; the raid mode of the whole server when absent
+        /// In this room; without it, on the whole server
         #[arg(long, value_name = "TOKEN")]
         room: Option<String>,
     },
@@ -288,7 +292,7 @@ impl RaidCommand {
         clippy::unnecessary_wraps,
         reason = "every family of commands is asked the same way"
     )]
-    pub(crate) fn operation(&self) -> Asked<'_> {
+    pub(crate) fn operation(&self) -> ParsedOperation<'_> {
         Ok(match self {
             Self::Status(at) => (at, Operation::RaidList),
             Self::On {
@@ -331,7 +335,7 @@ impl RaidCommand {
 pub(crate) struct LogArgs {
     #[command(flatten)]
     pub(crate) at: At,
-    /// At most so many
+    /// Maximum number of results
     #[arg(long, default_value_t = 50)]
     limit: u32,
     /// Only of this room
@@ -341,7 +345,8 @@ pub(crate) struct LogArgs {
     /// server
     #[arg(long, value_name = "WHO")]
     actor: Option<String>,
-    /// Only about this session id or thing
+    /// Only entries by or about this person (a session id, a short id, `name:TEXT`), or about this object, such as the number
+    /// of a message
     #[arg(long)]
     target: Option<String>,
     #[command(flatten)]
@@ -366,14 +371,13 @@ impl LogArgs {
 pub(crate) struct UndoArgs {
     #[command(flatten)]
     pub(crate) at: At,
-    /// Numbers in the log, or ranges: 17 20-25; the latest that can be undone when nothing is said
+    /// Numbers in the log, or ranges: 17 20-25; without any, the latest entry that can be undone
     #[arg(value_name = "NUMBERS", value_parser = range)]
     ids: Vec<(i64, i64)>,
-    /// Everything this actor did: a person (a session id, a short id, a display name, the number of a message),
-    /// operator:NAME or server
+    /// All entries of this actor: a person (a session id, a short id, a display name, the number of a message), operator:NAME or server
     #[arg(long, value_name = "WHO")]
     actor: Option<String>,
-    /// Only what was done in this room
+    /// Only entries of this room
     #[arg(long, value_name = "TOKEN")]
     room: Option<String>,
     #[command(flatten)]

@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,34 +12,35 @@ use sogs_server::admin::{self, AdminError, InitOptions};
 use sogs_server::{App, Config, ConfigError, Running, Server, StartError};
 use tokio::sync::watch;
 
-use super::logging;
-use crate::context::Context;
+use super::{logging, reload::reload, successor};
+use crate::context::{Context, LogFormat};
 use crate::exit::{Done, Exit, Failure};
 use crate::output;
 use ackpost_platform::service::{self, ServiceManager, Signal, Signals};
 
-/// How long a start that takes over a listening socket waits for the process before it to let go of the database.
+/// Maximum time that a start which takes over a listening socket waits for the previous process to release the
+/// database.
 const TAKEOVER: Duration = Duration::from_secs(40);
-/// How long any other start waits: an administrative command may hold the database for a moment, a server that
-/// runs stays.
+/// Maximum wait of any other start: an administrative command may hold the database for a moment, a running server
+/// keeps it.
 const MOMENT: Duration = Duration::from_millis(1500);
-/// How long the store may say nothing before the process counts as stuck.
+/// Time without a sign from the store after which the process counts as stuck.
 const SILENCE: Duration = Duration::from_secs(20);
-/// How long the end of a server may take: open requests, then the last writes.
+/// Maximum time for the end of a server: open requests, then the last writes.
 const LONGEST_END: Duration = Duration::from_secs(40);
 
 /// Words of `server init`.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
-    /// Folder to make the server in
+    /// Folder for the new server
     dir: PathBuf,
-    /// Public address, for join links: https://sogs.example
+    /// Public address for join links, such as https://sogs.example
     #[arg(long, value_name = "URL")]
     base_url: Option<String>,
     /// Address and port to listen on
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     listen: Option<SocketAddr>,
-    /// Database: sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME
+    /// Database: sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME [default: $ACKPOST_DATABASE, else a file in the folder]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
 }
@@ -56,7 +56,7 @@ pub(crate) struct RunArgs {
     listen: Option<Listen>,
 }
 
-/// Where to listen.
+/// Address to listen on, or a socket on standard input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Listen {
     At(SocketAddr),
@@ -70,9 +70,9 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         text.to_owned()
     };
     text.to_socket_addrs()
-        .map_err(|error| format!("'{text}' is no address and port: {error}"))?
+        .map_err(|error| format!("`{text}` is not an address and port: {error}"))?
         .next()
-        .ok_or_else(|| format!("'{text}' names no address"))
+        .ok_or_else(|| format!("`{text}` has no address"))
 }
 
 fn listen(text: &str) -> Result<Listen, String> {
@@ -89,10 +89,16 @@ pub(super) fn failure(error: AdminError) -> Failure {
 
 /// `ackpost server init`
 pub(crate) fn init(args: &InitArgs, context: Context) -> Done {
+    // Everybody on the machine can read a command line; a URL in the environment keeps its password to the account.
+    let database = args.database.clone().or_else(|| {
+        std::env::var("ACKPOST_DATABASE")
+            .ok()
+            .filter(|url| !url.is_empty())
+    });
     let options = InitOptions {
         base_url: args.base_url.clone(),
         listen: args.listen,
-        database: args.database.clone(),
+        database,
     };
     let made = context
         .runtime()
@@ -107,7 +113,7 @@ pub(crate) fn init(args: &InitArgs, context: Context) -> Done {
     }
     output::line(&format!("configuration  {}", made.config.display()));
     output::line(&format!(
-        "key            {} (keep a copy: without it every join link breaks)",
+        "key            {} (keep a copy: all join links depend on it)",
         made.key_file.display()
     ));
     output::line(&format!("public key     {}", made.public_key));
@@ -137,6 +143,7 @@ pub(crate) fn run(args: &RunArgs, context: Context) -> Done {
         Some(Listen::Stdin) => handed = Some(socket_of_stdin()?),
         None => {}
     }
+    config.log.json |= context.log_format == LogFormat::Json;
     let level = logging::start(&config, context.verbosity)
         .map_err(|error| Failure::usage(error, "write error, warn, info, debug or trace"))?;
     if let Some((cause, remedy)) = super::config::open_to_others(&config.key_path()) {
@@ -150,7 +157,7 @@ pub(crate) fn run(args: &RunArgs, context: Context) -> Done {
         .block_on(serve(config, handed, level, context))
 }
 
-/// The listening socket that whoever started this process gave as standard input.
+/// The listening socket that the parent process gave as standard input.
 fn socket_of_stdin() -> Result<TcpListener, Failure> {
     let remedy = "start it from a service manager with StandardInput=socket, or name an address";
     let socket = std::io::stdin()
@@ -160,14 +167,14 @@ fn socket_of_stdin() -> Result<TcpListener, Failure> {
     let listener = TcpListener::from(socket);
     listener
         .local_addr()
-        .map_err(|_| Failure::new("standard input is no listening socket", remedy))?;
+        .map_err(|_| Failure::new("standard input is not a listening socket", remedy))?;
     Ok(listener)
 }
 
 async fn serve(config: Config, handed: Option<TcpListener>, level: logging::Level, context: Context) -> Done {
     let system = |error: std::io::Error| Failure::new(error.to_string(), "check the limits of the system");
     let mut signals = Signals::new().map_err(system)?;
-    let mut successor =
+    let mut next =
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined2()).map_err(system)?;
     let manager = ServiceManager::from_env();
     // A handed-over socket, or one that two processes may share, means that this process follows another one.
@@ -180,7 +187,7 @@ async fn serve(config: Config, handed: Option<TcpListener>, level: logging::Leve
         Some(listener) => listener,
         None => bind(&config).await?,
     };
-    // Whoever comes next gets this one: the queue of connections that wait is never without a reader.
+    // The next process gets this socket: the queue of waiting connections is never without a reader.
     let spare = listener.try_clone().map_err(system)?;
     let Some(running) = start(config, listener, patience, &mut signals).await? else {
         return Ok(Exit::Success);
@@ -189,6 +196,7 @@ async fn serve(config: Config, handed: Option<TcpListener>, level: logging::Leve
     running
         .app()
         .on_log_level(move |text, dry_run| level.follow(text, verbosity, dry_run));
+    successor::tell_predecessor();
     announce(&running, context);
     manager.ready(&format!("serving {}", running.url()));
     let (stop, stopped) = watch::channel(false);
@@ -208,12 +216,9 @@ async fn serve(config: Config, handed: Option<TcpListener>, level: logging::Leve
                 Signal::Stop => break,
                 Signal::Reload => reload(&running).await,
             },
-            _ = successor.recv() => match spawn_successor(&running, &spare) {
-                Ok(child) => {
-                    tracing::info!(child, "a successor takes over the listening socket");
-                    break;
-                }
-                Err(error) => tracing::error!(%error, "no successor could be started; serving on"),
+            _ = next.recv() => match successor::hand_over(&running, &spare, &mut signals).await {
+                Ok(()) => break,
+                Err(cause) => tracing::error!(%cause, "the successor cannot start; this process continues"),
             },
         }
     }
@@ -288,7 +293,7 @@ async fn somebody_serves(config: &Config) -> bool {
     let answer = admin::ask(&config.dir, &request);
     matches!(
         tokio::time::timeout(MOMENT, answer).await,
-        Ok(Ok(admin::Asked::Answered(_)))
+        Ok(Ok(admin::SocketReply::Answered(_)))
     )
 }
 
@@ -320,7 +325,8 @@ async fn start(
                     return Err(in_use(&config));
                 }
                 if !std::mem::replace(&mut told, true) {
-                    tracing::info!("waiting until another process lets go of the database");
+                    successor::tell_predecessor();
+                    tracing::info!("waiting for another process to release the database");
                 }
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(20)) => {}
@@ -358,23 +364,4 @@ fn announce(running: &Running, context: Context) {
         output::line(&format!("serving {} at {url}", running.url()));
         output::line(&format!("public key {key}"));
     }
-}
-
-async fn reload(running: &Running) {
-    match admin::reload(running.app()).await {
-        Ok(lines) => tracing::info!(changes = lines.len(), "the configuration was read again"),
-        Err(error) => tracing::error!(cause = %error, "the configuration stays as it was"),
-    }
-}
-
-/// Starts this program again with the listening socket as its standard input.
-fn spawn_successor(running: &Running, spare: &TcpListener) -> std::io::Result<u32> {
-    let program = std::env::current_exe()?;
-    let socket = spare.try_clone()?;
-    let child = std::process::Command::new(program)
-        .args(["server", "run", "--listen", "stdin"])
-        .arg(&running.app().config().dir)
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(socket)))
-        .spawn()?;
-    Ok(child.id())
 }

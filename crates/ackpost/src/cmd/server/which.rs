@@ -1,54 +1,16 @@
-//! Which people, messages and times a command means: several ids or a file of them, ranges of numbers, `--since`.
-
-use std::path::PathBuf;
+//! Selection of messages and times for a command: ranges of numbers, `--since`.
 
 use clap::Args;
 
 use super::span;
-use crate::exit::Failure;
-
-/// The largest file of ids, bytes.
-const IDS_FILE_BYTES: u64 = 1 << 20;
-
-/// One or several people.
-#[derive(Debug, Args)]
-pub(crate) struct PeopleArgs {
-    /// People: session ids (05…, 15…, 25…), short ids (15e5…b6fe), display names, or numbers of their messages
-    #[arg(value_name = "WHO", required_unless_present = "file")]
-    who: Vec<String>,
-    /// Read more people from a file, one a line; `#` begins a comment
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
-}
-
-impl PeopleArgs {
-    /// One a line, as an operation takes them.
-    pub(crate) fn text(&self) -> Result<String, Failure> {
-        let mut text = self.who.join("\n");
-        if let Some(path) = &self.file {
-            let cannot = |error: String| {
-                Failure::new(
-                    format!("cannot read {}: {error}", path.display()),
-                    "check the path; the file is text with one id a line, at most 1 MiB",
-                )
-            };
-            let bytes = ackpost_platform::read_limited(path, IDS_FILE_BYTES)
-                .map_err(|error| cannot(error.to_string()))?;
-            let more = String::from_utf8(bytes).map_err(|error| cannot(error.to_string()))?;
-            text.push('\n');
-            text.push_str(&more);
-        }
-        Ok(text)
-    }
-}
 
 /// A span of time.
 #[derive(Debug, Args)]
 pub(crate) struct WhenArgs {
-    /// From this time on: a span before now (90s, 15m, 12h, 7d) or a time (2026-11-29T18:00:00Z)
+    /// From this time on: a length before now (90s, 15m, 12h, 7d) or a time (2026-11-29T18:00:00Z)
     #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     pub(crate) since: Option<f64>,
-    /// Before this time, written in the same way
+    /// Before this time, in the same form
     #[arg(long, value_name = "TIME", value_parser = moment, allow_hyphen_values = true)]
     pub(crate) until: Option<f64>,
 }

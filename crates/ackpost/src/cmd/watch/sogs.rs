@@ -16,7 +16,7 @@ use crate::exit::Failure;
 /// The longest pause between two attempts to reach a server for the first time.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
-/// How to follow.
+/// Options for following rooms.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options {
     pub(super) backlog: u32,
@@ -27,7 +27,7 @@ pub(super) struct Options {
 pub(super) struct Source {
     server: Server,
     options: PollOptions,
-    /// The places of before, by server and account: which account it is, the server may have to say first.
+    /// The earlier places, by server and account. The account may be known only after the server has answered.
     places: Map<String, Value>,
 }
 
@@ -63,7 +63,16 @@ impl Source {
                     self.name(&mut value);
                     let text = Some(text);
                     let mark = None;
-                    if sender.send(Seen { value, text, mark }).await.is_err() {
+                    if sender
+                        .send(Seen {
+                            value,
+                            text,
+                            mark,
+                            printed: None,
+                        })
+                        .await
+                        .is_err()
+                    {
                         return None;
                     }
                     tokio::time::sleep(retry_in).await;
@@ -81,14 +90,14 @@ impl Source {
             Some(Err(error)) => {
                 return Some(Failure::new(
                     format!("the cursor file is damaged: {error}"),
-                    "remove it to begin anew",
+                    "remove it to start again",
                 ));
             }
         };
         self.follow(key, me, cursor, sender).await
     }
 
-    /// Which service and server an event is of.
+    /// Adds the service and the server of an event.
     fn name(&self, value: &mut Value) {
         value["service"] = "sogs".into();
         value["source"] = self.server.base_url().into();
@@ -102,8 +111,23 @@ impl Source {
 
     async fn follow(self, key: String, me: Option<SessionId>, cursor: Cursor, sender: Sender<Seen>) -> Ended {
         let mut poll = self.server.poll(self.options.clone(), cursor);
+        let caught_up = poll.caught_up();
+        tokio::pin!(caught_up);
+        let mut present = false;
         loop {
-            let event = match poll.next().await {
+            let event = tokio::select! {
+                event = poll.next() => event,
+                () = &mut caught_up, if !present => {
+                    present = true;
+                    // The place in a quiet room comes without an event.
+                    let place = serde_json::to_value(poll.cursor()).expect("a cursor has a JSON form");
+                    if sender.send(Seen::place(key.clone(), place)).await.is_err() {
+                        return None;
+                    }
+                    continue;
+                }
+            };
+            let event = match event {
                 Ok(event) => event,
                 Err(error) => return Some(failed(error)),
             };
@@ -114,6 +138,7 @@ impl Source {
                 value,
                 text: Some(text),
                 mark: Some((key.clone(), place)),
+                printed: None,
             };
             if sender.send(seen).await.is_err() {
                 return None;
@@ -176,7 +201,7 @@ fn describe(event: &Event, me: Option<SessionId>) -> (Value, String) {
     }
 }
 
-/// Describes what can or cannot be read now.
+/// Describes the rooms that can or cannot be read now.
 fn describe_access(event: &Event) -> (Value, String) {
     let in_room = |room: &RoomToken, text: String| format!("[{room}] {text}");
     match event {
@@ -195,6 +220,13 @@ fn describe_access(event: &Event) -> (Value, String) {
         Event::RoomBack { room } => (
             json!({ "event": "room_back", "room": room }),
             in_room(room, "can be read again".to_owned()),
+        ),
+        Event::Gap { room } => (
+            json!({ "event": "gap", "room": room }),
+            in_room(
+                room,
+                "the community was restored from a backup: messages may be missing".to_owned(),
+            ),
         ),
         Event::InboxLost { error } => {
             let value = json!({

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ackpost_notify::service::XmppAccess;
+use ackpost_notify::service::XmppParts;
 use ackpost_xmpp::{
-    Account, ArchivePlace, Event, Jid, Received, RoomTarget, Session, SessionOptions, XmppError,
+    Account, ArchivePlace, Departure, Event, Jid, Received, RoomTarget, Session, SessionOptions, XmppError,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -24,12 +24,12 @@ pub(super) struct Source {
     account: Account,
     rooms: Vec<RoomTarget>,
     key: String,
-    /// Last seen id by archive.
+    /// Last seen id by archive, or since when an archive is followed in which nothing was seen.
     places: Map<String, Value>,
 }
 
 impl Source {
-    pub(super) fn new(access: XmppAccess, cursors: &Cursors) -> Self {
+    pub(super) fn new(access: XmppParts, cursors: &Cursors) -> Self {
         let key = access.account.jid().to_bare().to_string();
         let places = cursors
             .get(&key)
@@ -44,11 +44,23 @@ impl Source {
         }
     }
 
-    /// Until the session ends for good, or the stop is said; then it leaves in order.
+    /// Runs until the session ends permanently or the stop is requested; then it leaves in order.
     pub(super) async fn run(mut self, sender: mpsc::Sender<Seen>, mut stop: watch::Receiver<bool>) -> Ended {
         let mut options = SessionOptions::receiving(self.rooms.clone());
-        options.catch_up = std::iter::once(self.account.jid().to_bare())
+        let archives: Vec<Jid> = std::iter::once(self.account.jid().to_bare())
             .chain(self.rooms.iter().map(|room| room.room.to_bare()))
+            .collect();
+        options.catch_up_since = archives
+            .iter()
+            .filter_map(|archive| {
+                let since = self.places.get(&archive.to_string())?.get("since")?.as_str()?;
+                Some((archive.clone(), since.to_owned()))
+            })
+            .collect();
+        let began = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        options.catch_up = archives
+            .iter()
+            .cloned()
             .map(|archive| {
                 let id = self
                     .places
@@ -85,6 +97,15 @@ impl Source {
                 _ = stop.wait_for(|stop| *stop) => return None,
             }
         };
+        // An archive in which nothing is written during this run has no other place to go on from.
+        for archive in &archives {
+            self.places
+                .entry(archive.to_string())
+                .or_insert_with(|| json!({ "since": began }));
+        }
+        let place = Seen::place(self.key.clone(), Value::Object(self.places.clone()));
+        // If nobody prints any more, the loop ends in order.
+        let _ = sender.send(place).await;
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
@@ -116,7 +137,12 @@ impl Source {
             self.places.insert(place.by.to_string(), place.id.into());
             (self.key.clone(), Value::Object(self.places.clone()))
         });
-        Seen { value, text, mark }
+        Seen {
+            value,
+            text,
+            mark,
+            printed: None,
+        }
     }
 }
 
@@ -124,7 +150,7 @@ fn failed(account: &str, error: &XmppError) -> Failure {
     Failure::new(format!("{account}: {error}"), error.remedy())
 }
 
-/// For programs, for people, and where it stands in an archive.
+/// An event for programs, for people, and its place in an archive.
 #[expect(clippy::too_many_lines, reason = "one arm for each event")]
 fn describe(event: &Event) -> (Value, Option<String>, Option<ArchivePlace>) {
     match event {
@@ -163,16 +189,49 @@ fn describe(event: &Event) -> (Value, Option<String>, Option<ArchivePlace>) {
             role,
             present,
             own,
+            occupant_id,
+            departure,
         } => (
             json!({
                 "event": "presence", "room": room.to_string(), "name": nick, "from": jid.as_ref().map(Jid::to_string),
-                "affiliation": affiliation, "role": role, "present": present, "own": own,
+                "affiliation": affiliation, "role": role, "present": present, "own": own, "occupant_id": occupant_id,
+                "departure": departure.as_ref().map(departure_word),
             }),
             Some(format!(
                 "[{room}] {} {}",
                 show::safe(nick),
-                if *present { "is here" } else { "left" }
+                match departure {
+                    Some(departure) => departure_text(departure),
+                    None if *present => "is here".to_owned(),
+                    None => "left".to_owned(),
+                }
             )),
+            None,
+        ),
+        Event::RoomLost { room, reason } => (
+            json!({
+                "event": "room_lost", "room": room.to_string(), "reason": reason.to_string(), "remedy": reason.remedy(),
+            }),
+            Some(format!("[{room}] {}", show::safe(&reason.to_string()))),
+            None,
+        ),
+        Event::Retracted(retraction) => (
+            json!({
+                "event": "retracted", "from": retraction.from.to_string(), "id": retraction.id,
+                "in_room": retraction.room, "own": retraction.own, "occupant_id": retraction.occupant_id,
+                "by_moderator": retraction.moderated.is_some(),
+                "reason": retraction.moderated.as_ref().and_then(|moderated| moderated.reason.as_deref()),
+            }),
+            Some(format!(
+                "{} took back {}",
+                show::safe(&retraction.from.to_string()),
+                show::safe(&retraction.id)
+            )),
+            retraction.archive.clone(),
+        ),
+        Event::CaughtUp { archive } => (
+            json!({ "event": "caught_up", "room": archive.to_string() }),
+            None,
             None,
         ),
         Event::Receipt { from, id } => (
@@ -189,9 +248,16 @@ fn describe(event: &Event) -> (Value, Option<String>, Option<ArchivePlace>) {
             to,
             emoji,
             room,
+            own,
+            occupant_id,
+            stamp,
             archive,
+            ..
         } => (
-            json!({ "event": "reactions", "from": from.to_string(), "id": to, "emoji": emoji, "in_room": room }),
+            json!({
+                "event": "reactions", "time": stamp.clone().unwrap_or_else(|| format!("{:.3}", Timestamp::now())), "from": from.to_string(), "id": to, "emoji": emoji, "in_room": room, "own": own,
+                "occupant_id": occupant_id,
+            }),
             Some(format!(
                 "{} reacts to {}: {}",
                 show::safe(&from.to_string()),
@@ -200,22 +266,96 @@ fn describe(event: &Event) -> (Value, Option<String>, Option<ArchivePlace>) {
             )),
             archive.clone(),
         ),
+        Event::Undecryptable {
+            from,
+            room,
+            id,
+            device,
+            reason,
+            remedy,
+            repaired,
+            archive,
+        } => (
+            json!({
+                "event": "undecryptable", "from": from.to_string(), "in_room": room, "id": id, "device": device,
+                "reason": reason, "remedy": remedy, "repaired": repaired,
+            }),
+            Some(format!(
+                "{}  cannot be decrypted: {}",
+                show::safe(&from.to_string()),
+                show::safe(reason)
+            )),
+            archive.clone(),
+        ),
+        Event::NewKey {
+            owner,
+            device,
+            fingerprint,
+            changed,
+        } => (
+            json!({
+                "event": "new_key", "from": owner.to_string(), "device": device, "fingerprint": fingerprint,
+                "changed": changed,
+            }),
+            Some(format!(
+                "{} key of device {device} of {}: {}",
+                if *changed { "changed" } else { "new" },
+                show::safe(&owner.to_string()),
+                ackpost_xmpp::omemo::grouped(fingerprint)
+            )),
+            None,
+        ),
         Event::Gap { archive } => (
             json!({ "event": "gap", "room": archive.to_string() }),
             Some(format!(
-                "the archive of {archive} does not reach back to where we were: messages may be missing"
+                "the archive of {archive} does not reach back far enough: messages may be missing"
             )),
             None,
         ),
         Event::Lagged(count) => (
             json!({ "event": "lagged", "count": count }),
             Some(format!(
-                "dropped, because it was not taken in time: {}",
+                "dropped, because it was not read in time: {}",
                 output::count(*count, "event")
             )),
             None,
         ),
         _ => (json!({ "event": "other" }), None, None),
+    }
+}
+
+/// Returns the kind of a departure, as a word for programs.
+fn departure_word(departure: &Departure) -> &'static str {
+    match departure {
+        Departure::Kicked { .. } => "kicked",
+        Departure::Banned { .. } => "banned",
+        Departure::Renamed { .. } => "renamed",
+        Departure::NotMember => "not-member",
+        Departure::Broken => "broken",
+        Departure::Destroyed => "destroyed",
+        _ => "other",
+    }
+}
+
+fn departure_text(departure: &Departure) -> String {
+    let why = |what: &str, by: &Option<String>, reason: &Option<String>| {
+        let mut text = what.to_owned();
+        if let Some(by) = by {
+            text.push_str(&format!(" by {}", show::safe(by)));
+        }
+        if let Some(reason) = reason {
+            text.push_str(&format!(": {}", show::safe(reason)));
+        }
+        text
+    };
+    match departure {
+        Departure::Kicked { by, reason } => why("was kicked", by, reason),
+        Departure::Banned { by, reason } => why("was banned", by, reason),
+        Departure::Renamed { to } => format!("is now {}", show::safe(to)),
+        Departure::NotMember => "left: not a member any more".to_owned(),
+        Departure::Broken => "left: the connection broke".to_owned(),
+        Departure::Destroyed => "left: the room was removed".to_owned(),
+        _ => "left".to_owned(),
     }
 }
 
@@ -245,6 +385,13 @@ fn received(event: &str, message: &Received) -> (Value, Option<String>, Option<A
         "files": message.files,
         "replaces": message.replaces,
         "own": message.own,
+        "occupant_id": message.occupant_id,
+        "reply_to": message.reply.as_ref().map(|reply| &reply.id),
+        "encrypted": message.encryption.as_ref().map(|encryption| json!({
+            "device": encryption.device,
+            "fingerprint": encryption.fingerprint,
+            "verified": encryption.verified,
+        })),
     });
     let who = show::safe(&from.map(Jid::to_string).unwrap_or_default());
     let mut text = match event {

@@ -15,7 +15,7 @@ pub const MAX_STORE_ANSWER_LEN_BYTES: usize = 1024 * 1024;
 /// Most nodes in one answer. A swarm of 2026 has about ten.
 pub const MAX_PEERS: usize = 1024;
 
-/// The answer to a store call, as it was read. [`StoreAnswer::check`] says what it is worth.
+/// The answer to a store call, not yet verified; see [`StoreAnswer::check`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreAnswer {
     peers: Vec<([u8; 32], Peer)>,
@@ -65,7 +65,7 @@ impl Receipt {
         &self.node
     }
 
-    /// The message.
+    /// Returns the hash of the message.
     pub fn hash(&self) -> MessageHash {
         self.hash
     }
@@ -75,18 +75,18 @@ impl Receipt {
         &self.signature
     }
 
-    /// When the node says that the message disappears, milliseconds since 1970. Not signed.
+    /// Time at which the message disappears according to the node, milliseconds since 1970. Not signed.
     pub fn expiry_ms(&self) -> Option<u64> {
         self.expiry_ms
     }
 
-    /// Whether the node says that it had the message before. Not signed.
+    /// Returns true if the node claims that it had the message before. Not signed.
     pub fn already(&self) -> bool {
         self.already
     }
 }
 
-/// Why there is no receipt of a node.
+/// Reason why a node's receipt is missing or not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptFault {
@@ -113,7 +113,7 @@ pub enum ReceiptFault {
     Unreadable,
 }
 
-/// What an answer is worth.
+/// Result of the check of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipts {
     /// One verified receipt for each node of the swarm that gave one.
@@ -123,7 +123,7 @@ pub struct Receipts {
 }
 
 impl StoreAnswer {
-    /// Reads the answer. An entry that cannot be read costs itself alone.
+    /// Reads the answer. Unreadable entries do not affect the others.
     pub fn from_json(text: &str) -> Result<Self, StorageError> {
         #[derive(Deserialize)]
         struct Answer {
@@ -134,7 +134,7 @@ impl StoreAnswer {
             return Err(StorageError::Malformed("it is longer than 1 MiB"));
         }
         let answer: Answer =
-            serde_json::from_str(text).map_err(|_| StorageError::Malformed("it names no swarm"))?;
+            serde_json::from_str(text).map_err(|_| StorageError::Malformed("it has no swarm"))?;
         if answer.swarm.len() > MAX_PEERS {
             return Err(StorageError::Malformed("it has more than 1024 nodes"));
         }
@@ -159,7 +159,7 @@ impl StoreAnswer {
         self.time_ms
     }
 
-    /// How many entries were not under a node's key, or under one that had an entry already.
+    /// Number of entries whose key was not a node's key, or one that had an entry already.
     pub fn unreadable(&self) -> usize {
         self.unreadable
     }

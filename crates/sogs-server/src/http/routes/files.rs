@@ -14,21 +14,19 @@ use crate::arrivals::Sender;
 use crate::cache::{Room, User};
 use crate::contents::{ContentError, SpoolError};
 use crate::guard::Newcomer;
+use crate::http::context::{HandlerResult, RequestContext, visible_room};
 use crate::http::reply::{Refusal, Reply, ReplyBody};
 use crate::http::request::Body;
-use crate::http::route::{Answer, RequestContext, visible_room};
 use crate::model::permission::Rights;
 use crate::store::cases::CaseKind;
 use crate::store::{FileRow, Id, NewFile};
 
-/// What stays as it is in a file name of a header.
+/// Characters that are not escaped in a file name of a header.
 pub(crate) const NAME: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'.')
     .remove(b'-')
     .remove(b'~');
-/// Seconds that an upload waits on the reference server.
-const FORMER_WAIT: f64 = 3600.0;
 /// Longest file name kept, in code points.
 const MAX_NAME: usize = 255;
 
@@ -93,7 +91,7 @@ pub(crate) fn clean(name: &str) -> Option<String> {
     (!matches!(name.as_str(), "" | "." | "..")).then_some(name)
 }
 
-/// Why a file cannot be stored now.
+/// Refusal if a file cannot be stored now.
 pub(crate) fn disk(error: &std::io::Error) -> Refusal {
     Refusal::from(ContentError::Disk(std::io::Error::new(
         error.kind(),
@@ -113,8 +111,8 @@ impl From<SpoolError> for Refusal {
     }
 }
 
-/// Returns the room of an upload and the largest file it takes, in bytes. `user` is whoever uploads, or claims to:
-/// somebody whom this server has not seen yet is taken for a new member.
+/// Returns the room of an upload and the largest file it takes, in bytes. `user` is the person who uploads, or claims
+/// to; an unknown person counts as a new member.
 pub(crate) async fn may_upload(
     app: &App,
     token: &str,
@@ -147,7 +145,7 @@ pub(crate) fn too_large(limit: u64) -> Refusal {
 }
 
 /// `POST /room/T/file`
-pub(crate) async fn upload(cx: &RequestContext<'_>, token: &str) -> Answer {
+pub(crate) async fn upload(cx: &RequestContext<'_>, token: &str) -> HandlerResult {
     let (room, rights) = cx.room(token).await?;
     cx.user()?;
     if !rights.upload {
@@ -239,19 +237,11 @@ fn imf_date(time: SystemTime) -> String {
     )
 }
 
-/// Whether a file that is attached to nothing lives longer than an upload waits to be attached. Such files come from
-/// an import: the old API of the former server did not note which message they belong to.
-fn is_of_former_server(cx: &RequestContext<'_>, file: &FileRow) -> bool {
-    let waits = cx.app.config().files.unattached_seconds.max(FORMER_WAIT);
-    file.expiry
-        .is_none_or(|expiry| expiry - file.uploaded > waits + 1.0)
-}
-
 /// Returns a file of a room that this caller may fetch, or 404.
 ///
 /// A file is as visible as the message it is attached to: whispers and hidden messages keep theirs, and a deleted
-/// message has none. A file that waits to be attached is fetched by its uploader alone. The picture of a room is
-/// public. Moderators also fetch the files of hidden messages, which they decide about.
+/// message has none. A file that waits to be attached is fetched by its uploader alone. Files of a former server
+/// that hang on no message and the picture of a room are public. Moderators also fetch the files of hidden messages, which they decide about.
 pub(crate) async fn visible_file(
     cx: &RequestContext<'_>,
     room: &Room,
@@ -270,7 +260,7 @@ pub(crate) async fn visible_file(
     }
     let caller = cx.caller.as_ref().map(|user| user.row.id);
     let is_visible = match file.message_id {
-        None => (caller.is_some() && caller == file.uploader_id) || is_of_former_server(cx, &file),
+        None => (caller.is_some() && caller == file.uploader_id) || file.imported == Some(true),
         Some(message_id) => match cx.app.store.message_view(room.id(), message_id).await? {
             Some(message) => {
                 let viewer = Viewer::new(cx.caller.as_deref(), rights);
@@ -309,7 +299,7 @@ async fn file_of_notice(cx: &RequestContext<'_>, file_id: Id) -> Result<Option<F
 }
 
 /// `GET /room/T/file/ID[/anything]`
-pub(crate) async fn download(cx: &RequestContext<'_>, token: &str, file_id: Id) -> Answer {
+pub(crate) async fn download(cx: &RequestContext<'_>, token: &str, file_id: Id) -> HandlerResult {
     let (room, rights) = cx.readable(token).await?;
     let file = visible_file(cx, &room, &rights, file_id).await?;
     let size = u64::try_from(file.size).unwrap_or(0);

@@ -3,8 +3,8 @@
 use http::StatusCode;
 use serde_json::json;
 
+use crate::http::context::RequestContext;
 use crate::http::reply::Reply;
-use crate::http::route::RequestContext;
 
 /// `GET /capabilities[?required=a,b]`
 pub(crate) fn capabilities(cx: &RequestContext<'_>) -> Reply {

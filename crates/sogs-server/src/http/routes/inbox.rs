@@ -9,9 +9,9 @@ use session_protocol::SessionId;
 use session_protocol::encoding::{b64, from_b64};
 
 use crate::cache::User;
-use crate::guard::DmFacts;
+use crate::guard::{DmFacts, MANY_DMS};
+use crate::http::context::{HandlerResult, RequestContext};
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, RequestContext};
 use crate::store::{Id, InboxRow, Mailbox, NewDm};
 
 /// The caller, who must use a blinded id.
@@ -39,7 +39,7 @@ fn describe(row: &InboxRow) -> Value {
 }
 
 /// `GET /inbox`, `/outbox`, and both with `/since/ID`
-pub(crate) async fn list(cx: &RequestContext<'_>, received: bool, since: Option<Id>) -> Answer {
+pub(crate) async fn list(cx: &RequestContext<'_>, received: bool, since: Option<Id>) -> HandlerResult {
     let user_id = blinded(cx)?.row.id;
     let limit = cx.req.int_param("limit", 100, 1, 256)?;
     let mailbox = if received { Mailbox::Inbox } else { Mailbox::Outbox };
@@ -55,14 +55,14 @@ pub(crate) async fn list(cx: &RequestContext<'_>, received: bool, since: Option<
 }
 
 /// `DELETE /inbox`
-pub(crate) async fn empty(cx: &RequestContext<'_>) -> Answer {
+pub(crate) async fn empty(cx: &RequestContext<'_>) -> HandlerResult {
     let user_id = blinded(cx)?.row.id;
     let deleted = cx.app.store.delete_dms(user_id).await?;
     Ok(Reply::json(&json!({ "deleted": deleted })))
 }
 
 /// `POST /inbox/SID`
-pub(crate) async fn send(cx: &RequestContext<'_>, to: &SessionId) -> Answer {
+pub(crate) async fn send(cx: &RequestContext<'_>, to: &SessionId) -> HandlerResult {
     blinded(cx)?;
     if !to.is_blinded() {
         return Err(Refusal::not_found());
@@ -91,8 +91,8 @@ pub(crate) async fn send(cx: &RequestContext<'_>, to: &SessionId) -> Answer {
             cx.app, &sender, &name, &message, cx.now,
         ))
         .await?;
-        // The letter counts for the limit; its text names the sender's account, and nobody needs it any more.
-        return store(cx, &sender, &recipient, Vec::new()).await;
+        // The message counts for the limit; its text names the sender's account, and nobody needs it any more.
+        return store(cx, &sender, &recipient, Vec::new(), None).await;
     }
     let facts = DmFacts {
         user_id: sender.row.id,
@@ -106,10 +106,17 @@ pub(crate) async fn send(cx: &RequestContext<'_>, to: &SessionId) -> Answer {
     if let Some((status, text)) = cx.app.guard.before_dm(facts).await? {
         return Err(Refusal::text(status, text));
     }
-    store(cx, &sender, &recipient, message).await
+    let limit = cx.app.guard.dms_per_hour(facts.moderator);
+    store(cx, &sender, &recipient, message, limit).await
 }
 
-async fn store(cx: &RequestContext<'_>, sender: &User, recipient: &User, message: Vec<u8>) -> Answer {
+async fn store(
+    cx: &RequestContext<'_>,
+    sender: &User,
+    recipient: &User,
+    message: Vec<u8>,
+    per_hour: Option<u32>,
+) -> HandlerResult {
     let config = cx.app.config();
     let expiry = cx.now + config.direct_messages.expiry_days * 86_400.0;
     let new = NewDm {
@@ -121,7 +128,16 @@ async fn store(cx: &RequestContext<'_>, sender: &User, recipient: &User, message
         now: cx.now,
         expiry,
     };
-    let id = cx.app.store.add_dm(new).await?;
+    let id = match per_hour {
+        None => cx.app.store.add_dm(new).await?,
+        // Counted again where it is stored: many requests at once do not pass together.
+        Some(limit) => cx
+            .app
+            .store
+            .add_dm_within(new, cx.now - 3600.0, i64::from(limit))
+            .await?
+            .ok_or_else(|| Refusal::text(429, MANY_DMS))?,
+    };
     Ok(Reply::json(&json!({
         "expires_at": expiry,
         "id": id,

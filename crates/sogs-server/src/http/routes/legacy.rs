@@ -1,4 +1,4 @@
-//! What is left of the API before version 4: a room directory that old link previews and directories still read.
+//! Rest of the API before version 4: a room directory that old link previews and directories still read.
 //!
 //! Posting and moderating through it needed tokens that were encrypted to an account id. Servers that insist on
 //! blinded ids cannot serve that, and no current client asks for it.
@@ -11,9 +11,9 @@ use session_protocol::encoding::b64;
 
 use crate::cache::Room;
 use crate::contents::ContentError;
+use crate::http::context::{HandlerResult, RequestContext};
 use crate::http::memory::SMALL_ANSWER;
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, RequestContext};
 
 fn describe(room: &Room) -> Value {
     let row = &room.full.room;
@@ -25,7 +25,7 @@ fn describe(room: &Room) -> Value {
 }
 
 /// Everything below `/legacy/`.
-pub(crate) async fn route(cx: &RequestContext<'_>, parts: &[&str], method: &Method) -> Answer {
+pub(crate) async fn route(cx: &RequestContext<'_>, parts: &[&str], method: &Method) -> HandlerResult {
     if *method != Method::GET {
         return Err(Refusal::not_found());
     }

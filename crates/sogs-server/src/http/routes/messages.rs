@@ -14,11 +14,11 @@ use session_protocol::padding::unpad;
 use super::{moderation, page, truthy};
 use crate::admin::acts;
 use crate::cache::{Room, User};
-use crate::guard::{Paced, PolicyDecision, PostFacts};
+use crate::guard::{Newcomer, Paced, PolicyDecision, PostFacts};
+use crate::http::context::{HandlerResult, RequestContext};
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, RequestContext};
 use crate::model::permission::Rights;
-use crate::moderation::{by_reply, whisper};
+use crate::moderation::{by_reply, has_command, whisper};
 use crate::plugin::PluginEvent;
 use crate::store::{Changed, Id, NewPost, Page, PostEdit, PostWindow, Posted};
 
@@ -32,7 +32,7 @@ fn named(cx: &RequestContext<'_>) -> Result<i64, Refusal> {
     cx.req.int_param("reactors", 4, 0, 20)
 }
 
-async fn list(cx: &RequestContext<'_>, token: &str, which: Page) -> Answer {
+async fn list(cx: &RequestContext<'_>, token: &str, which: Page) -> HandlerResult {
     let (room, rights) = cx.readable(token).await?;
     let limit = cx.req.int_param("limit", 100, 1, 256)?;
     let named = named(cx)?;
@@ -43,23 +43,23 @@ async fn list(cx: &RequestContext<'_>, token: &str, which: Page) -> Answer {
 }
 
 /// `GET /room/T/messages/recent`
-pub(crate) async fn recent(cx: &RequestContext<'_>, token: &str) -> Answer {
+pub(crate) async fn recent(cx: &RequestContext<'_>, token: &str) -> HandlerResult {
     list(cx, token, Page::Recent).await
 }
 
 /// `GET /room/T/messages/before/ID`
-pub(crate) async fn before(cx: &RequestContext<'_>, token: &str, id: Id) -> Answer {
+pub(crate) async fn before(cx: &RequestContext<'_>, token: &str, id: Id) -> HandlerResult {
     list(cx, token, Page::Before(id)).await
 }
 
 /// `GET /room/T/messages/since/SEQNO?t=r`
-pub(crate) async fn since(cx: &RequestContext<'_>, token: &str, seqno: i64) -> Answer {
+pub(crate) async fn since(cx: &RequestContext<'_>, token: &str, seqno: i64) -> HandlerResult {
     let with_reactions = cx.req.param("t").is_some_and(|kinds| kinds.contains('r'));
     list(cx, token, Page::Since(seqno, with_reactions)).await
 }
 
 /// `GET /room/T/message/ID`
-pub(crate) async fn single(cx: &RequestContext<'_>, token: &str, id: Id) -> Answer {
+pub(crate) async fn single(cx: &RequestContext<'_>, token: &str, id: Id) -> HandlerResult {
     let (room, rights) = cx.readable(token).await?;
     let named = named(cx)?;
     seen(cx, &room);
@@ -82,6 +82,8 @@ struct Content {
     unpadded: Bytes,
     signature: Bytes,
     files: Vec<Id>,
+    /// True if the text may hold the command that reports a message.
+    may_report: bool,
 }
 
 /// Most files of one message.
@@ -107,6 +109,7 @@ impl PostBody {
         let unpadded = data.slice(..unpad(&data).len());
         Ok(Content {
             data,
+            may_report: has_command(&unpadded),
             unpadded,
             signature,
             files,
@@ -127,7 +130,7 @@ async fn judge(
     content: &Content,
     edit: bool,
 ) -> Result<PolicyDecision, Refusal> {
-    // Moderators quote there what filters look for.
+    // Moderators quote the words there that filters look for.
     if room.is_for_moderators() {
         return check_size(cx, room, rights, content).map(|()| PolicyDecision::Accept);
     }
@@ -166,13 +169,13 @@ fn check_size(
     }
 }
 
-/// When a file that is attached now expires, in Unix seconds; `None` = never.
+/// Returns the time at which a file that is attached now expires, in Unix seconds; `None` = never.
 pub(super) fn files_expire(cx: &RequestContext<'_>) -> Option<f64> {
     let days = cx.app.config().files.expiry_days;
     (days > 0.0).then_some(cx.now + days * 86_400.0)
 }
 
-/// The user a whisper is for, or why it cannot be sent.
+/// Returns the user a whisper is for, or the reason why it cannot be sent.
 async fn whisper_target(
     cx: &RequestContext<'_>,
     rights: &Rights,
@@ -191,7 +194,7 @@ async fn whisper_target(
         .as_str()
         .and_then(|text| text.parse().ok())
         .ok_or_else(|| Refusal::page(400))?;
-    // Somebody who has only read so far gets a row now.
+    // A person who has only read so far gets a row now.
     let user = match cx.app.resolve(&id, false).await? {
         Some(user) => Some(user),
         None => cx.app.addressee(&id, cx.now).await?,
@@ -199,7 +202,7 @@ async fn whisper_target(
     Ok((Some(user.ok_or(Refusal::not_found())?), mods))
 }
 
-/// The rate limits that apply to somebody with these rights.
+/// Returns the rate limits that apply to a person with these rights.
 fn windows(cx: &RequestContext<'_>, room: &Room, rights: &Rights) -> Vec<PostWindow> {
     if rights.admin {
         return Vec::new();
@@ -217,8 +220,84 @@ fn windows(cx: &RequestContext<'_>, room: &Room, rights: &Rights) -> Vec<PostWin
         .collect()
 }
 
+/// The author of a post. Somebody without a row gets one now, or, with the id that is returned then, in the transaction
+/// of the post. Rules that depend on the author, reports and files need the row before.
+async fn author(
+    cx: &RequestContext<'_>,
+    room: &Room,
+    content: &Content,
+) -> Result<(Arc<User>, Option<SessionId>), Refusal> {
+    let user = cx.user()?;
+    let needs_row = !content.files.is_empty()
+        || room.is_for_moderators()
+        || content.may_report
+        || !cx.app.guard.treats_all_alike(room.id());
+    if user.is_known() || needs_row {
+        return Ok((cx.member().await?, None));
+    }
+    let id = user.name.parse().map_err(|_| Refusal::unauthenticated())?;
+    Ok((Arc::clone(user), Some(id)))
+}
+
+/// Stores a post, and with it the row of an author who `joins`; the author as stored, number and sequence number.
+async fn stored(
+    cx: &RequestContext<'_>,
+    user: Arc<User>,
+    joins: Option<SessionId>,
+    new: NewPost,
+) -> Result<(Arc<User>, Id, i64), Refusal> {
+    let (user, posted) = match joins {
+        Some(id) => cx.app.enter_and_post(&id, new).await?,
+        None => (user, cx.app.store.post(new).await?),
+    };
+    match posted {
+        Posted::Done { id, seqno } => Ok((user, id, seqno)),
+        Posted::RateLimited { wait } => Err(Refusal::rate_limited(wait)),
+        Posted::NoRoom => Err(Refusal::not_found()),
+    }
+}
+
+/// Refuses a post that is over the limit before filters and plugins examine it: their work would be done for nothing.
+async fn check_rate(
+    cx: &RequestContext<'_>,
+    room: &Room,
+    user: &User,
+    content: &Content,
+    windows: &[PostWindow],
+) -> Result<(), Refusal> {
+    let is_examined = content.may_report || cx.app.guard.examines_posts(room.id());
+    if !is_examined || !user.is_known() || windows.is_empty() {
+        return Ok(());
+    }
+    let wait = cx
+        .app
+        .store
+        .post_wait(room.id(), user.row.id, windows.to_vec(), cx.now)
+        .await?;
+    wait.map_or(Ok(()), |wait| Err(Refusal::rate_limited(wait)))
+}
+
+/// Counts a stored post for raid mode.
+async fn note_post(cx: &RequestContext<'_>, room: &Room, rights: &Rights, user: &User) {
+    if room.is_for_moderators() {
+        return;
+    }
+    let who = Newcomer {
+        room_id: room.id(),
+        token: room.token(),
+        user_id: user.row.id,
+        first_seen: user.row.created,
+        rights,
+        now: cx.now,
+    };
+    // The post is stored, whatever happens to the count.
+    if let Err(error) = cx.app.guard.after_post(who).await {
+        tracing::warn!(%error, "raid mode could not be switched on");
+    }
+}
+
 /// `POST /room/T/message`
-pub(crate) async fn post(cx: &RequestContext<'_>, token: &str) -> Answer {
+pub(crate) async fn post(cx: &RequestContext<'_>, token: &str) -> HandlerResult {
     let (room, rights) = cx.room(token).await?;
     cx.user()?;
     let body: PostBody = cx.req.json()?;
@@ -226,17 +305,28 @@ pub(crate) async fn post(cx: &RequestContext<'_>, token: &str) -> Answer {
         return Err(Refusal::permission_denied());
     }
     let content = body.content()?;
-    let user = cx.member().await?;
+    let (user, joins) = author(cx, &room, &content).await?;
     let (whisper_to, whisper_mods) = whisper_target(cx, &rights, &body).await?;
     check_size(cx, &room, &rights, &content)?;
-    // A report is no post: it needs no approval, and may quote words that filters refuse.
-    let report = Box::pin(by_reply(cx.app, &room, &rights, &user, &content.unpadded, cx.now)).await?;
+    let windows = windows(cx, &room, &rights);
+    check_rate(cx, &room, &user, &content, &windows).await?;
+    // A report is not a post: it needs no approval, and may quote words that filters refuse.
+    // Nearly every post is something else, and a large future costs more than the look at it.
+    let report = if content.may_report {
+        Box::pin(by_reply(cx.app, &room, &rights, &user, &content.unpadded, cx.now)).await?
+    } else {
+        None
+    };
     let judgement = if report.is_some() {
         PolicyDecision::Accept
     } else {
         judge(cx, &room, &rights, &user, &content, false).await?
     };
-    let answers = Box::pin(moderation::answered(cx, &room, &content.unpadded)).await?;
+    let answers = if room.is_for_moderators() {
+        Box::pin(moderation::answered(cx, &room, &content.unpadded)).await?
+    } else {
+        None
+    };
     let filtered = judgement != PolicyDecision::Accept || report.is_some();
     let is_held = matches!(judgement, PolicyDecision::Hold(_));
     let held = match judgement {
@@ -258,45 +348,40 @@ pub(crate) async fn post(cx: &RequestContext<'_>, token: &str) -> Answer {
         for_moderators_of: answers.and_then(|(_, scope)| scope),
         files: content.files.clone(),
         files_expire: files_expire(cx),
-        windows: windows(cx, &room, &rights),
+        windows,
     };
-    let (id, seqno) = match cx.app.store.post(new).await? {
-        Posted::Done { id, seqno } => (id, seqno),
-        Posted::RateLimited { wait } => return Err(Refusal::rate_limited(wait)),
-        Posted::NoRoom => return Err(Refusal::not_found()),
-    };
+    let (user, id, seqno) = stored(cx, user, joins, new).await?;
     cx.app.counters.posts.fetch_add(1, Ordering::Relaxed);
-    tell_posted(
-        cx,
-        &room,
-        &user,
-        &content,
-        id,
-        filtered || whisper_to.is_some() || whisper_mods,
-    );
-    // Not before the post is stored: its rate limit bounds the answers, too.
+    if report.is_none() {
+        note_post(cx, &room, &rights, &user).await;
+    }
+    let is_private = filtered || whisper_to.is_some() || whisper_mods;
+    tell_posted(cx, &room, &user, &content, id, is_private);
+    // The answer is sent only after the post is stored: the rate limit of posts bounds the answers, too.
     if let Some(answer) = report {
         whisper(cx.app, room.id(), user.row.id, &answer).await?;
     }
-    Box::pin(moderation::posted(
-        cx,
-        &room,
-        &user,
-        answers,
-        &content.unpadded,
-        is_held,
-    ))
-    .await?;
+    if is_held || answers.is_some() {
+        let told = moderation::posted(cx, &room, &user, answers, &content.unpadded, is_held);
+        Box::pin(told).await?;
+    }
     let mut out = echo(cx, &user, &content, id, seqno);
     if filtered {
-        out.insert("filtered".into(), json!(true));
-        // An addition to the protocol: `false` says that a filter hides the message.
-        out.insert("held".into(), json!(is_held));
+        out.extend(hidden(is_held));
     }
     if whisper_to.is_some() || whisper_mods {
         out.extend(whispered(whisper_to.as_deref(), whisper_mods));
     }
     Ok(Reply::json(&out).status(StatusCode::CREATED))
+}
+
+/// The fields of a post that is not shown.
+fn hidden(is_held: bool) -> Map<String, Value> {
+    let mut out = Map::new();
+    out.insert("filtered".into(), json!(true));
+    // An addition to the protocol: `false` says that a filter hides the message.
+    out.insert("held".into(), json!(is_held));
+    out
 }
 
 /// The fields of a whisper.
@@ -346,7 +431,7 @@ fn tell_posted(cx: &RequestContext<'_>, room: &Room, user: &User, content: &Cont
 }
 
 /// `PUT /room/T/message/ID`
-pub(crate) async fn edit(cx: &RequestContext<'_>, token: &str, message_id: Id) -> Answer {
+pub(crate) async fn edit(cx: &RequestContext<'_>, token: &str, message_id: Id) -> HandlerResult {
     let (room, rights) = cx.room(token).await?;
     let user = Arc::clone(cx.user()?);
     let body: PostBody = cx.req.json()?;
@@ -354,11 +439,12 @@ pub(crate) async fn edit(cx: &RequestContext<'_>, token: &str, message_id: Id) -
         return Err(Refusal::permission_denied());
     }
     let content = body.content()?;
-    let filtered = judge(cx, &room, &rights, &user, &content, true).await? != PolicyDecision::Accept;
+    check_size(cx, &room, &rights, &content)?;
     cx.app
         .guard
         .pace(Paced::Edit, room.id(), user.row.id, &rights, cx.now)
         .map_err(Refusal::rate_limited)?;
+    let filtered = judge(cx, &room, &rights, &user, &content, true).await? != PolicyDecision::Accept;
     let edit = PostEdit {
         room_id: room.id(),
         message_id,
@@ -387,12 +473,12 @@ pub(crate) async fn edit(cx: &RequestContext<'_>, token: &str, message_id: Id) -
             Ok(Reply::json(&words))
         }
         Changed::NoMessage => Err(Refusal::not_found()),
-        Changed::NotYours => Err(Refusal::permission_denied()),
+        Changed::NotYours => Err(moderation::not_yours(cx, &room, &rights, message_id).await?),
     }
 }
 
 /// `DELETE /room/T/message/ID`
-pub(crate) async fn delete(cx: &RequestContext<'_>, token: &str, message_id: Id) -> Answer {
+pub(crate) async fn delete(cx: &RequestContext<'_>, token: &str, message_id: Id) -> HandlerResult {
     let (room, rights) = cx.room(token).await?;
     let user = Arc::clone(cx.user()?);
     if !rights.moderator && !rights.write {
@@ -406,18 +492,17 @@ pub(crate) async fn delete(cx: &RequestContext<'_>, token: &str, message_id: Id)
     } else {
         None
     };
-    match cx
-        .app
-        .store
-        .delete_post(room.id(), message_id, only, cx.now)
-        .await?
-    {
+    let act = cx.app.store.delete_post(room.id(), message_id, only, cx.now);
+    let changed = if rights.moderator {
+        let target = message_id.to_string();
+        let entry = cx.entry("message_delete", Some(room.token()), &target, "", undo)?;
+        cx.audited(act, entry, |changed| matches!(changed, Changed::Done(_)))
+            .await?
+    } else {
+        act.await?
+    };
+    match changed {
         Changed::Done(_) => {
-            if rights.moderator {
-                let target = message_id.to_string();
-                cx.audit("message_delete", Some(room.token()), &target, "", undo)
-                    .await?;
-            }
             cx.app.guard.tell(&PluginEvent::Deleted {
                 room: room.token().to_owned(),
                 id: message_id,
@@ -425,105 +510,6 @@ pub(crate) async fn delete(cx: &RequestContext<'_>, token: &str, message_id: Id)
             Ok(Reply::json(&json!({})))
         }
         Changed::NoMessage => Err(Refusal::not_found()),
-        Changed::NotYours => Err(Refusal::permission_denied()),
+        Changed::NotYours => Err(moderation::not_yours(cx, &room, &rights, message_id).await?),
     }
-}
-
-/// Whether somebody may delete all messages of another (or oneself) in a room.
-fn may_delete_all(room: &Room, rights: &Rights, caller: &User, target: &User) -> bool {
-    if caller.row.id == target.row.id {
-        return !rights.banned;
-    }
-    if room.rights(Some(target)).admin {
-        rights.admin
-    } else {
-        rights.moderator
-    }
-}
-
-/// `DELETE /room/T/all/SID`
-pub(crate) async fn delete_all(cx: &RequestContext<'_>, token: &str, id: &SessionId) -> Answer {
-    let (room, rights) = cx.room(token).await?;
-    let user = Arc::clone(cx.user()?);
-    let Some(target) = cx.app.resolve(id, false).await? else {
-        return Err(if rights.moderator {
-            Refusal::not_found()
-        } else {
-            Refusal::permission_denied()
-        });
-    };
-    if !may_delete_all(&room, &rights, &user, &target) {
-        return Err(Refusal::permission_denied());
-    }
-    let config = cx.app.config();
-    let undo = if target.row.id == user.row.id {
-        None
-    } else {
-        acts::everything_of(cx.app.keeper(&config), target.row.id, vec![room.id()]).await
-    };
-    let counts = cx
-        .app
-        .store
-        .delete_all_posts(vec![room.id()], target.row.id, cx.now)
-        .await?;
-    let count = counts.first().map_or(0, |(_, count)| *count);
-    if count == 0 {
-        return Err(Refusal::not_found());
-    }
-    if target.row.id != user.row.id {
-        cx.audit(
-            "messages_delete",
-            Some(room.token()),
-            &target.row.session_id,
-            &count.to_string(),
-            undo,
-        )
-        .await?;
-    }
-    Ok(Reply::json(&json!({})))
-}
-
-/// `DELETE /rooms/all/SID`
-pub(crate) async fn delete_everywhere(cx: &RequestContext<'_>, id: &SessionId) -> Answer {
-    let user = Arc::clone(cx.user()?);
-    let rooms = cx.app.rooms().await?;
-    let target = cx.app.resolve(id, false).await?;
-    let allowed: Vec<&Arc<Room>> = rooms
-        .iter()
-        .filter(|room| {
-            let rights = room.rights(Some(&user));
-            target.as_ref().map_or(rights.moderator, |target| {
-                may_delete_all(room, &rights, &user, target)
-            })
-        })
-        .collect();
-    if allowed.is_empty() {
-        return Err(Refusal::permission_denied());
-    }
-    let target = target.ok_or(Refusal::not_found())?;
-    let ids: Vec<Id> = allowed.iter().map(|room| room.id()).collect();
-    let config = cx.app.config();
-    let undo = if target.row.id == user.row.id {
-        None
-    } else {
-        acts::everything_of(cx.app.keeper(&config), target.row.id, ids.clone()).await
-    };
-    let counts = cx.app.store.delete_all_posts(ids, target.row.id, cx.now).await?;
-    let mut by_token = Map::new();
-    let mut total = 0;
-    for (room, (_, count)) in allowed.iter().zip(&counts) {
-        total += count;
-        by_token.insert(room.token().to_owned(), json!(count));
-    }
-    if target.row.id != user.row.id && total > 0 {
-        cx.audit(
-            "messages_delete",
-            None,
-            &target.row.session_id,
-            &total.to_string(),
-            undo,
-        )
-        .await?;
-    }
-    Ok(Reply::json(&json!({ "rooms": by_token, "total": total })))
 }

@@ -1,4 +1,4 @@
-//! A page of messages for one viewer: from memory if it can be, else read, rendered and kept.
+//! A page of messages for one viewer: from memory if possible; otherwise read, rendered and kept.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,32 +7,36 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use crate::cache::{Room, User};
-use crate::http::answers::{Except, Question, Stamp};
+use crate::http::context::RequestContext;
 use crate::http::memory::SMALL_ANSWER;
 use crate::http::render::{self, ReactionView};
 use crate::http::reply::Refusal;
-use crate::http::route::RequestContext;
+use crate::http::response_cache::{Except, PageKey, Stamp};
 use crate::model::permission::Rights;
-use crate::store::{Audience, Id, MessageRow, Page, Reactions};
+use crate::store::{Audience, Id, MessageRow, PAGE_BYTES, Page, Reactions};
 
 /// Rows read beyond the limit at first, so that a whisper or two need no second reading.
 const SPARE: i64 = 8;
 /// Rows of one reading, when many of them are whispers to others.
 const MAX_ROWS: i64 = 8192;
+/// Content of a page that needs no share of the common budget, in bytes: nearly every page is smaller.
+const FEW_BYTES: usize = 160 * 1024;
+/// Bytes of memory for each byte of content: the rows, and the text that is made of them.
+const COPIES: usize = 3;
 /// Readings for one page: with what is kept of a row that is not shown, some 10 MB at most.
 const MAX_READINGS: usize = 8;
 
-/// Who looks.
+/// Person who reads a page.
 #[derive(Clone, Copy)]
 pub(crate) struct Viewer<'a> {
     pub(crate) id: Option<Id>,
     pub(crate) moderator: bool,
-    /// Nobody without authentication.
+    /// The reader; `None` without authentication.
     pub(crate) user: Option<&'a User>,
 }
 
 impl<'a> Viewer<'a> {
-    /// Somebody with these rights in the room.
+    /// Returns the viewer with these rights in the room.
     pub(crate) fn new(user: Option<&'a User>, rights: &Rights) -> Self {
         Self {
             id: user.map(|user| user.row.id),
@@ -74,13 +78,6 @@ fn special(rows: &[MessageRow], reactions: &Reactions, moderator: bool) -> Excep
     Except::Users(users)
 }
 
-fn stamp(room: &Room) -> Stamp {
-    Stamp {
-        seqno: room.live.seqno.load(Ordering::Acquire),
-        rewritten: room.live.rewritten.load(Ordering::Acquire),
-    }
-}
-
 /// Renders a page for the caller.
 pub(crate) async fn page(
     cx: &RequestContext<'_>,
@@ -96,7 +93,7 @@ pub(crate) async fn page(
         return Ok(Bytes::from_static(b"[]"));
     }
     let viewer = Viewer::new(cx.caller.as_deref(), rights);
-    let question = Question {
+    let question = PageKey {
         room_id: room.id(),
         page,
         limit,
@@ -104,18 +101,57 @@ pub(crate) async fn page(
         moderator: viewer.moderator && viewer.id.is_some(),
     };
     let answers = &cx.app.answers;
-    if let Some(body) = answers.get(&question, stamp(room), viewer.id) {
+    let known = || {
+        let body = answers.get(&question, Stamp::of(room), viewer.id)?;
         cx.app.counters.page_hits.fetch_add(1, Ordering::Relaxed);
+        Some(body)
+    };
+    if let Some(body) = known() {
         return Ok(body);
     }
-    let _turn = answers.turn(&question).lock().await;
-    let before = stamp(room);
-    if let Some(body) = answers.get(&question, before, viewer.id) {
-        cx.app.counters.page_hits.fetch_add(1, Ordering::Relaxed);
+    let mut share = cx.app.memory.permit(SMALL_ANSWER);
+    let turn = answers.turn(&question).lock().await;
+    if let Some(body) = known() {
         return Ok(body);
     }
     cx.app.counters.page_misses.fetch_add(1, Ordering::Relaxed);
-    let (rows, shown) = rows(cx, room.id(), page, limit, viewer).await?;
+    if let Some(body) = Box::pin(render_page(cx, room, question, viewer, FEW_BYTES)).await? {
+        drop(turn);
+        share.cover(body.len()).await?;
+        return Ok(share.hold(body));
+    }
+    // A page of very long messages takes its memory out of the common budget before its rows are read. Nobody waits
+    // for the turn meanwhile.
+    drop(turn);
+    let most = PAGE_BYTES
+        .min(cx.app.memory.size() / 2 / COPIES)
+        .max(FEW_BYTES + 1);
+    share.cover(most * COPIES).await?;
+    let _turn = answers.turn(&question).lock().await;
+    let body = match known() {
+        Some(body) => body,
+        None => Box::pin(render_page(cx, room, question, viewer, most))
+            .await?
+            .unwrap_or_else(|| Bytes::from_static(b"[]")),
+    };
+    share.shrink(body.len());
+    Ok(share.hold(body))
+}
+
+/// Reads and renders a page, and keeps it if others may have it; `None` if its content is larger than `most` and `most` is
+/// [`FEW_BYTES`].
+async fn render_page(
+    cx: &RequestContext<'_>,
+    room: &Room,
+    question: PageKey,
+    viewer: Viewer<'_>,
+    most: usize,
+) -> Result<Option<Bytes>, Refusal> {
+    let (page, named) = (question.page, question.reactors);
+    let before = Stamp::of(room);
+    let Some((rows, shown)) = rows(cx, room.id(), page, question.limit, viewer, most).await? else {
+        return Ok(None);
+    };
     let reacted: Vec<Id> = shown
         .iter()
         .map(|at| &rows[*at])
@@ -144,12 +180,9 @@ pub(crate) async fn page(
         && rows.iter().all(|row| row.for_moderators_of.is_none());
     let body = write(&rows, &shown, page, &reactions, own, named);
     if shareable {
-        answers.put(question, before, body.clone(), except);
+        cx.app.answers.put(question, before, body.clone(), except);
     }
-    // A page of very long messages waits for its reader at the cost of the common budget.
-    let mut share = cx.app.memory.permit(SMALL_ANSWER);
-    share.cover(body.len()).await?;
-    Ok(share.hold(body))
+    Ok(Some(body))
 }
 
 /// Rows of a page, and which of them the viewer sees.
@@ -159,31 +192,44 @@ async fn rows(
     page: Page,
     limit: i64,
     viewer: Viewer<'_>,
-) -> Result<(Vec<MessageRow>, Vec<usize>), Refusal> {
+    most: usize,
+) -> Result<Option<(Vec<MessageRow>, Vec<usize>)>, Refusal> {
     let wanted = usize::try_from(limit).unwrap_or(0);
     let (mut asked, mut from) = (limit + SPARE, page);
     let (mut rows, mut shown) = (Vec::new(), Vec::new());
+    let mut kept = 0;
     for _ in 0..MAX_READINGS {
-        let more = cx.app.store.messages(room_id, from, asked).await?;
-        let got = i64::try_from(more.len()).unwrap_or(i64::MAX);
-        let next = more.last().map(|row| (row.id, row.seqno));
-        for mut row in more {
-            // What lies beyond the last shown row does not make the page anybody's own.
+        let left = most.saturating_sub(kept);
+        let more = cx.app.store.messages_within(room_id, from, asked, left).await?;
+        if more.is_cut && most == FEW_BYTES {
+            return Ok(None);
+        }
+        let got = i64::try_from(more.rows.len()).unwrap_or(i64::MAX);
+        let next = more.rows.last().map(|row| (row.id, row.seqno));
+        for mut row in more.rows {
+            // Rows after the last shown one do not make the page personal.
             if shown.len() == wanted {
                 break;
             }
             let is_gone_again =
                 matches!(page, Page::Since(seqno, _) if row.data.is_none() && row.seqno_creation > seqno);
             if viewer.sees(&row.audience()) && !is_gone_again {
+                kept += row.data.as_ref().map_or(0, Vec::len);
                 shown.push(rows.len());
             } else {
-                // Only who sees it matters.
+                // For a row that is not shown, only its audience matters.
                 (row.data, row.signature) = (None, None);
                 row.session_id = String::new();
             }
             rows.push(row);
         }
-        let Some((id, seqno)) = next.filter(|_| shown.len() < wanted && got == asked) else {
+        // A part that did not fit is the rest of the page, unless nothing of the page is shown yet.
+        let goes_on = if more.is_cut {
+            shown.is_empty()
+        } else {
+            got == asked
+        };
+        let Some((id, seqno)) = next.filter(|_| shown.len() < wanted && goes_on) else {
             break;
         };
         from = match page {
@@ -193,7 +239,7 @@ async fn rows(
         };
         asked = (asked * 4).min(MAX_ROWS);
     }
-    Ok((rows, shown))
+    Ok(Some((rows, shown)))
 }
 
 fn write(
@@ -217,7 +263,11 @@ fn write(
         Page::Since(seqno, true) => Some(seqno),
         _ => None,
     };
-    let mut out = String::with_capacity(64 + shown.len() * 640);
+    let content: usize = shown
+        .iter()
+        .map(|at| rows[*at].data.as_ref().map_or(0, Vec::len))
+        .sum();
+    let mut out = String::with_capacity(64 + shown.len() * 640 + content / 3 * 4);
     out.push('[');
     for (place, at) in shown.iter().enumerate() {
         if place > 0 {
@@ -260,5 +310,9 @@ pub(crate) async fn single(
         }
     }
     let list = write(&rows[..1], &[0], Page::Single(message_id), &reactions, own, named);
+    drop(rows);
+    let mut share = cx.app.memory.permit(SMALL_ANSWER);
+    share.cover(list.len()).await?;
+    let list = share.hold(list);
     Ok(list.slice(1..list.len() - 1))
 }

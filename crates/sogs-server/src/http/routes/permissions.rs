@@ -4,11 +4,11 @@ use serde_json::{Map, Value, json};
 use session_protocol::SessionId;
 
 use crate::admin::acts;
+use crate::http::context::{HandlerResult, RequestContext};
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, RequestContext};
 use crate::store::{FuturePermission, FutureRow, Id, OverrideRow, PermissionPatch};
 
-/// What an override says; keys sorted.
+/// Describes an override as JSON; keys sorted.
 fn describe(row: &OverrideRow) -> Map<String, Value> {
     let mut out = Map::new();
     if let Some(value) = row.accessible {
@@ -35,7 +35,7 @@ fn describe(row: &OverrideRow) -> Map<String, Value> {
 }
 
 /// `GET /room/T/permissions[/SID]`
-pub(crate) async fn list(cx: &RequestContext<'_>, token: &str, id: Option<&SessionId>) -> Answer {
+pub(crate) async fn list(cx: &RequestContext<'_>, token: &str, id: Option<&SessionId>) -> HandlerResult {
     let (room, _) = cx.moderated(token).await?;
     if let Some(id) = id {
         let target = cx.app.resolve(id, false).await?.ok_or(Refusal::not_found())?;
@@ -48,7 +48,7 @@ pub(crate) async fn list(cx: &RequestContext<'_>, token: &str, id: Option<&Sessi
     Ok(Reply::json(&out))
 }
 
-async fn one(cx: &RequestContext<'_>, room_id: Id, user_id: Id) -> Answer {
+async fn one(cx: &RequestContext<'_>, room_id: Id, user_id: Id) -> HandlerResult {
     let user = cx
         .app
         .store
@@ -105,17 +105,13 @@ fn word(value: Option<bool>) -> &'static str {
 }
 
 /// `POST /room/T/permissions/SID`
-pub(crate) async fn set(cx: &RequestContext<'_>, token: &str, id: &SessionId) -> Answer {
+pub(crate) async fn set(cx: &RequestContext<'_>, token: &str, id: &SessionId) -> HandlerResult {
     let (room, _) = cx.moderated(token).await?;
     let body: Map<String, Value> = cx.req.json()?;
     let patch = patch(&body).ok_or_else(|| Refusal::page(400))?;
     let target = cx.app.resolve(id, true).await?.ok_or(Refusal::not_found())?;
     let config = cx.app.config();
     let undo = acts::permissions(cx.app.keeper(&config), target.row.id, room.id()).await;
-    cx.app
-        .store
-        .set_permissions(room.id(), target.row.id, patch)
-        .await?;
     let detail: Vec<String> = [
         ("read", patch.read),
         ("accessible", patch.accessible),
@@ -125,14 +121,15 @@ pub(crate) async fn set(cx: &RequestContext<'_>, token: &str, id: &SessionId) ->
     .into_iter()
     .filter_map(|(name, value)| value.map(|value| format!("{name}={}", word(value))))
     .collect();
-    cx.audit(
+    let entry = cx.entry(
         "permissions",
         Some(room.token()),
         &target.row.session_id,
         &detail.join(" "),
         undo,
-    )
-    .await?;
+    )?;
+    let act = cx.app.store.set_permissions(room.id(), target.row.id, patch);
+    cx.audited(act, entry, |()| true).await?;
     one(cx, room.id(), target.row.id).await
 }
 
@@ -157,7 +154,7 @@ fn describe_future(row: &FutureRow, with_id: bool) -> Value {
 }
 
 /// `GET /room/T/futurePermissions[/SID]`
-pub(crate) async fn futures(cx: &RequestContext<'_>, token: &str, id: Option<&SessionId>) -> Answer {
+pub(crate) async fn futures(cx: &RequestContext<'_>, token: &str, id: Option<&SessionId>) -> HandlerResult {
     let (room, _) = cx.moderated(token).await?;
     let user_id = match id {
         None => None,
@@ -179,7 +176,7 @@ pub(crate) async fn futures(cx: &RequestContext<'_>, token: &str, id: Option<&Se
 }
 
 /// `POST /room/T/futurePermissions/SID`
-pub(crate) async fn schedule(cx: &RequestContext<'_>, token: &str, id: &SessionId) -> Answer {
+pub(crate) async fn schedule(cx: &RequestContext<'_>, token: &str, id: &SessionId) -> HandlerResult {
     let (room, _) = cx.moderated(token).await?;
     let body: Map<String, Value> = cx.req.json()?;
     let flag = |name: &str| match body.get(name) {
@@ -204,15 +201,15 @@ pub(crate) async fn schedule(cx: &RequestContext<'_>, token: &str, id: &SessionI
         return Err(Refusal::page(400));
     }
     let target = cx.app.resolve(id, true).await?.ok_or(Refusal::not_found())?;
-    cx.app.store.add_future(room.id(), target.row.id, change).await?;
-    cx.audit(
+    let entry = cx.entry(
         "permissions_later",
         Some(room.token()),
         &target.row.session_id,
         &format!("in {delay} seconds"),
         acts::later(target.row.id, room.id(), change.at),
-    )
-    .await?;
+    )?;
+    let act = cx.app.store.add_future(room.id(), target.row.id, change);
+    cx.audited(act, entry, |()| true).await?;
     let rows = cx.app.store.futures(room.id(), Some(target.row.id)).await?;
     let out: Vec<Value> = rows.iter().map(|row| describe_future(row, false)).collect();
     Ok(Reply::json(&out))

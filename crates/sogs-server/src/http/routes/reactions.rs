@@ -6,8 +6,8 @@ use super::moderation::{self, FLAG, must_see};
 use crate::admin::acts;
 use crate::cache::Room;
 use crate::guard::{Newcomer, Paced};
+use crate::http::context::{HandlerResult, RequestContext, may_read};
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, RequestContext, may_read};
 use crate::model::permission::Rights;
 use crate::moderation::file;
 use crate::plugin::PluginEvent;
@@ -16,16 +16,20 @@ use crate::store::{Id, Reacted};
 /// Longest reaction in code points.
 const MAX_POINTS: usize = 12;
 
+/// Most people in one answer: some 200 KB. A message with more of them does not cost the server more.
+const MAX_REACTORS: i64 = 2048;
+
 fn checked(emoji: &str) -> Result<&str, Refusal> {
     let points = emoji.chars().count();
-    if (1..=MAX_POINTS).contains(&points) {
+    // A zero byte is a text that PostgreSQL refuses, and no control character is part of an emoji.
+    if (1..=MAX_POINTS).contains(&points) && !emoji.chars().any(char::is_control) {
         Ok(emoji)
     } else {
         Err(Refusal::page(400))
     }
 }
 
-/// What a change of reactions came to: their count and the message's sequence number. Plugins hear of it.
+/// Returns how many reactions changed and the message's sequence number, and tells plugins of a change.
 fn changed(
     cx: &RequestContext<'_>,
     token: &str,
@@ -60,7 +64,7 @@ fn pace(cx: &RequestContext<'_>, room: &Room, user_id: Id, rights: &Rights) -> R
 }
 
 /// `PUT /room/T/reaction/ID/EMOJI`
-pub(crate) async fn add(cx: &RequestContext<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
+pub(crate) async fn add(cx: &RequestContext<'_>, token: &str, message_id: Id, emoji: &str) -> HandlerResult {
     let (room, rights) = cx.room(token).await?;
     cx.user()?;
     may_read(&rights)?;
@@ -104,7 +108,12 @@ pub(crate) async fn add(cx: &RequestContext<'_>, token: &str, message_id: Id, em
 }
 
 /// `DELETE /room/T/reaction/ID/EMOJI`: the caller's own.
-pub(crate) async fn remove(cx: &RequestContext<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
+pub(crate) async fn remove(
+    cx: &RequestContext<'_>,
+    token: &str,
+    message_id: Id,
+    emoji: &str,
+) -> HandlerResult {
     let (room, rights) = cx.room(token).await?;
     let user_id = cx.user()?.row.id;
     may_read(&rights)?;
@@ -126,7 +135,7 @@ pub(crate) async fn remove_all(
     token: &str,
     message_id: Id,
     emoji: Option<String>,
-) -> Answer {
+) -> HandlerResult {
     let (room, rights) = cx.moderated(token).await?;
     must_see(cx, &room, &rights, message_id).await?;
     if let Some(emoji) = &emoji {
@@ -134,34 +143,31 @@ pub(crate) async fn remove_all(
     }
     let config = cx.app.config();
     let undo = acts::reactions(cx.app.keeper(&config), message_id, emoji.as_deref()).await;
-    let reacted = cx
-        .app
-        .store
-        .remove_reactions(room.id(), message_id, None, emoji.clone())
-        .await?;
+    let entry = cx.entry(
+        "reactions_delete",
+        Some(room.token()),
+        &message_id.to_string(),
+        emoji.as_deref().unwrap_or(""),
+        undo,
+    )?;
+    let act = cx.app.store.remove_reactions(room.id(), message_id, None, emoji);
+    let is_done = |reacted: &Reacted| matches!(reacted, Reacted::Done { changed, .. } if *changed > 0);
+    let reacted = cx.audited(act, entry, is_done).await?;
     let (count, seqno) = changed(cx, room.token(), message_id, reacted)?;
-    if count > 0 {
-        let emoji = emoji.as_deref().unwrap_or("");
-        cx.audit(
-            "reactions_delete",
-            Some(room.token()),
-            &message_id.to_string(),
-            emoji,
-            undo,
-        )
-        .await?;
-    }
     Ok(Reply::json(&json!({ "removed": count, "seqno": seqno })))
 }
 
 /// `GET /room/T/reactors/ID/EMOJI[?limit]`
-pub(crate) async fn reactors(cx: &RequestContext<'_>, token: &str, message_id: Id, emoji: &str) -> Answer {
+pub(crate) async fn reactors(
+    cx: &RequestContext<'_>,
+    token: &str,
+    message_id: Id,
+    emoji: &str,
+) -> HandlerResult {
     let (room, rights) = cx.readable(token).await?;
     must_see(cx, &room, &rights, message_id).await?;
     let emoji = checked(emoji)?.to_owned();
-    let limit = cx
-        .req
-        .int_param("limit", i64::from(i32::MAX), 1, i64::from(i32::MAX))?;
+    let limit = cx.req.int_param("limit", MAX_REACTORS, 1, MAX_REACTORS)?;
     match cx.app.store.reactors(room.id(), message_id, emoji, limit).await? {
         Some(rows) => Ok(Reply::json(&rows)),
         None => Err(Refusal::not_found()),

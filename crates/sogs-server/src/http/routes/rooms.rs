@@ -4,13 +4,13 @@ use serde_json::{Map, Value, json};
 
 use super::files::visible_file;
 use crate::admin::acts;
+use crate::http::context::{HandlerResult, RequestContext};
 use crate::http::render;
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, RequestContext};
 use crate::store::{RoomPatch, RoomPatched};
 
 /// `GET /rooms`
-pub(crate) async fn list(cx: &RequestContext<'_>) -> Answer {
+pub(crate) async fn list(cx: &RequestContext<'_>) -> HandlerResult {
     let days = cx.app.config().rooms.active_days;
     let rooms = cx.app.rooms().await?;
     let shown: Vec<Value> = rooms
@@ -24,7 +24,7 @@ pub(crate) async fn list(cx: &RequestContext<'_>) -> Answer {
 }
 
 /// `GET /room/T`
-pub(crate) async fn info(cx: &RequestContext<'_>, token: &str) -> Answer {
+pub(crate) async fn info(cx: &RequestContext<'_>, token: &str) -> HandlerResult {
     let found = cx.room(token).await;
     let (room, rights) = found.map_err(|refusal| refusal.ban_as(Refusal::not_found()))?;
     Ok(Reply::json(&render::room(
@@ -35,7 +35,7 @@ pub(crate) async fn info(cx: &RequestContext<'_>, token: &str) -> Answer {
 }
 
 /// `GET /room/T/pollInfo/N`
-pub(crate) async fn poll(cx: &RequestContext<'_>, token: &str, known: i64) -> Answer {
+pub(crate) async fn poll(cx: &RequestContext<'_>, token: &str, known: i64) -> HandlerResult {
     let (room, rights) = cx.readable(token).await?;
     if let Some(user) = &cx.caller {
         cx.app.activity.see(user, Some(room.id()), cx.now);
@@ -61,6 +61,17 @@ fn clean_description(text: &str) -> Option<String> {
         .collect();
     (!clean.is_empty()).then_some(clean)
 }
+
+/// Keys of a room that a request can change.
+const KEYS: [&str; 7] = [
+    "name",
+    "description",
+    "default_read",
+    "default_accessible",
+    "default_write",
+    "default_upload",
+    "image",
+];
 
 fn patch(body: &Map<String, Value>) -> Option<RoomPatch> {
     let mut patch = RoomPatch::default();
@@ -92,7 +103,7 @@ fn patch(body: &Map<String, Value>) -> Option<RoomPatch> {
         }
     }
     if let Some(image) = body.get("image").filter(|value| !value.is_null()) {
-        // Anything that is no file of the room is answered as such.
+        // Anything that is not a file of the room is answered as such.
         patch.image = Some(Some(image.as_i64().unwrap_or(-1)));
         any = true;
     }
@@ -100,7 +111,7 @@ fn patch(body: &Map<String, Value>) -> Option<RoomPatch> {
 }
 
 /// `PUT /room/T`
-pub(crate) async fn update(cx: &RequestContext<'_>, token: &str) -> Answer {
+pub(crate) async fn update(cx: &RequestContext<'_>, token: &str) -> HandlerResult {
     let (room, rights) = cx.administered(token).await?;
     let body: Map<String, Value> = cx.req.json()?;
     let patch = patch(&body).ok_or_else(|| Refusal::page(400))?;
@@ -115,19 +126,25 @@ pub(crate) async fn update(cx: &RequestContext<'_>, token: &str) -> Answer {
     }
     let config = cx.app.config();
     let undo = acts::room_edit(cx.app.keeper(&config), &room.full.room).await;
-    match cx.app.store.patch_room(room.id(), patch).await? {
-        RoomPatched::Done(info_updates) => {
-            let keys: Vec<&str> = body.keys().map(String::as_str).collect();
-            cx.audit(
-                "room_edit",
-                Some(room.token()),
-                room.token(),
-                &keys.join(", "),
-                undo,
-            )
-            .await?;
-            Ok(Reply::json(&json!({ "info_updates": info_updates })))
-        }
+    // Keys that nobody knows may hold anything, such as a zero byte, which PostgreSQL refuses.
+    let keys: Vec<&str> = body
+        .keys()
+        .map(String::as_str)
+        .filter(|key| KEYS.contains(key))
+        .collect();
+    let entry = cx.entry(
+        "room_edit",
+        Some(room.token()),
+        room.token(),
+        &keys.join(", "),
+        undo,
+    )?;
+    let act = cx.app.store.patch_room(room.id(), patch);
+    match cx
+        .audited(act, entry, |patched| matches!(patched, RoomPatched::Done(_)))
+        .await?
+    {
+        RoomPatched::Done(info_updates) => Ok(Reply::json(&json!({ "info_updates": info_updates }))),
         RoomPatched::NoRoom => Err(Refusal::not_found()),
         RoomPatched::NoFile => Err(Refusal::page(406)),
     }

@@ -8,18 +8,19 @@ use session_protocol::SessionId;
 use super::truthy;
 use crate::admin::acts;
 use crate::cache::{Room, User};
+use crate::http::context::{HandlerResult, RequestContext};
 use crate::http::reply::{Refusal, Reply};
-use crate::http::route::{Answer, RequestContext};
 use crate::model::permission::Rights;
+use crate::store::operation::LogEntry;
 use crate::store::{Id, ModChange, Where};
 
-/// Where an act applies: these rooms, or the server.
-enum Place {
+/// Scope of an act: these rooms, or the server.
+enum ModerationScope {
     Rooms(Vec<Arc<Room>>),
     Global,
 }
 
-impl Place {
+impl ModerationScope {
     fn to_store(&self) -> Where {
         match self {
             Self::Rooms(rooms) => Where::Rooms(rooms.iter().map(|room| room.id()).collect()),
@@ -45,13 +46,13 @@ impl Place {
 /// Most rooms named in one request.
 const MAX_ROOMS: usize = 10_000;
 
-/// Reads where an act applies and checks the caller's right to it there.
+/// Reads the scope of an act and checks the caller's right to it there.
 async fn place(
     cx: &RequestContext<'_>,
     body: &Map<String, Value>,
     allowed: impl Fn(&Rights) -> bool,
     allowed_globally: bool,
-) -> Result<Place, Refusal> {
+) -> Result<ModerationScope, Refusal> {
     let global = matches!(body.get("global"), Some(value) if truthy(value));
     let rooms = match body.get("rooms") {
         None | Some(Value::Null) => &[][..],
@@ -64,7 +65,7 @@ async fn place(
     }
     if global {
         return if allowed_globally {
-            Ok(Place::Global)
+            Ok(ModerationScope::Global)
         } else {
             Err(Refusal::page(403))
         };
@@ -88,12 +89,12 @@ async fn place(
         return if mine.is_empty() {
             Err(Refusal::page(403))
         } else {
-            Ok(Place::Rooms(mine))
+            Ok(ModerationScope::Rooms(mine))
         };
     }
     let mut found: Vec<Arc<Room>> = Vec::with_capacity(tokens.len());
     for token in tokens {
-        // A room that is not there is answered like one that is not the caller's: neither is told apart.
+        // A room that does not exist is answered like one that is not the caller's: callers cannot tell them apart.
         let room = cx.app.room(token).await?.ok_or(Refusal::page(403))?;
         if !allowed(&room.rights(Some(caller))) {
             return Err(Refusal::page(403));
@@ -102,7 +103,7 @@ async fn place(
             found.push(room);
         }
     }
-    Ok(Place::Rooms(found))
+    Ok(ModerationScope::Rooms(found))
 }
 
 fn object(cx: &RequestContext<'_>) -> Result<Map<String, Value>, Refusal> {
@@ -128,20 +129,15 @@ fn change(moderator: Option<bool>, admin: Option<bool>, visible: bool) -> Option
 }
 
 /// `POST /user/SID/moderator`
-pub(crate) async fn moderator(cx: &RequestContext<'_>, id: &SessionId) -> Answer {
+pub(crate) async fn moderator(cx: &RequestContext<'_>, id: &SessionId) -> HandlerResult {
     let caller = Arc::clone(cx.user()?);
     let body = object(cx)?;
     let place = place(cx, &body, |rights| rights.admin, caller.row.admin).await?;
     let flag = |name: &str| body.get(name).filter(|value| !value.is_null()).map(truthy);
-    let visible = flag("visible").unwrap_or(matches!(place, Place::Rooms(_)));
+    let visible = flag("visible").unwrap_or(matches!(place, ModerationScope::Rooms(_)));
     let change = change(flag("moderator"), flag("admin"), visible).ok_or_else(|| Refusal::page(400))?;
     let target = cx.app.resolve(id, true).await?.ok_or(Refusal::not_found())?;
     let undos = place.undos(cx, target.row.id).await;
-    let updates = cx
-        .app
-        .store
-        .set_moderator(target.row.id, place.to_store(), change)
-        .await?;
     let (action, detail) = match change {
         ModChange::Appoint {
             admin: Some(true), ..
@@ -150,10 +146,12 @@ pub(crate) async fn moderator(cx: &RequestContext<'_>, id: &SessionId) -> Answer
         ModChange::Demote => ("mod_add", "no longer admin"),
         ModChange::Dismiss => ("mod_remove", ""),
     };
-    for (room, undo) in undos {
-        cx.audit(action, room.as_deref(), &target.row.session_id, detail, undo)
-            .await?;
-    }
+    let act = cx
+        .app
+        .store
+        .set_moderator(target.row.id, place.to_store(), change);
+    let entries = entries(cx, action, &target, detail, undos)?;
+    let updates = cx.app.guard.audited(act, move |_| entries.clone()).await?;
     let mut by_token = Map::new();
     for (room_id, info_updates) in updates {
         if let Some(room) = cx.app.world.room_by_id(&cx.app.store, room_id).await? {
@@ -163,21 +161,37 @@ pub(crate) async fn moderator(cx: &RequestContext<'_>, id: &SessionId) -> Answer
     Ok(Reply::json(&json!({ "info_updates": by_token })))
 }
 
-/// Whether `caller` may ban `target` there: not oneself, no global moderator, and room moderators only as admin.
-fn bannable(caller: &User, target: &User, place: &Place) -> bool {
+/// One entry of the audit log for each place of an act.
+fn entries(
+    cx: &RequestContext<'_>,
+    action: &str,
+    target: &User,
+    detail: &str,
+    undos: Vec<(Option<String>, Option<Value>)>,
+) -> Result<Vec<LogEntry>, Refusal> {
+    undos
+        .into_iter()
+        .map(|(room, undo)| cx.entry(action, room.as_deref(), &target.row.session_id, detail, undo))
+        .collect()
+}
+
+/// Returns true if `caller` may ban `target` there.
+///
+/// Nobody bans themselves or a global moderator; room moderators are banned only by admins.
+fn bannable(caller: &User, target: &User, place: &ModerationScope) -> bool {
     if caller.row.id == target.row.id || target.row.moderator || target.row.admin {
         return false;
     }
     match place {
-        Place::Global => true,
-        Place::Rooms(rooms) => rooms
+        ModerationScope::Global => true,
+        ModerationScope::Rooms(rooms) => rooms
             .iter()
             .all(|room| !room.rights(Some(target)).moderator || room.rights(Some(caller)).admin),
     }
 }
 
 /// `POST /user/SID/ban`
-pub(crate) async fn ban(cx: &RequestContext<'_>, id: &SessionId) -> Answer {
+pub(crate) async fn ban(cx: &RequestContext<'_>, id: &SessionId) -> HandlerResult {
     let caller = Arc::clone(cx.user()?);
     let body = object(cx)?;
     let global = caller.row.moderator || caller.row.admin;
@@ -185,7 +199,7 @@ pub(crate) async fn ban(cx: &RequestContext<'_>, id: &SessionId) -> Answer {
     let timeout = match body.get("timeout") {
         None | Some(Value::Null) => None,
         Some(value) => {
-            // Longer than a human life is for good; zero and less is a mistake.
+            // Longer than a human life is permanent; zero and less is a mistake.
             let seconds = value
                 .as_f64()
                 .filter(|seconds| seconds.is_finite() && *seconds > 0.0);
@@ -197,27 +211,22 @@ pub(crate) async fn ban(cx: &RequestContext<'_>, id: &SessionId) -> Answer {
         return Err(Refusal::permission_denied());
     }
     let undos = place.undos(cx, target.row.id).await;
-    cx.app
-        .store
-        .ban(
-            target.row.id,
-            place.to_store(),
-            timeout.map(|seconds| cx.now + seconds),
-        )
-        .await?;
-    cx.app.activity.forget(target.row.id);
+    let act = cx.app.store.ban(
+        target.row.id,
+        place.to_store(),
+        timeout.map(|seconds| cx.now + seconds),
+    );
     let detail = timeout
         .map(|seconds| format!("for {seconds} seconds"))
         .unwrap_or_default();
-    for (room, undo) in undos {
-        cx.audit("ban", room.as_deref(), &target.row.session_id, &detail, undo)
-            .await?;
-    }
+    let entries = entries(cx, "ban", &target, &detail, undos)?;
+    cx.app.guard.audited(act, move |()| entries.clone()).await?;
+    cx.app.activity.forget(target.row.id);
     Ok(Reply::json(&json!({})))
 }
 
 /// `POST /user/SID/unban`
-pub(crate) async fn unban(cx: &RequestContext<'_>, id: &SessionId) -> Answer {
+pub(crate) async fn unban(cx: &RequestContext<'_>, id: &SessionId) -> HandlerResult {
     let caller = Arc::clone(cx.user()?);
     let body = object(cx)?;
     let global = caller.row.moderator || caller.row.admin;
@@ -226,11 +235,9 @@ pub(crate) async fn unban(cx: &RequestContext<'_>, id: &SessionId) -> Answer {
         return Ok(Reply::json(&json!({})));
     };
     let undos = place.undos(cx, target.row.id).await;
-    cx.app.store.unban(target.row.id, place.to_store()).await?;
-    for (room, undo) in undos {
-        cx.audit("unban", room.as_deref(), &target.row.session_id, "", undo)
-            .await?;
-    }
+    let act = cx.app.store.unban(target.row.id, place.to_store());
+    let entries = entries(cx, "unban", &target, "", undos)?;
+    cx.app.guard.audited(act, move |()| entries.clone()).await?;
     Ok(Reply::json(&json!({})))
 }
 

@@ -16,7 +16,7 @@ pub(super) async fn run(stage: &Stage) {
     let (one, two) = (first["id"].as_i64().unwrap(), second["id"].as_i64().unwrap());
     let start = first["seqno"].as_i64().unwrap() - 1;
 
-    // Lists: order, limits, bounds, and what is no number.
+    // Lists: order, limits, bounds, and what is not a number.
     assert_eq!(
         ids(&api
             .get(None, "/room/test/messages/recent?limit=2")
@@ -74,7 +74,7 @@ pub(super) async fn run(stage: &Stage) {
         json!(one)
     );
 
-    // What is wrong with a post.
+    // Requests with faulty posts are refused.
     api.post(None, "/room/test/message", &message("x"))
         .await
         .expect(401);
@@ -134,7 +134,7 @@ pub(super) async fn run(stage: &Stage) {
         .expect(404);
     api.put(None, &edited, &message("no")).await.expect(401);
 
-    // Whispers: who sees which.
+    // Visibility of whispers.
     let mut to_b = message("for b");
     to_b["whisper_to"] = json!(b.shown_id().to_string());
     let to_b = api
@@ -261,7 +261,7 @@ pub(super) async fn run(stage: &Stage) {
     .await
     .expect(201);
 
-    // Deleting all: of oneself, of others, of nobody.
+    // Deleting all messages: of oneself, of others, of nobody.
     let two_id = stage.users[2].shown_id();
     api.delete(Some(a), &format!("/room/test/all/{two_id}"))
         .await

@@ -16,7 +16,7 @@ pub(super) async fn run(stage: &Stage) {
         async move { api.post(who.as_ref(), &path, &body).await }
     };
     let rooms = json!(["test"]);
-    // What is no request.
+    // Malformed requests are refused.
     for bad in [
         json!({}),
         json!({"moderator": true}),
@@ -170,7 +170,7 @@ pub(super) async fn run(stage: &Stage) {
     assert_eq!(
         api.get(Some(admin), &futures).await.json(),
         json!([]),
-        "a ban for good replaces one for a time"
+        "a permanent ban replaces a timed one"
     );
     act(Some(&stage.moderator), "unban", json!({"rooms": rooms}))
         .await

@@ -120,7 +120,7 @@ pub(super) async fn run(stage: &Stage) {
     );
     assert_eq!(api.get(None, &single).await.json()["reactions"], json!({}));
 
-    // A whisper takes no reactions and no pin.
+    // A whisper accepts no reactions and no pin.
     let mut whisper = message("psst");
     whisper["whisper_to"] = json!(a.shown_id().to_string());
     let whisper = api

@@ -36,7 +36,7 @@ pub(super) async fn run(stage: &Stage) {
             .contains(&json!(stage.moderator.shown_id().to_string()))
     );
 
-    // Changing it.
+    // Changing the room.
     api.put(None, "/room/test", &json!({"name": "x"}))
         .await
         .expect(401);
@@ -94,7 +94,7 @@ pub(super) async fn run(stage: &Stage) {
             .is_none()
     );
 
-    // Defaults decide what those see who have no rights of their own.
+    // Defaults decide what those see who have no individual rights.
     let counted = api.get(None, "/room/test").await.json()["info_updates"].clone();
     api.put(
         Some(&stage.admin),
@@ -110,7 +110,7 @@ pub(super) async fn run(stage: &Stage) {
     );
     assert_eq!(
         locked["info_updates"], counted,
-        "defaults are no change of the description"
+        "defaults do not change the description"
     );
     let refused = api.get(Some(a), "/room/test/messages/recent").await.expect(403);
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use session_protocol::auth::Signer;
-use sogs_server::admin::{Operation, PermissionChange, Place};
+use sogs_server::admin::{Operation, PermissionChange, RoomScope};
 use sogs_server::model::filter::{FilterAction, FilterKind};
 
 use super::Stage;
@@ -20,7 +20,7 @@ async fn upload(stage: &Stage, who: &Signer, text: &str) -> i64 {
         .expect("a number")
 }
 
-/// Posts a message with a file; the numbers of both.
+/// Posts a message with a file; returns the numbers of both.
 async fn attach(stage: &Stage, who: &Signer, text: &str, more: &Value) -> (i64, i64) {
     let file = upload(stage, who, text).await;
     let mut body = message(text);
@@ -32,7 +32,7 @@ async fn attach(stage: &Stage, who: &Signer, text: &str, more: &Value) -> (i64, 
     (posted.expect(201).json()["id"].as_i64().expect("a number"), file)
 }
 
-/// Statuses of a file for: nobody, the author's room mates 1 and 2, the author, a moderator, an admin.
+/// Statuses of a file for: no authentication, the author's room mates 1 and 2, the author, a moderator, an admin.
 async fn seen_by(stage: &Stage, file: i64, author: &Signer) -> Vec<u16> {
     let mut statuses = Vec::new();
     let users = &stage.users;
@@ -99,7 +99,7 @@ pub(super) async fn files(stage: &Stage) {
         "hidden"
     );
 
-    // A picture becomes public, so nobody makes one of what is not theirs to see.
+    // A room picture becomes public, so nobody can choose a file that they may not see.
     for hidden in [loose, 999_999] {
         api.put(Some(&stage.admin), "/room/test", &json!({"image": hidden}))
             .await
@@ -202,7 +202,7 @@ pub(super) async fn hidden_rooms(stage: &Stage) {
         let banned = &stage.users[4];
         let ban = Operation::BanAdd {
             user: banned.shown_id().to_string(),
-            place: Place::Rooms(vec![token.into()]),
+            place: RoomScope::Rooms(vec![token.into()]),
             seconds: Some(3600.0),
             delete_posts: false,
         };
@@ -226,7 +226,7 @@ pub(super) async fn hidden_rooms(stage: &Stage) {
         }
         let unban = Operation::BanRemove {
             user: banned.shown_id().to_string(),
-            place: Place::Rooms(vec![token.into()]),
+            place: RoomScope::Rooms(vec![token.into()]),
         };
         operate(&stage.running, unban).await;
     }

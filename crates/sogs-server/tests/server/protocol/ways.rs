@@ -27,7 +27,7 @@ async fn a_sequence_stops_at_the_first_failure_and_a_batch_does_not() {
     assert_eq!(codes(&sequence), [201, 404]);
     let batch = api.post(Some(a), "/batch", &list).await.expect(200).json();
     assert_eq!(codes(&batch), [201, 404, 201]);
-    assert!(batch[1]["body"].is_string(), "what is no JSON comes as base64");
+    assert!(batch[1]["body"].is_string(), "what is not JSON comes as base64");
     // A ban inside a batch holds for the rest of it.
     let own = stage.users[5].shown_id();
     let list = json!([

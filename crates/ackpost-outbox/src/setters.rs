@@ -1,0 +1,3 @@
+//! Builder methods of option structs.
+
+pub(crate) use ackpost_notify::setters;
