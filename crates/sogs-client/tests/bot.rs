@@ -267,8 +267,10 @@ async fn a_moderation_bot_deletes_bans_and_hears_of_forgeries() {
                 .and_then(Message::problem)
                 .map(ToString::to_string)
                 .unwrap_or_default();
+            // The deletion comes first: whoever reads the answer finds the message gone.
+            ctx.delete().await?;
             ctx.say(format!("forged: {problem}")).await?;
-            ctx.delete().await
+            Ok(())
         });
     let running = Running::start(bot);
     settled().await;

@@ -551,9 +551,7 @@ async fn an_account_is_blinded_when_the_server_says_so() {
 
 #[tokio::test]
 async fn nobody_there_no_name_no_answer() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = ackpost_testkit::reserve_port();
     let error = room(builder(port)).post("x").await.unwrap_err();
     assert_eq!(error.cause(), &Cause::Refused);
     assert!(!error.is_permanent() && !error.is_ambiguous());

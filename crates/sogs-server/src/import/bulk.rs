@@ -12,6 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteConnection};
 
 use super::ImportError;
+use crate::store::postgres::WRITE_LOCK;
 
 /// Rows that are held in memory at a time.
 const CHUNK: usize = 500;
@@ -239,14 +240,20 @@ impl Conn {
         self.texts(sql).await
     }
 
-    /// Begins a transaction that sees one state of the database throughout.
+    /// Begins a transaction that sees one state of the database throughout: a reader by a snapshot, a writer because no
+    /// other writer comes in between. A writer with a snapshot would fail when another one changed the same row.
     pub(crate) async fn begin(&mut self, write: bool) -> Result<(), ImportError> {
         let sql = match (self.is_postgres(), write) {
-            (true, _) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
+            (true, false) => "BEGIN ISOLATION LEVEL REPEATABLE READ",
             (false, true) => "BEGIN IMMEDIATE",
-            (false, false) => "BEGIN",
+            (true, true) | (false, false) => "BEGIN",
         };
-        self.run(sql).await.map(|_| ())
+        self.run(sql).await?;
+        if write && self.is_postgres() {
+            self.run(format!("SELECT pg_advisory_xact_lock({WRITE_LOCK})"))
+                .await?;
+        }
+        Ok(())
     }
 
     /// Keeps what the transaction did.

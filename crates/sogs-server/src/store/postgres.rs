@@ -55,7 +55,7 @@ fn search_expression(_room_id: Id, words: &Words) -> String {
     wanted.chain(unwanted).collect::<Vec<_>>().join(" ")
 }
 /// Key of the advisory lock that makes writers take turns ("ackpost" in hexadecimal letters of a keypad).
-const WRITE_LOCK: i64 = 0x0061_636b_706f_7374;
+pub(crate) const WRITE_LOCK: i64 = 0x0061_636b_706f_7374;
 /// How long a connection may rest before it is asked whether it is still there.
 const RESTED: Duration = Duration::from_secs(1);
 /// Channel on which processes tell each other what changed.
