@@ -23,14 +23,23 @@ arguments() {
     case $dir in /*) ;; *) dir=$PWD/$dir ;; esac
 }
 
-free_port() {  # a port nothing listens on, and not handed out before
-    local p
+# A port on which nothing listens. It stays reserved while the folder of this server exists, so that a server that is
+# killed finds its port free when it is started again. The register serves all runs on this machine; the testkit's
+# `reserve_port` keeps it too.
+ports=/tmp/ackpost-ports-$(id -u)
+free_port() {
+    local p owner
+    mkdir -p "$ports" "$root$dir"
+    exec 8>"$ports/lock"; flock 8
     while :; do
         p=$(shuf -i 20000-29999 -n 1)
-        case " ${taken:-} " in *" $p "*) continue ;; esac
+        owner=$(cat "$ports/$p" 2>/dev/null || true)
+        [ -n "$owner" ] && [ -e "$owner" ] && continue
         (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || break
     done
-    taken="${taken:-} $p"; REPLY=$p
+    printf '%s\n' "$root$dir" >"$ports/$p"
+    exec 8>&-
+    REPLY=$p
 }
 pick() { if [ -z "${!1:-}" ]; then free_port; printf -v "$1" %s "$REPLY"; fi; }
 

@@ -160,11 +160,7 @@ async fn every_fault_has_a_cause_and_a_remedy() {
             "{answer:?}"
         );
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("one")
-        .port();
+    let port = ackpost_testkit::reserve_port();
     let attempt = attempt_of(&parse(&format!("gotify://127.0.0.1:{port}/token")), text()).await;
     let expected = format!(
         "deferred: nobody listens on 127.0.0.1:{port}; check host and port in the URL, and that the server runs"

@@ -3,10 +3,9 @@
 
 mod common;
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use ackpost_testkit::{Ejabberd, Federation, Prosody, Receiver, ServerOptions, XmppServer};
+use ackpost_testkit::{Ejabberd, Federation, Prosody, Receiver, ServerOptions, XmppServer, reserve_port};
 use ackpost_xmpp::{Account, Confirm, ConfirmedBy, Event, Mode, Session, SessionOptions, XmppError};
 use common::dns::NameServer;
 use common::*;
@@ -20,16 +19,8 @@ struct Two {
     _names: NameServer,
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 fn two() -> Two {
-    let (one, two) = (free_port(), free_port());
+    let (one, two) = (reserve_port(), reserve_port());
     let record = |port: u16| format!("SRV 0 0 {port} localhost");
     let names = NameServer::start(&[
         ("_xmpp-server._tcp.one.test", &record(one)),

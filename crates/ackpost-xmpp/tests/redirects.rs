@@ -90,9 +90,7 @@ fn another_host_must_encrypt_with_the_same_certificate() {
 
 #[test]
 fn hosts_that_send_us_round_in_circles_are_named_and_the_message_is_deferred() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    let port = ackpost_testkit::reserve_port();
     let to = format!("127.0.0.1:{port}");
     let circle = {
         let to = to.clone();

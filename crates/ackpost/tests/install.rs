@@ -84,12 +84,6 @@ impl Release {
     }
 }
 
-/// A port that nobody listened on a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
-}
-
 /// Runs `install.sh` of the repository. Without `--prefix` it installs into `.local` of this home, also for root.
 fn install(home: &Path, args: &[&str]) -> Said {
     let prefix = ["--prefix".to_owned(), home.join(".local").display().to_string()];
@@ -423,7 +417,7 @@ fn the_container_of_the_gateway_speaks_the_variables_of_apprise_api() {
     std::fs::create_dir(&config).expect("made");
     std::fs::write(config.join("ops.cfg"), "ops=session://broken\n").expect("written");
     std::fs::write(config.join("ops.yml"), "urls: []\n").expect("written");
-    let port = free_port();
+    let port = ackpost_testkit::reserve_port();
     let start = root().join("packaging/container-gateway-start");
     let command = |extra: &[(&str, &str)]| {
         let mut command = Command::new("sh");

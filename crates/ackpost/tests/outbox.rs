@@ -571,10 +571,7 @@ fn the_outbox_can_be_named_before_and_after_the_command() {
 
 #[test]
 fn a_database_that_does_not_answer_is_named_with_its_cause() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a port")
-        .port();
+    let port = ackpost_testkit::reserve_port();
     let program = Program::new();
     let place = format!("postgres://user:hunter2@127.0.0.1:{port}/outbox");
     let ran = program.run(&["send", "--queue", "-b", "x", "--outbox", &place, &url(9, "a")]);

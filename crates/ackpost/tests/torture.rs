@@ -15,7 +15,6 @@ mod support;
 
 use std::collections::HashMap;
 use std::io::BufRead as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -169,11 +168,7 @@ impl Servers {
             let ran = program.run(args);
             assert_eq!(ran.code, 0, "{args:?}: {}", ran.all());
         }
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = ackpost_testkit::reserve_port();
         let prosody = Prosody::start(ServerOptions::default());
         let mut servers = Self {
             program,

@@ -152,9 +152,7 @@ async fn proxies_of_the_environment_are_used_and_can_be_told_to_stay_out() {
     }
 
     // A proxy that is away, and one that refuses, are named as the cause.
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let away = format!("http://{}", free.local_addr().unwrap());
-    drop(free);
+    let away = format!("http://127.0.0.1:{}", ackpost_testkit::reserve_port());
     assert_eq!(client(&https, &key, &[set("https_proxy", &away)]).await, 77);
     let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let refuses = format!("http://{}", refusing.local_addr().unwrap());

@@ -330,10 +330,7 @@ fn width_of(picture: &Path) -> u32 {
 
 #[tokio::test]
 async fn health_and_metrics_have_a_listener_of_their_own() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("its number");
+    let free = std::net::SocketAddr::from(([127, 0, 0, 1], ackpost_testkit::reserve_port()));
     let mut all = Community::with(|config| config.metrics.listen = Some(free)).await;
     all.post("test", &person(1), "counted").await;
     let get = |path: &'static str| support::request(free, &all.key, Method::GET, path, None, None);

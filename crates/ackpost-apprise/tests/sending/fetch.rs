@@ -209,9 +209,7 @@ async fn a_configuration_that_cannot_be_fetched_says_why() {
             .contains("no answer in time")
     );
     assert!(start.elapsed() < Duration::from_secs(10));
-    let closed = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = closed.local_addr().expect("an address").port();
-    drop(closed);
+    let port = ackpost_testkit::reserve_port();
     let text = refusal(&format!("http://user:geheim@127.0.0.1:{port}/x?key=verborgen")).await;
     assert!(
         text.contains("refused") && !text.contains("geheim") && !text.contains("verborgen"),

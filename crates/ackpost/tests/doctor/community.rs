@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use ackpost_testkit::SelfSigned;
+use ackpost_testkit::{SelfSigned, reserve_port};
 use serde_json::json;
 
 use crate::canned::{Answers, serve};
@@ -13,13 +13,6 @@ use crate::support::{Program, SEED, SERVER_KEY};
 
 fn at(port: u16, rest: &str) -> String {
     format!("session://{SERVER_KEY}:{SEED}@127.0.0.1:{port}/{rest}")
-}
-
-fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a port")
-        .port()
 }
 
 #[test]
@@ -114,7 +107,7 @@ fn names_and_ports_that_lead_nowhere() {
         "dns",
         &format!("session://{SERVER_KEY}:{SEED}@no-such-host.invalid/lobby"),
     );
-    fails_at("tcp", &at(closed_port(), "lobby"));
+    fails_at("tcp", &at(reserve_port(), "lobby"));
 }
 
 #[test]
@@ -300,7 +293,7 @@ fn a_configuration_is_looked_at_as_a_whole() {
     let good = at(port, "lobby?encrypt=no");
     let program = Program::new().file(
         "ops.conf",
-        &format!("ops={good}\nbad={}\n", at(closed_port(), "lobby")),
+        &format!("ops={good}\nbad={}\n", at(reserve_port(), "lobby")),
     );
     let ran = program.run(&["--json", "doctor", "--config", "ops.conf"]);
     assert_eq!((ran.code, ran.stdout.lines().count()), (4, 2), "{}", ran.all());
@@ -330,7 +323,7 @@ fn operators_see_whether_their_link_leads_there() {
         (
             format!(
                 "http://127.0.0.1:{}/lobby?public_key={}",
-                closed_port(),
+                reserve_port(),
                 community.key
             ),
             "tcp",

@@ -55,10 +55,7 @@ fn service_records_that_lead_nowhere() {
     // There is no record, and the domain itself has no address.
     fails("dns", &[], &url);
     // The record names a port that nobody listens on.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a port")
-        .port();
+    let closed = ackpost_testkit::reserve_port();
     fails(
         "tcp",
         &[(STARTTLS, &format!("SRV 0 0 {closed} server.xmpp.test")), address],

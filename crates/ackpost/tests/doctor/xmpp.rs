@@ -35,10 +35,7 @@ fn names_and_ports_that_lead_nowhere() {
         "dns",
         "xmpps://alice:alicepass@localhost:5222/bob?xmpp=no-such-host.invalid",
     );
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|l| l.local_addr())
-        .expect("a port")
-        .port();
+    let port = ackpost_testkit::reserve_port();
     fails_at(
         "tcp",
         &format!("xmpps://alice:alicepass@localhost:{port}/bob?xmpp=127.0.0.1"),
@@ -196,12 +193,7 @@ fn certificates_wrong_in_one_way_each() {
 
 #[test]
 fn people_of_domains_that_cannot_be_reached() {
-    let free = || {
-        std::net::TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a port")
-            .port()
-    };
+    let free = ackpost_testkit::reserve_port;
     // A server that talks to others; the one it looks for does not run.
     let server = Prosody::start(ServerOptions {
         federation: Some(Federation {

@@ -244,9 +244,7 @@ pub(crate) fn read(stream: &mut TcpStream) -> Option<Answer> {
 
 /// A target that nobody answers for: deliveries to it wait.
 pub(crate) fn dead_url() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("bound").port();
-    drop(listener);
+    let port = ackpost_testkit::reserve_port();
     format!(
         "session://{}:{}@127.0.0.1:{port}/lobby",
         crate::support::SERVER_KEY,

@@ -74,9 +74,7 @@ async fn redirects_stay_at_home_and_are_signed_anew() {
 
 #[tokio::test]
 async fn nobody_there_no_name_no_answer() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = ackpost_testkit::reserve_port();
     let error = room(builder(port)).post("x").await.unwrap_err();
     assert_eq!(error.cause(), &Cause::Refused);
     assert!(!error.is_permanent() && !error.is_ambiguous());

@@ -224,10 +224,7 @@ async fn a_server_without_sealed_requests_needs_the_word_of_the_user() {
 
 #[tokio::test]
 async fn the_pause_between_attempts_is_the_one_that_was_asked_for() {
-    let port = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.local_addr().expect("bound").port()
-    };
+    let port = ackpost_testkit::reserve_port();
     let send = async |base: String, wait: f64| {
         let mut list = new_list();
         list.add(&format!("{base}retry=1&wait={wait}"));
