@@ -97,6 +97,7 @@ struct State {
     file_server: Node,
     files: files::Files,
     plans: Mutex<Vec<FaultPlan>>,
+    faulty: Mutex<Vec<usize>>,
     hidden_swarm: Mutex<Option<u64>>,
     calls: Mutex<Vec<SwarmCall>>,
     exchanges: AtomicU64,
@@ -147,6 +148,7 @@ impl FakeSwarm {
             nodes,
             swarms,
             plans: Mutex::default(),
+            faulty: Mutex::default(),
             hidden_swarm: Mutex::default(),
             calls: Mutex::default(),
             exchanges: AtomicU64::new(0),
@@ -283,6 +285,11 @@ impl FakeSwarm {
         self.calls().iter().filter(|call| call.method == method).count()
     }
 
+    /// Returns the number of the node of each fault that was applied, in order.
+    pub fn faulty_nodes(&self) -> Vec<usize> {
+        self.state.faulty.lock().expect("no panic inside").clone()
+    }
+
     /// Returns the number of HTTP requests that clients made.
     pub fn exchanges(&self) -> u64 {
         self.state.exchanges.load(Ordering::SeqCst)
@@ -362,6 +369,7 @@ impl State {
             .iter_mut()
             .find(|plan| fits(plan.fault) && plan.is_for(node, method))?;
         plan.times = plan.times.saturating_sub(1);
+        self.faulty.lock().expect("no panic inside").push(node);
         Some(plan.clone())
     }
 }

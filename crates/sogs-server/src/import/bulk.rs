@@ -14,7 +14,6 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Ro
 use sogs_store::postgres::WRITE_LOCK;
 
 use super::ImportError;
-use crate::store::postgres::WRITE_LOCK;
 
 /// Rows that are held in memory at a time.
 const CHUNK: usize = 500;

@@ -33,6 +33,8 @@ const GOODBYE: Duration = Duration::from_secs(3);
 struct Request {
     messages: Vec<Outgoing>,
     answer: oneshot::Sender<Vec<Outcome>>,
+    /// Ends once the other lanes of the same run had their turn to hand over their messages.
+    gathered: oneshot::Receiver<()>,
     /// The task is in use as long as this exists.
     in_use: Arc<()>,
 }
@@ -120,14 +122,19 @@ impl Accounts {
         for _ in 0..HANDED_OVER {
             let (requests, in_use) = self.requests(party, key, keep, &account)?;
             let (answer, outcomes) = oneshot::channel();
+            let (has_gathered, gathered) = oneshot::channel();
             let request = Request {
                 messages,
                 answer,
+                gathered,
                 in_use,
             };
             match requests.send(request).await {
                 Ok(()) => {
                     drop(requests);
+                    // The lanes of a run share one task, so that each of them gets its turn before this one goes on.
+                    tokio::task::yield_now().await;
+                    let _ = has_gathered.send(());
                     if let Ok(outcomes) = outcomes.await {
                         return Ok(outcomes);
                     }
@@ -238,20 +245,11 @@ impl Inbox {
     }
 }
 
-/// Lets the other lanes of a run hand their messages over before the connection is made. With one thread they have done
-/// so before this task gets its turn; with several they may be a moment behind.
-async fn gather() {
-    if tokio::runtime::Handle::current().runtime_flavor() == tokio::runtime::RuntimeFlavor::CurrentThread {
-        tokio::task::yield_now().await;
-    } else {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
 /// A connection for each batch: everything that waits goes out together.
 async fn one_shot_connections(account: Account, mut inbox: Inbox) {
-    while let Some(first) = inbox.next().await {
-        gather().await;
+    while let Some(mut first) = inbox.next().await {
+        // An error means that the caller gave up, which is looked at below.
+        let _ = (&mut first.gathered).await;
         let mut batch = vec![first];
         let mut count = batch[0].messages.len();
         while count < BATCH
