@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{Either, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -206,20 +206,26 @@ async fn connection<L, H, F, B>(
     let (progress, mut observed) = watch::channel(Progress::default());
     let (progress, stops) = (&progress, &stopped.clone());
     let service = service_fn(|request: Request<Incoming>| {
-        let is_too_long = head_bytes(&request) > limits.bytes;
+        let refusal = if head_bytes(&request) > limits.bytes {
+            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+        } else {
+            (!names_one_host(&request)).then_some(StatusCode::BAD_REQUEST)
+        };
         progress.send_replace(Progress {
             asked: true,
             busy: true,
         });
         let active = permit.activate();
-        let answer =
-            (!is_too_long).then(|| (shared.handler)(request.map(|body| active.receiving(body)), peer));
+        let answer = match refusal {
+            None => Ok((shared.handler)(request.map(|body| active.receiving(body)), peer)),
+            Some(status) => Err(status),
+        };
         async move {
             let mut response = match answer {
-                Some(answer) => answer
+                Ok(answer) => answer
                     .await
                     .map(|body| Either::Left(active.hold_until_sent(body))),
-                None => head_too_long(),
+                Err(status) => refused(status),
             };
             if *stops.borrow() {
                 let close = HeaderValue::from_static("close");
@@ -276,10 +282,20 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     request.method().as_str().len() + target + 12 + lines + 2
 }
 
-/// The refusal of a head beyond the limit: 431, and the connection closes.
-fn head_too_long<B: Body<Data = Bytes>>() -> Response<Either<B, Empty<Bytes>>> {
+/// Returns true unless a request of HTTP/1.1 has no `Host`, or a request has several (RFC 9112, section 3.2).
+fn names_one_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(_), None) => true,
+        (None, _) => request.version() != Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// The refusal of a head, before the handler sees it. The connection closes.
+fn refused<B: Body<Data = Bytes>>(status: StatusCode) -> Response<Either<B, Empty<Bytes>>> {
     let mut response = Response::new(Either::Right(Empty::new()));
-    *response.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    *response.status_mut() = status;
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response

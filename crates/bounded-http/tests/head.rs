@@ -60,3 +60,22 @@ async fn a_request_line_and_headers_share_one_limit() {
         "a line and a header of 17 kB each"
     );
 }
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let get = |version: &str, hosts: &str| format!("GET / {version}\r\n{hosts}\r\n");
+    assert_eq!(
+        status_of(get("HTTP/1.1", "Host: test\r\n")).await,
+        "HTTP/1.1 200 OK"
+    );
+    assert_eq!(status_of(get("HTTP/1.1", "Host:\r\n")).await, "HTTP/1.1 200 OK");
+    assert_eq!(status_of(get("HTTP/1.0", "")).await, "HTTP/1.0 200 OK");
+    for (version, hosts) in [
+        ("HTTP/1.1", ""),
+        ("HTTP/1.1", "Host: one\r\nHost: two\r\n"),
+        ("HTTP/1.0", "Host: one\r\nHost: two\r\n"),
+    ] {
+        let status = status_of(get(version, hosts)).await;
+        assert!(status.contains(" 400 "), "{version} {hosts:?}: {status}");
+    }
+}
