@@ -32,11 +32,42 @@ impl Padding {
     }
 }
 
-/// Drops trailing zeros and one `0x80`. Where there is no `0x80` before the zeros, nothing was padded and
-/// everything is kept.
+/// Reads the content of a community message: drops trailing zeros and one `0x80`. Where there is no `0x80` before the
+/// zeros, nothing was padded and everything is kept.
 pub fn unpad(data: &[u8]) -> &[u8] {
     match data.iter().rposition(|&b| b != 0) {
         Some(last) if data[last] == 0x80 => &data[..last],
         _ => data,
+    }
+}
+
+/// Reads the content of a direct message, as libsession does: drops trailing zeros, and one `0x80` if it is before them.
+pub fn unpad_direct(data: &[u8]) -> &[u8] {
+    let end = data
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |last| last + 1);
+    data[..end].strip_suffix(&[0x80]).unwrap_or(&data[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{unpad, unpad_direct};
+
+    #[test]
+    fn zeros_without_a_marker_are_content_of_a_community_message_and_padding_of_a_direct_one() {
+        for (padded, community, direct) in [
+            (&[0; 160][..], &[0; 160][..], &[][..]),
+            (b"text\0\0", b"text\0\0", b"text"),
+            (b"text\x80\0", b"text", b"text"),
+            (b"\x80\x80\0", b"\x80", b"\x80"),
+            (b"", b"", b""),
+        ] {
+            assert_eq!(
+                (unpad(padded), unpad_direct(padded)),
+                (community, direct),
+                "{padded:?}"
+            );
+        }
     }
 }

@@ -16,7 +16,7 @@ use super::wire::{Envelope, REQUEST, SESSION_MESSAGE, WrappedRequest, Wrapper};
 use crate::content::{ContentError, DataMessage, Profile, check_repeated};
 use crate::id::{Prefix, SessionId};
 use crate::keys::{self, Identity, SIGNATURE_LEN_BYTES, Signature};
-use crate::padding::{Padding, unpad};
+use crate::padding::{Padding, unpad_direct};
 
 /// Longest message that a node stores, bytes.
 pub const MAX_DATA_LEN_BYTES: usize = 76_800;
@@ -226,7 +226,7 @@ pub fn open(data: &[u8], me: &Identity) -> Result<OpenedMessage, MessageError> {
         .map(Zeroizing::new)?;
     let (padded, sender_ed25519) = verify(&signed, me.x25519_public())?;
     let sender = keys::x25519_from_ed25519(&sender_ed25519).map_err(|_| MessageError::ForgedSender)?;
-    let content = DirectContent::decode_bounded(unpad(padded))?;
+    let content = DirectContent::decode_bounded(unpad_direct(padded))?;
     if content.sig_timestamp.is_some_and(|signed| signed != timestamp_ms) {
         return Err(MessageError::TimeMismatch);
     }
