@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::config::Attach;
 use super::memory::Share;
-use super::payload::{Given, GivenFile, safe_name};
+use super::payload::{Given, GivenFile, safe_name, unusable};
 use super::reply::Reply;
 use super::units;
 
@@ -24,10 +24,10 @@ const MAX_REDIRECTS: usize = 3;
 /// Rule for files that cannot be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// Name every one that cannot be had.
+    /// The text goes without them and names them.
     Name,
-    /// Name those that cannot be fetched. Refuse a request that brings too many or too large ones.
-    NameFetched,
+    /// Refuse the request: the client wants all or nothing.
+    Refuse,
 }
 
 /// Turns given files into attachments; a file that cannot be had is named with its cause, and the others go. Files that
@@ -39,34 +39,31 @@ pub(crate) async fn resolve_all(
     about: Missing,
     until: Instant,
 ) -> Result<(Vec<Attachment>, Vec<String>), Reply> {
-    if about == Missing::NameFetched && files.len() > rules.count {
-        return Err(Reply::bad_request(format!(
-            "more than {} attachments",
-            rules.count
-        )));
-    }
     let (mut attachments, mut missing) = (Vec::new(), Vec::new());
     let mut total = 0;
     for file in files {
-        let is_here = matches!(file.given, Given::Bytes(_));
         let shown = match (&file.name, &file.given) {
             (Some(name), _) => name.clone(),
             (None, Given::Url(url)) => ackpost_platform::text::one_line(url),
-            (None, Given::Bytes(_)) => unnamed(),
+            (None, Given::Bytes(_) | Given::Unusable(_)) => unnamed(),
         };
-        if attachments.len() == rules.count {
-            missing.push(format!("{shown}: more than {} attachments", rules.count));
-            continue;
-        }
         let before = share.covered();
-        match resolve(file, rules, total, share, until).await {
+        let resolved = if attachments.len() == rules.count {
+            Err(Reply::bad_request(format!(
+                "more than {} attachments",
+                rules.count
+            )))
+        } else {
+            resolve(file, rules, total, share, until).await
+        };
+        match resolved {
             Ok((attachment, bytes)) => {
                 total += bytes;
                 attachments.push(attachment);
             }
             // It may work later.
             Err(reply) if reply.status().is_server_error() => return Err(reply),
-            Err(reply) if is_here && about == Missing::NameFetched => return Err(reply),
+            Err(reply) if about == Missing::Refuse => return Err(reply),
             Err(reply) => {
                 // The bytes that came are dropped.
                 share.uncover(before);
@@ -91,6 +88,7 @@ async fn resolve(
             let fetched = fetch(&url, rules, so_far, share, until).await?;
             (fetched.bytes, (fetched.name, fetched.media_type))
         }
+        Given::Unusable(cause) => return Err(unusable(cause)),
     };
     let size = bytes.len();
     if so_far + size > rules.bytes {

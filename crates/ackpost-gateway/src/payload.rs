@@ -9,7 +9,7 @@ mod read;
 mod surrogates;
 
 pub(crate) use fields::Fields;
-pub(crate) use files::{Given, GivenFile, safe_name};
+pub(crate) use files::{Given, GivenFile, safe_name, unusable};
 pub(crate) use read::{Limit, Received, body, is_multipart, media};
 
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub(crate) struct Payload {
     /// URLs for `/notify` without a key.
     pub(crate) urls: Vec<String>,
     pub(crate) files: Vec<GivenFile>,
+    /// The message does not go without its files.
+    pub(crate) requires_files: bool,
     /// Time to wait for outcomes; `None` leaves it to the configuration.
     pub(crate) wait: Option<Duration>,
     /// Time to live in the outbox.
@@ -55,10 +57,9 @@ impl Payload {
         if title.len() + body.len() > MAX_TEXT_BYTES {
             return Err(Reply::larger("the text of title and body", MAX_TEXT_BYTES));
         }
-        files.extend(files::from_fields(fields)?);
-        if body.trim().is_empty() && files.is_empty() {
-            return Err(Reply::bad_request("the message has no body")
-                .remedy("send `body`, or at least one attachment"));
+        files.extend(files::from_fields(fields));
+        if body.trim().is_empty() {
+            check_files_alone(fields, &files)?;
         }
         let kind = match fields.text(&["type", "notify_type"])? {
             Some(word) if !word.trim().is_empty() => word
@@ -94,11 +95,33 @@ impl Payload {
             filter,
             urls: fields.list(&["urls", "url"])?,
             files,
+            requires_files: fields.switch("require_files")?,
             wait: time("wait")?,
             ttl: time("ttl")?,
             share,
         })
     }
+}
+
+/// A message without a text needs a file that can be used.
+fn check_files_alone(fields: &Fields, files: &[GivenFile]) -> Result<(), Reply> {
+    let mut reasons = files.iter().map(|file| match file.given {
+        Given::Unusable(reason) => Some(reason),
+        Given::Bytes(_) | Given::Url(_) => None,
+    });
+    match reasons.next() {
+        Some(Some(reason)) if reasons.all(|other| other.is_some()) => return Err(unusable(reason)),
+        Some(_) => return Ok(()),
+        None => {}
+    }
+    let remedy = match fields.names() {
+        None => "send `body`, or at least one attachment".to_owned(),
+        Some(names) => format!(
+            "send `body`, or at least one attachment; the request has {names}: if one of these is the text, add \
+             `?:FIELD=body` to the address, or send the JSON of another program to /hook/json/KEY"
+        ),
+    };
+    Err(Reply::bad_request("the message has no body").remedy(remedy))
 }
 
 #[cfg(test)]
@@ -110,6 +133,25 @@ mod tests {
     fn read(value: serde_json::Value) -> Result<Payload, Reply> {
         let share = crate::memory::Memory::new(0, 0).share();
         Payload::from_fields(&Fields::from_json(value).expect("an object"), Vec::new(), share)
+    }
+
+    #[test]
+    fn the_json_of_another_program_is_told_the_two_ways() {
+        let reply =
+            read(json!({"alert": "disk", "state\u{1b}[2J": 1, "password": "hunter2"})).expect_err("no body");
+        let words = reply.sentence();
+        assert!(words.contains("`alert`, `state [2J`, `password`"), "{words}");
+        assert!(
+            words.contains("/hook/json/KEY") && words.contains("?:FIELD=body"),
+            "{words}"
+        );
+        assert!(!words.contains("hunter2") && !words.contains('\u{1b}'), "{words}");
+        let many: serde_json::Map<_, _> = (0..60).map(|n| (format!("field{n:02}"), json!(1))).collect();
+        let words = read(many.into()).expect_err("no body").sentence();
+        assert!(
+            words.contains("`field07` and 52 more") && !words.contains("field08"),
+            "{words}"
+        );
     }
 
     #[test]
@@ -138,12 +180,26 @@ mod tests {
             json!({"body": "x", "tag": {"a": 1}}),
             json!({"body": "x", "tag": "$"}),
             json!({"body": "x", "wait": "soon"}),
-            json!({"body": "x", "attach": "/etc/passwd"}),
-            json!({"body": "x", "attach": "file:///etc/passwd"}),
-            json!({"body": "x", "attachments": [{"base64": "%%%"}]}),
+            json!({"body": "x", "require_files": "perhaps"}),
+            json!({"attach": "/etc/passwd"}),
+            json!({"body": " ", "attachments": [{"base64": "%%%"}, 5]}),
         ] {
             let reply = read(bad.clone()).expect_err(&bad.to_string());
             assert_eq!(reply.status(), axum::http::StatusCode::BAD_REQUEST, "{bad}");
+        }
+        for with_text in [
+            json!({"body": "x", "attach": "/etc/passwd"}),
+            json!({"body": "x", "attach": "file:///etc/passwd"}),
+            json!({"body": "x", "attachments": [{"base64": "%%%"}]}),
+            json!({"body": "x", "attachments": [{"name": "a.png"}]}),
+            json!({"body": "x", "attachment": 5}),
+        ] {
+            let payload = read(with_text.clone()).expect("the text goes");
+            assert_eq!(payload.files.len(), 1, "{with_text}");
+            assert!(
+                matches!(payload.files[0].given, Given::Unusable(_)),
+                "{with_text}"
+            );
         }
         let long = "x".repeat(MAX_TEXT_BYTES + 1);
         let reply = read(json!({"body": long})).expect_err("too long");

@@ -64,6 +64,7 @@ pub(super) async fn send(
             "This is a test.".clone_into(&mut body);
         }
         let payload = Payload {
+            requires_files: false,
             title: text(&fields, "title"),
             body,
             kind: ackpost_notify::Kind::Info,

@@ -9,8 +9,21 @@ use crate::reply::Reply;
 const MAX_FIELDS: usize = 256;
 /// Maximum number of steps in the path of a mapping; each name and each index is one.
 const MAX_PATH: usize = 10;
+/// Number of fields that an error names, and the longest part of a name that it shows.
+const MAX_SHOWN: usize = 8;
+const MAX_SHOWN_CHARS: usize = 40;
 /// The fields a query may set when the body does not.
-const QUERY_FIELDS: [&str; 8] = ["title", "type", "format", "tag", "tags", "wait", "ttl", "body"];
+const QUERY_FIELDS: [&str; 9] = [
+    "title",
+    "type",
+    "format",
+    "tag",
+    "tags",
+    "wait",
+    "ttl",
+    "body",
+    "require_files",
+];
 
 /// Named values.
 #[derive(Debug, Default)]
@@ -153,6 +166,32 @@ impl Fields {
                 "`{}` is neither a text nor a list",
                 names[0]
             ))),
+        }
+    }
+
+    /// True for yes, true, on and 1; false for no, false, off, 0, nothing, and where there is no such field.
+    pub(crate) fn switch(&self, name: &'static str) -> Result<bool, Reply> {
+        let text = self.text(&[name])?.unwrap_or_default();
+        match text.trim().to_ascii_lowercase().as_str() {
+            "yes" | "true" | "on" | "1" => Ok(true),
+            "no" | "false" | "off" | "0" | "" => Ok(false),
+            _ => Err(Reply::bad_request(format!("`{name}` is neither yes nor no"))),
+        }
+    }
+
+    /// The names of the fields, for a person who reads an error; `None` if there are none.
+    pub(crate) fn names(&self) -> Option<String> {
+        let shown: Vec<String> = (self.0.keys().take(MAX_SHOWN))
+            .map(|name| {
+                let name: String = one_line(name).chars().take(MAX_SHOWN_CHARS).collect();
+                format!("`{name}`")
+            })
+            .collect();
+        let list = shown.join(", ");
+        match self.0.len() {
+            0 => None,
+            count if count > MAX_SHOWN => Some(format!("{list} and {} more", count - MAX_SHOWN)),
+            _ => Some(list),
         }
     }
 

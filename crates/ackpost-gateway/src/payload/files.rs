@@ -22,29 +22,32 @@ pub(crate) enum Given {
     Bytes(Bytes),
     /// An http(s) address, not yet checked.
     Url(String),
+    /// Neither bytes nor such an address: the reason.
+    Unusable(&'static str),
 }
 
 /// The fields files are given in.
 const FIELDS: [&str; 4] = ["attachments", "attachment", "attach", "file"];
 
-/// Files of a JSON or form body: addresses, or objects with `base64` or `url`.
-pub(crate) fn from_fields(fields: &Fields) -> Result<Vec<GivenFile>, Reply> {
+/// Files of a JSON or form body: addresses, or objects with `base64` or `url`. One that is malformed is
+/// [`Given::Unusable`], so that the text can go without it.
+pub(crate) fn from_fields(fields: &Fields) -> Vec<GivenFile> {
     let mut files = Vec::new();
     for name in FIELDS {
         match fields.get(&[name]) {
             None => {}
             Some(Value::Array(items)) => {
                 for item in items {
-                    files.extend(one(item)?);
+                    files.extend(one(item));
                 }
             }
-            Some(item) => files.extend(one(item)?),
+            Some(item) => files.extend(one(item)),
         }
     }
-    Ok(files)
+    files
 }
 
-fn one(value: &Value) -> Result<Vec<GivenFile>, Reply> {
+fn one(value: &Value) -> Vec<GivenFile> {
     match value {
         Value::String(text) => text
             .split(|c: char| c.is_whitespace() || c == ',')
@@ -62,40 +65,48 @@ fn one(value: &Value) -> Result<Vec<GivenFile>, Reply> {
             let name = text(&["filename", "name"]).map(|name| safe_name(&name));
             let media_type =
                 text(&["mimetype", "media_type", "content_type"]).filter(|kind| is_media_type(kind));
-            if let Some(encoded) = text(&["base64"]) {
-                let bytes = base64::engine::general_purpose::STANDARD
+            let given = match (text(&["base64"]), text(&["url", "attach"])) {
+                (Some(encoded), _) => base64::engine::general_purpose::STANDARD
                     .decode(encoded.trim())
-                    .map_err(|_| bad("the `base64` of an attachment cannot be decoded"))?;
-                return Ok(vec![GivenFile {
-                    name,
-                    media_type,
-                    given: Given::Bytes(bytes.into()),
-                }]);
-            }
-            match text(&["url", "attach"]) {
-                Some(url) => Ok(vec![address(&url, name, media_type)?]),
-                None => Err(bad("an attachment has neither `base64` nor `url`")),
-            }
+                    .map_or(Given::Unusable("the base64 cannot be decoded"), |bytes| {
+                        Given::Bytes(bytes.into())
+                    }),
+                (None, Some(url)) => return vec![address(&url, name, media_type)],
+                (None, None) => Given::Unusable("it has neither `base64` nor `url`"),
+            };
+            vec![GivenFile {
+                name,
+                media_type,
+                given,
+            }]
         }
-        _ => Err(bad("an attachment is neither an address nor an object")),
+        _ => vec![GivenFile {
+            name: None,
+            media_type: None,
+            given: Given::Unusable("it is neither an address nor an object"),
+        }],
     }
 }
 
-fn bad(cause: &str) -> Reply {
-    Reply::bad_request(cause).remedy("attach files as multipart parts, as base64, or by an http(s) address")
+/// The refusal of a request whose files are required, or all that it has, and one of which is unusable.
+pub(crate) fn unusable(cause: &str) -> Reply {
+    Reply::bad_request(format!("an attachment cannot be used: {cause}"))
+        .remedy("attach files as multipart parts, as base64, or by an http(s) address")
 }
 
-fn address(text: &str, name: Option<String>, media_type: Option<String>) -> Result<GivenFile, Reply> {
+fn address(text: &str, name: Option<String>, media_type: Option<String>) -> GivenFile {
     let lower = text.get(..8).unwrap_or(text).to_ascii_lowercase();
-    if lower.starts_with("http://") || lower.starts_with("https://") {
-        return Ok(GivenFile {
-            name,
-            media_type,
-            given: Given::Url(text.to_owned()),
-        });
-    }
     // A path of this machine is never read for somebody who comes over HTTP.
-    Err(bad("an attachment is not an http(s) address"))
+    let given = if lower.starts_with("http://") || lower.starts_with("https://") {
+        Given::Url(text.to_owned())
+    } else {
+        Given::Unusable("it is not an http(s) address")
+    };
+    GivenFile {
+        name,
+        media_type,
+        given,
+    }
 }
 
 /// A safe name of a file; `file` if nothing of it is left.
@@ -113,7 +124,7 @@ mod tests {
     fn apprises_own_attachments_are_read() {
         let value = json!({"attachments": [{"filename": "../../a.png", "base64": "aGVsbG8=", "mimetype": "image/png"}],
                            "attach": "https://example.org/b.png, http://example.org/c.png"});
-        let files = from_fields(&Fields::from_json(value).expect("an object")).expect("legal");
+        let files = from_fields(&Fields::from_json(value).expect("an object"));
         assert_eq!(files.len(), 3);
         assert_eq!(files[0].name.as_deref(), Some("a.png"));
         assert_eq!(files[0].media_type.as_deref(), Some("image/png"));

@@ -129,7 +129,11 @@ pub(crate) async fn deliver(
         std::mem::take(&mut payload.files),
         &config.attach,
         &mut payload.share,
-        Missing::NameFetched,
+        if payload.requires_files {
+            Missing::Refuse
+        } else {
+            Missing::Name
+        },
         Instant::now() + config.fetch_time(),
     )
     .await?;

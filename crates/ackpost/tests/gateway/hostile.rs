@@ -228,9 +228,13 @@ fn attachments_by_address_do_not_reach_into_the_own_network() {
         "/etc/passwd".to_owned(),
         "ftp://127.0.0.1/x".to_owned(),
     ] {
-        // The text goes; what is not an http(s) address is a mistake of the request.
-        let expected = if address.starts_with("http") { 424 } else { 400 };
-        assert_eq!(send(&gateway, &address), expected, "{address}");
+        assert_eq!(send(&gateway, &address), 424, "the text goes: {address}");
+        let strict = json!({"body": "x", "attach": address, "require_files": true});
+        assert_eq!(
+            gateway.json("/notify/k", &strict).status,
+            400,
+            "all or nothing: {address}"
+        );
     }
     assert_eq!(server.hits(), 0, "nothing was even asked for");
     // Allowed by the operator; redirects still are not.
