@@ -104,10 +104,18 @@ fn are_well(answers: &[Result<(WorkerResponse, Installed), WorkerError>]) -> boo
 #[tokio::test]
 async fn many_messages_wait_for_one_process_that_starts_slowly() {
     let folder = tempfile::tempdir().expect("a folder");
-    let pool = starting(folder.path(), "sleep 3", OK);
+    let (started, at_start) = (folder.path().join("pids"), folder.path().join("at-start"));
+    // Twice the time that a message waits for busy processes. On a slow machine another one may start later, while the
+    // first one is busy.
+    let slowly = format!(
+        "sleep 3; [ -e {1} ] || cp {0} {1}",
+        started.display(),
+        at_start.display()
+    );
+    let pool = starting(folder.path(), &slowly, OK);
     let answers = together(&pool, 31).await;
     assert!(are_well(&answers), "{answers:?}");
-    assert_eq!(pids(&folder.path().join("pids")).len(), 1);
+    assert_eq!(pids(&at_start).len(), 1);
 }
 
 /// It answers in the reverse order, once it has eight requests.
