@@ -230,7 +230,15 @@ impl OutboxError {
                     || code.starts_with("53")
                     || code.starts_with("40")
                     || code == "55P03";
-                (inner.message().to_owned(), passing)
+                let cause = if is_conflict(&error) {
+                    format!(
+                        "other transactions made the step fail in every attempt: {}",
+                        inner.message()
+                    )
+                } else {
+                    inner.message().to_owned()
+                };
+                (cause, passing)
             }
             sqlx::Error::Io(io) => {
                 let text = io.to_string();
@@ -260,6 +268,18 @@ impl OutboxError {
             source: Box::new(error),
         }
     }
+}
+
+/// SQLSTATEs of PostgreSQL for a transaction that failed only because of another one: serialization failure, deadlock.
+const CONFLICTS: [&str; 2] = ["40001", "40P01"];
+
+/// Returns true if a transaction failed only because of another one. Nothing of it was kept, and a second attempt may
+/// succeed.
+pub(crate) fn is_conflict(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| CONFLICTS.contains(&&*code))
 }
 
 /// The outcome of a commit is unknown, because the connection broke with this error.

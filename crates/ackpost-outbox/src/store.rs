@@ -474,7 +474,8 @@ pub(crate) struct Store {
     folder: Option<PathBuf>,
 }
 
-/// Hands each operation to the back end and sorts its errors.
+/// Hands each operation to the back end and sorts its errors. PostgreSQL may need several attempts: an operation borrows
+/// its arguments and keeps nothing of an attempt that failed.
 macro_rules! operations {
     ($( fn $name:ident($($arg:ident : $type:ty),*) -> $ret:ty; )+) => {
         impl Store {
@@ -483,7 +484,7 @@ macro_rules! operations {
                     #[cfg(feature = "sqlite")]
                     Backend::Sqlite(backend) => backend.$name($($arg),*).await,
                     #[cfg(feature = "postgres")]
-                    Backend::Postgres(backend) => backend.$name($($arg),*).await,
+                    Backend::Postgres(backend) => postgres::again(|| backend.$name($($arg),*)).await,
                 }
                 .map_err(|error| OutboxError::database(&self.location, error))
             } )+

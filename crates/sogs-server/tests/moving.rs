@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use http::Method;
 use serde_json::Value;
 use sogs_server::Config;
-use sogs_server::admin::Operation;
+use sogs_server::admin::{AdminRequest, Operation, perform};
 use sogs_server::import::{ImportOptions, Origin, backup, import, migrate, verify};
 use support::{Community, person, request, start, vectors};
 
@@ -241,14 +241,12 @@ async fn a_community_moves_to_postgresql_and_back_and_answers_the_same() {
     .await;
     assert!(occupied.is_err());
     let to = folder.path().join("backup");
-    let request = sogs_server::admin::AdminRequest {
+    let request = AdminRequest {
         actor: String::new(),
         dry_run: false,
         operation: Operation::Backup { to: to.clone() },
     };
-    sogs_server::admin::perform(&target, request)
-        .await
-        .expect("backup");
+    perform(&target, request).await.expect("backup");
     let back = folder.path().join("back");
     backup::restore(&to, &back, None).await.expect("restore");
     assert!(verify::verify(&back, 1).await.expect("verify").is_good());
@@ -281,4 +279,84 @@ async fn an_import_straight_into_postgresql_answers_like_one_into_a_file() {
         recent(&folder.path().join("postgres"), "test").await,
         recent(&folder.path().join("file"), "test").await
     );
+}
+
+/// Makes the next `times` changes of a table fail. A sequence counts them, because a rollback does not take its numbers
+/// back.
+fn fail(database: &ackpost_testkit::Database, change: &str, failure: &str, times: u32) {
+    database.sql(&format!(
+        "DROP SEQUENCE IF EXISTS attempts; CREATE SEQUENCE attempts; DROP FUNCTION IF EXISTS fails CASCADE; \
+         CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF nextval('attempts') <= {times} THEN {failure}; END IF; RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER fails AFTER {change} DEFERRABLE FOR EACH ROW EXECUTE FUNCTION fails()"
+    ));
+}
+
+#[tokio::test]
+async fn a_migration_a_removal_and_an_undo_that_are_interrupted_are_done_once() {
+    const DEADLOCK: &str = "RAISE EXCEPTION 'on purpose' USING ERRCODE = '40P01'";
+    const CUT: &str = "PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(10)";
+    let database = ackpost_testkit::Postgres::shared().database();
+    let folder = tempfile::tempdir().expect("folder");
+    let target = folder.path().join("server");
+    let options = ImportOptions {
+        origin: Origin::Pysogs,
+        source: vectors().join("pysogs-sample"),
+        target: target.clone(),
+        database: None,
+        dry_run: false,
+        replace: false,
+    };
+    import(&options).await.expect("import");
+    let before = recent(&target, "quiet").await;
+    // The tables are there before the trigger.
+    let tables = sogs_server::store::StoreOptions {
+        url: database.url().to_owned(),
+        readers: 1,
+        migrate: true,
+    };
+    let tables = sogs_server::store::open(&tables, std::sync::Arc::new(|_| {})).await;
+    tables.expect("opened").close().await.expect("closed");
+
+    fail(&database, "INSERT ON messages", DEADLOCK, 1000);
+    let error = migrate::migrate(&target, database.url(), false)
+        .await
+        .expect_err("it always fails");
+    assert!(error.to_string().contains("on purpose"), "{error}");
+    assert_eq!(database.sql("SELECT last_value FROM attempts"), "4");
+    assert_eq!(database.sql("SELECT COUNT(*) FROM rooms"), "0", "nothing is kept");
+
+    fail(&database, "INSERT ON messages", DEADLOCK, 2);
+    let moved = migrate::migrate(&target, database.url(), false)
+        .await
+        .expect("migrate");
+    assert!(moved.tables.contains(&("messages", 118)), "{:?}", moved.tables);
+    assert_eq!(database.sql("SELECT COUNT(*) FROM messages"), "118");
+
+    let act = |operation| {
+        let request = AdminRequest {
+            actor: "tester".to_owned(),
+            dry_run: false,
+            operation,
+        };
+        perform(&target, request)
+    };
+    for failure in [DEADLOCK, CUT] {
+        fail(&database, "DELETE ON rooms", failure, 2);
+        let room = "quiet".to_owned();
+        act(Operation::RoomDelete { room }).await.expect("deleted");
+        assert_eq!(database.sql("SELECT last_value FROM attempts"), "3");
+        database.sql("DROP FUNCTION fails CASCADE");
+        assert_eq!(
+            database.sql("SELECT COUNT(*) FROM rooms WHERE token = 'quiet'"),
+            "0"
+        );
+        fail(&database, "INSERT ON rooms", failure, 2);
+        act(Operation::Undo { id: None }).await.expect("restored");
+        assert_eq!(database.sql("SELECT last_value FROM attempts"), "3");
+        database.sql("DROP FUNCTION fails CASCADE");
+        assert_eq!(recent(&target, "quiet").await, before, "{failure}");
+    }
+    let deleted = "SELECT COUNT(*) FROM audit_log WHERE action = 'room_delete'";
+    assert_eq!(database.sql(deleted), "2", "one entry for each removal");
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::retry::is_conflict;
+
 /// A store operation that did not happen. Nothing of it was kept, except perhaps after [`StoreError::Uncertain`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -12,6 +14,9 @@ pub enum StoreError {
     /// The database does not answer.
     #[error("the database does not answer: {0}; check that it runs and the `[database] url`")]
     Unavailable(String),
+    /// Other transactions made this one fail in every attempt: deadlock or serialization failure.
+    #[error("other transactions made this change fail in every attempt: {0}; try again")]
+    Conflict(String),
     /// The connection to the database broke after the change was sent and before it was confirmed, and the database could
     /// not be asked since: the change is kept as a whole or not at all.
     #[error(
@@ -86,6 +91,9 @@ impl From<sqlx::Error> for StoreError {
             } else {
                 Self::Statement(text)
             };
+        }
+        if is_conflict(&error) {
+            return Self::Conflict(text);
         }
         // PostgreSQL classes: 53 resources (53100 disk full), 25006 read-only, 57 stopping, 08 connection, 40 retry.
         match code.get(..2) {

@@ -26,6 +26,7 @@ mod migrate;
 pub mod model;
 pub mod operation;
 mod operation_calls;
+mod retry;
 pub mod search;
 mod types;
 mod writer;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 pub use error::StoreError;
+pub use retry::{Retries, is_conflict, is_cut};
 pub use types::*;
 pub use writer::{ChangeSink, with_entries, with_nonce};
 

@@ -12,9 +12,10 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use super::migrate::MIGRATIONS;
 #[allow(clippy::wildcard_imports, reason = "the operations name most of the records")]
 use super::types::*;
-use super::writer::{ChangeSink, WriteConnection, Writer};
+use super::writer::{ChangeSink, Undone, WriteConnection, Writer};
 use super::{StoreError, StoreOptions, StoreResult};
 use crate::operation::LogEntry;
+use crate::retry::{Retries, is_conflict, is_cut};
 use crate::search::Words;
 
 /// Database driver.
@@ -72,6 +73,8 @@ const WRITER_BOUNDS: &str = "SET idle_in_transaction_session_timeout = '20s'; SE
 /// Time within which the outcome of a commit is asked for again, and the pause between two attempts.
 const SETTLE: Duration = Duration::from_secs(5);
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+/// Time within which the connection that writes must be open again.
+const RECONNECT: Duration = Duration::from_secs(10);
 /// Time for which a connection may be idle before it is checked.
 const RESTED: Duration = Duration::from_secs(1);
 /// Channel on which processes tell each other what changed.
@@ -80,9 +83,25 @@ const CHANNEL: &str = "ackpost_changes";
 /// The connection that uses up nonces before requests are answered.
 type Gate = sqlx::Pool<Db>;
 
+/// Uses up nonces as [`pass_once`] does, again if another process made it fail. After a lost connection the nonces may be
+/// used up already, so that only a look without nonces is repeated.
+async fn pass(gate: &Gate, nonces: &[NonceRow]) -> StoreResult<Passed> {
+    let mut retries = Retries::default();
+    loop {
+        let error = match pass_once(gate, nonces).await {
+            Ok(passed) => return Ok(passed),
+            Err(error) => error,
+        };
+        let may_help = is_conflict(&error) || (nonces.is_empty() && is_cut(&error));
+        if !may_help || !retries.wait().await {
+            return Err(error.into());
+        }
+    }
+}
+
 /// Uses up nonces and counts the changes so far, in one round trip however many they are. The requests came before the
 /// statement began, so it sees all that was committed before them.
-async fn pass(gate: &Gate, nonces: &[NonceRow]) -> StoreResult<Passed> {
+async fn pass_once(gate: &Gate, nonces: &[NonceRow]) -> Result<Passed, sqlx::Error> {
     let mut conn = gate.acquire().await?;
     if nonces.is_empty() {
         // A database that accepts no change can still be read.
@@ -141,21 +160,23 @@ impl SqlStore {
             .application_name("ackpost")
             .statement_cache_capacity(256);
         let mut conn = Conn::connect_with(&connect).await?;
-        migrate(&mut conn, options.migrate).await?;
+        let mut retries = Retries::default();
+        while let Err(error) = migrate(&mut conn, options.migrate).await {
+            // Each step is one transaction with its number, so that a step that was kept is not done again.
+            let may_help = matches!(error, StoreError::Conflict(_) | StoreError::Unavailable(_));
+            if !may_help || !retries.wait().await {
+                return Err(error);
+            }
+            tracing::warn!(%error, "the database could not be migrated; trying again");
+            conn = Conn::connect_with(&connect).await?;
+        }
         bound(&mut conn).await?;
         let pool = PoolOptions::<Db>::new()
             .max_connections(options.readers.max(2))
             .min_connections(0)
             // A connection that rested may have been cut; one that was used a moment ago is taken as it is.
             .test_before_acquire(false)
-            .before_acquire(|conn, used| {
-                Box::pin(async move {
-                    if used.idle_for > RESTED {
-                        conn.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
+            .before_acquire(|conn, used| Box::pin(check_rested(conn, used.idle_for)))
             .acquire_timeout(Duration::from_secs(20))
             .connect_lazy_with(connect.clone());
         let sender = own_number()?;
@@ -164,6 +185,7 @@ impl SqlStore {
         let gate = PoolOptions::<Db>::new()
             .max_connections(1)
             .test_before_acquire(false)
+            .before_acquire(|conn, used| Box::pin(check_rested(conn, used.idle_for)))
             .connect_lazy_with(connect.clone().options([("synchronous_commit", "off")]));
         let writer = Writer::start(
             WriteSide {
@@ -179,6 +201,14 @@ impl SqlStore {
     }
 }
 
+/// Checks a connection that rested.
+async fn check_rested(conn: &mut Conn, idle_for: Duration) -> Result<bool, sqlx::Error> {
+    if idle_for > RESTED {
+        conn.ping().await?;
+    }
+    Ok(true)
+}
+
 /// Number that identifies this process in notifications.
 fn own_number() -> StoreResult<i64> {
     let mut bytes = [0; 7];
@@ -192,12 +222,13 @@ async fn migrate(conn: &mut Conn, allowed: bool) -> StoreResult<()> {
         .bind(WRITE_LOCK)
         .execute(&mut *conn)
         .await?;
-    let result = migrate_locked(conn, allowed).await;
+    // A connection whose step failed is given up, and its lock with it.
+    migrate_locked(conn, allowed).await?;
     sqlx::query("SELECT pg_advisory_unlock($1)")
         .bind(WRITE_LOCK)
         .execute(&mut *conn)
         .await?;
-    result
+    Ok(())
 }
 
 async fn migrate_locked(conn: &mut Conn, allowed: bool) -> StoreResult<()> {
@@ -239,37 +270,39 @@ struct WriteSide {
 
 impl WriteSide {
     async fn reconnect(&mut self) -> StoreResult<()> {
-        let mut fresh = Conn::connect_with(&self.connect).await?;
+        let mut fresh = tokio::time::timeout(RECONNECT, Conn::connect_with(&self.connect))
+            .await
+            .map_err(|_| StoreError::Unavailable("no answer in time".to_owned()))??;
         bound(&mut fresh).await?;
         self.conn = fresh;
         self.lost = false;
         Ok(())
     }
+}
 
-    /// Finds out on a new connection whether a transaction was committed whose confirmation did not arrive.
-    async fn settle(&mut self, lost: StoreError) -> StoreResult<()> {
-        let Some(transaction) = self.transaction else {
-            return Err(lost);
-        };
-        let until = tokio::time::Instant::now() + SETTLE;
-        loop {
-            let status = tokio::time::timeout_at(until, async {
-                self.reconnect().await?;
-                let status: Option<String> = sqlx::query_scalar("SELECT txid_status($1)")
-                    .bind(transaction)
-                    .fetch_one(&mut self.conn)
-                    .await?;
-                StoreResult::Ok(status)
-            });
-            match status.await {
-                Ok(Ok(Some(status))) if status == "committed" => return Ok(()),
-                Ok(Ok(Some(status))) if status == "aborted" => return Err(lost),
-                // Its process in the server has not noticed yet, or the server is starting again.
-                Ok(_) if tokio::time::Instant::now() + SETTLE_PAUSE < until => {
-                    tokio::time::sleep(SETTLE_PAUSE).await;
-                }
-                _ => return Err(StoreError::Uncertain(lost.to_string())),
+/// Finds out on a new connection whether a transaction was committed whose confirmation did not arrive.
+///
+/// # Errors
+/// Returns `lost` if the transaction was not committed, and [`StoreError::Uncertain`] if nobody can tell.
+pub async fn settle(connect: &PgConnectOptions, transaction: i64, lost: StoreError) -> StoreResult<Conn> {
+    let until = tokio::time::Instant::now() + SETTLE;
+    loop {
+        let status = tokio::time::timeout_at(until, async {
+            let mut conn = Conn::connect_with(connect).await?;
+            let status: Option<String> = sqlx::query_scalar("SELECT txid_status($1)")
+                .bind(transaction)
+                .fetch_one(&mut conn)
+                .await?;
+            StoreResult::Ok((conn, status))
+        });
+        match status.await {
+            Ok(Ok((conn, Some(status)))) if status == "committed" => return Ok(conn),
+            Ok(Ok((_, Some(status)))) if status == "aborted" => return Err(lost),
+            // Its process in the server has not noticed yet, or the server is starting again.
+            Ok(_) if tokio::time::Instant::now() + SETTLE_PAUSE < until => {
+                tokio::time::sleep(SETTLE_PAUSE).await;
             }
+            _ => return Err(StoreError::Uncertain(lost.to_string())),
         }
     }
 }
@@ -305,20 +338,31 @@ impl WriteConnection for WriteSide {
             let sent = sqlx::raw_sql(AssertSqlSafe(text)).execute(&mut self.conn).await;
             match sent.map_err(StoreError::from) {
                 Ok(_) => Ok(()),
-                Err(lost @ StoreError::Unavailable(_)) => self.settle(lost).await,
+                Err(lost @ StoreError::Unavailable(_)) => {
+                    let Some(transaction) = self.transaction else {
+                        return Err(lost);
+                    };
+                    self.conn = settle(&self.connect, transaction, lost).await?;
+                    // It is committed: a failure here shows in the next transaction.
+                    let _ = bound(&mut self.conn).await;
+                    Ok(())
+                }
                 Err(error) => Err(error),
             }
         })
     }
 
-    fn rollback(&mut self) -> BoxFuture<'_, ()> {
+    fn rollback(&mut self) -> BoxFuture<'_, Undone> {
         Box::pin(async {
-            if sqlx::query("ROLLBACK").execute(&mut self.conn).await.is_err()
-                && let Err(error) = self.reconnect().await
-            {
-                self.lost = true;
-                tracing::warn!(%error, "the database cannot be reached again yet");
+            if sqlx::query("ROLLBACK").execute(&mut self.conn).await.is_ok() {
+                return Undone::Kept;
             }
+            let Err(error) = self.reconnect().await else {
+                return Undone::Reopened;
+            };
+            self.lost = true;
+            tracing::warn!(%error, "the database cannot be reached again yet");
+            Undone::Away
         })
     }
 

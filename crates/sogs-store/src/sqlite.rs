@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use super::migrate::{MIGRATIONS, known_version};
 #[allow(clippy::wildcard_imports, reason = "the operations name most of the records")]
 use super::types::*;
-use super::writer::{ChangeSink, WriteConnection, Writer};
+use super::writer::{ChangeSink, Undone, WriteConnection, Writer};
 use super::{StoreError, StoreOptions, StoreResult};
 use crate::operation::LogEntry;
 use crate::search::Words;
@@ -277,10 +277,11 @@ impl WriteConnection for WriteSide {
         })
     }
 
-    fn rollback(&mut self) -> BoxFuture<'_, ()> {
+    fn rollback(&mut self) -> BoxFuture<'_, Undone> {
         Box::pin(async {
             // Some errors end the transaction by themselves; then nothing to undo.
             let _ = sqlx::query("ROLLBACK").execute(&mut self.conn).await;
+            Undone::Kept
         })
     }
 

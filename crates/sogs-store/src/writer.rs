@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Change, Id, NewPost, NonceRow, Posted, StoreError, StoreResult};
 use crate::operation::LogEntry;
+use crate::retry::Retries;
 
 /// Hears of every committed change, before the request that made it is answered.
 pub type ChangeSink = Arc<dyn Fn(&[Change]) + Send + Sync>;
@@ -108,6 +109,17 @@ struct Job<C> {
     done: oneshot::Sender<StoreResult<()>>,
 }
 
+/// State of the connection after a transaction was undone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Undone {
+    /// The connection works.
+    Kept,
+    /// The connection broke and is open again.
+    Reopened,
+    /// The connection broke, and the database cannot be reached.
+    Away,
+}
+
 /// A connection that can hold a transaction.
 pub(crate) trait WriteConnection: Send + 'static {
     /// Connection type of the driver.
@@ -122,8 +134,8 @@ pub(crate) trait WriteConnection: Send + 'static {
         nonces: &'a [NonceRow],
         changes: &'a [Change],
     ) -> BoxFuture<'a, StoreResult<()>>;
-    /// Ends it as if it had not been; opens the connection again if it broke.
-    fn rollback(&mut self) -> BoxFuture<'_, ()>;
+    /// Undoes the transaction. Opens the connection again if it broke.
+    fn rollback(&mut self) -> BoxFuture<'_, Undone>;
     /// Stores messages, as if one after the other; what became of each.
     fn posts<'a>(
         &'a mut self,
@@ -239,21 +251,27 @@ async fn run<W: WriteConnection>(
         match commit(&mut connection, &batch, &sink).await {
             Ok(()) => answer(batch.drain(..), || Ok(())),
             // A disk that is full, or a database that is away, is so for all of them.
-            Err(StoreError::Unwritable(text)) => {
+            Err((StoreError::Unwritable(text), _)) => {
                 answer(batch.drain(..), || Err(StoreError::Unwritable(text.clone())));
             }
-            Err(StoreError::Unavailable(text)) if batch.len() == 1 => {
+            Err((StoreError::Unavailable(text), Undone::Away)) => {
                 answer(batch.drain(..), || Err(StoreError::Unavailable(text.clone())));
             }
             // All of it may be kept: doing it again would do it twice.
-            Err(StoreError::Uncertain(text)) => {
+            Err((StoreError::Uncertain(text), _)) => {
                 answer(batch.drain(..), || Err(StoreError::Uncertain(text.clone())));
+            }
+            // It was tried as often as may help.
+            Err((error @ (StoreError::Unavailable(_) | StoreError::Conflict(_)), _)) if batch.len() == 1 => {
+                if let Some(job) = batch.pop() {
+                    let _ = job.done.send(Err(error));
+                }
             }
             Err(_) => {
                 // One request made the shared transaction fail: each gets its own transaction.
                 for job in batch.drain(..) {
                     let result = commit(&mut connection, std::slice::from_ref(&job), &sink).await;
-                    let _ = job.done.send(result);
+                    let _ = job.done.send(result.map_err(|(error, _)| error));
                 }
             }
         }
@@ -304,11 +322,35 @@ fn answer<C>(batch: impl Iterator<Item = Job<C>>, result: impl Fn() -> StoreResu
     }
 }
 
+/// Runs requests in one transaction. If another transaction makes it fail, or the connection breaks before the commit is
+/// sent, it is undone and runs again from its start, a few times.
 async fn commit<W: WriteConnection>(
     connection: &mut W,
     batch: &[Job<W::Conn>],
     sink: &ChangeSink,
-) -> StoreResult<()> {
+) -> Result<(), (StoreError, Undone)> {
+    let mut retries = Retries::default();
+    loop {
+        let (error, undone) = match commit_once(connection, batch, sink).await {
+            Ok(()) => return Ok(()),
+            Err(failed) => failed,
+        };
+        let may_help = match &error {
+            StoreError::Conflict(_) => true,
+            StoreError::Unavailable(_) => undone != Undone::Kept,
+            _ => false,
+        };
+        if !may_help || !retries.wait().await {
+            return Err((error, undone));
+        }
+    }
+}
+
+async fn commit_once<W: WriteConnection>(
+    connection: &mut W,
+    batch: &[Job<W::Conn>],
+    sink: &ChangeSink,
+) -> Result<(), (StoreError, Undone)> {
     let mut changes = Vec::new();
     let attempt = async {
         connection.begin().await?;
@@ -338,22 +380,25 @@ async fn commit<W: WriteConnection>(
         let nonces: Vec<NonceRow> = batch.iter().filter_map(|job| job.nonce).collect();
         connection.commit(&nonces, &changes).await
     };
-    let result = attempt.await;
-    match &result {
-        Ok(()) if !changes.is_empty() => sink(&changes),
-        Ok(()) => {}
+    match attempt.await {
+        Ok(()) => {
+            if !changes.is_empty() {
+                sink(&changes);
+            }
+            Ok(())
+        }
         Err(error @ StoreError::Uncertain(_)) => {
             tracing::error!(%error, waiting = batch.len(), "the outcome of a transaction is unknown");
-            connection.rollback().await;
+            let undone = connection.rollback().await;
             // The caches in memory may be behind.
             sink(&[Change::Everything]);
+            Err((error, undone))
         }
         Err(error) => {
             tracing::warn!(%error, waiting = batch.len(), "transaction undone");
-            connection.rollback().await;
+            Err((error, connection.rollback().await))
         }
     }
-    result
 }
 
 /// Stores the messages at the front of a list of jobs; returns the jobs behind them.

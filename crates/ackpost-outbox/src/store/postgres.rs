@@ -6,6 +6,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::clock::ServerClock;
+use crate::error::is_conflict;
 
 #[path = "sql/accept.rs"]
 #[cfg_attr(
@@ -107,6 +108,13 @@ const LOCK: &str = "SELECT leased_by FROM outbox_lane WHERE id = $1 FOR UPDATE";
 /// Longest time to wait for a connection.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// Delays before the second and each further attempt of a step that others made fail.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+];
+
 #[derive(Debug)]
 pub(crate) struct Backend {
     writer: sqlx::Pool<Db>,
@@ -140,7 +148,7 @@ impl Backend {
             writer: pool.clone(),
             reader: pool,
         };
-        backend.migrate().await?;
+        again(|| backend.migrate()).await?;
         Ok(backend)
     }
 
@@ -179,6 +187,38 @@ impl Backend {
 
     pub(super) async fn close(&self) {
         self.writer.close().await;
+    }
+}
+
+/// Runs a step, which has at most one transaction that matters. If another transaction makes it fail, or the connection
+/// breaks before the commit is sent, nothing of it is kept, and it runs again from its start on a working connection, a few
+/// times. A commit of unknown outcome is never repeated.
+pub(super) async fn again<T, F>(mut step: impl FnMut() -> F) -> Result<T, sqlx::Error>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    for pause in PAUSES {
+        match step().await {
+            Err(error) if is_conflict(&error) || is_cut(&error) => {
+                tracing::debug!(%error, "a step of the outbox was undone; trying again");
+                tokio::time::sleep(pause).await;
+            }
+            result => return result,
+        }
+    }
+    step().await
+}
+
+/// Returns true if the server or the network ended the connection. [`Transaction::commit`](transaction::Transaction::commit)
+/// reports this of a COMMIT only if nothing was kept.
+fn is_cut(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // 57P: stopped by somebody. 25P03: the transaction was idle for too long.
+            code.starts_with("08") || code.starts_with("57P") || code == "25P03"
+        }),
+        _ => false,
     }
 }
 

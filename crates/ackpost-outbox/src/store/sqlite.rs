@@ -107,6 +107,14 @@ const LOCK: &str = "SELECT leased_by FROM outbox_lane WHERE id = $1";
 /// Longest time that a statement waits for another process.
 const BUSY: Duration = Duration::from_secs(20);
 
+/// Runs a step. There is one writer at a time, so that no other makes it fail.
+async fn again<T, F>(mut step: impl FnMut() -> F) -> Result<T, sqlx::Error>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    step().await
+}
+
 /// Makes the database file readable by its owner alone; SQLite gives `-wal` and `-shm` the mode of the database. A file
 /// that its owner shares with a group for writing stays shared.
 #[cfg(unix)]

@@ -4,6 +4,7 @@
 
 mod alarm;
 mod answers;
+mod conflicts;
 mod crash;
 mod disk;
 mod doubt;

@@ -11,9 +11,10 @@ use super::context::{Admin, Done, OperationContext};
 use super::keeper::{FOLDER, KEEP_DAYS, bring_back, bring_back_missing};
 use super::operation::{AdminError, Answer};
 use crate::contents::Kept;
-use crate::import::bulk::{Conn, Kind, RowValues, Table, Value};
+use crate::import::bulk::{Conn, Kind, RowValues, Table, Value, wait_to_retry};
 use crate::import::{ImportError, backup as backups, tables};
 use crate::store::Id;
+use sogs_store::Retries;
 
 /// The longest line of an archive, in bytes.
 const MAX_LINE: usize = 256 << 20;
@@ -23,6 +24,45 @@ impl From<ImportError> for AdminError {
         Self {
             remedy: error.remedy().to_owned(),
             ..Self::failed(error)
+        }
+    }
+}
+
+/// Error of a transaction that reads or writes an archive.
+pub(super) enum ArchiveError {
+    /// The database failed.
+    Import(ImportError),
+    /// Another attempt cannot help.
+    Final(AdminError),
+}
+
+impl ArchiveError {
+    /// Waits before the next attempt. Returns false if another attempt cannot help, or if none is left.
+    pub(super) async fn wait_to_retry(&self, retries: &mut Retries) -> bool {
+        match self {
+            Self::Import(error) => wait_to_retry(error, retries).await,
+            Self::Final(_) => false,
+        }
+    }
+}
+
+impl From<ImportError> for ArchiveError {
+    fn from(error: ImportError) -> Self {
+        Self::Import(error)
+    }
+}
+
+impl From<AdminError> for ArchiveError {
+    fn from(error: AdminError) -> Self {
+        Self::Final(error)
+    }
+}
+
+impl From<ArchiveError> for AdminError {
+    fn from(error: ArchiveError) -> Self {
+        match error {
+            ArchiveError::Import(error) => error.into(),
+            ArchiveError::Final(error) => error,
         }
     }
 }
@@ -57,7 +97,7 @@ pub(super) const OF_A_ROOM: &[(Table, &str)] = &[
 pub(super) const NOTICES: &str = "notices";
 
 /// The id that each person is shown under.
-pub(super) async fn people_of(conn: &mut Conn) -> Result<HashMap<Id, String>, AdminError> {
+pub(super) async fn people_of(conn: &mut Conn) -> Result<HashMap<Id, String>, ImportError> {
     let (id, name) = (tables::USERS.at("id"), tables::USERS.at("session_id"));
     let rows = conn.read_all(&tables::USERS, "").await?;
     Ok(rows
@@ -82,7 +122,7 @@ pub(super) fn signed(row: &RowValues, table: &Table, people: &HashMap<Id, String
 }
 
 /// People who were joined since an archive was written: the row that they have now, and the id that the former one had.
-async fn joined(conn: &mut Conn) -> Result<HashMap<Id, (Id, String)>, AdminError> {
+async fn joined(conn: &mut Conn) -> Result<HashMap<Id, (Id, String)>, ImportError> {
     let rows = conn.read_all(&tables::JOINED_USERS, "").await?;
     Ok(rows
         .into_iter()
@@ -162,7 +202,13 @@ pub(super) async fn restore_room(act: &OperationContext<'_>, name: &str) -> Resu
     let outcome = async {
         // Before the transaction: everybody who writes would wait while files are copied.
         bring_contents(act.admin, open()?, &mut brought).await?;
-        write_room(act.admin, open()?, &brought).await
+        let mut retries = Retries::default();
+        loop {
+            match write_room(act.admin, open()?, &brought).await {
+                Err(error) if error.wait_to_retry(&mut retries).await => {}
+                outcome => return outcome.map_err(AdminError::from),
+            }
+        }
     };
     match outcome.await {
         Ok(rows) => {
@@ -231,7 +277,7 @@ async fn write_room(
     admin: &Admin,
     lines: impl std::io::BufRead,
     brought: &Brought,
-) -> Result<u64, AdminError> {
+) -> Result<u64, ArchiveError> {
     let mut conn = Conn::open(&admin.database).await?;
     // A cleanup beside this one removes no content whose row is about to be written.
     let _held = admin.contents().hold().await;
@@ -239,11 +285,13 @@ async fn write_room(
     match write_archive(admin, &mut conn, lines, brought).await {
         Ok(rows) => {
             conn.commit().await?;
-            conn.close().await?;
+            // The rows are kept, however the connection ends.
+            let _ = conn.close().await;
             Ok(rows)
         }
         Err(error) => {
-            conn.rollback().await?;
+            // The error is the cause; the connection may be lost.
+            let _ = conn.rollback().await;
             Err(error)
         }
     }
@@ -254,7 +302,7 @@ async fn write_archive(
     conn: &mut Conn,
     mut lines: impl std::io::BufRead,
     brought: &Brought,
-) -> Result<u64, AdminError> {
+) -> Result<u64, ArchiveError> {
     let joined = joined(conn).await?;
     let mut seen = HashSet::new();
     let mut written = 0;
@@ -297,12 +345,12 @@ async fn write_archive(
 }
 
 /// Makes a restored message the notice of its case again, unless the case got another notice meanwhile.
-async fn link_notice(conn: &mut Conn, values: &[serde_json::Value]) -> Result<(), AdminError> {
+async fn link_notice(conn: &mut Conn, values: &[serde_json::Value]) -> Result<(), ArchiveError> {
     let [case, notice] = values else {
-        return Err(AdminError::failed("a notice in the archive is damaged"));
+        return Err(AdminError::failed("a notice in the archive is damaged").into());
     };
     let (Some(case), Some(notice)) = (case.as_i64(), notice.as_i64()) else {
-        return Err(AdminError::failed("a notice in the archive is damaged"));
+        return Err(AdminError::failed("a notice in the archive is damaged").into());
     };
     conn.run(format!(
         "UPDATE cases SET notice_id = {notice}, shown = 0 WHERE id = {case} AND notice_id IS NULL \

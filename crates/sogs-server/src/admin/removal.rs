@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use futures_util::TryStreamExt as _;
 
-use super::archive::{NOTICES, OF_A_ROOM, condition, people_of, signed, to_json};
+use super::archive::{ArchiveError, NOTICES, OF_A_ROOM, condition, people_of, signed, to_json};
 use super::context::{Admin, OperationContext};
 use super::keeper::{FOLDER, file_error, keep};
 use super::operation::AdminError;
@@ -15,6 +15,7 @@ use crate::import::bulk::{Conn, Kind, RowValues, Table, Value};
 use crate::import::tables;
 use crate::store::operation::LogEntry;
 use crate::store::{Id, RoomRow};
+use sogs_store::Retries;
 
 /// Rows of a room that grow without bound; those of the other tables are few.
 const LARGE: [&str; 5] = [
@@ -73,24 +74,45 @@ pub(super) async fn remove_room(
     let entry = act.entry("room_delete", Some(&room.token), &room.token, detail, Some(&plan));
     let mut conn = Conn::open(&admin.database).await?;
     keep_contents(admin, &mut conn, room.id).await?;
+    conn.close().await?;
     let mut archive = Archive::create(path.clone())?;
-    conn.begin(false).await?;
-    let before = archive.large_tables(admin, &mut conn, room.id).await;
-    conn.commit().await?;
-    let outcome = match before {
-        Ok(before) => move_room(admin, &mut conn, (room.id, before), &mut archive, &entry).await,
-        Err(error) => Err(error),
+    let mut retries = Retries::default();
+    let outcome = loop {
+        match archive_and_delete(admin, room.id, &mut archive, &entry).await {
+            Err(error) if error.wait_to_retry(&mut retries).await => {}
+            outcome => break outcome,
+        }
     };
     if outcome.is_err() {
         drop(archive);
         // A part of an archive is of no use; the room is still there.
         let _ = std::fs::remove_file(&path);
     }
-    conn.close().await?;
     let id = outcome?;
     admin.store.announce().await?;
     act.tell(&entry);
     Ok(id)
+}
+
+/// One attempt of [`remove_room`]. It writes the archive from its start.
+async fn archive_and_delete(
+    admin: &Admin,
+    room_id: Id,
+    archive: &mut Archive,
+    entry: &LogEntry,
+) -> Result<Id, ArchiveError> {
+    archive.clear()?;
+    let mut conn = Conn::open(&admin.database).await?;
+    let outcome = async {
+        conn.begin(false).await?;
+        let before = archive.large_tables(admin, &mut conn, room_id).await;
+        conn.commit().await?;
+        move_room(admin, &mut conn, (room_id, before?), archive, entry).await
+    }
+    .await;
+    // The outcome is known, however the connection ends.
+    let _ = conn.close().await;
+    outcome
 }
 
 /// The transaction of [`remove_room`]. `before` is the row of the room when the large tables were read.
@@ -100,7 +122,7 @@ async fn move_room(
     (room_id, before): (Id, Vec<RowValues>),
     archive: &mut Archive,
     entry: &LogEntry,
-) -> Result<Id, AdminError> {
+) -> Result<Id, ArchiveError> {
     conn.begin(true).await?;
     let outcome = async {
         let now = conn
@@ -110,7 +132,8 @@ async fn move_room(
             return Err(AdminError::not_found(
                 "the room no longer exists",
                 "`ackpost server room list` lists the rooms",
-            ));
+            )
+            .into());
         }
         if now != before {
             archive.clear()?;
@@ -142,7 +165,8 @@ async fn move_room(
             Ok(id)
         }
         Err(error) => {
-            conn.rollback().await?;
+            // The error is the cause; the connection may be lost.
+            let _ = conn.rollback().await;
             Err(error)
         }
     }
@@ -197,7 +221,7 @@ impl Archive {
         admin: &Admin,
         conn: &mut Conn,
         room_id: Id,
-    ) -> Result<Vec<RowValues>, AdminError> {
+    ) -> Result<Vec<RowValues>, ArchiveError> {
         let room = conn
             .read_all(&tables::ROOMS, &condition("WHERE id = {}", room_id))
             .await?;
@@ -209,7 +233,12 @@ impl Archive {
     }
 
     /// Writes the other tables, and which messages are notices.
-    async fn small_tables(&mut self, admin: &Admin, conn: &mut Conn, room_id: Id) -> Result<(), AdminError> {
+    async fn small_tables(
+        &mut self,
+        admin: &Admin,
+        conn: &mut Conn,
+        room_id: Id,
+    ) -> Result<(), ArchiveError> {
         let nobody = HashMap::new();
         for (table, rest) in OF_A_ROOM.iter().filter(|(table, _)| !LARGE.contains(&table.name)) {
             self.table(admin, conn, (table, rest, room_id), &nobody).await?;
@@ -230,7 +259,7 @@ impl Archive {
         conn: &mut Conn,
         (table, rest, room_id): (&Table, &str, Id),
         people: &HashMap<Id, String>,
-    ) -> Result<(), AdminError> {
+    ) -> Result<(), ArchiveError> {
         let is_file = table.name == tables::FILES.name;
         let mut chunks = conn.chunks(table, &condition(rest, room_id)).await?;
         while let Some(rows) = chunks.try_next().await? {

@@ -12,6 +12,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Row as _, SqliteConnection};
 
 use sogs_store::postgres::WRITE_LOCK;
+use sogs_store::{Retries, StoreError, is_conflict, is_cut};
 
 use super::ImportError;
 
@@ -154,7 +155,52 @@ pub(crate) enum Conn {
     /// An embedded SQLite database.
     Sqlite(SqliteConnection),
     /// A PostgreSQL server.
-    Postgres(PgConnection),
+    Postgres(Box<PostgresConn>),
+}
+
+/// A connection to a PostgreSQL server.
+pub(crate) struct PostgresConn {
+    conn: PgConnection,
+    options: PgConnectOptions,
+    /// Number of the running transaction that writes, by which its outcome can be asked for.
+    transaction: Option<i64>,
+}
+
+impl PostgresConn {
+    async fn open(options: PgConnectOptions) -> Result<Self, ImportError> {
+        Ok(Self {
+            conn: options.connect().await?,
+            options,
+            transaction: None,
+        })
+    }
+
+    /// Asks for the outcome of the running transaction after the answer to its commit was lost.
+    async fn settle(&mut self, lost: sqlx::Error) -> Result<(), ImportError> {
+        let Some(transaction) = self.transaction.take() else {
+            return Err(lost.into());
+        };
+        let unavailable = StoreError::Unavailable(lost.to_string());
+        match sogs_store::postgres::settle(&self.options, transaction, unavailable).await {
+            Ok(conn) => {
+                self.conn = conn;
+                Ok(())
+            }
+            Err(uncertain @ StoreError::Uncertain(_)) => Err(uncertain.into()),
+            Err(_) => Err(lost.into()),
+        }
+    }
+}
+
+/// Waits before the next attempt of a transaction that ended with an error. Returns false if another attempt cannot help,
+/// or if none is left. An attempt needs a new connection and begins from its start.
+pub(crate) async fn wait_to_retry(error: &ImportError, retries: &mut Retries) -> bool {
+    let may_help = match error {
+        ImportError::Database(error) => is_conflict(error) || is_cut(error),
+        ImportError::Store(error) => matches!(error, StoreError::Conflict(_)),
+        _ => false,
+    };
+    may_help && retries.wait().await
 }
 
 /// Runs the same text on either connection.
@@ -162,7 +208,10 @@ macro_rules! on {
     ($self:expr, $conn:ident => $body:expr) => {
         match $self {
             Conn::Sqlite($conn) => $body,
-            Conn::Postgres($conn) => $body,
+            Conn::Postgres(postgres) => {
+                let $conn = &mut postgres.conn;
+                $body
+            }
         }
     };
 }
@@ -185,7 +234,7 @@ impl Conn {
     pub(crate) async fn open(url: &str) -> Result<Self, ImportError> {
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let options: PgConnectOptions = url.parse()?;
-            return Ok(Self::Postgres(options.connect().await?));
+            return Ok(Self::Postgres(Box::new(PostgresConn::open(options).await?)));
         }
         let path = url.strip_prefix("sqlite:").unwrap_or(url);
         let options = SqliteConnectOptions::new()
@@ -200,11 +249,11 @@ impl Conn {
     /// Opens a foreign PostgreSQL database for reading.
     pub(crate) async fn read_postgres(url: &str) -> Result<Self, ImportError> {
         let options: PgConnectOptions = url.parse()?;
-        let mut conn = options.connect().await?;
+        let mut postgres = PostgresConn::open(options).await?;
         sqlx::query("SET default_transaction_read_only = on")
-            .execute(&mut conn)
+            .execute(&mut postgres.conn)
             .await?;
-        Ok(Self::Postgres(conn))
+        Ok(Self::Postgres(Box::new(postgres)))
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
@@ -261,17 +310,32 @@ impl Conn {
             (false, true) => "BEGIN IMMEDIATE",
             (true, true) | (false, false) => "BEGIN",
         };
+        if let Self::Postgres(postgres) = self {
+            postgres.transaction = None;
+        }
         self.run(sql).await?;
         if write && self.is_postgres() {
-            self.run(format!("SELECT pg_advisory_xact_lock({WRITE_LOCK})"))
+            let transaction = self
+                .number(format!(
+                    "SELECT txid_current() FROM pg_advisory_xact_lock({WRITE_LOCK})"
+                ))
                 .await?;
+            if let Self::Postgres(postgres) = self {
+                postgres.transaction = Some(transaction);
+            }
         }
         Ok(())
     }
 
-    /// Commits the transaction.
+    /// Commits the transaction. An error means that nothing was kept, unless it is [`StoreError::Uncertain`].
     pub(crate) async fn commit(&mut self) -> Result<(), ImportError> {
-        self.run("COMMIT").await.map(|_| ())
+        let sent = self.run("COMMIT").await;
+        match (sent, self) {
+            (Err(ImportError::Database(error)), Self::Postgres(postgres)) if is_cut(&error) => {
+                postgres.settle(error).await
+            }
+            (sent, _) => sent.map(drop),
+        }
     }
 
     /// Rolls the transaction back.
@@ -283,7 +347,7 @@ impl Conn {
     pub(crate) async fn close(self) -> Result<(), ImportError> {
         match self {
             Self::Sqlite(conn) => conn.close().await?,
-            Self::Postgres(conn) => conn.close().await?,
+            Self::Postgres(postgres) => postgres.conn.close().await?,
         }
         Ok(())
     }

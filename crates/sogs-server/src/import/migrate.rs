@@ -5,10 +5,11 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::ImportError;
-use super::bulk::Conn;
+use super::bulk::{Conn, wait_to_retry};
 use super::copy::{copy_all, empty, new_database};
 use super::tables::{COMMUNITY, FACTS};
 use crate::config::{CONFIG_FILE, Config};
+use sogs_store::Retries;
 
 /// Report of a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,6 +66,18 @@ pub async fn migrate(folder: &Path, to: &str, dry_run: bool) -> Result<MigrateRe
 
 /// Copies all tables into another database, which must hold no community.
 pub(super) async fn copy_into(from: &str, to: &str) -> Result<Vec<(&'static str, u64)>, ImportError> {
+    let mut retries = Retries::default();
+    loop {
+        match copy_once(from, to).await {
+            Err(error) if wait_to_retry(&error, &mut retries).await => {
+                tracing::warn!(%error, "the copy was undone; trying again");
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn copy_once(from: &str, to: &str) -> Result<Vec<(&'static str, u64)>, ImportError> {
     new_database(to).await?;
     let mut source = Conn::open(from).await?;
     let mut target = Conn::open(to).await?;
@@ -87,13 +100,15 @@ pub(super) async fn copy_into(from: &str, to: &str) -> Result<Vec<(&'static str,
     match outcome {
         Ok(counts) => {
             target.commit().await?;
-            source.commit().await?;
-            target.close().await?;
-            source.close().await?;
+            // The copy is kept, however the connections end.
+            let _ = source.commit().await;
+            let _ = target.close().await;
+            let _ = source.close().await;
             Ok(counts)
         }
         Err(error) => {
-            target.rollback().await?;
+            // The error is the cause; the connection may be lost.
+            let _ = target.rollback().await;
             Err(error)
         }
     }

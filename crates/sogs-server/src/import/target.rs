@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use session_protocol::ServerSecret;
 
-use super::bulk::{Conn, Value};
+use super::bulk::{Conn, Value, wait_to_retry};
 use super::copy::empty;
 use super::ini::ForeignConfig;
 use super::options::{ImportOptions, Origin};
@@ -14,6 +14,7 @@ use super::{ImportError, backup, file_error};
 use crate::config::{CONFIG_FILE, Config, Storage};
 use crate::contents::BlobStore;
 use crate::store::{self, DynStore};
+use sogs_store::Retries;
 
 /// The word of the audit log for an import.
 const ACTION: &str = "import";
@@ -268,6 +269,18 @@ impl Target {
 
     /// Writes the import into the log, with numbers that show whether the community was used since.
     async fn note_import(&mut self, source: &Path, origin: Origin) -> Result<(), ImportError> {
+        let mut retries = Retries::default();
+        loop {
+            match self.note_once(source, origin).await {
+                Err(error) if wait_to_retry(&error, &mut retries).await => {
+                    self.conn = Conn::open(&self.config.database_url()).await?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn note_once(&mut self, source: &Path, origin: Origin) -> Result<(), ImportError> {
         self.conn.begin(true).await?;
         let mark = mark(&mut self.conn).await?;
         let detail = format!("{origin:?} {} {mark}", source.display()).replace('\'', "''");

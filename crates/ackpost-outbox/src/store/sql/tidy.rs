@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Backend;
+use super::{Backend, again};
 
 /// Files and shared messages that entries needed until now; others may still need them.
 #[derive(Default)]
@@ -18,14 +18,14 @@ impl Backend {
         if unneeded.bundles.is_empty() && unneeded.shares.is_empty() {
             return;
         }
-        if let Err(error) = self.try_tidy(unneeded).await {
+        if let Err(error) = again(|| self.try_tidy(&unneeded)).await {
             tracing::debug!(%error, "what is no longer needed is removed later");
         }
     }
 
-    async fn try_tidy(&self, unneeded: Unneeded) -> Result<(), sqlx::Error> {
+    async fn try_tidy(&self, unneeded: &Unneeded) -> Result<(), sqlx::Error> {
         let mut tx = self.begin().await?;
-        for bundle in unneeded.bundles {
+        for bundle in &unneeded.bundles {
             sqlx::query(
                 "DELETE FROM outbox_file WHERE bundle = $1 AND NOT EXISTS (SELECT 1 FROM outbox_entry WHERE bundle = $1)",
             )
@@ -33,7 +33,7 @@ impl Backend {
             .execute(&mut *tx)
             .await?;
         }
-        for share in unneeded.shares {
+        for share in &unneeded.shares {
             sqlx::query(
                 // Its label is needed for as long as there are entries.
                 "UPDATE outbox_shared SET sealed = $2 WHERE id = $1 AND NOT EXISTS \

@@ -1,4 +1,4 @@
-//! Opening and closing a database, by the public interface alone.
+//! Opening and closing a database.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,0 +1,4 @@
+//! The store by its public interface alone.
+
+mod open;
+mod retry;
