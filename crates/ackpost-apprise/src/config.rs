@@ -7,6 +7,7 @@ mod load;
 mod parsed;
 mod search;
 mod secrets;
+mod slips;
 mod text;
 mod tree;
 mod yaml;

@@ -9,6 +9,7 @@ use crate::tag::has_retry;
 
 use super::groups::{Groups, too_many_groups};
 use super::parsed::{Include, Parsed};
+use super::slips;
 
 /// Content of one line.
 enum Line<'a> {
@@ -131,10 +132,13 @@ fn classify(line: &str) -> Line<'_> {
     if start.eq_ignore_ascii_case("include") && line[start.len()..].starts_with(is_space) {
         return Line::Include(trim(&line[start.len()..]));
     }
-    Line::Bad(Diagnostic::error(
-        "the line is neither a URL, nor tags=URL, nor include PATH, nor group=tags",
-        "correct it; the other lines are used",
-    ))
+    let unknown = || {
+        Diagnostic::error(
+            "the line is neither a URL, nor tags=URL, nor include PATH, nor group=tags",
+            "correct it; the other lines are used",
+        )
+    };
+    Line::Bad(slips::in_text(line).unwrap_or_else(unknown))
 }
 
 fn tagged<'a>(left: &str, url: &'a str) -> Line<'a> {

@@ -10,6 +10,8 @@ use std::rc::Rc;
 use ackpost_notify::Diagnostic;
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
 
+use super::slips;
+
 /// Deepest nesting.
 const DEPTH: usize = 20;
 /// Most values after aliases are expanded.
@@ -149,6 +151,7 @@ pub(super) fn repeated(key: &Node<'_>) -> Diagnostic {
 /// Reads the first document; more than one is an error, as it is in the reference.
 pub(super) fn read(text: &str) -> Result<Node<'_>, Diagnostic> {
     let mut reader = Reader {
+        text,
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
         values: 0,
@@ -157,6 +160,7 @@ pub(super) fn read(text: &str) -> Result<Node<'_>, Diagnostic> {
 }
 
 struct Reader<'a> {
+    text: &'a str,
     parser: Parser<'a, serde_saphyr::granit_parser::StrInput<'a>>,
     /// Finished anchors with their size; one that is still open is a loop when it is met.
     anchors: HashMap<usize, (Node<'a>, usize)>,
@@ -186,10 +190,11 @@ impl<'a> Reader<'a> {
                     let marker = error.marker();
                     let line = u32::try_from(marker.line()).ok();
                     let column = u32::try_from(marker.col() + 1).ok();
-                    Err(
+                    let slip = line.and_then(|line| slips::in_yaml(self.text, line, &error.info()));
+                    Err(slip.unwrap_or_else(|| {
                         Diagnostic::error(format!("this is not YAML: {}", error.info()), "correct the line")
-                            .at(None, line, column),
-                    )
+                            .at(None, line, column)
+                    }))
                 }
                 None => Err(Diagnostic::error("the YAML ends in the middle", "complete it")),
             };

@@ -12,6 +12,7 @@ use crate::template::{Template, uses_any};
 use crate::template_url::Settings;
 
 use super::parsed::Parsed;
+use super::slips;
 use super::tree::{Node, NodeKind, Pair, last_written, repeated, written_again};
 use super::yaml_head::tag_words;
 use super::yaml_settings::settings;
@@ -78,13 +79,16 @@ impl<'n> Entries<'_, 'n> {
         match &node.kind {
             NodeKind::Scalar { text, .. } if is_url(text) => self.service(text, node, &[], None),
             NodeKind::Mapping(pairs) => self.mapping(pairs, node),
-            _ => self.problem(
-                Diagnostic::error(
-                    "the entry is neither a URL nor a mapping with one",
-                    "write schema://… here",
-                ),
-                node,
-            ),
+            _ => {
+                let slip = node.text().and_then(slips::in_yaml_text);
+                let unknown = || {
+                    Diagnostic::error(
+                        "the entry is neither a URL nor a mapping with one",
+                        "write schema://… here",
+                    )
+                };
+                self.problem(slip.unwrap_or_else(unknown), node);
+            }
         }
     }
 
@@ -121,13 +125,14 @@ impl<'n> Entries<'_, 'n> {
             NodeKind::Mapping(keys) => self.service(text, url, &beside, Some(keys)),
             NodeKind::Scalar { .. } => {
                 if !value.is_null() {
-                    self.problem(
+                    let slip = value.text().and_then(slips::in_yaml_text);
+                    let unknown = || {
                         Diagnostic::error(
                             "the value behind the URL is not a mapping and is not used",
                             "write `key: value` below the URL, and `#` in front of a comment",
-                        ),
-                        value,
-                    );
+                        )
+                    };
+                    self.problem(slip.unwrap_or_else(unknown), value);
                 }
                 self.service(text, url, &beside, None);
             }
@@ -142,10 +147,16 @@ impl<'n> Entries<'_, 'n> {
                     match item.mapping() {
                         Some(keys) => self.service(text, item, &beside, Some(keys)),
                         None if item.is_null() => self.service(text, item, &beside, None),
-                        None => self.problem(
-                            Diagnostic::error("an item of the list is not a mapping", "write `- key: value`"),
-                            item,
-                        ),
+                        None => {
+                            let slip = item.text().and_then(slips::in_yaml_text);
+                            let unknown = || {
+                                Diagnostic::error(
+                                    "an item of the list is not a mapping",
+                                    "write `- key: value`",
+                                )
+                            };
+                            self.problem(slip.unwrap_or_else(unknown), item);
+                        }
                     }
                 }
             }
