@@ -72,6 +72,11 @@ async fn faults_that_change_the_recipients_are_errors() {
         assert!(seen.len() == 1 && seen[0].contains(cause), "{keys}: {seen:?}");
     }
     let seen = errors("urls:\n  - xmpps://u:p@h.org/a: tag=ops\n").await;
+    assert!(
+        seen[0].contains("write `tag: …` on a line of its own"),
+        "{seen:?}"
+    );
+    let seen = errors("urls:\n  - xmpps://u:p@h.org/a: for the night\n").await;
     assert!(seen[0].contains("not a mapping and is not used"), "{seen:?}");
     let seen = errors("services:\n  - xmpps://u:p@h.org/a\n").await;
     assert!(seen[0].contains("holds no `urls:`"), "{seen:?}");

@@ -222,14 +222,14 @@ fn setting(text: &str) -> Option<Diagnostic> {
     if let Some((key, _)) = key_of(text, '=') {
         return Some(Diagnostic::error(
             format!("a `=` follows `{key}`, and YAML takes a colon"),
-            format!("write `{key}: …`"),
+            format!("write `{key}: …` on a line of its own"),
         ));
     }
     let (key, value) = key_of(text, ':')?;
     (!value.is_empty() && !value.starts_with(' ')).then(|| {
         Diagnostic::error(
             format!("there is no space behind the colon of `{key}`"),
-            format!("write `{key}: …`"),
+            format!("write `{key}: …` on a line of its own"),
         )
     })
 }
