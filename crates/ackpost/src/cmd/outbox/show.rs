@@ -137,10 +137,13 @@ pub(crate) fn whole(entry: &Entry, events: &[Event], context: Context) {
     ];
     match entry.state {
         State::Waiting => {
-            lines.push((
-                "waits for",
-                format!("{}, until {}", entry.waits_for.as_str(), local(entry.due_at)),
-            ));
+            let what = entry.waits_for.as_str();
+            let waits = if entry.due_at <= std::time::SystemTime::now() {
+                format!("{what}; the next run sends it")
+            } else {
+                format!("{what}, until {}", local(entry.due_at))
+            };
+            lines.push(("waits for", waits));
             lines.push(("given up", local(entry.expires_at)));
         }
         State::Collecting => lines.push(("closes", local(entry.due_at))),
